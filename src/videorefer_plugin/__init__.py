@@ -1,0 +1,87 @@
+"""Object-level understanding for Video LLMs: point at an object in a video and ask about it.
+
+Importing this package is light: what it exports is loaded when it is first used. Importing it also makes its model
+types known to the Auto classes of transformers.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from videorefer_plugin import _registration
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "CheckpointError": "errors",
+    "ConfigurationError": "errors",
+    "PromptError": "errors",
+    "RegionError": "errors",
+    "TensorError": "errors",
+    "VideoError": "errors",
+    "VideoReferError": "errors",
+    "Region": "regions",
+    "load_image": "video",
+    "open_video": "video",
+    "sample_frame_indices": "video",
+    "ObjectEncoder": "object_encoder",
+    "ObjectEncoderConfig": "object_encoder",
+    "ObjectEncoderOutput": "object_encoder",
+    "merge_tokens": "object_encoder",
+    "pool_masks": "object_encoder",
+    "resize_masks": "object_encoder",
+    "VideoLLaMA2Config": "models.videollama2.configuration",
+    "VideoLLaMA2ForConditionalGeneration": "models.videollama2.modeling",
+    "VideoLLaMA2Model": "models.videollama2.modeling",
+    "VideoLLaMA2Processor": "models.videollama2.processing",
+    "RegionMixin": "models.videorefer.regions",
+    "VideoReferConfig": "models.videorefer.configuration",
+    "VideoReferForConditionalGeneration": "models.videorefer.modeling",
+    "VideoReferProcessor": "models.videorefer.processing",
+    "ask": "asking",
+}
+
+__all__ = sorted([*_EXPORTS, "__version__"])
+
+if TYPE_CHECKING:
+    from videorefer_plugin.asking import ask
+    from videorefer_plugin.errors import (
+        CheckpointError,
+        ConfigurationError,
+        PromptError,
+        RegionError,
+        TensorError,
+        VideoError,
+        VideoReferError,
+    )
+    from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
+    from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration, VideoLLaMA2Model
+    from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
+    from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
+    from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
+    from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
+    from videorefer_plugin.models.videorefer.regions import RegionMixin
+    from videorefer_plugin.object_encoder import (
+        ObjectEncoder,
+        ObjectEncoderConfig,
+        ObjectEncoderOutput,
+        merge_tokens,
+        pool_masks,
+        resize_masks,
+    )
+    from videorefer_plugin.regions import Region
+    from videorefer_plugin.video import load_image, open_video, sample_frame_indices
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})
+
+
+_registration.register()

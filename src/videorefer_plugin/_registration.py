@@ -1,0 +1,95 @@
+"""Register the model types of this package with the Auto classes of transformers, without importing them.
+
+Importing transformers' Auto classes takes seconds, and whoever imports this package for its regions or videos alone
+should not wait for them. So the registrations wait for the modules that they belong to; and since those are imported
+in the middle of many other imports, models and processors are only loaded when an Auto class looks for one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import wrapt
+
+__all__ = ["register"]
+
+
+def register() -> None:
+    """Arrange for the registrations. Calling it again changes nothing."""
+    auto = "transformers.models.auto"
+    wrapt.register_post_import_hook(_register_configs, f"{auto}.configuration_auto")
+    wrapt.register_post_import_hook(_register_models, f"{auto}.modeling_auto")
+    wrapt.register_post_import_hook(_register_processors, f"{auto}.processing_auto")
+
+
+class _Deferred(dict):
+    """The registered classes of one Auto class, completed when somebody looks at them for the first time."""
+
+    def __init__(self, registered: dict[Any, Any], load: Callable[[], None]):
+        super().__init__(registered)
+        self._load: Callable[[], None] | None = load
+
+    def _complete(self) -> None:
+        load, self._load = self._load, None
+        if load is not None:
+            load()
+
+
+def _completing(name: str) -> Callable[..., Any]:
+    method = getattr(dict, name)
+
+    def complete_and_call(self: _Deferred, *args: Any) -> Any:
+        self._complete()
+        return method(self, *args)
+
+    return complete_and_call
+
+
+for _name in ("__contains__", "__getitem__", "__iter__", "__len__", "get", "items", "keys", "values"):
+    setattr(_Deferred, _name, _completing(_name))
+
+
+def _defer(mapping: Any, load: Callable[[], None]) -> None:
+    mapping._extra_content = _Deferred(mapping._extra_content, load)
+
+
+def _register_configs(module: Any) -> None:
+    from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
+    from videorefer_plugin.models.videollama2.original import ORIGINAL_MODEL_TYPES
+    from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
+
+    module.AutoConfig.register("videollama2", VideoLLaMA2Config, exist_ok=True)
+    module.AutoConfig.register("videorefer", VideoReferConfig, exist_ok=True)
+    for model_type in ORIGINAL_MODEL_TYPES:
+        # Not AutoConfig.register, which wants one class for each model type: `from_dict` translates these.
+        module.CONFIG_MAPPING.register(model_type, VideoReferConfig, exist_ok=True)
+
+
+def _register_models(module: Any) -> None:
+    generative = (module.AutoModelForImageTextToText, module.AutoModelForMultimodalLM, module.AutoModelForCausalLM)
+    for auto in (module.AutoModel, *generative):
+        _defer(auto._model_mapping, lambda auto=auto: _load_models(auto, bare_host=auto is module.AutoModel))
+
+
+def _load_models(auto: Any, bare_host: bool) -> None:
+    from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
+    from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration, VideoLLaMA2Model
+    from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
+    from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
+
+    host = VideoLLaMA2Model if bare_host else VideoLLaMA2ForConditionalGeneration
+    auto.register(VideoLLaMA2Config, host, exist_ok=True)
+    auto.register(VideoReferConfig, VideoReferForConditionalGeneration, exist_ok=True)
+
+
+def _register_processors(module: Any) -> None:
+    _defer(module.PROCESSOR_MAPPING, lambda: _load_processors(module.AutoProcessor))
+
+
+def _load_processors(auto: Any) -> None:
+    from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
+    from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
+    from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
+    from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
+
+    auto.register(VideoLLaMA2Config, VideoLLaMA2Processor, exist_ok=True)
+    auto.register(VideoReferConfig, VideoReferProcessor, exist_ok=True)

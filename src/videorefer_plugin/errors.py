@@ -1,0 +1,46 @@
+"""The errors this package raises for input that cannot be used.
+
+All of them are `ValueError`s, so callers that already guard against bad input keep working. A message says what was
+given, what was expected and how to fix it.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "ConfigurationError",
+    "PromptError",
+    "RegionError",
+    "TensorError",
+    "VideoError",
+    "VideoReferError",
+]
+
+
+class VideoReferError(ValueError):
+    """Base class of every error that this package raises on purpose."""
+
+
+class ConfigurationError(VideoReferError):
+    """A setting has a value that no part of the library understands."""
+
+
+class CheckpointError(VideoReferError, OSError):
+    """A checkpoint is unreadable, incomplete, unsafe or of an unknown kind.
+
+    Also an `OSError`, because that is what `from_pretrained` raises for a checkpoint it cannot load.
+    """
+
+
+class TensorError(VideoReferError):
+    """A tensor has the wrong shape, dtype or values (for instance NaN)."""
+
+
+class RegionError(VideoReferError):
+    """A region is malformed, empty, or does not fit the frame it is drawn on."""
+
+
+class VideoError(VideoReferError):
+    """A video or image cannot be read, is empty or truncated, or has no frame where one was asked for."""
+
+
+class PromptError(VideoReferError):
+    """Placeholders in the text and the visuals or regions handed over do not match."""

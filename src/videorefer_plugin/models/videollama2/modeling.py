@@ -1,0 +1,435 @@
+"""VideoLLaMA2.1 as a transformers model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+from transformers.cache_utils import Cache
+from transformers.generation import GenerationMixin, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import can_return_tuple
+
+from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
+from videorefer_plugin.models.videollama2.connector import STCConnector
+from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
+
+__all__ = ["VideoLLaMA2ForConditionalGeneration", "VideoLLaMA2Model", "VideoLLaMA2PreTrainedModel"]
+
+
+@dataclass
+class VideoLLaMA2ModelOutputWithPast(BaseModelOutputWithPast):
+    """Output of [`VideoLLaMA2Model`].
+
+    Args:
+        image_hidden_states (`torch.Tensor` of shape `(num_images, num_tokens, hidden_size)`, *optional*):
+            Tokens that the connector made of the images.
+        video_hidden_states (`torch.Tensor` of shape `(num_videos, num_tokens, hidden_size)`, *optional*):
+            Tokens that the connector made of the videos.
+    """
+
+    image_hidden_states: torch.FloatTensor | None = None
+    video_hidden_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class VideoLLaMA2CausalLMOutputWithPast(ModelOutput):
+    """Output of [`VideoLLaMA2ForConditionalGeneration`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned with `labels`):
+            Cross-entropy of the next token, averaged over supervised tokens.
+        logits (`torch.FloatTensor` of shape `(batch, length, vocab_size)`):
+            Scores of the next token.
+        past_key_values (`Cache`, *optional*): keys and values for fast decoding.
+        hidden_states, attentions: as in every causal language model.
+        image_hidden_states, video_hidden_states: as in [`VideoLLaMA2ModelOutputWithPast`].
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    image_hidden_states: torch.FloatTensor | None = None
+    video_hidden_states: torch.FloatTensor | None = None
+
+
+class VideoLLaMA2PreTrainedModel(OriginalCheckpointMixin, PreTrainedModel):
+    """Loading, saving and initialisation shared by the VideoLLaMA2 classes."""
+
+    config: VideoLLaMA2Config
+    config_class = VideoLLaMA2Config
+    base_model_prefix = "model"
+    input_modalities = ("image", "video", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["SiglipEncoderLayer", "CLIPEncoderLayer", "Qwen2DecoderLayer", "STCConnector"]  # noqa: RUF012
+    _skip_keys_device_placement = "past_key_values"
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
+        """Do nothing: published checkpoints name this package instead of carrying copies of its files."""
+
+
+class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
+    """Vision tower, connector and decoder, without the language-modelling head."""
+
+    def __init__(self, config: VideoLLaMA2Config):
+        super().__init__(config)
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.connector = STCConnector(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the word embeddings of the language model."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the word embeddings of the language model."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_frame_features(self, pixel_values: Tensor) -> Tensor:
+        """Encode frames one by one with the vision tower.
+
+        The features are the hidden states at `config.vision_feature_layer`, without the tower's last normalisation
+        and without a class token. Layers above that one are not run.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`): preprocessed frames.
+
+        Returns:
+            `torch.Tensor` of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`.
+        """
+        tower = getattr(self.vision_tower, "vision_model", self.vision_tower)
+        layers = tower.encoder.layers
+        depth = self.config.vision_feature_layer % (len(layers) + 1)
+        hidden = tower.embeddings(pixel_values.to(tower.embeddings.patch_embedding.weight.dtype))
+        if hasattr(tower, "pre_layrnorm"):  # CLIP's own spelling
+            hidden = tower.pre_layrnorm(hidden)
+        for layer in layers[:depth]:
+            hidden = layer(hidden, attention_mask=None)
+        rows, columns = self.config.grid_size
+        return hidden[:, hidden.shape[1] - rows * columns :].unflatten(1, (rows, columns))
+
+    def get_image_features(self, pixel_values: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """Encode images. An image acts as a clip that shows it `config.num_frames` times.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(num_images, 3, image_size, image_size)`): preprocessed images.
+
+        Returns:
+            `BaseModelOutputWithPooling` with the tower's features in `last_hidden_state`, of shape
+            `(num_images, grid_height * grid_width, vision_hidden_size)`, and the connector's tokens in
+            `pooler_output`, of shape `(num_images, num_tokens, hidden_size)`.
+
+        Raises:
+            TensorError: the pixel values have another shape or hold NaN.
+        """
+        self.check_pixels("pixel_values", pixel_values, ("num_images",))
+        features = self.get_frame_features(pixel_values)
+        clips = features.unsqueeze(1).expand(-1, self.config.num_frames, -1, -1, -1)
+        return self._connect(features, clips)
+
+    def get_video_features(self, pixel_values_videos: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """Encode clips.
+
+        Args:
+            pixel_values_videos (`torch.FloatTensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`):
+                Preprocessed frames.
+
+        Returns:
+            `BaseModelOutputWithPooling` with the tower's features in `last_hidden_state`, of shape
+            `(num_videos * num_frames, grid_height * grid_width, vision_hidden_size)`, and the connector's tokens in
+            `pooler_output`, of shape `(num_videos, num_tokens, hidden_size)`.
+
+        Raises:
+            TensorError: the pixel values have another shape or hold NaN.
+        """
+        self.check_pixels("pixel_values_videos", pixel_values_videos, ("num_videos", "num_frames"))
+        features = self.get_frame_features(pixel_values_videos.flatten(0, 1))
+        return self._connect(features, features.unflatten(0, pixel_values_videos.shape[:2]))
+
+    def _connect(self, features: Tensor, clips: Tensor) -> BaseModelOutputWithPooling:
+        tokens = self.connector(clips.to(self.connector.dtype))
+        return BaseModelOutputWithPooling(last_hidden_state=features.flatten(1, 2), pooler_output=tokens)
+
+    def check_pixels(self, name: str, pixels: Tensor, leading: tuple[str, ...]) -> None:
+        """Check the shape of preprocessed frames and that no value is NaN.
+
+        Raises:
+            TensorError: the shape differs, or values are NaN.
+        """
+        size = self.config.vision_config.image_size
+        if pixels.ndim != len(leading) + 3 or tuple(pixels.shape[-3:]) != (3, size, size):
+            raise TensorError(
+                f"{name} must have shape ({', '.join(leading)}, 3, {size}, {size}), "
+                f"but has shape {tuple(pixels.shape)}."
+            )
+        if not torch.compiler.is_compiling() and bool(pixels.isnan().any()):
+            bad = pixels.isnan().flatten(1).any(1).nonzero().flatten().tolist()
+            raise TensorError(f"{name} holds NaN at index {', '.join(map(str, bad))} of its first dimension.")
+
+    def get_placeholder_mask(
+        self, input_ids: Tensor, features: Tensor | None, token_id: int, what: str
+    ) -> Tensor | None:
+        """Find the positions that visual tokens take, and check that there are as many as tokens.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with placeholders.
+            features (`torch.Tensor` of shape `(num_visuals, num_tokens, hidden_size)`, *optional*): visual tokens.
+            token_id (`int`): id of the placeholder.
+            what (`str`): name of the modality, for messages.
+
+        Raises:
+            PromptError: the numbers differ.
+        """
+        mask = input_ids == token_id
+        if not torch.compiler.is_compiling():
+            expected = 0 if features is None else features.shape[0] * features.shape[1]
+            found = int(mask.sum())
+            if found != expected:
+                per_sample = mask.sum(dim=1).tolist()
+                raise PromptError(
+                    f"input_ids hold {found} <{what}> position(s) (by sample: {per_sample}), but {expected} token(s) "
+                    f"were made of the {what}s handed over. Use the processor that belongs to this model, and pass "
+                    f"all its outputs on."
+                )
+        return mask if features is not None else None
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> VideoLLaMA2ModelOutputWithPast:
+        """Run the decoder over text with visual tokens in the places of their placeholders.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): ids with placeholders.
+            attention_mask (`torch.Tensor` of shape `(batch, length)`, *optional*): 1 for real positions.
+            position_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): positions.
+            past_key_values (`Cache`, *optional*): keys and values of earlier positions.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, length, hidden_size)`, *optional*):
+                Embeddings instead of `input_ids`; visuals cannot be placed then.
+            pixel_values (`torch.FloatTensor` of shape `(num_images, 3, image_size, image_size)`, *optional*): images.
+            pixel_values_videos
+                (`torch.FloatTensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`, *optional*):
+                Clips.
+            use_cache (`bool`, *optional*): whether to return keys and values.
+            mm_encoder_outputs (`dict`, *optional*):
+                Outputs of `get_image_features` and `get_video_features` under `"image"` and `"video"`, instead of
+                pixel values.
+
+        Raises:
+            PromptError: placeholders and visuals do not match.
+            TensorError: tensors have the wrong shape or hold NaN.
+            ValueError: not exactly one of `input_ids` and `inputs_embeds`, or pixels besides `mm_encoder_outputs`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        encoded = self.encode_visuals(pixel_values, pixel_values_videos, mm_encoder_outputs)
+        tokens = {name: output.pooler_output for name, output in encoded.items() if output is not None}
+        if input_ids is None:
+            if tokens:
+                raise PromptError(
+                    "Visual inputs need input_ids, since their places cannot be found in inputs_embeds. "
+                    "Pass input_ids, or put the visual tokens into inputs_embeds yourself."
+                )
+        else:
+            inputs_embeds = self._embed(input_ids, tokens)
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return VideoLLaMA2ModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=tokens.get("image"),
+            video_hidden_states=tokens.get("video"),
+        )
+
+    def encode_visuals(
+        self,
+        pixel_values: Tensor | None,
+        pixel_values_videos: Tensor | None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
+    ) -> dict[str, BaseModelOutputWithPooling]:
+        """Encode images and videos that come as pixels, and keep what was encoded before.
+
+        Raises:
+            ValueError: the same modality comes both ways.
+        """
+        encoded = dict(mm_encoder_outputs or {})
+        for name, pixels, encode in (
+            ("image", pixel_values, self.get_image_features),
+            ("video", pixel_values_videos, self.get_video_features),
+        ):
+            if pixels is None:
+                continue
+            if encoded.get(name) is not None:
+                raise ValueError(f"You cannot pass both raw pixels and mm_encoder_outputs for {name}s.")
+            encoded[name] = encode(pixels)
+        return encoded
+
+    def _embed(self, input_ids: Tensor, tokens: dict[str, Tensor]) -> Tensor:
+        # Placeholder ids may lie beyond the embedding table: look up any other word there, and overwrite it.
+        places = {
+            "image": self.get_placeholder_mask(input_ids, tokens.get("image"), self.config.image_token_id, "image"),
+            "video": self.get_placeholder_mask(input_ids, tokens.get("video"), self.config.video_token_id, "video"),
+        }
+        ids = input_ids
+        for place in places.values():
+            if place is not None:
+                ids = ids.masked_fill(place, 0)
+        embeds = self.get_input_embeddings()(ids)
+        for name, place in places.items():
+            if place is not None:
+                source = tokens[name].to(embeds.device, embeds.dtype)
+                embeds = embeds.masked_scatter(place.unsqueeze(-1), source)
+        return embeds
+
+
+class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, GenerationMixin):
+    """VideoLLaMA2.1 with its language-modelling head."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: VideoLLaMA2Config):
+        super().__init__(config)
+        self.model = VideoLLaMA2Model(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the word embeddings of the language model."""
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the word embeddings of the language model."""
+        self.model.set_input_embeddings(value)
+
+    def get_image_features(self, pixel_values: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """See [`VideoLLaMA2Model.get_image_features`]."""
+        return self.model.get_image_features(pixel_values, **kwargs)
+
+    def get_video_features(self, pixel_values_videos: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """See [`VideoLLaMA2Model.get_video_features`]."""
+        return self.model.get_video_features(pixel_values_videos, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> VideoLLaMA2CausalLMOutputWithPast:
+        """Predict the next token everywhere.
+
+        Args:
+            labels (`torch.LongTensor` of shape `(batch, length)`, *optional*):
+                Ids to learn, -100 where nothing is to be learnt. Visual positions are never learnt.
+            logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
+                Number of last positions (or indices of positions) to compute logits for; 0 for all.
+
+        The other arguments and the errors are those of [`VideoLLaMA2Model.forward`].
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            use_cache=use_cache,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **kwargs,
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep])
+        loss = None
+        if labels is not None:
+            if input_ids is not None:
+                visual = (input_ids == self.config.image_token_id) | (input_ids == self.config.video_token_id)
+                labels = labels.masked_fill(visual, -100)
+            loss = self.loss_function(logits, labels, vocab_size=self.config.text_config.vocab_size, **kwargs)
+        return VideoLLaMA2CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+            video_hidden_states=outputs.video_hidden_states,
+        )
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.LongTensor,
+        pixel_values: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        is_first_iteration: bool | None = False,
+        use_cache: bool | None = True,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Leave visuals out once they are in the cache."""
+        model_inputs = super().prepare_inputs_for_generation(
+            input_ids, is_first_iteration=is_first_iteration, use_cache=use_cache, **kwargs
+        )
+        if is_first_iteration or not use_cache:
+            model_inputs["pixel_values"] = pixel_values
+            model_inputs["pixel_values_videos"] = pixel_values_videos
+            model_inputs["mm_encoder_outputs"] = mm_encoder_outputs
+        return model_inputs
+
+    def _get_logits_processor(
+        self,
+        generation_config: Any,
+        input_ids_seq_length: int | None = None,
+        *args: Any,
+        logits_processor: LogitsProcessorList | None = None,
+        **kwargs: Any,
+    ) -> LogitsProcessorList:
+        # The original hands the prompt over as embeddings, so its repetition penalty sees generated tokens only;
+        # placeholder ids beyond the vocabulary could not be penalised anyway.
+        processors = super()._get_logits_processor(
+            generation_config, input_ids_seq_length, *args, logits_processor=logits_processor, **kwargs
+        )
+        for processor in processors:
+            given = any(processor is own for own in logits_processor or [])
+            if isinstance(processor, RepetitionPenaltyLogitsProcessor) and not given:
+                processor.prompt_ignore_length = input_ids_seq_length
+        return processors

@@ -1,0 +1,1 @@
+"""VideoRefer: the host with an object encoder, and everything needed to feed it regions."""

@@ -1,0 +1,340 @@
+"""`RegionMixin`: regions for any host with a vision tower and a decoder."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig
+
+__all__ = ["RegionMixin"]
+
+# Name under which object tokens travel from `forward` through the host to the hook on its decoder.
+_SCATTER = "object_token_scatter"
+
+
+class RegionMixin:
+    """Give a host's `...ForConditionalGeneration` regions, when mixed in front of it.
+
+    The mixin owns `object_encoder`, turns regions into object tokens before the host runs, and lets a hook on the
+    host's decoder put them in the places of `<region>`, after the host has put its own visual tokens into theirs.
+    Nothing is kept on the model between calls.
+
+    A host implements [`RegionMixin.get_region_features`] and [`RegionMixin.encode_visuals`].
+    """
+
+    object_encoder: ObjectEncoder
+
+    def add_object_encoder(self, config: ObjectEncoderConfig) -> None:
+        """Create the object encoder and hook the decoder. Called once, when the model is built."""
+        self.object_encoder = ObjectEncoder(config)
+        self.get_decoder().register_forward_pre_hook(scatter_object_tokens, with_kwargs=True)
+
+    @property
+    def region_token_id(self) -> int:
+        """Id that stands for object tokens in `input_ids`."""
+        return self.config.region_token_id
+
+    # ------------------------------------------------------------------ what a host provides
+
+    def encode_visuals(
+        self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None
+    ) -> dict[str, BaseModelOutputWithPooling]:
+        """Run the vision tower over the visual inputs, once, and take their pixel values out of `inputs`.
+
+        Args:
+            inputs (`dict`): keyword arguments of `forward`; those that are used up are removed.
+            mm_encoder_outputs (`dict`, *optional*): outputs computed before, which are kept.
+        """
+        raise NotImplementedError
+
+    def get_region_features(
+        self,
+        region_pixel_values: Tensor,
+        region_clip_frames: Tensor | None,
+        encoded: dict[str, BaseModelOutputWithPooling],
+    ) -> Tensor:
+        """Features of the mask-carrying frames, of shape `(num_frames, grid_height, grid_width, D)`."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------------ regions -> object tokens
+
+    def get_object_tokens(
+        self,
+        input_ids: Tensor,
+        encoded: dict[str, BaseModelOutputWithPooling],
+        region_pixel_values: Tensor,
+        region_masks: Tensor,
+        region_frames: Tensor,
+        region_lengths: Tensor,
+        region_clip_frames: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Turn the regions of a batch into object tokens, padded to the sample with the most of them.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with `<region>` placeholders.
+            encoded (`dict`): outputs of the vision tower for the batch's images and videos.
+            region_pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`):
+                Mask-carrying frames of the whole batch, each once.
+            region_masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`):
+                Masks on the feature grid, region by region, in prompt order.
+            region_frames (`torch.LongTensor` of shape `(num_masks,)`): row of `region_pixel_values` of each mask.
+            region_lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
+            region_clip_frames (`torch.LongTensor` of shape `(num_frames,)`, *optional*):
+                For every mask-carrying frame, its place among the frames that the tower encodes anyway (images
+                first, then the frames of the videos), or -1 if it isn't one of them.
+
+        Returns:
+            `tuple[torch.Tensor, torch.LongTensor]`: tokens of shape `(batch, max_tokens, hidden_size)`, and the
+            number of tokens of each sample, of shape `(batch,)`.
+
+        Raises:
+            TensorError: shapes do not fit together.
+        """
+        features = self.get_region_features(region_pixel_values, region_clip_frames, encoded)
+        device = self.object_encoder.projector[0].weight.device
+        tokens, _ = self.object_encoder(
+            *(value.to(device) for value in (features, region_masks, region_frames, region_lengths))
+        )
+        counts = (input_ids == self.region_token_id).sum(dim=1)
+        places = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
+        padded = tokens.new_zeros((*places.shape, tokens.shape[-1]))
+        return padded.masked_scatter(places.to(device).unsqueeze(-1), tokens), counts
+
+    def check_regions(
+        self,
+        input_ids: Tensor | None,
+        region_pixel_values: Tensor | None,
+        region_masks: Tensor | None,
+        region_frames: Tensor | None,
+        region_lengths: Tensor | None,
+    ) -> bool:
+        """Check region inputs before anything is computed.
+
+        Returns:
+            Whether there are any regions.
+
+        Raises:
+            TensorError: some of the four tensors are missing, or their shapes or values do not fit.
+            PromptError: the numbers of `<region>` positions and object tokens differ; the first sample is named.
+        """
+        given = {
+            "region_pixel_values": region_pixel_values,
+            "region_masks": region_masks,
+            "region_frames": region_frames,
+            "region_lengths": region_lengths,
+        }
+        missing = [name for name, value in given.items() if value is None]
+        if len(missing) == len(given):
+            lengths = None
+        elif missing:
+            raise TensorError(
+                f"Regions need {', '.join(given)} together, but {', '.join(missing)} is missing. "
+                "Pass all outputs of the processor on."
+            )
+        else:
+            lengths = region_lengths
+            _check_shapes(region_pixel_values, region_masks, region_frames, region_lengths)
+        if input_ids is None:
+            if lengths is not None:
+                raise PromptError("Regions need input_ids, since <region> cannot be found in inputs_embeds.")
+            return False
+        if not torch.compiler.is_compiling():
+            unions = self.object_encoder.config.max_tokens_per_region
+            tokens = [] if lengths is None else lengths.clamp(max=unions).tolist()
+            _check_placeholders((input_ids == self.region_token_id).sum(dim=1).tolist(), tokens)
+        return lengths is not None and lengths.numel() > 0
+
+    # ------------------------------------------------------------------ forward and generate
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        region_pixel_values: Tensor | None = None,
+        region_masks: Tensor | None = None,
+        region_frames: Tensor | None = None,
+        region_lengths: Tensor | None = None,
+        region_clip_frames: Tensor | None = None,
+        object_tokens: Tensor | None = None,
+        object_token_counts: Tensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the host with object tokens in the places of `<region>`. See [`RegionMixin.get_object_tokens`]."""
+        if object_tokens is None:
+            has_regions = self.check_regions(
+                input_ids, region_pixel_values, region_masks, region_frames, region_lengths
+            )
+            if has_regions:
+                mm_encoder_outputs = self.encode_visuals(kwargs, mm_encoder_outputs)
+                object_tokens, object_token_counts = self.get_object_tokens(
+                    input_ids,
+                    mm_encoder_outputs,
+                    region_pixel_values,
+                    region_masks,
+                    region_frames,
+                    region_lengths,
+                    region_clip_frames,
+                )
+            elif self.training and input_ids is not None:
+                object_tokens, object_token_counts = self._no_object_tokens(input_ids)
+        if object_tokens is not None and (self.training or object_tokens.shape[1]):
+            places = self._region_places(input_ids, object_token_counts)
+            kwargs[_SCATTER] = (places, object_tokens)
+            if labels is not None:
+                labels = labels.masked_fill(places.to(labels.device), -100)
+            input_ids = self.hide_region_ids(input_ids, places)
+        return super().forward(
+            input_ids=input_ids, mm_encoder_outputs=mm_encoder_outputs, labels=labels, **kwargs
+        )
+
+    def hide_region_ids(self, input_ids: Tensor, places: Tensor) -> Tensor:
+        """Replace `<region>` ids by one that every embedding table has, since the id may lie beyond it."""
+        return input_ids.masked_fill(places.to(input_ids.device), 0)
+
+    def _no_object_tokens(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        # A training batch without regions still runs the projector over nothing, so that every process of a
+        # distributed run has (zero) gradients for the same parameters.
+        weight = self.object_encoder.projector[0].weight
+        empty = self.object_encoder.projector(weight.new_zeros((0, weight.shape[1])))
+        counts = torch.zeros(len(input_ids), dtype=torch.long, device=input_ids.device)
+        return empty.unsqueeze(0).expand(len(input_ids), -1, -1), counts
+
+    def _region_places(self, input_ids: Tensor, counts: Tensor) -> Tensor:
+        """Positions of the prompt's `<region>`s; a model may write the same id into its answer, which is text."""
+        places = input_ids == self.region_token_id
+        return places & (places.cumsum(dim=1) <= counts.to(places.device)[:, None])
+
+    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
+        """Generate as every transformers model does; also takes the region inputs of [`RegionMixin.forward`].
+
+        `<region>` is never generated, unless `suppress_tokens` is given (`suppress_tokens=[]` lifts the ban).
+
+        Raises:
+            TensorError: region tensors are incomplete or do not fit.
+            PromptError: the numbers of `<region>` positions and regions differ.
+        """
+        region_inputs = {name: kwargs.pop(name, None) for name in _REGION_INPUTS}
+        input_ids = inputs if inputs is not None else kwargs.get("input_ids")
+        if kwargs.get("object_tokens") is None:
+            clip_frames = region_inputs.pop("region_clip_frames")
+            if input_ids is not None and self.check_regions(input_ids, **region_inputs):
+                encoded = self.encode_visuals(kwargs, kwargs.pop("mm_encoder_outputs", None))
+                with torch.no_grad():
+                    tokens, counts = self.get_object_tokens(
+                        input_ids, encoded, **region_inputs, region_clip_frames=clip_frames
+                    )
+                kwargs.update(mm_encoder_outputs=encoded, object_tokens=tokens, object_token_counts=counts)
+        generation_config = kwargs.get("generation_config") or self.generation_config
+        if "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None:
+            kwargs["suppress_tokens"] = [self.region_token_id]
+        return super().generate(inputs, **kwargs)
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        object_tokens: Tensor | None = None,
+        object_token_counts: Tensor | None = None,
+        is_first_iteration: bool | None = False,
+        use_cache: bool | None = True,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Leave object tokens out once they are in the cache."""
+        model_inputs = super().prepare_inputs_for_generation(
+            input_ids, is_first_iteration=is_first_iteration, use_cache=use_cache, **kwargs
+        )
+        if is_first_iteration or not use_cache:
+            model_inputs["object_tokens"] = object_tokens
+            model_inputs["object_token_counts"] = object_token_counts
+        else:
+            # Generated ids are text: no check of placeholders, no object tokens.
+            batch, device = input_ids.shape[0], input_ids.device
+            model_inputs["object_tokens"] = torch.zeros((batch, 0, 1), device=device)
+            model_inputs["object_token_counts"] = torch.zeros(batch, dtype=torch.long, device=device)
+        return model_inputs
+
+
+_REGION_INPUTS = (
+    "region_pixel_values",
+    "region_masks",
+    "region_frames",
+    "region_lengths",
+    "region_clip_frames",
+)
+
+
+def scatter_object_tokens(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Forward pre-hook of a decoder: write object tokens over the embeddings of `<region>`."""
+    scatter = kwargs.pop(_SCATTER, None)
+    if scatter is None:
+        return None
+    places, tokens = scatter
+    embeds = kwargs["inputs_embeds"]
+    kept = places.sum(dim=1, keepdim=True)
+    real = torch.arange(tokens.shape[1], device=tokens.device) < kept.to(tokens.device)
+    source = tokens[real].to(embeds.device, embeds.dtype)
+    kwargs["inputs_embeds"] = embeds.masked_scatter(places.to(embeds.device).unsqueeze(-1), source)
+    return args, kwargs
+
+
+def _check_shapes(pixels: Tensor, masks: Tensor, frames: Tensor, lengths: Tensor) -> None:
+    if pixels.ndim != 4:
+        raise TensorError(
+            "region_pixel_values must have shape (num_frames, 3, image_size, image_size), "
+            f"but has shape {tuple(pixels.shape)}."
+        )
+    if masks.ndim != 3:
+        raise TensorError(
+            f"region_masks must have shape (num_masks, grid_height, grid_width), but has shape {tuple(masks.shape)}."
+        )
+    if masks.is_floating_point() and not torch.compiler.is_compiling() and bool(masks.isnan().any()):
+        raise TensorError("region_masks hold NaN; masks are boolean.")
+    for name, value in (("region_frames", frames), ("region_lengths", lengths)):
+        if value.ndim != 1 or value.is_floating_point() or value.dtype == torch.bool:
+            raise TensorError(
+                f"{name} must be one-dimensional and of an integer dtype, but has shape {tuple(value.shape)} "
+                f"and dtype {value.dtype}."
+            )
+    if frames.shape[0] != masks.shape[0]:
+        raise TensorError(f"There are {masks.shape[0]} region_masks but {frames.shape[0]} region_frames.")
+    if torch.compiler.is_compiling():
+        return
+    if lengths.numel() and int(lengths.min()) < 1:
+        raise TensorError(f"Every region needs at least one mask, but region_lengths are {lengths.tolist()}.")
+    if int(lengths.sum()) != masks.shape[0]:
+        raise TensorError(f"region_lengths add up to {int(lengths.sum())}, but there are {masks.shape[0]} masks.")
+    if frames.numel() and not 0 <= int(frames.min()) <= int(frames.max()) < pixels.shape[0]:
+        raise TensorError(
+            f"region_frames name frames {int(frames.min())} to {int(frames.max())}, but region_pixel_values hold "
+            f"{pixels.shape[0]} frame(s)."
+        )
+    bad = pixels.isnan().flatten(1).any(1).nonzero().flatten().tolist()
+    if bad:
+        raise TensorError(f"region_pixel_values hold NaN in frame(s) {', '.join(map(str, bad))}.")
+
+
+def _check_placeholders(positions: list[int], tokens: list[int]) -> None:
+    """Compare `<region>` positions of each sample with the tokens of the regions, in order."""
+    if sum(positions) == sum(tokens) == 0:
+        return
+    remaining = list(tokens)
+    for sample, wanted in enumerate(positions):
+        taken = 0
+        while remaining and taken < wanted:
+            taken += remaining.pop(0)
+        if taken != wanted:
+            raise PromptError(
+                f"Sample {sample} of the batch has {wanted} <region> position(s), which the next regions do not "
+                f"fill: the regions of the batch become {tokens} token(s). Every region needs as many <region> ids as "
+                "it has object tokens; use the processor that belongs to this model, and pass all its outputs on."
+            )
+    if remaining:
+        raise PromptError(
+            f"{len(remaining)} region(s) are left over: the samples of the batch have {positions} <region> "
+            f"position(s), and its regions become {tokens} token(s)."
+        )

@@ -1,0 +1,16 @@
+"""The paper's object encoder in pure PyTorch: no transformers needed."""
+
+from videorefer_plugin.object_encoder.configuration import ObjectEncoderConfig
+from videorefer_plugin.object_encoder.masks import MASK_POLICIES, pool_masks, resize_masks
+from videorefer_plugin.object_encoder.merge import merge_tokens
+from videorefer_plugin.object_encoder.module import ObjectEncoder, ObjectEncoderOutput
+
+__all__ = [
+    "MASK_POLICIES",
+    "ObjectEncoder",
+    "ObjectEncoderConfig",
+    "ObjectEncoderOutput",
+    "merge_tokens",
+    "pool_masks",
+    "resize_masks",
+]

@@ -1,0 +1,60 @@
+"""Configuration of the object encoder."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["ObjectEncoderConfig"]
+
+
+@dataclass
+class ObjectEncoderConfig:
+    """Sizes of an [`ObjectEncoder`].
+
+    Args:
+        vision_hidden_size (`int`):
+            Width D of the vision tower's features.
+        hidden_size (`int`):
+            Width H of the language model.
+        max_tokens_per_region (`int`, *optional*, defaults to 4):
+            Number of unions u that the frames of one region are merged into (paper, section 3.2.2). A region seen in
+            k frames becomes `min(k, u)` object tokens.
+        projector_depth (`int`, *optional*, defaults to 2):
+            Number of linear layers of the projector, with a GELU between them.
+
+    Raises:
+        ConfigurationError: a size is not a positive integer.
+    """
+
+    vision_hidden_size: int = 1152
+    hidden_size: int = 3584
+    max_tokens_per_region: int = 4
+    projector_depth: int = 2
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(
+                    f"ObjectEncoderConfig.{field.name} must be a positive integer, but {value!r} was given."
+                )
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the fields as a plain dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ObjectEncoderConfig":
+        """Build a configuration from a dictionary, refusing names that are not fields.
+
+        Raises:
+            ConfigurationError: a name is unknown or a value is not a positive integer.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ConfigurationError(
+                f"Unknown object encoder setting(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+            )
+        return cls(**values)

@@ -1,0 +1,73 @@
+"""Temporal Token Merge: the frames of one object become a handful of tokens."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from videorefer_plugin.errors import ConfigurationError, TensorError
+
+__all__ = ["merge_tokens"]
+
+
+def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Merge the most similar neighbours of every region until at most `max_tokens` are left.
+
+    For a region of k > u tokens, the k - u neighbouring pairs of highest cosine similarity (paper, equation 2) are
+    joined, the earlier pair first where similarities are equal; each run of joined tokens, a union, is replaced by
+    its average. A region of k <= u tokens is left alone. All regions are merged at once.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(sum(lengths), dim)`):
+            Tokens of all regions one after the other, in order of time within a region.
+        lengths (`torch.LongTensor` of shape `(num_regions,)`):
+            Number of tokens k of each region.
+        max_tokens (`int`):
+            Number of unions u.
+
+    Returns:
+        `tuple[torch.Tensor, torch.LongTensor]`: the merged tokens of shape `(sum(counts), dim)` in the dtype of
+        `tokens`, and `counts` of shape `(num_regions,)`, which is exactly `min(k, u)` for each region.
+
+    Raises:
+        TensorError: shapes do not fit, or a length is negative.
+        ConfigurationError: `max_tokens` is less than 1.
+    """
+    if max_tokens < 1:
+        raise ConfigurationError(f"max_tokens must be at least 1, but {max_tokens!r} was given.")
+    if tokens.ndim != 2 or lengths.ndim != 1:
+        raise TensorError(
+            "tokens must have shape (sum(lengths), dim) and lengths (num_regions,), "
+            f"but have shapes {tuple(tokens.shape)} and {tuple(lengths.shape)}."
+        )
+    if not torch.compiler.is_compiling():
+        if lengths.numel() and int(lengths.min()) < 0:
+            raise TensorError(f"lengths must not be negative, but are {lengths.tolist()}.")
+        if int(lengths.sum()) != tokens.shape[0]:
+            raise TensorError(f"lengths add up to {int(lengths.sum())}, but there are {tokens.shape[0]} tokens.")
+
+    counts = lengths.clamp(max=max_tokens)
+    num_tokens = tokens.shape[0]
+    if num_tokens < 2:
+        return tokens, counts
+    values = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    region = torch.repeat_interleave(
+        torch.arange(len(lengths), device=tokens.device), lengths, output_size=num_tokens
+    )
+    left = region[:-1]  # the pair (i, i + 1) belongs to the region of token i
+    similarity = F.cosine_similarity(values[:-1].detach(), values[1:].detach(), dim=-1)
+    similarity = similarity.masked_fill(left != region[1:], -torch.inf)  # never joined across regions
+
+    # Rank of each pair within its region; both sorts are stable, so ties keep the order of time.
+    order = similarity.argsort(descending=True, stable=True)
+    order = order[left[order].argsort(stable=True)]
+    rank = torch.empty_like(order)
+    first = lengths.cumsum(0) - lengths
+    rank[order] = torch.arange(num_tokens - 1, device=tokens.device) - first[left[order]]
+    joined = rank < (lengths - max_tokens)[left]
+
+    union = F.pad((~joined).long().cumsum(0), (1, 0))
+    merged = values.new_zeros((int(counts.sum()), tokens.shape[1])).index_add(0, union, values)
+    sizes = torch.zeros(merged.shape[0], dtype=values.dtype, device=tokens.device).index_add(
+        0, union, torch.ones(num_tokens, dtype=values.dtype, device=tokens.device)
+    )
+    return (merged / sizes[:, None]).to(tokens.dtype), counts

@@ -1,0 +1,75 @@
+"""The object encoder: masks over frame features in, object tokens out."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from videorefer_plugin.errors import TensorError
+from videorefer_plugin.object_encoder.configuration import ObjectEncoderConfig
+from videorefer_plugin.object_encoder.masks import pool_masks
+from videorefer_plugin.object_encoder.merge import merge_tokens
+
+__all__ = ["ObjectEncoder", "ObjectEncoderOutput"]
+
+
+class ObjectEncoderOutput(NamedTuple):
+    """Object tokens of a batch.
+
+    Attributes:
+        tokens (`torch.Tensor` of shape `(sum(counts), hidden_size)`): object tokens, region by region.
+        counts (`torch.LongTensor` of shape `(num_regions,)`): number of tokens of each region.
+    """
+
+    tokens: Tensor
+    counts: Tensor
+
+
+class ObjectEncoder(nn.Module):
+    """Spatial Token Extractor and Temporal Token Merge of VideoRefer (paper, section 3.2.2).
+
+    Every mask pools the features of its frame into one vector, the vectors of one object are merged over time into at
+    most `config.max_tokens_per_region` unions, and a small MLP brings them to the width of the language model.
+    """
+
+    def __init__(self, config: ObjectEncoderConfig):
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = [nn.Linear(config.vision_hidden_size, config.hidden_size)]
+        for _ in range(config.projector_depth - 1):
+            layers += [nn.GELU(), nn.Linear(config.hidden_size, config.hidden_size)]
+        self.projector = nn.Sequential(*layers)
+
+    def forward(
+        self, features: Tensor, masks: Tensor, mask_frames: Tensor, region_lengths: Tensor
+    ) -> ObjectEncoderOutput:
+        """Turn regions into object tokens.
+
+        Args:
+            features (`torch.Tensor` of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`):
+                Features of the mask-carrying frames of the whole batch, each frame once.
+            masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`):
+                Masks on that grid, region by region and in order of time within a region.
+            mask_frames (`torch.LongTensor` of shape `(num_masks,)`):
+                Row of `features` that each mask lies on.
+            region_lengths (`torch.LongTensor` of shape `(num_regions,)`):
+                Number of masks of each region.
+
+        Returns:
+            [`ObjectEncoderOutput`] with the tokens in the dtype of the projector's weights (or of autocast).
+
+        Raises:
+            TensorError: shapes, widths or numbers do not fit together.
+        """
+        if features.ndim == 4 and features.shape[-1] != self.config.vision_hidden_size:
+            raise TensorError(
+                f"features are {features.shape[-1]} wide, but this object encoder was built for a vision tower of "
+                f"width {self.config.vision_hidden_size}."
+            )
+        if not torch.compiler.is_compiling() and int(region_lengths.sum()) != masks.shape[0]:
+            raise TensorError(
+                f"region_lengths add up to {int(region_lengths.sum())}, but there are {masks.shape[0]} masks."
+            )
+        pooled = pool_masks(features, masks, mask_frames)
+        merged, counts = merge_tokens(pooled, region_lengths, self.config.max_tokens_per_region)
+        return ObjectEncoderOutput(self.projector(merged.to(self.projector[0].weight.dtype)), counts)

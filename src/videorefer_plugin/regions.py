@@ -1,0 +1,441 @@
+"""One object in a video: the shape it has in the frames in which it is pointed at.
+
+Coordinates are pixels of the source frame, x to the right and y down, continuous: pixel (row i, column j) covers
+j <= x < j + 1, i <= y < i + 1. Frames count from 0 in the source video, not among the sampled frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin._region_shapes import (
+    ABSENT,
+    POINT_RADIUS,
+    SCRIBBLE_WIDTH,
+    Absent,
+    Box,
+    Mask,
+    Points,
+    Polygons,
+    Rle,
+    Scribble,
+    Shape,
+    as_shape,
+    decode_rle,
+    encode_rle,
+    is_integer,
+    is_number,
+    short,
+)
+from videorefer_plugin.errors import RegionError
+
+__all__ = [
+    "ABSENT",
+    "POINT_RADIUS",
+    "SCRIBBLE_WIDTH",
+    "Absent",
+    "Box",
+    "Mask",
+    "Points",
+    "Polygons",
+    "Region",
+    "Rle",
+    "Scribble",
+    "Shape",
+    "decode_rle",
+    "encode_rle",
+]
+
+_FRAME_REMEDY = "frames are whole numbers from 0 up; give seconds as times={seconds: shape} or time=seconds"
+
+
+class Region:
+    """One object in a video: frame of the source video -> shape of the object in that frame.
+
+    A shape is one of
+
+    - a mask of shape (height, width): NumPy array, torch tensor or PIL image, every pixel > 0 counting;
+    - a COCO RLE dict {"size": [height, width], "counts": ...}, compressed or a list of run lengths;
+    - polygons: one ([(x, y), ...] or [x, y, x, y, ...]) or a list of several, in pixels;
+    - a box, a tuple (x0, y0, x1, y1) in pixels;
+    - an instance of `Box`, `Points`, `Scribble`, `Polygons`, `Mask` or `Rle`;
+    - None (or `ABSENT`): the object is known to be absent from that frame.
+
+    Nothing is drawn before `mask` or `masks` is called with the size of the frame. A region is not changed after it
+    is made; two are equal when they have equal shapes in the same places (a mask equals an RLE of the same pixels).
+
+    Args:
+        frames: frame index in the source video -> shape.
+        times: seconds from the start of the video -> shape; `at_frames` turns them into frames.
+
+    Raises:
+        RegionError: no shape at all, a key which is no frame or time, or a malformed shape; names the frame or time.
+
+    Examples:
+        >>> ball = Region({12: (40, 30, 80, 75), 40: (52, 30, 92, 75)})
+        >>> ball.frames
+        (12, 40)
+        >>> int(ball.mask(12, 120, 160).sum())
+        1800
+    """
+
+    __slots__ = ("_frames", "_times")
+
+    def __init__(self, frames: Mapping[int, Any] | None = None, *, times: Mapping[float, Any] | None = None) -> None:
+        for name, given in (("frames", frames), ("times", times)):
+            if given is not None and not isinstance(given, Mapping):
+                raise RegionError(
+                    f"Region takes a dict from frame to shape for {name}, got {short(given)}: for a single frame use "
+                    "Region.from_mask, from_box, from_polygon, from_points, from_scribble or from_rle"
+                )
+        by_frame = {_frame_index(frame): _shape(shape, f"frame {frame}") for frame, shape in (frames or {}).items()}
+        by_time = {_seconds(time): _shape(shape, f"time {time} s") for time, shape in (times or {}).items()}
+        if not by_frame and not by_time:
+            raise RegionError(
+                f"Region got no shape (frames={short(frames)}, times={short(times)}): expected at least one frame; "
+                "say that the object is absent with {frame: None}"
+            )
+        self._frames: dict[int, Shape] = dict(sorted(by_frame.items()))
+        self._times: dict[float, Shape] = dict(sorted(by_time.items()))
+
+    # --- one shape in one frame -----------------------------------------------------------------------------------
+    # `frame=None` stands for 0, so that frame=0 given beside time= is noticed.
+
+    @classmethod
+    def from_mask(cls, mask: Any, frame: int | None = None, *, time: float | None = None) -> Region:
+        """Make a region of one mask.
+
+        Args:
+            mask: array, tensor or PIL image of shape (height, width), the size of the source frame; every pixel > 0
+                counts. Colour, (height, width, 3), counts where any channel is > 0.
+            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            time: seconds from the start of the video, instead of `frame`.
+
+        Raises:
+            RegionError: the mask has another shape, no pixels, NaN or an alpha channel; both frame and time given.
+        """
+        return cls._single(lambda: Mask(mask), frame, time)
+
+    @classmethod
+    def from_box(cls, box: Any, frame: int | None = None, *, time: float | None = None) -> Region:
+        """Make a region of one box.
+
+        Args:
+            box: (x0, y0, x1, y1) in pixels. It covers the pixels whose centres lie inside, at least one, and is
+                clipped to the frame.
+            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            time: seconds from the start of the video, instead of `frame`.
+
+        Raises:
+            RegionError: not four finite numbers with x0 < x1 and y0 < y1; both frame and time given.
+        """
+        return cls._single(lambda: Box.from_sequence(box), frame, time)
+
+    @classmethod
+    def from_polygon(cls, points: Any, frame: int | None = None, *, time: float | None = None) -> Region:
+        """Make a region of one polygon, or of several which together are the object.
+
+        Args:
+            points: [(x, y), ...], [x, y, x, y, ...] or a list of such polygons, in pixels; each at least 3 points.
+            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            time: seconds from the start of the video, instead of `frame`.
+
+        Raises:
+            RegionError: fewer than 3 points, an odd number of values, values not finite; both frame and time given.
+        """
+        return cls._single(lambda: Polygons(points), frame, time)
+
+    @classmethod
+    def from_points(
+        cls, points: Any, frame: int | None = None, radius: float | None = None, *, time: float | None = None
+    ) -> Region:
+        """Make a region of discs around one or more points.
+
+        Args:
+            points: [(x, y), ...], (N, 2) or one (x, y), in pixels; all inside the frame.
+            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            radius: of the discs, in pixels. Default: 2% (`POINT_RADIUS`) of the frame's shorter side.
+            time: seconds from the start of the video, instead of `frame`.
+
+        Raises:
+            RegionError: no points, values not finite, a negative radius; both frame and time given.
+        """
+        return cls._single(lambda: Points(points, radius), frame, time)
+
+    @classmethod
+    def from_scribble(
+        cls, points: Any, frame: int | None = None, width: float | None = None, *, time: float | None = None
+    ) -> Region:
+        """Make a region of a line with round ends, drawn through the points in order.
+
+        Args:
+            points: [(x, y), ...] or (N, 2), in pixels; what lies outside the frame is clipped.
+            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            width: of the line, in pixels; drawn at least one pixel wide. Default: 4% (`SCRIBBLE_WIDTH`) of the
+                frame's shorter side.
+            time: seconds from the start of the video, instead of `frame`.
+
+        Raises:
+            RegionError: no points, values not finite, a width <= 0; both frame and time given.
+        """
+        return cls._single(lambda: Scribble(points, width), frame, time)
+
+    @classmethod
+    def from_rle(cls, rle: Mapping[str, Any], frame: int | None = None, *, time: float | None = None) -> Region:
+        """Make a region of one COCO RLE.
+
+        Args:
+            rle: {"size": [height, width], "counts": ...} with compressed counts (str or bytes) or run lengths.
+            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            time: seconds from the start of the video, instead of `frame`.
+
+        Raises:
+            RegionError: malformed, or counts which do not add up to height * width; both frame and time given.
+        """
+        return cls._single(lambda: Rle.from_mapping(rle), frame, time)
+
+    @classmethod
+    def from_annotation(cls, annotation: Mapping[Any, Any]) -> Region:
+        """Read one object of a VideoRefer-700K record: {"12": {"segmentation": ...}, ...}.
+
+        Keys are frame indices, as str or int. The segmentation is an RLE, a list of polygons, or None; None, [] and
+        a record without "segmentation" say that the object is absent. It may also stand without the record around it.
+
+        Raises:
+            RegionError: empty, a key which is no frame, a frame given twice, or a malformed segmentation.
+        """
+        if not isinstance(annotation, Mapping):
+            raise RegionError(
+                f"an annotation is a dict from frame to segmentation, got {short(annotation)}: "
+                "a record's list holds one for each object, make one Region of each"
+            )
+        frames: dict[int, Any] = {}
+        for key, record in annotation.items():
+            digits = isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 19
+            frame = int(key) if digits else _frame_index(key)
+            if frame in frames:
+                raise RegionError(f"annotation has frame {frame} twice, the second time as key {key!r}: keep one")
+            frames[frame] = _segmentation(record)
+        return cls(frames)
+
+    @classmethod
+    def _single(cls, shape: Callable[[], Shape], frame: int | None, time: float | None) -> Region:
+        if frame is not None and time is not None:
+            raise RegionError(f"got both frame={frame!r} and time={time!r}: give one of them, they mean the same")
+        if time is not None:
+            return cls(times={_seconds(time): _named(shape, f"time {time} s")})
+        index = 0 if frame is None else _frame_index(frame)
+        return cls({index: _named(shape, f"frame {index}")})
+
+    # --- what is in it --------------------------------------------------------------------------------------------
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The frame indices, sorted; shapes given by time are not among them before `at_frames`."""
+        return tuple(self._frames)
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """The times in seconds, sorted, of the shapes given by time."""
+        return tuple(self._times)
+
+    def is_absent(self, frame: int) -> bool:
+        """Whether the object is declared absent from this frame; nothing is drawn, so an all-zero mask is not seen.
+
+        Raises:
+            RegionError: the region has no such frame.
+        """
+        return isinstance(self._at(frame), Absent)
+
+    def __len__(self) -> int:
+        return len(self._frames) + len(self._times)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Region):
+            return NotImplemented
+        return self._frames == other._frames and self._times == other._times
+
+    def __repr__(self) -> str:
+        places = [f"{frame}: {shape!r}" for frame, shape in self._frames.items()]
+        places += [f"{time:g}s: {shape!r}" for time, shape in self._times.items()]
+        rest = [f"... {len(places) - 3} more"] if len(places) > 3 else []
+        return f"Region({', '.join(places[:3] + rest)})"
+
+    # --- other regions from it ------------------------------------------------------------------------------------
+
+    def __or__(self, other: Region) -> Region:
+        """Join two regions of the same object which have no frame in common.
+
+        Raises:
+            RegionError: both have a shape in the same frame, or at the same time.
+        """
+        if not isinstance(other, Region):
+            return NotImplemented
+        shared = [f"frame {frame}" for frame in self._frames if frame in other._frames]
+        shared += [f"time {time:g} s" for time in self._times if time in other._times]
+        if shared:
+            raise RegionError(
+                f"both regions have a shape in {', '.join(shared[:5])}{', ...' if len(shared) > 5 else ''}: "
+                "join regions of one object at different frames, e.g. after select"
+            )
+        return Region({**self._frames, **other._frames}, times={**self._times, **other._times})
+
+    def at_frames(self, frame_at: Callable[[float], int]) -> Region:
+        """Return the region with every time turned into a frame; the region itself when it has no times.
+
+        Args:
+            frame_at: frame index of the source video that is shown at the given seconds.
+
+        Raises:
+            RegionError: two shapes fall on the same frame, or `frame_at` returns no frame index.
+        """
+        if not self._times:
+            return self
+        frames = dict(self._frames)
+        origin = {frame: f"frame {frame}" for frame in frames}
+        for time, shape in self._times.items():
+            frame = _frame_index(frame_at(time), f"frame_at({time:g}) returned ")
+            if frame in frames:
+                raise RegionError(
+                    f"time {time:g} s and {origin[frame]} both fall on frame {frame}: "
+                    "keep one shape of the object for each frame"
+                )
+            frames[frame] = shape
+            origin[frame] = f"time {time:g} s"
+        return Region(frames)
+
+    def select(self, frames: Iterable[int]) -> Region:
+        """Return the region with only these frames, for instance `region.select(region.frames[:4])`.
+
+        Raises:
+            RegionError: no frames, a frame which the region does not have, or times not yet turned into frames.
+        """
+        if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
+            raise RegionError(f"select takes several frames, e.g. [12, 40], got {short(frames)}")
+        self._require_frames("select")
+        wanted = list(frames)
+        if not wanted:
+            raise RegionError(f"select got no frames: expected some of {short(self.frames)}")
+        return Region({frame: self._at(frame) for frame in wanted})
+
+    # --- pixels ---------------------------------------------------------------------------------------------------
+
+    def mask(self, frame: int, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the object in one frame.
+
+        Args:
+            frame: frame index in the source video.
+            height: of the source frame, in pixels.
+            width: of the source frame, in pixels.
+
+        Returns:
+            A new bool array of shape (height, width); all False where the object is absent.
+
+        Raises:
+            RegionError: the region has no such frame, a mask or RLE has another size, or the shape lies outside.
+        """
+        shape = self._at(frame)
+        _check_size(height, width)
+        return _draw(shape, frame, height, width)
+
+    def masks(self, height: int, width: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """Draw the object in every frame, one at a time, in order: pairs of frame index and `mask`.
+
+        Raises:
+            RegionError: times are not yet turned into frames, or a shape does not fit (then when it is reached).
+        """
+        self._require_frames("masks")
+        _check_size(height, width)
+        return ((frame, _draw(shape, frame, height, width)) for frame, shape in self._frames.items())
+
+    def to_annotation(self, height: int, width: int) -> dict[str, dict[str, Any]]:
+        """Write the object as in VideoRefer-700K, fit for JSON, the opposite of `from_annotation`.
+
+        Args:
+            height: of the source frame, in pixels.
+            width: of the source frame, in pixels.
+
+        Returns:
+            {"12": {"segmentation": {"size": [height, width], "counts": str}}, ...}, with the segmentation None where
+            the object is absent. Drawn shapes become their pixels.
+
+        Raises:
+            RegionError: times are not yet turned into frames, or a shape does not fit the frame.
+        """
+        self._require_frames("to_annotation")
+        _check_size(height, width)
+        return {
+            str(frame): {
+                "segmentation": None
+                if isinstance(shape, Absent)
+                else shape.to_dict()
+                if isinstance(shape, Rle) and shape.size == (height, width)
+                else encode_rle(_draw(shape, frame, height, width))
+            }
+            for frame, shape in self._frames.items()
+        }
+
+    def _at(self, frame: int) -> Shape:
+        index = _frame_index(frame)
+        if index not in self._frames:
+            waiting = f" (and times {short(self.times)} s, see at_frames)" if self._times else ""
+            raise RegionError(f"the region has no frame {index}: it has {short(self.frames)}{waiting}")
+        return self._frames[index]
+
+    def _require_frames(self, method: str) -> None:
+        if self._times:
+            raise RegionError(
+                f"{method} needs frames, but the region has shapes at times {short(self.times)} s: "
+                "turn them into frames with region.at_frames(frame_at), frame_at(seconds) -> frame index"
+            )
+
+
+def _frame_index(frame: Any, origin: str = "") -> int:
+    if not is_integer(frame):
+        raise RegionError(f"{origin}{short(frame)} is no frame index: {_FRAME_REMEDY}")
+    if frame < 0:
+        raise RegionError(f"{origin}frame {int(frame)} is negative: {_FRAME_REMEDY}")
+    return int(frame)
+
+
+def _seconds(time: Any) -> float:
+    if not is_number(time) or not math.isfinite(time) or time < 0:
+        raise RegionError(f"time {short(time)} is not a finite number of seconds from 0 up")
+    return float(time)
+
+
+def _check_size(height: Any, width: Any) -> None:
+    for side in (height, width):
+        if not is_integer(side) or side <= 0:
+            raise RegionError(
+                f"height={short(height)}, width={short(width)} is no frame size: "
+                "expected two whole numbers of pixels above 0, height first"
+            )
+
+
+def _segmentation(record: Any) -> Any:
+    """The segmentation of a record, which may also stand for itself; None where the object is absent."""
+    if isinstance(record, Mapping) and "counts" not in record and "size" not in record:
+        record = record.get("segmentation")
+    return None if isinstance(record, (list, tuple)) and len(record) == 0 else record
+
+
+def _shape(value: Any, place: str) -> Shape:
+    return _named(lambda: as_shape(value), place)
+
+
+def _draw(shape: Shape, frame: int, height: int, width: int) -> NDArray[np.bool_]:
+    return _named(lambda: shape.rasterise(int(height), int(width)), f"frame {frame}")
+
+
+def _named(make: Callable[[], Any], place: str) -> Any:
+    """Run `make`, and say at which frame or time it failed."""
+    try:
+        return make()
+    except RegionError as error:
+        raise RegionError(f"{place}: {error}") from error.__cause__

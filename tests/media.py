@@ -1,0 +1,142 @@
+"""Makers of small media files for tests. Every frame carries its number, so that a test can tell which one it got."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image
+
+BITS = 10
+SIZE = (80, 48)  # width, height
+
+
+def numbered_frame(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """An RGB picture: the number as ten black or white bars in the upper half, a coloured texture in the lower one."""
+    width, height = size
+    picture = np.zeros((height, width, 3), dtype=np.uint8)
+    for bit in range(BITS):
+        if number >> bit & 1:
+            picture[: height // 2, width * bit // BITS : width * (bit + 1) // BITS] = 255
+    rows, columns = np.mgrid[: height - height // 2, :width]
+    texture = [(columns * 3 + number * 5) % 200, (rows * 7 + number * 3) % 200, ((rows + columns) * 2 + number) % 200]
+    picture[height // 2 :] = np.stack(texture, axis=-1)
+    return picture
+
+
+def read_number(picture: np.ndarray) -> int:
+    """The number that an upright picture carries."""
+    height, width = picture.shape[:2]
+    bars = [picture[height // 4, width * (2 * bit + 1) // (2 * BITS)].mean() > 128 for bit in range(BITS)]
+    return sum(1 << bit for bit, white in enumerate(bars) if white)
+
+
+def read_numbers(frames: Iterable[np.ndarray]) -> list[int]:
+    return [read_number(frame) for frame in frames]
+
+
+def write_video(
+    path: Path | str,
+    frames: int | Sequence[np.ndarray],
+    codec: str = "libx264",
+    *,
+    size: tuple[int, int] = SIZE,
+    rate: int | Fraction = 25,
+    times: Sequence[int] | None = None,
+    rotation: int | None = None,
+    pixels: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    audio: bool = False,
+) -> Path:
+    """Writes frames (their number, or pictures); `times` are in milliseconds."""
+    pictures = [numbered_frame(number, size) for number in range(frames)] if isinstance(frames, int) else frames
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream: Any = container.add_stream(codec, rate=rate)
+        stream.width, stream.height = pictures[0].shape[1], pictures[0].shape[0]
+        stream.pix_fmt, stream.options = pixels, options or {}
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if audio:
+            write_silence(container)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(format=pixels)
+            if times is not None:
+                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return Path(path)
+
+
+def write_silence(container: Any) -> None:
+    stream = container.add_stream("aac", rate=16000)
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
+    frame.sample_rate = 16000
+    frame.pts = 0
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def write_folder(
+    folder: Path, names: Sequence[str], size: tuple[int, int] = SIZE, numbers: Sequence[int] | None = None
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in zip(numbers or range(len(names)), names, strict=True):
+        Image.fromarray(numbered_frame(number, size)).save(folder / name)
+    return folder
+
+
+def cut(path: Path, target: Path, keep: float) -> Path:
+    """A copy that breaks off after a fraction of its bytes."""
+    data = path.read_bytes()
+    target.write_bytes(data[: int(len(data) * keep)])
+    return target
+
+
+def blank_packet(path: Path, target: Path, number: int) -> Path:
+    """A copy with zeros in place of one packet of coded video, counted in the order in which they are stored."""
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    data = path.read_bytes()
+    target.write_bytes(data.replace(packets[number], bytes(len(packets[number])), 1))
+    return target
+
+
+def count_packets(path: Path | str) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for packet in container.demux(video=0) if packet.size)
+
+
+def set_edit_list(path: Path, target: Path, first: int, count: int, rate: int) -> Path:
+    """A copy of an MP4 file that shows only `count` frames from the `first` on, by its edit list."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"elst") + 12
+    scale = data.index(b"mdhd") + 4 + 12
+    ticks = int.from_bytes(data[scale : scale + 4], "big") // rate
+    movie_scale = data.index(b"mvhd") + 4 + 12
+    movie_ticks = int.from_bytes(data[movie_scale : movie_scale + 4], "big")
+    media_time = int.from_bytes(data[place + 4 : place + 8], "big") + first * ticks
+    data[place : place + 4] = (movie_ticks * count // rate).to_bytes(4, "big")
+    data[place + 4 : place + 8] = media_time.to_bytes(4, "big")
+    target.write_bytes(data)
+    return target
+
+
+def mirror_in_mp4(path: Path, target: Path) -> Path:
+    """A copy of an MP4 file whose display matrix mirrors the picture left to right."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 4 + 40
+    data[place : place + 4] = (-0x10000).to_bytes(4, "big", signed=True)
+    target.write_bytes(data)
+    return target
+
+
+def decode_plainly(path: Path) -> np.ndarray:
+    """All frames, decoded one after the other with one thread: what any other way of reading must equal."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])

@@ -1,0 +1,851 @@
+"""Opening, sampling and decoding of videos and images."""
+
+import json
+import math
+import pickle
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import media
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from videorefer_plugin.errors import VideoError
+from videorefer_plugin.video import FOLDER_FPS, Video, load_image, open_video, sample_frame_indices
+
+GOLDENS = json.loads((Path(__file__).parent / "data/goldens/frame_sampling/frame_sampling.json").read_text())
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+    """Real files of many kinds, each with frames 0, 1, 2, ..."""
+    folder = tmp_path_factory.mktemp("clips")
+    no_cuts = {"sc_threshold": "0"}
+    long = {"bf": "3", "g": "250", **no_cuts}
+    short = {"bf": "3", "g": "12", **no_cuts}
+    fast = {"deadline": "realtime", "cpu-used": "8"}
+    write = media.write_video
+    made = SimpleNamespace(
+        folder=folder,
+        h264=write(folder / "h264.mp4", 200, options=long),
+        short_gop=write(folder / "short.mp4", 200, options=short),
+        tiny_gop=write(folder / "tiny.mp4", 120, options={"bf": "2", "g": "3", **no_cuts}),
+        open_gop=write(folder / "open.mkv", 200, options={**short, "g": "40", "x264-params": "open-gop=1"}),
+        mkv=write(folder / "clip.mkv", 60, options=short),
+        avi=write(folder / "clip.avi", 60, "mpeg4", options={"bf": "2", "g": "12"}),
+        vp9=write(folder / "clip.webm", 60, "libvpx-vp9", options=fast),
+        vp8=write(folder / "vp8.webm", 60, "libvpx", options={**fast, "auto-alt-ref": "1", "lag-in-frames": "10"}),
+        mov=write(folder / "clip.mov", 30, "mpeg4"),
+        transport=write(folder / "clip.ts", 40, options=short),
+        raw=write(folder / "clip.h264", 40, options=short),
+        ntsc=write(folder / "ntsc.mkv", 90, rate=Fraction(30000, 1001)),
+        gif=write(folder / "clip.gif", 20, "gif", rate=10, pixels="rgb8"),
+        odd=write(folder / "odd.mp4", 10, size=(101, 51), pixels="yuv444p"),
+        single=write(folder / "single.mp4", 1),
+        sound=write(folder / "sound.mp4", 30, audio=True),
+    )
+    made.vfr_times = [0, 100, 150, 800, 850, 2000, 2040, 2080, 9000, 9040]
+    made.vfr = write(folder / "vfr.mp4", 10, times=made.vfr_times, options={"bf": "2"})
+    offset = [5000 + 40 * number for number in range(30)]
+    made.offset_mkv = write(folder / "offset.mkv", 30, times=offset)
+    made.offset_mp4 = write(folder / "offset.mp4", 30, times=offset)
+    # A busy picture, so that damage hits coded pixels; the index comes first, so that the start of the file opens.
+    generator = np.random.default_rng(0)
+    busy = [generator.integers(0, 255, (12, 16, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(60)]
+    made.busy_mp4 = write(
+        folder / "busy.mp4", busy, options={**short, "g": "15"}, container_options={"movflags": "faststart"}
+    )
+    made.busy_mkv = write(folder / "busy.mkv", busy, options={**short, "g": "15"})
+    made.busy_avi = write(folder / "busy.avi", busy, "mpeg4", options={"bf": "2", "g": "15"})
+    return made
+
+
+ALL_CLIPS = [
+    "h264",
+    "short_gop",
+    "tiny_gop",
+    "open_gop",
+    "mkv",
+    "avi",
+    "vp9",
+    "vp8",
+    "mov",
+    "transport",
+    "raw",
+    "ntsc",
+    "gif",
+    "odd",
+    "single",
+    "sound",
+    "vfr",
+]
+
+
+# --- sampling --------------------------------------------------------------------------------------------------------
+
+
+def golden_id(case):
+    return "-".join(str(case.get(key)) for key in ("video_frames", "fps", "start_s", "end_s", "num_frames"))
+
+
+def sample_golden(case, **more):
+    return sample_frame_indices(
+        case["video_frames"],
+        num_frames=case["num_frames"],
+        fps=case["fps"],
+        start=case["start_s"],
+        end=case["end_s"],
+        **more,
+    )
+
+
+@pytest.mark.parametrize("case", [c for c in GOLDENS["file_videos"] if "error" not in c], ids=golden_id)
+def test_sampling_matches_the_original(case):
+    assert sample_golden(case) == case["frame_indices"]
+    assert len(sample_golden(case, max_frames=32)) == case["frames_used"]
+    assert sample_golden(case, max_frames=32) == case["frame_indices"][:32]
+
+
+@pytest.mark.parametrize("case", [c for c in GOLDENS["file_videos"] if "error" in c], ids=golden_id)
+def test_sampling_where_the_original_crashes(case):
+    """The documented difference: an impossible range is an error, a too short one gives the nearest frame."""
+    beyond = case["start_s"] is not None and case["start_s"] * case["fps"] > case["video_frames"]
+    before = case["start_s"] is None and case["end_s"] is not None and case["end_s"] <= 0
+    if beyond or before:
+        with pytest.raises(VideoError, match="ends at"):
+            sample_golden(case)
+    elif case["end_s"] is not None:
+        assert (case["start_s"], case["end_s"]) == (0.02, 0.03)
+        assert sample_golden(case) == [0] * (case["num_frames"] or 1)
+    else:
+        assert case["fps"] < 1
+        assert sample_golden(case) == list(range(case["video_frames"]))
+
+
+@pytest.mark.parametrize("case", GOLDENS["other_sources"], ids=lambda case: f"{case['kind']}-{golden_id(case)}")
+def test_sampling_of_folders_and_lists(case, tmp_path):
+    count = case["video_frames"]
+    if case["kind"] == "folder":
+        video = open_video(media.write_folder(tmp_path, [f"{number:03d}.jpg" for number in range(count)], (8, 6)))
+        assert video.fps == FOLDER_FPS == case["fps_assumed"]
+        assert video.sample(case["num_frames"], max_frames=32) == case["frame_indices"]
+    else:
+        # The documented difference: lists are sampled like files instead of being cut or filled with black frames.
+        video = open_video([np.zeros((3, 5, 3), dtype=np.uint8)] * count)
+        expected = sample_frame_indices(count, num_frames=case["num_frames"], fps=1.0)
+        assert video.sample(case["num_frames"]) == expected
+        assert len(expected) == (case["num_frames"] or count)
+
+
+seconds = st.one_of(st.none(), st.floats(0, 30, allow_nan=False))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    total=st.integers(1, 2000),
+    num_frames=st.one_of(st.none(), st.integers(1, 64)),
+    fps=st.floats(0.1, 240),
+    start=seconds,
+    end=seconds,
+    max_frames=st.one_of(st.none(), st.integers(1, 40)),
+)
+def test_sampled_indices_are_sorted_in_range_and_as_many_as_asked(total, num_frames, fps, start, end, max_frames):
+    try:
+        indices = sample_frame_indices(
+            total, num_frames=num_frames, fps=fps, start=start, end=end, max_frames=max_frames
+        )
+    except VideoError:
+        assert (end is not None and end <= 0) or max(start or 0, start if end is None else min(start or 0, end)) > 0
+        return
+    assert indices == sorted(indices)
+    assert all(type(index) is int and 0 <= index < total for index in indices)
+    if num_frames is not None:
+        assert len(indices) == min(num_frames, max_frames or num_frames)
+    else:
+        assert 1 <= len(indices) <= (max_frames or total)
+        steps = set(np.diff(indices).tolist())
+        assert len(steps) <= 1
+        assert steps <= {max(1, math.floor(fps))}
+
+
+@given(total=st.integers(1, 500), num_frames=st.integers(1, 64))
+def test_uniform_sampling_is_symmetric_and_covers_the_video(total, num_frames):
+    indices = sample_frame_indices(total, num_frames=num_frames)
+    gaps = np.diff(indices)
+    assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
+    assert indices[0] <= (total - 1) / num_frames
+    assert total - 1 - indices[-1] <= (total - 1) / num_frames
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"total_frames": 0, "num_frames": 4},
+        {"total_frames": -3, "num_frames": 4},
+        {"total_frames": 2.0, "num_frames": 4},
+        {"total_frames": True, "num_frames": 4},
+        {"total_frames": 10},
+        {"total_frames": 10, "num_frames": 0},
+        {"total_frames": 10, "num_frames": 1.5},
+        {"total_frames": 10, "num_frames": True},
+        {"total_frames": 10, "num_frames": math.nan},
+        {"total_frames": 10, "fps": 0},
+        {"total_frames": 10, "fps": -1},
+        {"total_frames": 10, "fps": math.nan},
+        {"total_frames": 10, "fps": math.inf},
+        {"total_frames": 10, "fps": True},
+        {"total_frames": 10, "fps": "25"},
+        {"total_frames": 10, "num_frames": 4, "start": 1},
+        {"total_frames": 10, "num_frames": 4, "fps": 5, "start": math.nan},
+        {"total_frames": 10, "num_frames": 4, "fps": 5, "end": math.inf},
+        {"total_frames": 10, "num_frames": 4, "fps": 5, "end": "1"},
+        {"total_frames": 10, "num_frames": 4, "fps": 5, "start": 99},
+        {"total_frames": 10, "num_frames": 4, "fps": 5, "end": 0},
+        {"total_frames": 10, "num_frames": 4, "max_frames": 0},
+    ],
+    ids=str,
+)
+def test_unusable_sampling_arguments(arguments):
+    total = arguments.pop("total_frames")
+    with pytest.raises(VideoError):
+        sample_frame_indices(total, **arguments)
+
+
+# --- files: exact frames ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL_CLIPS)
+def test_every_frame_is_the_one_asked_for(clips, name):
+    path = getattr(clips, name)
+    video = open_video(path)
+    plain = media.decode_plainly(path)
+    assert video.num_frames == len(plain)
+    assert media.read_numbers(plain) == list(range(len(plain)))
+    frames = video.read(range(video.num_frames))
+    assert frames.dtype == np.uint8
+    assert frames.shape == (video.num_frames, video.height, video.width, 3)
+    np.testing.assert_array_equal(frames, plain)
+    asked = [len(plain) - 1, 0, len(plain) // 2, 0, len(plain) - 1]
+    np.testing.assert_array_equal(video.read(asked), plain[asked])
+
+
+@pytest.mark.parametrize("name", ["h264", "short_gop", "tiny_gop", "open_gop"])
+def test_single_frames_equal_plain_decoding(clips, name):
+    video = open_video(getattr(clips, name))
+    plain = media.decode_plainly(getattr(clips, name))
+    for index in range(0, video.num_frames, 1 if name == "tiny_gop" else 3):
+        np.testing.assert_array_equal(video.read([index])[0], plain[index])
+
+
+@pytest.mark.parametrize("name", ["h264", "short_gop", "open_gop"])
+def test_subsets_equal_plain_decoding(clips, name):
+    video = open_video(getattr(clips, name))
+    plain = media.decode_plainly(getattr(clips, name))
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(st.integers(0, video.num_frames - 1), max_size=6))
+    def check(indices):
+        np.testing.assert_array_equal(video.read(indices), plain[indices])
+
+    check()
+
+
+def test_frames_marked_as_keyframes_at_which_decoding_cannot_start(clips, tmp_path):
+    """Bytes of the table of keyframes are changed to name other frames; the frames read stay the right ones."""
+    data = bytearray(clips.short_gop.read_bytes())
+    table = data.index(b"stss") + 12
+    count = int.from_bytes(data[table - 4 : table], "big")
+    for entry in range(1, count):
+        place = table + 4 * entry
+        data[place : place + 4] = (int.from_bytes(data[place : place + 4], "big") + 5).to_bytes(4, "big")
+    path = tmp_path / "lying.mp4"
+    path.write_bytes(data)
+    plain = media.decode_plainly(clips.short_gop)
+    video = open_video(path)
+    for indices in ([100], [60, 61, 150], [199]):
+        np.testing.assert_array_equal(video.read(indices), plain[indices])
+
+
+def test_order_and_repetition(clips):
+    video = open_video(clips.gif)
+    assert media.read_numbers(video.read([7, 3, 3, 19, 0, 7])) == [7, 3, 3, 19, 0, 7]
+    assert video.read([]).shape == (0, video.height, video.width, 3)
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [np.array([5, 2]), torch.tensor([5, 2]), (5, 2), iter([5, 2]), [np.int64(5), torch.tensor(2)]],
+    ids=["numpy", "torch", "tuple", "iterator", "scalars"],
+)
+def test_kinds_of_indices(clips, indices):
+    assert media.read_numbers(open_video(clips.mkv).read(indices)) == [5, 2]
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [
+        [60],
+        [-1],
+        [0, 1000],
+        [1.0],
+        [math.nan],
+        [math.inf],
+        [True],
+        ["1"],
+        [None],
+        [[1, 2]],
+        3,
+        "3",
+        None,
+        np.array([1.5]),
+        np.array([True]),
+        torch.tensor([1.0]),
+        torch.tensor(1),
+        np.array([[1]]),
+    ],
+    ids=repr,
+)
+def test_unusable_indices(clips, indices):
+    with pytest.raises(VideoError, match=r"[Ff]rame ind|has 60 frames"):
+        open_video(clips.mkv).read(indices)
+
+
+def test_index_out_of_range_says_count_and_duration(clips):
+    with pytest.raises(VideoError, match=r"Frame 60 .*clip\.mkv.*60 frames.*2\.400 s"):
+        open_video(clips.mkv).read([0, 60])
+
+
+def test_path_kinds_and_pickling(clips, monkeypatch):
+    video = open_video(str(clips.mkv))
+    copy = pickle.loads(pickle.dumps(video))
+    assert media.read_numbers(copy.read([4])) == [4]
+    assert isinstance(video, Video)
+    assert open_video(video) is video
+    assert open_video(video, fps=25) is video
+    with pytest.raises(VideoError, match="already open"):
+        open_video(video, fps=3)
+    monkeypatch.chdir(clips.folder)
+    relative = open_video("clip.mkv")
+    monkeypatch.chdir("/")
+    assert media.read_numbers(relative.read([9])) == [9]
+
+
+def test_name_that_looks_like_a_protocol(clips, tmp_path):
+    path = tmp_path / "concat:a|b.mkv"
+    path.write_bytes(clips.mkv.read_bytes())
+    assert media.read_numbers(open_video(path).read([8])) == [8]
+
+
+# --- files: size and time --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_rotation_metadata_is_applied(tmp_path, rotation, suffix):
+    # A rotation in the file turns the stored picture counterclockwise for showing.
+    upright = [media.numbered_frame(number) for number in range(5)]
+    stored = [np.rot90(picture, -rotation // 90) for picture in upright]
+    path = media.write_video(tmp_path / f"turned.{suffix}", stored, rotation=rotation)
+    video = open_video(path)
+    assert (video.width, video.height) == media.SIZE
+    frames = video.read([4, 1])
+    assert media.read_numbers(frames) == [4, 1]
+    assert np.abs(frames[0].astype(int) - upright[4])[24:].mean() < 12
+
+
+def test_mirroring_metadata_is_applied(tmp_path):
+    stored = [media.numbered_frame(number)[:, ::-1] for number in range(5)]
+    path = media.mirror_in_mp4(media.write_video(tmp_path / "stored.mp4", stored), tmp_path / "mirrored.mp4")
+    assert media.read_numbers(open_video(path).read([1, 3])) == [1, 3]
+
+
+def test_odd_size(clips):
+    video = open_video(clips.odd)
+    assert (video.width, video.height) == (101, 51)
+
+
+def test_constant_rate_times(clips):
+    for name in ("h264", "mkv", "avi", "vp9", "offset_mkv", "offset_mp4", "transport", "raw"):
+        video = open_video(getattr(clips, name))
+        assert video.fps == 25
+        np.testing.assert_array_equal(video.timestamps, np.arange(video.num_frames) / 25)
+        assert video.duration == pytest.approx(video.num_frames / 25)
+        assert video.timestamps.dtype == np.float64
+
+
+@pytest.mark.parametrize("name", ["offset_mkv", "offset_mp4"])
+def test_start_time_offset(clips, name):
+    video = open_video(getattr(clips, name))
+    assert video.frame_at(0) == 0
+    assert media.read_numbers(video.read([video.frame_at(0.5), 29])) == [12, 29]
+
+
+def test_variable_frame_rate(clips):
+    video = open_video(clips.vfr)
+    np.testing.assert_allclose(video.timestamps, np.array(clips.vfr_times) / 1000)
+    for index, time in enumerate(video.timestamps):
+        assert video.frame_at(time) == index
+    assert video.frame_at(0.099) == 0
+    assert video.frame_at(0.79) == 2
+    assert video.frame_at(5) == 7
+    assert media.read_numbers(video.read([7, 8])) == [7, 8]
+    # The frames on screen in the range, not those that an even rate would put there.
+    assert video.sample(2, start=0.8, end=2.0) == [4, 5]
+    assert video.sample(100, start=0.8, end=2.0)[0] == 3
+    assert video.sample(100, start=0.8, end=2.0)[-1] == 5
+    assert video.sample(None) == [2, 4, 7, 7, 7, 7, 7, 7, 7]
+    assert video.sample(None, start=0.8, end=0.82) == [3]
+    assert video.sample(None, max_frames=2) == [2, 4]
+    assert video.sample(10) == list(range(10))
+    with pytest.raises(VideoError, match="ends at"):
+        video.sample(4, start=50)
+
+
+def test_gif_times_come_from_the_file(clips, tmp_path):
+    assert open_video(clips.gif).fps == 10
+    frames = [Image.fromarray(media.numbered_frame(number)) for number in range(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 500, 200, 50])
+    video = open_video(tmp_path / "a.gif")
+    np.testing.assert_allclose(video.timestamps, [0, 0.1, 0.6, 0.8])
+    assert video.frame_at(0.3) == 1
+    assert media.read_numbers(video.read([3, 1, 1])) == [3, 1, 1]
+    assert open_video(tmp_path / "a.gif", fps=25).timestamps.tolist() == [0, 0.04, 0.08, 0.12]
+
+
+def test_rounded_times_belong_to_the_frame_they_mean(clips):
+    """Matroska rounds times to milliseconds; frame n of 29.97 a second may be stored slightly too late."""
+    video = open_video(clips.ntsc)
+    for index in range(video.num_frames):
+        assert video.frame_at(index * 1001 / 30000) == index
+    assert video.fps == pytest.approx(30000 / 1001)
+
+
+def test_frame_at_limits(clips):
+    video = open_video(clips.h264)
+    assert video.frame_at(0) == 0
+    assert video.frame_at(0.0399) == 0
+    assert video.frame_at(7.96) == 199
+    assert video.frame_at(8.0) == 199
+    for bad in (8.01, -0.01, math.nan, math.inf, None, "1", True):
+        with pytest.raises(VideoError, match=r"time|must be a finite number"):
+            video.frame_at(bad)
+
+
+def test_sample_uses_the_rate_of_the_file(clips):
+    video = open_video(clips.h264)
+    assert video.sample(8) == sample_frame_indices(200, num_frames=8)
+    assert video.sample() == sample_frame_indices(200, fps=25)
+    assert video.sample(4, 2, 4) == sample_frame_indices(200, num_frames=4, fps=25, start=2, end=4)
+    assert open_video(clips.h264, fps=50).sample() == sample_frame_indices(200, fps=50)
+    assert open_video(clips.h264, fps=50).frame_at(1) == 50
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 20), (10, 30), (15, 45), (17, 1)])
+def test_edit_lists(clips, tmp_path, first, count):
+    """Frames outside the edit list are neither counted nor given."""
+    path = media.set_edit_list(clips.short_gop, tmp_path / "edited.mp4", first, count, 25)
+    video = open_video(path)
+    frames = video.read(range(video.num_frames))
+    assert media.read_numbers(frames) == media.read_numbers(media.decode_plainly(path))
+    assert media.read_number(frames[0]) == first
+    assert abs(video.num_frames - count) <= 2  # the players' rounding at the end of a segment
+    assert media.read_numbers(video.read([video.num_frames - 1])) == [first + video.num_frames - 1]
+
+
+# --- files: damage ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["busy_mp4", "busy_mkv", "busy_avi"])
+@pytest.mark.parametrize("keep", [0.35, 0.6, 0.8])
+def test_cut_off_files(clips, tmp_path, name, keep):
+    """The frames that are left are the right ones, the others are an error, and sampling covers the whole video."""
+    whole = getattr(clips, name)
+    plain = media.decode_plainly(whole)
+    video = open_video(media.cut(whole, tmp_path / f"cut{whole.suffix}", keep))
+    assert video.num_frames == len(plain)
+    given = readable_frames(video, plain)
+    assert given == list(range(len(given)))
+    left = media.count_packets(video.name.strip("'"))
+    assert 1 < left < len(plain)
+    assert left - 8 <= len(given) <= left
+    with pytest.raises(
+        VideoError, match=rf"cannot be decoded \(.*59\).*60 frames, these can: 0 to {len(given) - 1}\."
+    ):
+        video.read([*video.sample(16), 59])
+
+
+@pytest.mark.parametrize("name", ["busy_mp4", "busy_mkv"])
+@pytest.mark.parametrize("packet", [0, 18, 31, 45, 59])
+def test_damage_in_the_middle(clips, tmp_path, name, packet):
+    """Each frame is either right or an error; groups of pictures without damage stay readable."""
+    whole = getattr(clips, name)
+    plain = media.decode_plainly(whole)
+    video = open_video(media.blank_packet(whole, tmp_path / f"holed{whole.suffix}", packet))
+    assert video.num_frames == len(plain)
+    given = readable_frames(video, plain)
+    group = packet // 15
+    others = [index for index in range(60) if index // 15 != group]
+    assert set(others) <= set(given)
+    assert len(given) < 60
+    np.testing.assert_array_equal(video.read(given), plain[given])
+    with pytest.raises(VideoError, match="cannot be decoded"):
+        video.read(range(60))
+
+
+def readable_frames(video, plain):
+    """The frames that can be read one by one, all of them right; the others must be named in the error."""
+    given = []
+    for index in range(len(plain)):
+        try:
+            frame = video.read([index])[0]
+        except VideoError as error:
+            message = str(error)
+        else:
+            message = f"({index})"
+            np.testing.assert_array_equal(frame, plain[index])
+            given.append(index)
+        assert f"({index})" in message
+    return given
+
+
+def test_cut_off_gif(clips, tmp_path):
+    video = open_video(media.cut(clips.gif, tmp_path / "cut.gif", 0.5))
+    plain = media.decode_plainly(clips.gif)
+    last = video.num_frames - 1
+    assert 3 < last < 15
+    np.testing.assert_array_equal(video.read(range(last)), plain[:last])
+    with pytest.raises(VideoError, match=f"0 to {last - 1}"):
+        video.read([last])
+
+
+def test_frame_size_that_changes(tmp_path):
+    first = media.write_video(tmp_path / "first.h264", 10)
+    second = media.write_video(tmp_path / "second.h264", 10, size=(160, 96))
+    path = tmp_path / "both.h264"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    video = open_video(path)
+    assert video.num_frames == 20
+    assert media.read_numbers(video.read([3, 9])) == [3, 9]
+    with pytest.raises(VideoError, match="frame 12 is 160x96 while the first one is 80x48"):
+        video.read([3, 12])
+
+
+# --- folders, lists, arrays ------------------------------------------------------------------------------------------
+
+
+def test_folder_is_sorted_naturally(tmp_path):
+    numbers = [0, 1, 2, 9, 10, 11, 100]
+    names = [f"frame{number}.png" for number in numbers]
+    folder = media.write_folder(tmp_path / "clip", names[::-1], numbers=numbers[::-1])
+    (folder / "notes.txt").write_text("no frame")
+    (folder / "._frame0.png").write_bytes(b"no frame either")
+    (folder / "more.png").mkdir()
+    video = open_video(folder)
+    assert media.read_numbers(video.read(range(video.num_frames))) == numbers
+    assert video.fps == 3
+    assert video.timestamps.tolist() == pytest.approx([index / 3 for index in range(7)])
+    assert open_video(folder, fps=10).frame_at(0.25) == 2
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "PNG", "webp", "bmp", "tiff", "ppm"])
+def test_folder_formats_in_zero_padded_order(tmp_path, suffix):
+    names = [f"{number:05d}.{suffix}" for number in (1, 2, 10, 20)]
+    video = open_video(str(media.write_folder(tmp_path, names, numbers=[0, 1, 2, 3])))
+    assert media.read_numbers(video.read([3, 0, 2, 2])) == [3, 0, 2, 2]
+
+
+def test_list_of_mixed_images(tmp_path):
+    pictures = [media.numbered_frame(number) for number in range(6)]
+    Image.fromarray(pictures[2]).save(tmp_path / "two.png")
+    images = [
+        pictures[0],
+        Image.fromarray(pictures[1]),
+        tmp_path / "two.png",
+        str(tmp_path / "two.png"),
+        torch.from_numpy(pictures[4]).permute(2, 0, 1),
+        pictures[5].astype(np.float32) / 255,
+    ]
+    video = open_video(images)
+    frames = video.read([5, 0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(frames, np.stack([pictures[number] for number in (5, 0, 1, 2, 2, 4)]))
+    assert video.fps == 1
+    assert video.timestamps.tolist() == [0, 1, 2, 3, 4, 5]
+    assert video.sample() == [0, 1, 2, 3, 4, 5]
+    assert video.sample(2) == [1, 4]
+    assert open_video(tuple(images), fps=2).duration == 3
+
+
+PICTURES = np.stack([media.numbered_frame(number) for number in range(5)])
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        PICTURES,
+        PICTURES.transpose(0, 3, 1, 2),
+        PICTURES.astype(np.float64) / 255,
+        torch.from_numpy(PICTURES),
+        torch.from_numpy(PICTURES).permute(0, 3, 1, 2),
+        (torch.from_numpy(PICTURES).float() / 255).requires_grad_(),
+        torch.from_numpy(PICTURES).double() / 255,
+    ],
+    ids=["numpy", "channels first", "float64", "torch", "torch channels first", "torch float", "torch double"],
+)
+def test_arrays_and_tensors(frames):
+    video = open_video(frames, fps=10)
+    np.testing.assert_array_equal(video.read([4, 0, 0]), PICTURES[[4, 0, 0]])
+    assert (video.num_frames, video.height, video.width, video.fps) == (5, 48, 80, 10)
+    assert video.frame_at(0.3) == 3
+
+
+def test_half_precision_tensors():
+    frames = torch.from_numpy(PICTURES).float() / 255
+    for dtype in (torch.float16, torch.bfloat16):
+        read = open_video(frames.to(dtype)).read(range(5))
+        assert np.abs(read.astype(int) - PICTURES).max() <= 1
+
+
+def test_three_frames_of_height_three_stay_channels_last():
+    frames = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
+    np.testing.assert_array_equal(open_video(frames).read([1, 0]), frames[::-1])
+
+
+def test_frames_are_read_afresh_and_belong_to_the_caller():
+    video = open_video(PICTURES)
+    video.read([0])[:] = 0
+    np.testing.assert_array_equal(video.read([0])[0], PICTURES[0])
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def test_load_image_kinds(tmp_path):
+    picture = media.numbered_frame(77)
+    image = Image.fromarray(picture)
+    image.save(tmp_path / "a.png")
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), image, picture, torch.from_numpy(picture)):
+        loaded = load_image(source)
+        assert loaded.dtype == np.uint8
+        np.testing.assert_array_equal(loaded, picture)
+    np.testing.assert_array_equal(load_image(torch.from_numpy(picture).permute(2, 0, 1) / 255), picture)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "CMYK", "1", "LA"])
+def test_load_image_modes(mode):
+    image = Image.fromarray(media.numbered_frame(77)).convert(mode)
+    np.testing.assert_array_equal(load_image(image), np.asarray(image.convert("RGB")))
+    assert media.read_number(load_image(image)) == 77
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 1), (8, 3)])
+def test_orientation_metadata_of_images(tmp_path, orientation, turns):
+    upright = media.numbered_frame(300)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright, turns))).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), upright)
+    video = open_video(tmp_path)
+    assert (video.height, video.width) == upright.shape[:2]
+    np.testing.assert_array_equal(video.read([0])[0], upright)
+    np.testing.assert_array_equal(open_video([Image.open(tmp_path / "a.png"), upright]).read([0])[0], upright)
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+def bad_sources(folder):
+    """Name -> (source made on demand, what the message says)."""
+
+    def file(name, content):
+        path = folder / name
+        path.write_bytes(content)
+        return path
+
+    def subfolder(name, **files):
+        (folder / name).mkdir()
+        for stem, content in files.items():
+            (folder / name / f"{stem}.png").write_bytes(content)
+        return folder / name
+
+    def sound():
+        import av
+
+        with av.open(str(folder / "sound.mp4"), "w") as container:
+            media.write_silence(container)
+        return folder / "sound.mp4"
+
+    def photo():
+        return media.write_folder(folder / "photo", ["a.jpg"]) / "a.jpg"
+
+    def photo_as_video():
+        return photo().rename(folder / "photo.mp4")
+
+    def notes():
+        (folder / "texts").mkdir()
+        (folder / "texts" / "a.txt").write_text("hello")
+        return folder / "texts"
+
+    def unindexed():
+        return media.cut(media.write_video(folder / "whole.mp4", 10), folder / "cut.mp4", 0.7)
+
+    picture = media.numbered_frame(0)
+    nan = np.full((2, 4, 4, 3), np.nan, dtype=np.float32)
+    return {
+        "missing": (lambda: folder / "nowhere.mp4", "no file or folder at .*nowhere.mp4"),
+        "empty path": (lambda: "", "is not a path"),
+        "null in path": (lambda: "a\0b", "is not a path"),
+        "empty file": (lambda: file("empty.mp4", b""), "empty.mp4.*empty file"),
+        "text as video": (lambda: file("text.mp4", b"hello " * 100), "text.mp4.*cannot be opened"),
+        "text": (lambda: file("text.txt", b"hello " * 100), "text.txt.*no video stream"),
+        "bytes": (lambda: file("noise.bin", bytes(range(256)) * 20), "noise.bin.*(no video|cannot be opened)"),
+        "subtitles": (lambda: file("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nhi\n\n"), "no video stream"),
+        "sound only": (sound, r"sound.mp4.*no video stream.*audio"),
+        "index cut off": (unindexed, "cut.mp4.*cut off"),
+        "photo": (photo, "single image.*load_image"),
+        "photo named mp4": (photo_as_video, "single image.*load_image"),
+        "empty folder": (lambda: subfolder("nothing"), "nothing.*is empty"),
+        "folder without images": (notes, "texts.*holds no images.*png"),
+        "folder with a broken image": (lambda: subfolder("broken", a=b"no image"), "a.png.*cannot be read"),
+        "unreachable": (lambda: "http://127.0.0.1:9/a.mp4?key=secret", "127.0.0.1:9/a.mp4' cannot be opened"),
+        "other protocol": (lambda: "ftp://example.org/a.mp4", "no file or folder"),
+        "none": (lambda: None, "NoneType was given"),
+        "number": (lambda: 7, "int was given"),
+        "generator": (lambda: (image for image in [picture]), "generator was given"),
+        "PIL image": (lambda: Image.fromarray(picture), r"single PIL image"),
+        "empty list": (list, "list of frames is empty"),
+        "list of numbers": (lambda: [1, 2], "frame 0 of the list.*int was given"),
+        "unequal list": (lambda: [picture, picture, picture[:-1], picture[:9]], "frame 2 of .* is 80x47 .*80x48"),
+        "list with missing file": (lambda: [picture, folder / "no.png"], "frame 1 of .*no.png.*no image file"),
+        "list with address": (lambda: ["https://example.org/a.png"], "download the image"),
+        "grey image in list": (lambda: [picture[..., 0]], "grey"),
+        "image array": (lambda: picture, r"one image.*\[image\]"),
+        "grey array": (lambda: np.zeros((5, 8, 9), dtype=np.uint8), r"\(5, 8, 9\).*grey frames become RGB.*repeat"),
+        "one channel": (lambda: np.zeros((5, 8, 9, 1), dtype=np.uint8), "repeat"),
+        "RGBA array": (lambda: np.zeros((5, 8, 9, 4), dtype=np.uint8), "transparency"),
+        "5 dimensions": (lambda: np.zeros((1, 5, 8, 9, 3), dtype=np.uint8), "reshape"),
+        "no frames": (lambda: np.zeros((0, 8, 9, 3), dtype=np.uint8), "no frames or no pixels"),
+        "no pixels": (lambda: np.zeros((2, 0, 9, 3), dtype=np.uint8), "no frames or no pixels"),
+        "integers": (lambda: np.zeros((2, 8, 9, 3), dtype=np.int64), "int64.*astype"),
+        "booleans": (lambda: torch.zeros(2, 8, 9, 3, dtype=torch.bool), "bool"),
+        "strings": (lambda: np.full((2, 8, 9, 3), "a"), "uint8"),
+        "NaN": (lambda: nan, r"in \[0, 1\].*nan"),
+        "float 0 to 255": (lambda: torch.full((2, 8, 9, 3), 255.0), "from 255 to 255.*astype"),
+        "float below 0": (lambda: np.full((2, 8, 9, 3), -0.5), "from -0.5"),
+    }
+
+
+@pytest.mark.parametrize("name", bad_sources(Path()))
+def test_unusable_sources(tmp_path, name):
+    make, message = bad_sources(tmp_path)[name]
+    with pytest.raises(VideoError, match=message) as caught:
+        open_video(make())
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fps", [0, -1, math.nan, math.inf, True, "3"])
+def test_unusable_fps(fps):
+    with pytest.raises(VideoError, match="fps"):
+        open_video(PICTURES, fps=fps)
+
+
+def test_unreadable_images_in_a_folder_are_named_when_read(tmp_path):
+    folder = media.write_folder(tmp_path, [f"{number}.png" for number in range(5)])
+    media.cut(folder / "2.png", folder / "2.png", 0.5)
+    Image.fromarray(media.numbered_frame(3, (40, 48))).save(folder / "3.png")
+    video = open_video(folder)
+    assert media.read_numbers(video.read([4, 0])) == [4, 0]
+    with pytest.raises(VideoError, match=r"frame 2 of .*2\.png.*cannot be read as an image"):
+        video.read([0, 2])
+    with pytest.raises(VideoError, match=r"frame 3 of .*3\.png.* is 40x48 while the first frame is 80x48"):
+        video.read([3])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere.png", "nowhere.png.*no image file"),
+        ("https://example.org/a.png", "download"),
+        (Path(), "no image file"),
+        (None, "NoneType was given"),
+        (np.zeros((4, 5), dtype=np.uint8), "grey"),
+        (np.zeros((4, 5, 1), dtype=np.uint8), "grey"),
+        (np.zeros((4, 5, 4), dtype=np.uint8), "transparency"),
+        (np.zeros((0, 5, 3), dtype=np.uint8), "no pixels"),
+        (np.zeros((1, 4, 5, 3), dtype=np.uint8), "reshape"),
+        (np.full((4, 5, 3), np.nan), "nan"),
+        (np.zeros((4, 5, 3), dtype=np.int32), "int32"),
+        (Image.new("I;16", (4, 4)), "8 bits"),
+        (Image.new("F", (4, 4)), "8 bits"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_unusable_images(source, message):
+    with pytest.raises(VideoError, match=message):
+        load_image(source)
+
+
+def test_damaged_image_file(tmp_path):
+    folder = media.write_folder(tmp_path, ["a.jpg"], (320, 240))
+    (tmp_path / "text.png").write_text("hello")
+    media.cut(folder / "a.jpg", folder / "cut.jpg", 0.5)
+    for name in ("text.png", "cut.jpg"):
+        with pytest.raises(VideoError, match=f"{name}.*cannot be read as an image"):
+            load_image(tmp_path / name)
+
+
+# --- cost ------------------------------------------------------------------------------------------------------------
+
+PEAK = """
+import resource, sys
+from videorefer_plugin.video import open_video
+video = open_video(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+frames = video.read([0, video.num_frames // 2, video.num_frames - 1])
+print(video.num_frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def run_python(code, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={"PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
+@pytest.mark.parametrize("suffix", ["mp4", "avi", ""])
+def test_memory_does_not_grow_with_the_video(tmp_path, suffix):
+    """290 more frames of 0.9 MB each must not show in the peak."""
+    size, peaks = (640, 480), []
+    for count in (10, 300):
+        path = tmp_path / (f"{count}.{suffix}" if suffix else str(count))
+        if suffix:
+            codec, options = ("libx264", {"preset": "ultrafast"}) if suffix == "mp4" else ("mpeg4", {})
+            media.write_video(path, [media.numbered_frame(7, size)] * count, codec, options=options)
+        else:
+            media.write_folder(path, ["0.bmp"], size)
+            for number in range(1, count):
+                (path / f"{number}.bmp").hardlink_to(path / "0.bmp")
+        frames, peak = map(int, run_python(PEAK, path).split())
+        assert frames == count
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] < 60
+
+
+def test_import_is_light():
+    code = """
+import sys, videorefer_plugin.video
+print([name for name in ("av", "PIL", "torch", "transformers") if name in sys.modules])
+"""
+    assert run_python(code).strip() == "[]"
