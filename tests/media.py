@@ -1,5 +1,6 @@
 """Makers of small media files for tests. Every frame carries its number, so that a test can tell which one it got."""
 
+import io
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -72,8 +73,8 @@ def write_video(
     return Path(path)
 
 
-def write_silence(container: Any) -> None:
-    stream = container.add_stream("aac", rate=16000)
+def write_silence(container: Any, codec: str = "aac") -> None:
+    stream = container.add_stream(codec, rate=16000)
     frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")
     frame.sample_rate = 16000
     frame.pts = 0
@@ -97,12 +98,17 @@ def cut(path: Path, target: Path, keep: float) -> Path:
     return target
 
 
-def blank_packet(path: Path, target: Path, number: int) -> Path:
-    """A copy with zeros in place of one packet of coded video, counted in the order in which they are stored."""
+def spoil_packet(path: Path, target: Path, number: int, start: int = 0) -> Path:
+    """A copy with zeros in place of a packet of coded video, or with noise in it from a byte on.
+
+    Packets are counted in the order in which they are stored.
+    """
     with av.open(str(path)) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
     data = path.read_bytes()
-    target.write_bytes(data.replace(packets[number], bytes(len(packets[number])), 1))
+    packet = packets[number]
+    noise = np.random.default_rng(number).bytes(len(packet) - start) if start else bytes(len(packet))
+    target.write_bytes(data.replace(packet, packet[:start] + noise, 1))
     return target
 
 
@@ -126,13 +132,36 @@ def set_edit_list(path: Path, target: Path, first: int, count: int, rate: int) -
     return target
 
 
-def mirror_in_mp4(path: Path, target: Path) -> Path:
-    """A copy of an MP4 file whose display matrix mirrors the picture left to right."""
+def set_display_matrix(path: Path, target: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """A copy of an MP4 file whose track header maps stored (x, y) to shown (a*x + c*y, b*x + d*y)."""
     data = bytearray(path.read_bytes())
-    place = data.index(b"tkhd") + 4 + 40
-    data[place : place + 4] = (-0x10000).to_bytes(4, "big", signed=True)
+    start = data.index(b"tkhd") + 4 + 40
+    for place, entry in zip((0, 4, 12, 16), matrix, strict=True):
+        data[start + place : start + place + 4] = (entry << 16).to_bytes(4, "big", signed=True)
     target.write_bytes(data)
     return target
+
+
+def write_mp3_with_cover(path: Path) -> Path:
+    """A sound file with a picture in it, which FFmpeg lists as a video stream."""
+    with av.open(str(path), "w") as container:
+        write_silence(container, "mp3")
+    cover = io.BytesIO()
+    Image.fromarray(numbered_frame(0)).save(cover, "png")
+    body = b"\0image/png\0\x03\0" + cover.getvalue()
+    tag = b"APIC" + len(body).to_bytes(4, "big") + b"\0\0" + body
+    length = bytes(len(tag) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    path.write_bytes(b"ID3\x03\0\0" + length + tag + path.read_bytes())
+    return path
+
+
+def damage_is_noticed(path: Path) -> bool:
+    """Whether the decoder reports damage anywhere in a file; there are no checksums, so it may not."""
+    with av.open(str(path)) as container:
+        try:
+            return any(frame.is_corrupt for frame in container.decode(video=0))
+        except av.error.FFmpegError:
+            return True
 
 
 def decode_plainly(path: Path) -> np.ndarray:

@@ -42,7 +42,7 @@ def clips(tmp_path_factory):
         mkv=write(folder / "clip.mkv", 60, options=short),
         avi=write(folder / "clip.avi", 60, "mpeg4", options={"bf": "2", "g": "12"}),
         vp9=write(folder / "clip.webm", 60, "libvpx-vp9", options=fast),
-        vp8=write(folder / "vp8.webm", 60, "libvpx", options={**fast, "auto-alt-ref": "1", "lag-in-frames": "10"}),
+        vp8=write(folder / "vp8.webm", 60, "libvpx", options=fast),
         mov=write(folder / "clip.mov", 30, "mpeg4"),
         transport=write(folder / "clip.ts", 40, options=short),
         raw=write(folder / "clip.h264", 40, options=short),
@@ -163,7 +163,10 @@ def test_sampled_indices_are_sorted_in_range_and_as_many_as_asked(total, num_fra
             total, num_frames=num_frames, fps=fps, start=start, end=end, max_frames=max_frames
         )
     except VideoError:
-        assert (end is not None and end <= 0) or max(start or 0, start if end is None else min(start or 0, end)) > 0
+        if start is None:
+            assert end == 0
+        else:
+            assert (start if end is None else min(start, end)) * fps >= total
         return
     assert indices == sorted(indices)
     assert all(type(index) is int and 0 <= index < total for index in indices)
@@ -241,7 +244,7 @@ def test_every_frame_is_the_one_asked_for(clips, name):
 def test_single_frames_equal_plain_decoding(clips, name):
     video = open_video(getattr(clips, name))
     plain = media.decode_plainly(getattr(clips, name))
-    for index in range(0, video.num_frames, 1 if name == "tiny_gop" else 3):
+    for index in range(0, video.num_frames, 3 if name == "tiny_gop" else 9):
         np.testing.assert_array_equal(video.read([index])[0], plain[index])
 
 
@@ -250,7 +253,7 @@ def test_subsets_equal_plain_decoding(clips, name):
     video = open_video(getattr(clips, name))
     plain = media.decode_plainly(getattr(clips, name))
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.integers(0, video.num_frames - 1), max_size=6))
     def check(indices):
         np.testing.assert_array_equal(video.read(indices), plain[indices])
@@ -347,24 +350,37 @@ def test_name_that_looks_like_a_protocol(clips, tmp_path):
 # --- files: size and time --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_rotation_metadata_is_applied(tmp_path, rotation, suffix):
-    # A rotation in the file turns the stored picture counterclockwise for showing.
+# The eight ways to turn and mirror a picture.
+MATRICES = [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)] + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)]
+
+
+@pytest.mark.parametrize("matrix", MATRICES, ids=str)
+def test_display_matrix_is_applied(tmp_path, matrix):
+    a, b, c, d = matrix
     upright = [media.numbered_frame(number) for number in range(5)]
-    stored = [np.rot90(picture, -rotation // 90) for picture in upright]
-    path = media.write_video(tmp_path / f"turned.{suffix}", stored, rotation=rotation)
-    video = open_video(path)
+    width, height = media.SIZE
+    rows, columns = np.mgrid[: (height if a else width), : (width if a else height)]
+    shown_x, shown_y = a * columns + c * rows, b * columns + d * rows
+    stored = [picture[shown_y - shown_y.min(), shown_x - shown_x.min()] for picture in upright]
+    path = media.write_video(tmp_path / "stored.mp4", stored)
+    video = open_video(media.set_display_matrix(path, tmp_path / "shown.mp4", matrix))
     assert (video.width, video.height) == media.SIZE
     frames = video.read([4, 1])
     assert media.read_numbers(frames) == [4, 1]
     assert np.abs(frames[0].astype(int) - upright[4])[24:].mean() < 12
 
 
-def test_mirroring_metadata_is_applied(tmp_path):
-    stored = [media.numbered_frame(number)[:, ::-1] for number in range(5)]
-    path = media.mirror_in_mp4(media.write_video(tmp_path / "stored.mp4", stored), tmp_path / "mirrored.mp4")
-    assert media.read_numbers(open_video(path).read([1, 3])) == [1, 3]
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_rotation_of_matroska_is_applied(tmp_path, rotation):
+    upright = [media.numbered_frame(number) for number in range(5)]
+    stored = [np.rot90(picture, -rotation // 90) for picture in upright]
+    try:
+        path = media.write_video(tmp_path / "turned.mkv", stored, rotation=rotation)
+    except AttributeError:
+        pytest.skip("this PyAV cannot write rotation metadata")
+    video = open_video(path)
+    assert (video.width, video.height) == media.SIZE
+    assert media.read_numbers(video.read([4, 1])) == [4, 1]
 
 
 def test_odd_size(clips):
@@ -464,7 +480,7 @@ def test_edit_lists(clips, tmp_path, first, count):
 
 
 @pytest.mark.parametrize("name", ["busy_mp4", "busy_mkv", "busy_avi"])
-@pytest.mark.parametrize("keep", [0.35, 0.6, 0.8])
+@pytest.mark.parametrize("keep", [0.35, 0.7])
 def test_cut_off_files(clips, tmp_path, name, keep):
     """The frames that are left are the right ones, the others are an error, and sampling covers the whole video."""
     whole = getattr(clips, name)
@@ -483,12 +499,12 @@ def test_cut_off_files(clips, tmp_path, name, keep):
 
 
 @pytest.mark.parametrize("name", ["busy_mp4", "busy_mkv"])
-@pytest.mark.parametrize("packet", [0, 18, 31, 45, 59])
+@pytest.mark.parametrize("packet", [0, 31, 59])
 def test_damage_in_the_middle(clips, tmp_path, name, packet):
     """Each frame is either right or an error; groups of pictures without damage stay readable."""
     whole = getattr(clips, name)
     plain = media.decode_plainly(whole)
-    video = open_video(media.blank_packet(whole, tmp_path / f"holed{whole.suffix}", packet))
+    video = open_video(media.spoil_packet(whole, tmp_path / f"holed{whole.suffix}", packet))
     assert video.num_frames == len(plain)
     given = readable_frames(video, plain)
     group = packet // 15
@@ -498,6 +514,28 @@ def test_damage_in_the_middle(clips, tmp_path, name, packet):
     np.testing.assert_array_equal(video.read(given), plain[given])
     with pytest.raises(VideoError, match="cannot be decoded"):
         video.read(range(60))
+
+
+@pytest.mark.parametrize("name", ["busy_mp4", "busy_avi"])
+def test_damage_that_shows_late(clips, tmp_path, name):
+    """B-frames are shown before the later frame they build on; damage to that one must not slip through."""
+    whole = getattr(clips, name)
+    plain = media.decode_plainly(whole)
+    noticed = 0
+    for packet in range(16, 23):
+        path = media.spoil_packet(whole, tmp_path / f"{packet}{whole.suffix}", packet, start=60)
+        if not media.damage_is_noticed(path):
+            continue
+        noticed += 1
+        video = open_video(path)
+        assert video.num_frames == len(plain)
+        for index in range(15, 27):
+            try:
+                frame = video.read([index])[0]
+            except VideoError:
+                continue
+            np.testing.assert_array_equal(frame, plain[index])
+    assert noticed >= 2
 
 
 def readable_frames(video, plain):
@@ -708,6 +746,7 @@ def bad_sources(folder):
         "bytes": (lambda: file("noise.bin", bytes(range(256)) * 20), "noise.bin.*(no video|cannot be opened)"),
         "subtitles": (lambda: file("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nhi\n\n"), "no video stream"),
         "sound only": (sound, r"sound.mp4.*no video stream.*audio"),
+        "cover art": (lambda: media.write_mp3_with_cover(folder / "a.mp3"), "no video stream.*audio"),
         "index cut off": (unindexed, "cut.mp4.*cut off"),
         "photo": (photo, "single image.*load_image"),
         "photo named mp4": (photo_as_video, "single image.*load_image"),
@@ -826,9 +865,9 @@ def run_python(code, *arguments):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
 @pytest.mark.parametrize("suffix", ["mp4", "avi", ""])
 def test_memory_does_not_grow_with_the_video(tmp_path, suffix):
-    """290 more frames of 0.9 MB each must not show in the peak."""
+    """150 more frames of 0.9 MB each must not show in the peak."""
     size, peaks = (640, 480), []
-    for count in (10, 300):
+    for count in (10, 160):
         path = tmp_path / (f"{count}.{suffix}" if suffix else str(count))
         if suffix:
             codec, options = ("libx264", {"preset": "ultrafast"}) if suffix == "mp4" else ("mpeg4", {})

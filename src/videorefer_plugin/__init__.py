@@ -40,7 +40,34 @@ _EXPORTS = {
     "ask": "asking",
 }
 
-__all__ = sorted([*_EXPORTS, "__version__"])
+__all__ = [
+    "CheckpointError",
+    "ConfigurationError",
+    "ObjectEncoder",
+    "ObjectEncoderConfig",
+    "ObjectEncoderOutput",
+    "PromptError",
+    "Region",
+    "RegionError",
+    "RegionMixin",
+    "TensorError",
+    "VideoError",
+    "VideoLLaMA2Config",
+    "VideoLLaMA2ForConditionalGeneration",
+    "VideoLLaMA2Model",
+    "VideoLLaMA2Processor",
+    "VideoReferConfig",
+    "VideoReferError",
+    "VideoReferForConditionalGeneration",
+    "VideoReferProcessor",
+    "ask",
+    "load_image",
+    "merge_tokens",
+    "open_video",
+    "pool_masks",
+    "resize_masks",
+    "sample_frame_indices",
+]
 
 if TYPE_CHECKING:
     from videorefer_plugin.asking import ask

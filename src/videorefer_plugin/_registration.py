@@ -6,6 +6,7 @@ in the middle of many other imports, models and processors are only loaded when 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import wrapt
@@ -67,7 +68,7 @@ def _register_configs(module: Any) -> None:
 def _register_models(module: Any) -> None:
     generative = (module.AutoModelForImageTextToText, module.AutoModelForMultimodalLM, module.AutoModelForCausalLM)
     for auto in (module.AutoModel, *generative):
-        _defer(auto._model_mapping, lambda auto=auto: _load_models(auto, bare_host=auto is module.AutoModel))
+        _defer(auto._model_mapping, partial(_load_models, auto, bare_host=auto is module.AutoModel))
 
 
 def _load_models(auto: Any, bare_host: bool) -> None:
@@ -82,7 +83,7 @@ def _load_models(auto: Any, bare_host: bool) -> None:
 
 
 def _register_processors(module: Any) -> None:
-    _defer(module.PROCESSOR_MAPPING, lambda: _load_processors(module.AutoProcessor))
+    _defer(module.PROCESSOR_MAPPING, partial(_load_processors, module.AutoProcessor))
 
 
 def _load_processors(auto: Any) -> None:

@@ -17,8 +17,8 @@ __all__ = ["FileVideo"]
 # presentation times, VP8 has packets that show nothing, ...; those are counted by decoding.)
 _INDEXED_FORMATS = ("mov,mp4,", "matroska,webm")
 _INDEXED_CODECS = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg", "png", "ffv1", "prores", "dnxhd"})
-# FFmpeg reads plain text and arbitrary bytes as character art.
-_NO_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
+# FFmpeg reads plain text and arbitrary bytes as character art, and the cover of a song as a video.
+_NO_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf", "mp3", "flac"})
 _B_FRAME = 3  # AV_PICTURE_TYPE_B
 _ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: cover art
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # that an MP4 or MOV file starts with
@@ -91,9 +91,7 @@ class FileVideo(Video):
             name = container.format.name
             if name.endswith("_pipe") or name == "image2":
                 raise VideoError(f"{self.name} is a single image, not a video; use load_image, or pass [path].")
-            streams = [
-                stream for stream in container.streams.video if not _flags(stream.disposition) & _ATTACHED_PICTURE
-            ]
+            streams = [stream for stream in container.streams.video if not _is_cover_art(stream)]
             if name in _NO_VIDEO_FORMATS:
                 streams = []
             if not streams:
@@ -170,7 +168,7 @@ class FileVideo(Video):
                 intact = intact and not frame.is_corrupt
                 if not frames:
                     self.height, self.width = _upright(frame, (frame.height, frame.width))
-                frames.append((frame.pts, frame.duration or 0))
+                frames.append((frame.pts, getattr(frame, "duration", 0) or 0))
                 if intact and int(frame.pict_type) != _B_FRAME:
                     anchors.append(len(frames))
         if not frames:
@@ -452,8 +450,9 @@ def _is_cut_off(path: str) -> bool:
     return False
 
 
-def _flags(disposition: Any) -> int:
-    return int(getattr(disposition, "value", disposition))
+def _is_cover_art(stream: Any) -> bool:
+    disposition = getattr(stream, "disposition", 0)  # absent before PyAV 14.1
+    return bool(int(getattr(disposition, "value", disposition)) & _ATTACHED_PICTURE)
 
 
 def _reason(error: BaseException) -> str:

@@ -97,8 +97,8 @@ def _taps(size: int, cells: int, offset: int, length: int) -> tuple[Tensor, Tens
     if size == cells:
         first, fraction = cell.long(), torch.zeros_like(cell)
     else:
-        # The interpolation's own arithmetic, a float32 scale and a fused multiply-add (exact in float64, rounded once):
-        # whether a weight is exactly zero decides a cell.
+        # The interpolation's own arithmetic, a float32 scale and a fused multiply-add (exact in float64, rounded
+        # once): whether a weight is exactly zero decides a cell.
         scale = torch.tensor(size, dtype=torch.float32) / cells
         position = (scale.double() * (cell.double() + 0.5) - 0.5).float().clamp(min=0)
         first = position.long().clamp(max=size - 1)

@@ -50,9 +50,7 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tens
     if num_tokens < 2:
         return tokens, counts
     values = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    region = torch.repeat_interleave(
-        torch.arange(len(lengths), device=tokens.device), lengths, output_size=num_tokens
-    )
+    region = torch.repeat_interleave(torch.arange(len(lengths), device=tokens.device), lengths, output_size=num_tokens)
     left = region[:-1]  # the pair (i, i + 1) belongs to the region of token i
     similarity = F.cosine_similarity(values[:-1].detach(), values[1:].detach(), dim=-1)
     similarity = similarity.masked_fill(left != region[1:], -torch.inf)  # never joined across regions

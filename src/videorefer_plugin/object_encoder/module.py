@@ -40,6 +40,16 @@ class ObjectEncoder(nn.Module):
             layers += [nn.GELU(), nn.Linear(config.hidden_size, config.hidden_size)]
         self.projector = nn.Sequential(*layers)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.parameters()).device
+
     def forward(
         self, features: Tensor, masks: Tensor, mask_frames: Tensor, region_lengths: Tensor
     ) -> ObjectEncoderOutput:
@@ -72,4 +82,4 @@ class ObjectEncoder(nn.Module):
             )
         pooled = pool_masks(features, masks, mask_frames)
         merged, counts = merge_tokens(pooled, region_lengths, self.config.max_tokens_per_region)
-        return ObjectEncoderOutput(self.projector(merged.to(self.projector[0].weight.dtype)), counts)
+        return ObjectEncoderOutput(self.projector(merged.to(self.dtype)), counts)

@@ -87,8 +87,8 @@ class VideoLLaMA2Config(PreTrainedConfig):
     sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}  # noqa: RUF012 - the framework's own form
     attribute_map = {"image_token_index": "image_token_id", "video_token_index": "video_token_id"}  # noqa: RUF012
 
-    text_config: dict | PreTrainedConfig | None = None
-    vision_config: dict | PreTrainedConfig | None = None
+    text_config: Any = None
+    vision_config: Any = None
     projector_type: str = "stc_connector_v35"
     vision_feature_layer: int = -2
     num_frames: int = 16
@@ -155,6 +155,9 @@ class VideoLLaMA2Config(PreTrainedConfig):
         """Load a configuration, in this library's layout or the original one, from a folder or the Hub."""
         # A tower that an original configuration names by a relative path is looked for beside the checkpoint.
         kwargs.setdefault("name_or_path", os.fspath(pretrained_model_name_or_path))
+        config_dict, unused = cls.get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if is_original_config(config_dict):  # the framework would warn that the model type differs
+            return cls.from_dict(config_dict, **unused)
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod

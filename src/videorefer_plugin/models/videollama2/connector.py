@@ -3,6 +3,7 @@
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from videorefer_plugin.models.videollama2.configuration import PROJECTOR_TYPES, VideoLLaMA2Config
 
@@ -24,9 +25,8 @@ class STCConnector(nn.Module):
         width = config.text_config.hidden_size
         blocks = {"depth": 4, "stride": 1, "dilation": 1, "act_layer": nn.SiLU, "norm_layer": LayerNorm2d}
         self.first_stage = RegStage(in_chs=config.vision_config.hidden_size, out_chs=width, **blocks)
-        self.downsample = nn.Conv3d(
-            width, width, kernel_size=2, stride=2, padding=PROJECTOR_TYPES[config.projector_type]
-        )
+        self.padding = PROJECTOR_TYPES[config.projector_type]
+        self.downsample = nn.Conv3d(width, width, kernel_size=2, stride=2, padding=self.padding)
         self.activation = nn.SiLU()
         self.second_stage = RegStage(in_chs=width, out_chs=width, **blocks)
         self.projector = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
@@ -43,10 +43,28 @@ class STCConnector(nn.Module):
         """
         clips = features.shape[0]
         hidden = self.first_stage(rearrange(features, "v t h w d -> (v t) d h w"))
-        hidden = self.activation(self.downsample(rearrange(hidden, "(v t) d h w -> v d t h w", v=clips)))
-        frames = hidden.shape[2]
-        hidden = self.second_stage(rearrange(hidden, "v d t h w -> (v t) d h w"))
+        hidden = self.activation(self._downsample(rearrange(hidden, "(v t) d h w -> v d t h w", v=clips)))
+        frames = hidden.shape[1]
+        hidden = self.second_stage(rearrange(hidden, "v t h w d -> (v t) d h w"))
         return self.projector(rearrange(hidden, "(v t) d h w -> v (t h w) d", v=clips, t=frames))
+
+    def _downsample(self, hidden: Tensor) -> Tensor:
+        """Apply the strided convolution, `(v, d, t, h, w)` to `(v, t', h', w', d)`.
+
+        Its blocks do not overlap, so it is one matrix product. 3D convolution kernels are chosen by batch size and
+        round differently, which would make a clip's tokens depend on what else is in the batch.
+        """
+        if self.padding:
+            hidden = F.pad(hidden, [self.padding] * 6)
+        frames, rows, columns = (size // 2 * 2 for size in hidden.shape[2:])  # an odd last one is dropped
+        blocks = rearrange(
+            hidden[:, :, :frames, :rows, :columns],
+            "v d (t kt) (h kh) (w kw) -> v t h w (d kt kh kw)",
+            kt=2,
+            kh=2,
+            kw=2,
+        )
+        return F.linear(blocks, self.downsample.weight.flatten(1), self.downsample.bias)
 
     @property
     def dtype(self) -> torch.dtype:

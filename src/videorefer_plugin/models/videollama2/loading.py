@@ -5,7 +5,7 @@ import os
 import pickle
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers.configuration_utils import PreTrainedConfig
@@ -16,6 +16,11 @@ from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.models.videollama2.original import ORIGINAL_KEY_MAPPING, find_vision_tower
 
 __all__ = ["OriginalCheckpointMixin", "load_adapter_files"]
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as _Model
+else:
+    _Model = object
 
 logger = logging.get_logger(__name__)
 
@@ -34,7 +39,7 @@ _ADAPTERS = {
 }
 
 
-class OriginalCheckpointMixin:
+class OriginalCheckpointMixin(_Model):
     """`from_pretrained` and `save_pretrained` for models whose checkpoints may be in the original layout."""
 
     @classmethod

@@ -31,8 +31,8 @@ class VideoLLaMA2ModelOutputWithPast(BaseModelOutputWithPast):
             Tokens that the connector made of the videos.
     """
 
-    image_hidden_states: torch.FloatTensor | None = None
-    video_hidden_states: torch.FloatTensor | None = None
+    image_hidden_states: Tensor | None = None
+    video_hidden_states: Tensor | None = None
 
 
 @dataclass
@@ -49,13 +49,13 @@ class VideoLLaMA2CausalLMOutputWithPast(ModelOutput):
         image_hidden_states, video_hidden_states: as in [`VideoLLaMA2ModelOutputWithPast`].
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
+    loss: Tensor | None = None
+    logits: Tensor | None = None
     past_key_values: Cache | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    image_hidden_states: torch.FloatTensor | None = None
-    video_hidden_states: torch.FloatTensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    image_hidden_states: Tensor | None = None
+    video_hidden_states: Tensor | None = None
 
 
 class VideoLLaMA2PreTrainedModel(OriginalCheckpointMixin, PreTrainedModel):
@@ -120,7 +120,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         rows, columns = self.config.grid_size
         return hidden[:, hidden.shape[1] - rows * columns :].unflatten(1, (rows, columns))
 
-    def get_image_features(self, pixel_values: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Encode images. An image acts as a clip that shows it `config.num_frames` times.
 
         Args:
@@ -139,7 +139,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         clips = features.unsqueeze(1).expand(-1, self.config.num_frames, -1, -1, -1)
         return self._connect(features, clips)
 
-    def get_video_features(self, pixel_values_videos: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def get_video_features(self, pixel_values_videos: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Encode clips.
 
         Args:
@@ -208,13 +208,13 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
@@ -254,6 +254,14 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
                 )
         else:
             inputs_embeds = self._embed(input_ids, tokens)
+        if (
+            position_ids is None
+            and past_key_values is None
+            and attention_mask is not None
+            and attention_mask.ndim == 2
+        ):
+            # Padding on the left must not shift positions, else rounding makes a batch differ from single runs.
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -331,27 +339,27 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         """Replace the word embeddings of the language model."""
         self.model.set_input_embeddings(value)
 
-    def get_image_features(self, pixel_values: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """See [`VideoLLaMA2Model.get_image_features`]."""
         return self.model.get_image_features(pixel_values, **kwargs)
 
-    def get_video_features(self, pixel_values_videos: torch.FloatTensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def get_video_features(self, pixel_values_videos: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """See [`VideoLLaMA2Model.get_video_features`]."""
         return self.model.get_video_features(pixel_values_videos, **kwargs)
 
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        labels: Tensor | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
+        logits_to_keep: int | Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
     ) -> VideoLLaMA2CausalLMOutputWithPast:
@@ -397,9 +405,9 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
 
     def prepare_inputs_for_generation(
         self,
-        input_ids: torch.LongTensor,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
+        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         is_first_iteration: bool | None = False,
         use_cache: bool | None = True,

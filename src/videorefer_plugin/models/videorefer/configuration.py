@@ -28,7 +28,7 @@ class VideoReferConfig(VideoLLaMA2Config):
 
     model_type = "videorefer"
 
-    object_encoder_config: dict | ObjectEncoderConfig | None = None
+    object_encoder_config: Any = None
     region_token_id: int = 151646
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -38,7 +38,9 @@ class VideoReferConfig(VideoLLaMA2Config):
             "hidden_size": self.text_config.hidden_size,
         }
         if not isinstance(self.object_encoder_config, ObjectEncoderConfig):
-            self.object_encoder_config = ObjectEncoderConfig.from_dict({**widths, **(self.object_encoder_config or {})})
+            self.object_encoder_config = ObjectEncoderConfig.from_dict(
+                {**widths, **(self.object_encoder_config or {})}
+            )
         for name, width in widths.items():
             if getattr(self.object_encoder_config, name) != width:
                 raise ConfigurationError(

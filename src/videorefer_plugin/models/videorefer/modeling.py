@@ -13,12 +13,12 @@ from videorefer_plugin.models.videollama2.modeling import (
     VideoLLaMA2ForConditionalGeneration,
 )
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
-from videorefer_plugin.models.videorefer.regions import RegionMixin
+from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
 
 __all__ = ["VideoReferForConditionalGeneration"]
 
 
-class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalGeneration):
+class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalGeneration):  # type: ignore[misc]
     """A Video LLM that can be pointed at objects.
 
     Example:
@@ -30,7 +30,9 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
     model = AutoModel.from_pretrained("path/to/checkpoint")
     processor = AutoProcessor.from_pretrained("path/to/checkpoint")
     region = vr.Region.from_box((40, 30, 120, 200), frame=12)
-    inputs = processor(text="<video>\\nWhat is <region> doing?", videos="dog.mp4", regions=[region], return_tensors="pt")
+    inputs = processor(
+        text="<video>\\nWhat is <region> doing?", videos="dog.mp4", regions=[region], return_tensors="pt"
+    )
     answer = model.generate(**inputs, max_new_tokens=64)
     ```
     """
@@ -50,53 +52,49 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         pixels = inputs.pop("pixel_values", None), inputs.pop("pixel_values_videos", None)
         return self.model.encode_visuals(*pixels, mm_encoder_outputs)
 
-    def get_region_features(
-        self,
-        region_pixel_values: Tensor,
-        region_clip_frames: Tensor | None,
-        encoded: dict[str, BaseModelOutputWithPooling],
-    ) -> Tensor:
+    def get_region_features(self, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]) -> Tensor:
         """Encode mask-carrying frames, except those that were encoded as part of an image or clip."""
-        self.model.check_pixels("region_pixel_values", region_pixel_values, ("num_frames",))
+        pixels, clip_frames = regions.pixel_values, regions.clip_frames
+        self.model.check_pixels("region_pixel_values", pixels, ("num_frames",))
         grids = [
             output.last_hidden_state.unflatten(1, self.config.grid_size)
             for output in (encoded.get("image"), encoded.get("video"))
             if output is not None and output.last_hidden_state is not None
         ]
-        if region_clip_frames is None or not grids:
-            return self.model.get_frame_features(region_pixel_values)
+        if clip_frames is None or not grids:
+            return self.model.get_frame_features(pixels)
         known = torch.cat(grids)
-        if region_clip_frames.shape != region_pixel_values.shape[:1] or int(region_clip_frames.max()) >= len(known):
+        if clip_frames.shape != pixels.shape[:1] or int(clip_frames.max()) >= len(known):
             raise TensorError(
-                f"region_clip_frames must hold a number below {len(known)} for each of the "
-                f"{len(region_pixel_values)} mask-carrying frames, but is {region_clip_frames.tolist()}."
+                f"region_clip_frames must hold a number below {len(known)} for each of the {len(pixels)} "
+                f"mask-carrying frames, but is {clip_frames.tolist()}."
             )
-        fresh = region_clip_frames < 0
-        features = known[region_clip_frames.clamp(min=0).to(known.device)]
+        fresh = clip_frames < 0
+        features = known[clip_frames.clamp(min=0).to(known.device)]
         if bool(fresh.any()):
-            new = self.model.get_frame_features(region_pixel_values[fresh])
-            features = features.index_put((fresh.nonzero().squeeze(1).to(features.device),), new)
+            new = self.model.get_frame_features(pixels[fresh.to(pixels.device)])
+            features = features.index_put((fresh.nonzero().squeeze(1).to(features.device),), new.to(features))
         return features
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
-        region_pixel_values: torch.FloatTensor | None = None,
-        region_masks: torch.BoolTensor | None = None,
-        region_frames: torch.LongTensor | None = None,
-        region_lengths: torch.LongTensor | None = None,
-        region_clip_frames: torch.LongTensor | None = None,
-        object_tokens: torch.FloatTensor | None = None,
-        object_token_counts: torch.LongTensor | None = None,
-        labels: torch.LongTensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        region_pixel_values: Tensor | None = None,
+        region_masks: Tensor | None = None,
+        region_frames: Tensor | None = None,
+        region_lengths: Tensor | None = None,
+        region_clip_frames: Tensor | None = None,
+        object_tokens: Tensor | None = None,
+        object_token_counts: Tensor | None = None,
+        labels: Tensor | None = None,
         use_cache: bool | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
+        logits_to_keep: int | Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
     ) -> VideoLLaMA2CausalLMOutputWithPast:
@@ -104,14 +102,14 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
 
         Args:
             region_pixel_values, region_masks, region_frames, region_lengths, region_clip_frames:
-                The regions of the batch, as the processor makes them; see [`RegionMixin.get_object_tokens`].
+                The regions of the batch, as the processor makes them; see [`RegionInputs`].
             object_tokens (`torch.FloatTensor` of shape `(batch, max_tokens, hidden_size)`, *optional*):
                 Object tokens computed before, instead of the five above, padded at the end.
             object_token_counts (`torch.LongTensor` of shape `(batch,)`, *optional*):
                 Number of object tokens of each sample; needed with `object_tokens`.
 
         The other arguments and the errors are those of [`VideoLLaMA2ForConditionalGeneration.forward`] and
-        [`RegionMixin.check_regions`].
+        [`RegionMixin.check_regions`] and [`RegionInputs.collect`].
         """
         return super().forward(
             input_ids=input_ids,

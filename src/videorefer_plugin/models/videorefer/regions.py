@@ -1,6 +1,6 @@
 """`RegionMixin`: regions for any host with a vision tower and a decoder."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,13 +9,60 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig
 
-__all__ = ["RegionMixin"]
+__all__ = ["RegionInputs", "RegionMixin"]
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as _Host
+else:
+    _Host = object
 
 # Name under which object tokens travel from `forward` through the host to the hook on its decoder.
 _SCATTER = "object_token_scatter"
 
 
-class RegionMixin:
+class RegionInputs(NamedTuple):
+    """The regions of a batch, in prompt order, as the processor makes them.
+
+    Attributes:
+        pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`):
+            Mask-carrying frames of the whole batch.
+        masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`):
+            Masks on the feature grid, region by region and in order of time within a region.
+        frames (`torch.LongTensor` of shape `(num_masks,)`): row of `pixel_values` of each mask.
+        lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
+        clip_frames (`torch.LongTensor` of shape `(num_frames,)`, *optional*):
+            For every mask-carrying frame, its place among the frames that the tower encodes anyway (images first,
+            then the frames of the videos), or -1 if it isn't one of them.
+    """
+
+    pixel_values: Tensor
+    masks: Tensor
+    frames: Tensor
+    lengths: Tensor
+    clip_frames: Tensor | None = None
+
+    @classmethod
+    def collect(cls, inputs: dict[str, Any]) -> "RegionInputs | None":
+        """Take the `region_...` tensors out of keyword arguments; `None` if there are none.
+
+        Raises:
+            TensorError: some are missing, or their shapes or values do not fit.
+        """
+        given = {field: inputs.pop(f"region_{field}", None) for field in cls._fields}
+        missing = [f"region_{field}" for field in cls._fields[:-1] if given[field] is None]
+        if len(missing) == len(cls._fields) - 1:
+            return None
+        if missing:
+            raise TensorError(
+                f"Regions need {', '.join(f'region_{field}' for field in cls._fields[:-1])} together, but "
+                f"{', '.join(missing)} is missing. Pass all outputs of the processor on."
+            )
+        regions = cls(**given)
+        _check_shapes(regions)
+        return regions
+
+
+class RegionMixin(_Host):
     """Give a host's `...ForConditionalGeneration` regions, when mixed in front of it.
 
     The mixin owns `object_encoder`, turns regions into object tokens before the host runs, and lets a hook on the
@@ -50,41 +97,21 @@ class RegionMixin:
         """
         raise NotImplementedError
 
-    def get_region_features(
-        self,
-        region_pixel_values: Tensor,
-        region_clip_frames: Tensor | None,
-        encoded: dict[str, BaseModelOutputWithPooling],
-    ) -> Tensor:
+    def get_region_features(self, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]) -> Tensor:
         """Features of the mask-carrying frames, of shape `(num_frames, grid_height, grid_width, D)`."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ regions -> object tokens
 
     def get_object_tokens(
-        self,
-        input_ids: Tensor,
-        encoded: dict[str, BaseModelOutputWithPooling],
-        region_pixel_values: Tensor,
-        region_masks: Tensor,
-        region_frames: Tensor,
-        region_lengths: Tensor,
-        region_clip_frames: Tensor | None = None,
+        self, input_ids: Tensor, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]
     ) -> tuple[Tensor, Tensor]:
         """Turn the regions of a batch into object tokens, padded to the sample with the most of them.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with `<region>` placeholders.
+            regions ([`RegionInputs`]): the regions.
             encoded (`dict`): outputs of the vision tower for the batch's images and videos.
-            region_pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`):
-                Mask-carrying frames of the whole batch, each once.
-            region_masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`):
-                Masks on the feature grid, region by region, in prompt order.
-            region_frames (`torch.LongTensor` of shape `(num_masks,)`): row of `region_pixel_values` of each mask.
-            region_lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
-            region_clip_frames (`torch.LongTensor` of shape `(num_frames,)`, *optional*):
-                For every mask-carrying frame, its place among the frames that the tower encodes anyway (images
-                first, then the frames of the videos), or -1 if it isn't one of them.
 
         Returns:
             `tuple[torch.Tensor, torch.LongTensor]`: tokens of shape `(batch, max_tokens, hidden_size)`, and the
@@ -93,103 +120,63 @@ class RegionMixin:
         Raises:
             TensorError: shapes do not fit together.
         """
-        features = self.get_region_features(region_pixel_values, region_clip_frames, encoded)
-        device = self.object_encoder.projector[0].weight.device
+        features = self.get_region_features(regions, encoded)
+        device = self.object_encoder.device
         tokens, _ = self.object_encoder(
-            *(value.to(device) for value in (features, region_masks, region_frames, region_lengths))
+            *(value.to(device) for value in (features, regions.masks, regions.frames, regions.lengths))
         )
         counts = (input_ids == self.region_token_id).sum(dim=1)
         places = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
         padded = tokens.new_zeros((*places.shape, tokens.shape[-1]))
         return padded.masked_scatter(places.to(device).unsqueeze(-1), tokens), counts
 
-    def check_regions(
-        self,
-        input_ids: Tensor | None,
-        region_pixel_values: Tensor | None,
-        region_masks: Tensor | None,
-        region_frames: Tensor | None,
-        region_lengths: Tensor | None,
-    ) -> bool:
-        """Check region inputs before anything is computed.
-
-        Returns:
-            Whether there are any regions.
+    def check_regions(self, input_ids: Tensor | None, regions: RegionInputs | None) -> None:
+        """Check before anything is computed that every `<region>` has its region.
 
         Raises:
-            TensorError: some of the four tensors are missing, or their shapes or values do not fit.
             PromptError: the numbers of `<region>` positions and object tokens differ; the first sample is named.
         """
-        given = {
-            "region_pixel_values": region_pixel_values,
-            "region_masks": region_masks,
-            "region_frames": region_frames,
-            "region_lengths": region_lengths,
-        }
-        missing = [name for name, value in given.items() if value is None]
-        if len(missing) == len(given):
-            lengths = None
-        elif missing:
-            raise TensorError(
-                f"Regions need {', '.join(given)} together, but {', '.join(missing)} is missing. "
-                "Pass all outputs of the processor on."
-            )
-        else:
-            lengths = region_lengths
-            _check_shapes(region_pixel_values, region_masks, region_frames, region_lengths)
         if input_ids is None:
-            if lengths is not None:
+            if regions is not None:
                 raise PromptError("Regions need input_ids, since <region> cannot be found in inputs_embeds.")
-            return False
-        if not torch.compiler.is_compiling():
+        elif not torch.compiler.is_compiling():
             unions = self.object_encoder.config.max_tokens_per_region
-            tokens = [] if lengths is None else lengths.clamp(max=unions).tolist()
+            tokens = [] if regions is None else regions.lengths.clamp(max=unions).tolist()
             _check_placeholders((input_ids == self.region_token_id).sum(dim=1).tolist(), tokens)
-        return lengths is not None and lengths.numel() > 0
 
     # ------------------------------------------------------------------ forward and generate
 
     def forward(
         self,
         input_ids: Tensor | None = None,
-        region_pixel_values: Tensor | None = None,
-        region_masks: Tensor | None = None,
-        region_frames: Tensor | None = None,
-        region_lengths: Tensor | None = None,
-        region_clip_frames: Tensor | None = None,
         object_tokens: Tensor | None = None,
         object_token_counts: Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         labels: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run the host with object tokens in the places of `<region>`. See [`RegionMixin.get_object_tokens`]."""
+        """Run the host with object tokens in the places of `<region>`.
+
+        Takes the tensors of [`RegionInputs`] under the names `region_pixel_values`, `region_masks`, `region_frames`,
+        `region_lengths` and `region_clip_frames`, or object tokens computed before.
+        """
+        regions = RegionInputs.collect(kwargs)
         if object_tokens is None:
-            has_regions = self.check_regions(
-                input_ids, region_pixel_values, region_masks, region_frames, region_lengths
-            )
-            if has_regions:
+            self.check_regions(input_ids, regions)
+            if regions is not None and input_ids is not None:
                 mm_encoder_outputs = self.encode_visuals(kwargs, mm_encoder_outputs)
-                object_tokens, object_token_counts = self.get_object_tokens(
-                    input_ids,
-                    mm_encoder_outputs,
-                    region_pixel_values,
-                    region_masks,
-                    region_frames,
-                    region_lengths,
-                    region_clip_frames,
-                )
+                object_tokens, object_token_counts = self.get_object_tokens(input_ids, regions, mm_encoder_outputs)
             elif self.training and input_ids is not None:
                 object_tokens, object_token_counts = self._no_object_tokens(input_ids)
         if object_tokens is not None and (self.training or object_tokens.shape[1]):
+            if input_ids is None or object_token_counts is None:
+                raise PromptError("object_tokens need input_ids and object_token_counts.")
             places = self._region_places(input_ids, object_token_counts)
             kwargs[_SCATTER] = (places, object_tokens)
             if labels is not None:
                 labels = labels.masked_fill(places.to(labels.device), -100)
             input_ids = self.hide_region_ids(input_ids, places)
-        return super().forward(
-            input_ids=input_ids, mm_encoder_outputs=mm_encoder_outputs, labels=labels, **kwargs
-        )
+        return super().forward(input_ids=input_ids, mm_encoder_outputs=mm_encoder_outputs, labels=labels, **kwargs)
 
     def hide_region_ids(self, input_ids: Tensor, places: Tensor) -> Tensor:
         """Replace `<region>` ids by one that every embedding table has, since the id may lie beyond it."""
@@ -198,8 +185,9 @@ class RegionMixin:
     def _no_object_tokens(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         # A training batch without regions still runs the projector over nothing, so that every process of a
         # distributed run has (zero) gradients for the same parameters.
-        weight = self.object_encoder.projector[0].weight
-        empty = self.object_encoder.projector(weight.new_zeros((0, weight.shape[1])))
+        encoder = self.object_encoder
+        width = encoder.config.vision_hidden_size
+        empty = encoder.projector(torch.zeros((0, width), dtype=encoder.dtype, device=encoder.device))
         counts = torch.zeros(len(input_ids), dtype=torch.long, device=input_ids.device)
         return empty.unsqueeze(0).expand(len(input_ids), -1, -1), counts
 
@@ -209,7 +197,7 @@ class RegionMixin:
         return places & (places.cumsum(dim=1) <= counts.to(places.device)[:, None])
 
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
-        """Generate as every transformers model does; also takes the region inputs of [`RegionMixin.forward`].
+        """Generate as every transformers model does; also takes the region tensors of [`RegionMixin.forward`].
 
         `<region>` is never generated, unless `suppress_tokens` is given (`suppress_tokens=[]` lifts the ban).
 
@@ -217,16 +205,14 @@ class RegionMixin:
             TensorError: region tensors are incomplete or do not fit.
             PromptError: the numbers of `<region>` positions and regions differ.
         """
-        region_inputs = {name: kwargs.pop(name, None) for name in _REGION_INPUTS}
+        regions = RegionInputs.collect(kwargs)
         input_ids = inputs if inputs is not None else kwargs.get("input_ids")
         if kwargs.get("object_tokens") is None:
-            clip_frames = region_inputs.pop("region_clip_frames")
-            if input_ids is not None and self.check_regions(input_ids, **region_inputs):
-                encoded = self.encode_visuals(kwargs, kwargs.pop("mm_encoder_outputs", None))
+            self.check_regions(input_ids, regions)
+            if regions is not None and input_ids is not None:
                 with torch.no_grad():
-                    tokens, counts = self.get_object_tokens(
-                        input_ids, encoded, **region_inputs, region_clip_frames=clip_frames
-                    )
+                    encoded = self.encode_visuals(kwargs, kwargs.pop("mm_encoder_outputs", None))
+                    tokens, counts = self.get_object_tokens(input_ids, regions, encoded)
                 kwargs.update(mm_encoder_outputs=encoded, object_tokens=tokens, object_token_counts=counts)
         generation_config = kwargs.get("generation_config") or self.generation_config
         if "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None:
@@ -257,15 +243,6 @@ class RegionMixin:
         return model_inputs
 
 
-_REGION_INPUTS = (
-    "region_pixel_values",
-    "region_masks",
-    "region_frames",
-    "region_lengths",
-    "region_clip_frames",
-)
-
-
 def scatter_object_tokens(
     module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
@@ -282,7 +259,8 @@ def scatter_object_tokens(
     return args, kwargs
 
 
-def _check_shapes(pixels: Tensor, masks: Tensor, frames: Tensor, lengths: Tensor) -> None:
+def _check_shapes(regions: RegionInputs) -> None:
+    pixels, masks, frames, lengths, _ = regions
     if pixels.ndim != 4:
         raise TensorError(
             "region_pixel_values must have shape (num_frames, 3, image_size, image_size), "

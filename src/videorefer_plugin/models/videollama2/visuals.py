@@ -1,0 +1,63 @@
+"""Tell the videos and images of a batch apart, in whatever nesting they come."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from videorefer_plugin.errors import VideoError
+from videorefer_plugin.video import Video
+
+__all__ = ["flatten_images", "flatten_videos"]
+
+_IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+def flatten_videos(videos: Any) -> list[Any]:
+    """List the videos of a batch: one video, a list of them, or a list for each sample.
+
+    A list of images (PIL images, arrays, image paths) is one video.
+
+    Raises:
+        VideoError: something in it is no video.
+    """
+    return _flatten(videos, _is_video, "a path, an array (frames, height, width, 3), or a list of images")
+
+
+def flatten_images(images: Any) -> list[Any]:
+    """List the images of a batch: one image, a list of them, or a list for each sample.
+
+    Raises:
+        VideoError: something in it is no image.
+    """
+    return _flatten(images, _is_image, "a path, a PIL image, or an array (height, width, 3)")
+
+
+def _flatten(value: Any, is_one: Callable[[Any], bool], expected: str) -> list[Any]:
+    if value is None:
+        return []
+    if is_one(value):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [one for item in value for one in _flatten(item, is_one, expected)]
+    if getattr(value, "ndim", 0) in (4, 5):  # a stack of videos or images
+        return [one for item in value for one in _flatten(item, is_one, expected)]
+    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+    raise VideoError(f"Cannot use a {type(value).__name__}{shape} here; expected {expected}.")
+
+
+def _is_video(value: Any) -> bool:
+    if isinstance(value, (str, os.PathLike, Video)) or getattr(value, "ndim", None) == 4:
+        return True
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(_is_frame(item) for item in value)
+
+
+def _is_frame(value: Any) -> bool:
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value).lower().endswith(_IMAGE_SUFFIXES)
+    return _is_image(value)
+
+
+def _is_image(value: Any) -> bool:
+    if isinstance(value, (str, os.PathLike)):
+        return True
+    return getattr(value, "ndim", None) == 3 or (hasattr(value, "mode") and hasattr(value, "convert"))
