@@ -9,7 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
-import media
 import numpy as np
 import pytest
 import torch
@@ -17,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests import media
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video import FOLDER_FPS, Video, load_image, open_video, sample_frame_indices
 

@@ -15,6 +15,7 @@ _EXPORTS = {
     "CheckpointError": "errors",
     "ConfigurationError": "errors",
     "PromptError": "errors",
+    "PublishError": "errors",
     "RegionError": "errors",
     "TensorError": "errors",
     "VideoError": "errors",
@@ -33,6 +34,7 @@ _EXPORTS = {
     "VideoLLaMA2ForConditionalGeneration": "models.videollama2.modeling",
     "VideoLLaMA2Model": "models.videollama2.modeling",
     "VideoLLaMA2Processor": "models.videollama2.processing",
+    "RegionInputs": "models.videorefer.regions",
     "RegionMixin": "models.videorefer.regions",
     "VideoReferConfig": "models.videorefer.configuration",
     "VideoReferForConditionalGeneration": "models.videorefer.modeling",
@@ -47,8 +49,10 @@ __all__ = [
     "ObjectEncoderConfig",
     "ObjectEncoderOutput",
     "PromptError",
+    "PublishError",
     "Region",
     "RegionError",
+    "RegionInputs",
     "RegionMixin",
     "TensorError",
     "VideoError",
@@ -75,6 +79,7 @@ if TYPE_CHECKING:
         CheckpointError,
         ConfigurationError,
         PromptError,
+        PublishError,
         RegionError,
         TensorError,
         VideoError,
@@ -86,7 +91,7 @@ if TYPE_CHECKING:
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
     from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
     from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
-    from videorefer_plugin.models.videorefer.regions import RegionMixin
+    from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
     from videorefer_plugin.object_encoder import (
         ObjectEncoder,
         ObjectEncoderConfig,

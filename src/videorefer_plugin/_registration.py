@@ -2,9 +2,10 @@
 
 Importing transformers' Auto classes takes seconds, and whoever imports this package for its regions or videos alone
 should not wait for them. So the registrations wait for the modules that they belong to; and since those are imported
-in the middle of many other imports, models and processors are only loaded when an Auto class looks for one.
+in the middle of many other imports, our classes are only loaded when an Auto class looks for one.
 """
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import wrapt
 
 __all__ = ["register"]
+
+_loading = threading.RLock()
 
 
 def register() -> None:
@@ -25,14 +28,21 @@ def register() -> None:
 class _Deferred(dict):
     """The registered classes of one Auto class, completed when somebody looks at them for the first time."""
 
-    def __init__(self, registered: dict[Any, Any], load: Callable[[], None]):
+    def __init__(self, registered: dict[Any, Any], load: Callable[[], dict[Any, Any]]):
         super().__init__(registered)
-        self._load: Callable[[], None] | None = load
+        self._load: Callable[[], dict[Any, Any]] | None = load
 
     def _complete(self) -> None:
-        load, self._load = self._load, None
-        if load is not None:
-            load()
+        with _loading:
+            if self._load is None:
+                return
+            load, self._load = self._load, None  # loading may look here again
+            try:
+                for key, value in load().items():
+                    self.setdefault(key, value)  # what was registered in the meantime counts
+            except BaseException:  # such as an impatient Ctrl-C
+                self._load = load
+                raise
 
 
 def _completing(name: str) -> Callable[..., Any]:
@@ -49,48 +59,47 @@ for _name in ("__contains__", "__getitem__", "__iter__", "__len__", "get", "item
     setattr(_Deferred, _name, _completing(_name))
 
 
-def _defer(mapping: Any, load: Callable[[], None]) -> None:
+def _defer(mapping: Any, load: Callable[[], dict[Any, Any]]) -> None:
     mapping._extra_content = _Deferred(mapping._extra_content, load)
 
 
 def _register_configs(module: Any) -> None:
+    _defer(module.CONFIG_MAPPING, _load_configs)
+
+
+def _load_configs() -> dict[str, Any]:
     from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
     from videorefer_plugin.models.videollama2.original import ORIGINAL_MODEL_TYPES
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
 
-    module.AutoConfig.register("videollama2", VideoLLaMA2Config, exist_ok=True)
-    module.AutoConfig.register("videorefer", VideoReferConfig, exist_ok=True)
-    for model_type in ORIGINAL_MODEL_TYPES:
-        # Not AutoConfig.register, which wants one class for each model type: `from_dict` translates these.
-        module.CONFIG_MAPPING.register(model_type, VideoReferConfig, exist_ok=True)
+    configs = {config.model_type: config for config in (VideoLLaMA2Config, VideoReferConfig)}
+    return {**configs, **dict.fromkeys(ORIGINAL_MODEL_TYPES, VideoReferConfig)}  # `from_dict` translates these
 
 
 def _register_models(module: Any) -> None:
     generative = (module.AutoModelForImageTextToText, module.AutoModelForMultimodalLM, module.AutoModelForCausalLM)
     for auto in (module.AutoModel, *generative):
-        _defer(auto._model_mapping, partial(_load_models, auto, bare_host=auto is module.AutoModel))
+        _defer(auto._model_mapping, partial(_load_models, bare_host=auto is module.AutoModel))
 
 
-def _load_models(auto: Any, bare_host: bool) -> None:
+def _load_models(bare_host: bool) -> dict[Any, Any]:
     from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
     from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration, VideoLLaMA2Model
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
     from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 
     host = VideoLLaMA2Model if bare_host else VideoLLaMA2ForConditionalGeneration
-    auto.register(VideoLLaMA2Config, host, exist_ok=True)
-    auto.register(VideoReferConfig, VideoReferForConditionalGeneration, exist_ok=True)
+    return {VideoLLaMA2Config: host, VideoReferConfig: VideoReferForConditionalGeneration}
 
 
 def _register_processors(module: Any) -> None:
-    _defer(module.PROCESSOR_MAPPING, partial(_load_processors, module.AutoProcessor))
+    _defer(module.PROCESSOR_MAPPING, _load_processors)
 
 
-def _load_processors(auto: Any) -> None:
+def _load_processors() -> dict[Any, Any]:
     from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
     from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
     from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 
-    auto.register(VideoLLaMA2Config, VideoLLaMA2Processor, exist_ok=True)
-    auto.register(VideoReferConfig, VideoReferProcessor, exist_ok=True)
+    return {VideoLLaMA2Config: VideoLLaMA2Processor, VideoReferConfig: VideoReferProcessor}

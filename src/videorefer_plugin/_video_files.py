@@ -299,37 +299,41 @@ class FileVideo(Video):
         """Decodes the wanted frames, jumping over long gaps; raises `_DamageError` if anything is not as announced."""
         assert self._pts is not None
         index_of = {int(pts): index for index, pts in enumerate(self._pts)}
-        keys = np.flatnonzero(self._is_key)
         # The last frame shown among those decoded up to each frame: until there, damage may come to light.
         reach = np.empty_like(self._decode_order)
         in_decode_order = np.argsort(self._decode_order)
         reach[in_decode_order] = np.maximum.accumulate(in_decode_order)
         if wanted and wanted[-1] >= self._readable:
             raise _DamageError
+        # Of each wanted frame, the keyframe that decoding may start from.
+        keys = np.concatenate([[0], np.flatnonzero(self._is_key)])
+        starts = keys[np.searchsorted(keys, wanted, side="right") - 1]
         expected = 0  # the frame that the decoder should give next
-        done, until = 0, 0
+        done, until = 0, -1
         with self._open() as (container, stream):
             while done < len(wanted):
-                place = int(np.searchsorted(keys, wanted[done], side="right")) - 1
-                start = int(keys[place]) if place >= 0 else 0
-                jumped = start - expected > _SEEK_MARGIN
+                key = int(starts[done])
+                jumped = key - expected > _SEEK_MARGIN
                 if jumped:
-                    container.seek(int(self._seek_times[start]), stream=stream)
-                    expected = start
+                    container.seek(int(self._seek_times[key]), stream=stream)
+                    expected = key
                 for frame in self._frames(container, stream):
                     index = index_of.get(frame.pts, -1)
                     if jumped and 0 <= index < expected:
                         continue  # frames shown before the keyframe jumped to, or an earlier landing
                     # A file may mark frames as keyframes at which decoding cannot start; the decoder knows.
-                    if index != expected or frame.is_corrupt or (jumped and index == start and not frame.key_frame):
+                    if index != expected or frame.is_corrupt or (jumped and index == key and not frame.key_frame):
                         raise _DamageError
                     expected += 1
                     if done < len(wanted) and index == wanted[done]:
                         yield index, frame
                         done += 1
                         until = int(reach[index])
-                    if done and index >= until and (done == len(wanted) or wanted[done] - index > _SEEK_MARGIN):
-                        break  # look for a keyframe on the way
+                    if index >= until:
+                        if done == len(wanted):
+                            return
+                        if starts[done] - expected > _SEEK_MARGIN:
+                            break
                 else:
                     raise _DamageError  # the file ended too early
 

@@ -8,6 +8,7 @@ __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "PromptError",
+    "PublishError",
     "RegionError",
     "TensorError",
     "VideoError",
@@ -44,3 +45,7 @@ class VideoError(VideoReferError):
 
 class PromptError(VideoReferError):
     """Placeholders in the text and the visuals or regions handed over do not match."""
+
+
+class PublishError(VideoReferError):
+    """A folder is not fit to be published, or the Hub did not take it."""

@@ -1,6 +1,7 @@
 """Configuration of the VideoLLaMA2.1 host."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -8,6 +9,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import AutoConfig
 
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, write_shims
 from videorefer_plugin.models.videollama2.original import is_original_config, translate_config
 
 __all__ = ["PROJECTOR_TYPES", "VideoLLaMA2Config", "count_visual_tokens"]
@@ -159,6 +161,18 @@ class VideoLLaMA2Config(PreTrainedConfig):
         if is_original_config(config_dict):  # the framework would warn that the model type differs
             return cls.from_dict(config_dict, **unused)
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Save the configuration, and what lets its folder load with `trust_remote_code=True`."""
+        if self.model_type not in MODEL_AUTO_MAPS:  # a class derived elsewhere brings its own files
+            super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+            return
+        # Always anew: what a checkpoint brought along may name other files.
+        self.auto_map = dict(MODEL_AUTO_MAPS[self.model_type])
+        super().save_pretrained(save_directory)
+        write_shims(save_directory, CONFIG_SHIMS)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:

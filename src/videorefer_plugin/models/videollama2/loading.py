@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from transformers.utils import logging
 from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.models.videollama2.original import ORIGINAL_KEY_MAPPING, find_vision_tower
 
-__all__ = ["OriginalCheckpointMixin", "load_adapter_files"]
+__all__ = ["OriginalCheckpointMixin", "load_adapter_files", "rename_original"]
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _Model
@@ -30,6 +31,9 @@ _WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+
+# Settings of `save_pretrained` that are about publishing.
+_PUBLISHING = ("private", "token", "revision", "card", "tags", "create_pr", "commit_message", "commit_description")
 
 # Adapter file of the original training stages -> (marker in its keys, names of the module here, from the outermost
 # model on, and what the names behind the marker become).
@@ -166,10 +170,70 @@ class OriginalCheckpointMixin(_Model):
             self._missing_tower_keys = missing
             loading_info.missing_keys = set(loading_info.missing_keys) - missing
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> Any:
-        """Save in this library's layout, whatever layout the model was loaded from."""
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        is_main_process: bool = True,
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        processor: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Save in this library's layout, whatever layout the model was loaded from.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): folder to save in.
+            is_main_process (`bool`, *optional*, defaults to `True`): whether this process writes and uploads.
+            push_to_hub (`bool`, *optional*, defaults to `False`): whether to publish the folder too.
+            repo_id (`str`, *optional*): where to publish it; by default the folder's name, among your repositories.
+            processor (`VideoLLaMA2Processor`, *optional*): published with it; see `push_to_hub`.
+            kwargs: what `PreTrainedModel.save_pretrained` and, with `push_to_hub`, `push_to_hub` take.
+
+        Raises:
+            PublishError: the folder cannot be published.
+        """
         kwargs.setdefault("save_original_format", False)
-        return super().save_pretrained(save_directory, **kwargs)
+        publishing = {name: kwargs.pop(name) for name in _PUBLISHING if name in kwargs}
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        if push_to_hub and is_main_process:
+            _push_model(self, save_directory, repo_id or Path(save_directory).name, processor, **publishing)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        processor: Any = None,
+        max_shard_size: int | str | None = "50GB",
+        **kwargs: Any,
+    ) -> Any:
+        """Publish the model as `videorefer publish` does: weights, processor, `auto_map` and a model card.
+
+        Args:
+            repo_id (`str`): repository on the Hub.
+            processor (`VideoLLaMA2Processor`, *optional*):
+                Published with the model. By default that of the checkpoint the model was loaded from, unless the
+                repository has one.
+            max_shard_size (`int` or `str`, *optional*, defaults to `"50GB"`): largest size of a weights file.
+            kwargs: `private`, `token`, `revision`, `card`, `tags`, `create_pr`, `commit_message` and
+                `commit_description`, as [`publish`] takes them.
+
+        Returns:
+            `huggingface_hub.CommitInfo`
+
+        Raises:
+            PublishError: the model cannot be published; the repository is as it was.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, max_shard_size=max_shard_size)
+            return _push_model(self, folder, repo_id, processor, **kwargs)
+
+
+def _push_model(model: Any, folder: str | os.PathLike, repo_id: str, processor: Any, **kwargs: Any) -> Any:
+    # Publishing stands above the models, which therefore do not know of it until somebody asks for it.
+    from videorefer_plugin.hub import push_model
+
+    return push_model(model, folder, repo_id, processor=processor, **kwargs).commit
 
 
 def _adapter_files(folder: str | os.PathLike) -> list[Path]:
@@ -224,12 +288,15 @@ def load_adapter_files(model: torch.nn.Module, path: str | os.PathLike) -> None:
     except AttributeError as error:
         raise CheckpointError(f"{type(model).__name__} has no {label} to load {path} into.") from error
     try:
-        module.load_state_dict({_rename(key).removeprefix(f"{module_name}."): value for key, value in names.items()})
+        module.load_state_dict(
+            {rename_original(key).removeprefix(f"{module_name}."): value for key, value in names.items()}
+        )
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit the {label} of this model: {error}") from error
 
 
-def _rename(key: str) -> str:
+def rename_original(key: str) -> str:
+    """Translate the name of a weight from the original layout to this library's."""
     for pattern, replacement in ORIGINAL_KEY_MAPPING.items():
         key = re.sub(pattern, replacement, key)
     return key

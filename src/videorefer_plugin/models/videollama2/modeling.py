@@ -13,7 +13,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import can_return_tuple
 
 from videorefer_plugin.errors import PromptError, TensorError
-from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
+from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.models.videollama2.connector import STCConnector
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 
@@ -163,20 +163,86 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=features.flatten(1, 2), pooler_output=tokens)
 
     def check_pixels(self, name: str, pixels: Tensor, leading: tuple[str, ...]) -> None:
-        """Check the shape of preprocessed frames and that no value is NaN.
+        """Check the shape and dtype of preprocessed frames and that no value is NaN.
 
         Raises:
-            TensorError: the shape differs, or values are NaN.
+            TensorError: no tensor, another shape, a dtype that is not floating point, or NaN.
         """
         size = self.config.vision_config.image_size
+        if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
+            what = f"dtype {pixels.dtype}" if isinstance(pixels, Tensor) else f"a {type(pixels).__name__}"
+            raise TensorError(
+                f"{name} must be a floating-point tensor of preprocessed frames, but is {what}. Let the processor "
+                "make it, with return_tensors='pt'."
+            )
         if pixels.ndim != len(leading) + 3 or tuple(pixels.shape[-3:]) != (3, size, size):
             raise TensorError(
                 f"{name} must have shape ({', '.join(leading)}, 3, {size}, {size}), "
-                f"but has shape {tuple(pixels.shape)}."
+                f"but has shape {tuple(pixels.shape)}. Use the processor that belongs to this model."
             )
         if not torch.compiler.is_compiling() and bool(pixels.isnan().any()):
             bad = pixels.isnan().flatten(1).any(1).nonzero().flatten().tolist()
             raise TensorError(f"{name} holds NaN at index {', '.join(map(str, bad))} of its first dimension.")
+
+    def check_visuals(
+        self,
+        input_ids: Tensor | None,
+        pixel_values: Tensor | None,
+        pixel_values_videos: Tensor | None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
+    ) -> None:
+        """Check before the vision tower runs that visuals are well-formed and fill their placeholders.
+
+        The arguments are those of [`VideoLLaMA2Model.forward`].
+
+        Raises:
+            PromptError: placeholders and visuals do not match, visuals come both as pixels and encoded, or there are
+                visuals but no `input_ids`.
+            TensorError: tensors have the wrong shape or dtype, hold NaN, or are no tensors.
+        """
+        if input_ids is not None and (not isinstance(input_ids, Tensor) or input_ids.ndim != 2):
+            raise TensorError(
+                "input_ids must be a tensor of shape (batch, length), but have "
+                f"{f'shape {tuple(input_ids.shape)}' if isinstance(input_ids, Tensor) else type(input_ids).__name__}. "
+                "Call the processor with return_tensors='pt'."
+            )
+        encoded = mm_encoder_outputs or {}
+        for what, name, pixels, leading, token_id in (
+            ("image", "pixel_values", pixel_values, ("num_images",), self.config.image_token_id),
+            (
+                "video",
+                "pixel_values_videos",
+                pixel_values_videos,
+                ("num_videos", "num_frames"),
+                self.config.video_token_id,
+            ),
+        ):
+            visuals = each = 0
+            if pixels is not None:
+                if encoded.get(what) is not None:
+                    raise PromptError(
+                        f"You cannot pass both raw pixels ({name}) and mm_encoder_outputs for {what}s. Leave one out."
+                    )
+                self.check_pixels(name, pixels, leading)
+                frames = pixels.shape[1] if what == "video" else self.config.num_frames
+                visuals, each = (
+                    len(pixels),
+                    count_visual_tokens(frames, self.config.grid_size, self.config.projector_type),
+                )
+                if each == 0:
+                    raise TensorError(
+                        f"{name} of shape {tuple(pixels.shape)} makes no token: the connector joins two frames into "
+                        f"one, but a clip has {frames}. Use at least 2 frames."
+                    )
+            elif encoded.get(what) is not None:
+                visuals, each = encoded[what].pooler_output.shape[:2]
+            if input_ids is not None:
+                _check_places(input_ids == token_id, visuals, each, what)
+            elif visuals:
+                raise PromptError(
+                    "Visual inputs need input_ids, since their places cannot be found in inputs_embeds. "
+                    "Pass input_ids, or put the visual tokens into inputs_embeds yourself."
+                )
 
     def get_placeholder_mask(
         self, input_ids: Tensor, features: Tensor | None, token_id: int, what: str
@@ -193,16 +259,8 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             PromptError: the numbers differ.
         """
         mask = input_ids == token_id
-        if not torch.compiler.is_compiling():
-            expected = 0 if features is None else features.shape[0] * features.shape[1]
-            found = int(mask.sum())
-            if found != expected:
-                per_sample = mask.sum(dim=1).tolist()
-                raise PromptError(
-                    f"input_ids hold {found} <{what}> position(s) (by sample: {per_sample}), but {expected} token(s) "
-                    f"were made of the {what}s handed over. Use the processor that belongs to this model, and pass "
-                    f"all its outputs on."
-                )
+        visuals, each = (0, 0) if features is None else features.shape[:2]
+        _check_places(mask, visuals, each, what)
         return mask if features is not None else None
 
     @can_return_tuple
@@ -240,19 +298,15 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         Raises:
             PromptError: placeholders and visuals do not match.
             TensorError: tensors have the wrong shape or hold NaN.
-            ValueError: not exactly one of `input_ids` and `inputs_embeds`, or pixels besides `mm_encoder_outputs`.
         """
         if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+            given = "neither was" if input_ids is None else "both were"
+            raise PromptError(f"You must specify exactly one of input_ids or inputs_embeds, but {given} given.")
+        if pixel_values is not None or pixel_values_videos is not None or input_ids is None:
+            self.check_visuals(input_ids, pixel_values, pixel_values_videos, mm_encoder_outputs)
         encoded = self.encode_visuals(pixel_values, pixel_values_videos, mm_encoder_outputs)
         tokens = {name: output.pooler_output for name, output in encoded.items() if output is not None}
-        if input_ids is None:
-            if tokens:
-                raise PromptError(
-                    "Visual inputs need input_ids, since their places cannot be found in inputs_embeds. "
-                    "Pass input_ids, or put the visual tokens into inputs_embeds yourself."
-                )
-        else:
+        if input_ids is not None:
             inputs_embeds = self._embed(input_ids, tokens)
         if (
             position_ids is None
@@ -285,21 +339,14 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         pixel_values_videos: Tensor | None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
     ) -> dict[str, BaseModelOutputWithPooling]:
-        """Encode images and videos that come as pixels, and keep what was encoded before.
-
-        Raises:
-            ValueError: the same modality comes both ways.
-        """
+        """Encode images and videos that come as pixels, and keep what was encoded before."""
         encoded = dict(mm_encoder_outputs or {})
         for name, pixels, encode in (
             ("image", pixel_values, self.get_image_features),
             ("video", pixel_values_videos, self.get_video_features),
         ):
-            if pixels is None:
-                continue
-            if encoded.get(name) is not None:
-                raise ValueError(f"You cannot pass both raw pixels and mm_encoder_outputs for {name}s.")
-            encoded[name] = encode(pixels)
+            if pixels is not None:
+                encoded[name] = encode(pixels)
         return encoded
 
     def _embed(self, input_ids: Tensor, tokens: dict[str, Tensor]) -> Tensor:
@@ -403,6 +450,21 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
             video_hidden_states=outputs.video_hidden_states,
         )
 
+    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
+        """Generate as every transformers model does.
+
+        Raises:
+            PromptError: placeholders and visuals do not match.
+            TensorError: tensors have the wrong shape or hold NaN.
+        """
+        names = ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")
+        kwargs = {name: value for name, value in kwargs.items() if value is not None or name not in names}
+        visuals = [kwargs.get(name) for name in names]
+        input_ids = inputs if inputs is not None else kwargs.get("input_ids")
+        if any(visual is not None for visual in visuals):
+            self.model.check_visuals(input_ids if kwargs.get("inputs_embeds") is None else None, *visuals)
+        return super().generate(inputs, **kwargs)
+
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,
@@ -441,3 +503,19 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
             if isinstance(processor, RepetitionPenaltyLogitsProcessor) and not given:
                 processor.prompt_ignore_length = input_ids_seq_length
         return processors
+
+
+def _check_places(places: Tensor, visuals: int, each: int, what: str) -> None:
+    """Compare the positions of a placeholder, `(batch, length)`, with `visuals` visuals of `each` tokens."""
+    if torch.compiler.is_compiling():
+        return
+    found = places.sum(dim=1).tolist()
+    odd = next((sample for sample, count in enumerate(found) if count % max(each, 1)), None)
+    if odd is None and sum(found) == visuals * each:
+        return
+    named = "" if odd is None else f"; sample {odd} has no whole number of {what}s"
+    raise PromptError(
+        f"input_ids hold {sum(found)} <{what}> position(s) (by sample: {found}{named}), but {visuals} {what}(s) of "
+        f"{each} token(s) each were handed over. Use the processor that belongs to this model, and pass all its "
+        "outputs on."
+    )

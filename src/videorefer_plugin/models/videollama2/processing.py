@@ -15,6 +15,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin, TextKwargs
 
 from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError, VideoReferError
+from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.models.videollama2.original import find_vision_tower, is_original_config
 from videorefer_plugin.models.videollama2.visuals import flatten_images, flatten_videos
@@ -177,6 +178,21 @@ class VideoLLaMA2Processor(ProcessorMixin):
             "patch_size": config.vision_config.patch_size,
             "projector_type": config.projector_type,
         }
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> Any:
+        """Save the processor, and what lets its folder load with `trust_remote_code=True`."""
+        if self.config_class.model_type not in PROCESSOR_AUTO_MAPS:  # a class derived elsewhere brings its own files
+            return super().save_pretrained(os.fspath(save_directory), push_to_hub=push_to_hub, **kwargs)
+        # Only while saving, since a loaded processor has no such attribute either.
+        self.auto_map = dict(PROCESSOR_AUTO_MAPS[self.config_class.model_type])
+        try:
+            files = super().save_pretrained(os.fspath(save_directory))
+        finally:
+            del self.auto_map
+        write_shims(save_directory, PROCESSOR_SHIMS)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+        return files
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoProcessor") -> None:

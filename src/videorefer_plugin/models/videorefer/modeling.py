@@ -45,6 +45,34 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         self.add_object_encoder(config.object_encoder_config)
         self.post_init()
 
+    def check_visuals(
+        self,
+        input_ids: Tensor | None,
+        inputs: dict[str, Any],
+        regions: RegionInputs,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
+    ) -> None:
+        """See [`RegionMixin.check_visuals`].
+
+        Raises:
+            PromptError: placeholders and visuals do not match.
+            TensorError: tensors have the wrong shape or dtype, hold NaN, or point at frames that do not exist.
+        """
+        pixels = inputs.get("pixel_values"), inputs.get("pixel_values_videos")
+        self.model.check_visuals(input_ids, *pixels, mm_encoder_outputs)
+        self.model.check_pixels("region_pixel_values", regions.pixel_values, ("num_frames",))
+        if tuple(regions.masks.shape[1:]) != self.config.grid_size:
+            rows, columns = self.config.grid_size
+            raise TensorError(
+                f"region_masks must have shape (num_masks, {rows}, {columns}), the grid of the vision tower, but have "
+                f"shape {tuple(regions.masks.shape)}. resize_masks brings masks to a grid."
+            )
+        known = sum(values.shape[:-3].numel() for values in pixels if values is not None)
+        for output in (mm_encoder_outputs or {}).values():
+            if output is not None and output.last_hidden_state is not None:
+                known += len(output.last_hidden_state)
+        _check_clip_frames(regions, known)
+
     def encode_visuals(
         self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None
     ) -> dict[str, BaseModelOutputWithPooling]:
@@ -55,7 +83,6 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
     def get_region_features(self, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]) -> Tensor:
         """Encode mask-carrying frames, except those that were encoded as part of an image or clip."""
         pixels, clip_frames = regions.pixel_values, regions.clip_frames
-        self.model.check_pixels("region_pixel_values", pixels, ("num_frames",))
         grids = [
             output.last_hidden_state.unflatten(1, self.config.grid_size)
             for output in (encoded.get("image"), encoded.get("video"))
@@ -64,11 +91,7 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         if clip_frames is None or not grids:
             return self.model.get_frame_features(pixels)
         known = torch.cat(grids)
-        if clip_frames.shape != pixels.shape[:1] or int(clip_frames.max()) >= len(known):
-            raise TensorError(
-                f"region_clip_frames must hold a number below {len(known)} for each of the {len(pixels)} "
-                f"mask-carrying frames, but is {clip_frames.tolist()}."
-            )
+        _check_clip_frames(regions, len(known))
         fresh = clip_frames < 0
         features = known[clip_frames.clamp(min=0).to(known.device)]
         if bool(fresh.any()):
@@ -131,4 +154,16 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
             logits_to_keep=logits_to_keep,
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
+        )
+
+
+def _check_clip_frames(regions: RegionInputs, known: int) -> None:
+    """Check that mask-carrying frames are found among the `known` frames of the batch's images and videos."""
+    places, frames = regions.clip_frames, regions.pixel_values.shape[0]
+    if places is None or not known or torch.compiler.is_compiling():
+        return
+    if places.shape[0] != frames or not all(-1 <= place < known for place in places.tolist()):
+        raise TensorError(
+            f"region_clip_frames must hold, for each of the {frames} mask-carrying frame(s), its place among the "
+            f"{known} frame(s) of the images and videos or -1, but is {places.tolist()}."
         )

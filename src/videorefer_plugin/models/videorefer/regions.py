@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import PromptError, TensorError
@@ -24,40 +25,58 @@ class RegionInputs(NamedTuple):
     """The regions of a batch, in prompt order, as the processor makes them.
 
     Attributes:
-        pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`):
-            Mask-carrying frames of the whole batch.
+        pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`, *optional*):
+            Mask-carrying frames of the whole batch; `None` where masks lie on frames that the model sees anyway.
         masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`):
             Masks on the feature grid, region by region and in order of time within a region.
-        frames (`torch.LongTensor` of shape `(num_masks,)`): row of `pixel_values` of each mask.
+        frames (`torch.LongTensor` of shape `(num_masks,)`):
+            Row of `pixel_values` of each mask; without them, row of the host's own feature grids.
         lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
         clip_frames (`torch.LongTensor` of shape `(num_frames,)`, *optional*):
             For every mask-carrying frame, its place among the frames that the tower encodes anyway (images first,
             then the frames of the videos), or -1 if it isn't one of them.
     """
 
-    pixel_values: Tensor
+    pixel_values: Tensor | None
     masks: Tensor
     frames: Tensor
     lengths: Tensor
     clip_frames: Tensor | None = None
 
     @classmethod
-    def collect(cls, inputs: dict[str, Any]) -> "RegionInputs | None":
+    def collect(cls, inputs: dict[str, Any], with_pixels: bool = True) -> "RegionInputs | None":
         """Take the `region_...` tensors out of keyword arguments; `None` if there are none.
+
+        Args:
+            inputs (`dict`): keyword arguments of `forward` or `generate`.
+            with_pixels (`bool`, *optional*, defaults to `True`):
+                Whether mask-carrying frames come as pixels of their own, or are among those that the host sees.
 
         Raises:
             TensorError: some are missing, or their shapes or values do not fit.
         """
         given = {field: inputs.pop(f"region_{field}", None) for field in cls._fields}
-        missing = [f"region_{field}" for field in cls._fields[:-1] if given[field] is None]
-        if len(missing) == len(cls._fields) - 1:
+        needed = cls._fields[:-1] if with_pixels else cls._fields[1:-1]
+        missing = [f"region_{field}" for field in needed if given[field] is None]
+        if not with_pixels and (given["pixel_values"] is not None or given["clip_frames"] is not None):
+            raise TensorError(
+                "region_pixel_values and region_clip_frames are for VideoRefer models; with an attached object encoder "
+                "masks lie on the frames that the host sees. Prepare the inputs with RegionProcessor(processor, model)."
+            )
+        if len(missing) == len(needed):
             return None
         if missing:
             raise TensorError(
-                f"Regions need {', '.join(f'region_{field}' for field in cls._fields[:-1])} together, but "
+                f"Regions need {', '.join(f'region_{field}' for field in needed)} together, but "
                 f"{', '.join(missing)} is missing. Pass all outputs of the processor on."
             )
         regions = cls(**given)
+        for field, value in given.items():
+            if value is not None and not isinstance(value, Tensor):
+                raise TensorError(
+                    f"region_{field} must be a tensor, but is a {type(value).__name__}. Call the processor with "
+                    "return_tensors='pt'."
+                )
         _check_shapes(regions)
         return regions
 
@@ -74,10 +93,17 @@ class RegionMixin(_Host):
 
     object_encoder: ObjectEncoder
 
-    def add_object_encoder(self, config: ObjectEncoderConfig) -> None:
-        """Create the object encoder and hook the decoder. Called once, when the model is built."""
+    # Whether mask-carrying frames come as pixels of their own; see `RegionInputs.collect`.
+    _regions_with_pixels = True
+
+    def add_object_encoder(self, config: ObjectEncoderConfig) -> RemovableHandle:
+        """Create the object encoder and hook the decoder. Called once, when the model is built.
+
+        Returns:
+            The handle that takes the hook away again.
+        """
         self.object_encoder = ObjectEncoder(config)
-        self.get_decoder().register_forward_pre_hook(scatter_object_tokens, with_kwargs=True)
+        return self.get_decoder().register_forward_pre_hook(scatter_object_tokens, with_kwargs=True)
 
     @property
     def region_token_id(self) -> int:
@@ -97,6 +123,18 @@ class RegionMixin(_Host):
         """
         raise NotImplementedError
 
+    def check_visuals(
+        self,
+        input_ids: Tensor | None,
+        inputs: dict[str, Any],
+        regions: RegionInputs,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
+    ) -> None:
+        """Check before the vision tower runs that visuals and regions fit the host. Nothing is checked by default.
+
+        The arguments are those of `encode_visuals`, the ids, and the regions.
+        """
+
     def get_region_features(self, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]) -> Tensor:
         """Features of the mask-carrying frames, of shape `(num_frames, grid_height, grid_width, D)`."""
         raise NotImplementedError
@@ -104,7 +142,11 @@ class RegionMixin(_Host):
     # ------------------------------------------------------------------ regions -> object tokens
 
     def get_object_tokens(
-        self, input_ids: Tensor, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]
+        self,
+        input_ids: Tensor,
+        regions: RegionInputs,
+        encoded: dict[str, BaseModelOutputWithPooling],
+        inputs: dict[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Turn the regions of a batch into object tokens, padded to the sample with the most of them.
 
@@ -112,6 +154,7 @@ class RegionMixin(_Host):
             input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with `<region>` placeholders.
             regions ([`RegionInputs`]): the regions.
             encoded (`dict`): outputs of the vision tower for the batch's images and videos.
+            inputs (`dict`, *optional*): the other keyword arguments, which a host may need to lay `encoded` out.
 
         Returns:
             `tuple[torch.Tensor, torch.LongTensor]`: tokens of shape `(batch, max_tokens, hidden_size)`, and the
@@ -120,7 +163,10 @@ class RegionMixin(_Host):
         Raises:
             TensorError: shapes do not fit together.
         """
-        features = self.get_region_features(regions, encoded)
+        return self.encode_regions(input_ids, self.get_region_features(regions, encoded), regions)
+
+    def encode_regions(self, input_ids: Tensor, features: Tensor, regions: RegionInputs) -> tuple[Tensor, Tensor]:
+        """Run the object encoder; `regions.frames` are rows of `features`. See [`RegionMixin.get_object_tokens`]."""
         device = self.object_encoder.device
         tokens, _ = self.object_encoder(
             *(value.to(device) for value in (features, regions.masks, regions.frames, regions.lengths))
@@ -138,11 +184,57 @@ class RegionMixin(_Host):
         """
         if input_ids is None:
             if regions is not None:
-                raise PromptError("Regions need input_ids, since <region> cannot be found in inputs_embeds.")
+                raise PromptError(
+                    "Regions need input_ids, since <region> cannot be found in inputs_embeds. Pass input_ids."
+                )
+        elif not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
+            raise TensorError(
+                "input_ids must be a tensor of shape (batch, length), but have "
+                f"{f'shape {tuple(input_ids.shape)}' if isinstance(input_ids, Tensor) else type(input_ids).__name__}. "
+                "Call the processor with return_tensors='pt'."
+            )
         elif not torch.compiler.is_compiling():
             unions = self.object_encoder.config.max_tokens_per_region
             tokens = [] if regions is None else regions.lengths.clamp(max=unions).tolist()
             _check_placeholders((input_ids == self.region_token_id).sum(dim=1).tolist(), tokens)
+
+    def check_object_tokens(
+        self, input_ids: Tensor | None, tokens: Tensor, counts: Tensor | None, regions: RegionInputs | None
+    ) -> None:
+        """Check object tokens that were computed before.
+
+        Raises:
+            PromptError: they have no `<region>` positions or counts, or there are region tensors as well.
+            TensorError: their shapes do not fit.
+        """
+        if regions is not None:
+            raise PromptError("Regions come both as region_... tensors and as object_tokens. Leave one out.")
+        if input_ids is None or counts is None:
+            raise PromptError(
+                "object_tokens need input_ids and object_token_counts, the number of object tokens of each sample; "
+                f"{'input_ids are' if input_ids is None else 'object_token_counts is'} missing."
+            )
+        batch, width = input_ids.shape[0], self.object_encoder.config.hidden_size
+        if tokens.ndim != 3 or (tokens.shape[0], tokens.shape[2]) != (batch, width):
+            raise TensorError(
+                f"object_tokens must have shape ({batch}, max_tokens, {width}), but has shape {tuple(tokens.shape)}."
+            )
+        if counts.shape != (batch,) or counts.is_floating_point() or counts.dtype == torch.bool:
+            raise TensorError(
+                f"object_token_counts must hold one integer for each of the {batch} sample(s), but has shape "
+                f"{tuple(counts.shape)} and dtype {counts.dtype}."
+            )
+        if torch.compiler.is_compiling():
+            return
+        positions = (input_ids == self.region_token_id).sum(dim=1).tolist()
+        for sample, (count, found) in enumerate(zip(counts.tolist(), positions, strict=True)):
+            # There may be more positions: a model may write the same id into its answer.
+            if not 0 <= count <= min(found, tokens.shape[1]):
+                raise PromptError(
+                    f"Sample {sample} of the batch has {count} object token(s) by object_token_counts, but "
+                    f"{found} <region> position(s), and object_tokens hold at most {tokens.shape[1]}. Every token "
+                    "needs its position."
+                )
 
     # ------------------------------------------------------------------ forward and generate
 
@@ -160,18 +252,29 @@ class RegionMixin(_Host):
         Takes the tensors of [`RegionInputs`] under the names `region_pixel_values`, `region_masks`, `region_frames`,
         `region_lengths` and `region_clip_frames`, or object tokens computed before.
         """
-        regions = RegionInputs.collect(kwargs)
-        if object_tokens is None:
+        regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
+        if object_tokens is not None:
+            if regions is not None or object_tokens.shape[1]:  # without any, they are those of a decoding step
+                self.check_object_tokens(input_ids, object_tokens, object_token_counts, regions)
+        else:
             self.check_regions(input_ids, regions)
             if regions is not None and input_ids is not None:
+                self.check_visuals(input_ids, kwargs, regions, mm_encoder_outputs)
                 mm_encoder_outputs = self.encode_visuals(kwargs, mm_encoder_outputs)
-                object_tokens, object_token_counts = self.get_object_tokens(input_ids, regions, mm_encoder_outputs)
+                object_tokens, object_token_counts = self.get_object_tokens(
+                    input_ids, regions, mm_encoder_outputs, kwargs
+                )
             elif self.training and input_ids is not None:
                 object_tokens, object_token_counts = self._no_object_tokens(input_ids)
-        if object_tokens is not None and (self.training or object_tokens.shape[1]):
-            if input_ids is None or object_token_counts is None:
-                raise PromptError("object_tokens need input_ids and object_token_counts.")
+        if (
+            object_tokens is not None
+            and (self.training or object_tokens.shape[1])
+            and input_ids is not None
+            and object_token_counts is not None
+        ):
             places = self._region_places(input_ids, object_token_counts)
+            # Encoded here, because some hosts pass every argument on to their vision tower, and that one is not its.
+            mm_encoder_outputs = self.encode_visuals(kwargs, mm_encoder_outputs) or None
             kwargs[_SCATTER] = (places, object_tokens)
             if labels is not None:
                 labels = labels.masked_fill(places.to(labels.device), -100)
@@ -205,19 +308,28 @@ class RegionMixin(_Host):
             TensorError: region tensors are incomplete or do not fit.
             PromptError: the numbers of `<region>` positions and regions differ.
         """
-        regions = RegionInputs.collect(kwargs)
+        regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
         input_ids = inputs if inputs is not None else kwargs.get("input_ids")
-        if kwargs.get("object_tokens") is None:
+        object_tokens = kwargs.get("object_tokens")
+        if object_tokens is not None:
+            self.check_object_tokens(input_ids, object_tokens, kwargs.get("object_token_counts"), regions)
+        else:
             self.check_regions(input_ids, regions)
             if regions is not None and input_ids is not None:
+                encoded = kwargs.pop("mm_encoder_outputs", None)
+                self.check_visuals(input_ids, kwargs, regions, encoded)
                 with torch.no_grad():
-                    encoded = self.encode_visuals(kwargs, kwargs.pop("mm_encoder_outputs", None))
-                    tokens, counts = self.get_object_tokens(input_ids, regions, encoded)
+                    encoded = self.encode_visuals(kwargs, encoded)
+                    tokens, counts = self.get_object_tokens(input_ids, regions, encoded, kwargs)
                 kwargs.update(mm_encoder_outputs=encoded, object_tokens=tokens, object_token_counts=counts)
         generation_config = kwargs.get("generation_config") or self.generation_config
-        if "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None:
-            kwargs["suppress_tokens"] = [self.region_token_id]
+        if self._bans_region_token(kwargs) and "suppress_tokens" not in kwargs:
+            if generation_config.suppress_tokens is None:
+                kwargs["suppress_tokens"] = [self.region_token_id]
         return super().generate(inputs, **kwargs)
+
+    def _bans_region_token(self, inputs: dict[str, Any]) -> bool:
+        return True
 
     def prepare_inputs_for_generation(
         self,
@@ -260,11 +372,11 @@ def scatter_object_tokens(
 
 
 def _check_shapes(regions: RegionInputs) -> None:
-    pixels, masks, frames, lengths, _ = regions
-    if pixels.ndim != 4:
+    pixels, masks, frames, lengths, clip_frames = regions
+    if pixels is not None and (pixels.ndim != 4 or not pixels.is_floating_point()):
         raise TensorError(
-            "region_pixel_values must have shape (num_frames, 3, image_size, image_size), "
-            f"but has shape {tuple(pixels.shape)}."
+            "region_pixel_values must have shape (num_frames, 3, image_size, image_size) and a floating-point dtype, "
+            f"but has shape {tuple(pixels.shape)} and dtype {pixels.dtype}."
         )
     if masks.ndim != 3:
         raise TensorError(
@@ -272,7 +384,13 @@ def _check_shapes(regions: RegionInputs) -> None:
         )
     if masks.is_floating_point() and not torch.compiler.is_compiling() and bool(masks.isnan().any()):
         raise TensorError("region_masks hold NaN; masks are boolean.")
-    for name, value in (("region_frames", frames), ("region_lengths", lengths)):
+    for name, value in (
+        ("region_frames", frames),
+        ("region_lengths", lengths),
+        ("region_clip_frames", clip_frames),
+    ):
+        if value is None:
+            continue
         if value.ndim != 1 or value.is_floating_point() or value.dtype == torch.bool:
             raise TensorError(
                 f"{name} must be one-dimensional and of an integer dtype, but has shape {tuple(value.shape)} "
@@ -286,6 +404,8 @@ def _check_shapes(regions: RegionInputs) -> None:
         raise TensorError(f"Every region needs at least one mask, but region_lengths are {lengths.tolist()}.")
     if int(lengths.sum()) != masks.shape[0]:
         raise TensorError(f"region_lengths add up to {int(lengths.sum())}, but there are {masks.shape[0]} masks.")
+    if pixels is None:
+        return
     if frames.numel() and not 0 <= int(frames.min()) <= int(frames.max()) < pixels.shape[0]:
         raise TensorError(
             f"region_frames name frames {int(frames.min())} to {int(frames.max())}, but region_pixel_values hold "

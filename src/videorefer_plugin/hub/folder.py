@@ -1,0 +1,235 @@
+"""What a folder holds, what of it is published, and whether that is complete and loads."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from videorefer_plugin.errors import PublishError
+
+__all__ = ["FolderContents", "inspect_folder", "read_json"]
+
+CARD = "README.md"
+RUN_FILE = "videorefer_run.json"
+_INDEX = "model.safetensors.index.json"
+_ENCODER = ("object_encoder.safetensors", "object_encoder_config.json")
+_ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
+
+# What a run leaves beside its weights: of use for resuming it only.
+_TRAINING_STATE = re.compile(
+    r"(optimizer|scheduler|scaler|rng_state|training_args|trainer_state|random_states|sampler|pytorch_model_fsdp)"
+    r"[^/]*\.(pt|pth|bin|json|pkl)"
+)
+_PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz"}
+_PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"}
+_PUBLISHED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".yaml", *_PICTURES}
+_PUBLISHED_NAMES = {"LICENSE", "LICENCE", "NOTICE"}
+
+
+@dataclass
+class FolderContents:
+    """What is known about a folder that is to be published.
+
+    Attributes:
+        folder (`Path`): the folder.
+        kind (`str`): `"model"`, `"adapter"` (PEFT, with or without an object encoder) or `"object_encoder"`.
+        files (`list[str]`): what is published of it, as paths relative to it.
+        left_out (`dict[str, str]`): what is not, with the reason.
+        config (`dict`): what the file that describes the kind says.
+        num_parameters (`int`): numbers in the weights.
+    """
+
+    folder: Path
+    kind: str
+    files: list[str]
+    left_out: dict[str, str]
+    config: dict[str, Any]
+    num_parameters: int = 0
+    weights: list[str] = field(default_factory=list)
+
+    @property
+    def has_processor(self) -> bool:
+        """Whether a processor lies beside the weights."""
+        return "processor_config.json" in self.files
+
+
+def inspect_folder(folder: str | Path, *, needs_processor: bool = True) -> FolderContents:
+    """Look at a folder without changing it, and check that what it publishes is complete and loads.
+
+    The names and shapes of the weights are compared with those of the model that the configuration describes, which
+    takes no memory; their values are not read.
+
+    Args:
+        folder (`str` or `Path`): what `save_pretrained` wrote.
+        needs_processor (`bool`, *optional*, defaults to `True`): whether a model without processor is refused.
+
+    Raises:
+        PublishError: the folder is missing, incomplete, damaged or unsafe to load.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PublishError(f"{folder} is {'a file' if folder.exists() else 'not there'}; pass the folder to publish.")
+    kind = _kind(folder)
+    files, left_out = _sort_files(folder)
+    main = {"model": "config.json", "adapter": _ADAPTER[1], "object_encoder": _ENCODER[1]}[kind]
+    contents = FolderContents(folder, kind, files, left_out, read_json(folder / main))
+    if kind == "model":
+        contents.weights = _model_weights(contents)
+    else:
+        contents.weights = [name for name in (_ADAPTER[0], _ENCODER[0]) if name in files]
+    shapes: dict[str, list[int]] = {}
+    for name in contents.weights:
+        shapes.update(_shapes(folder / name))
+    contents.num_parameters = sum(_product(shape) for shape in shapes.values())
+    _check_encoder(contents)
+    if kind == "model":
+        from videorefer_plugin.hub.loadable import check_model, check_processor
+
+        config = check_model(contents, shapes)
+        if contents.has_processor:
+            check_processor(folder, config)
+        elif needs_processor:
+            raise PublishError(
+                f"{folder} has no processor (processor_config.json), without which nobody can ask the model anything. "
+                "Save it there too: processor.save_pretrained(folder)."
+            )
+    return contents
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        PublishError: the file is missing or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PublishError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise PublishError(f"{path} must hold a JSON object, but holds a {type(value).__name__}.")
+    return value
+
+
+def _kind(folder: Path) -> str:
+    # In this order: an adapter's folder may hold an object encoder, and a configuration for reference.
+    for kind, name in (("adapter", _ADAPTER[1]), ("model", "config.json"), ("object_encoder", _ENCODER[1])):
+        if (folder / name).is_file():
+            return kind
+    raise PublishError(
+        f"{folder} holds nothing to publish: it has no config.json (a model), no {_ADAPTER[1]} (a PEFT adapter) and "
+        f"no {_ENCODER[1]} (an object encoder). Pass a folder that save_pretrained wrote."
+    )
+
+
+def _sort_files(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Tell what is published from what is not; weights in pickles are refused."""
+    from videorefer_plugin.models.shims import CONFIG_SHIMS, PROCESSOR_SHIMS
+
+    files, left_out, pickled = [], {}, []
+    for path in sorted(folder.iterdir()):
+        name = path.name
+        if path.is_dir():
+            if name == "chat_templates":
+                files += [f"{name}/{child.name}" for child in sorted(path.glob("*.jinja"))]
+            elif name == "assets":
+                files += [f"{name}/{child.name}" for child in sorted(path.iterdir()) if child.suffix in _PICTURES]
+            else:
+                left_out[f"{name}/"] = "a folder"
+        elif name.startswith("."):
+            left_out[name] = "a hidden file"
+        elif _TRAINING_STATE.fullmatch(name):
+            left_out[name] = "state of the training run"
+        elif path.suffix in _PICKLED:
+            pickled.append(name)
+        elif name in CONFIG_SHIMS or name in PROCESSOR_SHIMS:
+            continue  # written anew, where they are needed
+        elif path.suffix == ".py":
+            left_out[name] = "code that whoever trusts the repository would run"
+        elif path.suffix in _PUBLISHED or name in _PUBLISHED_NAMES:
+            files.append(name)
+        else:
+            left_out[name] = "not a part of a model"
+    if pickled:
+        raise PublishError(
+            f"{folder} holds {', '.join(pickled)}: pickled files can run code when they are read, so they are not "
+            "published. Save the weights with save_pretrained, which writes safetensors, and remove these files."
+        )
+    return files, left_out
+
+
+def _model_weights(contents: FolderContents) -> list[str]:
+    """Weight files that `from_pretrained` reads; what looks like one but is not read is left out."""
+    folder, files = contents.folder, contents.files
+    if "model.safetensors" in files:
+        used = ["model.safetensors"]
+        if _INDEX in files:
+            files.remove(_INDEX)
+            contents.left_out[_INDEX] = "not read beside model.safetensors"
+    elif _INDEX in files:
+        weight_map = read_json(folder / _INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise PublishError(f"{folder / _INDEX} has no weight_map. Save the model again with save_pretrained.")
+        used = sorted(set(weight_map.values()))
+        missing = [name for name in used if name not in files]
+        if missing:
+            raise PublishError(
+                f"{folder} lacks {', '.join(missing)}, which {_INDEX} names. Copy the missing file(s), or save the "
+                "model again."
+            )
+        for name in used:
+            inside = set(_shapes(folder / name))
+            lost = sorted(key for key, place in weight_map.items() if place == name and key not in inside)
+            if lost:
+                raise PublishError(
+                    f"{folder / name} does not hold {lost[0]} ({len(lost)} weight(s) in all), which {_INDEX} says it "
+                    "does. Save the model again."
+                )
+    else:
+        raise PublishError(
+            f"{folder} has a config.json but no weights: neither model.safetensors nor {_INDEX}. "
+            "Save the model there with save_pretrained."
+        )
+    for name in [name for name in files if name.endswith(".safetensors") and name not in (*used, _ENCODER[0])]:
+        files.remove(name)
+        contents.left_out[name] = "weights that the model does not read"
+    return used
+
+
+def _check_encoder(contents: FolderContents) -> None:
+    """Adapter and object encoder each need both of their files; weights and description must agree."""
+    folder, files = contents.folder, contents.files
+    wanted = {"model": (), "adapter": _ADAPTER, "object_encoder": _ENCODER}[contents.kind]
+    if any(name in files for name in _ENCODER):
+        wanted = (*wanted, *_ENCODER)
+    missing = sorted({name for name in wanted if name not in files})
+    if missing:
+        raise PublishError(
+            f"{folder} lacks {', '.join(missing)}, without which what lies beside it cannot be loaded. Save it again."
+        )
+    for name in wanted:
+        if name.endswith(".json"):
+            read_json(folder / name)
+        elif not _shapes(folder / name):
+            raise PublishError(f"{folder / name} holds no weights. Save it again.")
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """Names and shapes of the tensors in a file, from its header; the file's length is checked too."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise PublishError(
+            f"{path} is no readable safetensors file ({error}); it may have been cut off. Save or copy it again."
+        ) from error
+
+
+def _product(shape: list[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total

@@ -1,0 +1,291 @@
+"""Files of training records: a JSON list, JSON lines or Parquet, read once in order and then one record at a time.
+
+A file is scanned once, which yields every record with its place; nothing but the places has to be kept. From then on
+a record is read from the file when it is wanted, so that a data set of any size takes little memory in every worker.
+"""
+
+import abc
+import codecs
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from videorefer_plugin.errors import ConfigurationError, RecordError
+
+__all__ = ["Entry", "RecordFile", "open_record_file"]
+
+_CHUNK = 1 << 20  # characters looked at together; grows where a single record is longer
+_ROWS = 256  # rows of a Parquet file that are decoded together
+_SPACE = re.compile(r"[ \t\r\n]*")
+_JSON_COLUMNS = ("annotation", "conversations")  # may be stored as JSON text in Parquet
+
+
+class Entry(NamedTuple):
+    """One record as it stands in a file.
+
+    Attributes:
+        line (`int`): line on which it begins, or row of a Parquet file, counted from 1.
+        position (`tuple[int, int]`): where [`RecordFile.read`] finds it again.
+        value: the record, of whatever type is there; `None` where it cannot be read.
+        reason (`str`): why it cannot be read, otherwise empty.
+        done (`int`): how much of [`RecordFile.total`] has been read.
+    """
+
+    line: int
+    position: tuple[int, int]
+    value: Any
+    reason: str
+    done: int
+
+
+class RecordFile(abc.ABC):
+    """A file of records. Made by [`open_record_file`]; can be pickled.
+
+    Attributes:
+        path (`Path`): the file.
+        total (`int`): its size, in bytes or rows, for progress.
+        unit (`str`): what its records are counted in, `"line"` or `"row"`.
+    """
+
+    unit = "line"
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.total = path.stat().st_size
+
+    @abc.abstractmethod
+    def scan(self) -> Iterator[Entry]:
+        """Yield every record in order.
+
+        Raises:
+            RecordError: the file as a whole cannot be read from some point on; names the file and the line.
+        """
+
+    @abc.abstractmethod
+    def read(self, position: tuple[int, int]) -> Any:
+        """Return the record at a position that [`RecordFile.scan`] gave.
+
+        Raises:
+            RecordError: there is no record at that place any more, since the file was changed.
+        """
+
+    def _changed(self, error: Exception) -> RecordError:
+        return RecordError(
+            f"{self.path} was changed while it was in use ({error}). Start again, and leave the file alone meanwhile."
+        )
+
+
+def open_record_file(path: str | os.PathLike) -> RecordFile:
+    """Open a file of training records, whose kind is told from what is in it.
+
+    Args:
+        path (`str` or `os.PathLike`): a JSON list of records, one JSON record a line, or Parquet.
+
+    Raises:
+        RecordError: there is no such file, or it is empty.
+        ConfigurationError: it is Parquet, and pyarrow is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "not there"
+        raise RecordError(f"{path} is {what}; expected a file of training records (.json, .jsonl or .parquet).")
+    with open(path, "rb") as stream:
+        start = stream.read(_CHUNK)
+    if start.startswith(b"PAR1"):
+        return _ParquetFile(path)
+    first = start.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    if not first:
+        raise RecordError(f"{path} is empty; expected a JSON list of records, or one record a line.")
+    return _ListFile(path) if first == b"[" else _LinesFile(path)
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+class _TextFile(RecordFile):
+    """JSON text; a position is (first byte, number of bytes)."""
+
+    def read(self, position: tuple[int, int]) -> Any:
+        start, length = position
+        with open(self.path, "rb") as stream:
+            stream.seek(start)
+            data = stream.read(length)
+        try:
+            return json.loads(data.decode("utf-8"))
+        except ValueError as error:
+            raise self._changed(error) from error
+
+
+class _LinesFile(_TextFile):
+    """One record a line; blank lines are passed over."""
+
+    def scan(self) -> Iterator[Entry]:
+        with open(self.path, "rb") as stream:
+            start = 0
+            for number, line in enumerate(stream, 1):
+                skip = len(codecs.BOM_UTF8) if number == 1 and line.startswith(codecs.BOM_UTF8) else 0
+                position = (start + skip, len(line) - skip)
+                start += len(line)
+                if not line.strip():
+                    continue
+                try:
+                    yield Entry(number, position, json.loads(line[skip:].decode("utf-8")), "", start)
+                except ValueError as error:  # also where it is not UTF-8
+                    yield Entry(number, position, None, f"the line is no JSON ({error})", start)
+
+
+class _ListFile(_TextFile):
+    """One list of records."""
+
+    def scan(self) -> Iterator[Entry]:
+        with open(self.path, "rb") as stream:
+            window = _Window(stream, self.path)
+            window.skip_space()
+            window.move(window.at + 1)  # the opening bracket, by which the file was told
+            separator = ""
+            while (mark := window.skip_space()) != "]":
+                if separator:
+                    if mark != ",":
+                        raise window.error(f"expected a comma or the end of the list, got {mark or 'the end'!r}")
+                    window.move(window.at + 1)
+                    window.skip_space()
+                separator = ","
+                start, line = window.byte, window.line
+                value = window.value()
+                yield Entry(line, (start, window.byte - start), value, "", window.byte)
+            window.move(window.at + 1)
+            if rest := window.skip_space():
+                raise window.error(f"the list has ended, but {rest!r} follows")
+
+
+class _Window:
+    """The part of a JSON text that is looked at; knows at which byte and line it stands."""
+
+    def __init__(self, stream: BinaryIO, path: Path):
+        self.text = ""
+        self.at = 0  # place in `text`
+        self.byte = len(codecs.BOM_UTF8) if stream.read(3) == codecs.BOM_UTF8 else 0
+        self.line = 1
+        self._ended = False
+        self._stream = stream
+        self._path = path
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._json = json.JSONDecoder()
+        stream.seek(self.byte)
+
+    def error(self, reason: str, place: int | None = None) -> RecordError:
+        line = self.line + (0 if place is None else self.text.count("\n", self.at, place))
+        return RecordError(f"{self._path}, line {line}: {reason}. The file has to be one JSON list of records.")
+
+    def move(self, place: int) -> None:
+        passed = self.text[self.at : place]
+        self.byte += len(passed) if passed.isascii() else len(passed.encode())
+        self.line += passed.count("\n")
+        self.at = place
+
+    def skip_space(self) -> str:
+        """Go to the next character that is no space, and return it; empty at the end."""
+        while True:
+            space = _SPACE.match(self.text, self.at)
+            self.move(space.end() if space else self.at)
+            if self.at < len(self.text) or self._ended:
+                return self.text[self.at : self.at + 1]
+            self._grow()
+
+    def value(self) -> Any:
+        """Read the JSON value that begins here, and go behind it."""
+        while True:
+            try:
+                value, end = self._json.raw_decode(self.text, self.at)
+            except json.JSONDecodeError as error:
+                if self._ended:
+                    raise self.error(f"no JSON ({error.msg})", error.pos) from error
+            else:
+                if end < len(self.text) or self._ended:  # else a number may go on
+                    self.move(end)
+                    return value
+            self._grow()
+
+    def _grow(self) -> None:
+        data = self._stream.read(max(_CHUNK, len(self.text) - self.at))
+        try:
+            more = self._utf8.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            raise self.error(f"from here on there are bytes that are no UTF-8 ({error.reason})") from error
+        self.text, self.at, self._ended = self.text[self.at :] + more, 0, not data
+
+
+# --- Parquet ---------------------------------------------------------------------------------------------------------
+
+
+class _ParquetFile(RecordFile):
+    """Rows with the keys of a record as columns; a position is (row group, row in it).
+
+    `conversations` and `annotation` are nested columns or JSON text. Frames of an object may be a map or a struct;
+    in a struct, every object has the frames of all others too, as nulls, which are left out.
+    """
+
+    unit = "row"
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._group: tuple[int, Any] | None = None
+        self.total = self._open().metadata.num_rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_group": None}
+
+    def _open(self) -> Any:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError as error:
+            raise ConfigurationError(
+                f"{self.path} is a Parquet file, which needs pyarrow: pip install 'videorefer-plugin[train]'."
+            ) from error
+        try:
+            return pyarrow.parquet.ParquetFile(self.path)
+        except pyarrow.ArrowException as error:
+            raise RecordError(f"{self.path} cannot be read as Parquet ({error}); it may be cut off.") from error
+
+    def scan(self) -> Iterator[Entry]:
+        file = self._open()
+        row = 0
+        for group in range(file.num_row_groups):
+            place = 0
+            for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group], use_threads=False):
+                for value in batch.to_pylist(maps_as_pydicts="strict"):
+                    row += 1
+                    try:
+                        yield Entry(row, (group, place), _plain(value), "", row)
+                    except ValueError as error:
+                        yield Entry(row, (group, place), None, f"a column holds text that is no JSON ({error})", row)
+                    place += 1
+
+    def read(self, position: tuple[int, int]) -> Any:
+        group, place = position
+        try:
+            if self._group is None or self._group[0] != group:
+                # No threads: a thread pool does not survive the fork that makes a worker.
+                self._group = group, self._open().read_row_group(group, use_threads=False)
+            (value,) = self._group[1].slice(place, 1).to_pylist(maps_as_pydicts="strict")
+            return _plain(value)
+        except (IndexError, ValueError) as error:
+            raise self._changed(error) from error
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """The record that a row of a table stands for."""
+    row = {key: value for key, value in row.items() if value is not None}
+    for key in _JSON_COLUMNS:
+        if isinstance(row.get(key), str):
+            row[key] = json.loads(row[key])
+        elif key in row:
+            row[key] = [
+                {name: value for name, value in item.items() if value is not None} if isinstance(item, dict) else item
+                for item in row[key]
+            ]
+    return row

@@ -1,0 +1,79 @@
+"""Fixtures shared by the tests: the tiny original checkpoint and its reference numbers."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Nothing in the tests may depend on a network; without this every look-up of a missing file would wait for one.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+GOLDENS = Path(__file__).parent / "data" / "goldens"
+TINY = GOLDENS / "tiny_checkpoint"
+CHECKPOINT = TINY / "videorefer-tiny"
+CASES: list[dict[str, Any]] = json.loads((TINY / "cases.json").read_text())["cases"]
+
+
+@pytest.fixture(scope="session")
+def visuals() -> dict[str, Any]:
+    """Raw frames and preprocessed pixels of the reference cases."""
+    from safetensors.torch import load_file
+
+    return load_file(TINY / "visuals.safetensors")
+
+
+@pytest.fixture(scope="session")
+def processor() -> Any:
+    from transformers import AutoProcessor
+
+    import videorefer_plugin  # noqa: F401
+
+    return AutoProcessor.from_pretrained(CHECKPOINT)
+
+
+@pytest.fixture(scope="session")
+def shared_model() -> Any:
+    """The tiny checkpoint in evaluation mode. Tests that change a model load their own."""
+    from transformers import AutoModel
+
+    import videorefer_plugin  # noqa: F401
+
+    return AutoModel.from_pretrained(CHECKPOINT).eval()
+
+
+@pytest.fixture
+def model(shared_model: Any) -> Any:
+    shared_model.eval()
+    shared_model.zero_grad(set_to_none=True)
+    return shared_model
+
+
+def case_call(case: dict[str, Any], visuals: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the processor that ask what a reference case asked."""
+    from videorefer_plugin import Region
+
+    call: dict[str, Any] = {
+        "text": case["prompt"],
+        "regions": [[Region.from_annotation(record) for record in case.get("annotation", [])]],
+        "mask_policy": "original",
+        "return_tensors": "pt",
+    }
+    if case["modal"] != "text":
+        frames = visuals[f"{case['visual']}.frames"].numpy()
+        call["images" if case["modal"] == "image" else "videos"] = [frames[0] if case["modal"] == "image" else frames]
+    return call
+
+
+def batch_call(cases: list[dict[str, Any]], visuals: dict[str, Any]) -> dict[str, Any]:
+    """One call of the processor for several reference cases."""
+    calls = [case_call(case, visuals) for case in cases]
+    return {
+        "text": [call["text"] for call in calls],
+        "regions": [call["regions"][0] for call in calls],
+        "images": [image for call in calls for image in call.get("images", [])] or None,
+        "videos": [video for call in calls for video in call.get("videos", [])] or None,
+        "mask_policy": "original",
+        "return_tensors": "pt",
+    }

@@ -1,0 +1,63 @@
+"""Every block of the README runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import media
+from tests.conftest import CHECKPOINT
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+PYTHON = [body for language, body in BLOCKS if language == "python"]
+BASH = [body for language, body in BLOCKS if language == "bash"]
+
+
+def test_every_block_has_a_test():
+    assert {language for language, _ in BLOCKS} <= {"python", "bash", "bibtex"}
+    assert len(BASH) == 2
+    assert PYTHON
+
+
+def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+    """In order and in one interpreter, as a reader would paste them."""
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    shutil.copytree(CHECKPOINT, tmp_path / "path" / "to" / "checkpoint")
+    shutil.copytree(CHECKPOINT.parent / "siglip-tiny-patch6-42", tmp_path / "path" / "to" / "siglip-tiny-patch6-42")
+    pictures = list(np.random.default_rng(0).integers(0, 256, (30, 120, 160, 3), dtype=np.uint8))
+    media.write_video(tmp_path / "dog.mp4", pictures)
+    Image.fromarray(pictures[0]).save(tmp_path / "dog.png")
+    namespace: dict = {}
+    for block in PYTHON:
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert (tmp_path / "converted" / "model.safetensors").is_file()
+    assert namespace["tokens"].shape == (4, 768)
+
+
+def test_first_command_runs_its_main_job():
+    """The part behind the installation, which is a test of its own in continuous integration."""
+    install, job = BASH[0].split(" && ", 1)
+    assert install == "python -m pip install ."
+    code = re.fullmatch(r'python -c "\n(.*)"\n', job, re.S)
+    assert code is not None
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", code[1]], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "torch.Size([8, 3584]) tensor([4, 4])\n"
+
+
+def test_second_command_is_what_continuous_integration_runs():
+    assert BASH[1] == 'python -m pip install -e ".[dev]" && python -m pytest\n'
+    runner = ROOT / ".ci" / "run"
+    if not runner.is_file():
+        pytest.skip("not a checkout")
+    assert "README.md" in runner.read_text()
