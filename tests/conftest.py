@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 
+import videorefer_plugin
+
 # Nothing in the tests may depend on a network; without this every look-up of a missing file would wait for one.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# From a checkout that is not installed, folders of the package that lie at the top (such as patches) are found here.
+videorefer_plugin.__path__.append(str(Path(__file__).parent.parent))
 
 GOLDENS = Path(__file__).parent / "data" / "goldens"
 TINY = GOLDENS / "tiny_checkpoint"

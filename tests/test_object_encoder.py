@@ -277,7 +277,6 @@ class TestResizeMasks:
             resize_masks(one.expand(4, -1, -1), (3, 4), policy), resize_masks(one, (3, 4), policy).expand(4, -1, -1)
         )
 
-    @pytest.mark.xfail(raises=RuntimeError, strict=True, reason="reshape(0, -1) is ambiguous; flatten(1) would do")
     @pytest.mark.parametrize("policy", MASK_POLICIES)
     def test_no_masks_at_all(self, policy):
         assert resize_masks(torch.zeros(0, 20, 30), (3, 4), policy).shape == (0, 3, 4)
@@ -818,7 +817,7 @@ NAN_MASKS = torch.zeros(2, 8, 8).index_fill(2, torch.tensor([3]), torch.nan)
 BAD_INPUT = {
     "policy": (lambda: resize_masks(torch.zeros(1, 8, 8), 4, "drop"), "Unknown mask policy 'drop'; .*'keep', 'orig"),
     "policy in capitals": (lambda: resize_masks(torch.zeros(1, 8, 8), 4, "Keep"), "Unknown mask policy 'Keep'"),
-    "grid 0": (lambda: resize_masks(torch.zeros(1, 8, 8), 0), "one row and one column, but 0 was given"),
+    "grid 0": (lambda: resize_masks(torch.zeros(1, 8, 8), 0), "whole number of cells, .*but 0 was given"),
     "grid without rows": (lambda: resize_masks(torch.zeros(1, 8, 8), (0, 4)), r"but \(0, 4\) was given"),
     "grid without columns": (lambda: resize_masks(torch.zeros(1, 8, 8), (4, 0)), r"but \(4, 0\) was given"),
     "negative grid": (lambda: resize_masks(torch.zeros(1, 8, 8), -3), "but -3 was given"),
@@ -887,3 +886,27 @@ def test_importing_is_light(module, unwanted):
         check=True,
     )
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_integers_of_every_width(dtype):
+    features, masks = torch.randn(3, 2, 2, 4), torch.rand(5, 2, 2) > 0.3
+    frames, lengths = torch.tensor([0, 1, 2, 2, 0]), torch.tensor([2, 3])
+    pooled = pool_masks(features, masks, frames)
+    assert torch.equal(pool_masks(features, masks, frames.to(dtype)), pooled)
+    for found, expected in zip(
+        merge_tokens(pooled, lengths.to(dtype), 2), merge_tokens(pooled, lengths, 2), strict=True
+    ):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("grid", [(7,), 7.0, (2.5, 3), (1, 2, 3), "77", 0, (3, 0), None])
+def test_grids_that_are_none(grid):
+    with pytest.raises(ConfigurationError, match="grid"):
+        resize_masks(torch.ones(1, 4, 4), grid)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_lengths_that_count_nothing(dtype):
+    with pytest.raises(TensorError, match="integer"):
+        merge_tokens(torch.randn(2, 4), torch.ones(2, dtype=dtype), 2)

@@ -14,10 +14,13 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "CheckpointError": "errors",
     "ConfigurationError": "errors",
+    "PatchError": "errors",
     "PromptError": "errors",
+    "RecordError": "errors",
     "PublishError": "errors",
     "RegionError": "errors",
     "TensorError": "errors",
+    "TrainingError": "errors",
     "VideoError": "errors",
     "VideoReferError": "errors",
     "Region": "regions",
@@ -39,6 +42,12 @@ _EXPORTS = {
     "VideoReferConfig": "models.videorefer.configuration",
     "VideoReferForConditionalGeneration": "models.videorefer.modeling",
     "VideoReferProcessor": "models.videorefer.processing",
+    "RegionProcessor": "hosts",
+    "attach_object_encoder": "hosts",
+    "detach_object_encoder": "hosts",
+    "load_object_encoder": "hosts",
+    "register_host": "hosts",
+    "supported_hosts": "hosts",
     "ask": "asking",
 }
 
@@ -48,13 +57,16 @@ __all__ = [
     "ObjectEncoder",
     "ObjectEncoderConfig",
     "ObjectEncoderOutput",
+    "PatchError",
     "PromptError",
     "PublishError",
     "Region",
     "RegionError",
     "RegionInputs",
     "RegionMixin",
+    "RegionProcessor",
     "TensorError",
+    "TrainingError",
     "VideoError",
     "VideoLLaMA2Config",
     "VideoLLaMA2ForConditionalGeneration",
@@ -65,12 +77,17 @@ __all__ = [
     "VideoReferForConditionalGeneration",
     "VideoReferProcessor",
     "ask",
+    "attach_object_encoder",
+    "detach_object_encoder",
     "load_image",
+    "load_object_encoder",
     "merge_tokens",
     "open_video",
     "pool_masks",
+    "register_host",
     "resize_masks",
     "sample_frame_indices",
+    "supported_hosts",
 ]
 
 if TYPE_CHECKING:
@@ -78,12 +95,22 @@ if TYPE_CHECKING:
     from videorefer_plugin.errors import (
         CheckpointError,
         ConfigurationError,
+        PatchError,
         PromptError,
         PublishError,
         RegionError,
         TensorError,
+        TrainingError,
         VideoError,
         VideoReferError,
+    )
+    from videorefer_plugin.hosts import (
+        RegionProcessor,
+        attach_object_encoder,
+        detach_object_encoder,
+        load_object_encoder,
+        register_host,
+        supported_hosts,
     )
     from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
     from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration, VideoLLaMA2Model

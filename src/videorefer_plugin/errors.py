@@ -7,10 +7,13 @@ given, what was expected and how to fix it.
 __all__ = [
     "CheckpointError",
     "ConfigurationError",
+    "PatchError",
     "PromptError",
     "PublishError",
+    "RecordError",
     "RegionError",
     "TensorError",
+    "TrainingError",
     "VideoError",
     "VideoReferError",
 ]
@@ -49,3 +52,15 @@ class PromptError(VideoReferError):
 
 class PublishError(VideoReferError):
     """A folder is not fit to be published, or the Hub did not take it."""
+
+
+class RecordError(VideoReferError):
+    """A training record, or a file of them, cannot be used; names the file, the line and the reason."""
+
+
+class TrainingError(VideoReferError):
+    """Training cannot go on: nothing is supervised, or the loss is not a number."""
+
+
+class PatchError(VideoReferError):
+    """Code to be patched is not what the patch was made for, or was imported too early."""

@@ -1,6 +1,7 @@
 """What a folder holds, what of it is published, and whether that is complete and loads."""
 
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,6 @@ from videorefer_plugin.errors import PublishError
 __all__ = ["FolderContents", "inspect_folder", "read_json"]
 
 CARD = "README.md"
-RUN_FILE = "videorefer_run.json"
 _INDEX = "model.safetensors.index.json"
 _ENCODER = ("object_encoder.safetensors", "object_encoder_config.json")
 _ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
@@ -56,14 +56,14 @@ class FolderContents:
         return "processor_config.json" in self.files
 
 
-def inspect_folder(folder: str | Path, *, needs_processor: bool = True) -> FolderContents:
+def inspect_folder(folder: str | os.PathLike, *, needs_processor: bool = True) -> FolderContents:
     """Look at a folder without changing it, and check that what it publishes is complete and loads.
 
     The names and shapes of the weights are compared with those of the model that the configuration describes, which
     takes no memory; their values are not read.
 
     Args:
-        folder (`str` or `Path`): what `save_pretrained` wrote.
+        folder (`str` or `os.PathLike`): what `save_pretrained` wrote.
         needs_processor (`bool`, *optional*, defaults to `True`): whether a model without processor is refused.
 
     Raises:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_model", "check_processor"]
 
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model")
+
 
 def check_model(contents: "FolderContents", shapes: dict[str, list[int]]) -> Any:
     """Compare names and shapes of a folder's weights with those that its model has.
@@ -81,6 +83,9 @@ def check_processor(folder: Path, config: Any) -> None:
     from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
     from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        # transformers would make up an empty one.
+        raise PublishError(f"{folder} has a processor but no tokenizer ({', '.join(_TOKENIZERS)}). Save both again.")
     classes: dict[str, Any] = {"videollama2": VideoLLaMA2Processor, "videorefer": VideoReferProcessor}
     try:
         processor = classes[config.model_type].from_pretrained(folder, local_files_only=True)

@@ -1,5 +1,7 @@
 """Masks on the feature grid and the average of the features below them (Spatial Token Extractor)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -47,9 +49,7 @@ def resize_masks(
     """
     if policy not in MASK_POLICIES:
         raise ConfigurationError(f"Unknown mask policy {policy!r}; known are {', '.join(map(repr, MASK_POLICIES))}.")
-    rows, columns = (grid, grid) if isinstance(grid, int) else grid
-    if rows < 1 or columns < 1:
-        raise ConfigurationError(f"A feature grid needs at least one row and one column, but {grid!r} was given.")
+    rows, columns = _grid_size(grid)
     if masks.ndim != 3:
         raise TensorError(f"masks must have shape (num_masks, height, width), but have shape {tuple(masks.shape)}.")
     if masks.is_floating_point() and not torch.compiler.is_compiling() and bool(masks.isnan().any()):
@@ -67,7 +67,7 @@ def resize_masks(
     # (2 * rows, 2 * columns) pixels a mask: above and below, left and right of every cell centre.
     index = (row_index[:, None] * width + column_index).reshape(1, -1).expand(len(masks), -1)
     used = (row_used[:, None] & column_used).reshape(-1)
-    seen = (_positive(masks.reshape(len(masks), -1).gather(1, index)) & used).view(-1, 2, rows, 2, columns)
+    seen = (_positive(masks.flatten(1).gather(1, index)) & used).view(-1, 2, rows, 2, columns)
     seen = seen[:, 0] | seen[:, 1]
     resized = seen[:, :, 0] | seen[:, :, 1]
     if policy == "original" or masks.shape[0] == 0:
@@ -81,6 +81,15 @@ def resize_masks(
         largest, cell = covered.flatten(1).max(dim=1)
         resized.view(len(masks), -1)[some, cell] = largest > 0
     return resized
+
+
+def _grid_size(grid: int | tuple[int, int]) -> tuple[int, int]:
+    size = (grid, grid) if isinstance(grid, int) else tuple(grid) if isinstance(grid, Sequence) else ()
+    if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in size):
+        raise ConfigurationError(
+            f"A feature grid is one whole number of cells, or a row and a column count, but {grid!r} was given."
+        )
+    return size
 
 
 def _positive(values: Tensor) -> Tensor:
@@ -135,6 +144,7 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor) -> Tensor:
         TensorError: shapes do not fit, or `mask_frames` points outside `features`.
     """
     _check_pooling(features, masks, mask_frames)
+    mask_frames = mask_frames.long()
     dtype = torch.promote_types(features.dtype, torch.float32)
     num_frames, cells = features.shape[0], features.shape[1] * features.shape[2]
     num_masks = masks.shape[0]
@@ -153,7 +163,7 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor) -> Tensor:
     weights[mask_frames, slot] = flat.to(dtype)
     with torch.autocast(features.device.type, enabled=False):
         sums = torch.bmm(weights, features.reshape(num_frames, cells, -1).to(dtype))
-    return sums[mask_frames, slot] / (flat.sum(dim=1, keepdim=True) + 1e-8)
+    return sums[mask_frames, slot] / flat.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def _check_pooling(features: Tensor, masks: Tensor, mask_frames: Tensor) -> None:

@@ -39,6 +39,9 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tens
             "tokens must have shape (sum(lengths), dim) and lengths (num_regions,), "
             f"but have shapes {tuple(tokens.shape)} and {tuple(lengths.shape)}."
         )
+    if lengths.is_floating_point() or lengths.dtype == torch.bool:
+        raise TensorError(f"lengths must be of an integer dtype, but are {lengths.dtype}.")
+    lengths = lengths.long()
     if not torch.compiler.is_compiling():
         if lengths.numel() and int(lengths.min()) < 0:
             raise TensorError(f"lengths must not be negative, but are {lengths.tolist()}.")

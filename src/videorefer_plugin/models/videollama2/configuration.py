@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, write_shims
@@ -143,6 +143,8 @@ class VideoLLaMA2Config(PreTrainedConfig):
             CheckpointError: the vision tower that an original configuration names is nowhere to be found.
             ConfigurationError: a part of the configuration is not supported.
         """
+        if kwargs.get("vision_tower") is not None:
+            kwargs["vision_tower"] = os.fspath(kwargs["vision_tower"])
         if is_original_config(config_dict):
             config_dict = translate_config(
                 config_dict,
@@ -183,5 +185,13 @@ def _sub_config(value: Any, default: dict[str, Any]) -> PreTrainedConfig:
     """Complete the configuration of a part: none given, a dictionary, or already a configuration."""
     if isinstance(value, PreTrainedConfig):
         return value
-    value = dict(default) if value is None else dict(value)
-    return AutoConfig.for_model(value.pop("model_type", default["model_type"]), **value)
+    if value is not None and not isinstance(value, dict):
+        raise ConfigurationError(
+            f"The configuration of a part must be a dict or a PreTrainedConfig, but is a {type(value).__name__}: "
+            f"{value!r}."
+        )
+    value = dict(default if value is None else value)
+    kind = value.pop("model_type", default["model_type"])
+    if kind not in CONFIG_MAPPING:
+        raise ConfigurationError(f"Unknown model type {kind!r} of a part; the default is {default['model_type']!r}.")
+    return AutoConfig.for_model(kind, **value)

@@ -1,20 +1,23 @@
 """Loading of original checkpoints: their names, towers kept elsewhere, adapter-only folders."""
 
+import contextlib
 import json
 import os
 import pickle
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.utils import logging
 
-from videorefer_plugin.errors import CheckpointError
-from videorefer_plugin.models.videollama2.original import ORIGINAL_KEY_MAPPING, find_vision_tower
+from videorefer_plugin.errors import CheckpointError, VideoReferError
+from videorefer_plugin.models.videollama2.original import ORIGINAL_KEY_MAPPING, find_vision_tower, may_be_on_hub
 
 __all__ = ["OriginalCheckpointMixin", "load_adapter_files", "rename_original"]
 
@@ -76,6 +79,33 @@ class OriginalCheckpointMixin(_Model):
             CheckpointError: the weights, the vision tower or the base model are missing or unsafe to read.
             ConfigurationError: the checkpoint uses a part that is not supported.
         """
+        model, info = cls._load(
+            pretrained_model_name_or_path,
+            *model_args,
+            config=config,
+            vision_tower=vision_tower,
+            base_model=base_model,
+            **kwargs,
+        )
+        for part, names in model._parts().items():
+            if names and names <= info["missing_keys"]:
+                logger.warning(
+                    "%s has no weights for the %s: it is newly initialised. Train it before you use it.",
+                    pretrained_model_name_or_path,
+                    part.replace("_", " "),
+                )
+        return (model, info) if output_loading_info else model
+
+    @classmethod
+    def _load(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *model_args: Any,
+        config: PreTrainedConfig | str | os.PathLike | None = None,
+        vision_tower: str | os.PathLike | None = None,
+        base_model: str | os.PathLike | None = None,
+        **kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]:
         if not isinstance(config, PreTrainedConfig):
             config, kwargs = cls.config_class.from_pretrained(
                 config if config is not None else pretrained_model_name_or_path,
@@ -88,49 +118,41 @@ class OriginalCheckpointMixin(_Model):
 
         adapters = _adapter_files(pretrained_model_name_or_path)
         if adapters:
-            return cls._from_adapters(
-                Path(pretrained_model_name_or_path),
-                adapters,
-                config,
-                base_model,
-                *model_args,
-                output_loading_info=output_loading_info,
-                **kwargs,
-            )
+            folder = Path(pretrained_model_name_or_path)
+            return cls._load_adapters(folder, adapters, config, base_model, *model_args, **kwargs)
         if base_model is not None:
             raise CheckpointError(
                 f"base_model= is for folders that hold nothing but adapters ({', '.join(_ADAPTERS)}), "
                 f"but {pretrained_model_name_or_path} is not one."
             )
         kwargs["key_mapping"] = {**ORIGINAL_KEY_MAPPING, **(kwargs.get("key_mapping") or {})}
-        try:
+        with _reading_weights(pretrained_model_name_or_path):
             model, info = super().from_pretrained(
                 pretrained_model_name_or_path, *model_args, config=config, output_loading_info=True, **kwargs
             )
-        except pickle.UnpicklingError as error:
-            raise CheckpointError(
-                f"The weights of {pretrained_model_name_or_path} hold pickled Python objects besides tensors, which "
-                "could run code when they are read. Convert the checkpoint to safetensors where you trust it."
-            ) from error
-        info["missing_keys"] = set(info["missing_keys"]) | getattr(model, "_missing_tower_keys", set())
-        model._complete(info, pretrained_model_name_or_path)
-        return (model, info) if output_loading_info else model
+        info["missing_keys"] = set(info["missing_keys"]) | getattr(model, "_missing_parts", set())
+        tower = model._parts()["vision_tower"]
+        if tower <= info["missing_keys"]:
+            _load_vision_tower(model, pretrained_model_name_or_path)
+            info["missing_keys"] -= tower
+        return model, info
 
     @classmethod
-    def _from_adapters(
+    def _load_adapters(
         cls,
         folder: Path,
         adapters: list[Path],
         config: PreTrainedConfig,
         base_model: str | os.PathLike | None,
         *model_args: Any,
-        output_loading_info: bool,
         **kwargs: Any,
-    ) -> Any:
+    ) -> tuple[Any, dict[str, Any]]:
         base = _find_base_model(folder, base_model)
         try:
+            if not Path(base).exists() and not may_be_on_hub(base):
+                raise FileNotFoundError("there is no such folder, and ids on the Hub have the form owner/name")
             base_vocabulary = AutoConfig.from_pretrained(base).get_text_config().vocab_size
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, AttributeError) as error:
             raise CheckpointError(
                 f"{folder} holds nothing but adapters ({', '.join(path.name for path in adapters)}), and the base "
                 f"model {str(base)!r} cannot be loaded ({error}). Pass base_model= with the checkpoint that they "
@@ -139,36 +161,33 @@ class OriginalCheckpointMixin(_Model):
         vocabulary, tower = config.text_config.vocab_size, config.vision_tower
         config.text_config.vocab_size = base_vocabulary
         config.vision_tower = find_vision_tower(tower, folder) or tower
-        model, info = cls.from_pretrained(base, *model_args, config=config, output_loading_info=True, **kwargs)
+        model, info = cls._load(base, *model_args, config=config, **kwargs)
+        lost = sorted(key for key in info["missing_keys"] if "language_model." in key)
+        if lost:
+            raise CheckpointError(
+                f"{folder} holds nothing but adapters, and the base model {str(base)!r} lacks {len(lost)} weight(s) "
+                f"of the language model, such as {lost[0]}. Pass base_model= with the checkpoint that they belong to."
+            )
         model.config.vision_tower = tower
         if vocabulary != base_vocabulary:
             model.resize_token_embeddings(vocabulary)
         for path in adapters:
             load_adapter_files(model, path)
-        return (model, info) if output_loading_info else model
+            info["missing_keys"] -= model._parts()[_ADAPTERS[path.name][1].rpartition(".")[2]]
+        return model, info
 
-    def _complete(self, info: dict[str, Any], checkpoint: str | os.PathLike) -> None:
-        """Fetch a tower that the checkpoint left out, and say what starts from scratch."""
-        missing = {key for key in info["missing_keys"] if "vision_tower." in key}
-        if missing:
-            _load_vision_tower(self, checkpoint)
-            info["missing_keys"] -= missing
-        for part in ("connector", "object_encoder"):
-            if any(f"{part}." in key for key in info["missing_keys"]):
-                logger.warning(
-                    "%s has no weights for the %s: it is newly initialised. Train it before you use it.",
-                    checkpoint,
-                    part.replace("_", " "),
-                )
+    def _parts(self) -> dict[str, set[str]]:
+        """Names of the weights of each part that a checkpoint may lack."""
+        parts = ("vision_tower", "connector", "object_encoder")
+        return {part: {name for name in self.state_dict() if f"{part}." in name} for part in parts}
 
     def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
-        # A tower that lives in a folder of its own is loaded right afterwards; a report of missing weights would
-        # only alarm.
+        # A part that is missing altogether is loaded from elsewhere right afterwards, or warned of in one line; the
+        # long report of missing weights would only alarm.
         super()._adjust_missing_and_unexpected_keys(loading_info)
-        missing = {key for key in loading_info.missing_keys if "vision_tower." in key}
-        if len(missing) == sum("vision_tower." in name for name in self.state_dict()):
-            self._missing_tower_keys = missing
-            loading_info.missing_keys = set(loading_info.missing_keys) - missing
+        missing = set(loading_info.missing_keys)
+        self._missing_parts = {name for names in self._parts().values() if names <= missing for name in names}
+        loading_info.missing_keys = missing - self._missing_parts
 
     def save_pretrained(
         self,
@@ -236,6 +255,29 @@ def _push_model(model: Any, folder: str | os.PathLike, repo_id: str, processor: 
     return push_model(model, folder, repo_id, processor=processor, **kwargs).commit
 
 
+@contextlib.contextmanager
+def _reading_weights(source: str | os.PathLike) -> Iterator[None]:
+    """Turn the many errors of missing, damaged and unsafe weights into one."""
+    try:
+        yield
+    except VideoReferError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"The weights of {source} are damaged, or hold pickled Python objects besides tensors, which could run "
+            "code when they are read. Fetch them anew, or convert them to safetensors where you trust them."
+        ) from error
+    except (OSError, EOFError, SafetensorError) as error:
+        reason = str(error) or "the file ends too early"
+        raise CheckpointError(f"The weights of {source} are missing or damaged: {reason}") from error
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" in str(error):  # the report that it speaks of says which
+            raise CheckpointError(f"The weights of {source} do not fit its configuration: {error}") from error
+        if "PytorchStreamReader" not in str(error):
+            raise
+        raise CheckpointError(f"The weights of {source} are damaged: {error}") from error
+
+
 def _adapter_files(folder: str | os.PathLike) -> list[Path]:
     """Adapter files of a local folder that holds no complete weights."""
     path = Path(folder)
@@ -272,14 +314,15 @@ def load_adapter_files(model: torch.nn.Module, path: str | os.PathLike) -> None:
         raise CheckpointError(f"{path.name} is no adapter file; expected one of {', '.join(_ADAPTERS)}.")
     marker, module_name, label = _ADAPTERS[path.name]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds pickled Python objects besides tensors, which could run code when they are read. "
-            "Convert it to tensors only where you trust it."
-        ) from error
-    except (OSError, RuntimeError, EOFError) as error:
+        with _reading_weights(path):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except RuntimeError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
+    odd = {"it": state} if not isinstance(state, dict) else state
+    odd = {key: type(value).__name__ for key, value in odd.items() if not isinstance(value, torch.Tensor)}
+    if odd:
+        name, kind = next(iter(odd.items()))
+        raise CheckpointError(f"{path} must hold a dict of tensors, but {name} is a {kind}.")
     names = {f"model.{key[key.index(marker) :]}": value for key, value in state.items() if marker in key}
     if not names:
         raise CheckpointError(f"{path} holds no weights of a {label}: none of its keys contains {marker!r}.")
@@ -310,15 +353,34 @@ def _load_vision_tower(model: Any, checkpoint: str | os.PathLike) -> None:
             f"{checkpoint} holds no weights of a vision tower and names none. "
             "Pass vision_tower= with the folder or Hub id of the tower."
         )
-    source = find_vision_tower(name, checkpoint) or name
-    try:
-        loaded = type(tower).from_pretrained(source, dtype=tower.dtype)
-    except (OSError, ValueError) as error:
+    source = find_vision_tower(name, checkpoint)
+    if source is None and not may_be_on_hub(name):
         raise CheckpointError(
             f"{checkpoint} holds no weights of its vision tower, and {name!r} was found neither from the working "
-            f"directory ({Path.cwd()}), nor beside the checkpoint, nor on the Hub. Pass vision_tower= with the folder "
-            "or Hub id of the tower."
+            f"directory ({Path.cwd()}), nor beside the checkpoint, nor on the Hub (as owner/name). Pass vision_tower= "
+            "with the folder or Hub id of the tower."
+        )
+    source = source or name
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(max(verbosity, logging.ERROR))  # it would report that a SigLIP's text part is not used
+    try:
+        with _reading_weights(source):
+            loaded, info = type(tower).from_pretrained(
+                source, dtype=tower.dtype, ignore_mismatched_sizes=True, output_loading_info=True
+            )
+    except ValueError as error:
+        raise CheckpointError(
+            f"{checkpoint} holds no weights of its vision tower, and those of {source!r} cannot be loaded: {error} "
+            "Pass vision_tower= with the folder or Hub id of the tower."
         ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+    if lacking:
+        raise CheckpointError(
+            f"The vision tower {source} lacks weights, or has them in another shape: {', '.join(lacking[:5])}"
+            f"{', ...' if len(lacking) > 5 else '.'}"
+        )
     try:
         tower.load_state_dict(loaded.state_dict())
     except RuntimeError as error:

@@ -182,7 +182,10 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             )
         if not torch.compiler.is_compiling() and bool(pixels.isnan().any()):
             bad = pixels.isnan().flatten(1).any(1).nonzero().flatten().tolist()
-            raise TensorError(f"{name} holds NaN at index {', '.join(map(str, bad))} of its first dimension.")
+            raise TensorError(
+                f"{name} holds NaN at index {', '.join(map(str, bad))} of its first dimension; "
+                "the processor makes none."
+            )
 
     def check_visuals(
         self,
@@ -206,7 +209,8 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
                 f"{f'shape {tuple(input_ids.shape)}' if isinstance(input_ids, Tensor) else type(input_ids).__name__}. "
                 "Call the processor with return_tensors='pt'."
             )
-        encoded = mm_encoder_outputs or {}
+        encoded = {} if mm_encoder_outputs is None else mm_encoder_outputs
+        self._check_encoded(encoded)
         for what, name, pixels, leading, token_id in (
             ("image", "pixel_values", pixel_values, ("num_images",), self.config.image_token_id),
             (
@@ -242,6 +246,21 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
                 raise PromptError(
                     "Visual inputs need input_ids, since their places cannot be found in inputs_embeds. "
                     "Pass input_ids, or put the visual tokens into inputs_embeds yourself."
+                )
+
+    def _check_encoded(self, encoded: dict[str, BaseModelOutputWithPooling]) -> None:
+        if not isinstance(encoded, dict):
+            raise TensorError(f"mm_encoder_outputs must be a dict, but is a {type(encoded).__name__}.")
+        for what, output in encoded.items():
+            if what not in ("image", "video"):
+                raise TensorError(f"mm_encoder_outputs holds {what!r}; known are 'image' and 'video'.")
+            tokens = getattr(output, "pooler_output", None)
+            width = self.config.text_config.hidden_size
+            if output is not None and (tokens is None or tokens.ndim != 3 or tokens.shape[2] != width):
+                given = f"is a {type(output).__name__}" if tokens is None else f"has shape {tuple(tokens.shape)}"
+                raise TensorError(
+                    f"mm_encoder_outputs must hold under {what!r} what get_{what}_features returns, with tokens of "
+                    f"shape (num_{what}s, num_tokens, {width}), but that {given}."
                 )
 
     def get_placeholder_mask(
@@ -302,7 +321,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             given = "neither was" if input_ids is None else "both were"
             raise PromptError(f"You must specify exactly one of input_ids or inputs_embeds, but {given} given.")
-        if pixel_values is not None or pixel_values_videos is not None or input_ids is None:
+        if any(visuals is not None for visuals in (pixel_values, pixel_values_videos, mm_encoder_outputs)):
             self.check_visuals(input_ids, pixel_values, pixel_values_videos, mm_encoder_outputs)
         encoded = self.encode_visuals(pixel_values, pixel_values_videos, mm_encoder_outputs)
         tokens = {name: output.pooler_output for name, output in encoded.items() if output is not None}

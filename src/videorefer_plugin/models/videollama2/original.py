@@ -1,6 +1,7 @@
 """Configurations and weight names of the original VideoLLaMA2 and VideoRefer checkpoints."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ __all__ = [
     "ORIGINAL_MODEL_TYPES",
     "find_vision_tower",
     "is_original_config",
+    "may_be_on_hub",
     "translate_config",
 ]
 
@@ -69,6 +71,11 @@ def find_vision_tower(name: str | os.PathLike, checkpoint: str | os.PathLike | N
     if checkpoint is not None and not Path(name).is_absolute():
         candidates += [Path(checkpoint).parent / name, Path(checkpoint) / name]
     return next((str(path) for path in candidates if (path / "config.json").is_file()), None)
+
+
+def may_be_on_hub(name: str | os.PathLike) -> bool:
+    """Whether a name has the form of an id on the Hub, so that looking for it there is worth the wait."""
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", os.fspath(name)) is not None
 
 
 def translate_config(
@@ -138,13 +145,17 @@ def _region_token_id(flat: dict[str, Any], checkpoint: str | os.PathLike | None)
     """Id of `<region>`: where the original code put it, or would put it."""
     if flat["model_type"] == "videorefer_qwen2":
         return flat["vocab_size"] - 1  # the embedding table was cut to the tokenizer, whose last token it is
-    # VideoLLaMA2 leaves Qwen2's padded table alone, so only the tokenizer knows the first free row.
-    from transformers import AutoTokenizer  # not above, where the Auto classes are still being imported
+    # VideoLLaMA2 leaves Qwen2's padded table alone, so only the tokenizer knows the first free row. It is not loaded
+    # with AutoTokenizer, which would ask for this configuration first.
+    from transformers import Qwen2Tokenizer  # not above, where the Auto classes are still being imported
 
     try:
-        return len(AutoTokenizer.from_pretrained(os.fspath(checkpoint or "")))
+        vocabulary = Qwen2Tokenizer.from_pretrained(os.fspath(checkpoint or "")).get_vocab()
     except (OSError, ValueError):
+        vocabulary = {}
+    if len(vocabulary) < 256:  # without files, it has no bytes
         return min(_QWEN2_TOKENIZER_LENGTH, flat["vocab_size"])
+    return vocabulary.get("<region>", len(vocabulary))
 
 
 def _vision_config(source: str, checkpoint: str | os.PathLike | None) -> PreTrainedConfig:
@@ -153,12 +164,14 @@ def _vision_config(source: str, checkpoint: str | os.PathLike | None) -> PreTrai
         known = dict(_KNOWN_TOWERS[Path(source).name])
         return AutoConfig.for_model(known.pop("model_type"), **known)
     try:
+        if folder is None and not may_be_on_hub(source):
+            raise FileNotFoundError(source)
         config_dict, _ = PreTrainedConfig.get_config_dict(folder or source)
     except (OSError, ValueError) as error:
         beside = f", beside the checkpoint ({Path(checkpoint).parent})" if checkpoint is not None else ""
         raise CheckpointError(
             f"The vision tower {source!r} was found neither from the working directory ({Path.cwd()}){beside} nor on "
-            "the Hub. Pass vision_tower= with the folder or Hub id of the tower."
+            "the Hub (as owner/name). Pass vision_tower= with the folder or Hub id of the tower."
         ) from error
     # A full text-and-vision model, like the public SigLIP, keeps the tower's part in `vision_config`.
     kind = str(config_dict.get("model_type", "")).removesuffix("_vision_model")

@@ -81,6 +81,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
     placeholders = ("<image>", "<video>")
     config_class = VideoLLaMA2Config
+    content_kinds: tuple[str, ...] = ("text", "image", "video")  # of the items of a conversation
     # Settings of a call beside those of the tokenizer, and whether they have a default kept on the processor.
     call_settings: tuple[str, ...] = (
         "num_frames",
@@ -255,7 +256,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
         """
         settings, text_settings = self._split_settings(kwargs)
         if audio is not None:
-            raise PromptError("This model does not listen: audio cannot be used.")
+            raise PromptError("This model does not listen: leave audio out.")
         if text is None:
             raise PromptError("text is missing: pass the prompt, or a list of prompts.")
         samples = self._match(text, images, videos, settings)
@@ -305,6 +306,8 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
     def _match(self, text: Any, images: Any, videos: Any, settings: dict[str, Any]) -> list[Sample]:
         """Give every prompt its visual, in order."""
+        if not isinstance(text, (str, list, tuple)):
+            raise PromptError(f"text must be a string or a list of strings, but is a {type(text).__name__}.")
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
             raise PromptError("text is an empty list: pass at least one prompt.")
@@ -341,7 +344,15 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
     def _open(self, sample: Sample, settings: dict[str, Any], order: int) -> Clip:
         if sample.kind == "image":
-            return Clip(open_video(load_image(sample.source)[None]), [0])
+            if count_visual_tokens(self.num_frames, self.grid_size, self.projector_type) == 0:
+                raise ConfigurationError(
+                    f"An image shown in {self.num_frames} frame(s) makes no token, since the connector joins two "
+                    "frames into one; set num_frames of the processor and the model to at least 2."
+                )
+            image = open_video(load_image(sample.source)[None])
+            if isinstance(sample.source, (str, os.PathLike)):
+                image.name = repr(os.fspath(sample.source))
+            return Clip(image, [0])
         video = open_video(sample.source)
         if settings["do_sample_frames"] is False:
             sampled = list(range(video.num_frames))
@@ -450,7 +461,11 @@ class VideoLLaMA2Processor(ProcessorMixin):
         Content items are `{"type": "video", "video": ...}`, `{"type": "image", "image": ...}` and
         `{"type": "text", "text": ...}`. Settings of the processor's own call, such as `num_frames`, may be given
         directly or in `processor_kwargs`. Otherwise this is `ProcessorMixin.apply_chat_template`.
+
+        Raises:
+            PromptError: the conversation is malformed.
         """
+        self._check_conversations(conversation)
         own = {name: kwargs.pop(name) for name in list(kwargs) if name in self._chat_settings()}
         return super().apply_chat_template(
             conversation,
@@ -458,6 +473,31 @@ class VideoLLaMA2Processor(ProcessorMixin):
             processor_kwargs={**(processor_kwargs or {}), **own},
             **kwargs,
         )
+
+    def _check_conversations(self, conversation: Any) -> None:
+        """Check that this is a conversation or a list of them, with content that the template knows."""
+        batched = isinstance(conversation, (list, tuple)) and bool(conversation)
+        batched = batched and isinstance(conversation[0], (list, tuple))
+        for index, messages in enumerate(conversation if batched else [conversation]):
+            where = f"Sample {index}: a" if batched else "A"
+            if (
+                not isinstance(messages, (list, tuple))
+                or not messages
+                or not all(isinstance(m, dict) for m in messages)
+            ):
+                raise PromptError(
+                    f"{where} conversation must be a list of messages such as "
+                    f'{{"role": "user", "content": "What happens here?"}}, but is {messages!r}.'
+                )
+            for message in messages:
+                content = message.get("content")
+                for item in content if isinstance(content, (list, tuple)) else []:
+                    kind = item.get("type") if isinstance(item, dict) else item
+                    if not isinstance(item, dict) or kind not in self.content_kinds:
+                        raise PromptError(
+                            f"{where} content item must be a dict with one of the types "
+                            f"{', '.join(map(repr, self.content_kinds))}, but one has {kind!r}."
+                        )
 
     def _chat_settings(self) -> set[str]:
         return {*self.call_settings, *_TEXT_SETTINGS} - {"return_tensors"}

@@ -37,6 +37,11 @@ class VideoReferConfig(VideoLLaMA2Config):
             "vision_hidden_size": self.vision_config.hidden_size,
             "hidden_size": self.text_config.hidden_size,
         }
+        if not isinstance(self.object_encoder_config, (ObjectEncoderConfig, dict, type(None))):
+            raise ConfigurationError(
+                "object_encoder_config must be a dict or an ObjectEncoderConfig, but is a "
+                f"{type(self.object_encoder_config).__name__}: {self.object_encoder_config!r}."
+            )
         if not isinstance(self.object_encoder_config, ObjectEncoderConfig):
             self.object_encoder_config = ObjectEncoderConfig.from_dict(
                 {**widths, **(self.object_encoder_config or {})}

@@ -49,7 +49,7 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         self,
         input_ids: Tensor | None,
         inputs: dict[str, Any],
-        regions: RegionInputs,
+        regions: RegionInputs | None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
     ) -> None:
         """See [`RegionMixin.check_visuals`].
@@ -60,6 +60,9 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         """
         pixels = inputs.get("pixel_values"), inputs.get("pixel_values_videos")
         self.model.check_visuals(input_ids, *pixels, mm_encoder_outputs)
+        if regions is None:
+            return
+        assert regions.pixel_values is not None
         self.model.check_pixels("region_pixel_values", regions.pixel_values, ("num_frames",))
         if tuple(regions.masks.shape[1:]) != self.config.grid_size:
             rows, columns = self.config.grid_size
@@ -71,7 +74,7 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         for output in (mm_encoder_outputs or {}).values():
             if output is not None and output.last_hidden_state is not None:
                 known += len(output.last_hidden_state)
-        _check_clip_frames(regions, known)
+        _check_clip_frames(regions.clip_frames, len(regions.pixel_values), known)
 
     def encode_visuals(
         self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None
@@ -83,6 +86,7 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
     def get_region_features(self, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]) -> Tensor:
         """Encode mask-carrying frames, except those that were encoded as part of an image or clip."""
         pixels, clip_frames = regions.pixel_values, regions.clip_frames
+        assert pixels is not None
         grids = [
             output.last_hidden_state.unflatten(1, self.config.grid_size)
             for output in (encoded.get("image"), encoded.get("video"))
@@ -91,7 +95,7 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         if clip_frames is None or not grids:
             return self.model.get_frame_features(pixels)
         known = torch.cat(grids)
-        _check_clip_frames(regions, len(known))
+        _check_clip_frames(clip_frames, len(pixels), len(known))
         fresh = clip_frames < 0
         features = known[clip_frames.clamp(min=0).to(known.device)]
         if bool(fresh.any()):
@@ -157,9 +161,8 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         )
 
 
-def _check_clip_frames(regions: RegionInputs, known: int) -> None:
+def _check_clip_frames(places: Tensor | None, frames: int, known: int) -> None:
     """Check that mask-carrying frames are found among the `known` frames of the batch's images and videos."""
-    places, frames = regions.clip_frames, regions.pixel_values.shape[0]
     if places is None or not known or torch.compiler.is_compiling():
         return
     if places.shape[0] != frames or not all(-1 <= place < known for place in places.tolist()):

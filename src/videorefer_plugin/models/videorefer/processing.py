@@ -37,6 +37,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
     """
 
     config_class = VideoReferConfig
+    content_kinds = ("text", "image", "video", "region")
     call_settings = (*VideoLLaMA2Processor.call_settings, "regions", "mask_policy", "max_frames_per_region")
 
     def __init__(
@@ -146,7 +147,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
                 if not isinstance(region, Region):
                     raise RegionError(
                         f"Sample {index}: a region must be a Region, but is a {type(region).__name__}. "
-                        "Region.from_mask, .from_box and .from_annotation make one."
+                        "Region.from_mask, Region.from_box and Region.from_annotation make one."
                     )
         settings["regions"] = {id(sample): given for sample, given in zip(samples, regions, strict=True)}
         return samples
@@ -189,7 +190,8 @@ class VideoReferProcessor(VideoLLaMA2Processor):
                 masks[frame] = grid
         if not masks:
             raise RegionError(
-                f"it has no pixel in any of its {len(region.frames)} frame(s) ({_shortened(region.frames)}). "
+                f"it has no pixel in any of its {len(region.frames)} frame(s) ({_shortened(region.frames)}) of "
+                f"{video.height}x{video.width} (height x width). "
                 "Mark the object in at least one frame."
             )
         return masks
@@ -251,8 +253,9 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         [`VideoLLaMA2Processor.apply_chat_template`].
 
         Raises:
-            PromptError: regions are given both ways.
+            PromptError: regions are given both ways, or the conversation is malformed.
         """
+        self._check_conversations(conversation)
         batched = isinstance(conversation, (list, tuple)) and isinstance(conversation[0], (list, tuple))
         inline = [_inline_regions(one) for one in (conversation if batched else [conversation])]
         given = kwargs.get("regions", (processor_kwargs or {}).get("regions"))
@@ -272,7 +275,9 @@ def _by_sample(regions: Any, num_samples: int) -> list[list[Any]]:
     if isinstance(regions, Region):
         regions = [regions]
     if not isinstance(regions, (list, tuple)):
-        raise RegionError(f"regions must be a list of Regions, but is a {type(regions).__name__}.")
+        raise RegionError(
+            f"regions must be a list of Regions, one for each <region>, but is a {type(regions).__name__}."
+        )
     if num_samples == 1 and not (len(regions) == 1 and isinstance(regions[0], (list, tuple))):
         regions = [regions]
     if len(regions) != num_samples:

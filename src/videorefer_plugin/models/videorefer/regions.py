@@ -60,8 +60,9 @@ class RegionInputs(NamedTuple):
         missing = [f"region_{field}" for field in needed if given[field] is None]
         if not with_pixels and (given["pixel_values"] is not None or given["clip_frames"] is not None):
             raise TensorError(
-                "region_pixel_values and region_clip_frames are for VideoRefer models; with an attached object encoder "
-                "masks lie on the frames that the host sees. Prepare the inputs with RegionProcessor(processor, model)."
+                "region_pixel_values and region_clip_frames are for VideoRefer models; with an attached object "
+                "encoder masks lie on the frames that the host sees. Prepare the inputs with "
+                "RegionProcessor(processor, model)."
             )
         if len(missing) == len(needed):
             return None
@@ -127,10 +128,10 @@ class RegionMixin(_Host):
         self,
         input_ids: Tensor | None,
         inputs: dict[str, Any],
-        regions: RegionInputs,
+        regions: RegionInputs | None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
     ) -> None:
-        """Check before the vision tower runs that visuals and regions fit the host. Nothing is checked by default.
+        """Check before the vision tower runs that visuals and regions fit the host; by default, nothing is checked.
 
         The arguments are those of `encode_visuals`, the ids, and the regions.
         """
@@ -214,6 +215,9 @@ class RegionMixin(_Host):
                 "object_tokens need input_ids and object_token_counts, the number of object tokens of each sample; "
                 f"{'input_ids are' if input_ids is None else 'object_token_counts is'} missing."
             )
+        for name, value in (("object_tokens", tokens), ("object_token_counts", counts)):
+            if not isinstance(value, Tensor):
+                raise TensorError(f"{name} must be a tensor, but is a {type(value).__name__}.")
         batch, width = input_ids.shape[0], self.object_encoder.config.hidden_size
         if tokens.ndim != 3 or (tokens.shape[0], tokens.shape[2]) != (batch, width):
             raise TensorError(
@@ -254,7 +258,8 @@ class RegionMixin(_Host):
         """
         regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
         if object_tokens is not None:
-            if regions is not None or object_tokens.shape[1]:  # without any, they are those of a decoding step
+            decoding = isinstance(object_tokens, Tensor) and object_tokens.shape[1] == 0
+            if regions is not None or not decoding:
                 self.check_object_tokens(input_ids, object_tokens, object_token_counts, regions)
         else:
             self.check_regions(input_ids, regions)
@@ -273,6 +278,7 @@ class RegionMixin(_Host):
             and object_token_counts is not None
         ):
             places = self._region_places(input_ids, object_token_counts)
+            self.check_visuals(input_ids, kwargs, None, mm_encoder_outputs)
             # Encoded here, because some hosts pass every argument on to their vision tower, and that one is not its.
             mm_encoder_outputs = self.encode_visuals(kwargs, mm_encoder_outputs) or None
             kwargs[_SCATTER] = (places, object_tokens)
@@ -383,7 +389,7 @@ def _check_shapes(regions: RegionInputs) -> None:
             f"region_masks must have shape (num_masks, grid_height, grid_width), but has shape {tuple(masks.shape)}."
         )
     if masks.is_floating_point() and not torch.compiler.is_compiling() and bool(masks.isnan().any()):
-        raise TensorError("region_masks hold NaN; masks are boolean.")
+        raise TensorError("region_masks hold NaN; make them boolean, as the processor does.")
     for name, value in (
         ("region_frames", frames),
         ("region_lengths", lengths),
@@ -413,7 +419,9 @@ def _check_shapes(regions: RegionInputs) -> None:
         )
     bad = pixels.isnan().flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
-        raise TensorError(f"region_pixel_values hold NaN in frame(s) {', '.join(map(str, bad))}.")
+        raise TensorError(
+            f"region_pixel_values hold NaN in frame(s) {', '.join(map(str, bad))}; the processor makes none."
+        )
 
 
 def _check_placeholders(positions: list[int], tokens: list[int]) -> None:
@@ -427,12 +435,14 @@ def _check_placeholders(positions: list[int], tokens: list[int]) -> None:
             taken += remaining.pop(0)
         if taken != wanted:
             raise PromptError(
-                f"Sample {sample} of the batch has {wanted} <region> position(s), which the next regions do not "
-                f"fill: the regions of the batch become {tokens} token(s). Every region needs as many <region> ids as "
-                "it has object tokens; use the processor that belongs to this model, and pass all its outputs on."
+                f"Sample {sample} of the batch has {wanted} <region> position(s) (by sample: {positions}), which the "
+                f"next regions do not fill: the regions of the batch become {tokens} token(s). Every region needs as "
+                "many <region> ids as it has object tokens; use the processor that belongs to this model, and pass "
+                "all its outputs on."
             )
     if remaining:
         raise PromptError(
             f"{len(remaining)} region(s) are left over: the samples of the batch have {positions} <region> "
-            f"position(s), and its regions become {tokens} token(s)."
+            f"position(s), and its regions become {tokens} token(s). Use the processor that belongs to this model, "
+            "and pass all its outputs on."
         )

@@ -1,0 +1,109 @@
+"""Runtime patches for code bases that this library does not own, applied without editing them.
+
+```python
+from videorefer_plugin import patches
+
+patches.apply("videollama2")  # before the first `import videollama2`
+```
+
+A folder here belongs to one package, and a file in it to one patch, which says what it changes, for which versions,
+why, and when it can go. Modules that are not imported yet are patched as soon as they are, so applying is light.
+
+Modules here import each other relatively: type checkers that work on the checkout see this folder as `patches`.
+"""
+
+import importlib
+import threading
+
+from videorefer_plugin.errors import PatchError
+
+from .engine import Changes, Installation, Patch, PatchStatus
+
+__all__ = ["Changes", "Patch", "PatchStatus", "apply", "status", "undo"]
+
+PACKAGES = ("videollama2",)
+
+_installations: dict[str, list[Installation]] = {}
+_lock = threading.RLock()
+
+
+def apply(package: str, *, skip: tuple[str, ...] = ()) -> list[PatchStatus]:
+    """Apply the patches of a package. Calling it again changes nothing.
+
+    Patches of modules that are not imported yet wait for them. If one refuses, none is applied.
+
+    Args:
+        package (`str`): import name of the package: `"videollama2"`.
+        skip (`tuple[str, ...]`, *optional*): names of patches to leave out.
+
+    Returns:
+        `list[PatchStatus]`: what became of each patch.
+
+    Raises:
+        PatchError: the package or a name is unknown, the package is imported already, or something that a patch
+            changes is not what the patch was made for. Where a patch has to wait, importing the module raises.
+    """
+    with _lock:
+        installations = _find(package)
+        unknown = sorted(set(skip) - {each.patch.name for each in installations})
+        if unknown:
+            raise PatchError(
+                f"skip names {', '.join(map(repr, unknown))}, but the patches of {package!r} are "
+                f"{', '.join(each.patch.name for each in installations)}."
+            )
+        started = []
+        try:
+            for each in installations:
+                if not each.active and each.patch.name not in skip:
+                    started.append(each)
+                    each.start()
+        except BaseException:
+            for each in reversed(started):
+                each.stop()
+            raise
+        return [each.status() for each in installations]
+
+
+def undo(package: str) -> list[PatchStatus]:
+    """Take the patches of a package off again, last first: everything is as it was. Does nothing without patches.
+
+    Models built in the meantime keep what they are made of, such as an object encoder.
+
+    Args:
+        package (`str`): import name of the package.
+
+    Returns:
+        `list[PatchStatus]`: what became of each patch.
+
+    Raises:
+        PatchError: the package is unknown, or somebody else changed what a patch had set; nothing is undone then.
+    """
+    with _lock:
+        installations = _find(package)
+        for each in installations:
+            each.check_undo()
+        for each in reversed(installations):
+            each.stop()
+        return [each.status() for each in installations]
+
+
+def status(package: str | None = None) -> list[PatchStatus]:
+    """Say what became of each patch.
+
+    Args:
+        package (`str`, *optional*): import name of a package; all of them by default.
+
+    Raises:
+        PatchError: the package is unknown.
+    """
+    with _lock:
+        return [each.status() for name in (PACKAGES if package is None else (package,)) for each in _find(name)]
+
+
+def _find(package: str) -> list[Installation]:
+    if package not in PACKAGES:
+        raise PatchError(f"There are no patches for {package!r}; there are for {', '.join(map(repr, PACKAGES))}.")
+    if package not in _installations:
+        patches = importlib.import_module(f"{__name__}.{package}").PATCHES
+        _installations[package] = [Installation(patch, package) for patch in patches]
+    return _installations[package]

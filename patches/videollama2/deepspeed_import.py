@@ -1,0 +1,67 @@
+"""A stand-in for `deepspeed`, which `videollama2.videollama2_trainer` imports whether or not it is used."""
+
+import contextlib
+import importlib.util
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from ..engine import Changes, Patch
+
+
+class _Unavailable:
+    """A name of deepspeed that can be imported but not used."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        raise ImportError(f"{self._name}.{attribute} needs deepspeed, which is not installed: pip install deepspeed.")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise ImportError(f"{self._name} needs deepspeed, which is not installed: pip install deepspeed.")
+
+
+# Module -> names in it that the original imports.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "deepspeed": (),
+    "deepspeed.zero": ("GatheredParameters",),
+    "deepspeed.runtime": (),
+    "deepspeed.runtime.zero": (),
+    "deepspeed.runtime.zero.partition_parameters": ("ZeroParamStatus",),
+}
+
+
+def _install(module: ModuleType | None, changes: Changes) -> str | None:
+    # A broken installation has no specification either; its own error says more than a stand-in would.
+    with contextlib.suppress(ValueError):
+        if importlib.util.find_spec("deepspeed") is not None:
+            return "deepspeed is installed"
+    modules = {}
+    for name, contents in _MODULES.items():
+        modules[name] = ModuleType(name, "Stand-in by videorefer_plugin.patches: deepspeed is not installed.")
+        # Without a specification, everyone who asks `find_spec("deepspeed")` gets a ValueError. With one, they look
+        # for the metadata of an installed deepspeed next, and find none.
+        modules[name].__spec__ = ModuleSpec(name, loader=None, is_package=True)
+        modules[name].__path__ = []
+        for each in contents:
+            setattr(modules[name], each, _Unavailable(f"{name}.{each}"))
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(modules[parent], child, modules[name])
+    for name, stand_in in modules.items():
+        changes.add_module(name, stand_in)
+    return None
+
+
+PATCH = Patch(
+    name="deepspeed_import",
+    target="sys.modules: deepspeed, only where it is not installed",
+    modules=(),
+    transformers=">=5,<6",
+    package="<2",
+    why="saving a connector or LoRA weights imports deepspeed to see whether parameters are sharded, also where "
+    "nobody uses it. The stand-in can be imported and nothing else.",
+    until="videollama2 imports deepspeed only for parameters that are sharded",
+    install=_install,
+)

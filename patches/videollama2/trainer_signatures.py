@@ -1,0 +1,55 @@
+"""`VideoLLaMA2Trainer` and the methods of `transformers.Trainer` whose parameters have changed."""
+
+import functools
+import inspect
+from types import ModuleType
+from typing import Any
+
+from videorefer_plugin.errors import PatchError
+
+from ..engine import Changes, Patch, expect_attribute, expect_parameters
+
+
+def _install(module: ModuleType | None, changes: Changes) -> str | None:
+    from transformers import Trainer
+
+    name = PATCH.name
+    trainer = expect_attribute(module, "VideoLLaMA2Trainer", name)
+    if "train_dataset" in inspect.signature(expect_attribute(trainer, "_get_train_sampler", name)).parameters:
+        return "VideoLLaMA2Trainer takes train_dataset already"
+    get_train_sampler = expect_parameters(trainer, "_get_train_sampler", (), name)
+    expect_parameters(trainer, "_save_checkpoint", ("model", "trial", "metrics"), name)
+    expect_parameters(Trainer, "_get_train_sampler", ("train_dataset",), name)
+    expect_parameters(Trainer, "_save_checkpoint", ("model", "trial"), name)
+    if trainer.__bases__ != (Trainer,):
+        raise PatchError(
+            f"The patch {name!r} expects VideoLLaMA2Trainer to be derived from transformers.Trainer, but its bases "
+            f"are {', '.join(base.__name__ for base in trainer.__bases__)}. Leave it out with skip=({name!r},)."
+        )
+
+    @functools.wraps(get_train_sampler)
+    def get_train_sampler_of(self: Any, train_dataset: Any = None) -> Any:
+        return get_train_sampler(self)  # looks at self.train_dataset, which is what the trainer passes
+
+    class TrainerWithMetrics(Trainer):
+        """Between the two, so that `super()._save_checkpoint(model, trial, metrics)` still has someone to call."""
+
+        def _save_checkpoint(self, model: Any, trial: Any, metrics: Any = None) -> None:
+            super()._save_checkpoint(model, trial)
+
+    changes.set(trainer, "_get_train_sampler", get_train_sampler_of)
+    changes.set(trainer, "__bases__", (TrainerWithMetrics,))
+    return None
+
+
+PATCH = Patch(
+    name="trainer_signatures",
+    target="videollama2.videollama2_trainer: VideoLLaMA2Trainer._get_train_sampler, .__bases__",
+    modules=("videollama2.videollama2_trainer",),
+    transformers=">=5,<6",
+    package="<2",
+    why="transformers 5 passes the data set to _get_train_sampler, and no longer takes metrics in _save_checkpoint, "
+    "so training fails at its start and at the first checkpoint.",
+    until="videollama2 follows the signatures of transformers 5",
+    install=_install,
+)

@@ -1,0 +1,22 @@
+"""The command line: one file a command, none of which imports anything heavy before it runs."""
+
+import typer
+
+from videorefer_plugin.cli import publish, train, world
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="videorefer",
+    help="Point at an object in a video and ask about it.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(train.app, name="train")
+app.command()(publish.publish)
+app.command()(world.world)
+
+
+@app.callback()
+def _main() -> None:
+    """Keep the names of commands, also while there is only one."""

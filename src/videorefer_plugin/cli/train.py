@@ -1,0 +1,104 @@
+"""`videorefer train`: check data, and run recipes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videorefer_plugin.errors import VideoReferError
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Train on your own data.", no_args_is_help=True)
+
+_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
+
+
+@app.callback()
+def _main() -> None:
+    """Keep the names of commands, also while there is only one."""
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="Training records: a JSON list, JSON lines or Parquet.")],
+    media_root: Annotated[
+        Path | None, typer.Option(help="Folder that relative media paths start from; the file's own by default.")
+    ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Also decode the media and draw every mask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Say what a file of training records holds, and which records are bad.
+
+    Exits with 1 if there are bad records, or if the file cannot be read at all.
+    """
+    import json
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from videorefer_plugin.training.check import check_data
+
+    errors = Console(stderr=True)
+    try:
+        with Progress(console=errors, transient=True) as bar:
+            task = bar.add_task("checking", total=None)
+            report = check_data(
+                data,
+                media_root,
+                deep,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except VideoReferError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        Console().print(report.table())
+    if report.interrupted:
+        errors.print(f"Interrupted after {report.records} record(s).", style="yellow")
+        raise typer.Exit(_INTERRUPTED)
+    if report.bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A .yaml file, or the name of a recipe that comes with the package.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings to change, such as train.learning_rate=1e-4.")
+    ] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after so many optimiser steps.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in the output folder.")] = True,
+    show: Annotated[bool, typer.Option("--show", help="Print the recipe as it would run, and stop.")] = False,
+) -> None:
+    """Run a training recipe. Start it with `accelerate launch -m videorefer_plugin.cli train run ...` to use many GPUs."""
+    from rich.console import Console
+
+    from videorefer_plugin.training.recipe import load_recipe
+
+    errors = Console(stderr=True)
+    changes = [*(overrides or []), *([] if max_steps is None else [f"train.max_steps={max_steps}"])]
+    try:
+        loaded = load_recipe(recipe, changes)
+        if show:
+            import yaml
+
+            typer.echo(yaml.safe_dump(loaded.to_dict(), sort_keys=False))
+            return
+        from videorefer_plugin.training.run import train
+
+        train(loaded, resume=resume)
+    except VideoReferError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+@app.command("list")
+def list_() -> None:
+    """List the recipes that come with the package."""
+    from videorefer_plugin.training.recipe import list_recipes
+
+    for name in list_recipes():
+        typer.echo(name)

@@ -1,0 +1,318 @@
+"""Put an object encoder on a live model, in place, and take it off again."""
+
+import contextlib
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedModel
+from transformers.generation import LogitsProcessorList
+
+from videorefer_plugin.errors import ConfigurationError, PromptError
+from videorefer_plugin.hosts.binding import add_region_token, check_processor
+from videorefer_plugin.hosts.configuration import AttachmentConfig
+from videorefer_plugin.hosts.grids import FrameGrids
+from videorefer_plugin.hosts.registry import Host, host_of
+from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
+from videorefer_plugin.object_encoder import ObjectEncoderConfig
+
+__all__ = ["AttachedRegionMixin", "attach_object_encoder", "detach_object_encoder"]
+
+_REGION_ARGUMENTS = ("region_masks", "region_frames", "region_lengths", "object_tokens", "object_token_counts")
+
+
+def attach_object_encoder(model: Any, config: ObjectEncoderConfig | None = None, *, processor: Any = None) -> Any:
+    """Give a live model an object encoder, in place.
+
+    The model keeps its weights and behaves as before where no regions are given. It gains `object_encoder`, takes the
+    region tensors of a [`RegionProcessor`] in `forward` and `generate`, and `save_object_encoder`. The new weights are
+    random: train them, or load trained ones with [`load_object_encoder`]. With PEFT, attach first, wrap the model
+    then, and name `"object_encoder"` in `modules_to_save`.
+
+    Args:
+        model (`PreTrainedModel`): a model of one of the [`supported_hosts`], with its language-modelling head.
+        config ([`ObjectEncoderConfig`], *optional*): sizes; by default those that the host asks for, with 4 unions.
+        processor (`ProcessorMixin`, *optional*):
+            The host's processor. `<region>` is added to its tokenizer, and the model learns the token's id. Without
+            it the model learns the id when a [`RegionProcessor`] is made for it.
+
+    Returns:
+        `PreTrainedModel`: the same object.
+
+    Raises:
+        ConfigurationError: the host is not supported, has an object encoder already, is wrapped, or the widths or the
+            processor do not fit.
+    """
+    host = _check_model(model)
+    widths = {
+        "vision_hidden_size": host.vision_width(model.config),
+        "hidden_size": host.language_width(model.config),
+    }
+    config = ObjectEncoderConfig(**widths) if config is None else config
+    if not isinstance(config, ObjectEncoderConfig):
+        raise ConfigurationError(f"config must be an ObjectEncoderConfig, but is a {type(config).__name__}.")
+    for name, width in widths.items():
+        if getattr(config, name) != width:
+            raise ConfigurationError(
+                f"config.{name} is {getattr(config, name)}, but the {host.model_type} host's "
+                f"{'features are' if name == 'vision_hidden_size' else 'language model is'} {width} wide. "
+                f"Set ObjectEncoderConfig({name}={width})."
+            )
+    attachment = AttachmentConfig(
+        host_model_type=host.model_type,
+        object_encoder=config,
+        patch_size=host.patch_size(model),
+        vision_feature_layer=host.feature_layer(model.config),
+        base_model_name_or_path=model.config._name_or_path or None,
+    )
+    if processor is not None:
+        check_processor(processor, host, model.config)
+        attachment.region_token_id = add_region_token(processor, attachment.region_token)
+    with _outside_hooks(model):
+        model.__class__ = region_class(type(model))
+        model.object_encoder_attachment = attachment
+        model._object_encoder_hook = model.add_object_encoder(config)
+    weight = model.get_input_embeddings().weight
+    device = next((each.device for each in (weight, *model.parameters()) if each.device.type != "meta"), "cpu")
+    dtype = weight.dtype if weight.is_floating_point() else model.dtype  # quantised embeddings are integers
+    model.object_encoder.to(device=device, dtype=dtype).train(model.training)
+    return model
+
+
+def detach_object_encoder(model: Any) -> Any:
+    """Take the object encoder off again: class and behaviour are those before [`attach_object_encoder`].
+
+    Args:
+        model (`PreTrainedModel`): a model with an attached object encoder.
+
+    Returns:
+        `PreTrainedModel`: the same object.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    if not isinstance(model, AttachedRegionMixin):
+        raise ConfigurationError(f"This {type(model).__name__} has no attached object encoder to take off.")
+    with _outside_hooks(model):
+        model._object_encoder_hook.remove()
+        del model._object_encoder_hook, model.object_encoder, model.object_encoder_attachment
+        model.__class__ = model.host_class
+    return model
+
+
+class AttachedRegionMixin(RegionMixin):
+    """What [`attach_object_encoder`] mixes in front of a host's class."""
+
+    host_class: type[PreTrainedModel]
+    object_encoder_attachment: AttachmentConfig
+    _object_encoder_hook: Any
+    _regions_with_pixels = False
+
+    @property
+    def region_host(self) -> Host:
+        """The host's description."""
+        return host_of(self.object_encoder_attachment.host_model_type)
+
+    @property
+    def region_token_id(self) -> int:
+        """Id that stands for object tokens in `input_ids`; -1 while no processor was seen."""
+        known = self.object_encoder_attachment.region_token_id
+        return -1 if known is None else known
+
+    # ------------------------------------------------------------------ regions -> object tokens
+
+    def check_regions(self, input_ids: Tensor | None, regions: RegionInputs | None) -> None:
+        """See [`RegionMixin.check_regions`]."""
+        if regions is not None and self.region_token_id < 0:
+            raise PromptError(
+                "The model does not know which id stands for <region>. Attach with processor=, or make the inputs "
+                "with RegionProcessor(processor, model)."
+            )
+        super().check_regions(input_ids, regions)
+
+    def encode_visuals(self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, Any] | None) -> dict[str, Any]:
+        """See [`RegionMixin.encode_visuals`]."""
+        return self.region_host.encode(self, inputs, mm_encoder_outputs)
+
+    def get_object_tokens(
+        self,
+        input_ids: Tensor,
+        regions: RegionInputs,
+        encoded: dict[str, Any],
+        inputs: dict[str, Any] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """See [`RegionMixin.get_object_tokens`]."""
+        features, frames = self.get_frame_grids(encoded, inputs or {}).gather(regions.masks, regions.frames)
+        return self.encode_regions(input_ids, features, regions._replace(frames=frames))
+
+    def get_frame_grids(self, encoded: dict[str, Any], inputs: dict[str, Any]) -> FrameGrids:
+        """Features of all frames of the batch, videos first.
+
+        Raises:
+            PromptError: there is no video or image.
+        """
+        grids = [
+            self.region_host.lay_out(self, kind, encoded[kind], inputs)
+            for kind in ("video", "image")
+            if encoded.get(kind) is not None
+        ]
+        if not grids:
+            raise PromptError("There are regions, but no video or image that they lie on. Pass its pixels on.")
+        return FrameGrids.join(grids)
+
+    def hide_region_ids(self, input_ids: Tensor, places: Tensor) -> Tensor:
+        """See [`RegionMixin.hide_region_ids`]. The host must not take the id for one of its own placeholders."""
+        own = [value for name, value in vars(self.config).items() if name.endswith(("_token_id", "_token_index"))]
+        safe = next(number for number in range(len(own) + 1) if number not in own)
+        return input_ids.masked_fill(places.to(input_ids.device), safe)
+
+    # ------------------------------------------------------------------ generation
+
+    def _bans_region_token(self, inputs: dict[str, Any]) -> bool:
+        # Without regions the model must answer exactly as the bare host.
+        return inputs.get("object_tokens") is not None
+
+    def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
+        processors = super()._get_logits_processor(*args, **kwargs)
+        token_id = self.region_token_id
+        if token_id < self.config.get_text_config().vocab_size:
+            return processors
+        # Some look scores up by the ids of the prompt, where <region> lies beyond the vocabulary.
+        return _WithoutRegionIds(processors, token_id)
+
+    # ------------------------------------------------------------------ saving and copying
+
+    def save_object_encoder(self, folder: str | os.PathLike) -> None:
+        """Save the object encoder alone, a few MB, for [`load_object_encoder`].
+
+        Args:
+            folder (`str` or `os.PathLike`): made if it does not exist; gets `object_encoder.safetensors` and
+                `object_encoder_config.json`.
+        """
+        from videorefer_plugin.hosts.saving import save_object_encoder
+
+        save_object_encoder(self, folder)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save the host as it would save itself, and the object encoder's own files beside it.
+
+        The folder loads without this library, as the bare host.
+        """
+        state = kwargs.get("state_dict")
+        if state is not None:
+            kwargs["state_dict"] = {k: v for k, v in state.items() if not k.startswith("object_encoder.")}
+        publish, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)
+        with self._as_host():
+            self.save_pretrained(save_directory, *args, **kwargs)  # the class is the host's by now
+        if kwargs.get("is_main_process", True):
+            self.save_object_encoder(save_directory)
+        if publish:
+            self.push_to_hub(repo_id or os.path.basename(os.path.normpath(save_directory)), token=kwargs.get("token"))
+
+    @contextlib.contextmanager
+    def _as_host(self) -> Iterator[None]:
+        attached, encoder = type(self), self._modules.pop("object_encoder")
+        self.__class__ = self.host_class
+        try:
+            yield
+        finally:
+            self.__class__ = attached
+            self._modules["object_encoder"] = encoder
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # By the host's class: the process that unpickles need not have attached anything yet.
+        _, _, *rest = super().__reduce_ex__(max(int(protocol), 2))
+        return _new_instance, (self.host_class,), *rest
+
+
+class _WithoutRegionIds(LogitsProcessorList):
+    """Logits processors that do not see ids of `<region>`, but instead another id of the sequence once more."""
+
+    def __init__(self, processors: LogitsProcessorList, token_id: int):
+        super().__init__(processors)
+        self.token_id = token_id
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Any:
+        is_region = input_ids == self.token_id
+        other = input_ids.masked_fill(is_region, 0).amax(dim=1, keepdim=True)
+        return super().__call__(torch.where(is_region, other, input_ids), scores, **kwargs)
+
+
+def region_class(host_class: type) -> type:
+    """Class of a host with an object encoder; the same one whenever it is asked for."""
+    module = sys.modules[__name__]
+    name = f"Region{host_class.__name__}"
+    known = getattr(module, name, None)
+    if known is not None and known.host_class is not host_class:  # a class of the same name from elsewhere
+        name = f"{name}_{host_class.__module__.replace('.', '_')}"
+        known = getattr(module, name, None)
+    if known is not None and known.host_class is host_class:
+        return known
+    signature = inspect.signature(host_class.forward)
+    names = list(signature.parameters)[1:]
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs.update(zip(names, args, strict=False))
+        return AttachedRegionMixin.forward(self, **kwargs)
+
+    # generate and Trainer look at the signature to tell which arguments a model takes.
+    forward.__signature__ = _merged(signature)  # type: ignore[attr-defined]
+    forward.__doc__ = host_class.forward.__doc__
+    space = {"forward": forward, "host_class": host_class, "__module__": __name__, "__doc__": host_class.__doc__}
+    created = type(name, (AttachedRegionMixin, host_class), space)
+    setattr(module, name, created)  # where pickle looks for it
+    return created
+
+
+def _merged(signature: inspect.Signature) -> inspect.Signature:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(name, keyword, default=None) for name in _REGION_ARGUMENTS]
+    given = list(signature.parameters.values())
+    variable = [parameter for parameter in given if parameter.kind is inspect.Parameter.VAR_KEYWORD]
+    return signature.replace(parameters=[*(p for p in given if p not in variable), *added, *variable])
+
+
+def _new_instance(host_class: type) -> Any:
+    created = region_class(host_class)
+    return created.__new__(created)
+
+
+def _check_model(model: Any) -> Host:
+    if isinstance(model, RegionMixin):
+        raise ConfigurationError(
+            f"This {type(model).__name__} has an object encoder already. detach_object_encoder takes an attached one "
+            "off; load_object_encoder replaces its weights."
+        )
+    if not isinstance(model, PreTrainedModel):
+        inside = isinstance(model, nn.Module)
+        raise ConfigurationError(
+            f"attach_object_encoder takes a transformers model, but got a {type(model).__name__}."
+            + (" Attach before the model is wrapped (PEFT, torch.compile, DDP)." if inside else "")
+        )
+    host = host_of(model.config.model_type)
+    if not isinstance(model, GenerationMixin):
+        raise ConfigurationError(
+            f"{type(model).__name__} has no language-modelling head. Attach to the ...ForConditionalGeneration model."
+        )
+    return host
+
+
+@contextlib.contextmanager
+def _outside_hooks(model: nn.Module) -> Iterator[None]:
+    """Take accelerate's hook off the model meanwhile: it wraps `forward` of the class the model has at that time."""
+    hook = getattr(model, "_hf_hook", None)
+    if hook is None:
+        yield
+        return
+    from accelerate.hooks import add_hook_to_module, remove_hook_from_module
+
+    remove_hook_from_module(model)
+    vars(model).pop("forward", None)  # what is left is bound to the class of before
+    try:
+        yield
+    finally:
+        add_hook_to_module(model, hook)

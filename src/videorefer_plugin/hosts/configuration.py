@@ -1,0 +1,105 @@
+"""What is written beside the weights of an attached object encoder."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin.errors import CheckpointError
+from videorefer_plugin.object_encoder import ObjectEncoderConfig
+
+__all__ = ["CONFIG_NAME", "REGION_TOKEN", "WEIGHTS_NAME", "AttachmentConfig", "find_files"]
+
+# Not adapter_config.json, which transformers would take for an adapter of PEFT.
+CONFIG_NAME = "object_encoder_config.json"
+WEIGHTS_NAME = "object_encoder.safetensors"
+REGION_TOKEN = "<region>"
+
+
+@dataclass
+class AttachmentConfig:
+    """An object encoder, the host it belongs to, and the token that stands for its tokens.
+
+    Args:
+        host_model_type (`str`): `config.model_type` of the host.
+        object_encoder ([`ObjectEncoderConfig`]): sizes of the object encoder.
+        patch_size (`int`): side of a cell of the feature grid, in pixels of what the host's processor returns.
+        vision_feature_layer (`int` or `list[int]`, *optional*): hidden state of the tower that the features are.
+        base_model_name_or_path (`str`, *optional*): where the host was loaded from.
+        region_token (`str`, *optional*, defaults to `"<region>"`): the placeholder.
+        region_token_id (`int`, *optional*): its id; known once a processor was seen.
+        version (`str`, *optional*): version of this library that wrote it.
+    """
+
+    host_model_type: str
+    object_encoder: ObjectEncoderConfig
+    patch_size: int
+    vision_feature_layer: int | list[int] | None = None
+    base_model_name_or_path: str | None = None
+    region_token: str = REGION_TOKEN
+    region_token_id: int | None = None
+    version: str | None = field(default=None, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, fit for JSON."""
+        return asdict(self)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write `object_encoder_config.json` into a folder."""
+        from videorefer_plugin import __version__
+
+        text = json.dumps({**self.to_dict(), "version": __version__}, indent=2)
+        (Path(folder) / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder_or_id: str | os.PathLike) -> "AttachmentConfig":
+        """Read `object_encoder_config.json` from a folder or a repository of the Hub.
+
+        Raises:
+            CheckpointError: there is none, or it is malformed.
+            ConfigurationError: a size is unknown or no positive integer.
+        """
+        path = find_files(folder_or_id, CONFIG_NAME)[0]
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            known = {each.name for each in fields(cls)}
+            unknown = sorted(set(values) - known)
+            if unknown:
+                raise ValueError(f"unknown entries {', '.join(unknown)}")
+            encoder = ObjectEncoderConfig.from_dict(values.pop("object_encoder"))
+            return cls(object_encoder=encoder, **values)
+        except CheckpointError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(
+                f"{str(path)!r} is no configuration of an attached object encoder ({error!r}). save_object_encoder "
+                "writes one."
+            ) from error
+
+
+def find_files(folder_or_id: str | os.PathLike, *names: str) -> list[Path]:
+    """Find files in a folder, or fetch them from a repository of the Hub.
+
+    Raises:
+        CheckpointError: one is missing.
+    """
+    folder = Path(folder_or_id)
+    found = []
+    for name in names:
+        if folder.is_dir():
+            if not (folder / name).is_file():
+                raise CheckpointError(
+                    f"The folder {str(folder)!r} has no {name}. model.save_object_encoder(folder) writes it."
+                )
+            found.append(folder / name)
+            continue
+        from transformers.utils import cached_file
+
+        try:
+            found.append(Path(cached_file(os.fspath(folder_or_id), name)))
+        except OSError as error:
+            raise CheckpointError(
+                f"{os.fspath(folder_or_id)!r} is neither a folder nor a repository of the Hub with {name}: {error}"
+            ) from error
+    return found

@@ -1,0 +1,231 @@
+"""What a host is, and which ones are known."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from videorefer_plugin.errors import ConfigurationError, TensorError
+from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
+
+__all__ = ["Host", "Visual", "host_of", "register_host", "supported_hosts"]
+
+
+class Visual(NamedTuple):
+    """A video or image of a batch.
+
+    Attributes:
+        kind (`str`): `"video"` or `"image"`.
+        num_frames (`int`): frames shown to the model; 1 for an image.
+        sample (`int`): which prompt of the batch it belongs to.
+    """
+
+    kind: str
+    num_frames: int
+    sample: int = 0
+
+
+class Host:
+    """A family of Video LLMs that an object encoder can be attached to.
+
+    A subclass says where the family keeps its frame features and how they are ordered; the defaults here are those of
+    hosts that encode frame by frame on a square grid. An instance of it is registered with [`register_host`].
+
+    Rows of features are counted over the batch: the frames of its videos first, then its images.
+
+    Example: Qwen2-VL orders features as Qwen3-VL does, so two lines describe it.
+
+    ```python
+    from videorefer_plugin.hosts import register_host
+    from videorefer_plugin.hosts.qwen3_vl import Qwen3VLHost
+
+    class Qwen2VLHost(Qwen3VLHost):
+        model_type = "qwen2_vl"
+        processor_names = ("Qwen2VLProcessor",)
+
+        def vision_width(self, config):
+            return config.vision_config.embed_dim
+
+    register_host(Qwen2VLHost())
+    ```
+
+    Attributes:
+        model_type (`str`): `config.model_type` of its models.
+        processor_names (`tuple[str, ...]`): class names of its processors.
+        encoders (`dict[str, tuple[str, str]]`):
+            For each kind of visual, the argument of `forward` that holds its pixels and the method of the base model
+            that takes them as its first argument.
+        equal_frames (`bool`): whether all videos of a batch need equally many frames.
+    """
+
+    model_type: str = ""
+    processor_names: tuple[str, ...] = ()
+    encoders: dict[str, tuple[str, str]] = {  # noqa: RUF012 - read only
+        "video": ("pixel_values_videos", "get_video_features"),
+        "image": ("pixel_values", "get_image_features"),
+    }
+    equal_frames: bool = True
+
+    # ------------------------------------------------------------------ sizes
+
+    def vision_width(self, config: Any) -> int:
+        """Width of the features, from the model's configuration."""
+        layers = self.feature_layer(config)
+        return config.vision_config.hidden_size * (len(layers) if isinstance(layers, (list, tuple)) else 1)
+
+    def language_width(self, config: Any) -> int:
+        """Width of the language model, from the model's configuration."""
+        return config.get_text_config().hidden_size
+
+    def patch_size(self, model: Any) -> int:
+        """Side of a cell of the feature grid, in pixels of what the host's processor returns."""
+        size = model.config.vision_config.patch_size
+        return size[0] if isinstance(size, (list, tuple)) else size
+
+    def feature_layer(self, config: Any) -> int | list[int] | None:
+        """Which hidden state of the tower the features are; `None` for its output."""
+        return getattr(config, "vision_feature_layer", None)
+
+    # ------------------------------------------------------------------ the model's side
+
+    def encode(self, model: Any, inputs: dict[str, Any], encoded: dict[str, Any] | None) -> dict[str, Any]:
+        """Run the vision tower, and take pixels out of `inputs`, so that it runs once.
+
+        Args:
+            model (`PreTrainedModel`): the host.
+            inputs (`dict`): keyword arguments of its `forward`.
+            encoded (`dict`, *optional*): outputs computed before, by kind, which are kept.
+
+        Returns:
+            `dict[str, BaseModelOutputWithPooling]`: what the host takes as `mm_encoder_outputs`.
+
+        Raises:
+            TensorError: the same kind of visual comes both as pixels and encoded.
+        """
+        encoded = dict(encoded or {})
+        for kind, (pixels, method) in self.encoders.items():
+            if inputs.get(pixels) is None:
+                continue
+            if encoded.get(kind) is not None:
+                raise TensorError(f"{pixels} and mm_encoder_outputs[{kind!r}] were both given. Leave one out.")
+            encode = getattr(model.base_model, method)
+            _, *others = inspect.signature(encode).parameters
+            arguments = {name: inputs[name] for name in others if name in inputs}
+            encoded[kind] = encode(inputs.pop(pixels), **arguments, return_dict=True)
+        return encoded
+
+    def lay_out(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> FrameGrids:
+        """Bring features to their places.
+
+        Args:
+            model (`PreTrainedModel`): the host.
+            kind (`str`): `"video"` or `"image"`.
+            output (`BaseModelOutputWithPooling`): what `encode` returned for that kind.
+            inputs (`dict`): the other keyword arguments of `forward`.
+        """
+        return FrameGrids.uniform(self.select_features(model.config, output))
+
+    def select_features(self, config: Any, output: Any) -> Tensor:
+        """Features of shape `(num_rows, height * width, vision_hidden_size)`, without class tokens."""
+        return output.last_hidden_state
+
+    # ------------------------------------------------------------------ the processor's side
+
+    def call_processor(
+        self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
+    ) -> dict[str, Any]:
+        """Call the host's processor on frames that are chosen already.
+
+        Args:
+            processor (`ProcessorMixin`): the host's processor.
+            text (`list[str]`): prompts.
+            visuals (`dict[str, list]`): arrays `(frames, height, width, 3)` as `"video"`, and images as `"image"`.
+            metadata (`list[VideoMetadata]`): which frames these are, a video each.
+            settings (`dict`): settings of the processor's own call.
+        """
+        if visuals["video"]:
+            settings = {**settings, "video_metadata": metadata, "do_sample_frames": False}
+        return processor(
+            text=text,
+            videos=visuals["video"] or None,
+            images=visuals["image"] or None,
+            return_tensors="pt",
+            **settings,
+        )
+
+    def locate(
+        self, processor: Any, outputs: dict[str, Any], visuals: Sequence[Visual], patch_size: int
+    ) -> list[VisualGrid | None]:
+        """Say where each visual's features will lie.
+
+        Args:
+            processor (`ProcessorMixin`): the host's processor.
+            outputs (`dict`): what it returned.
+            visuals (`Sequence[Visual]`): the videos and images of the batch, in order of the prompts.
+            patch_size (`int`): what [`Host.patch_size`] said of the model.
+
+        Returns:
+            `list[VisualGrid | None]`: one for each visual; `None` where regions cannot be placed.
+        """
+        pixels = self.encoders["video"][0]
+        grids: list[VisualGrid | None] = []
+        row = 0
+        for visual in visuals:
+            if visual.kind == "video":
+                height, width = outputs[pixels].shape[-2:]
+                grids.append(VisualGrid(row, (height // patch_size, width // patch_size)))
+                row += visual.num_frames
+            else:
+                grids.append(None)
+        return grids
+
+
+_HOSTS: dict[str, Host] = {}
+
+
+def register_host(host: Host) -> Host:
+    """Make a host known to [`attach_object_encoder`], [`load_object_encoder`] and [`RegionProcessor`].
+
+    Args:
+        host ([`Host`]): an instance of the host's class; see there for an example.
+
+    Returns:
+        [`Host`]: the same.
+
+    Raises:
+        ConfigurationError: it is no host, lacks a model type or processors, or the model type is registered already.
+    """
+    if not isinstance(host, Host):
+        raise ConfigurationError(f"register_host takes an instance of a Host subclass, but got {host!r}.")
+    missing = [name for name in ("model_type", "processor_names", "encoders") if not getattr(host, name)]
+    if missing:
+        raise ConfigurationError(f"{type(host).__name__} lacks {', '.join(missing)}; set it in the class.")
+    known = _HOSTS.get(host.model_type)
+    if known is not None:
+        raise ConfigurationError(
+            f"A host for model type {host.model_type!r} is registered already, {type(known).__qualname__} of "
+            f"{type(known).__module__}. Give {type(host).__qualname__} a model_type of its own."
+        )
+    _HOSTS[host.model_type] = host
+    return host
+
+
+def supported_hosts() -> tuple[str, ...]:
+    """Model types that an object encoder can be attached to, in alphabetical order."""
+    return tuple(sorted(_HOSTS))
+
+
+def host_of(model_type: Any) -> Host:
+    """Find a host by `config.model_type`.
+
+    Raises:
+        ConfigurationError: there is none; says which there are and how to add one.
+    """
+    host = _HOSTS.get(model_type)
+    if host is None:
+        raise ConfigurationError(
+            f"No host is known for model type {model_type!r}; supported are {', '.join(supported_hosts())}. Describe "
+            "it in a subclass of videorefer_plugin.hosts.Host and pass that to register_host; Host shows an example."
+        )
+    return host

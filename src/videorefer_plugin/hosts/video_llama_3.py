@@ -1,0 +1,25 @@
+"""VideoLLaMA3: packed frames in order, averaged over blocks before they leave the tower."""
+
+from typing import Any
+
+from torch import Tensor
+
+from videorefer_plugin.hosts.packed import PackedHost
+from videorefer_plugin.hosts.registry import register_host
+
+__all__ = ["VideoLlama3Host"]
+
+
+class VideoLlama3Host(PackedHost):
+    """See [`Host`]. Frames that token compression hides from the language model still have all their features."""
+
+    model_type = "video_llama_3"
+    processor_names = ("VideoLlama3Processor",)
+
+    def grid_sizes(self, kind: str, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """See [`PackedHost.grid_sizes`]."""
+        rows, sizes = super().grid_sizes(kind, inputs)
+        return rows, sizes // inputs[f"{kind}_merge_sizes"][:, None]
+
+
+register_host(VideoLlama3Host())

@@ -1,0 +1,275 @@
+"""Prepare a folder for the Hub, and upload it."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+from transformers.utils import logging
+
+from videorefer_plugin.errors import ConfigurationError, PublishError
+from videorefer_plugin.hub.card_files import CARD_CHOICES, compose, is_untouched
+from videorefer_plugin.hub.cards import model_card
+from videorefer_plugin.hub.client import explained
+from videorefer_plugin.hub.folder import CARD, FolderContents, inspect_folder
+from videorefer_plugin.hub.repository_files import configurations, shims, write_file
+from videorefer_plugin.hub.run_summary import RUN_FILE, RunSummary
+
+__all__ = ["PreparedFolder", "PublishReport", "prepare_folder", "publish", "push_model"]
+
+logger = logging.get_logger(__name__)
+
+# Weights of a model. Those that an earlier version had under other names must go, since they might be read first.
+_MODEL_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+
+
+@dataclass
+class PreparedFolder:
+    """A folder that is fit for the Hub, and what its repository needs besides.
+
+    Attributes:
+        contents ([`FolderContents`]): what it holds.
+        sizes (`dict[str, int]`): every file to upload, with its size in bytes.
+        changed (`dict[str, str]`): files that are uploaded with another content than the folder has.
+        card (`str`): the model card.
+    """
+
+    contents: FolderContents
+    sizes: dict[str, int]
+    changed: dict[str, str]
+    card: str
+
+
+@dataclass
+class PublishReport:
+    """What was published, or would be.
+
+    Attributes:
+        repo_id (`str`): the repository.
+        files (`dict[str, int]`): files, with their sizes in bytes.
+        left_out (`dict[str, str]`): what else lies in the folder, with the reason why it is not published.
+        card (`str`): the model card.
+        removed (`list[str]`): weights of an earlier version that were removed from the repository.
+        commit (`CommitInfo`, *optional*): the commit; `None` after a dry run.
+    """
+
+    repo_id: str
+    files: dict[str, int]
+    left_out: dict[str, str]
+    card: str
+    removed: list[str] = field(default_factory=list)
+    commit: CommitInfo | None = None
+
+    @property
+    def url(self) -> str | None:
+        """Address of the commit or, with `create_pr`, the pull request."""
+        return None if self.commit is None else (self.commit.pr_url or self.commit.commit_url)
+
+
+def prepare_folder(
+    folder: str | os.PathLike,
+    repo_id: str,
+    *,
+    card: str = "auto",
+    tags: list[str] | None = None,
+    needs_processor: bool = True,
+    dry_run: bool = False,
+    remote_card: str | None = None,
+) -> PreparedFolder:
+    """Check a folder, and write what its repository needs beside the weights: shim files, `auto_map`, `README.md`.
+
+    Publishing does without, and leaves the folder as it is; this is for those who want to look at the result or upload
+    it by other means.
+
+    Args:
+        folder (`str` or `os.PathLike`):
+            What `save_pretrained` of model and processor wrote, a PEFT adapter, an object encoder, or both.
+        repo_id (`str`): where the folder goes; the card names it.
+        card (`str`, *optional*, defaults to `"auto"`):
+            What becomes of a `README.md` that was written or edited by hand: with `"auto"` it is an error, with
+            `"keep"` it stays, with `"overwrite"` its text is replaced. Metadata added by hand stays in any case.
+        tags (`list[str]`, *optional*): more tags for the card.
+        needs_processor (`bool`, *optional*, defaults to `True`): whether a model without processor is refused.
+        dry_run (`bool`, *optional*, defaults to `False`): whether to write nothing.
+        remote_card (`str`, *optional*): the card that the repository has, to which the same rules apply.
+
+    Raises:
+        PublishError: the folder is not complete, does not load, or a card was edited.
+        ConfigurationError: `card` is none of the three.
+    """
+    if card not in CARD_CHOICES:
+        raise ConfigurationError(f"card must be one of {', '.join(map(repr, CARD_CHOICES))}, but is {card!r}.")
+    contents = inspect_folder(folder, needs_processor=needs_processor)
+    folder = contents.folder
+    run = RunSummary.load(folder)
+    changed = {**shims(contents), **configurations(contents)}
+    if run is not None:
+        changed[RUN_FILE] = run.to_json()
+    metadata, text = model_card(contents, run, repo_id)
+    metadata["tags"] = [*metadata["tags"], *(tags or [])]
+    local = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else None
+    kept = _kept_card(folder / CARD, local, remote_card, card)
+    if kept is None:
+        changed[CARD] = compose(metadata, text, [each for each in (remote_card, local) if each is not None])
+    sizes = {name: (folder / name).stat().st_size for name in contents.files}
+    sizes |= {name: len(content.encode()) for name, content in changed.items()}
+    if kept is not None and kept != local:
+        sizes.pop(CARD, None)  # the repository's own card stays where it is
+    if not dry_run:
+        for name, content in changed.items():
+            write_file(folder / name, content)
+    return PreparedFolder(contents, dict(sorted(sizes.items())), changed, kept or changed[CARD])
+
+
+def publish(
+    folder: str | os.PathLike,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    dry_run: bool = False,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    card: str = "auto",
+    tags: list[str] | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    commit_description: str | None = None,
+    needs_processor: bool = True,
+) -> PublishReport:
+    """Publish a folder on the Hub, in one commit. The folder stays as it is.
+
+    Interrupted anywhere, the repository is as it was; running it again uploads only what has not arrived.
+
+    Args:
+        folder (`str` or `os.PathLike`): see [`prepare_folder`].
+        repo_id (`str`): repository to publish to; it is created if it is not there.
+        private (`bool`, *optional*): whether a repository that is created is private.
+        dry_run (`bool`, *optional*, defaults to `False`):
+            Whether to check everything and report, without asking the Hub for anything.
+        token (`str` or `bool`, *optional*): access token; by default the one that `hf auth login` or `HF_TOKEN` gave.
+        revision (`str`, *optional*): branch; it is created if it is not there.
+        create_pr (`bool`, *optional*, defaults to `False`): whether to open a pull request instead.
+        commit_message, commit_description (`str`, *optional*): of the commit.
+        card, tags, needs_processor: see [`prepare_folder`].
+
+    Returns:
+        [`PublishReport`]
+
+    Raises:
+        PublishError: the folder is not fit, or the Hub did not take it. The token is never part of the message.
+        ConfigurationError: `card` is none of the three.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise PublishError(f"{repo_id!r} cannot name a repository: {error}") from error
+    prepare: dict[str, Any] = {"card": card, "tags": tags, "needs_processor": needs_processor}
+    # Also before anything is asked of the Hub, so that a folder that is not fit leaves no empty repository behind.
+    plan = prepare_folder(folder, repo_id, dry_run=True, **prepare)
+    if dry_run:
+        return PublishReport(repo_id, plan.sizes, plan.contents.left_out, plan.card)
+    if isinstance(token, str):
+        token = token.strip()
+        if not re.fullmatch(r"[!-~]+", token):  # else it would be shown by the error about a malformed header
+            raise PublishError("The access token is empty or holds characters that no token has; copy it again.")
+    api = HfApi(token=token, library_name="videorefer-plugin")
+    with explained(repo_id, token):
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        remote = api.list_repo_files(repo_id, revision=revision)
+        remote_card = None
+        if CARD in remote:
+            remote_card = Path(api.hf_hub_download(repo_id, CARD, revision=revision)).read_text(encoding="utf-8")
+    plan = prepare_folder(folder, repo_id, remote_card=remote_card, dry_run=True, **prepare)
+    stale = [name for name in remote if _MODEL_WEIGHTS.fullmatch(name) and name not in plan.sizes]
+    stale = stale if plan.contents.kind == "model" else []
+    with explained(repo_id, token):
+        commit = api.create_commit(
+            repo_id,
+            [*_additions(plan), *(CommitOperationDelete(name) for name in stale)],
+            revision=revision,
+            create_pr=create_pr,
+            commit_message=commit_message or f"Publish {plan.contents.kind.replace('_', ' ')} with videorefer-plugin",
+            commit_description=commit_description,
+        )
+    return PublishReport(repo_id, plan.sizes, plan.contents.left_out, plan.card, stale, commit)
+
+
+def _additions(plan: PreparedFolder) -> Iterator[CommitOperationAdd]:
+    for name in plan.sizes:
+        changed = plan.changed.get(name)
+        yield CommitOperationAdd(name, plan.contents.folder / name if changed is None else changed.encode())
+
+
+def push_model(
+    model: Any, folder: str | os.PathLike, repo_id: str, *, processor: Any = None, **kwargs: Any
+) -> PublishReport:
+    """Publish a model that was saved in a folder, with a processor; what `model.push_to_hub` does.
+
+    Args:
+        model (`PreTrainedModel`): the model.
+        folder (`str` or `os.PathLike`): where it was saved.
+        repo_id (`str`): repository to publish to.
+        processor (`VideoLLaMA2Processor`, *optional*):
+            Published with it. Otherwise it is that in the folder, that in the repository, or that of the checkpoint
+            which the model was loaded from; if there is none, a warning says so.
+        kwargs: the other arguments of [`publish`].
+
+    Raises:
+        PublishError: the folder is not fit, or the Hub did not take it.
+    """
+    if processor is not None:
+        processor.save_pretrained(folder)
+    is_model = (Path(folder) / "config.json").is_file()
+    if is_model and not (Path(folder) / "processor_config.json").is_file():
+        _add_processor(model, folder, repo_id, kwargs.get("token"), kwargs.get("revision"))
+    return publish(folder, repo_id, needs_processor=False, **kwargs)
+
+
+def _add_processor(
+    model: Any, folder: str | os.PathLike, repo_id: str, token: str | bool | None, revision: str | None
+) -> None:
+    from transformers import AutoProcessor
+
+    from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
+
+    try:
+        if HfApi(token=token).file_exists(repo_id, "processor_config.json", revision=revision):
+            return
+    except Exception as error:  # whatever it is, publishing meets it again and explains it
+        logger.debug("Could not look for a processor in %s: %s", repo_id, type(error).__name__)
+    try:
+        found = AutoProcessor.from_pretrained(model.name_or_path) if model.name_or_path else None
+    except (OSError, ValueError):
+        found = None
+    if isinstance(found, VideoLLaMA2Processor):
+        found.save_pretrained(folder)
+    else:
+        logger.warning(
+            "%s gets no processor, without which nobody can ask the model anything: none was given, and there is none "
+            "where the model was loaded from. Follow up with processor.push_to_hub(%r).",
+            repo_id,
+            repo_id,
+        )
+
+
+def _kept_card(path: Path, local: str | None, remote: str | None, choice: str) -> str | None:
+    """The card that stays because somebody wrote it; `None` if a new one takes its place."""
+    by_hand = [
+        (card, place)
+        for card, place in ((local, str(path)), (remote, "The card on the Hub"))
+        if card is not None and not is_untouched(card)
+    ]
+    if not by_hand or choice == "overwrite":
+        return None
+    if choice == "auto":
+        raise PublishError(
+            f"{by_hand[0][1]} was written or edited by hand. Keep it (card='keep', or --card keep), or have it "
+            "replaced (card='overwrite', or --card overwrite)."
+        )
+    return by_hand[0][0]

@@ -1,0 +1,324 @@
+"""Records to batches: media decoded, prompts tokenised, and labels for what is to be learnt."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
+from videorefer_plugin.training.dataset import BAD_SAMPLE_POLICIES
+
+__all__ = ["TEMPLATES", "VideoReferCollator"]
+
+logger = logging.getLogger(__name__)
+
+TEMPLATES = ("chat", "plain")
+IGNORED = -100
+_MAX_WORKERS = 255  # whose counts are kept apart
+_TRUNCATED_TURNS, _DROPPED_RECORDS = range(2)
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """The text of a record. All places are characters of `text`.
+
+    Attributes:
+        text (`str`): the text, with placeholders.
+        learnt (`list[tuple[int, int]]`): spans that are supervised.
+        ends (`list[int]`): where each turn, a question with its answer, ends.
+    """
+
+    text: str
+    learnt: list[tuple[int, int]]
+    ends: list[int]
+
+
+class _UnusableError(Exception):
+    """Records of a batch that cannot be used: index in the batch -> reason."""
+
+    def __init__(self, reasons: dict[int, str]):
+        super().__init__(reasons)
+        self.reasons = reasons
+
+
+class VideoReferCollator:
+    """Turn items of a [`VideoReferDataset`] into the inputs of a model, with labels. For a `DataLoader`.
+
+    With the chat template, what is learnt is every answer with the `<|im_end|>` and the newline after it; system
+    message, questions and headers are not, nor are the positions of visual and object tokens. With `"plain"` (the
+    first stage), question and answer are joined by a space, and everything but those positions is learnt. Both as in
+    the original code.
+
+    Args:
+        processor (`VideoReferProcessor`): decodes, tokenises and pads; padding goes to the right here.
+        template (`str`, *optional*, defaults to `"chat"`): `"chat"` or `"plain"`.
+        max_length (`int`, *optional*):
+            The most tokens of a record, visual and object tokens included. Of a longer one, later turns are left out
+            whole, with their regions, and counted in `truncated_turns`.
+        mask_policy (`str`, *optional*): `"keep"` or `"original"`; the processor's by default.
+        num_frames (`int`, *optional*): frames sampled from a video; the processor's by default.
+        max_frames_per_region (`int`, *optional*): the processor's by default.
+        on_bad_sample (`str`, *optional*, defaults to `"error"`):
+            What to do with a record whose media or masks turn out unusable. `"error"` raises; `"skip"` leaves it out
+            of its batch, logs it and counts it in `dropped_records`.
+
+    Raises:
+        ConfigurationError: a setting has an unknown value, or the processor's chat template does not mark answers.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        template: str = "chat",
+        max_length: int | None = None,
+        mask_policy: str | None = None,
+        num_frames: int | None = None,
+        max_frames_per_region: int | None = None,
+        on_bad_sample: str = "error",
+    ):
+        for name, value, known in (
+            ("template", template, TEMPLATES),
+            ("on_bad_sample", on_bad_sample, BAD_SAMPLE_POLICIES),
+        ):
+            if value not in known:
+                raise ConfigurationError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
+        if max_length is not None and (isinstance(max_length, bool) or max_length < 1):
+            raise ConfigurationError(f"max_length is {max_length!r}; expected a number of tokens.")
+        if template == "chat" and "generation" not in (processor.chat_template or ""):
+            raise ConfigurationError(
+                "The processor's chat template does not say which part of a text is the model's: it has no "
+                "{% generation %} block. Put one around the assistant's messages, or use the template 'plain'."
+            )
+        self.processor = processor
+        self.template = template
+        self.max_length = max_length
+        self.on_bad_sample = on_bad_sample
+        settings = {
+            "mask_policy": mask_policy,
+            "num_frames": num_frames,
+            "max_frames_per_region": max_frames_per_region,
+        }
+        self._settings = {name: value for name, value in settings.items() if value is not None}
+        # One row for this process and each worker, shared, so that the counts of workers are seen here.
+        self._counts = torch.zeros((1 + _MAX_WORKERS, 2), dtype=torch.int64).share_memory_()
+
+    @property
+    def truncated_turns(self) -> int:
+        """Turns left out for length so far, by this process and its workers."""
+        return int(self._counts[:, _TRUNCATED_TURNS].sum())
+
+    @property
+    def dropped_records(self) -> int:
+        """Records left out of their batches so far, by this process and its workers."""
+        return int(self._counts[:, _DROPPED_RECORDS].sum())
+
+    def _count(self, what: int, number: int) -> None:
+        worker = get_worker_info()
+        self._counts[0 if worker is None else 1 + worker.id % _MAX_WORKERS, what] += number
+
+    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Make a batch.
+
+        Args:
+            samples (`list[dict]`): items of a [`VideoReferDataset`].
+
+        Returns:
+            `dict` with what [`VideoReferProcessor.__call__`] returns and `labels` of shape `(batch, length)`, -100
+            where nothing is learnt.
+
+        Raises:
+            RecordError: a record cannot be used (file, line and reason are named), or none of the batch can.
+            ConfigurationError: a setting of the processor has an unknown value.
+        """
+        kept = list(samples)
+        dropped: list[str] = []
+        while kept:
+            try:
+                batch, truncated = self._batch(kept)
+            except _UnusableError as error:
+                reasons = [f"{kept[index]['record'].place}: {reason}" for index, reason in error.reasons.items()]
+                if self.on_bad_sample == "error":
+                    raise RecordError(reasons[0]) from error.__cause__
+                dropped += reasons
+                kept = [sample for index, sample in enumerate(kept) if index not in error.reasons]
+            else:
+                self._count(_TRUNCATED_TURNS, truncated)
+                self._note(dropped)
+                return batch
+        self._note(dropped)
+        raise RecordError(
+            f"None of the {len(samples)} record(s) of a batch can be used, the first: {dropped[0]}"
+            if dropped
+            else "A batch needs at least one record, but got none."
+        )
+
+    def _note(self, dropped: list[str]) -> None:
+        self._count(_DROPPED_RECORDS, len(dropped))
+        for reason in dropped:
+            logger.warning("A record was left out of its batch: %s", reason)
+
+    # ------------------------------------------------------------------ one batch
+
+    def _batch(self, samples: list[dict[str, Any]]) -> tuple[dict[str, Tensor], int]:
+        prompts = self._prompts(samples)
+        inputs = self._process(samples, prompts)
+        starts, ends = inputs.pop("offset_mapping").unbind(dim=-1)
+        places = [_Places(offsets) for offsets in inputs.pop("text_replacement_offsets")]
+        kept = self._fitting(prompts, places, starts, inputs["attention_mask"].bool())
+        labels = torch.full_like(inputs["input_ids"], IGNORED)
+        for row, (prompt, place) in enumerate(zip(prompts, places, strict=True)):
+            for first, last in prompt.learnt:
+                # Padding and nothing else is without extent.
+                here = (starts[row] >= place(first)) & (starts[row] < place(last)) & (ends[row] > starts[row])
+                labels[row, here] = inputs["input_ids"][row, here]
+        inputs["labels"] = labels.masked_fill(self._is_placeholder(labels), IGNORED)
+        truncated = sum(len(prompt.ends) - turns for prompt, turns in zip(prompts, kept, strict=True))
+        if truncated:
+            inputs = self._truncate(inputs, prompts, places, starts, kept)
+        return inputs, truncated
+
+    def _prompts(self, samples: list[dict[str, Any]]) -> list[_Prompt]:
+        prompts, unusable = [], {}
+        for index, sample in enumerate(samples):
+            messages = sample["messages"]
+            if self.template == "chat":
+                rendered, spans = render_jinja_template(
+                    conversations=[messages],
+                    chat_template=self.processor.chat_template,
+                    return_assistant_tokens_mask=True,
+                    **self.processor.tokenizer.special_tokens_map,
+                )
+                learnt = [(first, last) for first, last in spans[0]]
+                prompts.append(_Prompt(rendered[0], learnt, [last for _, last in learnt]))
+            elif [message["role"] for message in messages] == ["user", "assistant"]:
+                text = " ".join(message["content"] for message in messages)
+                prompts.append(_Prompt(text, [(0, len(text))], [len(text)]))
+            else:
+                unusable[index] = (
+                    f"it has {len(messages)} messages, but the plain template takes one question and one answer; use "
+                    "the chat template"
+                )
+        if unusable:
+            raise _UnusableError(unusable)
+        return prompts
+
+    def _process(self, samples: list[dict[str, Any]], prompts: list[_Prompt]) -> dict[str, Any]:
+        try:
+            return self._call(samples, prompts)
+        except ConfigurationError:
+            raise
+        except VideoReferError as error:
+            # Which one it was is found by trying them one by one, which costs nothing while all is well.
+            unusable = {}
+            for index, (sample, prompt) in enumerate(zip(samples, prompts, strict=True)):
+                try:
+                    self._call([sample], [prompt])
+                except VideoReferError as reason:
+                    unusable[index] = str(reason).removeprefix("Sample 0: ")
+                    if self.on_bad_sample == "error":
+                        break
+            if not unusable:  # they do not go together, as with a processor that samples by the second
+                raise
+            raise _UnusableError(unusable) from error
+
+    def _call(self, samples: list[dict[str, Any]], prompts: list[_Prompt]) -> dict[str, Any]:
+        visuals = {kind: [one["visual"] for one in samples if one["kind"] == kind] for kind in ("image", "video")}
+        return dict(
+            self.processor(
+                text=[prompt.text for prompt in prompts],
+                images=visuals["image"] or None,
+                videos=visuals["video"] or None,
+                regions=[sample["regions"] for sample in samples],
+                padding_side="right",
+                return_offsets_mapping=True,
+                return_text_replacement_offsets=True,
+                return_tensors="pt",
+                **self._settings,
+            )
+        )
+
+    def _is_placeholder(self, ids: Tensor) -> Tensor:
+        processor = self.processor
+        special = [processor.image_token_id, processor.video_token_id, processor.region_token_id]
+        return torch.isin(ids, torch.tensor(special))
+
+    # ------------------------------------------------------------------ length
+
+    def _fitting(self, prompts: list[_Prompt], places: list["_Places"], starts: Tensor, real: Tensor) -> list[int]:
+        """How many turns of each record fit into `max_length`; all of them without a limit."""
+        if self.max_length is None:
+            return [len(prompt.ends) for prompt in prompts]
+        kept, unusable = [], {}
+        for row, (prompt, place) in enumerate(zip(prompts, places, strict=True)):
+            lengths = [int((real[row] & (starts[row] < place(end))).sum()) for end in prompt.ends]
+            turns = sum(length <= self.max_length for length in lengths)
+            kept.append(turns)
+            cut = prompt.text[prompt.ends[turns - 1] :] if turns else ""
+            if not turns:
+                unusable[row] = (
+                    f"its first turn has {lengths[0]} tokens, visual and object tokens included, but max_length is "
+                    f"{self.max_length}; raise max_length, or take fewer frames (num_frames)"
+                )
+            elif self.processor.video_token in cut or self.processor.image_token in cut:
+                unusable[row] = (
+                    f"only {turns} of its turns fit into max_length {self.max_length}, and its visual stands in a "
+                    "later one; raise max_length, or put the visual into the first question"
+                )
+        if unusable:
+            raise _UnusableError(unusable)
+        return kept
+
+    def _truncate(
+        self, inputs: dict[str, Any], prompts: list[_Prompt], places: list["_Places"], starts: Tensor, kept: list[int]
+    ) -> dict[str, Any]:
+        """Leave out the turns beyond those that are kept, and their regions."""
+        lengths, keep_region = [], []
+        for row, (prompt, place, turns) in enumerate(zip(prompts, places, kept, strict=True)):
+            end = prompt.ends[turns - 1]
+            real = inputs["attention_mask"][row].bool()
+            # After the last turn nothing follows, unless a template puts it there.
+            whole = turns == len(prompt.ends)
+            lengths.append(int(real.sum()) if whole else int((real & (starts[row] < place(end))).sum()))
+            inside = prompt.text[: None if whole else end].count(self.processor.region_token)
+            total = prompt.text.count(self.processor.region_token)
+            keep_region += [region < inside for region in range(total)]
+        longest = max(lengths)
+        beyond = torch.arange(longest) >= torch.tensor(lengths)[:, None]
+        padding = {"input_ids": self.processor.tokenizer.pad_token_id, "attention_mask": 0, "labels": IGNORED}
+        for name, value in padding.items():
+            inputs[name] = inputs[name][:, :longest].masked_fill(beyond, value)
+        return _select_regions(inputs, torch.tensor(keep_region, dtype=torch.bool))
+
+
+class _Places:
+    """Finds a character of a text again after its placeholders were made as long as what they stand for."""
+
+    def __init__(self, offsets: list[dict[str, Any]]):
+        self._moved = [(offset["span"][1], offset["new_span"][1]) for offset in offsets]
+
+    def __call__(self, place: int) -> int:
+        passed = [new - old for old, new in self._moved if old <= place]
+        return place + (passed[-1] if passed else 0)
+
+
+def _select_regions(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
+    """The inputs with some of the regions only; `keep` is bool `(num_regions,)`."""
+    if bool(keep.all()):
+        return inputs
+    if not bool(keep.any()):
+        return {name: value for name, value in inputs.items() if not name.startswith("region_")}
+    masks = keep.repeat_interleave(inputs["region_lengths"])
+    used, frames = inputs["region_frames"][masks].unique(return_inverse=True)
+    return {
+        **inputs,
+        "region_lengths": inputs["region_lengths"][keep],
+        "region_masks": inputs["region_masks"][masks],
+        "region_frames": frames,
+        "region_pixel_values": inputs["region_pixel_values"][used],
+        "region_clip_frames": inputs["region_clip_frames"][used],
+    }

@@ -1,0 +1,345 @@
+"""The training data set: records read one at a time, each pointing at its objects in one frame or in many."""
+
+import hashlib
+import logging
+import os
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from videorefer_plugin.errors import ConfigurationError, RecordError
+from videorefer_plugin.regions import Region
+from videorefer_plugin.training.record_files import RecordFile, open_record_file
+from videorefer_plugin.training.records import (
+    KINDS,
+    Record,
+    frames_with_object,
+    parse_record,
+    read_records,
+)
+from videorefer_plugin.video import sample_frame_indices
+
+__all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "VideoReferDataset"]
+
+logger = logging.getLogger(__name__)
+
+MODES = ("single", "multi", "mixed")
+BAD_SAMPLE_POLICIES = ("error", "skip")
+_CHARACTERS_PER_TOKEN = 4  # of English text, roughly: lengths only serve to group records of like length
+_TEMPLATE_TOKENS = 10  # around the two messages of a turn
+_REASONS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One file of a data set.
+
+    Attributes:
+        path (`str` or `os.PathLike`): JSON list, JSON lines or Parquet.
+        media_root (`str` or `os.PathLike`, *optional*): folder that relative media paths start from; the file's own
+            by default.
+        limit (`int`, *optional*): the most records to use, chosen at random by the seed; all by default.
+        weight (`float`, *optional*, defaults to 1): how often each record comes in an epoch. With 2.5 every record
+            comes twice and half of them, chosen at random by the seed, a third time.
+    """
+
+    path: str | os.PathLike
+    media_root: str | os.PathLike | None = None
+    limit: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Scanned:
+    """What is kept of the usable records of one file."""
+
+    file: RecordFile
+    media_root: str | os.PathLike | None
+    positions: np.ndarray  # (n, 2)
+    lines: np.ndarray  # (n,)
+    kinds: np.ndarray  # (n,), index into KINDS
+    tokens: np.ndarray  # (n,), estimate without the visual
+    has_choice: np.ndarray  # (n,), some object is seen in more than one frame
+    keys: np.ndarray  # (n,), digest of the record's id and number
+
+
+class VideoReferDataset(Dataset):
+    """Records of one or several files, for a map-style `DataLoader`. Nothing is decoded here.
+
+    Every file is read through once when the data set is made, so that bad records are known before training starts;
+    of each record only its place is kept. Shuffling and sharding over processes are the sampler's business.
+
+    Args:
+        data: a file, a [`DataSource`], or a list of these.
+        mode (`str`, *optional*, defaults to `"mixed"`):
+            In which frames objects are pointed at. `"single"`: one frame in which the object is seen, drawn anew every
+            epoch; the same one for all objects of a record where there is a frame with all of them. `"multi"`: all
+            annotated frames. `"mixed"`: of the records with an object that is seen in more than one frame, exactly
+            half are single in every epoch (of an odd number, one more is multi), drawn anew every epoch (paper B.1).
+        media_root (`str` or `os.PathLike`, *optional*): for the files that name none themselves.
+        seed (`int`, *optional*, defaults to 0): of every choice.
+        max_frames_per_region (`int`, *optional*): the most frames of an object in multi mode, taken evenly of those in
+            which it is seen.
+        on_bad_sample (`str`, *optional*, defaults to `"error"`):
+            `"error"` refuses a file with a bad record. `"skip"` leaves bad records out, counts them and says so once;
+            no other record takes their place.
+        visual_tokens (`int`, *optional*, defaults to 1352): tokens of a video or image, for `lengths`; the default is
+            what 16 frames make in VideoLLaMA2.1.
+        max_tokens_per_region (`int`, *optional*, defaults to 4): for `lengths`.
+
+    Attributes:
+        skipped (`list[str]`): place and reason of every record that was left out.
+
+    Raises:
+        RecordError: a file cannot be read, holds a bad record (file, line and reason are named), or no record is left.
+        ConfigurationError: a setting has a value that makes no sense.
+    """
+
+    def __init__(
+        self,
+        data: str | os.PathLike | DataSource | Sequence[str | os.PathLike | DataSource],
+        *,
+        mode: str = "mixed",
+        media_root: str | os.PathLike | None = None,
+        seed: int = 0,
+        max_frames_per_region: int | None = None,
+        on_bad_sample: str = "error",
+        visual_tokens: int = 1352,
+        max_tokens_per_region: int = 4,
+    ):
+        _check_choice("mode", mode, MODES)
+        _check_choice("on_bad_sample", on_bad_sample, BAD_SAMPLE_POLICIES)
+        _check_positive("max_frames_per_region", max_frames_per_region)
+        self.mode = mode
+        self.seed = seed
+        self.max_frames_per_region = max_frames_per_region
+        self.on_bad_sample = on_bad_sample
+        self.visual_tokens = visual_tokens
+        self.max_tokens_per_region = max_tokens_per_region
+        self.skipped: list[str] = []
+        self._files = [self._scan(source, media_root) for source in _sources(data)]
+        chosen = [
+            _choose(number, source, len(scanned.lines), seed)
+            for number, (source, scanned) in enumerate(zip(_sources(data), self._files, strict=True))
+        ]
+        # Row i of the data set: its file, the record there, and which of the record's copies it is.
+        self._rows = np.concatenate(chosen)
+        if not len(self._rows):
+            raise RecordError(
+                f"No record is left to train on: {len(self.skipped)} were bad"
+                + (f", the first: {self.skipped[0]}." if self.skipped else ".")
+            )
+        self._say_what_was_skipped()
+        # Shared with the workers of a DataLoader, also with those that live longer than an epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._single: tuple[int, np.ndarray] | None = None
+        self.set_epoch(0)
+
+    # ------------------------------------------------------------------ reading files once
+
+    def _scan(self, source: DataSource, media_root: str | os.PathLike | None) -> _Scanned:
+        file = open_record_file(source.path)
+        root = source.media_root if source.media_root is not None else media_root
+        positions, lines, kinds, tokens, has_choice, keys = [], [], [], [], [], []
+        for number, (entry, record) in enumerate(read_records(file, root)):
+            if isinstance(record, RecordError):
+                reason = f"{file.path}, {file.unit} {entry.line}: {record}"
+                if self.on_bad_sample == "error":
+                    raise RecordError(
+                        f"{reason}. `videorefer train check {file.path}` lists all bad records; leave them out with "
+                        "on_bad_sample='skip'."
+                    ) from record
+                self.skipped.append(reason)
+                continue
+            seen = [len(frames_with_object(region)) for region in record.regions()]
+            positions.append(entry.position)
+            lines.append(entry.line)
+            kinds.append(KINDS.index(record.kind))
+            tokens.append(self._text_tokens(record) + sum(min(n, self.max_tokens_per_region) for n in seen))
+            has_choice.append(max(seen, default=0) > 1)
+            keys.append(_digest(f"{record.id}#{number}"))
+        return _Scanned(
+            file,
+            root,
+            np.array(positions, dtype=np.int64).reshape(-1, 2),
+            np.array(lines, dtype=np.int64),
+            np.array(kinds, dtype=np.int8),
+            np.array(tokens, dtype=np.int64),
+            np.array(has_choice, dtype=bool),
+            np.array(keys, dtype=np.uint64),
+        )
+
+    @staticmethod
+    def _text_tokens(record: Record) -> int:
+        turns = record.conversations
+        return (
+            sum(len(turn["content"]) for turn in turns) // _CHARACTERS_PER_TOKEN + _TEMPLATE_TOKENS * len(turns) // 2
+        )
+
+    def _say_what_was_skipped(self) -> None:
+        if not self.skipped:
+            return
+        shown = "".join(f"\n  {reason}" for reason in self.skipped[:_REASONS_SHOWN])
+        more = f"\n  and {len(self.skipped) - _REASONS_SHOWN} more" if len(self.skipped) > _REASONS_SHOWN else ""
+        kept = sum(len(scanned.lines) for scanned in self._files)
+        logger.warning("%d bad record(s) were left out, %d are used:%s%s", len(self.skipped), kept, shown, more)
+
+    # ------------------------------------------------------------------ epochs and modes
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that choices are made for."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the choices of another epoch; the Trainer and accelerate call this."""
+        self._epoch.fill_(epoch)
+        self._draw()
+
+    def _draw(self) -> np.ndarray:
+        """Which rows are in single mode in this epoch; bool (len(self),)."""
+        epoch = self.epoch
+        if self._single is None or self._single[0] != epoch:
+            single = np.full(len(self._rows), self.mode == "single")
+            if self.mode == "mixed":
+                eligible = np.flatnonzero(self._column("has_choice"))
+                drawn = [_digest(f"mode {self._name(row)}") for row in eligible.tolist()]
+                order = np.argsort(np.array(drawn, dtype=np.uint64), kind="stable")
+                single[eligible[order[: len(eligible) // 2]]] = True
+            self._single = epoch, single
+        return self._single[1]
+
+    def _name(self, row: int) -> str:
+        """What a row's choices in this epoch depend on."""
+        file, record, copy = self._rows[row].tolist()
+        return f"{self.seed}/{self.epoch}/{self._files[file].keys[record]}/{copy}"
+
+    def _column(self, name: str) -> np.ndarray:
+        """One value for each row."""
+        column = np.empty(len(self._rows), dtype=getattr(self._files[0], name).dtype)
+        for number, scanned in enumerate(self._files):
+            rows = self._rows[:, 0] == number
+            column[rows] = getattr(scanned, name)[self._rows[rows, 1]]
+        return column
+
+    @property
+    def modes(self) -> list[str]:
+        """`"single"` or `"multi"` for each record in this epoch; records with one frame or none count as `"multi"`
+        unless the whole data set is single.
+        """
+        return ["single" if single else "multi" for single in self._draw()]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Estimated number of tokens of each record, for grouping records of like length."""
+        visual = np.where(self._column("kinds") == KINDS.index("text"), 0, self.visual_tokens)
+        return (self._column("tokens") + visual).tolist()
+
+    @property
+    def modalities(self) -> list[str]:
+        """`"video"`, `"image"` or `"text"` for each record, for grouping."""
+        return [KINDS[kind] for kind in self._column("kinds")]
+
+    # ------------------------------------------------------------------ records
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Read one record.
+
+        Returns:
+            `dict` with `record` ([`Record`]), `messages` (its turns, the placeholder at the head of its message),
+            `visual` (path or `None`), `kind` (`"video"`, `"image"` or `"text"`), `regions` (`list[Region]`, one for
+            each `<region>`, in the frames of this epoch's choice), `mode` and `index`.
+
+        Raises:
+            IndexError: there is no such record.
+            RecordError: the file was changed since the data set was made.
+        """
+        index = range(len(self))[index]
+        number, place, _ = self._rows[index].tolist()
+        scanned = self._files[number]
+        start, length = scanned.positions[place].tolist()
+        line = int(scanned.lines[place])
+        try:
+            value = scanned.file.read((start, length))
+            record = parse_record(value, str(scanned.file.path), line, scanned.media_root)
+            regions = record.regions()
+        except ValueError as error:
+            raise RecordError(f"{scanned.file.path}, {scanned.file.unit} {line}: {error}") from error
+        single = bool(self._draw()[index])
+        return {
+            "record": record,
+            "messages": record.messages,
+            "visual": record.visual,
+            "kind": record.kind,
+            "regions": self._one_frame(regions, index) if single else [self._many_frames(one) for one in regions],
+            "mode": "single" if single else "multi",
+            "index": index,
+        }
+
+    def _one_frame(self, regions: list[Region], index: int) -> list[Region]:
+        if not regions:
+            return regions
+        chance = random.Random(f"frame {self._name(index)}")
+        seen = [frames_with_object(region) for region in regions]
+        shared = sorted(set.intersection(*map(set, seen)))
+        if shared:
+            frame = chance.choice(shared)
+            return [region.select([frame]) for region in regions]
+        return [region.select([chance.choice(frames)]) for region, frames in zip(regions, seen, strict=True)]
+
+    def _many_frames(self, region: Region) -> Region:
+        limit = self.max_frames_per_region
+        frames = frames_with_object(region)
+        if limit is None or len(frames) <= limit:
+            return region
+        return region.select(frames[place] for place in sample_frame_indices(len(frames), num_frames=limit))
+
+
+def _sources(data: Any) -> list[DataSource]:
+    given = [data] if isinstance(data, (str, os.PathLike, DataSource)) else data
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"data is {data!r}; expected a file, a DataSource, or a list of these.")
+    sources = [one if isinstance(one, DataSource) else DataSource(one) for one in given]
+    if not sources:
+        raise ConfigurationError("data is empty; expected at least one file of records.")
+    for source in sources:
+        _check_positive("limit", source.limit)
+        if isinstance(source.weight, bool) or not 0 < source.weight < float("inf"):
+            raise ConfigurationError(f"weight is {source.weight!r}; expected a number above 0, such as 0.5 or 2.")
+    return sources
+
+
+def _choose(number: int, source: DataSource, total: int, seed: int) -> np.ndarray:
+    """Rows of one file: (file, record, copy), in the order of the file."""
+    chance = random.Random(f"{seed}/source {number}")
+    records: Sequence[int] = range(total)
+    if source.limit is not None and source.limit < total:
+        records = sorted(chance.sample(records, source.limit))
+    copies = [list(records)] * int(source.weight)
+    rest = round((source.weight - int(source.weight)) * len(records))
+    copies.append(sorted(chance.sample(records, rest)))
+    rows = [(number, record, copy) for copy, chosen in enumerate(copies) for record in chosen]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def _digest(name: str) -> int:
+    # Not `hash`, which differs from process to process.
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigurationError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigurationError(f"{name} is {value!r}; expected a whole number of at least 1.")

@@ -1,0 +1,67 @@
+"""The parts of a model that stages train: vision tower, connector, object encoder and language model."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["PARTS", "parameters_by_part", "set_trainable"]
+
+PARTS = ("vision_tower", "connector", "object_encoder", "language_model")
+
+# Attribute under which transformers' hosts keep their tower.
+_TOWERS = ("vision_tower", "visual", "vision_model")
+
+
+def parameters_by_part(model: Any) -> dict[str, dict[str, nn.Parameter]]:
+    """Sort the parameters of a model into its parts.
+
+    The language model is what `get_decoder` returns, with the output head; whatever is neither that, the vision tower
+    nor the object encoder connects them. Works for VideoRefer, for hosts with an attached object encoder, and with
+    PEFT adapters in place, which belong to the part that they adapt.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): the model.
+
+    Returns:
+        `dict`: for each of `PARTS`, parameters by their name in `model`.
+    """
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    tower = next((getattr(plain.base_model, name) for name in _TOWERS if hasattr(plain.base_model, name)), None)
+    modules = {
+        "object_encoder": getattr(plain, "object_encoder", None),
+        "vision_tower": tower,
+        "language_model": plain.get_decoder(),
+    }
+    owner = {id(p): part for part, module in modules.items() if module is not None for p in module.parameters()}
+    head = plain.get_output_embeddings()
+    if head is not None:
+        owner.update({id(p): "language_model" for p in head.parameters()})
+    by_part: dict[str, dict[str, nn.Parameter]] = {part: {} for part in PARTS}
+    for name, parameter in model.named_parameters():
+        by_part[owner.get(id(parameter), "connector")][name] = parameter
+    return by_part
+
+
+def set_trainable(model: Any, parts: Iterable[str]) -> None:
+    """Train these parts of a model and freeze the others.
+
+    Args:
+        model (`PreTrainedModel`): the model, without PEFT adapters.
+        parts (`Iterable[str]`): names out of `PARTS`.
+
+    Raises:
+        ConfigurationError: a part is unknown, or the model does not have it.
+    """
+    wanted = list(parts)
+    by_part = parameters_by_part(model)
+    for part in wanted:
+        if part not in PARTS:
+            raise ConfigurationError(f"Unknown part {part!r}; a model consists of {', '.join(PARTS)}.")
+        if not by_part[part]:
+            raise ConfigurationError(f"{type(model).__name__} has no {part.replace('_', ' ')} to train.")
+    for part, parameters in by_part.items():
+        for parameter in parameters.values():
+            parameter.requires_grad_(part in wanted)

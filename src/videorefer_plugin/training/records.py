@@ -1,0 +1,357 @@
+"""Records in the format of VideoRefer-700K: one conversation about a video, an image or nothing, and its objects.
+
+```json
+{"id": 7, "video": "clips/dog.mp4", "height": 360, "width": 640,
+ "conversations": [{"from": "human", "value": "<video>\\nWhat is <region> doing?"}, {"from": "gpt", "value": "..."}],
+ "annotation": [{"12": {"segmentation": {"size": [360, 640], "counts": "..."}}, "40": {"segmentation": null}}]}
+```
+
+`annotation` has one entry for each `<region>`: frame of the video -> segmentation, which is a COCO RLE (compressed or
+a list of run lengths), a list of polygons, or nothing where the object cannot be seen.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin.errors import RecordError, RegionError
+from videorefer_plugin.regions import ABSENT, Polygons, Region, Rle, Shape
+from videorefer_plugin.training.record_files import Entry, RecordFile
+
+__all__ = ["KINDS", "REGION_TOKEN", "Record", "check_record", "frames_with_object", "parse_record", "read_records"]
+
+KINDS = ("video", "image", "text")
+REGION_TOKEN = "<region>"
+
+_KEYS = frozenset({"id", "video", "image", "conversations", "annotation", "height", "width"})
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+# By how much the sides of an annotation and of its video may differ in proportion, as they do when videos are scaled
+# to even numbers of pixels. Beyond it the annotation belongs to another video.
+_SIDES_TOLERANCE = 0.02
+_MAX_SIDE = 1 << 15  # pycocotools counts pixels in 32 bits
+
+
+@dataclass(frozen=True)
+class Record:
+    """One training record.
+
+    Attributes:
+        id (`str`, *optional*): its name, which need not be unique.
+        video, image (`str`, *optional*): path of what it is about; at most one of the two.
+        conversations (`list[dict[str, str]]`): turns `{"role": ..., "content": ...}`, an optional system message and
+            then user and assistant in turn, with the placeholders where the file has them.
+        annotation (`list[dict]`, *optional*): per object, frame (a string of digits) -> `{"segmentation": ...}`.
+        height, width (`int`, *optional*): of the frames that polygons were drawn on, in pixels; the video's if
+            missing.
+        source (`str`): the file that it comes from.
+        line (`int`): line on which it begins there, or row of a Parquet file, from 1.
+        unknown (`tuple[str, ...]`): keys of the file that mean nothing here.
+    """
+
+    id: str | None
+    video: str | None
+    image: str | None
+    conversations: list[dict[str, str]]
+    annotation: list[dict[str, Any]] | None = None
+    height: int | None = None
+    width: int | None = None
+    source: str = ""
+    line: int = 0
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """`"video"`, `"image"` or `"text"`."""
+        return "video" if self.video else "image" if self.image else "text"
+
+    @property
+    def visual(self) -> str | None:
+        """Path of the video or image."""
+        return self.video or self.image
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for messages."""
+        return f"{self.source}, {'row' if self.source.endswith('.parquet') else 'line'} {self.line}"
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The turns with the placeholder of the visual at the head of its message, on a line of its own.
+
+        That is where the model was trained to find it (as in the original code), wherever the file has it.
+        """
+        token = f"<{self.kind}>"
+        moved = []
+        for turn in self.conversations:
+            content = turn["content"]
+            if self.visual and token in content:
+                content = f"{token}\n{content.replace(token, '').strip()}".strip()
+            moved.append({"role": turn["role"], "content": content})
+        return moved
+
+    def regions(self) -> list[Region]:
+        """Make a region of each object. Masks stay as they are stored; masks without a pixel count as absence.
+
+        Raises:
+            RegionError: an annotation is malformed; names the object and frame.
+        """
+        return list(self._regions)
+
+    @cached_property
+    def _regions(self) -> list[Region]:
+        regions = []
+        for number, frames in enumerate(self.annotation or []):
+            try:
+                given = Region.from_annotation(frames)
+            except RegionError as error:
+                raise RegionError(f"object {number}: {error}") from error
+            shapes = {frame: _Drawn(given._at(frame), self.height, self.width) for frame in given.frames}
+            regions.append(Region({frame: shape.unless_blank() for frame, shape in shapes.items()}))
+        return regions
+
+
+class _Drawn(Shape):
+    """A shape drawn on a frame of another size than the video now has, for instance before the videos were scaled.
+
+    Nothing is scaled where the sizes agree. A pixel counts if any pixel that it stands for does, so that no object is
+    lost by scaling.
+    """
+
+    __slots__ = ("shape", "size")
+
+    def __init__(self, shape: Shape, height: int | None, width: int | None):
+        self.shape = shape
+        self.size = (height, width) if height and width else None
+        if isinstance(shape, Rle):
+            self.size = shape.size
+
+    def unless_blank(self) -> Shape:
+        """The shape itself, or absence where it has no pixel as far as can be told without the video."""
+        from pycocotools import mask as coco
+
+        if isinstance(self.shape, Rle):
+            counts = self.shape.counts
+            area = sum(counts[1::2]) if isinstance(counts, tuple) else coco.area(self.shape.to_dict())
+            return self if area else ABSENT
+        if isinstance(self.shape, Polygons):
+            if self.size is None:
+                return self
+            flat = [part.ravel().tolist() for part in self.shape.parts]
+            return self if coco.area(coco.merge(coco.frPyObjects(flat, *self.size))) else ABSENT
+        return self.shape
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the shape on a frame of the video; bool (height, width).
+
+        Raises:
+            RegionError: the frame has other proportions than the one that the shape was drawn on.
+        """
+        if self.size is None or self.size == (height, width):
+            return self.shape.rasterise(height, width)
+        drawn_height, drawn_width = self.size
+        if abs(drawn_width * height / (drawn_height * width) - 1) > _SIDES_TOLERANCE:
+            raise RegionError(
+                f"the object was drawn on a frame of {drawn_height} x {drawn_width} (height x width), but the frames "
+                f"of the video have {height} x {width}: expected the same proportions. Check that the annotation "
+                "belongs to this video, and that height and width are not swapped"
+            )
+        mask = self.shape.rasterise(drawn_height, drawn_width)
+        for axis, (drawn, side) in enumerate(((drawn_height, height), (drawn_width, width))):
+            mask = np.logical_or.reduceat(mask, np.arange(side) * drawn // side, axis=axis)
+        return mask
+
+    def __repr__(self) -> str:
+        return repr(self.shape)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Drawn) and self.size == other.size and self.shape == other.shape
+
+
+def frames_with_object(region: Region) -> tuple[int, ...]:
+    """Frames in which a region of a record can be seen, in order of time."""
+    return tuple(frame for frame in region.frames if not region.is_absent(frame))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_records(
+    file: RecordFile,
+    media_root: str | os.PathLike | None = None,
+    check: Callable[[Record], None] | None = None,
+) -> Iterator[tuple[Entry, Record | RecordError]]:
+    """Yield every record of a file in order, or why it cannot be used.
+
+    Args:
+        file ([`RecordFile`]): the file.
+        media_root (`str` or `os.PathLike`, *optional*): folder that relative paths start from; the file's by default.
+        check (*optional*): what to make sure of beyond the record itself; [`check_record`] by default.
+
+    Raises:
+        RecordError: the file as a whole cannot be read.
+    """
+    check = check or check_record
+    for entry in file.scan():
+        try:
+            if entry.reason:
+                raise RecordError(entry.reason)
+            record = parse_record(entry.value, str(file.path), entry.line, media_root)
+            check(record)
+        except RecordError as error:
+            yield entry, error
+        else:
+            yield entry, record
+
+
+def parse_record(value: Any, source: str = "", line: int = 0, media_root: str | os.PathLike | None = None) -> Record:
+    """Make a record of what a file holds, and check all that can be told from it alone but the masks.
+
+    Args:
+        value (`dict`): the record, as decoded from JSON.
+        source (`str`, *optional*): the file that it comes from.
+        line (`int`, *optional*): line of that file on which it begins, from 1.
+        media_root (`str` or `os.PathLike`, *optional*): folder that relative paths start from; that of `source` by
+            default.
+
+    Raises:
+        RecordError: it is malformed; the message is the reason alone, without the place.
+    """
+    if not isinstance(value, Mapping):
+        raise RecordError(f"a record is a JSON object, but this is {_short(value)}")
+    value = {key: item for key, item in value.items() if item is not None}
+    media = {kind: _media_path(value[kind], kind, source, media_root) for kind in ("video", "image") if kind in value}
+    if len(media) > 1:
+        raise RecordError("it has both a video and an image; a record is about one of them")
+    kind = next(iter(media), "text")
+    conversations = _conversations(value)
+    _check_placeholder(conversations, kind)
+    annotation = _annotation(value.get("annotation", []), kind)
+    marks = sum(turn["content"].count(REGION_TOKEN) for turn in conversations)
+    if marks != len(annotation):
+        raise RecordError(
+            f"its turns have {marks} {REGION_TOKEN}, but its annotation has {len(annotation)} object(s); expected one "
+            f"object for each {REGION_TOKEN}, in order"
+        )
+    if annotation and kind == "text":
+        raise RecordError("it has objects, but neither video nor image that they could be in")
+    return Record(
+        id=str(value["id"]) if "id" in value else None,
+        video=media.get("video"),
+        image=media.get("image"),
+        conversations=conversations,
+        annotation=annotation or None,
+        height=_side(value, "height"),
+        width=_side(value, "width"),
+        source=source,
+        line=line,
+        unknown=tuple(key for key in value if key not in _KEYS),
+    )
+
+
+def check_record(record: Record) -> None:
+    """Make sure that the media of a record are there and that its masks are masks, without opening the media.
+
+    Raises:
+        RecordError: they are not; the message is the reason alone, without the place.
+    """
+    if record.visual and not os.path.exists(record.visual):
+        raise RecordError(
+            f"its {record.kind} is not there: {record.visual!r}. Check the path, or say where the media are "
+            "(media_root)"
+        )
+    try:
+        regions = record.regions()
+    except RegionError as error:
+        raise RecordError(str(error)) from error
+    for number, region in enumerate(regions):
+        if not frames_with_object(region):
+            raise RecordError(
+                f"object {number} has no pixel in any of its {len(region)} frame(s); expected at least one frame in "
+                "which it can be seen"
+            )
+
+
+def _media_path(name: Any, kind: str, source: str, media_root: str | os.PathLike | None) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise RecordError(f"its {kind} is {_short(name)}; expected a path")
+    root = Path(source).parent if media_root is None else Path(media_root)
+    return os.path.join(root, name)
+
+
+def _conversations(value: Mapping[str, Any]) -> list[dict[str, str]]:
+    given = value.get("conversations")
+    if not isinstance(given, (list, tuple)) or not given:
+        raise RecordError(f'it has no conversations ({_short(given)}); expected a list of {{"from", "value"}}')
+    turns = []
+    for number, turn in enumerate(given):
+        role = turn.get("from", turn.get("role")) if isinstance(turn, Mapping) else None
+        content = turn.get("value", turn.get("content")) if isinstance(turn, Mapping) else None
+        if not isinstance(role, str) or role not in _ROLES:
+            raise RecordError(f"turn {number} is from {_short(role)}; expected 'human' or 'gpt'")
+        if not isinstance(content, str) or not content.strip():
+            raise RecordError(f"turn {number} says {_short(content)}; expected text")
+        turns.append({"role": _ROLES[role], "content": content})
+    spoken = [turn["role"] for turn in turns if turn is not turns[0] or turn["role"] != "system"]
+    if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
+        raise RecordError(
+            f"the turns are from {', '.join(turn['role'] for turn in turns)}; expected user and assistant in turn "
+            "('human' and 'gpt'), ending with an answer"
+        )
+    return turns
+
+
+def _check_placeholder(turns: list[dict[str, str]], kind: str) -> None:
+    for name in ("video", "image"):
+        wanted = int(name == kind)
+        found = sum(turn["content"].count(f"<{name}>") for turn in turns)
+        if found != wanted:
+            about = "neither video nor image" if kind == "text" else f"one {kind}"
+            raise RecordError(f"its turns have {found} <{name}>, but it is about {about}; expected {wanted}")
+        if wanted and not any(f"<{name}>" in turn["content"] for turn in turns if turn["role"] == "user"):
+            raise RecordError(f"<{name}> does not stand in a question; expected it at the head of the first one")
+
+
+def _annotation(given: Any, kind: str) -> list[dict[str, Any]]:
+    if not isinstance(given, (list, tuple)):
+        raise RecordError(f"its annotation is {_short(given)}; expected a list with one entry for each object")
+    objects = []
+    for number, frames in enumerate(given):
+        if not isinstance(frames, Mapping) or not frames:
+            raise RecordError(f"object {number} is {_short(frames)}; expected frame -> segmentation")
+        if kind == "image" and ("segmentation" in frames or "counts" in frames):
+            frames = {"0": frames}
+        inner = next(iter(frames.values()))
+        # In some of the released records, the object's frames stand one level deeper, under another frame.
+        if len(frames) == 1 and isinstance(inner, Mapping) and inner and all(map(_is_frame, inner)):
+            frames = inner
+        strange = [key for key in frames if not _is_frame(key)]
+        if strange:
+            raise RecordError(f"object {number} has frame {strange[0]!r}; expected numbers of frames, from 0")
+        if kind == "image" and [key for key in frames if int(key)]:
+            raise RecordError(f"object {number} has frames {_short(list(frames))}; an image has only frame 0")
+        objects.append(dict(frames))
+    return objects
+
+
+def _is_frame(key: Any) -> bool:
+    return isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 19
+
+
+def _side(value: Mapping[str, Any], name: str) -> int | None:
+    side = value.get(name)
+    if side is None:
+        return None
+    if isinstance(side, bool) or not isinstance(side, (int, float)) or side // 1 != side or not 0 < side <= _MAX_SIDE:
+        raise RecordError(f"its {name} is {_short(side)}; expected a number of pixels from 1 to {_MAX_SIDE}")
+    return int(side)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,182 @@
+"""Run a recipe."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import TrainingArguments, set_seed
+from transformers.utils import logging
+
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.training.building import build_model, build_processor, prepare_for_training
+from videorefer_plugin.training.collator import VideoReferCollator
+from videorefer_plugin.training.dataset import DataSource, VideoReferDataset
+from videorefer_plugin.training.recipe import Recipe
+from videorefer_plugin.training.trainer import find_checkpoint, trainer_class
+
+__all__ = ["train", "training_arguments"]
+
+logger = logging.get_logger(__name__)
+
+
+def train(recipe: Recipe, *, resume: bool = True) -> Any:
+    """Run a recipe to its end and save the result.
+
+    Interrupted runs go on from their newest checkpoint when the same recipe is run again.
+
+    Args:
+        recipe ([`Recipe`]): what to do.
+        resume (`bool`, *optional*, defaults to `True`):
+            Whether to go on from a checkpoint in `recipe.output.folder`; otherwise a folder with checkpoints is
+            refused.
+
+    Returns:
+        [`VideoReferTrainer`]: the trainer, with the trained model and its log.
+
+    Raises:
+        ConfigurationError: the recipe cannot be run.
+        RecordError: the data hold bad records.
+        CheckpointError: the model cannot be loaded.
+        TrainingError: training cannot go on.
+    """
+    if not recipe.data.files:
+        raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")
+    set_seed(recipe.train.seed)
+    arguments = training_arguments(recipe)
+    checkpoint = find_checkpoint(recipe.output.folder)
+    if checkpoint is not None and not resume:
+        raise ConfigurationError(f"{recipe.output.folder} holds checkpoints already; resume, or name another folder.")
+
+    processor = build_processor(recipe.model)
+    if recipe.data.num_frames is not None:
+        processor.num_frames = recipe.data.num_frames
+    model = build_model(recipe.model, processor)
+    if recipe.data.num_frames is not None:
+        model.config.num_frames = recipe.data.num_frames
+    dataset = VideoReferDataset(
+        [DataSource(path) for path in recipe.data.files],
+        mode=recipe.data.mode,
+        media_root=recipe.data.media_root,
+        seed=recipe.train.seed,
+        max_frames_per_region=recipe.data.max_frames_per_region,
+        on_bad_sample=recipe.data.on_bad_sample,
+        max_tokens_per_region=model.object_encoder.config.max_tokens_per_region,
+    )
+    collator = VideoReferCollator(
+        processor,
+        template=recipe.data.template,
+        max_length=recipe.data.max_length,
+        mask_policy=recipe.data.mask_policy,
+        on_bad_sample=recipe.data.on_bad_sample,
+    )
+    trainer = trainer_class(recipe.trainer)(
+        model=prepare_for_training(model, recipe),
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=collator,
+        learning_rates=recipe.train.learning_rates,
+        group_by_modality_length=recipe.train.group_by == "modality_length",
+    )
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    _save(trainer, recipe, processor, dataset, time.monotonic() - started)
+    return trainer
+
+
+def training_arguments(recipe: Recipe) -> TrainingArguments:
+    """Translate a recipe's training section for transformers.
+
+    Raises:
+        ConfigurationError: the global batch size does not fit the number of processes.
+    """
+    settings = recipe.train
+    arguments = TrainingArguments(
+        output_dir=recipe.output.folder,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps if settings.max_steps is not None else -1,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=settings.warmup,
+        optim=settings.optimizer,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        logging_steps=settings.log_every,
+        save_strategy="steps",
+        save_steps=settings.save_every,
+        save_total_limit=settings.keep_checkpoints,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        bf16=recipe.model.dtype == "bfloat16",  # autocast; what is trained stays in float32
+        fp16=recipe.model.dtype == "float16",
+        dataloader_num_workers=recipe.data.workers,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        # Every parameter that is trained has gradients in every step, also in batches without regions.
+        ddp_find_unused_parameters=False,
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+    )
+    arguments.gradient_accumulation_steps = recipe.accumulation_steps(max(arguments.world_size, 1))
+    return arguments
+
+
+def _save(trainer: Any, recipe: Recipe, processor: Any, dataset: VideoReferDataset, seconds: float) -> None:
+    """Save the result in the form that the recipe asks for, the processor, and what is known about the run."""
+    folder = Path(recipe.output.folder)
+    unwrapped = trainer.accelerator.unwrap_model(trainer.model)
+    plain = unwrapped.get_base_model() if hasattr(unwrapped, "get_base_model") else unwrapped
+    plain.config.use_cache = True
+    plain.to(getattr(torch, recipe.model.dtype))  # what was trained is in float32 until here
+    if recipe.output.save != "object_encoder":
+        trainer.save_model(str(folder))  # gathers sharded weights; a PEFT model saves its adapter
+    if not trainer.args.should_save:
+        return
+    if recipe.output.save in ("object_encoder", "adapter"):
+        from videorefer_plugin.hosts.saving import save_object_encoder
+
+        save_object_encoder(plain, folder)
+    processor.save_pretrained(folder)
+    trainer.state.save_to_json(str(folder / "trainer_state.json"))
+    summary = _summary(trainer, recipe, dataset, seconds)
+    summary.save(folder)
+    logger.info("Saved to %s.", folder)
+
+
+def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset, seconds: float) -> Any:
+    import yaml
+
+    import videorefer_plugin
+    from videorefer_plugin.hub.run_summary import DataFile, RunSummary
+    from videorefer_plugin.hub.run_summary import Recipe as RecipeSummary
+
+    devices = max(trainer.args.world_size, 1)
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return RunSummary(
+        recipe=RecipeSummary(name=recipe.name, text=yaml.safe_dump(recipe.to_dict(), sort_keys=False)),
+        base_model=recipe.model.checkpoint or recipe.model.language_model,
+        data=_data_files(recipe, dataset),
+        hyperparameters={**recipe.to_dict()["train"], "skipped": len(dataset.skipped)},
+        seeds=[recipe.train.seed],
+        steps=trainer.state.global_step,
+        seconds=round(seconds, 1),
+        hardware=f"{devices} x {hardware}",
+        versions={
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "videorefer-plugin": videorefer_plugin.__version__,
+        },
+        licence=recipe.output.licence,
+    )
+
+
+def _data_files(recipe: Recipe, dataset: VideoReferDataset) -> list[Any]:
+    from videorefer_plugin.hub.run_summary import DataFile
+
+    names = [os.path.basename(path) for path in recipe.data.files]
+    if len(names) == 1:
+        return [DataFile(name=names[0], records=len(dataset))]
+    return [DataFile(name=name) for name in names]

@@ -1,0 +1,67 @@
+"""Batches of one modality and of similar length."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from torch.utils.data import Sampler
+
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["ModalityLengthSampler"]
+
+# Records are sorted by length within this many batches: similar lengths, and still a random order.
+_BATCHES_PER_CHUNK = 50
+
+
+class ModalityLengthSampler(Sampler[int]):
+    """Order records so that consecutive batches hold one modality each, and records of similar length.
+
+    Lengths in a batch are padded to the longest, and text costs no tower: mixing wastes both. The order is drawn anew
+    every epoch and depends on seed and epoch alone, so that every process draws the same and a resumed run goes on
+    where it stopped.
+
+    Args:
+        lengths (`Sequence[int]`): estimated tokens of each record.
+        modalities (`Sequence[str]`): modality of each record.
+        batch_size (`int`): records that all processes together see at once.
+        seed (`int`, *optional*, defaults to 0): seed of the order.
+
+    Raises:
+        ConfigurationError: the sequences differ in length, or the batch size is less than 1.
+    """
+
+    def __init__(self, lengths: Sequence[int], modalities: Sequence[str], batch_size: int, seed: int = 0):
+        if len(lengths) != len(modalities):
+            raise ConfigurationError(f"There are {len(lengths)} lengths but {len(modalities)} modalities.")
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size must be at least 1, but is {batch_size}.")
+        self.lengths = lengths
+        self.modalities = modalities
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of another epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        draw = random.Random(f"{self.seed}-{self.epoch}")
+        batches: list[list[int]] = []
+        rest: list[int] = []
+        for modality in sorted(set(self.modalities)):
+            indices = [index for index, own in enumerate(self.modalities) if own == modality]
+            draw.shuffle(indices)
+            chunk = self.batch_size * _BATCHES_PER_CHUNK
+            for start in range(0, len(indices), chunk):
+                part = sorted(indices[start : start + chunk], key=lambda index: -self.lengths[index])
+                whole = len(part) // self.batch_size * self.batch_size
+                batches += [part[at : at + self.batch_size] for at in range(0, whole, self.batch_size)]
+                rest += part[whole:]
+        draw.shuffle(batches)
+        draw.shuffle(rest)
+        yield from (index for batch in batches for index in batch)
+        yield from rest  # what fills no batch of its own modality comes last, mixed

@@ -1,0 +1,221 @@
+"""A `transformers.Trainer` for models with an object encoder."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from videorefer_plugin.errors import ConfigurationError, TrainingError
+from videorefer_plugin.training.parts import parameters_by_part
+from videorefer_plugin.training.sampling import ModalityLengthSampler
+
+__all__ = ["VideoReferTrainer", "VideoReferTrainerMixin", "find_checkpoint", "trainer_class"]
+
+# Checkpoints are written here first and moved into place when they are complete.
+_UNFINISHED = "unfinished"
+
+
+class VideoReferTrainerMixin:
+    """What training regions needs on top of a trainer.
+
+    - learning rates of single parts (`learning_rates`), for instance `{"connector": 1e-5}`;
+    - batches by modality and length (`group_by_modality_length`);
+    - logs of supervised tokens, gradient norms by part and records a second;
+    - a stop with an explanation when nothing is supervised or the loss is not a number;
+    - checkpoints that are complete or not there at all, even if the process is killed while writing one.
+
+    Args:
+        learning_rates (`dict[str, float]`, *optional*): learning rates of parts that differ from the others'.
+        group_by_modality_length (`bool`, *optional*, defaults to `False`): whether to group records.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        learning_rates: dict[str, float] | None = None,
+        group_by_modality_length: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        self.learning_rates = dict(learning_rates or {})
+        self.group_by_modality_length = group_by_modality_length
+        self._supervised = self._records = 0
+        self._since = time.perf_counter()
+        self._part_norms: dict[str, torch.Tensor] = {}
+        self.add_callback(_RegionCallback(self))
+
+    # ------------------------------------------------------------------ optimiser
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Give each part that has a learning rate of its own a parameter group of its own."""
+        optimizer = super().create_optimizer(*([] if model is None else [model]))
+        if not self.learning_rates:
+            return optimizer
+        by_part = parameters_by_part(self.accelerator.unwrap_model(self.model))
+        rates = {id(p): rate for part, rate in self.learning_rates.items() for p in by_part[part].values()}
+        groups = list(optimizer.param_groups)
+        optimizer.param_groups.clear()
+        for group in groups:
+            split: dict[float, list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                split.setdefault(rates.get(id(parameter), group["lr"]), []).append(parameter)
+            for rate, parameters in split.items():
+                optimizer.add_param_group({**group, "params": parameters, "lr": rate})
+        return optimizer
+
+    # ------------------------------------------------------------------ data
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        dataset = train_dataset if train_dataset is not None else self.train_dataset
+        if not self.group_by_modality_length:
+            return super()._get_train_sampler(dataset)
+        if not hasattr(dataset, "lengths") or not hasattr(dataset, "modalities"):
+            raise ConfigurationError(
+                f"Grouping by modality and length needs a data set with lengths and modalities, which "
+                f"{type(dataset).__name__} does not have; use VideoReferDataset."
+            )
+        seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
+        # The sampler's batches are those that all processes see at once; accelerate deals them out.
+        at_once = self.args.train_batch_size * self.args.world_size
+        return ModalityLengthSampler(dataset.lengths, dataset.modalities, at_once, seed=seed)
+
+    # ------------------------------------------------------------------ steps
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Train on one batch.
+
+        Raises:
+            TrainingError: the batch supervises nothing, or its loss is not finite.
+        """
+        labels = inputs["labels"]
+        supervised = int((labels[:, 1:] != -100).sum())
+        if supervised == 0:
+            raise TrainingError(
+                f"No token of the batch at step {self.state.global_step + 1} is supervised, so nothing can be learnt "
+                "from it. Are the answers empty, or cut off by max_length?"
+            )
+        self._supervised += supervised
+        self._records += len(labels)
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        if not torch.isfinite(loss).all():
+            raise TrainingError(
+                f"The loss at step {self.state.global_step + 1} is {loss.item()}. The weights before this step are in "
+                "the last checkpoint. A learning rate that is too high, half precision without loss scaling (use "
+                "bfloat16), or broken weights are the usual causes."
+            )
+        return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add what was counted since the last log."""
+        if "loss" in logs:
+            seconds = time.perf_counter() - self._since
+            counts = torch.tensor([self._supervised, self._records], device=self.args.device)
+            supervised, records = self.accelerator.reduce(counts, reduction="sum").tolist()
+            logs["supervised_tokens"] = supervised
+            logs["samples_per_second"] = round(records / max(seconds, 1e-9), 3)
+            # Parts are measured after clipping; undone here, so that they add up to the norm of all.
+            clipped = logs.get("grad_norm", 0.0) / (self.args.max_grad_norm or float("inf"))
+            logs.update(
+                {f"grad_norm_{part}": norm.item() * max(clipped, 1) for part, norm in self._part_norms.items()}
+            )
+            self._supervised = self._records = 0
+            self._since = time.perf_counter()
+        super().log(logs, *args, **kwargs)
+
+    def measure_gradients(self) -> None:
+        """Keep the gradient norm of each part, as it goes into the optimiser."""
+        self._part_norms = {}
+        for part, parameters in parameters_by_part(self.accelerator.unwrap_model(self.model)).items():
+            norms = [p.grad.detach().norm().float() for p in parameters.values() if p.grad is not None]
+            if norms:
+                self._part_norms[part] = torch.stack(norms).norm()
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _get_output_dir(self, trial: Any) -> str:
+        folder = super()._get_output_dir(trial)
+        return os.path.join(folder, _UNFINISHED) if getattr(self, "_writing", False) else folder
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._writing = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._writing = False
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial))
+            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            shutil.rmtree(folder / name, ignore_errors=True)
+            os.replace(folder / _UNFINISHED / name, folder / name)
+            (folder / _UNFINISHED).rmdir()
+            for old in _checkpoints(folder)[: -(self.keep_checkpoints or 0) or None]:
+                shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+
+    @property
+    def keep_checkpoints(self) -> int | None:
+        """How many checkpoints are kept; all if `None`."""
+        return self.args.save_total_limit
+
+
+class VideoReferTrainer(VideoReferTrainerMixin, Trainer):
+    """The trainer of this library; see [`VideoReferTrainerMixin`]."""
+
+
+class _RegionCallback(TrainerCallback):
+    """Tells the data set the epoch, and measures gradients before they are used."""
+
+    def __init__(self, trainer: Any):
+        self._trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        dataset = self._trainer.train_dataset
+        if hasattr(dataset, "set_epoch"):
+            dataset.set_epoch(int(state.epoch or 0))
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if (state.global_step + 1) % max(int(args.logging_steps), 1) == 0:
+            self._trainer.measure_gradients()
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints of a run, oldest first."""
+    found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rpartition("-")[2].isdigit()]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def find_checkpoint(folder: str | os.PathLike) -> str | None:
+    """Newest complete checkpoint of a run, or `None`. What a killed process left half-written is not one."""
+    found = _checkpoints(Path(folder))
+    return str(found[-1]) if found else None
+
+
+def trainer_class(name: str) -> type:
+    """Trainer by the name that recipes use.
+
+    Args:
+        name (`str`): `"transformers"`, or `"videollama2"` for the trainer of the original package.
+
+    Raises:
+        ConfigurationError: the name is unknown, or the original package is not installed.
+    """
+    if name == "transformers":
+        return VideoReferTrainer
+    if name != "videollama2":
+        raise ConfigurationError(f"Unknown trainer {name!r}; known are 'transformers' and 'videollama2'.")
+    try:
+        from videollama2.videollama2_trainer import VideoLLaMA2Trainer
+    except ImportError as error:
+        raise ConfigurationError(
+            f"trainer: videollama2 needs the original videollama2 package, which cannot be imported ({error}). "
+            "Install it, or use trainer: transformers."
+        ) from error
+    return type("VideoReferVideoLLaMA2Trainer", (VideoReferTrainerMixin, VideoLLaMA2Trainer), {})

@@ -1,0 +1,265 @@
+"""Data sets on disk: videos, images, training records and the held-out benchmark.
+
+Everything is a function of the seed and of the number of the clip. Work is done in parts of some clips each; a part is
+written when it is finished, so that an interrupted run goes on after the last finished part, and several processes may
+write the same folder: what they write is the same, and files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.world.bench import (
+    bench_clip,
+    bench_d_item,
+    bench_q_items,
+    grounding_clip,
+    grounding_items,
+)
+from videorefer_plugin.world.clip import make_clip, seeded
+from videorefer_plugin.world.records import STAGES, image_frame, stage_records
+from videorefer_plugin.world.values import FPS, Stage
+
+__all__ = ["Settings", "encode_video", "write_dataset"]
+
+_VERSION = 1  # of what a seed stands for; raise it when clips or words change
+_PART = 20  # clips
+_GROUNDING_SHARE = 4  # clips of the benchmark for one of the grounding test
+_IMAGE_EVERY = 2  # training clips for one image
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a data set is a function of, but for the number of its clips."""
+
+    seed: int
+    size: int
+    frames: int
+    version: int = _VERSION
+
+
+def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = FPS) -> None:
+    """Write an H.264 mp4 file; the same frames give the same file.
+
+    Args:
+        path: of the file. It appears when it is complete.
+        frames: uint8 (T, height, width, 3), RGB, with even sides.
+        fps: frames a second.
+    """
+    import av
+
+    def write(temporary: str) -> None:
+        with av.open(temporary, "w", format="mp4") as container:
+            stream: Any = container.add_stream("libx264", rate=fps)
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            # One thread, for with several the result depends on their number. Colours survive at this quality.
+            stream.options = {"crf": "12", "preset": "fast", "threads": "1"}
+            for picture in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+
+    _whole(Path(path), write)
+
+
+def _whole(path: Path, write: Callable[[str], None]) -> None:
+    """Write a file under another name and rename it, so that nobody ever sees a part of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(str(temporary))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_dataset(
+    out: str | os.PathLike,
+    clips: int,
+    seed: int = 0,
+    heldout: int = 0,
+    size: int = 64,
+    frames: int = 16,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, int]:
+    """Write a data set, or go on with one.
+
+    `train_stage1.json`, `train_stage2.json`, `train_stage2_5.json` and `train_stage3.json` are records in the format
+    of VideoRefer-700K about `videos/` and `images/`. `heldout/` is a benchmark of its own, about `heldout/videos/`:
+    `bench_q.json`, `bench_d.json`, and `grounding_q.json` (the same question asked of either of two objects). Paths
+    in a file start from its folder.
+
+    Args:
+        out: the folder.
+        clips: training clips.
+        seed: what everything depends on. More clips of the same seed keep those that are there.
+        heldout: clips of the benchmark, with two questions each; a quarter as many again are for grounding.
+        size: side of the square frames in pixels, even, from 48.
+        frames: length of the clips, from 8.
+        workers: processes.
+        progress: told after each part how many clips are done, and of how many.
+
+    Returns:
+        File -> number of its records.
+
+    Raises:
+        ConfigurationError: a number makes no sense, or the folder holds a data set of other settings.
+    """
+    for name, value, least in (("clips", clips, 0), ("heldout", heldout, 0), ("workers", workers, 1)):
+        if not isinstance(value, int) or value < least:
+            raise ConfigurationError(f"{name} is {value!r}: expected a whole number from {least} up")
+    Stage(size, frames).check()
+    seeded(seed)
+    root, settings = Path(out), Settings(seed, size, frames)
+    _claim(root, settings)
+    counts = {"train": clips, "heldout": heldout, "grounding": -(-heldout // _GROUNDING_SHARE)}
+    jobs = [
+        (kind, first, min(first + _PART, count)) for kind, count in counts.items() for first in range(0, count, _PART)
+    ]
+    done, total = 0, sum(counts.values())
+    for _, first, last in _finished(root, settings, jobs, workers):
+        done += last - first
+        if progress:
+            progress(done, total)
+    written = _assemble(root, settings, jobs)
+    shutil.rmtree(root / ".parts", ignore_errors=True)
+    return written
+
+
+def _claim(root: Path, settings: Settings) -> None:
+    """Make the folder this data set's own."""
+    note = root / "world.json"
+    if note.exists():
+        try:
+            found = json.loads(note.read_text())
+        except ValueError:
+            found = None
+        if found != asdict(settings):
+            raise ConfigurationError(
+                f"{root} holds a data set of other settings ({found}), not {asdict(settings)}: choose another folder, "
+                "or the same settings to go on with it"
+            )
+    for folder in ("videos", "images", "heldout/videos", ".parts"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    _whole(note, lambda path: _write_text(path, json.dumps(asdict(settings), indent=1) + "\n"))
+
+
+def _write_text(path: str, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+
+
+Job = tuple[str, int, int]
+
+
+def _finished(root: Path, settings: Settings, jobs: list[Job], workers: int) -> Iterator[Job]:
+    """Make the parts that are not there yet; yields all in order as they are finished."""
+    if workers == 1:
+        for job in jobs:
+            _make_part(root, settings, job)
+            yield job
+        return
+    # Processes are started afresh: forking one that has threads (a progress bar) may hang.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(_make_part, root, settings, job) for job in jobs]
+        try:
+            for job, future in zip(jobs, futures, strict=True):
+                future.result()
+                yield job
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _part_file(root: Path, job: Job) -> Path:
+    return root / ".parts" / f"{job[0]}-{job[1]:06d}-{job[2]:06d}.json"
+
+
+def _make_part(root: Path, settings: Settings, job: Job) -> None:
+    file = _part_file(root, job)
+    if file.exists():
+        return
+    kind, first, last = job
+    make = {"train": _train_clip, "heldout": _heldout_clip, "grounding": _grounding_clip}[kind]
+    files: dict[str, list[str]] = {}
+    for number in range(first, last):
+        for name, records in make(root, settings, number).items():
+            files.setdefault(name, []).extend(json.dumps(record) for record in records)
+    file.parent.mkdir(exist_ok=True)  # another process may have finished and removed it
+    _whole(file, lambda path: _write_text(path, json.dumps(files)))
+
+
+def _train_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:
+    name = f"train-{number:06d}"
+    clip = make_clip((settings.seed, 0, number), "train", settings.size, settings.frames)
+    video, image = f"videos/{name}.mp4", None if number % _IMAGE_EVERY else f"images/{name}.png"
+    if not (root / video).exists():
+        encode_video(root / video, clip.frames)
+    if image and not (root / image).exists():
+        _save_image(root / image, clip.frames[image_frame(clip)])
+    return {
+        f"train_{stage}.json": stage_records(clip, stage, name, video, image, seeded(settings.seed, 0, number, place))
+        for place, stage in enumerate(STAGES)
+    }
+
+
+def _save_image(path: Path, picture: NDArray[np.uint8]) -> None:
+    from PIL import Image
+
+    _whole(path, lambda temporary: Image.fromarray(picture).save(temporary, "png"))
+
+
+def _heldout_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:
+    name = f"heldout-{number:06d}"
+    clip, questions = bench_clip(settings.seed, number, settings.size, settings.frames)
+    video = f"videos/{name}.mp4"
+    if not (root / "heldout" / video).exists():
+        encode_video(root / "heldout" / video, clip.frames)
+    return {
+        "heldout/bench_q.json": list(bench_q_items(clip, questions, name, video)),
+        "heldout/bench_d.json": [bench_d_item(clip, name, video)],
+    }
+
+
+def _grounding_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:
+    name = f"grounding-{number:06d}"
+    clip, questions = grounding_clip(settings.seed, number, settings.size, settings.frames)
+    video = f"videos/{name}.mp4"
+    if not (root / "heldout" / video).exists():
+        encode_video(root / "heldout" / video, clip.frames)
+    return {"heldout/grounding_q.json": list(grounding_items(clip, questions, name, video))}
+
+
+def _assemble(root: Path, settings: Settings, jobs: list[Job]) -> dict[str, int]:
+    """Join the parts into the files of the data set, one record a line, a part in memory at a time."""
+    names = [f"train_{stage}.json" for stage in STAGES]
+    names += [f"heldout/{name}.json" for name in ("bench_q", "bench_d", "grounding_q")]
+    written = dict.fromkeys(names, 0)
+    streams = {name: (root / f"{name}.{os.getpid()}").open("w", encoding="utf-8") for name in names}
+    try:
+        for job in jobs:
+            _make_part(root, settings, job)  # does nothing, unless another process removed it
+            for name, records in json.loads(_part_file(root, job).read_text(encoding="utf-8")).items():
+                for record in records:
+                    streams[name].write(("[\n" if not written[name] else ",\n") + record)
+                    written[name] += 1
+        for name, stream in streams.items():
+            stream.write("\n]\n" if written[name] else "[]\n")
+            stream.close()
+            os.replace(stream.name, root / name)
+    finally:
+        for stream in streams.values():
+            stream.close()
+            Path(stream.name).unlink(missing_ok=True)
+    return written

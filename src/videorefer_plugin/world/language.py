@@ -1,0 +1,210 @@
+"""The language of the shapes world: few words, short sentences, one way to say each thing.
+
+Questions have several phrasings (`categories.py`), answers have one, so that a small model can learn them and a rule
+can tell whether they are true.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from videorefer_plugin.world.facts import Facts, ObjectFacts
+from videorefer_plugin.world.values import Label, pick
+
+__all__ = [
+    "VOCABULARY",
+    "cause",
+    "deed",
+    "detailed",
+    "doing",
+    "goal",
+    "image_caption",
+    "look",
+    "name",
+    "next_action",
+    "phase",
+    "scene_caption",
+    "sentence",
+    "short",
+    "side",
+    "words",
+]
+
+# Every word that is said in this world, questions and prompts included.
+VOCABULARY = frozenset(
+    """
+    a above after an and answer at away b back because behind below between big blue bordered bottom bounces
+    bouncing brief c catch chases chasing choices circle color comes company compared cross cyan d describe
+    description detail detailed diamond directly do does doing dotted down each end ends first frame from front get
+    gets give given goal gone green growing grows happens has have hidden hides highlighted hit hits how hurries
+    image in is it its keep large last leave leaves left letter like look meet move moves moving nearest next
+    object of on option orange order other out part passes pattern pink place plain please purple reach reaches red
+    right runs s second seen shape shrinking shrinks size small square star start starts stay stays still stops
+    striped that the then there they this to top triangle turns up video waits want wants what where which why will
+    with yellow
+    """.split()  # noqa: SIM905 (read as lines of words)
+)
+
+_SIDES = {"left": "to the left", "right": "to the right", "above": "above", "below": "below"}
+_BOUNCE = {"sideways": "left and right", "upright": "up and down"}
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation."""
+    return re.findall(r"[a-z]+", text.lower().replace("<region>", " ").replace("<video>", " ").replace("<image>", " "))
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def name(facts: Facts, who: int | str) -> str:
+    """An object by colour and shape, e.g. "the red circle"; `who` is its index, or colour and shape themselves."""
+    if isinstance(who, str):
+        return f"the {who}"
+    return f"the {facts.objects[who].color} {facts.objects[who].shape}"
+
+
+def look(item: ObjectFacts) -> str:
+    """All that can be said of a look, e.g. "a small striped red circle"; size only if it does not change."""
+    return " ".join(filter(None, ("a", item.size, item.pattern, item.color, item.shape)))
+
+
+# --- what labels say ------------------------------------------------------------------------------------------------
+
+
+def doing(facts: Facts, label: Label) -> str:
+    """What an object does, e.g. "moves left, then up"."""
+    kind, *rest = label
+    if kind == "two":
+        first, last = map(str, rest)
+        if first == "still":
+            return f"waits, then moves {last}"
+        return f"moves {first}, then stops" if last == "still" else f"moves {first}, then {last}"
+    if kind == "bounce":
+        return f"bounces {_BOUNCE[str(rest[0])]}"
+    other = name(facts, rest[0]) if rest else ""
+    says: dict[str | int, Callable[[], str]] = {
+        "still": lambda: "stays still",
+        "move": lambda: f"moves {rest[0]}",
+        "circle": lambda: "moves in a circle",
+        "grow": lambda: "grows",
+        "shrink": lambda: "shrinks",
+        "leave": lambda: f"leaves the frame on the {rest[0]}",
+        "approach": lambda: f"moves to {other} and stops",
+        "chase": lambda: f"chases {other}",
+        "behind": lambda: f"passes behind {other}",
+        "collide": lambda: f"hits {other} and turns back",
+    }
+    return says[kind]()
+
+
+def phase(action: str) -> str:
+    """What an object does in one phase: "moves left" or "stays still"."""
+    return "stays still" if action == "still" else f"moves {action}"
+
+
+def next_action(facts: Facts, label: Label) -> str:
+    """What an object does after the clip, e.g. "will move left"."""
+    kind, *rest = label
+    if kind == "bounce":
+        return f"will keep bouncing {_BOUNCE[str(rest[0])]}"
+    if kind in ("reach", "chase"):
+        return f"will {'reach' if kind == 'reach' else 'keep chasing'} {name(facts, rest[0])}"
+    return {
+        "move": f"will move {rest[0] if rest else ''}",
+        "still": "will stay still",
+        "gone": "will stay out of the frame",
+        "leave": "will leave the frame",
+        "circle": "will keep moving in a circle",
+        "grow": "will keep growing",
+        "shrink": "will keep shrinking",
+    }[str(kind)]
+
+
+def goal(facts: Facts, label: Label) -> str:
+    """What an object wants, e.g. "to catch the red circle"."""
+    kind, *rest = label
+    if rest:
+        verb = {"catch": "to catch", "escape": "to get away from", "reach": "to reach"}[str(kind)]
+        return f"{verb} {name(facts, rest[0])}"
+    return {"leave": "to leave the frame", "stay": "to stay in its place"}[str(kind)]
+
+
+def cause(facts: Facts, label: Label) -> str:
+    """What happens to an object and why, e.g. "it turns back because it hits the red circle"."""
+    kind, *rest = label
+    other = name(facts, rest[0]) if rest else ""
+    return {
+        "approach": f"it stops because it reaches {other}",
+        "approached": f"it gets company because {other} comes to it",
+        "chase": f"it hurries because it wants to catch {other}",
+        "chased": f"it runs away because {other} chases it",
+        "behind": f"it is hidden because it passes behind {other}",
+        "front": f"it hides {other} because it is in front",
+        "collide": f"it turns back because it hits {other}",
+        "leave": "it is gone because it leaves the frame",
+    }[str(kind)]
+
+
+def deed(label: Label) -> str:
+    """What one of two objects does to the other, e.g. "the first chases the second"."""
+    kind, *rest = label
+    if kind == "collide":
+        return "they hit each other"
+    subject, other = ("first", "second") if rest[0] == "first" else ("second", "first")
+    verb = {"chase": "chases", "approach": "moves to", "behind": "passes behind"}[str(kind)]
+    return f"the {subject} {verb} the {other}"
+
+
+def side(label: Label) -> str:
+    """Where one object is, seen from another one, e.g. "to the left"."""
+    return _SIDES[str(label[0])]
+
+
+# --- descriptions ---------------------------------------------------------------------------------------------------
+
+
+def short(facts: Facts, index: int) -> str:
+    """A short caption, e.g. "A small striped red circle that moves left."."""
+    item = facts.objects[index]
+    return sentence(f"{look(item)} that {doing(facts, item.motion)}")
+
+
+def detailed(facts: Facts, index: int, rng: np.random.Generator | None = None) -> str:
+    """A detailed description: look, place, motion, what others do to it, and place at the end.
+
+    Args:
+        facts: of the clip.
+        index: of the object.
+        rng: chooses between two ways to say it; without it, the first one is used.
+    """
+    item = facts.objects[index]
+    plainly = rng is None or pick(rng, (True, False))
+    if plainly:
+        parts = [f"{look(item)} starts at the {item.start}" if item.start else f"this is {look(item)}"]
+    else:
+        parts = [f"this is {look(item)}"] + ([f"at the start it is at the {item.start}"] if item.start else [])
+    parts.append(f"it {doing(facts, item.motion)}")
+    for number, other in enumerate(facts.objects):
+        if other.motion[-1] == index and other.motion[0] != "collide":  # in a collision both say it of themselves
+            done = {"approach": "moves to it and stops", "chase": "chases it", "behind": "passes behind it"}
+            parts.append(f"{name(facts, number)} {done[str(other.motion[0])]}")
+    if item.end:
+        parts.append(f"it ends at the {item.end}" if plainly else f"at the end it is at the {item.end}")
+    return " ".join(map(sentence, parts))
+
+
+def scene_caption(facts: Facts, order: list[int]) -> str:
+    """What is in a clip, without regions: one sentence for each object, in the order given."""
+    return " ".join(sentence(f"{look(facts.objects[i])} {doing(facts, facts.objects[i].motion)}") for i in order)
+
+
+def image_caption(items: list[tuple[ObjectFacts, str | None]]) -> str:
+    """What is in one frame, without regions: objects in the order given, each with its quarter of the frame."""
+    said = [f"{look(item)} is at the {quarter}" if quarter else f"there is {look(item)}" for item, quarter in items]
+    return " ".join(map(sentence, said))

@@ -1,0 +1,206 @@
+"""Training records in the format of VideoRefer-700K, for each stage of training.
+
+The kinds of data are the paper's (section 3.1.2): short captions, detailed captions, and conversations of several
+questions; beside them captions of whole clips and images for the first stage, and questions with options in the words
+of VideoRefer-Bench-Q. The id of a record tells its clip and its kind: "train-000012/short/1".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.world import language
+from videorefer_plugin.world.categories import CATEGORIES, Subject
+from videorefer_plugin.world.clip import Clip
+from videorefer_plugin.world.questions import LETTERS, ask, open_questions
+from videorefer_plugin.world.values import QUESTION_TYPES, pick
+
+__all__ = [
+    "BENCH_D_PROMPT",
+    "DETAILED_PROMPTS",
+    "SHORT_PROMPT",
+    "STAGES",
+    "image_frame",
+    "many_frames",
+    "stage_records",
+]
+
+SHORT_PROMPT = "Please describe the object <region> in the video in brief."
+BENCH_D_PROMPT = "Please give a detailed description of the highlighted object [<region>] in the video."
+DETAILED_PROMPTS = ("Please describe in detail the object <region> in the video.", BENCH_D_PROMPT)
+
+_MASK_FRAMES = 16  # of an object in multi-frame mode, as in the paper
+_TURNS = 3
+_CHOICES = 2  # questions with options for each clip
+
+Record = dict[str, Any]
+
+
+class _Writer:
+    """Makes the records of one clip."""
+
+    def __init__(self, clip: Clip, name: str, video: str, image: str | None, rng: np.random.Generator):
+        self.clip, self.name, self.video, self.image, self.rng = clip, name, video, image, rng
+        self._counts: dict[str, int] = {}
+
+    def record(
+        self, kind: str, turns: Sequence[tuple[str, str]], regions: Sequence[dict], image: bool = False
+    ) -> Record:
+        number = self._counts[kind] = self._counts.get(kind, -1) + 1
+        medium, path = ("image", self.image) if image else ("video", self.video)
+        conversations = []
+        for index, (question, answer) in enumerate(turns):
+            head = f"<{medium}>\n" if index == 0 else ""
+            conversations.append({"from": "human", "value": f"{head}{question}".strip()})
+            conversations.append({"from": "gpt", "value": answer})
+        record: Record = {"id": f"{self.name}/{kind}/{number}", medium: path, "conversations": conversations}
+        if regions:
+            size = self.clip.scene.stage.size
+            record |= {"annotation": list(regions), "height": size, "width": size}
+        return record
+
+    def object(self, index: int, single: bool) -> dict:
+        """An annotation: of one frame by chance, or of many."""
+        clip = self.clip
+        return clip.annotation(index, [pick(self.rng, clip.clear_frames(index))] if single else many_frames(clip))
+
+    def single(self) -> bool:
+        return pick(self.rng, (True, False))
+
+
+def stage_records(
+    clip: Clip, stage: str, name: str, video: str, image: str | None, rng: np.random.Generator
+) -> list[Record]:
+    """Make the records that a clip gives to a stage of training.
+
+    Args:
+        clip: the clip.
+        stage: "stage1" (captions without regions), "stage2" (short captions, single frame), "stage2_5" (detailed
+            captions) or "stage3" (questions of all kinds, and detailed captions). From stage 2.5 on, half of the
+            objects are given in one frame and half in many, as in the paper.
+        name: of the clip, with which ids begin.
+        video: path of its video, as records are to have it.
+        image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.
+        rng: source of chance.
+
+    Raises:
+        ConfigurationError: there is no such stage.
+    """
+    if stage not in STAGES:
+        raise ConfigurationError(f"stage is {stage!r}: expected one of {', '.join(STAGES)}")
+    return STAGES[stage](_Writer(clip, name, video, image, rng))
+
+
+def image_frame(clip: Clip) -> int:
+    """The frame of a clip that stands for it as an image: the first of those in which the most objects can be seen."""
+    return int(np.argmax((clip.areas > 0).sum(0)))
+
+
+def many_frames(clip: Clip) -> list[int]:
+    """The frames in which objects are given in multi-frame mode: 16 evenly spaced ones, or all if they are fewer."""
+    frames = clip.scene.stage.frames
+    return sorted({int(frame) for frame in np.linspace(0, frames - 1, min(frames, _MASK_FRAMES)).round()})
+
+
+def _from_left(clip: Clip, frame: int) -> list[int]:
+    """The objects that can be seen in a frame, from left to right."""
+    seen = [i for i in range(len(clip)) if frame in clip.clear_frames(i)]
+    return sorted(seen, key=lambda i: float(clip.scene.centres[i, frame, 0]))
+
+
+def _clip_caption(clip: Clip) -> str:
+    order = sorted(range(len(clip)), key=lambda i: float(clip.scene.centres[i, 0, 0]))
+    return language.scene_caption(clip.facts, order)
+
+
+def _image_caption(clip: Clip) -> str:
+    frame = image_frame(clip)
+    return language.image_caption([(clip.facts.objects[i], clip.quarter(i, frame)) for i in _from_left(clip, frame)])
+
+
+def _stage1(writer: _Writer) -> list[Record]:
+    records = [writer.record("plain", [("", _clip_caption(writer.clip))], [])]
+    if writer.image:
+        records.append(writer.record("plain-image", [("", _image_caption(writer.clip))], [], image=True))
+    return records
+
+
+def _stage2(writer: _Writer) -> list[Record]:
+    clip = writer.clip
+    records = [
+        writer.record("short", [(SHORT_PROMPT, language.short(clip.facts, i))], [writer.object(i, single=True)])
+        for i in range(len(clip))
+    ]
+    return records + _of_image(writer, ("look",))
+
+
+def _of_image(writer: _Writer, categories: Sequence[str]) -> list[Record]:
+    """A question about an object of the image, none if there is no image."""
+    if not writer.image:
+        return []
+    clip, rng, frame = writer.clip, writer.rng, image_frame(writer.clip)
+    index = pick(rng, _from_left(clip, frame))
+    category = pick(rng, categories)
+    (answer,) = (a for name, subject, a in open_questions(clip.facts) if (name, subject) == (category, (index,)))
+    turn = (pick(rng, CATEGORIES[category].phrasings), answer)
+    segmentation = clip.annotation(index, [frame])[str(frame)]
+    return [writer.record("image", [turn], [{"0": segmentation}], image=True)]
+
+
+def _details(writer: _Writer, objects: Sequence[int]) -> list[Record]:
+    facts, rng = writer.clip.facts, writer.rng
+    return [
+        writer.record(
+            "detailed",
+            [(pick(rng, DETAILED_PROMPTS), language.detailed(facts, i, rng))],
+            [writer.object(i, writer.single())],
+        )
+        for i in objects
+    ]
+
+
+def _stage2_5(writer: _Writer) -> list[Record]:
+    caption = writer.record("caption", [("Please describe the video.", _clip_caption(writer.clip))], [])
+    return [caption, *_details(writer, range(len(writer.clip)))]
+
+
+def _stage3(writer: _Writer) -> list[Record]:
+    clip, rng = writer.clip, writer.rng
+    records = [_conversation(writer)]
+    while len(records) < 1 + _CHOICES:
+        # Types are tried equally often; a clip does not have all of them.
+        wanted = pick(rng, QUESTION_TYPES)
+        kind = pick(rng, [name for name, c in CATEGORIES.items() if c.choice and c.type == wanted])
+        for question in ask(kind, clip.facts, rng):
+            single = writer.single()
+            regions = [writer.object(i, single) for i in question.subjects]
+            records.append(writer.record("choice", [(question.prompt, f"({LETTERS[question.answer]})")], regions))
+    records += _of_image(writer, ("color", "shape", "pattern"))
+    return records + _details(writer, [int(rng.integers(len(clip)))])
+
+
+def _conversation(writer: _Writer) -> Record:
+    """Several questions about objects of a clip, of different categories."""
+    rng = writer.rng
+    by_category: dict[str, list[tuple[Subject, str]]] = {}
+    for category, subject, answer in open_questions(writer.clip.facts):
+        by_category.setdefault(category, []).append((subject, answer))
+    turns, regions, single = [], [], writer.single()
+    for place in rng.permutation(len(by_category))[:_TURNS]:
+        category = list(by_category)[place]
+        subject, answer = pick(rng, by_category[category])
+        turns.append((pick(rng, CATEGORIES[category].phrasings), answer))
+        regions += [writer.object(i, single) for i in subject]
+    return writer.record("qa", turns, regions)
+
+
+STAGES: dict[str, Callable[[_Writer], list[Record]]] = {
+    "stage1": _stage1,
+    "stage2": _stage2,
+    "stage2_5": _stage2_5,
+    "stage3": _stage3,
+}

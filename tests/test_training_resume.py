@@ -1,0 +1,130 @@
+"""Training that is killed and goes on, and training in two processes."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+from tests.training_runs import command, losses, run, start, weights, write_data
+
+# Two epochs with frames drawn anew in each, shuffled, with the state of AdamW and a schedule.
+RUN = {"train.save_every": 1, "train.max_steps": 8, "train.learning_rate": 1e-3, "train.warmup": 2}
+RECIPE = "videollama2.1-7b/stage3"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), copies=1)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    finish(command(RECIPE, data, folder, **RUN))
+    assert len(losses(folder)) == RUN["train.max_steps"]
+    return folder
+
+
+def finish(arguments, **options):
+    process = start(*arguments, **options)
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def kill_when(arguments, condition, delay=0.0):
+    """Start a run and kill it, without a chance to clean up, a moment after a condition holds."""
+    process = start(*arguments)
+    deadline = time.monotonic() + 400
+    try:
+        while not condition():
+            assert process.poll() is None, "it ended before it could be killed:\n" + process.stdout.read()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(delay)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def assert_equal_runs(folder, expected):
+    assert losses(folder) == losses(expected)
+    found, wanted = weights(folder), weights(expected)
+    for name, value in wanted.items():
+        assert torch.equal(found[name], value), name
+
+
+def test_killed_in_a_step_and_resumed(data, uninterrupted, tmp_path):
+    arguments = command(RECIPE, data, tmp_path, **RUN)
+    kill_when(arguments, (tmp_path / "checkpoint-3").exists, delay=0.05)
+    finish(arguments)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_killed_while_a_checkpoint_is_written_and_resumed(data, uninterrupted, tmp_path):
+    arguments = command(RECIPE, data, tmp_path, **RUN)
+    part = tmp_path / "unfinished" / "checkpoint-4"
+    kill_when(arguments, (part / "model.safetensors").exists)
+    assert part.exists()
+    assert not (part / "trainer_state.json").exists(), "the kill came too late to test anything"
+    assert not (tmp_path / "checkpoint-4").exists()
+    finish(arguments)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_at_any_time_and_resumed(seed, data, uninterrupted, tmp_path):
+    """Several kills in one run, at random moments, also before the first checkpoint."""
+    draw = random.Random(seed)
+    arguments = command(RECIPE, data, tmp_path, **RUN)
+    reached = 0
+    for _ in range(3):
+        target = draw.randint(reached, RUN["train.max_steps"] - 2)
+        kill_when(arguments, (tmp_path / f"checkpoint-{target}").exists if target else lambda: True, draw.random() * 2)
+        saved = [int(path.name.rpartition("-")[2]) for path in tmp_path.glob("checkpoint-*")]
+        reached = max([reached, *saved])
+        if reached >= RUN["train.max_steps"] - 2:
+            break
+    finish(arguments)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_two_epochs_differ_in_frames_and_order_and_repeat_nothing(data, tmp_path):
+    trainer = run(RECIPE, data, tmp_path, **RUN)
+    dataset = trainer.train_dataset
+    orders = []
+    for epoch in (0, 1):
+        dataset.set_epoch(epoch)
+        sampler = trainer._get_train_sampler(dataset)
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        assert sorted(order) == list(range(len(dataset)))
+        orders.append(order)
+    assert orders[0] != orders[1]
+
+
+def test_two_processes_train_like_one(data, tmp_path):
+    """Batches of one record on each of two processes, against batches of two on one."""
+    changes = {"train.max_steps": 4, "train.optimizer": "sgd", "train.learning_rate": 0.05, "train.max_grad_norm": 1.0}
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(command(RECIPE, data, one, **changes))
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    finish([*launcher, *command(RECIPE, data, two, **changes, **{"train.batch_size": 1})], env=environment)
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    found, wanted = weights(two), weights(one)
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5, msg=name)
+    state = json.loads((two / "trainer_state.json").read_text())["log_history"]
+    expected = json.loads((one / "trainer_state.json").read_text())["log_history"]
+    tokens = [[entry.get("supervised_tokens") for entry in history] for history in (state, expected)]
+    assert tokens[0] == tokens[1]
+
+
+def test_the_command_line_is_a_module():
+    assert "train" in finish(["-m", "videorefer_plugin.cli", "--help"], env={**os.environ, "COLUMNS": "100"})

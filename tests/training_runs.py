@@ -1,0 +1,76 @@
+"""Small training runs: recipes of the package on the tiny checkpoint and a handful of records."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from tests import training_data
+from tests.conftest import CHECKPOINT
+
+ROOT = Path(__file__).parent.parent
+# Seven kinds of records that hold regions, and one that does not.
+KINDS = ("compressed", "two objects", "polygons", "image", "video without objects", "never together", "text")
+
+
+def write_data(folder: Path, kinds: tuple[str, ...] = KINDS, copies: int = 2) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "clips").exists():
+        training_data.write_media(folder)
+    records = training_data.all_kinds()
+    return training_data.write_json(folder / "data.json", [records[kind] for kind in kinds] * copies)
+
+
+def settings(data: Path, output: Path, checkpoint: Any = CHECKPOINT, **changes: Any) -> list[str]:
+    """Overrides that bring a recipe down to the tiny checkpoint."""
+    values = {
+        "model.checkpoint": checkpoint,
+        "model.language_model": None,
+        "model.vision_tower": None,
+        "model.dtype": "float32",
+        "model.attn_implementation": None,
+        "data.files": str(data),
+        "data.num_frames": 8,
+        "data.workers": 0,
+        "data.max_length": None,
+        "train.batch_size": 2,
+        "train.global_batch_size": 2,
+        "train.max_steps": 4,
+        "train.gradient_checkpointing": False,
+        "train.warmup": 0,
+        "output.folder": output,
+        **changes,
+    }
+    return [f"{name}={json.dumps(value) if not isinstance(value, Path) else value}" for name, value in values.items()]
+
+
+def run(recipe: str, *arguments: Any, **changes: Any) -> Any:
+    """Run a recipe in this process."""
+    from videorefer_plugin.training.recipe import load_recipe
+    from videorefer_plugin.training.run import train
+
+    return train(load_recipe(recipe, settings(*arguments, **changes)))
+
+
+def command(recipe: str, *arguments: Any, **changes: Any) -> list[str]:
+    """The command that runs a recipe."""
+    return ["-m", "videorefer_plugin.cli", "train", "run", recipe, *settings(*arguments, **changes)]
+
+
+def start(*command: str, **options: Any) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+
+
+def losses(folder: Path) -> list[float]:
+    """Loss of every step of a finished run."""
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [entry["loss"] for entry in history if "loss" in entry]
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    return load_file(folder / "model.safetensors")
