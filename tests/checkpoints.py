@@ -162,3 +162,14 @@ def warnings_logged() -> Iterator[list[str]]:
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
+
+
+def load(folder: Path, **kwargs: Any) -> Any:
+    """The model, after a check that no weight is missing or left over and that nothing is complained of."""
+    from transformers import AutoModel
+
+    with warnings_logged() as messages:
+        model, info = AutoModel.from_pretrained(folder, output_loading_info=True, **kwargs)
+    assert not any(info.values()), info
+    assert messages == []
+    return model.eval()

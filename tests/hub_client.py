@@ -57,6 +57,7 @@ def start(code: str, env: dict[str, str], folder: Path, *flags: str) -> "subproc
         [sys.executable, *flags, "-c", textwrap.dedent(code)],
         env=env,
         cwd=folder,
+        stdin=subprocess.DEVNULL,  # or transformers waits for somebody to say whether the code is trusted
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +21,16 @@ from videorefer_plugin.hosts.attach import AttachedRegionMixin
 every_host = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
-@functools.lru_cache(maxsize=None)
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """More threads only slow models of this size down."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@functools.cache
 def shared(name: str) -> tuple[Any, Any]:
     """An attached model that tests leave as it is."""
     return BY_NAME[name].attached()
@@ -412,7 +422,11 @@ def test_detaching_restores_the_host_exactly(row: HostRow) -> None:
 # ------------------------------------------------------------------------------------------------- ways to run
 
 
-@every_host
+@pytest.mark.parametrize(
+    "row",
+    # Tracing takes many seconds a host.
+    [pytest.param(row, marks=[] if row.name == "llava_onevision" else pytest.mark.slow, id=row.name) for row in ROWS],
+)
 def test_compiled_equals_eager(row: HostRow) -> None:
     model, processor = row.attached()
     inputs = one(row, processor)

@@ -12,7 +12,7 @@ from PIL import Image
 
 import videorefer_plugin as vr
 from tests.media import write_video
-from tests.test_hosts import cell, cells, every_host, greedy, logits, pooled, quarter, shared
+from tests.test_hosts import cell, cells, every_host, greedy, logits, one_thread, pooled, quarter, shared  # noqa: F401
 from tests.tiny_hosts import BY_NAME, QWEN2_VL, ROWS, VOCAB, HostRow, stop_mixing
 from videorefer_plugin.hosts import Host, registry
 from videorefer_plugin.hosts.sampling import Clip, show_frames
@@ -275,8 +275,13 @@ def unsupported() -> Any:
     import transformers
 
     config = transformers.Qwen2Config(
-        vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2
-    )  # fmt: skip
+        vocab_size=8,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
     return transformers.Qwen2ForCausalLM(config)
 
 
@@ -346,7 +351,9 @@ def test_processors_that_disagree_with_the_model() -> None:
     model, _ = LLAVA.attached()
     other = LLAVA.processor()
     other.tokenizer.add_tokens(["<more>"])
-    with pytest.raises(vr.ConfigurationError, match=f"has id {VOCAB + 1} in this processor's tokenizer, but .* {VOCAB}"):
+    with pytest.raises(
+        vr.ConfigurationError, match=f"has id {VOCAB + 1} in this processor's tokenizer, but .* {VOCAB}"
+    ):
         vr.RegionProcessor(other, model)
     other = LLAVA.processor()
     other.video_token_id = 3
@@ -361,11 +368,13 @@ def test_processors_that_disagree_with_the_model() -> None:
 def test_bad_files(tmp_path: Any) -> None:
     saved = encoder_of("llava_onevision", tmp_path / "saved")
     load = vr.load_object_encoder
-    with pytest.raises(vr.CheckpointError, match="trained for a 'llava_onevision' host, but this model is of type 'qwen3_vl'"):
+    with pytest.raises(
+        vr.CheckpointError, match="trained for a 'llava_onevision' host, but this model is of type 'qwen3_vl'"
+    ):
         load(QWEN3.model(), saved)
     with pytest.raises(vr.CheckpointError, match="this model is a str"):
         load("model", saved)
-    with pytest.raises(vr.CheckpointError, match="has no object_encoder_config.json"):
+    with pytest.raises(vr.CheckpointError, match=r"has no object_encoder_config\.json"):
         load(LLAVA.model(), tmp_path)
     with pytest.raises(vr.CheckpointError, match="neither a folder nor a repository"):
         load(LLAVA.model(), tmp_path / "nowhere")
@@ -388,14 +397,18 @@ def test_bad_files(tmp_path: Any) -> None:
     other.save_object_encoder(tmp_path / "deep")
     weights.write_bytes((tmp_path / "deep" / "object_encoder.safetensors").read_bytes())
     model = LLAVA.model()
-    with pytest.raises(vr.CheckpointError, match="are not those that object_encoder_config.json beside them"):
+    with pytest.raises(vr.CheckpointError, match=r"are not those that object_encoder_config\.json beside them"):
         load(model, saved)
     assert type(model) is type(LLAVA.model()), "a failed load must leave the host as it was"
 
 
 PLACE = vr.Region.from_box((0, 0, 8, 8))
 CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "region beyond the end": ({"regions": [quarter(LLAVA, 8)]}, vr.RegionError, "Sample 0: region 0: it lies on frame 8"),
+    "region beyond the end": (
+        {"regions": [quarter(LLAVA, 8)]},
+        vr.RegionError,
+        "Sample 0: region 0: it lies on frame 8",
+    ),
     "frame not sampled": (
         {"regions": [quarter(LLAVA, 6)], "include_region_frames": False, "num_frames": 2},
         vr.RegionError,
@@ -454,7 +467,9 @@ def test_videos_of_unequal_lengths_where_the_host_stacks_them() -> None:
     regions = [[quarter(LLAVA, *range(6))], [quarter(LLAVA, 0)]]
     call = {"text": [LLAVA.prompt()] * 2, "videos": [LLAVA.video(), LLAVA.video()], "regions": regions}
     processor = shared("llava_onevision")[1]
-    with pytest.raises(vr.VideoError, match=r"have \[6, 4\] frames to show, but llava_onevision hosts need equally many"):
+    with pytest.raises(
+        vr.VideoError, match=r"have \[6, 4\] frames to show, but llava_onevision hosts need equally many"
+    ):
         processor(**call)
     assert processor(**call, num_frames=6)["pixel_values_videos"].shape[:2] == (2, 6)
 
@@ -463,7 +478,7 @@ def test_videos_of_unequal_lengths_where_the_host_stacks_them() -> None:
 def test_regions_on_images_that_are_cut_into_tiles(name: str) -> None:
     row, (_, processor) = BY_NAME[name], shared(name)
     image = Image.fromarray(row.video()[0])
-    with pytest.raises(vr.RegionError, match="cut images into tiles.*as a video of one frame"):
+    with pytest.raises(vr.RegionError, match=r"cut images into tiles.*as a video of one frame"):
         processor(text=f"{row.image_token} <region>", images=[image], regions=[PLACE])
     shown = processor(text=row.prompt(), videos=[[image]], regions=[PLACE])
     assert shown["region_frames"].tolist() == [0]
@@ -496,7 +511,11 @@ def test_bad_tensors(row: HostRow) -> None:
     good = dict(processor(text=row.prompt(), videos=[row.video()], regions=[quarter(row, 0, 3)]))
     masks, frames = good["region_masks"], good["region_frames"]
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"region_masks": masks[:, :-1]}, vr.TensorError, "region_masks are .* but the features below them form grids of"),
+        (
+            {"region_masks": masks[:, :-1]},
+            vr.TensorError,
+            "region_masks are .* but the features below them form grids of",
+        ),
         ({"region_frames": frames + 50}, vr.TensorError, r"region_frames name rows .*, but the visuals of this batch"),
         ({"region_frames": frames - 9}, vr.TensorError, "region_frames name rows -9"),
         ({"region_masks": None}, vr.TensorError, "region_masks is missing"),
@@ -529,7 +548,7 @@ def test_cells_beyond_a_smaller_grid_and_missing_grids() -> None:
     with pytest.raises(vr.TensorError, match="cover cells beyond the feature grid of their frame"):
         logits(model, spoil(inputs, region_masks=masks))
     encoded = model.encode_visuals(dict(inputs), None)
-    with pytest.raises(vr.TensorError, match="mm_encoder_outputs.*both given"):
+    with pytest.raises(vr.TensorError, match=r"mm_encoder_outputs.*both given"):
         logits(model, inputs, mm_encoder_outputs=encoded)
     given = {name: value for name, value in inputs.items() if name not in ("pixel_values_videos", "video_grid_thw")}
     with pytest.raises(vr.TensorError, match="Regions need video_grid_thw"):

@@ -29,7 +29,7 @@ def inputs(processor):
     return golden_inputs(processor, "two_regions")
 
 
-@pytest.mark.parametrize("by_path", [True, False], ids=["path", "objects"])
+@pytest.mark.parametrize("by_path", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["path", "objects"])
 def test_pipeline(by_path, processor):
     parts = {"model": str(CHECKPOINT)} if by_path else {"model": AutoModel.from_pretrained(CHECKPOINT)}
     pipe = pipeline("image-text-to-text", **parts, processor=processor)
@@ -46,7 +46,7 @@ def test_pipeline(by_path, processor):
     assert answer["generated_text"] == processor.batch_decode(ids, skip_special_tokens=True)[0]
 
 
-@pytest.mark.parametrize("device_map", [{"": "cpu"}, "cpu", "auto"], ids=str)
+@pytest.mark.parametrize("device_map", [{"": "cpu"}, "auto"], ids=str)
 def test_device_map(device_map, processor):
     model = AutoModel.from_pretrained(CHECKPOINT, device_map=device_map)
     assert model.device.type in ("cpu", "cuda")
@@ -138,7 +138,9 @@ peft_warnings = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:F
 
 
 @peft_warnings
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointing"])
+@pytest.mark.parametrize(
+    "checkpointing", [pytest.param(False, marks=pytest.mark.slow), True], ids=["plain", "checkpointing"]
+)
 def test_lora(checkpointing, own_model, inputs, tmp_path):
     peft = pytest.importorskip("peft")
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], modules_to_save=["object_encoder"])

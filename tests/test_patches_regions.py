@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import videorefer_plugin as vr
-from tests.conftest import CASES, TINY, batch_call, case_call
+from tests.conftest import CASES, CHECKPOINT, TINY, batch_call, case_call
 from tests.test_patches import collate, make_trainer
 from tests.videollama2_original import KINDS, TOWER, checkpoint_model, folders, load, on_path, qwen2, tiny_model
 from videorefer_plugin import patches
@@ -381,8 +381,6 @@ def test_batches_of_the_processor_are_rewritten(original, visuals, processor):
 
 
 def vr_model():
-    from tests.conftest import CHECKPOINT
-
     return vr.VideoReferForConditionalGeneration.from_pretrained(CHECKPOINT).eval()
 
 
@@ -418,6 +416,18 @@ def test_the_object_encoder_travels_alone(model, tmp_path):
         other.object_encoder.projector[0].weight.zero_()
     other.load_object_encoder(tmp_path)
     assert torch.equal(other.object_encoder.projector[0].weight, model.object_encoder.projector[0].weight)
+
+
+def test_the_object_encoder_moves_to_this_librarys_port_and_back(model, original, tmp_path):
+    source = checkpoint_model()
+    source.save_object_encoder(tmp_path / "original")
+    port = vr.VideoLLaMA2ForConditionalGeneration.from_pretrained(CHECKPOINT)
+    vr.load_object_encoder(port, tmp_path / "original")
+    port.save_object_encoder(tmp_path / "port")
+    model.load_object_encoder(tmp_path / "port")
+    for name, value in source.object_encoder.state_dict().items():
+        assert torch.equal(port.object_encoder.state_dict()[name], value)
+        assert torch.equal(model.object_encoder.state_dict()[name], value)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

@@ -15,31 +15,57 @@ from tests.conftest import CHECKPOINT
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-PYTHON = [body for language, body in BLOCKS if language == "python"]
 BASH = [body for language, body in BLOCKS if language == "bash"]
+SETUP = 2  # the first two commands install; the others use what is installed
 
 
 def test_every_block_has_a_test():
     assert {language for language, _ in BLOCKS} <= {"python", "bash", "bibtex"}
-    assert len(BASH) == 2
-    assert PYTHON
+    assert len(BASH) > SETUP
 
 
-def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
-    """In order and in one interpreter, as a reader would paste them."""
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder with everything that the README speaks of."""
     from PIL import Image
+
+    from tests import training_data
+    from tests.tiny_hosts import ROWS
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "path" / "to").mkdir(parents=True)
     shutil.copytree(CHECKPOINT, tmp_path / "path" / "to" / "checkpoint")
     shutil.copytree(CHECKPOINT.parent / "siglip-tiny-patch6-42", tmp_path / "path" / "to" / "siglip-tiny-patch6-42")
+    host = next(row for row in ROWS if row.name == "llava_onevision")
+    host.model().save_pretrained(tmp_path / "path" / "to" / "host")
+    host.processor().save_pretrained(tmp_path / "path" / "to" / "host")
     pictures = list(np.random.default_rng(0).integers(0, 256, (30, 120, 160, 3), dtype=np.uint8))
     media.write_video(tmp_path / "dog.mp4", pictures)
     Image.fromarray(pictures[0]).save(tmp_path / "dog.png")
+    records = training_data.all_kinds()
+    training_data.write_media(tmp_path)
+    training_data.write_json(tmp_path / "my-data.json", [records["compressed"], records["image"]] * 4)
+    return tmp_path
+
+
+def test_blocks_run_one_after_the_other(desk):
+    """In order, Python in one interpreter and commands in a shell, as a reader would paste them."""
+    bin_folder = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": os.pathsep.join([bin_folder, os.environ["PATH"]])}
     namespace: dict = {}
-    for block in PYTHON:
-        exec(compile(block, "README.md", "exec"), namespace)
-    assert (tmp_path / "converted" / "model.safetensors").is_file()
+    commands = 0
+    for language, body in BLOCKS:
+        if language == "python":
+            exec(compile(body, "README.md", "exec"), namespace)
+        elif language == "bash":
+            commands += 1
+            if commands > SETUP:
+                shell = ["bash", "-euo", "pipefail", "-c", body]
+                done = subprocess.run(shell, capture_output=True, text=True, env=environment)
+                assert done.returncode == 0, f"{body}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    assert (desk / "converted" / "model.safetensors").is_file()
+    assert (desk / "my-object-encoder" / "object_encoder.safetensors").is_file()
+    assert (desk / "my-adapter" / "adapter_model.safetensors").is_file()
     assert namespace["tokens"].shape == (4, 768)
 
 

@@ -42,13 +42,13 @@ def orders(entries):
         yield pytest.param(f"{PLUGIN}\n{entry}", id=f"{entry} last")
 
 
-@pytest.mark.parametrize("imports", orders(["import transformers"]))
+@pytest.mark.parametrize("imports", list(orders(["import transformers"])))
 def test_import_order(imports):
     run(f"{imports}\n{LOADS}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("imports", orders(ENTRIES))
+@pytest.mark.parametrize("imports", list(orders(ENTRIES)))
 def test_every_import_order(imports):
     run(f"{imports}\n{LOADS}")
 

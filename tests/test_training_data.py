@@ -1,6 +1,7 @@
 """Training data: reading, checking, the frames of an epoch, and batches with labels."""
 
 import copy
+import gc
 import json
 import os
 import pickle
@@ -19,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 from typer.testing import CliRunner
 
 import videorefer_plugin as vr
@@ -864,8 +865,7 @@ def test_workers_make_the_same_batches(data, processor):
         loader = DataLoader(
             dataset,
             batch_size=4,
-            shuffle=True,
-            generator=torch.Generator().manual_seed(0),
+            sampler=RandomSampler(dataset, generator=torch.Generator().manual_seed(0)),
             num_workers=workers,
             collate_fn=collator,
             persistent_workers=workers > 0,
@@ -880,6 +880,19 @@ def test_workers_make_the_same_batches(data, processor):
     assert len(batches[0]) == 6
     for found, expected in zip(batches[2], batches[0], strict=True):
         assert same_batch(found, expected)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed by Linux only")
+def test_reading_leaves_nothing_for_a_fork_to_stumble_over(media):
+    """Threads of a decoder that garbage collection stops crash a worker, which has the garbage but not the threads."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = set(os.listdir("/proc/self/task"))
+        assert len(vr.open_video(media / "clips" / "a.mp4").read([1, 5, 9])) == 3
+        assert set(os.listdir("/proc/self/task")) <= before
+    finally:
+        gc.enable()
 
 
 def test_a_worker_says_which_record_it_was(partly_broken, collator):

@@ -277,7 +277,8 @@ def _video_llama_3() -> Any:
 
 def _video_llama_3_processor() -> Any:
     return transformers.VideoLlama3Processor(
-        image_processor=transformers.VideoLlama3ImageProcessor(**_PACKED),
+        # As released, images are not merged, videos are.
+        image_processor=transformers.VideoLlama3ImageProcessor(**{**_PACKED, "merge_size": 1}),
         tokenizer=tokenizer(image_token="<image>", video_token="<video>"),
         # Random frames differ too much for anything to be compressed.
         video_processor=transformers.VideoLlama3VideoProcessor(**_PACKED),

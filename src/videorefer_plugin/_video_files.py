@@ -50,6 +50,7 @@ class FileVideo(Video):
         self._readable = 0  # frames that the file still holds; fewer than num_frames where it is cut off
         self._counted = False  # frames are told apart by counting instead of by time stamp
         self._discarded = 0  # packets that are decoded but not shown (edit lists)
+        self._matrices: dict[int, tuple[int, int, int, int] | None] = {}  # display matrix by rotation
 
         with self._open() as (container, stream):
             container_format = container.format.name
@@ -167,7 +168,7 @@ class FileVideo(Video):
             for frame in self._frames(container, stream, failed):
                 intact = intact and not frame.is_corrupt
                 if not frames:
-                    self.height, self.width = _upright(frame, (frame.height, frame.width))
+                    self.height, self.width = self._upright(frame, (frame.height, frame.width))
                 frames.append((frame.pts, getattr(frame, "duration", 0) or 0))
                 if intact and int(frame.pict_type) != _B_FRAME:
                     anchors.append(len(frames))
@@ -190,7 +191,7 @@ class FileVideo(Video):
         errors: list[Exception] = []
         with self._open() as (container, stream):
             for frame in self._frames(container, stream, lambda _, error: errors.append(error) if error else None):
-                self.height, self.width = _upright(frame, (frame.height, frame.width))
+                self.height, self.width = self._upright(frame, (frame.height, frame.width))
                 return
         reason = f" ({_reason(errors[0])})" if errors else ""
         raise VideoError(f"{self.name} has no frames that can be decoded{reason}; it may be damaged or cut off.")
@@ -392,22 +393,37 @@ class FileVideo(Video):
 
     def _pixels(self, index: int, frame: Any) -> np.ndarray:
         """The upright RGB picture of a decoded frame."""
-        height, width = _upright(frame, (frame.height, frame.width))
+        height, width = self._upright(frame, (frame.height, frame.width))
         if (height, width) != (self.height, self.width):
             raise VideoError(
                 f"{self.name} changes its frame size: frame {index} is {width}x{height} while the first one is "
                 f"{self.width}x{self.height} (width x height); convert it to one size or read only frames of one size."
             )
-        return _upright(frame, frame.to_ndarray(format="rgb24"))
+        return self._upright(frame, frame.to_ndarray(format="rgb24"))
+
+    def _upright(self, frame: Any, picture: Any) -> Any:
+        """Applies the display matrix of a frame to its pixels, or to its (height, width)."""
+        # Looking at a frame's side data puts the frame into a cycle of references, and with it the threads that
+        # convert it, until garbage is collected; where that happens in a forked worker of a DataLoader, it crashes.
+        # So it is done once for each rotation, which is one for all frames of nearly every video.
+        angle = getattr(frame, "rotation", 0)
+        if angle not in self._matrices:
+            self._matrices[angle] = _display_matrix(frame)
+        matrix = self._matrices[angle]
+        return picture if matrix is None else _turn(picture, *matrix)
 
 
-def _upright(frame: Any, picture: Any) -> Any:
-    """Applies the display matrix of a frame to its pixels, or to its (height, width)."""
+def _display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
+    """How to show a frame: stored (x, y) to shown (a*x + c*y, b*x + d*y). Unlike an angle, this keeps mirroring."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return picture
-    # Row-vector convention: x' = a*x + c*y, y' = b*x + d*y. Unlike FFmpeg's rotation angle, this keeps mirroring.
+        return None
     a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def _turn(picture: Any, a: int, b: int, c: int, d: int) -> Any:
+    """Applies a display matrix to pixels, or to a (height, width)."""
     turned = abs(a) < abs(b)
     if isinstance(picture, tuple):
         return picture[::-1] if turned else picture

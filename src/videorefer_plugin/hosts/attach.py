@@ -242,7 +242,7 @@ class _WithoutRegionIds(LogitsProcessorList):
         return super().__call__(torch.where(is_region, other, input_ids), scores, **kwargs)
 
 
-def region_class(host_class: type) -> type:
+def region_class(host_class: Any) -> Any:
     """Class of a host with an object encoder; the same one whenever it is asked for."""
     module = sys.modules[__name__]
     name = f"Region{host_class.__name__}"
@@ -256,7 +256,10 @@ def region_class(host_class: type) -> type:
     names = list(signature.parameters)[1:]
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        kwargs.update(zip(names, args, strict=False))
+        for place, value in enumerate(args):
+            if names[place] in kwargs:
+                raise TypeError(f"forward() got multiple values for argument {names[place]!r}")
+            kwargs[names[place]] = value
         return AttachedRegionMixin.forward(self, **kwargs)
 
     # generate and Trainer look at the signature to tell which arguments a model takes.
@@ -276,7 +279,7 @@ def _merged(signature: inspect.Signature) -> inspect.Signature:
     return signature.replace(parameters=[*(p for p in given if p not in variable), *added, *variable])
 
 
-def _new_instance(host_class: type) -> Any:
+def _new_instance(host_class: Any) -> Any:
     created = region_class(host_class)
     return created.__new__(created)
 

@@ -25,6 +25,7 @@ def bind_processor(processor: Any, host: Any) -> AttachmentConfig:
         CheckpointError: there is no object encoder in the folder.
     """
     config = None
+    attachment: Any
     if isinstance(host, AttachmentConfig):
         attachment = host
     elif isinstance(host, (str, os.PathLike)):

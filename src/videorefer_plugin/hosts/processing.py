@@ -155,7 +155,7 @@ class RegionProcessor:
         data = {**dict(outputs), **self._region_tensors(outputs, clips, used, settings["mask_policy"])}
         self._check_complete(expanded, data["input_ids"])
         if settings["return_metadata"]:
-            data["video_metadata"] = [_metadata(clip) for clip in clips if clip.kind == "video"]
+            data["video_metadata"] = [clip.describe() for clip in clips if clip.kind == "video"]
         return BatchFeature(data)
 
     def _open(self, texts: list[str], sources: dict[str, list[Any]], settings: dict[str, Any]) -> list[Clip]:
@@ -244,7 +244,7 @@ class RegionProcessor:
         for clip in clips:
             frames = clip.read()
             visuals[clip.kind].append(frames if clip.kind == "video" else frames[0])
-        metadata = [VideoMetadata(**_metadata(clip)) for clip in clips if clip.kind == "video"]
+        metadata = [VideoMetadata(**clip.describe()) for clip in clips if clip.kind == "video"]
         return self.host.call_processor(self.processor, texts, visuals, metadata, kwargs)
 
     def _region_tensors(
@@ -392,17 +392,6 @@ class _named:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(error, VideoReferError):
             raise type(error)(f"{self.place}: {error}") from error
-
-
-def _metadata(clip: Clip) -> dict[str, Any]:
-    return {
-        "total_num_frames": clip.num_frames,
-        "fps": clip.fps,
-        "height": clip.video.height,
-        "width": clip.video.width,
-        "duration": clip.num_frames / clip.fps if clip.rows is not None else clip.video.duration,
-        "frames_indices": list(clip.sampled),
-    }
 
 
 def _known_policy(policy: Any) -> Any:

@@ -55,6 +55,17 @@ class Clip:
         """Frame shown at a time; see [`Video.frame_at`]."""
         return self.video.frame_at(seconds) if self.rows is None else int(seconds * self.fps + 1e-6)
 
+    def describe(self) -> dict[str, Any]:
+        """What processors are told of a video: its size, rate and length, and the frames shown."""
+        return {
+            "total_num_frames": self.num_frames,
+            "fps": self.fps,
+            "height": self.video.height,
+            "width": self.video.width,
+            "duration": self.video.duration if self.rows is None else self.num_frames / self.fps,
+            "frames_indices": list(self.sampled),
+        }
+
     def read(self) -> np.ndarray:
         """Frames shown, of shape `(frames, height, width, 3)`."""
         return self.video.read(self.sampled if self.rows is None else [self.rows[frame] for frame in self.sampled])

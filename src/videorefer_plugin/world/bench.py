@@ -39,8 +39,10 @@ def bench_clip(seed: int, number: int, size: int = 64, frames: int = 16) -> tupl
     turn = number // len(QUESTION_TYPES)
     names = [name for name, kind in CATEGORIES.items() if kind.type == QUESTION_TYPES[place] and kind.choice]
     letters = [_letter(seed, place, turn * QUESTIONS_PER_CLIP + i) for i in range(QUESTIONS_PER_CLIP)]
-    chosen = [names[(turn + i) % len(names)] for i in range(QUESTIONS_PER_CLIP)]
-    theme = next((CATEGORIES[name].theme for name in chosen if CATEGORIES[name].theme), None)
+    # The second category is far from the first in the list, where neighbours rarely come together in one clip.
+    chosen = [names[(turn + i * max(1, len(names) // 2)) % len(names)] for i in range(QUESTIONS_PER_CLIP)]
+    # Of two themes the first by name is the one with clips for both: goals before pairs.
+    theme = min((CATEGORIES[name].theme or "" for name in chosen if CATEGORIES[name].theme), default=None)
     attempt = 0
     while True:
         numbers = (seed, _BENCH, number, attempt)

@@ -167,8 +167,8 @@ def _absent(facts: Facts, rng: np.random.Generator) -> str:
             return f"{color} {shape}"
 
 
-# How often each kind of label is true in training clips, in hundredths: what fills options must not be told from what is
-# true by being rare or frequent. Measured; a test compares them.
+# How often each kind of label is true in training clips, in hundredths: what fills options must not be told from what
+# is true by being rare or frequent. Measured; a test compares them.
 _GOALS = {"stay": 38, "leave": 20, "catch": 16, "escape": 16, "reach": 9}
 _CAUSES = {
     "leave": 18,

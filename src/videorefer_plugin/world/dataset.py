@@ -65,8 +65,9 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
             stream: Any = container.add_stream("libx264", rate=fps)
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = "yuv420p"
-            # One thread, for with several the result depends on their number. Colours survive at this quality.
-            stream.options = {"crf": "12", "preset": "fast", "threads": "1"}
+            # With several threads the result depends on their number, and with B-frames x264 was seen to give other
+            # files for the same frames of this size. Colours survive at this quality.
+            stream.options = {"crf": "12", "preset": "fast", "threads": "1", "bf": "0"}
             for picture in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode(None))

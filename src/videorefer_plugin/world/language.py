@@ -36,15 +36,14 @@ __all__ = [
 # Every word that is said in this world, questions and prompts included.
 VOCABULARY = frozenset(
     """
-    a above after an and answer at away b back because behind below between big blue bordered bottom bounces
-    bouncing brief c catch chases chasing choices circle color comes company compared cross cyan d describe
-    description detail detailed diamond directly do does doing dotted down each end ends first frame from front get
-    gets give given goal gone green growing grows happens has have hidden hides highlighted hit hits how hurries
-    image in is it its keep large last leave leaves left letter like look meet move moves moving nearest next
-    object of on option orange order other out part passes pattern pink place plain please purple reach reaches red
-    right runs s second seen shape shrinking shrinks size small square star start starts stay stays still stops
-    striped that the then there they this to top triangle turns up video waits want wants what where which why will
-    with yellow
+    a above after and answer at away b back because behind below between big blue bordered bottom bounces bouncing
+    brief c catch chases chasing choices circle color comes company compared cross cyan d describe description
+    detail detailed diamond directly do does doing dotted down each end ends first frame from front get gets give
+    given goal gone green growing grows happens has have hidden hides highlighted hit hits how hurries in is it its
+    keep large last leave leaves left letter like look meet move moves moving nearest next object of on option
+    orange order other out part passes pattern pink place plain please purple reach reaches red right runs s second
+    seen shape shrinking shrinks size small square star start starts stay stays still stops striped that the then
+    there they this to top triangle turns up video waits want wants what where which why will with yellow
     """.split()  # noqa: SIM905 (read as lines of words)
 )
 

@@ -274,6 +274,7 @@ def _chase(plan: Plan, contact: float, stage: Stage, rng: np.random.Generator) -
     target = plan.labels[1]
     if target[0] == "two":
         path, steps = _two(target, stage, rng)
+        contact *= math.sqrt(2)  # while they are on both sides of the corner, the way is longer than the distance
     else:
         path = _straight(str(target[1]), rng.uniform(14, 20) * stage.unit / (end - 1), times)
         steps = (Phase(str(target[1]), 0, end),)

@@ -175,7 +175,7 @@ def _stage3(writer: _Writer) -> list[Record]:
         # Types are tried equally often; a clip does not have all of them.
         wanted = pick(rng, QUESTION_TYPES)
         kind = pick(rng, [name for name, c in CATEGORIES.items() if c.choice and c.type == wanted])
-        for question in ask(kind, clip.facts, rng):
+        for question in ask(kind, clip.facts, rng, full=True) or ask(kind, clip.facts, rng):
             single = writer.single()
             regions = [writer.object(i, single) for i in question.subjects]
             records.append(writer.record("choice", [(question.prompt, f"({LETTERS[question.answer]})")], regions))

@@ -12,6 +12,7 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world.motion import Phase, Plan, Troupe, work_out
 from videorefer_plugin.world.values import (
     ACTIONS,
+    AXES,
     DIRECTIONS,
     PATTERNS,
     REACH,
@@ -275,9 +276,10 @@ def _solos(rng: np.random.Generator, count: int, *others: Plan) -> list[Plan]:
 
 def _any_pair(rng: np.random.Generator, kind: str) -> Plan:
     if kind == "chase":
-        first, last = rng.choice(STRAIGHT, 2, replace=False)
-        straight: Label = ("move", str(first))
-        return Plan("chase", (("chase", 1), straight if rng.random() < 0.7 else ("two", str(first), str(last))))
+        first = pick(rng, STRAIGHT)
+        # A turn to the side: one that turns back would run into the one that chases it.
+        last = pick(rng, [action for action in STRAIGHT if AXES[action] != AXES[first]])
+        return Plan("chase", (("chase", 1), ("move", first) if rng.random() < 0.7 else ("two", first, last)))
     if kind == "collide":
         return Plan("collide", (("collide", 1), ("collide", 0)))
     if kind == "reach":

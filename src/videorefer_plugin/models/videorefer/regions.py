@@ -329,9 +329,9 @@ class RegionMixin(_Host):
                     tokens, counts = self.get_object_tokens(input_ids, regions, encoded, kwargs)
                 kwargs.update(mm_encoder_outputs=encoded, object_tokens=tokens, object_token_counts=counts)
         generation_config = kwargs.get("generation_config") or self.generation_config
-        if self._bans_region_token(kwargs) and "suppress_tokens" not in kwargs:
-            if generation_config.suppress_tokens is None:
-                kwargs["suppress_tokens"] = [self.region_token_id]
+        unset = "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None
+        if unset and self._bans_region_token(kwargs):
+            kwargs["suppress_tokens"] = [self.region_token_id]
         return super().generate(inputs, **kwargs)
 
     def _bans_region_token(self, inputs: dict[str, Any]) -> bool:

@@ -1,0 +1,174 @@
+"""The shapes world: data sets on disk and the command that writes them."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from videorefer_plugin import world
+from videorefer_plugin.cli import app
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.regions import Region
+from videorefer_plugin.training.records import check_record, parse_record
+from videorefer_plugin.video import open_video
+from videorefer_plugin.world import dataset
+from videorefer_plugin.world.records import STAGES, many_frames, stage_records
+
+BENCHES = [f"heldout/{name}.json" for name in ("bench_q", "bench_d", "grounding_q")]
+FILES = [f"train_{stage}.json" for stage in STAGES] + BENCHES
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("world")
+    return out, world.write_dataset(out, 22, seed=3, heldout=10)
+
+
+def contents(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def load(root, name):
+    return json.loads((root / name).read_text())
+
+
+def test_all_files_are_there_and_count_what_they_hold(folder):
+    root, counts = folder
+    assert list(counts) == FILES
+    for name, count in counts.items():
+        assert len(load(root, name)) == count > 0
+    assert counts["heldout/bench_q.json"] == 20
+    assert counts["heldout/grounding_q.json"] == 6
+    assert len(list((root / "videos").iterdir())) == 22
+    assert not [path for path in root.rglob("*") if path.name.startswith(".")]
+
+
+def test_records_can_be_read_and_their_regions_lie_on_their_objects(folder):
+    root, _ = folder
+    for stage in STAGES:
+        name = f"train_{stage}.json"
+        for value in load(root, name):
+            record = parse_record(value, str(root / name))
+            check_record(record)
+            assert not record.unknown
+            clip = world.make_clip((3, 0, int(value["id"][6:12])))
+            for region in record.regions():
+                for frame in region.frames:
+                    drawn = region.mask(frame, 64, 64)
+                    # An image is one frame of the clip, whatever its number there.
+                    frames = clip.masks[:, frame] if record.kind == "video" else clip.masks.reshape(-1, 64, 64)
+                    assert any((drawn == mask).all() for mask in frames)
+
+
+def test_stages_hold_what_they_should(folder):
+    root, _ = folder
+    kinds = {stage: {value["id"].split("/")[1] for value in load(root, f"train_{stage}.json")} for stage in STAGES}
+    assert kinds["stage1"] == {"plain", "plain-image"}
+    assert kinds["stage2"] == {"short", "image"}
+    assert kinds["stage2_5"] == {"detailed", "caption"}
+    assert kinds["stage3"] == {"qa", "choice", "image", "detailed"}
+    assert not any("annotation" in value for value in load(root, "train_stage1.json"))
+    # Stage 2 is single-frame; later ones are both.
+    single = {
+        stage: [len(a) == 1 for v in load(root, f"train_{stage}.json") for a in v.get("annotation", [])]
+        for stage in STAGES
+    }
+    assert all(single["stage2"])
+    for stage in ("stage2_5", "stage3"):
+        assert {True, False} == set(single[stage])
+    ids = [value["id"] for stage in STAGES for value in load(root, f"train_{stage}.json")]
+    assert len(ids) > len(set(ids)) > 0  # a detailed description may come in two stages
+    for stage in STAGES:
+        mine = [value["id"] for value in load(root, f"train_{stage}.json")]
+        assert len(set(mine)) == len(mine)
+    turns = [len(v["conversations"]) for v in load(root, "train_stage3.json") if "/qa/" in v["id"]]
+    assert set(turns) == {6}
+    letters = [v["conversations"][1]["value"] for v in load(root, "train_stage3.json") if "/choice/" in v["id"]]
+    assert set(letters) == {"(A)", "(B)", "(C)", "(D)"}
+
+
+def test_the_benchmark_stands_on_its_own(folder):
+    root, _ = folder
+    for name in BENCHES:
+        for item in load(root, name):
+            video = open_video(root / "heldout" / item["video"])
+            assert (video.num_frames, video.height, video.width, video.fps) == (16, 64, 64, 8)
+            for annotation in item["annotation"]:
+                region = Region.from_annotation(annotation)
+                assert region.frames == tuple(range(16))
+                assert region.mask(int(item["frame_idx"]), 64, 64).any()
+    for item in load(root, "heldout/bench_d.json"):
+        assert set(world.score_description(item["caption"], item["facts"]).values()) == {5.0}
+    pairs = [item["pair"] for item in load(root, "heldout/grounding_q.json")]
+    assert all(pairs.count(pair) == 2 for pair in pairs)
+
+
+def test_multi_frame_masks_are_evenly_spaced_in_long_clips():
+    clip = world.make_clip(1, frames=32)
+    frames = many_frames(clip)
+    assert (len(frames), frames[0], frames[-1]) == (16, 0, 31)
+    with pytest.raises(ConfigurationError, match="stage1, stage2"):
+        stage_records(clip, "stage9", "x", "x.mp4", None, world.clip.seeded(0))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_run_goes_on_and_ends_the_same(folder, tmp_path, monkeypatch, workers):
+    whole, _ = folder
+
+    def stop(done, total):
+        assert total == 35
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.write_dataset(tmp_path, 22, seed=3, heldout=10, progress=stop)
+    assert not (tmp_path / "train_stage1.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "videos").iterdir()}
+    assert len(before) == 20  # a part
+    made = []
+    real = dataset._train_clip
+    monkeypatch.setattr(
+        dataset, "_train_clip", lambda root, given, number: made.append(number) or real(root, given, number)
+    )
+    world.write_dataset(tmp_path, 22, seed=3, heldout=10, workers=workers)
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert made == ([20, 21] if workers == 1 else [])  # with more workers it is done elsewhere
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_more_clips_keep_those_that_are_there(folder, tmp_path):
+    whole, _ = folder
+    world.write_dataset(tmp_path, 5, seed=3, heldout=4)
+    few = load(tmp_path, "train_stage3.json")
+    videos = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "videos").iterdir()}
+    world.write_dataset(tmp_path, 22, seed=3, heldout=10)
+    assert load(tmp_path, "train_stage3.json")[: len(few)] == few
+    assert videos.items() <= {path.name: path.stat().st_mtime_ns for path in (tmp_path / "videos").iterdir()}.items()
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_a_folder_of_other_settings_is_left_alone(folder):
+    root, _ = folder
+    before = contents(root)
+    for arguments in ({"seed": 4}, {"size": 96}, {"frames": 32}):
+        with pytest.raises(ConfigurationError, match="choose another folder"):
+            world.write_dataset(root, 22, **{"seed": 3, **arguments})
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("arguments", [{"clips": -1}, {"heldout": -1}, {"workers": 0}, {"size": 63}, {"seed": -2}])
+def test_impossible_numbers_are_refused_before_anything_is_written(tmp_path, arguments):
+    with pytest.raises(ConfigurationError, match="expected"):
+        world.write_dataset(tmp_path / "out", **{"clips": 1, **arguments})
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_writes_a_data_set(folder, tmp_path):
+    whole, _ = folder
+    arguments = ["world", "--out", str(tmp_path / "w"), "--clips", "22", "--seed", "3", "--heldout", "10"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "train_stage3.json" in result.output
+    assert contents(tmp_path / "w") == contents(whole)
+    result = CliRunner().invoke(app, [*arguments, "--size", "96"])
+    assert result.exit_code == 1
+    assert "another folder" in result.output
