@@ -269,7 +269,7 @@ def test_bad_records_stop_a_run_or_are_left_out(tmp_path):
     records = json.loads(data.read_text())
     records[1]["annotation"] = []
     data.write_text(json.dumps(records))
-    with pytest.raises(vr.RecordError, match="data[.]json"):
+    with pytest.raises(vr.RecordError, match=r"data[.]json"):
         run("videollama2.1-7b/stage2", data, tmp_path / "out")
     trainer = run("videollama2.1-7b/stage2", data, tmp_path / "out", **{"data.on_bad_sample": "skip"})
     assert len(trainer.train_dataset) == 3
@@ -278,7 +278,7 @@ def test_bad_records_stop_a_run_or_are_left_out(tmp_path):
 
 
 def test_no_data_is_said_at_once(tmp_path):
-    with pytest.raises(vr.ConfigurationError, match="data[.]files"):
+    with pytest.raises(vr.ConfigurationError, match=r"data[.]files"):
         run("videollama2.1-7b/stage2", tmp_path, tmp_path, **{"data.files": []})
 
 

@@ -1,6 +1,8 @@
 """The shapes world: data sets on disk and the command that writes them."""
 
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 from typer.testing import CliRunner
@@ -132,6 +134,14 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(folder, tmp_path, monkeypa
     world.write_dataset(tmp_path, 22, seed=3, heldout=10, workers=workers)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert made == ([20, 21] if workers == 1 else [])  # with more workers it is done elsewhere
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_two_processes_may_write_the_same_folder(folder, tmp_path):
+    whole, _ = folder
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        runs = [pool.submit(world.write_dataset, tmp_path, 22, 3, 10) for _ in range(2)]
+        assert runs[0].result() == runs[1].result()
     assert contents(tmp_path) == contents(whole)
 
 

@@ -249,7 +249,7 @@ def test_grounding_pairs_flip_with_the_region():
 
 def test_every_word_is_in_the_vocabulary_and_every_word_is_used():
     used = Counter()
-    for clip, number in zip(iter_clips(4), range(250), strict=False):
+    for clip, number in zip(iter_clips(4), range(200), strict=False):
         for stage in STAGES:
             for record in stage_records(clip, stage, "x", "x.mp4", "x.png", seeded(number)):
                 for turn in record["conversations"]:

@@ -73,7 +73,10 @@ def run(
     resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in the output folder.")] = True,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe as it would run, and stop.")] = False,
 ) -> None:
-    """Run a training recipe. Start it with `accelerate launch -m videorefer_plugin.cli train run ...` to use many GPUs."""
+    """Run a training recipe.
+
+    Start it with `accelerate launch -m videorefer_plugin.cli train run ...` to use many GPUs.
+    """
     from rich.console import Console
 
     from videorefer_plugin.training.recipe import load_recipe

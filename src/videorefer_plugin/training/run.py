@@ -150,8 +150,8 @@ def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset, seconds: 
     import yaml
 
     import videorefer_plugin
-    from videorefer_plugin.hub.run_summary import DataFile, RunSummary
     from videorefer_plugin.hub.run_summary import Recipe as RecipeSummary
+    from videorefer_plugin.hub.run_summary import RunSummary
 
     devices = max(trainer.args.world_size, 1)
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -18,11 +18,16 @@ from videorefer_plugin.training.sampling import ModalityLengthSampler
 
 __all__ = ["VideoReferTrainer", "VideoReferTrainerMixin", "find_checkpoint", "trainer_class"]
 
+if TYPE_CHECKING:
+    from transformers import Trainer as _Trainer
+else:
+    _Trainer = object  # the mixin goes in front of whatever trainer a recipe names
+
 # Checkpoints are written here first and moved into place when they are complete.
 _UNFINISHED = "unfinished"
 
 
-class VideoReferTrainerMixin:
+class VideoReferTrainerMixin(_Trainer):
     """What training regions needs on top of a trainer.
 
     - learning rates of single parts (`learning_rates`), for instance `{"connector": 1e-5}`;

@@ -7,9 +7,11 @@ write the same folder: what they write is the same, and files appear whole or no
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -77,7 +79,7 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
 
 def _whole(path: Path, write: Callable[[str], None]) -> None:
     """Write a file under another name and rename it, so that nobody ever sees a part of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         write(str(temporary))
         os.replace(temporary, path)
@@ -188,17 +190,29 @@ def _part_file(root: Path, job: Job) -> Path:
 
 
 def _make_part(root: Path, settings: Settings, job: Job) -> None:
-    file = _part_file(root, job)
-    if file.exists():
-        return
+    if not _part_file(root, job).exists():
+        text = json.dumps(_records(root, settings, job))
+        # When another process has finished and removed the folder, this part is not needed as a file any more.
+        with contextlib.suppress(FileNotFoundError):
+            _whole(_part_file(root, job), lambda path: _write_text(path, text))
+
+
+def _records(root: Path, settings: Settings, job: Job) -> dict[str, list[str]]:
+    """Write the media of a part which are not there yet; returns file -> its records, as JSON."""
     kind, first, last = job
     make = {"train": _train_clip, "heldout": _heldout_clip, "grounding": _grounding_clip}[kind]
     files: dict[str, list[str]] = {}
     for number in range(first, last):
         for name, records in make(root, settings, number).items():
             files.setdefault(name, []).extend(json.dumps(record) for record in records)
-    file.parent.mkdir(exist_ok=True)  # another process may have finished and removed it
-    _whole(file, lambda path: _write_text(path, json.dumps(files)))
+    return files
+
+
+def _read_part(root: Path, settings: Settings, job: Job) -> dict[str, list[str]]:
+    try:
+        return json.loads(_part_file(root, job).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # another process has finished and cleaned up
+        return _records(root, settings, job)
 
 
 def _train_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:
@@ -247,11 +261,12 @@ def _assemble(root: Path, settings: Settings, jobs: list[Job]) -> dict[str, int]
     names = [f"train_{stage}.json" for stage in STAGES]
     names += [f"heldout/{name}.json" for name in ("bench_q", "bench_d", "grounding_q")]
     written = dict.fromkeys(names, 0)
-    streams = {name: (root / f"{name}.{os.getpid()}").open("w", encoding="utf-8") for name in names}
+    streams = {
+        name: (root / f"{name}.{os.getpid()}.{threading.get_ident()}").open("w", encoding="utf-8") for name in names
+    }
     try:
         for job in jobs:
-            _make_part(root, settings, job)  # does nothing, unless another process removed it
-            for name, records in json.loads(_part_file(root, job).read_text(encoding="utf-8")).items():
+            for name, records in _read_part(root, settings, job).items():
                 for record in records:
                     streams[name].write(("[\n" if not written[name] else ",\n") + record)
                     written[name] += 1

@@ -171,9 +171,10 @@ _ACTION = re.compile(
 _OTHER_ACTION = re.compile(r"^@(\d+) (chases|moves to|passes behind) (?:it|@0)\b")
 _OTHER_KIND = {"chases": "chase", "moves to": "approach", "passes behind": "behind"}
 # Words that say nothing false, though the shapes world does without them.
-_HARMLESS = frozenset(
-    "also an another be begin begins chased clip ending goes he image left more not one starting".split()
-)
+_HARMLESS = {
+    *("also", "an", "another", "be", "begin", "begins", "by", "chased", "clip", "ending", "goes", "he", "image", "no"),
+    *("not", "one", "starting", "when", "while"),
+}
 _FORMS = {
     "chasing": "chases",
     "follows": "chases",
