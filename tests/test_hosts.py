@@ -422,6 +422,9 @@ def test_detaching_restores_the_host_exactly(row: HostRow) -> None:
 # ------------------------------------------------------------------------------------------------- ways to run
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.compiler, "is_exporting"), reason="bare transformers hosts do not compile with a torch this old"
+)
 @pytest.mark.parametrize(
     "row",
     # Tracing takes many seconds a host.

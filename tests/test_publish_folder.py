@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import traceback
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 import videorefer_plugin as vr
 from tests.conftest import CHECKPOINT
 from videorefer_plugin.hub import inspect_folder, prepare_folder, publish
+from videorefer_plugin.hub.client import explained
 from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS
 
 SHARDS = "model.safetensors.index.json"
@@ -142,6 +144,16 @@ def test_an_adapter_without_weights_is_refused(tmp_path):
 def test_unknown_choices_for_the_card_are_refused(folder):
     with pytest.raises(vr.ConfigurationError, match="'auto', 'overwrite', 'keep'"):
         publish(folder, "me/model", card="maybe", dry_run=True)
+
+
+def test_an_error_that_quotes_the_token_is_passed_on_without_it():
+    with pytest.raises(vr.PublishError) as caught, explained("me/model", "hf_secret"):
+        try:
+            raise KeyError("Bearer hf_secret")
+        except KeyError as error:
+            raise ConnectionError("no answer") from error
+    assert "no answer" in str(caught.value)
+    assert "hf_secret" not in "".join(traceback.format_exception(caught.value))
 
 
 # --- what is published -----------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_two_processes_train_like_one(data, tmp_path):
     changes = {"train.max_steps": 4, "train.optimizer": "sgd", "train.learning_rate": 0.05, "train.max_grad_norm": 1.0}
     one, two = tmp_path / "one", tmp_path / "two"
     finish(command(RECIPE, data, one, **changes))
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     finish([*launcher, *command(RECIPE, data, two, **changes, **{"train.batch_size": 1})], env=environment)
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)

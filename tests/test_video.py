@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import subprocess
 import sys
@@ -888,3 +889,21 @@ import sys, videorefer_plugin.video
 print([name for name in ("av", "PIL", "torch", "transformers") if name in sys.modules])
 """
     assert run_python(code).strip() == "[]"
+
+
+def test_reading_does_not_wait_for_logging_forever(tmp_path):
+    """With PyAV's log level set, as torchvision sets it, FFmpeg's threads and the interpreter wait for each other."""
+    path = media.write_video(tmp_path / "a.mp4", 60)
+    code = (
+        "import av, sys; av.logging.set_level(av.logging.DEBUG)\n"
+        "from videorefer_plugin.video import open_video\n"
+        "for _ in range(5):\n"
+        "    open_video(sys.argv[1]).read([3, 40])\n"
+        "print('done')\n"
+    )
+    source = str(Path(__file__).parent.parent / "src")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert done.stdout == "done\n", done.stderr

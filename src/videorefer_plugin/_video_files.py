@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import av
+import av.logging
 import numpy as np
 
 from videorefer_plugin.errors import VideoError
@@ -82,6 +83,7 @@ class FileVideo(Video):
 
     @contextlib.contextmanager
     def _open(self, threads: bool = True) -> Iterator[tuple[Any, Any]]:
+        _stop_python_logging()
         try:
             container = av.open(self._source, metadata_errors="replace")
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -411,6 +413,17 @@ class FileVideo(Video):
             self._matrices[angle] = _display_matrix(frame)
         matrix = self._matrices[angle]
         return picture if matrix is None else _turn(picture, *matrix)
+
+
+def _stop_python_logging() -> None:
+    """Keeps FFmpeg's threads from calling Python, for good.
+
+    Where somebody has set PyAV's log level (torchvision does when it is imported), decoding threads take the
+    interpreter's lock to log, and freeing a decoder waits for them while it holds that lock: neither ever goes on.
+    Decoders are freed some time after their file was closed, so the level cannot be put back.
+    """
+    if av.logging.get_level() is not None:
+        av.logging.set_level(None)
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int] | None:

@@ -39,7 +39,8 @@ processor = AutoProcessor.from_pretrained("{repo_id}")
 
 # An object is marked in any frame of the video, here by a box (x0, y0, x1, y1) in pixels of frame 0.
 region = vr.Region.from_box((8, 8, 40, 40), frame=0)
-print(vr.ask(model, "video.mp4", "What is <region> doing?", regions=[region], processor=processor))
+question = "What is <region> doing?"
+print(vr.ask(model, "video.mp4", question, regions=[region], processor=processor, max_new_tokens=64))
 """,
     "host": """\
 import videorefer_plugin

@@ -297,10 +297,12 @@ class VideoReferDataset(Dataset):
 
     def _many_frames(self, region: Region) -> Region:
         limit = self.max_frames_per_region
-        frames = frames_with_object(region)
-        if limit is None or len(frames) <= limit:
+        if limit is None or len(region) <= limit:
             return region
-        return region.select(frames[place] for place in sample_frame_indices(len(frames), num_frames=limit))
+        frames = frames_with_object(region)
+        if len(frames) > limit:
+            frames = tuple(frames[place] for place in sample_frame_indices(len(frames), num_frames=limit))
+        return region.select(frames)
 
 
 def _sources(data: Any) -> list[DataSource]:
