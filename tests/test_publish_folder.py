@@ -146,14 +146,19 @@ def test_unknown_choices_for_the_card_are_refused(folder):
         publish(folder, "me/model", card="maybe", dry_run=True)
 
 
-def test_an_error_that_quotes_the_token_is_passed_on_without_it():
-    with pytest.raises(vr.PublishError) as caught, explained("me/model", "hf_secret"):
+def broken_upload(token):
+    with explained("me/model", token):
         try:
-            raise KeyError("Bearer hf_secret")
+            raise KeyError(f"Bearer {token}")
         except KeyError as error:
             raise ConnectionError("no answer") from error
-    assert "no answer" in str(caught.value)
-    assert "hf_secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_error_that_quotes_the_token_is_passed_on_without_it():
+    token = "".join(["hf_", "secret"])  # as a whole it stands in no line of code that a traceback shows
+    with pytest.raises(vr.PublishError, match="no answer") as caught:
+        broken_upload(token)
+    assert token not in "".join(traceback.format_exception(caught.value))
 
 
 # --- what is published -----------------------------------------------------------------------------------------------
