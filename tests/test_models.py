@@ -387,6 +387,19 @@ def test_a_batch_without_regions_still_gives_the_object_encoder_gradients(visual
         assert not parameter.grad.any(), name
 
 
+def test_a_batch_of_text_gives_every_trained_part_gradients(visuals, processor, model):
+    case = next(case for case in CASES if case["modal"] == "text")
+    inputs = processor(**case_call(case, visuals))
+    model.train()
+    loss = model(**inputs, labels=inputs["input_ids"]).loss
+    loss.backward()
+    assert all(p.grad is not None and not p.grad.any() for p in model.model.connector.parameters())
+    assert all(p.grad is not None for p in model.object_encoder.parameters())
+    model.eval()
+    with torch.no_grad():
+        assert loss.item() == pytest.approx(model(**inputs, labels=inputs["input_ids"]).loss.item(), rel=1e-6)
+
+
 def test_gradients_reach_the_object_encoder_and_stop_at_a_frozen_tower(training_batch, model):
     _, inputs, labels = training_batch
     model.model.vision_tower.requires_grad_(False)

@@ -10,14 +10,15 @@ import torch
 import videorefer_plugin as vr
 from tests.tiny_hosts import ROWS, HostRow
 
-ROUNDS = 60
+ROUNDS = 40
 
 
 def timed(model: Any, inputs: dict[str, Any]) -> float:
-    start = time.perf_counter()
+    """Processor time of one forward, in seconds, which other programs on the machine disturb little."""
+    start = time.thread_time()
     with torch.no_grad():
         model(**inputs)
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 def larger(row: HostRow) -> Any:
@@ -25,26 +26,23 @@ def larger(row: HostRow) -> Any:
     import tests.tiny_hosts as tiny
 
     original = tiny.text_config
-    tiny.text_config = lambda *args, **extra: original(
-        *args,
-        **{**extra, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 6, "num_attention_heads": 64,
-           **({"head_dim": 8} if "head_dim" in extra else {})},
-    )  # fmt: skip
+    wide = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 32}
+    tiny.text_config = lambda *args, **extra: original(*args, **{**extra, **wide})
     try:
         return row.model()
     finally:
         tiny.text_config = original
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.name.startswith("qwen")], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_attached_but_unused_costs_under_two_percent(benchmark: Any, row: HostRow) -> None:
-    """Bare and attached by turns in the same run; the ratio of their medians is reported and held below 1.02."""
+    """Bare and attached by turns in the same run; the median of their ratios is reported and held below 1.02."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         bare, attached = larger(row), larger(row)
         processor = vr.RegionProcessor(row.processor(), vr.attach_object_encoder(attached), num_frames=8)
-        inputs = dict(processor(text=[row.prompt("What? " * 40)] * 2, videos=[row.video(), row.video(1)]))
+        inputs = dict(processor(text=[row.prompt("What? " * 20)] * 2, videos=[row.video(), row.video(1)]))
         for model in (bare, attached) * 3:
             timed(model, inputs)
         times: dict[str, list[float]] = {"bare": [], "attached": []}
@@ -52,7 +50,7 @@ def test_attached_but_unused_costs_under_two_percent(benchmark: Any, row: HostRo
             order = [("bare", bare), ("attached", attached)]
             for name, model in order if turn % 2 else reversed(order):
                 times[name].append(timed(model, inputs))
-        ratio = median(times["attached"]) / median(times["bare"])
+        ratio = median(after / before for after, before in zip(times["attached"], times["bare"], strict=True))
         benchmark.extra_info.update(ratio=round(ratio, 4), bare_ms=round(median(times["bare"]) * 1000, 2))
         benchmark.pedantic(timed, args=(attached, inputs), rounds=5)
         assert ratio < 1.02
