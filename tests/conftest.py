@@ -12,6 +12,10 @@ import videorefer_plugin
 # Nothing in the tests may depend on a network; without this every look-up of a missing file would wait for one.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# Processes that share the machine get in each other's way with more threads than cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # From a checkout that is not installed, folders of the package that lie at the top (such as patches) are found here.
 videorefer_plugin.__path__.append(str(Path(__file__).parent.parent))
 

@@ -98,7 +98,11 @@ def prepare_for_training(model: Any, recipe: Recipe) -> Any:
     _keep_full_precision(model)
     if recipe.train.gradient_checkpointing:
         # Re-entrant checkpointing loses gradients where no input needs any, as with a frozen language model.
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # Renamed within the range of versions that is supported.
+        if hasattr(model, "activation_checkpointing_enable"):
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        else:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
     model.config.use_cache = False
     return model
 

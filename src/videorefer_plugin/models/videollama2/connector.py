@@ -41,6 +41,11 @@ class STCConnector(nn.Module):
         Returns:
             `torch.Tensor` of shape `(num_clips, num_tokens, hidden_size)`, ordered by frame, row and column.
         """
+        # One clip at a time: convolution kernels are chosen by batch size and round differently, which would make a
+        # clip's tokens depend on what else is in the batch. A clip is large enough to keep a device busy.
+        return torch.cat([self._connect(clip) for clip in features.split(1)])
+
+    def _connect(self, features: Tensor) -> Tensor:
         clips = features.shape[0]
         hidden = self.first_stage(rearrange(features, "v t h w d -> (v t) d h w"))
         hidden = self.activation(self._downsample(rearrange(hidden, "(v t) d h w -> v d t h w", v=clips)))
@@ -51,8 +56,7 @@ class STCConnector(nn.Module):
     def _downsample(self, hidden: Tensor) -> Tensor:
         """Apply the strided convolution, `(v, d, t, h, w)` to `(v, t', h', w', d)`.
 
-        Its blocks do not overlap, so it is one matrix product. 3D convolution kernels are chosen by batch size and
-        round differently, which would make a clip's tokens depend on what else is in the batch.
+        Its blocks do not overlap, so it is one matrix product, which rounds alike whatever the number of threads.
         """
         if self.padding:
             hidden = F.pad(hidden, [self.padding] * 6)

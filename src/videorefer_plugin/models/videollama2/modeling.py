@@ -327,7 +327,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         tokens = {name: output.pooler_output for name, output in encoded.items() if output is not None}
         if input_ids is not None:
             inputs_embeds = self._embed(input_ids, tokens)
-        if self.training and not tokens:
+        if self.training and not tokens and inputs_embeds is not None:
             inputs_embeds = inputs_embeds + self._no_visuals(inputs_embeds)
         if (
             position_ids is None
@@ -354,11 +354,11 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             video_hidden_states=tokens.get("video"),
         )
 
-    def _no_visuals(self, inputs_embeds: Tensor) -> Tensor | int:
+    def _no_visuals(self, inputs_embeds: Tensor) -> Tensor:
         # A training batch of nothing but text still runs the connector, over two black frames that count for
         # nothing, so that every process of a distributed run has (zero) gradients for the same parameters.
         if not any(p.requires_grad for part in (self.connector, self.vision_tower) for p in part.parameters()):
-            return 0
+            return inputs_embeds.new_zeros(())
         size = self.config.vision_config.image_size
         frames = torch.zeros((1, 2, 3, size, size), device=inputs_embeds.device)
         return self.get_video_features(frames).pooler_output.to(inputs_embeds).sum() * 0
