@@ -517,10 +517,12 @@ def test_damage_in_the_middle(clips, tmp_path, name, packet):
         video.read(range(60))
 
 
-@pytest.mark.parametrize("name", ["busy_mp4", "busy_avi"])
-def test_damage_that_shows_late(clips, tmp_path, name):
-    """B-frames are shown before the later frame they build on; damage to that one must not slip through."""
-    whole = getattr(clips, name)
+def test_damage_that_shows_late(clips, tmp_path):
+    """B-frames are shown before the later frame they build on; damage to that one must not slip through.
+
+    Only as far as the decoder notices it: H.264 has no checksums, and x264 does not write the same file every time.
+    """
+    whole = clips.busy_avi
     plain = media.decode_plainly(whole)
     noticed = 0
     for packet in range(16, 23):
