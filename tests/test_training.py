@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +11,9 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 import videorefer_plugin as vr
-from tests import training_runs
+from tests import training_data, training_runs
 from tests.conftest import CHECKPOINT, TINY
-from tests.training_runs import losses, run, weights, write_data
+from tests.training_runs import losses, run, weights, write_data, write_language_model
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
 from videorefer_plugin.training.parts import parameters_by_part, set_trainable
 from videorefer_plugin.training.sampling import ModalityLengthSampler
@@ -43,59 +44,76 @@ def names_of(parts, state):
 # --- stages ----------------------------------------------------------------------------------------------------------
 
 
-def test_stages_train_what_they_should_and_the_loss_falls(data, tmp_path):
-    """1 -> 2 -> 2.5 -> 3, each from the folder that the one before it left."""
-    stages = {
-        "1": ["connector"],
-        "2": ["object_encoder"],
-        "2.5": ["connector", "object_encoder", "language_model"],
-        "3": ["connector", "object_encoder", "language_model"],
+STAGES = {
+    "1": ["connector"],
+    "2": ["object_encoder"],
+    "2.5": ["connector", "object_encoder", "language_model"],
+    "3": ["connector", "object_encoder", "language_model"],
+}
+
+
+def test_stages_train_what_they_should_and_the_loss_falls(tmp_path):
+    """1 -> 2 -> 2.5 -> 3 from Qwen2 and SigLIP, each from the folder that the one before it left.
+
+    Stage 1 has captions of a clip and of an image, the others records of all kinds; every step sees all of them.
+    """
+    media = training_data.write_media(tmp_path)
+    records = training_data.all_kinds()
+    captions = [records.pop("first stage")]
+    captions += [{"video": "clips/a.mp4", "conversations": training_data.turns("<video>", "bars above a texture")}]
+    files = {
+        stage: training_data.write_json(media / f"{stage}.json", captions if stage == "1" else [*records.values()])
+        for stage in STAGES
     }
-    plain = write_data(tmp_path / "plain", ("first stage",), copies=4)
-    regions = write_data(tmp_path / "regions", ("compressed", "polygons"), copies=4)
-    previous = CHECKPOINT
-    before = vr.VideoReferForConditionalGeneration.from_pretrained(CHECKPOINT).state_dict()
-    for stage, parts in stages.items():
+    parts = write_language_model(tmp_path / "qwen2")
+    # What the parts are before anything is learnt.
+    start = {"train.learning_rate": 0, "train.max_steps": 1}
+    run("videollama2.1-7b/stage1", files["1"], tmp_path / "0", None, **parts, **start)
+    before, previous = weights(tmp_path / "0"), None
+    for stage, trained in STAGES.items():
         output = tmp_path / stage
-        records = plain if stage == "1" else regions
-        rate = {"1": 1e-2, "2": 2e-1, "2.5": 2e-3, "3": 2e-3}[stage]
-        changes = {"train.learning_rate": rate, "train.max_steps": 6}
-        run(f"videollama2.1-7b/stage{stage}", records, output, previous, **changes)
+        size = len(json.loads(files[stage].read_text()))
+        changes = {
+            **(parts if previous is None else {}),
+            "train.learning_rate": {"1": 1e-2, "2": 2e-1, "2.5": 2e-3, "3": 2e-3}[stage],
+            "train.batch_size": size,
+            "train.global_batch_size": size,
+            "data.num_frames": 4,
+        }
+        run(f"videollama2.1-7b/stage{stage}", files[stage], output, previous, **changes)
         after = weights(output)
-        assert changed(before, after) == names_of(parts, after), stage
+        assert changed(before, after) == names_of(trained, after), stage
         curve = losses(output)
-        assert len(curve) == 6
+        assert len(curve) == 4
+        assert curve[-1] < curve[0], stage
         assert sum(curve[-2:]) < sum(curve[:2]), stage
         before, previous = after, output
-    model = vr.VideoReferForConditionalGeneration.from_pretrained(previous)
+    loaded = vr.VideoReferForConditionalGeneration.from_pretrained(previous).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in before.items())
+
+
+def test_settings_of_generation_come_along(data, tmp_path):
+    run("videollama2.1-7b/stage2", data, tmp_path, **{"train.max_steps": 1})
+    model = vr.VideoReferForConditionalGeneration.from_pretrained(tmp_path)
     assert model.generation_config.repetition_penalty == 1.05
 
 
 def test_a_new_model_is_built_from_a_language_model_and_a_tower(tmp_path):
     """Stage 1 as it starts in the paper: SigLIP, Qwen2 with its padded table, and a new connector."""
-    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
-
-    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
-    base = vr.VideoReferConfig.from_pretrained(CHECKPOINT).text_config
-    torch.manual_seed(0)
-    language_model = Qwen2ForCausalLM(Qwen2Config(**{**base.to_dict(), "vocab_size": 384}))
-    language_model.save_pretrained(tmp_path / "qwen2")
-    tokenizer.save_pretrained(tmp_path / "qwen2")
+    parts = write_language_model(tmp_path / "qwen2")
     data = write_data(tmp_path / "data", ("first stage",), copies=4)
-    tower = TINY / "siglip-tiny-patch6-42"
-    run(
-        "videollama2.1-7b/stage1",
-        data,
-        tmp_path / "out",
-        None,
-        **{"model.language_model": str(tmp_path / "qwen2"), "model.vision_tower": str(tower), "train.max_steps": 2},
-    )
+    run("videollama2.1-7b/stage1", data, tmp_path / "out", None, **parts, **{"train.max_steps": 2})
     after = weights(tmp_path / "out")
-    assert torch.equal(
-        after["model.language_model.embed_tokens.weight"], language_model.state_dict()["model.embed_tokens.weight"]
-    )
-    kept = load_file(tower / "model.safetensors")["vision_model.embeddings.patch_embedding.weight"]
-    assert torch.equal(after["model.vision_tower.embeddings.patch_embedding.weight"], kept)
+    language_model, tower = (load_file(Path(folder) / "model.safetensors") for folder in parts.values())
+    assert len(language_model["model.embed_tokens.weight"]) == 384
+    for kept, name in (
+        (language_model["model.embed_tokens.weight"], "model.language_model.embed_tokens.weight"),
+        (
+            tower["vision_model.embeddings.patch_embedding.weight"],
+            "model.vision_tower.embeddings.patch_embedding.weight",
+        ),
+    ):
+        assert torch.equal(after[name], kept), name
     region = vr.Region.from_box((0, 0, 20, 20))
     picture = Image.new("RGB", (64, 48))
     assert isinstance(vr.ask(tmp_path / "out", None, "<region>?", [region], image=picture, max_new_tokens=2), str)
@@ -203,6 +221,17 @@ def test_parts_cover_every_parameter_once(model):
 def test_unknown_parts_are_refused(model):
     with pytest.raises(vr.ConfigurationError, match="decoder"):
         set_trainable(model, ["decoder"])
+
+
+def test_a_frozen_tower_records_nothing_for_a_backward_pass():
+    """Not even where hooks, as PEFT adds them for checkpointing, make its inputs require gradients."""
+    model = vr.VideoReferForConditionalGeneration.from_pretrained(CHECKPOINT).train()
+    frames = torch.randn(2, 3, 42, 42)
+    assert model.model.get_frame_features(frames).requires_grad
+    set_trainable(model, ["object_encoder"])
+    model.model.vision_tower.embeddings.register_forward_hook(lambda module, inputs, out: out.requires_grad_(True))
+    assert not model.model.get_frame_features(frames).requires_grad
+    assert model.model.get_frame_features(frames.requires_grad_(True)).requires_grad
 
 
 def test_parts_may_have_learning_rates_of_their_own(golden_records, processor, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from tests import training_data
-from tests.conftest import CHECKPOINT
+from tests.conftest import CHECKPOINT, TINY
 
 ROOT = Path(__file__).parent.parent
 # With regions in one frame and in many, without, and without a visual. Eight, so that two processes share them evenly:
@@ -32,6 +32,20 @@ def write_data(folder: Path, kinds: tuple[str, ...] = KINDS, copies: int = 2) ->
         training_data.write_media(folder)
     records = training_data.all_kinds()
     return training_data.write_json(folder / "data.json", [records[kind] for kind in kinds] * copies)
+
+
+def write_language_model(folder: Path) -> dict[str, str]:
+    """A tiny Qwen2 with its padded table and its tokenizer; returns settings to build a model of it and a SigLIP."""
+    import torch
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+    import videorefer_plugin as vr
+
+    base = vr.VideoReferConfig.from_pretrained(CHECKPOINT).text_config
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(Qwen2Config(**{**base.to_dict(), "vocab_size": 384})).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(CHECKPOINT).save_pretrained(folder)
+    return {"model.language_model": str(folder), "model.vision_tower": str(TINY / "siglip-tiny-patch6-42")}
 
 
 def settings(data: Path, output: Path, checkpoint: Any = CHECKPOINT, **changes: Any) -> list[str]:

@@ -1,13 +1,14 @@
 """What a host is, and which ones are known."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
+from videorefer_plugin.models.gradients import no_grad_if_frozen
 
 __all__ = ["Host", "Visual", "host_of", "register_host", "supported_hosts"]
 
@@ -112,7 +113,9 @@ class Host:
             encode = getattr(model.base_model, method)
             _, *others = inspect.signature(encode).parameters
             arguments = {name: inputs[name] for name in others if name in inputs}
-            encoded[kind] = encode(inputs.pop(pixels), **arguments, return_dict=True)
+            values = inputs.pop(pixels)
+            with no_grad_if_frozen(_visual_parameters(model), values):
+                encoded[kind] = encode(values, **arguments, return_dict=True)
         return encoded
 
     def lay_out(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> FrameGrids:
@@ -179,6 +182,15 @@ class Host:
             else:
                 grids.append(None)
         return grids
+
+
+def _visual_parameters(model: Any) -> Iterator[nn.Parameter]:
+    """Parameters of the vision tower and of what connects it, and of nothing else."""
+    decoder = model.get_decoder()
+    for module in model.base_model.children():
+        if module is not decoder:
+            yield from module.parameters()
+    yield from (value for _, value in model.base_model.named_parameters(recurse=False))
 
 
 _HOSTS: dict[str, Host] = {}

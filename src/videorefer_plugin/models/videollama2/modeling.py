@@ -13,6 +13,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import can_return_tuple
 
 from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.models.gradients import no_grad_if_frozen
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.models.videollama2.connector import STCConnector
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
@@ -112,11 +113,12 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         tower = getattr(self.vision_tower, "vision_model", self.vision_tower)
         layers = tower.encoder.layers
         depth = self.config.vision_feature_layer % (len(layers) + 1)
-        hidden = tower.embeddings(pixel_values.to(tower.embeddings.patch_embedding.weight.dtype))
-        if hasattr(tower, "pre_layrnorm"):  # CLIP's own spelling
-            hidden = tower.pre_layrnorm(hidden)
-        for layer in layers[:depth]:
-            hidden = layer(hidden, attention_mask=None)
+        with no_grad_if_frozen(tower.parameters(), pixel_values):
+            hidden = tower.embeddings(pixel_values.to(tower.embeddings.patch_embedding.weight.dtype))
+            if hasattr(tower, "pre_layrnorm"):  # CLIP's own spelling
+                hidden = tower.pre_layrnorm(hidden)
+            for layer in layers[:depth]:
+                hidden = layer(hidden, attention_mask=None)
         rows, columns = self.config.grid_size
         return hidden[:, hidden.shape[1] - rows * columns :].unflatten(1, (rows, columns))
 

@@ -16,6 +16,8 @@ from videorefer_plugin.video import sample_frame_indices
 
 __all__ = ["VideoReferProcessor"]
 
+_MASKS_AT_ONCE = 16  # at full size; of long videos they would fill the memory
+
 
 class VideoReferProcessor(VideoLLaMA2Processor):
     r"""
@@ -182,12 +184,15 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         if limit is not None and len(frames) > limit:
             frames = [frames[index] for index in sample_frame_indices(len(frames), num_frames=limit)]
         masks = {}
-        for frame in frames:
-            mask = torch.from_numpy(np.ascontiguousarray(region.mask(frame, video.height, video.width)))
-            pad = settings["image_aspect_ratio"] == "pad"
-            grid = resize_masks(mask[None], self.grid_size, policy, pad_to_square=pad)[0]
-            if policy == "original" or bool(grid.any()):
-                masks[frame] = grid
+        pad = settings["image_aspect_ratio"] == "pad"
+        for first in range(0, len(frames), _MASKS_AT_ONCE):
+            some = frames[first : first + _MASKS_AT_ONCE]
+            drawn = np.stack([region.mask(frame, video.height, video.width) for frame in some])
+            grids = resize_masks(torch.from_numpy(drawn), self.grid_size, policy, pad_to_square=pad)
+            seen = grids.flatten(1).any(dim=1).tolist()
+            masks |= {
+                frame: grid for frame, grid, any_cell in zip(some, grids, seen, strict=True) if any_cell or policy == "original"
+            }
         if not masks:
             raise RegionError(
                 f"it has no pixel in any of its {len(region.frames)} frame(s) ({_shortened(region.frames)}) of "
