@@ -1,12 +1,14 @@
 """Video files, decoded with PyAV (FFmpeg). Used through `videorefer_plugin.video.open_video`."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import av
 import av.logging
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video import Video
@@ -23,6 +25,9 @@ _NO_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf", "mp3", "flac"
 _B_FRAME = 3  # AV_PICTURE_TYPE_B
 _ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: cover art
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # that an MP4 or MOV file starts with
+_ONE_THREAD = (
+    {"threads": 1} if "threads" in (VideoReformatter.reformat.__doc__ or "") else {}
+)  # older PyAV: always one
 _SEEK_MARGIN = 32  # jump when it saves decoding more frames than this; a jump restarts the decoder's threads
 
 
@@ -401,7 +406,7 @@ class FileVideo(Video):
                 f"{self.name} changes its frame size: frame {index} is {width}x{height} while the first one is "
                 f"{self.width}x{self.height} (width x height); convert it to one size or read only frames of one size."
             )
-        return self._upright(frame, frame.to_ndarray(format="rgb24"))
+        return self._upright(frame, _to_rgb(frame))
 
     def _upright(self, frame: Any, picture: Any) -> Any:
         """Applies the display matrix of a frame to its pixels, or to its (height, width)."""
@@ -424,6 +429,20 @@ def _stop_python_logging() -> None:
     """
     if av.logging.get_level() is not None:
         av.logging.set_level(None)
+
+
+_converters = threading.local()
+
+
+def _to_rgb(frame: Any) -> np.ndarray:
+    """Converts a frame with a converter that is kept, on one thread.
+
+    Setting one up for every frame, with its threads, takes many times longer than converting a small frame.
+    """
+    if not hasattr(_converters, "reformatter"):
+        _converters.reformatter = VideoReformatter()
+    convert = _converters.reformatter.reformat
+    return convert(frame, format="rgb24", **_ONE_THREAD).to_ndarray()
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int] | None:

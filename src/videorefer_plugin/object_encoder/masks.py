@@ -1,6 +1,7 @@
 """Masks on the feature grid and the average of the features below them (Spatial Token Extractor)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -96,6 +97,7 @@ def _positive(values: Tensor) -> Tensor:
     return values if values.dtype == torch.bool else values > 0
 
 
+@lru_cache(maxsize=64)
 def _taps(size: int, cells: int, offset: int, length: int) -> tuple[Tensor, Tensor]:
     """Pixels that bilinear interpolation weighs along one axis, `(2 * cells,)` each: their index, and if they count.
 

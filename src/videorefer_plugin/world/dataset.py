@@ -36,7 +36,7 @@ from videorefer_plugin.world.values import FPS, Stage
 
 __all__ = ["Settings", "encode_video", "write_dataset"]
 
-_VERSION = 1  # of what a seed stands for; raise it when clips or words change
+_VERSION = 2  # of what a seed stands for; raise it when clips or words change
 _PART = 20  # clips
 _GROUNDING_SHARE = 4  # clips of the benchmark for one of the grounding test
 _IMAGE_EVERY = 2  # training clips for one image
@@ -99,8 +99,8 @@ def write_dataset(
 ) -> dict[str, int]:
     """Write a data set, or go on with one.
 
-    `train_stage1.json`, `train_stage2.json`, `train_stage2_5.json` and `train_stage3.json` are records in the format
-    of VideoRefer-700K about `videos/` and `images/`. `heldout/` is a benchmark of its own, about `heldout/videos/`:
+    `train_stage0_tower.json` to `train_stage3.json` are records in the format of VideoRefer-700K about `videos/` and
+    `images/`; what each holds says `records.stage_records`. `heldout/` is a benchmark of its own, about `heldout/videos/`:
     `bench_q.json`, `bench_d.json`, and `grounding_q.json` (the same question asked of either of two objects). Paths
     in a file start from its folder.
 
@@ -217,7 +217,9 @@ def _read_part(root: Path, settings: Settings, job: Job) -> dict[str, list[str]]
 
 def _train_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:
     name = f"train-{number:06d}"
-    clip = make_clip((settings.seed, 0, number), "train", settings.size, settings.frames)
+    # Every other clip is like those of the benchmark: questions have four options that are true of some object.
+    full: dict[str, Any] = {"objects": 4, "distinct": True} if number % 2 else {}
+    clip = make_clip((settings.seed, 0, number), "train", settings.size, settings.frames, **full)
     video, image = f"videos/{name}.mp4", None if number % _IMAGE_EVERY else f"images/{name}.png"
     if not (root / video).exists():
         encode_video(root / video, clip.frames)

@@ -3,6 +3,10 @@
 The kinds of data are the paper's (section 3.1.2): short captions, detailed captions, and conversations of several
 questions; beside them captions of whole clips and images for the first stage, and questions with options in the words
 of VideoRefer-Bench-Q. The id of a record tells its clip and its kind: "train-000012/short/1".
+
+A model that starts from nothing needs more: names of all objects in all frames, for its vision tower ("stage0_tower"),
+and the same conversations in words alone, for its language model, in which a description stands for each object
+("stage0_language").
 """
 
 from __future__ import annotations
@@ -34,8 +38,8 @@ BENCH_D_PROMPT = "Please give a detailed description of the highlighted object [
 DETAILED_PROMPTS = ("Please describe in detail the object <region> in the video.", BENCH_D_PROMPT)
 
 _MASK_FRAMES = 16  # of an object in multi-frame mode, as in the paper
-_TURNS = 3
-_CHOICES = 2  # questions with options for each clip
+_TURNS = 6  # of a conversation
+_VERBAL = 2  # conversations in words for each clip
 
 Record = dict[str, Any]
 
@@ -52,24 +56,29 @@ class _Writer:
     ) -> Record:
         number = self._counts[kind] = self._counts.get(kind, -1) + 1
         medium, path = ("image", self.image) if image else ("video", self.video)
-        conversations = []
-        for index, (question, answer) in enumerate(turns):
-            head = f"<{medium}>\n" if index == 0 else ""
-            conversations.append({"from": "human", "value": f"{head}{question}".strip()})
-            conversations.append({"from": "gpt", "value": answer})
+        conversations = _conversations(turns, f"<{medium}>\n")
         record: Record = {"id": f"{self.name}/{kind}/{number}", medium: path, "conversations": conversations}
         if regions:
             size = self.clip.scene.stage.size
             record |= {"annotation": list(regions), "height": size, "width": size}
         return record
 
-    def object(self, index: int, single: bool) -> dict:
-        """An annotation: of one frame by chance, or of many."""
-        clip = self.clip
-        return clip.annotation(index, [pick(self.rng, clip.clear_frames(index))] if single else many_frames(clip))
+    def words(self, turns: Sequence[tuple[str, str]]) -> Record:
+        """A record without a visual."""
+        number = self._counts["words"] = self._counts.get("words", -1) + 1
+        return {"id": f"{self.name}/words/{number}", "conversations": _conversations(turns)}
 
-    def single(self) -> bool:
-        return pick(self.rng, (True, False))
+    def object(self, index: int) -> dict:
+        """An annotation of many frames; training takes one or all of them."""
+        return self.clip.annotation(index, many_frames(self.clip))
+
+
+def _conversations(turns: Sequence[tuple[str, str]], head: str = "") -> list[dict[str, str]]:
+    conversations = []
+    for index, (question, answer) in enumerate(turns):
+        conversations.append({"from": "human", "value": f"{head if index == 0 else ''}{question}".strip()})
+        conversations.append({"from": "gpt", "value": answer})
+    return conversations
 
 
 def stage_records(
@@ -79,9 +88,9 @@ def stage_records(
 
     Args:
         clip: the clip.
-        stage: "stage1" (captions without regions), "stage2" (short captions, single frame), "stage2_5" (detailed
-            captions) or "stage3" (questions of all kinds, and detailed captions). From stage 2.5 on, half of the
-            objects are given in one frame and half in many, as in the paper.
+        stage: "stage0_tower" (names of objects), "stage0_language" (conversations in words), "stage1" (captions
+            without regions), "stage2" (short captions of objects), "stage2_5" (detailed captions) or "stage3" (questions of
+            all kinds, and detailed captions).
         name: of the clip, with which ids begin.
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.
@@ -129,13 +138,21 @@ def _stage1(writer: _Writer) -> list[Record]:
     return records
 
 
+def _stage0_tower(writer: _Writer) -> list[Record]:
+    clip = writer.clip
+    looks = [(CATEGORIES["look"].phrasings[0], language.look(item)) for item in clip.facts.objects]
+    return [writer.record("name", looks, [writer.object(i) for i in range(len(clip))])]
+
+
+def _stage0_language(writer: _Writer) -> list[Record]:
+    return [writer.words(_verbal(writer)) for _ in range(_VERBAL)]
+
+
 def _stage2(writer: _Writer) -> list[Record]:
     clip = writer.clip
-    records = [
-        writer.record("short", [(SHORT_PROMPT, language.short(clip.facts, i))], [writer.object(i, single=True)])
-        for i in range(len(clip))
-    ]
-    return records + _of_image(writer, ("look",))
+    turns = [(SHORT_PROMPT, language.short(clip.facts, i)) for i in range(len(clip))]
+    captions = writer.record("short", turns, [writer.object(i) for i in range(len(clip))])
+    return [captions, *_of_image(writer, ("look",))]
 
 
 def _of_image(writer: _Writer, categories: Sequence[str]) -> list[Record]:
@@ -151,54 +168,73 @@ def _of_image(writer: _Writer, categories: Sequence[str]) -> list[Record]:
     return [writer.record("image", [turn], [{"0": segmentation}], image=True)]
 
 
-def _details(writer: _Writer, objects: Sequence[int]) -> list[Record]:
+def _details(writer: _Writer, objects: Sequence[int]) -> Record:
     facts, rng = writer.clip.facts, writer.rng
-    return [
-        writer.record(
-            "detailed",
-            [(pick(rng, DETAILED_PROMPTS), language.detailed(facts, i, rng))],
-            [writer.object(i, writer.single())],
-        )
-        for i in objects
-    ]
+    turns = [(pick(rng, DETAILED_PROMPTS), language.detailed(facts, i, rng)) for i in objects]
+    return writer.record("detailed", turns, [writer.object(i) for i in objects])
 
 
 def _stage2_5(writer: _Writer) -> list[Record]:
     caption = writer.record("caption", [("Please describe the video.", _clip_caption(writer.clip))], [])
-    return [caption, *_details(writer, range(len(writer.clip)))]
+    return [caption, _details(writer, range(len(writer.clip)))]
 
 
 def _stage3(writer: _Writer) -> list[Record]:
-    clip, rng = writer.clip, writer.rng
-    records = [_conversation(writer)]
-    while len(records) < 1 + _CHOICES:
-        # Types are tried equally often; a clip does not have all of them.
-        wanted = pick(rng, QUESTION_TYPES)
-        kind = pick(rng, [name for name, c in CATEGORIES.items() if c.choice and c.type == wanted])
-        for question in ask(kind, clip.facts, rng, full=True) or ask(kind, clip.facts, rng):
-            single = writer.single()
-            regions = [writer.object(i, single) for i in question.subjects]
-            records.append(writer.record("choice", [(question.prompt, f"({LETTERS[question.answer]})")], regions))
+    clip = writer.clip
+    records = []
+    for kind, turns in (("qa", _open(writer)), ("choice", _choices(writer))):
+        regions = [writer.object(i) for _, _, subjects in turns for i in subjects]
+        records.append(writer.record(kind, [(question, answer) for question, answer, _ in turns], regions))
     records += _of_image(writer, ("color", "shape", "pattern"))
-    return records + _details(writer, [int(rng.integers(len(clip)))])
+    return [*records, _details(writer, [int(writer.rng.integers(len(clip)))])]
 
 
-def _conversation(writer: _Writer) -> Record:
-    """Several questions about objects of a clip, of different categories."""
+Turn = tuple[str, str, Subject]
+
+
+def _open(writer: _Writer) -> list[Turn]:
+    """Questions about objects of a clip, of different categories."""
     rng = writer.rng
     by_category: dict[str, list[tuple[Subject, str]]] = {}
     for category, subject, answer in open_questions(writer.clip.facts):
         by_category.setdefault(category, []).append((subject, answer))
-    turns, regions, single = [], [], writer.single()
+    turns = []
     for place in rng.permutation(len(by_category))[:_TURNS]:
         category = list(by_category)[place]
         subject, answer = pick(rng, by_category[category])
-        turns.append((pick(rng, CATEGORIES[category].phrasings), answer))
-        regions += [writer.object(i, single) for i in subject]
-    return writer.record("qa", turns, regions)
+        turns.append((pick(rng, CATEGORIES[category].phrasings), answer, subject))
+    return turns
+
+
+def _choices(writer: _Writer) -> list[Turn]:
+    """Questions with options, of all types as equally as the clip has them."""
+    facts, rng = writer.clip.facts, writer.rng
+    turns: list[Turn] = []
+    while len(turns) < _TURNS:
+        wanted = pick(rng, QUESTION_TYPES)
+        category = pick(rng, [name for name, kind in CATEGORIES.items() if kind.choice and kind.type == wanted])
+        for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
+            turns.append((question.prompt, f"({LETTERS[question.answer]})", question.subjects))
+    return turns
+
+
+def _verbal(writer: _Writer) -> list[tuple[str, str]]:
+    """A conversation in words: a description stands where an object would."""
+    facts, rng = writer.clip.facts, writer.rng
+    asked = [*_open(writer), *_choices(writer)]
+    turns = []
+    for place in rng.permutation(len(asked))[: _TURNS // 2]:
+        question, answer, subjects = asked[place]
+        for index in subjects:
+            region = "[<region>]" if "[<region>]" in question else "<region>"
+            question = question.replace(region, f"[{language.detailed(facts, index, rng)}]", 1)
+        turns.append((question, answer))
+    return turns
 
 
 STAGES: dict[str, Callable[[_Writer], list[Record]]] = {
+    "stage0_tower": _stage0_tower,
+    "stage0_language": _stage0_language,
     "stage1": _stage1,
     "stage2": _stage2,
     "stage2_5": _stage2_5,

@@ -191,7 +191,9 @@ class VideoReferProcessor(VideoLLaMA2Processor):
             grids = resize_masks(torch.from_numpy(drawn), self.grid_size, policy, pad_to_square=pad)
             seen = grids.flatten(1).any(dim=1).tolist()
             masks |= {
-                frame: grid for frame, grid, any_cell in zip(some, grids, seen, strict=True) if any_cell or policy == "original"
+                frame: grid
+                for frame, grid, any_cell in zip(some, grids, seen, strict=True)
+                if any_cell or policy == "original"
             }
         if not masks:
             raise RegionError(
