@@ -12,6 +12,7 @@ from videorefer_plugin import _registration
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "BenchError": "errors",
     "CheckpointError": "errors",
     "ConfigurationError": "errors",
     "PatchError": "errors",
@@ -52,6 +53,7 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "BenchError",
     "CheckpointError",
     "ConfigurationError",
     "ObjectEncoder",
@@ -93,6 +95,7 @@ __all__ = [
 if TYPE_CHECKING:
     from videorefer_plugin.asking import ask
     from videorefer_plugin.errors import (
+        BenchError,
         CheckpointError,
         ConfigurationError,
         PatchError,

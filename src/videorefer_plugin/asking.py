@@ -42,38 +42,106 @@ def ask(
         VideoError: the video cannot be read.
         CheckpointError: the checkpoint cannot be loaded.
     """
-    import torch
-    from transformers import AutoModel
-
-    from videorefer_plugin.errors import CheckpointError, PromptError, VideoReferError
+    from videorefer_plugin.errors import PromptError
 
     if (video is None) == (image is None):
         raise PromptError(f"Pass either a video or an image; {'neither was' if video is None else 'both were'} given.")
     if not isinstance(question, str):
         raise PromptError(f"The question must be a string, but is a {type(question).__name__}.")
     if isinstance(model, (str, os.PathLike)):
-        name = os.fspath(model)
-        try:
-            model = AutoModel.from_pretrained(name, device_map="auto" if torch.cuda.is_available() else None)
-        except VideoReferError:
-            raise
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"There is no checkpoint that can be loaded at {name!r}: {error}") from error
-        processor = processor or _load_processor(name)
+        model, processor = load_model(model, processor=processor)
     elif processor is None:
         processor = _load_processor(model.name_or_path)
     visual = {"type": "video", "video": video} if image is None else {"type": "image", "image": image}
+    conversation = [{"role": "user", "content": [visual, {"type": "text", "text": question}]}]
+    given = [regions] if isinstance(regions, Region) else list(regions)
+    return answer(model, processor, [conversation], [given], max_new_tokens=max_new_tokens, **generate_kwargs)[0]
+
+
+def load_model(
+    name: str | os.PathLike,
+    *,
+    object_encoder: str | os.PathLike | None = None,
+    processor: Any = None,
+    device: Any = None,
+) -> tuple[Any, Any]:
+    """Load a model that can be asked, and its processor.
+
+    Args:
+        name (`str` or `os.PathLike`): a checkpoint's folder or Hub id; with `object_encoder`, a host's.
+        object_encoder (`str` or `os.PathLike`, *optional*): what was saved of an object encoder, for that host.
+        processor (*optional*): the processor, if it is not to be loaded.
+        device (*optional*): where to; spread over the GPUs by default, if there are any.
+
+    Raises:
+        CheckpointError: a checkpoint cannot be loaded.
+        ConfigurationError: there is no processor.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from videorefer_plugin.errors import CheckpointError, VideoReferError
+
+    name = os.fspath(name)
+    if device is None and torch.cuda.is_available():
+        device = "auto"
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(name, device_map=device)
+    except VideoReferError:
+        raise
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"There is no checkpoint that can be loaded at {name!r}: {error}") from error
+    processor = processor or _load_processor(name)
+    if object_encoder is None:
+        return model, processor
+
+    from videorefer_plugin.hosts import RegionProcessor, load_object_encoder
+
+    load_object_encoder(model, object_encoder, processor=processor)
+    return model, RegionProcessor(processor, model)
+
+
+def answer(
+    model: Any,
+    processor: Any,
+    conversations: Sequence[Any],
+    regions: Sequence[Sequence[Region]] | None = None,
+    *,
+    max_new_tokens: int = 256,
+    processor_kwargs: dict[str, Any] | None = None,
+    **generate_kwargs: Any,
+) -> list[str]:
+    """Answer conversations in one batch.
+
+    Args:
+        model: the model.
+        processor: its processor.
+        conversations: messages of each, as `apply_chat_template` takes them.
+        regions (*optional*): the regions of each, for models that take some.
+        max_new_tokens (`int`, *optional*, defaults to 256): the most tokens of an answer.
+        processor_kwargs (`dict`, *optional*): settings of the processor.
+        generate_kwargs: passed on to `generate`; without any, decoding is greedy.
+    """
+    given = {} if regions is None else {"regions": [list(some) for some in regions]}
     inputs = processor.apply_chat_template(
-        [{"role": "user", "content": [visual, {"type": "text", "text": question}]}],
-        regions=[regions] if isinstance(regions, Region) else list(regions),
+        list(conversations),
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
-    ).to(model.device)
+        **given,
+        **(processor_kwargs or {}),
+    )
+    return generate(model, processor, inputs, max_new_tokens=max_new_tokens, **generate_kwargs)
+
+
+def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **generate_kwargs: Any) -> list[str]:
+    """Generate from what a processor prepared; the answers without their prompts."""
+    inputs = inputs.to(model.device)
     generate_kwargs.setdefault("do_sample", False)
     output = model.eval().generate(**inputs, max_new_tokens=max_new_tokens, **generate_kwargs)
-    return processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    texts = processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [text.strip() for text in texts]
 
 
 def _load_processor(name: str) -> Any:

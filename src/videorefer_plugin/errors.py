@@ -5,6 +5,7 @@ given, what was expected and how to fix it.
 """
 
 __all__ = [
+    "BenchError",
     "CheckpointError",
     "ConfigurationError",
     "PatchError",
@@ -64,3 +65,7 @@ class TrainingError(VideoReferError):
 
 class PatchError(VideoReferError):
     """Code to be patched is not what the patch was made for, or was imported too early."""
+
+
+class BenchError(VideoReferError):
+    """A benchmark's file, an answer file, a judge or an endpoint cannot be used; names the item where there is one."""

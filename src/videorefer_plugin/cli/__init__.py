@@ -2,7 +2,7 @@
 
 import typer
 
-from videorefer_plugin.cli import publish, train, world
+from videorefer_plugin.cli import bench, publish, train, world
 
 __all__ = ["app"]
 
@@ -12,6 +12,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(bench.app, name="bench")
 app.add_typer(train.app, name="train")
 app.command()(publish.publish)
 app.command()(world.world)

@@ -1,0 +1,164 @@
+"""Caption metrics of `pycocoevalcap`: BLEU@4, METEOR, ROUGE-L, CIDEr and SPICE.
+
+METEOR, SPICE and the tokenizer that all of them are published with run in Java. What is missing is said, metric by
+metric; without Java, captions are cut into words by a rule of this library's, and the table says so.
+"""
+
+import contextlib
+import io
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin.errors import BenchError
+
+__all__ = ["METRICS", "CaptionScores", "score_captions"]
+
+METRICS = ("BLEU@4", "METEOR", "ROUGE-L", "CIDEr", "SPICE")
+_NO_JAVA = "there is no Java (a `java` command) on this machine"
+_NO_CORENLP = (
+    "pycocoevalcap's copy of SPICE lacks Stanford CoreNLP 3.6.0 in {folder}; "
+    "`python -m pycocoevalcap.spice.get_stanford_models` downloads it (some 400 MB)"
+)
+
+Captions = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class CaptionScores:
+    """Caption metrics, times 100 as the paper prints them.
+
+    Attributes:
+        scores (`dict[str, float]`): metric -> score over all items.
+        missing (`dict[str, str]`): metric -> why there is no score.
+        tokenizer (`str`): `"PTB"`, with which scores can be compared with published ones, or `"plain words"`.
+        items (`dict[str, dict[str, float]]`): id -> metric -> score, where the metric gives one for each item.
+        empty (`list[str]`): ids of items without a caption; they count, as an empty one.
+    """
+
+    scores: dict[str, float]
+    missing: dict[str, str]
+    tokenizer: str
+    items: dict[str, dict[str, float]]
+    empty: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, fit for JSON."""
+        return vars(self)
+
+
+def score_captions(
+    references: Mapping[str, Sequence[str]], predictions: Mapping[str, str], metrics: Sequence[str] = METRICS
+) -> CaptionScores:
+    """Compare captions with true ones.
+
+    Args:
+        references: id -> true captions.
+        predictions: id -> caption; a missing one counts as empty.
+        metrics: those wanted.
+
+    Raises:
+        BenchError: a metric is unknown, an item has no reference, or `pycocoevalcap` is not installed.
+    """
+    unknown = [metric for metric in metrics if metric not in METRICS]
+    if unknown:
+        raise BenchError(f"unknown metric {unknown[0]!r}: expected some of {', '.join(METRICS)}")
+    bare = [name for name, sentences in references.items() if not sentences]
+    if bare or not references:
+        raise BenchError(f"item {bare[0]!r} has no true caption" if bare else "there are no items to score")
+    try:
+        import pycocoevalcap  # noqa: F401
+    except ImportError as error:
+        raise BenchError("Caption metrics need pycocoevalcap: pip install 'videorefer-plugin[bench]'") from error
+    java = shutil.which("java") is not None
+    truth = {name: [_one_line(text) for text in sentences] for name, sentences in references.items()}
+    said = {name: [_one_line(predictions.get(name, ""))] for name in references}
+    cut: Callable[[Captions], Captions] = _ptb if java else _plain_words
+    truth, said = cut(truth), cut(said)
+    scores: dict[str, float] = {}
+    missing: dict[str, str] = {}
+    items: dict[str, dict[str, float]] = {name: {} for name in references}
+    for metric in metrics:
+        reason = _lacks(metric, java)
+        if reason:
+            missing[metric] = reason
+            continue
+        try:
+            score, each = _compute(metric, truth, said)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:  # of a Java program that fails
+            missing[metric] = f"its program failed: {error}"
+            continue
+        scores[metric] = 100 * score
+        for name, value in each.items():
+            items[name][metric] = 100 * value
+    tokenizer = "PTB" if java else "plain words"
+    return CaptionScores(scores, missing, tokenizer, items, [name for name, (text,) in said.items() if not text])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _ptb(captions: Captions) -> Captions:
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    given = {name: [{"caption": text} for text in sentences] for name, sentences in captions.items()}
+    return PTBTokenizer().tokenize(given)
+
+
+def _plain_words(captions: Captions) -> Captions:
+    return {
+        name: [" ".join(re.findall(r"\w+(?:'\w+)?", text.lower())) for text in sentences]
+        for name, sentences in captions.items()
+    }
+
+
+def _lacks(metric: str, java: bool) -> str:
+    if metric in ("METEOR", "SPICE") and not java:
+        return _NO_JAVA
+    if metric == "SPICE":
+        import pycocoevalcap.spice
+
+        folder = Path(next(iter(pycocoevalcap.spice.__path__))) / "lib"
+        # Looked for here, because the metric would download it without being asked.
+        if len(list(folder.glob("stanford-corenlp-3.6.0*.jar"))) < 2:
+            return _NO_CORENLP.format(folder=folder)
+    return ""
+
+
+def _compute(metric: str, truth: Captions, said: Captions) -> tuple[float, dict[str, float]]:
+    """Score over all items, and of each."""
+    names = sorted(truth) if metric == "SPICE" else list(truth)
+    with contextlib.redirect_stdout(io.StringIO()):  # they print as they go
+        score, each = _scorer(metric).compute_score(truth, said)
+    if metric == "BLEU@4":
+        score, each = score[3], each[3]
+    if metric == "SPICE":
+        each = [value["All"]["f"] for value in each]
+    return float(score), {name: float(value) for name, value in zip(names, each, strict=True)}
+
+
+def _scorer(metric: str) -> Any:
+    if metric == "BLEU@4":
+        from pycocoevalcap.bleu.bleu import Bleu
+
+        return Bleu(4)
+    if metric == "METEOR":
+        from pycocoevalcap.meteor.meteor import Meteor
+
+        return Meteor()
+    if metric == "ROUGE-L":
+        from pycocoevalcap.rouge.rouge import Rouge
+
+        return Rouge()
+    if metric == "CIDEr":
+        from pycocoevalcap.cider.cider import Cider
+
+        return Cider()
+    from pycocoevalcap.spice.spice import Spice
+
+    return Spice()

@@ -1,0 +1,101 @@
+"""From settings, as a command line gives them, to who answers and who judges."""
+
+import os
+from typing import Any
+
+from videorefer_plugin.bench.answerers import Answerer, MarkedEndpoint, MarkedModel, RegionModel
+from videorefer_plugin.bench.endpoint import ChatEndpoint, LocalChat
+from videorefer_plugin.bench.judges import ChatJudge, Judge, RuleJudge
+from videorefer_plugin.bench.prompts import MAX_NEW_TOKENS
+from videorefer_plugin.bench.runner import Shard
+from videorefer_plugin.errors import BenchError
+
+__all__ = ["make_answerer", "make_judge", "make_shard"]
+
+_OPENAI = "openai"  # in place of an address
+
+
+def make_answerer(
+    benchmark: str,
+    model: str,
+    *,
+    object_encoder: str | None = None,
+    marks: str | None = None,
+    endpoint: str | None = None,
+    num_frames: int | None = None,
+    max_frames_per_region: int | None = None,
+    mask_policy: str | None = None,
+    max_new_tokens: int | None = None,
+    workers: int = 4,
+) -> Answerer:
+    """Who answers: a model with regions, or with `marks` one that sees these, here or behind an `endpoint`.
+
+    Raises:
+        BenchError: settings exclude each other.
+    """
+    tokens = max_new_tokens or MAX_NEW_TOKENS[benchmark]
+    if endpoint is not None and marks is None:
+        raise BenchError("a model behind an endpoint takes no regions: choose --marks contour, mask or box")
+    if marks is not None and object_encoder is not None:
+        raise BenchError("--marks and --object-encoder exclude each other: a model sees marks, or takes regions")
+    if marks is None:
+        return RegionModel(
+            model,
+            object_encoder,
+            num_frames=num_frames,
+            max_frames_per_region=max_frames_per_region,
+            mask_policy=mask_policy,
+            max_new_tokens=tokens,
+            device=_device(),
+        )
+    if endpoint is None:
+        return MarkedModel(model, marks, num_frames=num_frames, max_new_tokens=tokens, device=_device())
+    chat = ChatEndpoint(model, base_url=_address(endpoint), max_tokens=tokens, workers=workers)
+    return MarkedEndpoint(chat, marks, num_frames=num_frames)
+
+
+def make_judge(kind: str, model: str | None = None, *, endpoint: str | None = None, **settings: Any) -> Judge | None:
+    """Who judges: `"endpoint"`, `"local"`, `"rule"`, or `"none"`.
+
+    Args:
+        kind (`str`): as above.
+        model (`str`, *optional*): of the first two, its name or folder.
+        endpoint (`str`, *optional*): address; that of OpenAI by default.
+        settings: of [`ChatEndpoint`].
+
+    Raises:
+        BenchError: the model is missing.
+    """
+    if kind == "none":
+        return None
+    if kind == "rule":
+        return RuleJudge()
+    if not model:
+        raise BenchError(f"the judge is {kind!r}, but there is no --judge-model: name one")
+    if kind == "local":
+        return ChatJudge(LocalChat(model))
+    return ChatJudge(ChatEndpoint(model, base_url=_address(endpoint), **settings))
+
+
+def make_shard(rank: int | None, size: int | None) -> Shard:
+    """The part of this process; as the environment says where nothing is given.
+
+    Raises:
+        BenchError: only one of the two is given.
+    """
+    if (rank is None) != (size is None):
+        raise BenchError("--rank and --world-size belong together: give both, or none")
+    return Shard.from_environment() if rank is None or size is None else Shard(rank, size)
+
+
+def _address(endpoint: str | None) -> str | None:
+    return None if endpoint == _OPENAI else endpoint
+
+
+def _device() -> str | None:
+    """The GPU of this process, where a launcher started several."""
+    if "LOCAL_RANK" not in os.environ:
+        return None
+    import torch
+
+    return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else None

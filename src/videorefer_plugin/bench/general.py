@@ -1,0 +1,130 @@
+"""General video understanding through lmms-eval, which runs as a program of its own."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin.bench.lmms import MODEL_NAME, TASKS
+from videorefer_plugin.bench.lmms.documents import ENVIRONMENT
+from videorefer_plugin.bench.store import write_json
+from videorefer_plugin.errors import BenchError
+
+__all__ = ["GENERAL_TASKS", "general_command", "general_results", "run_general", "write_general_result"]
+
+GENERAL_TASKS = ("perceptiontest_val_mc", "mvbench", "videomme", "videomme_w_subtitle")  # those of the paper
+
+
+def general_command(
+    model: str,
+    tasks: Sequence[str] = GENERAL_TASKS,
+    *,
+    out: str | os.PathLike,
+    model_args: Mapping[str, Any] | None = None,
+    batch_size: int = 1,
+    limit: int | None = None,
+    more: Sequence[str] = (),
+) -> list[str]:
+    """The command that runs lmms-eval on tasks, with this package's model and task folders.
+
+    Args:
+        model (`str`): folder or Hub id of the model.
+        tasks: names of tasks of lmms-eval, or of this package (`videorefer_bench_q`, `videorefer_bench_d`,
+            `hc_stvg_captions`).
+        out: folder of the results.
+        model_args (*optional*): further settings of [`VideoReferLMMS`].
+        batch_size (`int`): questions answered together.
+        limit (`int`, *optional*): only the first so many of each task.
+        more: further arguments of lmms-eval.
+
+    Raises:
+        BenchError: a setting cannot be written into lmms-eval's list of settings, or there is no task.
+    """
+    if not tasks:
+        raise BenchError("there is no task to run: name some, such as mvbench")
+    settings = {"pretrained": model, **{key: value for key, value in (model_args or {}).items() if value is not None}}
+    for key, value in settings.items():
+        if "," in str(value) or "=" in str(value):
+            raise BenchError(f"{key} is {value!r}: lmms-eval cannot take a setting with a comma or an equals sign")
+    command = [sys.executable, "-m", "lmms_eval", "--model", MODEL_NAME]
+    command += ["--model_args", ",".join(f"{key}={value}" for key, value in settings.items())]
+    command += ["--tasks", ",".join(tasks), "--include_path", str(TASKS), "--batch_size", str(batch_size)]
+    command += ["--output_path", os.fspath(out), "--log_samples"]
+    return command + (["--limit", str(limit)] if limit is not None else []) + list(more)
+
+
+def run_general(
+    command: Sequence[str],
+    *,
+    data: Mapping[str, str | os.PathLike | None] | None = None,
+    media_root: str | os.PathLike | None = None,
+    mode: str = "single",
+    judge: str | None = None,
+    judge_url: str | None = None,
+) -> None:
+    """Run lmms-eval.
+
+    Args:
+        command: of [`general_command`].
+        data (*optional*): files of this package's tasks, by `"q"`, `"d"` and `"captions"`.
+        media_root (*optional*): folder of their videos.
+        mode (`str`): `"single"` or `"multi"`, for the same tasks.
+        judge, judge_url (*optional*): who scores descriptions: `"rule"`, or a chat model behind an endpoint.
+
+    Raises:
+        BenchError: lmms-eval is not installed, a file of a task is missing, or it failed.
+    """
+    if importlib.util.find_spec("lmms_eval") is None:
+        raise BenchError(
+            "lmms-eval is not installed here: pip install 'videorefer-plugin[lmms-eval]', best into an environment of "
+            "its own (it needs av < 16)"
+        )
+    given: dict[str, Any] = {ENVIRONMENT[key]: path for key, path in (data or {}).items() if path is not None}
+    for variable, path in given.items():
+        if not Path(path).is_file():
+            raise BenchError(f"{path} ({variable}) is no file: expected the benchmark's JSON")
+        given[variable] = Path(path).resolve()
+    given |= {
+        "VIDEOREFER_BENCH_MEDIA": None if media_root is None else Path(media_root).resolve(),
+        "VIDEOREFER_BENCH_MODE": mode,
+        "VIDEOREFER_JUDGE": judge,
+        "VIDEOREFER_JUDGE_URL": judge_url,
+    }
+    environment = {**os.environ, **{key: str(value) for key, value in given.items() if value is not None}}
+    done = subprocess.run(list(command), env=environment)
+    if done.returncode:
+        raise BenchError(f"lmms-eval ended with status {done.returncode}; what it said is above")
+
+
+def general_results(folder: str | os.PathLike) -> dict[str, dict[str, float]]:
+    """Task -> metric -> value, of the newest results that lmms-eval left in a folder."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted(Path(folder).rglob("*results.json"), key=lambda path: path.stat().st_mtime):
+        for task, values in json.loads(path.read_text(encoding="utf-8")).get("results", {}).items():
+            numbers = {
+                key.split(",")[0]: float(value)
+                for key, value in values.items()
+                if isinstance(value, (int, float)) and "stderr" not in key
+            }
+            if numbers:
+                found[task] = numbers
+    return found
+
+
+def write_general_result(out: str | os.PathLike, model: str, name: str | None = None) -> Path:
+    """Put what lmms-eval found where reports look for it.
+
+    Raises:
+        BenchError: lmms-eval left no results.
+    """
+    scores = general_results(out)
+    if not scores:
+        raise BenchError(f"lmms-eval left no results in {out}")
+    path = Path(out) / "results" / "general.json"
+    label = name or Path(model).name
+    write_json(path, {"benchmark": "general", "name": label, "settings": {"model": model}, "scores": scores})
+    return path

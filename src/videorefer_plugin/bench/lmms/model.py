@@ -1,0 +1,132 @@
+"""Models of this library, and hosts with an object encoder, as a model of lmms-eval."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from lmms_eval.api.instance import Instance
+from lmms_eval.api.model import lmms
+
+from videorefer_plugin.asking import answer
+from videorefer_plugin.bench.answerers import RegionModel
+from videorefer_plugin.bench.lmms.documents import RegionVideo
+from videorefer_plugin.errors import BenchError
+
+__all__ = ["VideoReferLMMS"]
+
+# What tasks ask of `generate`; anything else of theirs is about other models.
+_GENERATION = ("do_sample", "temperature", "top_p", "top_k", "num_beams", "repetition_penalty")
+
+
+class VideoReferLMMS(lmms):
+    """The model that lmms-eval runs as `--model videorefer --model_args pretrained=...`.
+
+    Args:
+        pretrained (`str`): folder or Hub id.
+        object_encoder (`str`, *optional*): for a host, what was saved of its object encoder.
+        num_frames (`int`, *optional*): frames to sample; the checkpoint's number by default.
+        max_frames_per_region (`int`, *optional*): the most frames to use of an object.
+        mask_policy (`str`, *optional*): `"keep"` or `"original"`.
+        batch_size (`int`): requests answered together.
+        device (`str`, *optional*): where to run.
+    """
+
+    def __init__(
+        self,
+        pretrained: str,
+        object_encoder: str | None = None,
+        num_frames: int | str | None = None,
+        max_frames_per_region: int | str | None = None,
+        mask_policy: str | None = None,
+        batch_size: int | str = 1,
+        device: str | None = None,
+        max_batch_size: Any = None,
+    ):
+        super().__init__()
+        self._rank = int(os.environ.get("RANK", 0))
+        self._world_size = int(os.environ.get("WORLD_SIZE", 1))
+        if self._world_size > 1:
+            from accelerate import Accelerator
+
+            self.accelerator = Accelerator()
+            device = str(self.accelerator.device)
+        self.batch_size = int(batch_size)
+        self._answerer = RegionModel(
+            pretrained,
+            object_encoder,
+            num_frames=None if num_frames is None else int(num_frames),
+            max_frames_per_region=None if max_frames_per_region is None else int(max_frames_per_region),
+            mask_policy=mask_policy,
+            device=device,
+        )
+
+    def generate_until(self, requests: Sequence[Instance]) -> list[str]:
+        """Answer requests in their order, a batch at a time; see lmms-eval."""
+        answers: list[str] = []
+        batch: list[tuple[Any, list[Any]]] = []
+        settings: dict[str, Any] = {}
+        for request in requests:
+            text, kwargs, doc_to_visual, number, task, split = request.args
+            visuals = [
+                visual for visual in doc_to_visual(self.task_dict[task][split][number]) or [] if visual is not None
+            ]
+            if batch and (len(batch) == self.batch_size or kwargs != settings):
+                answers += self._answer(batch, settings)
+                batch = []
+            settings = kwargs
+            batch.append(_conversation(text, visuals))
+        return answers + (self._answer(batch, settings) if batch else [])
+
+    def _answer(self, batch: list[tuple[Any, list[Any]]], settings: dict[str, Any]) -> list[str]:
+        model, processor = self._answerer.load()
+        generation = {name: settings[name] for name in _GENERATION if settings.get(name) is not None}
+        if not generation.get("do_sample", False):
+            # Sampling settings beside greedy decoding mean nothing, and transformers says so each time.
+            generation = {
+                name: value for name, value in generation.items() if name not in ("temperature", "top_p", "top_k")
+            }
+        texts = answer(
+            model,
+            processor,
+            [conversation for conversation, _ in batch],
+            [regions for _, regions in batch],
+            max_new_tokens=int(settings.get("max_new_tokens", self._answerer.max_new_tokens)),
+            processor_kwargs=self._answerer.processor_kwargs,
+            **generation,
+        )
+        until = settings.get("until") or []
+        return [_cut(text, [until] if isinstance(until, str) else until) for text in texts]
+
+    def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
+        """Not offered: tasks that compare likelihoods need another model class."""
+        raise BenchError(
+            "videorefer answers questions; tasks that compare likelihoods are not supported: choose others"
+        )
+
+    def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
+        """Not offered: a task asks further questions about earlier answers."""
+        raise BenchError("videorefer has no tasks in several rounds: choose others")
+
+
+def _conversation(text: str, visuals: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+    """One user message, and the regions that it speaks of."""
+    regions = [region for visual in visuals if isinstance(visual, RegionVideo) for region in visual.regions]
+    content: list[dict[str, Any]] = []
+    if len(visuals) > 1:
+        content.append({"type": "video", "video": visuals})  # frames
+    elif visuals:
+        kind = "video" if isinstance(visuals[0], (str, os.PathLike, list)) else "image"
+        content.append({"type": kind, kind: visuals[0]})
+    # Other benchmarks' texts may hold placeholders, which would stand for visuals here.
+    for token in ("<image>", "<video>", *(() if regions else ("<region>",))):
+        text = text.replace(token, "")
+    content.append({"type": "text", "text": text})
+    return [{"role": "user", "content": content}], regions
+
+
+def _cut(text: str, ends: Sequence[str]) -> str:
+    """A text up to the first of some endings. Tasks give blank lines by default, which answers may have."""
+    for end in ends:
+        if end.strip():
+            text = text.split(end)[0]
+    return text.strip()

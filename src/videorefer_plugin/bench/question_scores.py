@@ -1,0 +1,89 @@
+"""Scores of Bench-Q: of every answer, by type, over all questions and over types, by both readers of `letters`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from videorefer_plugin.bench.items import QUESTION_TYPES, QuestionItem
+from videorefer_plugin.bench.letters import compatible_correct, compatible_letter, gold_letter, strict_letter
+from videorefer_plugin.bench.statistics import mean_of_shares_interval, share_interval
+
+__all__ = ["READERS", "QuestionScores", "score_questions"]
+
+READERS = ("compatible", "strict")
+
+
+@dataclass(frozen=True)
+class QuestionScores:
+    """What a model got right.
+
+    Attributes:
+        items (`list[dict]`): for each item `id`, `type`, `answer`, `prediction` (`None`: none yet) and, by reader,
+            `letter` and `correct`.
+        tables (`dict`): reader -> `types` (type -> `right`, `total`, `accuracy`, `interval`), `overall` (the same over
+            all items), `mean_over_types` and its `mean_interval`, and `no_letter`, how many answers named no option.
+        differences (`list[str]`): ids of the items that the two readers score differently.
+        missing (`list[str]`): ids of the items without an answer, which are counted as wrong.
+    """
+
+    items: list[dict[str, Any]]
+    tables: dict[str, dict[str, Any]]
+    differences: list[str]
+    missing: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, fit for JSON."""
+        return vars(self)
+
+
+def score_questions(items: Sequence[QuestionItem], predictions: Mapping[str, str]) -> QuestionScores:
+    """Score answers to Bench-Q with both readers.
+
+    Args:
+        items: the questions.
+        predictions: id -> answer. A question without one counts as answered wrongly, and is listed.
+    """
+    rows = []
+    for item in items:
+        said = predictions.get(item.id)
+        row: dict[str, Any] = {"id": item.id, "type": item.type, "answer": item.answer, "prediction": said}
+        letters = {
+            "compatible": None if said is None else compatible_letter(said),
+            "strict": None if said is None else strict_letter(said, item.options or None),
+        }
+        row["letter"] = letters
+        row["correct"] = {
+            "compatible": said is not None and compatible_correct(said, item.answer),
+            "strict": letters["strict"] is not None and letters["strict"] == gold_letter(item.answer),
+        }
+        rows.append(row)
+    return QuestionScores(
+        rows,
+        {reader: _table(rows, reader) for reader in READERS},
+        [row["id"] for row in rows if row["correct"]["compatible"] != row["correct"]["strict"]],
+        [row["id"] for row in rows if row["prediction"] is None],
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]], reader: str) -> dict[str, Any]:
+    found = {row["type"] for row in rows}
+    order = [kind for kind in QUESTION_TYPES if kind in found] + sorted(found - set(QUESTION_TYPES))
+    groups = {kind: [bool(row["correct"][reader]) for row in rows if row["type"] == kind] for kind in order}
+    types = {kind: _cell(group) for kind, group in groups.items()}
+    return {
+        "types": types,
+        "overall": _cell([right for group in groups.values() for right in group]),
+        "mean_over_types": sum(cell["accuracy"] for cell in types.values()) / len(types) if types else None,
+        "mean_interval": mean_of_shares_interval([(sum(group), len(group)) for group in groups.values()]),
+        "no_letter": sum(row["letter"][reader] is None for row in rows),
+    }
+
+
+def _cell(group: Sequence[bool]) -> dict[str, Any]:
+    right, total = sum(group), len(group)
+    return {
+        "right": right,
+        "total": total,
+        "accuracy": right / total if total else None,
+        "interval": share_interval(right, total),
+    }

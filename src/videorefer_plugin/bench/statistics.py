@@ -1,0 +1,59 @@
+"""95 % intervals: Wilson's for shares of right answers and what is made of them, the bootstrap for scores."""
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["mean_interval", "mean_of_shares_interval", "share_interval"]
+
+_LEVEL = 0.95
+_RESAMPLES = 2000
+_SEED = 0  # the same scores always give the same interval
+
+
+def share_interval(right: int, total: int) -> list[float] | None:
+    """Wilson's interval of a share; `None` of nothing."""
+    from scipy.stats import binomtest
+
+    if not total:
+        return None
+    interval = binomtest(right, total).proportion_ci(_LEVEL, method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def mean_of_shares_interval(counts: Sequence[tuple[int, int]]) -> list[float] | None:
+    """Interval of the mean of independent shares, from Wilson's of each.
+
+    The distances from each share to the ends of its interval are joined as errors of a sum are (G. Zou and A. Donner,
+    Statistics in Medicine 27, 2008). Unlike a bootstrap, it does not shrink to a point where all answers are right.
+
+    Args:
+        counts: right and total, of each group.
+    """
+    if not counts or any(not total for _, total in counts):
+        return None
+    shares = [right / total for right, total in counts]
+    intervals = [share_interval(right, total) or [0.0, 1.0] for right, total in counts]
+    mean = sum(shares) / len(shares)
+    below, above = (
+        math.sqrt(sum((share - interval[end]) ** 2 for share, interval in zip(shares, intervals, strict=True)))
+        for end in (0, 1)
+    )
+    return [max(mean - below / len(shares), 0.0), min(mean + above / len(shares), 1.0)]
+
+
+def mean_interval(values: Sequence[float]) -> list[float] | None:
+    """Bootstrap interval of a mean; `None` of fewer than two values, which tell nothing about their spread."""
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    if len(values) < 2:
+        return None
+    result = bootstrap(
+        (np.asarray(values, dtype=float),),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        confidence_level=_LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(_SEED),
+    )
+    return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
