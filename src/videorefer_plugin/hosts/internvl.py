@@ -1,5 +1,6 @@
 """InternVL: the frames of a video are images to it, frame by frame on a square grid behind a class token."""
 
+import copy
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +16,25 @@ class InternVLHost(FramesAsImagesHost):
 
     model_type = "internvl"
     processor_names = ("InternVLProcessor",)
+
+    def call_processor(
+        self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
+    ) -> dict[str, Any]:
+        """See [`Host.call_processor`]. This processor fails to return where its placeholders are; they are noted."""
+        if not settings.get("return_text_replacement_offsets"):
+            return super().call_processor(processor, text, visuals, metadata, settings)
+        noted: list[Any] = []
+        noting = copy.copy(processor)
+
+        def get_text_with_replacements(*args: Any, **kwargs: Any) -> Any:
+            expanded, offsets = processor.get_text_with_replacements(*args, **kwargs)
+            noted.extend(offsets)
+            return expanded, offsets
+
+        noting.get_text_with_replacements = get_text_with_replacements
+        others = {name: value for name, value in settings.items() if name != "return_text_replacement_offsets"}
+        outputs = super().call_processor(noting, text, visuals, metadata, others)
+        return {**outputs, "text_replacement_offsets": noted}
 
     def select_features(self, config: Any, output: Any) -> Tensor:
         """See [`Host.select_features`]."""

@@ -12,6 +12,7 @@ from transformers.video_utils import VideoMetadata
 from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoError, VideoReferError
 from videorefer_plugin.hosts.binding import bind_processor
 from videorefer_plugin.hosts.grids import VisualGrid
+from videorefer_plugin.hosts.placeholders import expand_regions, join_offsets
 from videorefer_plugin.hosts.registry import Visual, host_of
 from videorefer_plugin.hosts.sampling import Clip, grid_masks, open_clip, region_frames, show_frames
 from videorefer_plugin.models.videollama2.visuals import flatten_images, flatten_videos
@@ -120,6 +121,7 @@ class RegionProcessor:
                 For videos sampled beforehand, one each: `frames_indices` are the source frames, and `fps` and
                 `total_num_frames` those of the source. Regions name source frames.
             return_metadata (`bool`, *optional*): whether to return `video_metadata` too.
+            return_text_replacement_offsets (`bool`, *optional*): whether to say where placeholders were and are.
             kwargs: settings of the host's processor. Prompts are padded on the left, to the longest, by default.
 
         Returns:
@@ -150,8 +152,14 @@ class RegionProcessor:
         regions = self._match(texts, clips, _by_sample(settings["regions"], len(texts)))
         used = self._use(regions, clips, settings)
         self._check_lengths(clips)
-        expanded = [self._expand(prompt, used.get(sample, [])) for sample, prompt in enumerate(texts)]
+        unions = self.max_tokens_per_region
+        counts = {sample: [min(len(frames), unions) for _, frames in own] for sample, own in used.items()}
+        both = [expand_regions(text, self.region_token, counts.get(n, [])) for n, text in enumerate(texts)]
+        expanded = [text for text, _ in both]
         outputs = self._call_processor(expanded, clips, kwargs)
+        if "text_replacement_offsets" in outputs:
+            moved = zip(both, outputs["text_replacement_offsets"], strict=True)
+            outputs["text_replacement_offsets"] = [join_offsets(own, of_host) for (_, own), of_host in moved]
         data = {**dict(outputs), **self._region_tensors(outputs, clips, used, settings["mask_policy"])}
         self._check_complete(expanded, data["input_ids"])
         if settings["return_metadata"]:
@@ -234,10 +242,6 @@ class RegionProcessor:
                 "equally many. Sample with num_frames=, at least as many as frames carry masks, or limit those with "
                 "max_frames_per_region."
             )
-
-    def _expand(self, prompt: str, used: list[tuple[Region, list[int]]]) -> str:
-        counts = iter([min(len(frames), self.max_tokens_per_region) for _, frames in used])
-        return re.sub(re.escape(self.region_token), lambda match: match.group() * next(counts), prompt)
 
     def _call_processor(self, texts: list[str], clips: list[Clip], kwargs: dict[str, Any]) -> dict[str, Any]:
         visuals: dict[str, list[Any]] = {"video": [], "image": []}

@@ -1,32 +1,56 @@
 """Models and processors that recipes start from."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.utils import logging
 
-from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.errors import CheckpointError, ConfigurationError, VideoReferError
+from videorefer_plugin.hosts import RegionProcessor, attach_object_encoder, load_object_encoder
+from videorefer_plugin.hosts.attach import AttachedRegionMixin
+from videorefer_plugin.hosts.configuration import CONFIG_NAME
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
-from videorefer_plugin.training.parts import set_trainable
+from videorefer_plugin.models.videorefer.regions import RegionMixin
+from videorefer_plugin.training.parts import modules_of_parts, set_trainable
 from videorefer_plugin.training.recipe import LoraSettings, ModelSettings, Recipe
 
-__all__ = ["build_model", "build_processor", "prepare_for_training"]
+__all__ = ["build", "build_model", "build_processor", "prepare_for_training"]
 
 logger = logging.get_logger(__name__)
 
 
+def build(settings: ModelSettings) -> tuple[Any, Any]:
+    """Load or make the model of a recipe and its processor.
+
+    Returns:
+        `tuple`: a [`VideoReferForConditionalGeneration`] and its processor, or a host with an attached object encoder
+        and its [`RegionProcessor`].
+
+    Raises:
+        CheckpointError: a checkpoint cannot be loaded.
+        ConfigurationError: the dtype is unknown, or the checkpoint is of no supported host.
+    """
+    processor = build_processor(settings)
+    model = build_model(settings, processor)
+    if isinstance(model, AttachedRegionMixin):
+        return model, RegionProcessor(processor, model)
+    processor.max_tokens_per_region = model.object_encoder.config.max_tokens_per_region
+    return model, processor
+
+
 def build_processor(settings: ModelSettings) -> Any:
-    """Load the processor of a recipe, or make one for a new model.
+    """Load the processor of a recipe (a host's own one), or make one for a new model.
 
     Raises:
         CheckpointError: a checkpoint cannot be loaded.
     """
     if settings.language_model is None:
-        return AutoProcessor.from_pretrained(settings.processor or settings.checkpoint)
+        return _load(AutoProcessor, settings.processor or settings.checkpoint)
     config = _new_config(settings)
     return VideoReferProcessor(
         AutoImageProcessor.from_pretrained(settings.vision_tower, backend="pil"),
@@ -41,9 +65,11 @@ def build_processor(settings: ModelSettings) -> Any:
 def build_model(settings: ModelSettings, processor: Any) -> Any:
     """Load the model of a recipe, or make a new one from a language model and a vision tower.
 
+    A checkpoint without an object encoder is taken for a host, and gets one attached.
+
     Raises:
         CheckpointError: a checkpoint cannot be loaded.
-        ConfigurationError: the dtype is unknown, or the model has no object encoder.
+        ConfigurationError: the dtype is unknown, or the checkpoint is of no supported host.
     """
     dtype = getattr(torch, settings.dtype, None)
     if not isinstance(dtype, torch.dtype):
@@ -56,16 +82,27 @@ def build_model(settings: ModelSettings, processor: Any) -> Any:
         for name in ("region_token_id", "image_token_id", "video_token_id"):
             setattr(config, name, getattr(processor, name))
         return VideoReferForConditionalGeneration.from_pretrained(settings.language_model, config=config, **options)
-    model = AutoModelForImageTextToText.from_pretrained(settings.checkpoint, **options)
-    if not hasattr(model, "object_encoder"):
-        raise ConfigurationError(
-            f"{settings.checkpoint} is a {type(model).__name__} without an object encoder. Attach one first "
-            "(attach_object_encoder), or start from a VideoRefer or VideoLLaMA2.1 checkpoint."
-        )
+    model = _load(AutoModelForImageTextToText, settings.checkpoint, **options)
+    saved = settings.object_encoder
+    if saved is None and (Path(str(settings.checkpoint)) / CONFIG_NAME).is_file():
+        saved = settings.checkpoint  # a host that was saved with its object encoder
+    if saved is not None:
+        load_object_encoder(model, saved, processor=None if isinstance(model, RegionMixin) else processor)
+    elif not isinstance(model, RegionMixin):
+        attach_object_encoder(model, processor=processor)
+        logger.warning("%s gets a new object encoder, which has learnt nothing yet.", settings.checkpoint)
     if settings.max_tokens_per_region is not None:
         model.object_encoder.config.max_tokens_per_region = settings.max_tokens_per_region
-        processor.max_tokens_per_region = settings.max_tokens_per_region
     return model
+
+
+def _load(auto_class: Any, source: Any, **options: Any) -> Any:
+    try:
+        return auto_class.from_pretrained(source, **options)
+    except VideoReferError:
+        raise
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{source!r} cannot be loaded with {auto_class.__name__}: {error}") from error
 
 
 def _new_config(settings: ModelSettings) -> VideoReferConfig:
@@ -134,7 +171,7 @@ def _add_lora(model: Any, settings: LoraSettings, parts: list[str]) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=rf"{prefix.replace('.', r'[.]')}[.].*[.]({names})",  # of the language model, not the tower
-        modules_to_save=[part for part in parts if part != "language_model"] or None,
+        modules_to_save=modules_of_parts(model, parts) or None,
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)

@@ -2,40 +2,23 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
 from videorefer_plugin.training.dataset import BAD_SAMPLE_POLICIES
+from videorefer_plugin.training.prompts import TEMPLATES, Prompt, check_template, make_prompt
 
 __all__ = ["TEMPLATES", "VideoReferCollator"]
 
 logger = logging.getLogger(__name__)
 
-TEMPLATES = ("chat", "plain")
 IGNORED = -100
 _MAX_WORKERS = 255  # whose counts are kept apart
 _TRUNCATED_TURNS, _DROPPED_RECORDS = range(2)
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    """The text of a record. All places are characters of `text`.
-
-    Attributes:
-        text (`str`): the text, with placeholders.
-        learnt (`list[tuple[int, int]]`): spans that are supervised.
-        ends (`list[int]`): where each turn, a question with its answer, ends.
-    """
-
-    text: str
-    learnt: list[tuple[int, int]]
-    ends: list[int]
 
 
 class _UnusableError(Exception):
@@ -55,7 +38,8 @@ class VideoReferCollator:
     the original code.
 
     Args:
-        processor (`VideoReferProcessor`): decodes, tokenises and pads; padding goes to the right here.
+        processor (`VideoReferProcessor` or `RegionProcessor`):
+            Decodes, tokenises and pads; padding goes to the right here.
         template (`str`, *optional*, defaults to `"chat"`): `"chat"` or `"plain"`.
         max_length (`int`, *optional*):
             The most tokens of a record, visual and object tokens included. Of a longer one, later turns are left out
@@ -68,7 +52,7 @@ class VideoReferCollator:
             of its batch, logs it and counts it in `dropped_records`.
 
     Raises:
-        ConfigurationError: a setting has an unknown value, or the processor's chat template does not mark answers.
+        ConfigurationError: a setting has an unknown value, or the processor's chat template cannot be used.
     """
 
     def __init__(
@@ -81,19 +65,12 @@ class VideoReferCollator:
         max_frames_per_region: int | None = None,
         on_bad_sample: str = "error",
     ):
-        for name, value, known in (
-            ("template", template, TEMPLATES),
-            ("on_bad_sample", on_bad_sample, BAD_SAMPLE_POLICIES),
-        ):
-            if value not in known:
-                raise ConfigurationError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
+        check_template(template, processor)
+        if on_bad_sample not in BAD_SAMPLE_POLICIES:
+            known = ", ".join(map(repr, BAD_SAMPLE_POLICIES))
+            raise ConfigurationError(f"on_bad_sample is {on_bad_sample!r}; expected one of {known}.")
         if max_length is not None and (isinstance(max_length, bool) or max_length < 1):
             raise ConfigurationError(f"max_length is {max_length!r}; expected a number of tokens.")
-        if template == "chat" and "generation" not in (processor.chat_template or ""):
-            raise ConfigurationError(
-                "The processor's chat template does not say which part of a text is the model's: it has no "
-                "{% generation %} block. Put one around the assistant's messages, or use the template 'plain'."
-            )
         self.processor = processor
         self.template = template
         self.max_length = max_length
@@ -169,12 +146,13 @@ class VideoReferCollator:
         inputs = self._process(samples, prompts)
         starts, ends = inputs.pop("offset_mapping").unbind(dim=-1)
         places = [_Places(offsets) for offsets in inputs.pop("text_replacement_offsets")]
+        # Special tokens that a tokenizer adds have no place in the text; some tokenizers give white space no extent.
+        real = inputs["attention_mask"].bool() & ((ends > starts) | (starts > 0))
         kept = self._fitting(prompts, places, starts, inputs["attention_mask"].bool())
         labels = torch.full_like(inputs["input_ids"], IGNORED)
         for row, (prompt, place) in enumerate(zip(prompts, places, strict=True)):
             for first, last in prompt.learnt:
-                # Padding and nothing else is without extent.
-                here = (starts[row] >= place(first)) & (starts[row] < place(last)) & (ends[row] > starts[row])
+                here = real[row] & (starts[row] >= place(first)) & (starts[row] < place(last))
                 labels[row, here] = inputs["input_ids"][row, here]
         inputs["labels"] = labels.masked_fill(self._is_placeholder(labels), IGNORED)
         truncated = sum(len(prompt.ends) - turns for prompt, turns in zip(prompts, kept, strict=True))
@@ -182,32 +160,18 @@ class VideoReferCollator:
             inputs = self._truncate(inputs, prompts, places, starts, kept)
         return inputs, truncated
 
-    def _prompts(self, samples: list[dict[str, Any]]) -> list[_Prompt]:
+    def _prompts(self, samples: list[dict[str, Any]]) -> list[Prompt]:
         prompts, unusable = [], {}
         for index, sample in enumerate(samples):
-            messages = sample["messages"]
-            if self.template == "chat":
-                rendered, spans = render_jinja_template(
-                    conversations=[messages],
-                    chat_template=self.processor.chat_template,
-                    return_assistant_tokens_mask=True,
-                    **self.processor.tokenizer.special_tokens_map,
-                )
-                learnt = [(first, last) for first, last in spans[0]]
-                prompts.append(_Prompt(rendered[0], learnt, [last for _, last in learnt]))
-            elif [message["role"] for message in messages] == ["user", "assistant"]:
-                text = " ".join(message["content"] for message in messages)
-                prompts.append(_Prompt(text, [(0, len(text))], [len(text)]))
-            else:
-                unusable[index] = (
-                    f"it has {len(messages)} messages, but the plain template takes one question and one answer; use "
-                    "the chat template"
-                )
+            try:
+                prompts.append(make_prompt(self.template, self.processor, sample))
+            except RecordError as reason:
+                unusable[index] = str(reason)
         if unusable:
             raise _UnusableError(unusable)
         return prompts
 
-    def _process(self, samples: list[dict[str, Any]], prompts: list[_Prompt]) -> dict[str, Any]:
+    def _process(self, samples: list[dict[str, Any]], prompts: list[Prompt]) -> dict[str, Any]:
         try:
             return self._call(samples, prompts)
         except ConfigurationError:
@@ -226,7 +190,7 @@ class VideoReferCollator:
                 raise
             raise _UnusableError(unusable) from error
 
-    def _call(self, samples: list[dict[str, Any]], prompts: list[_Prompt]) -> dict[str, Any]:
+    def _call(self, samples: list[dict[str, Any]], prompts: list[Prompt]) -> dict[str, Any]:
         visuals = {kind: [one["visual"] for one in samples if one["kind"] == kind] for kind in ("image", "video")}
         return dict(
             self.processor(
@@ -243,13 +207,13 @@ class VideoReferCollator:
         )
 
     def _is_placeholder(self, ids: Tensor) -> Tensor:
-        processor = self.processor
-        special = [processor.image_token_id, processor.video_token_id, processor.region_token_id]
-        return torch.isin(ids, torch.tensor(special))
+        # Not every host has all of them.
+        special = [getattr(self.processor, f"{kind}_token_id", None) for kind in ("image", "video", "region")]
+        return torch.isin(ids, torch.tensor([token_id for token_id in special if token_id is not None]))
 
     # ------------------------------------------------------------------ length
 
-    def _fitting(self, prompts: list[_Prompt], places: list["_Places"], starts: Tensor, real: Tensor) -> list[int]:
+    def _fitting(self, prompts: list[Prompt], places: list["_Places"], starts: Tensor, real: Tensor) -> list[int]:
         """How many turns of each record fit into `max_length`; all of them without a limit."""
         if self.max_length is None:
             return [len(prompt.ends) for prompt in prompts]
@@ -274,7 +238,7 @@ class VideoReferCollator:
         return kept
 
     def _truncate(
-        self, inputs: dict[str, Any], prompts: list[_Prompt], places: list["_Places"], starts: Tensor, kept: list[int]
+        self, inputs: dict[str, Any], prompts: list[Prompt], places: list["_Places"], starts: Tensor, kept: list[int]
     ) -> dict[str, Any]:
         """Leave out the turns beyond those that are kept, and their regions."""
         lengths, keep_region = [], []
@@ -289,9 +253,10 @@ class VideoReferCollator:
             keep_region += [region < inside for region in range(total)]
         longest = max(lengths)
         beyond = torch.arange(longest) >= torch.tensor(lengths)[:, None]
-        padding = {"input_ids": self.processor.tokenizer.pad_token_id, "attention_mask": 0, "labels": IGNORED}
-        for name, value in padding.items():
-            inputs[name] = inputs[name][:, :longest].masked_fill(beyond, value)
+        padding = {"input_ids": self.processor.tokenizer.pad_token_id, "labels": IGNORED}
+        for name in ("input_ids", "labels", "attention_mask", "token_type_ids", "mm_token_type_ids"):
+            if name in inputs:
+                inputs[name] = inputs[name][:, :longest].masked_fill(beyond, padding.get(name, 0))
         return _select_regions(inputs, torch.tensor(keep_region, dtype=torch.bool))
 
 
@@ -313,12 +278,14 @@ def _select_regions(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
     if not bool(keep.any()):
         return {name: value for name, value in inputs.items() if not name.startswith("region_")}
     masks = keep.repeat_interleave(inputs["region_lengths"])
-    used, frames = inputs["region_frames"][masks].unique(return_inverse=True)
-    return {
+    kept = {
         **inputs,
         "region_lengths": inputs["region_lengths"][keep],
         "region_masks": inputs["region_masks"][masks],
-        "region_frames": frames,
-        "region_pixel_values": inputs["region_pixel_values"][used],
-        "region_clip_frames": inputs["region_clip_frames"][used],
+        "region_frames": inputs["region_frames"][masks],
     }
+    if "region_pixel_values" in inputs:  # otherwise masks lie on frames that the host sees anyway
+        used, kept["region_frames"] = kept["region_frames"].unique(return_inverse=True)
+        kept["region_pixel_values"] = inputs["region_pixel_values"][used]
+        kept["region_clip_frames"] = inputs["region_clip_frames"][used]
+    return kept

@@ -7,7 +7,7 @@ from torch import nn
 
 from videorefer_plugin.errors import ConfigurationError
 
-__all__ = ["PARTS", "parameters_by_part", "set_trainable"]
+__all__ = ["PARTS", "has_unused_parameters", "modules_of_parts", "parameters_by_part", "set_trainable"]
 
 PARTS = ("vision_tower", "connector", "object_encoder", "language_model")
 
@@ -65,3 +65,45 @@ def set_trainable(model: Any, parts: Iterable[str]) -> None:
     for part, parameters in by_part.items():
         for parameter in parameters.values():
             parameter.requires_grad_(part in wanted)
+
+
+def modules_of_parts(model: Any, parts: Iterable[str]) -> list[str]:
+    """Names of the modules that some parts consist of, the outermost ones, as PEFT's `modules_to_save` takes them.
+
+    Args:
+        model (`PreTrainedModel`): the model, without PEFT adapters.
+        parts (`Iterable[str]`): names out of `PARTS`.
+
+    Raises:
+        ConfigurationError: a part has parameters that are in no module of its own.
+    """
+    by_part = parameters_by_part(model)
+    found = []
+    for part in parts:
+        left = set(by_part[part])
+        for name, module in model.named_modules():
+            own = {f"{name}.{inner}" for inner, _ in module.named_parameters()}
+            if own and own <= left:
+                found.append(name)
+                left -= own
+        if left:
+            raise ConfigurationError(
+                f"{', '.join(sorted(left))} of the {part.replace('_', ' ')} of {type(model).__name__} cannot be kept "
+                f"beside an adapter. Take {part} out of train.parts, or train without a lora section."
+            )
+    return found
+
+
+def has_unused_parameters(model: Any) -> bool:
+    """Whether parameters that are trained may get no gradient from a batch, for which distributed training must wait.
+
+    The language model and the object encoder always get one. Towers have layers above the one whose features are
+    used; and a host, unlike this library's own model, leaves tower and connector out where a batch is but text.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): the model, with the parts frozen that are not trained.
+    """
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    parts = ("vision_tower", "connector") if hasattr(plain, "object_encoder_attachment") else ("vision_tower",)
+    by_part = parameters_by_part(model)
+    return any(parameter.requires_grad for part in parts for parameter in by_part[part].values())

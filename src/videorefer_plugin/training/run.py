@@ -11,9 +11,10 @@ from transformers import TrainingArguments, set_seed
 from transformers.utils import logging
 
 from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.training.building import build_model, build_processor, prepare_for_training
+from videorefer_plugin.training.building import build, prepare_for_training
 from videorefer_plugin.training.collator import VideoReferCollator
 from videorefer_plugin.training.dataset import DataSource, VideoReferDataset
+from videorefer_plugin.training.parts import has_unused_parameters
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.trainer import find_checkpoint, trainer_class
 
@@ -50,12 +51,11 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     if checkpoint is not None and not resume:
         raise ConfigurationError(f"{recipe.output.folder} holds checkpoints already; resume, or name another folder.")
 
-    processor = build_processor(recipe.model)
+    model, processor = build(recipe.model)
     if recipe.data.num_frames is not None:
         processor.num_frames = recipe.data.num_frames
-    model = build_model(recipe.model, processor)
-    if recipe.data.num_frames is not None:
-        model.config.num_frames = recipe.data.num_frames
+        if hasattr(model.config, "num_frames"):  # what an image is shown as; not every host has such a thing
+            model.config.num_frames = recipe.data.num_frames
     dataset = VideoReferDataset(
         [DataSource(path) for path in recipe.data.files],
         mode=recipe.data.mode,
@@ -72,8 +72,10 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         mask_policy=recipe.data.mask_policy,
         on_bad_sample=recipe.data.on_bad_sample,
     )
+    model = prepare_for_training(model, recipe)
+    arguments.ddp_find_unused_parameters = has_unused_parameters(model)
     trainer = trainer_class(recipe.trainer)(
-        model=prepare_for_training(model, recipe),
+        model=model,
         args=arguments,
         train_dataset=dataset,
         data_collator=collator,
@@ -115,8 +117,7 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         dataloader_num_workers=recipe.data.workers,
         remove_unused_columns=False,
         label_names=["labels"],
-        # Every parameter that is trained has gradients in every step, also in batches without regions.
-        ddp_find_unused_parameters=False,
+        ddp_find_unused_parameters=False,  # `train` says otherwise of models where there are some
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
     )

@@ -13,6 +13,8 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from videorefer_plugin.errors import ConfigurationError, TrainingError
+from videorefer_plugin.hosts import load_object_encoder
+from videorefer_plugin.hosts.attach import AttachedRegionMixin
 from videorefer_plugin.training.parts import parameters_by_part
 from videorefer_plugin.training.sampling import ModalityLengthSampler
 
@@ -164,6 +166,28 @@ class VideoReferTrainerMixin(_Trainer):
             for old in _checkpoints(folder)[: -(self.keep_checkpoints or 0) or None]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if not getattr(self, "_writing", False) or not isinstance(self.model, AttachedRegionMixin):
+            super()._save(output_dir, state_dict)
+            return
+        # Hosts are saved under the names that they were published with, but checkpoints are read under those that
+        # parameters have here.
+        self.model.save_pretrained(
+            output_dir or self.args.output_dir, state_dict=state_dict, save_original_format=False
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        plain = self.accelerator.unwrap_model(self.model if model is None else model)
+        if isinstance(plain, AttachedRegionMixin):
+            load_object_encoder(plain, resume_from_checkpoint)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        if isinstance(self.model, AttachedRegionMixin):  # whose object encoder lies in a file of its own
+            names = [name for name in load_result.missing_keys if not name.startswith("object_encoder.")]
+            load_result.missing_keys[:] = names
+        super()._issue_warnings_after_load(load_result)
 
     @property
     def keep_checkpoints(self) -> int | None:

@@ -1,0 +1,146 @@
+"""Conversations to prompts: their text, and which part of it is to be learnt."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from videorefer_plugin.errors import ConfigurationError, RecordError
+from videorefer_plugin.hosts import RegionProcessor
+
+__all__ = ["TEMPLATES", "Prompt", "check_template", "make_prompt"]
+
+TEMPLATES = ("chat", "plain")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The text of a record. All places are characters of `text`.
+
+    Attributes:
+        text (`str`): the text, with placeholders.
+        learnt (`list[tuple[int, int]]`): spans that are supervised.
+        ends (`list[int]`): where each turn, a question with its answer, ends.
+    """
+
+    text: str
+    learnt: list[tuple[int, int]]
+    ends: list[int]
+
+
+def check_template(template: str, processor: Any) -> None:
+    """Make sure that prompts can be made.
+
+    Raises:
+        ConfigurationError: the template is unknown, or the processor's chat template is missing, does not mark
+            answers, or is not for the first stage.
+    """
+    if template not in TEMPLATES:
+        raise ConfigurationError(f"template is {template!r}; expected one of {', '.join(map(repr, TEMPLATES))}.")
+    attached = isinstance(processor, RegionProcessor)
+    if template == "plain" and attached:
+        raise ConfigurationError(
+            "The plain template is for the first stage, which hosts with an attached object encoder have behind "
+            "them; use the template 'chat'."
+        )
+    if template == "chat" and not processor.chat_template:
+        raise ConfigurationError(
+            f"The {type(processor).__name__} has no chat template. Set processor.chat_template, or load the processor "
+            "of an instruction-tuned checkpoint."
+        )
+    if template == "chat" and not attached and "generation" not in processor.chat_template:
+        raise ConfigurationError(
+            "The processor's chat template does not say which part of a text is the model's: it has no "
+            "{% generation %} block. Put one around the assistant's messages, or use the template 'plain'."
+        )
+
+
+def make_prompt(template: str, processor: Any, sample: dict[str, Any]) -> Prompt:
+    """Make the prompt of an item of a [`VideoReferDataset`].
+
+    Args:
+        template (`str`): `"chat"` or `"plain"`.
+        processor: a [`VideoReferProcessor`], or a host's [`RegionProcessor`].
+        sample (`dict`): the item.
+
+    Raises:
+        RecordError: the record is not of the kind that the template takes; the message is the reason alone.
+        ConfigurationError: the chat template rewrites what was said before.
+    """
+    messages = sample["messages"]
+    if template == "plain":
+        return _plain(messages)
+    if isinstance(processor, RegionProcessor):
+        return _as_host(processor, _as_items(messages, sample["kind"], sample["visual"]))
+    return _marked(processor, messages)
+
+
+def _plain(messages: list[dict[str, str]]) -> Prompt:
+    if [message["role"] for message in messages] != ["user", "assistant"]:
+        raise RecordError(
+            f"it has {len(messages)} messages, but the plain template takes one question and one answer; use the "
+            "chat template"
+        )
+    text = " ".join(message["content"] for message in messages)
+    return Prompt(text, [(0, len(text))], [len(text)])
+
+
+def _marked(processor: Any, messages: list[dict[str, str]]) -> Prompt:
+    """With a template that marks answers itself."""
+    rendered, spans = render_jinja_template(
+        conversations=[messages],
+        chat_template=processor.chat_template,
+        return_assistant_tokens_mask=True,
+        **processor.tokenizer.special_tokens_map,
+    )
+    learnt = [(first, last) for first, last in spans[0]]
+    return Prompt(rendered[0], learnt, [last for _, last in learnt])
+
+
+# --- hosts -----------------------------------------------------------------------------------------------------------
+
+
+def _as_items(messages: list[dict[str, str]], kind: str, visual: str | os.PathLike | None) -> list[dict[str, Any]]:
+    """Messages as lists of items, which is how hosts' templates find visuals."""
+    items = []
+    for message in messages:
+        text = message["content"]
+        content: list[dict[str, Any]] = []
+        if visual is not None and text.startswith(f"<{kind}>"):
+            content.append({"type": kind, kind: visual})
+            text = text.removeprefix(f"<{kind}>").removeprefix("\n")
+        if text:
+            content.append({"type": "text", "text": text})
+        items.append({"role": message["role"], "content": content})
+    return items
+
+
+def _as_host(processor: RegionProcessor, messages: list[dict[str, Any]]) -> Prompt:
+    """With a host's template: what an answer adds to the text before it is learnt, the end of its turn included.
+
+    Few templates mark answers, and of those that do, some leave the end of the turn out, without which a model does
+    not learn to stop.
+    """
+
+    def render(number: int, **settings: Any) -> str:
+        return processor.apply_chat_template(messages[:number], tokenize=False, **settings)
+
+    text = render(len(messages))
+    learnt = []
+    for number, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        asked, answered = render(number, add_generation_prompt=True), render(number + 1)
+        first = len(asked)
+        if not answered.startswith(asked):  # the header of an answer may differ from the one that asks for it
+            answer = message["content"][0]["text"].strip()
+            first = answered.rfind(answer, len(render(number)))
+        if first < 0 or not text.startswith(answered):
+            raise ConfigurationError(
+                f"The chat template of this {type(processor.processor).__name__} changes what was said before when a "
+                "conversation goes on, so that answers cannot be told from questions. Set another "
+                "processor.chat_template."
+            )
+        learnt.append((first, len(answered)))
+    return Prompt(text, learnt, [last for _, last in learnt])
