@@ -50,6 +50,7 @@ _EXPORTS = {
     "register_host": "hosts",
     "supported_hosts": "hosts",
     "ask": "asking",
+    "tiny_checkpoint": "embedded",
 }
 
 __all__ = [
@@ -90,10 +91,12 @@ __all__ = [
     "resize_masks",
     "sample_frame_indices",
     "supported_hosts",
+    "tiny_checkpoint",
 ]
 
 if TYPE_CHECKING:
     from videorefer_plugin.asking import ask
+    from videorefer_plugin.embedded import tiny_checkpoint
     from videorefer_plugin.errors import (
         BenchError,
         CheckpointError,

@@ -6,6 +6,7 @@ import itertools
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ SCRIBBLE_WIDTH = 2 * POINT_RADIUS  # a scribble is the default point, dragged
 
 # pycocotools walks along polygon edges in steps of a fifth of a pixel, in memory: a stray 1e9 would exhaust it.
 _MAX_COORDINATE = 100_000
+_REMEMBERED_BYTES = 1024  # longer counts are not kept
 _MAX_PIXELS = 2**31 - 1  # pycocotools counts pixels in 32 bits
 _LONGEST_STROKE = 64.0  # pixels; keeps the window in which distances are computed small
 
@@ -462,6 +464,11 @@ def _rle_runs(counts: Any) -> NDArray[np.int64]:
 def _compressed_runs(counts: str | bytes | bytearray) -> NDArray[np.int64]:
     """Run lengths of compressed counts: digits of 5 bits, low first, each run less the one two before it."""
     text = counts.encode("utf-8") if isinstance(counts, str) else bytes(counts)
+    return _remembered_runs(text) if len(text) <= _REMEMBERED_BYTES else _read_runs(text)
+
+
+def _read_runs(text: bytes) -> NDArray[np.int64]:
+    counts = text.decode("utf-8", "replace")
     digits = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - 48
     if digits.size == 0:
         return digits
@@ -484,7 +491,12 @@ def _compressed_runs(counts: str | bytes | bytearray) -> NDArray[np.int64]:
     runs -= np.where(digits[ends] & 16, 1 << (5 * lengths), 0)
     for parity in (1, 2):  # the first three are plain
         runs[parity::2] = np.cumsum(runs[parity::2])
+    runs.setflags(write=False)
     return runs
+
+
+# Records repeat the masks of their objects, and read them to check and again to draw.
+_remembered_runs = lru_cache(maxsize=4096)(_read_runs)
 
 
 def _to_numpy(mask: Any) -> NDArray[Any]:

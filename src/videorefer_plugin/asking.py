@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from videorefer_plugin.regions import Region
 
-__all__ = ["ask"]
+__all__ = ["Reply", "answer", "ask", "ask_about", "load_model"]
 
 
 def ask(
@@ -160,3 +161,125 @@ def _load_processor(name: str) -> Any:
         )
         raise ConfigurationError(f"{where}. Pass processor=, for instance VideoReferProcessor.from_pretrained(...).")
     return processor
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a question on the command line.
+
+    Attributes:
+        model, video, question, answer (`str`): who was asked about what, and said what.
+        regions (`list[str]`): as they were given, each with its kind in front.
+        seconds (`float`): for loading the model and answering.
+        note (`str`, *optional*): what to know about the answer.
+    """
+
+    model: str
+    video: str
+    question: str
+    answer: str
+    regions: list[str]
+    seconds: float
+    note: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The reply as JSON has it."""
+        return asdict(self)
+
+
+def ask_about(
+    model: str | None,
+    visual: str | os.PathLike,
+    question: str,
+    regions: Sequence[tuple[str, str]],
+    *,
+    image: bool = False,
+    object_encoder: str | None = None,
+    max_new_tokens: int = 256,
+    picture: str | os.PathLike | None = None,
+) -> Reply:
+    """Ask about a file, with regions as they are written on a command line.
+
+    Args:
+        model (`str`, *optional*): a checkpoint's folder or Hub id; the embedded model by default.
+        visual (`str` or `os.PathLike`): path of the video or image.
+        question (`str`): the question, with one `<region>` for each region.
+        regions (`Sequence[tuple[str, str]]`): kind and text of each, as `region_text.read_region` takes them.
+        image (`bool`, *optional*, defaults to `False`): whether the file is an image.
+        object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
+        max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
+        picture (`str` or `os.PathLike`, *optional*): where to write a picture of the regions and the answer.
+
+    Raises:
+        PromptError: question and regions do not match.
+        RegionError: a region cannot be read, or does not fit the video.
+        VideoError: the file cannot be read, or the picture's name has an unknown ending.
+        CheckpointError: the model cannot be loaded.
+    """
+    import time
+
+    from videorefer_plugin.embedded import tiny_checkpoint
+    from videorefer_plugin.errors import PromptError, RegionError
+    from videorefer_plugin.pictures import Line, check_picture, picture_answers
+    from videorefer_plugin.region_text import read_region
+    from videorefer_plugin.video import load_image, open_video
+
+    given = [read_region(kind, text) for kind, text in regions]
+    if question.count("<region>") != len(given):
+        raise PromptError(
+            f"The question has {question.count('<region>')} <region>, but {len(given)} region(s) were given. Write "
+            "one <region> for each --box, --point, --mask or --rle, in the same order."
+        )
+    path = os.fspath(visual)
+    shown = open_video(load_image(path)[None] if image else path)
+    for (kind, text), region in zip(regions, given, strict=True):  # before a model is loaded
+        placed = region.at_frames(shown.frame_at)
+        if placed.frames[-1] >= shown.num_frames:
+            raise RegionError(
+                f"--{kind} {text!r} lies on frame {placed.frames[-1]}, but {path} has {shown.num_frames} frame(s), "
+                "numbered from 0."
+            )
+        if not any(mask.any() for _, mask in placed.masks(shown.height, shown.width)):
+            raise RegionError(
+                f"--{kind} {text!r} has no pixel inside the frame of {path}, {shown.height}x{shown.width} (height x "
+                "width)."
+            )
+    if picture is not None:
+        check_picture(picture)
+    started = time.monotonic()
+    name = model or tiny_checkpoint()
+    loaded, processor = load_model(name, object_encoder=object_encoder)
+    said = ask(
+        loaded,
+        None if image else path,
+        question,
+        given,
+        image=path if image else None,
+        processor=processor,
+        max_new_tokens=max_new_tokens,
+    )
+    seconds = round(time.monotonic() - started, 2)
+    if picture is not None:
+        picture_answers(shown, given, [Line(question, said, tuple(range(len(given))))]).save(os.fspath(picture))
+    note = None if model or _of_shapes_world(path) else _ONLY_SHAPES
+    written = [f"{kind} {text}" for kind, text in regions]
+    return Reply(model or "embedded", path, question, said, written, seconds, note)
+
+
+_ONLY_SHAPES = (
+    "The embedded model knows nothing but the shapes world (videorefer demo), so its answer about this video means "
+    "nothing. Name a model that knows real videos with --model, a folder or a Hub id."
+)
+
+
+def _of_shapes_world(path: str) -> bool:
+    """Whether a file was written by `world.encode_video`, which says so in the file."""
+    import av
+
+    from videorefer_plugin.world.dataset import COMMENT
+
+    try:
+        with av.open(path) as container:
+            return container.metadata.get("comment") == COMMENT
+    except (OSError, av.error.FFmpegError):
+        return False

@@ -78,7 +78,8 @@ def score_captions(
     truth = {name: [_one_line(text) for text in sentences] for name, sentences in references.items()}
     said = {name: [_one_line(predictions.get(name, ""))] for name in references}
     cut: Callable[[Captions], Captions] = _ptb if java else _plain_words
-    truth, said = cut(truth), cut(said)
+    both = cut({**{f"0{name}": texts for name, texts in truth.items()}, **{f"1{name}": s for name, s in said.items()}})
+    truth, said = ({name: both[f"{part}{name}"] for name in references} for part in "01")
     scores: dict[str, float] = {}
     missing: dict[str, str] = {}
     items: dict[str, dict[str, float]] = {name: {} for name in references}

@@ -123,11 +123,14 @@ def _bare(text: str) -> str:
 # From the surest to the least sure way of naming an option. The last are capitals that stand alone, but for the
 # article and the pronoun.
 _WAYS = (
-    re.compile(r"\b(?:answer|option|choice|letter)\b(?:\s+(?:is|would be|should be|must be))?\s*[:=]?\s*[*_\"']*\(?\s*"
-               r"([A-Za-z])\s*(?:\)|[\"'*_]|(?=[\s.,;:!?]*$)|(?=[.,;:!?])|(?=\s+(?:because|since|as|or|and|not|but|is)\b))", re.I),
+    re.compile(
+        r"\b(?:answer|option|choice|letter)\b(?:\s+(?:is|would be|should be|must be))?\s*[:=]?\s*[*_\"']*\(?\s*"
+        r"([A-Za-z])\s*(?:\)|[\"'*_]|(?=[\s.,;:!?]*$)|(?=[.,;:!?])|(?=\s+(?:because|since|as|or|and|not|but|is)\b))",
+        re.I,
+    ),
     re.compile(r"\(\s*([A-Za-z])\s*\)"),
     re.compile(r"(?<![\w'(])([A-Z])(?![\w'])(?!(?<=[AI])\s+(?!(?:or|and|is|not|but|because|since)\b)[a-z])"),
-)  # fmt: skip
+)
 
 
 def _among(text: str, allowed: set[str] | None) -> str | None:

@@ -26,7 +26,7 @@ MAX_NEW_TOKENS = {"q": 64, "d": 512, "captions": 128}  # of an answer, by benchm
 _LETTER_ONLY = "Answer with the option's letter from the given choices directly."
 
 _BARE = re.compile(r"(?<!\[)<region>(?!\])")
-_MENTION = re.compile(r"(?P<name><object\d+>)?\s*\[?<region>\]?")
+_MENTION = re.compile(r"(?:(?P<name><object\d+>)\s*)?\[?<region>\]?")
 
 # How each style shows an object, in words.
 MARK_WORDS = {"contour": "outlined with", "mask": "covered with", "box": "framed with a box in"}

@@ -256,7 +256,7 @@ def _draw(results: Sequence[Result], path: Path) -> bool:
     parts = [part for part, own in (("q", questions), ("d", described)) if own]
     if not parts:
         return False
-    figure = Figure(figsize=(8 * len(parts), 5), layout="constrained")
+    figure = Figure(figsize=(8 * len(parts), 6), layout="constrained")
     FigureCanvasAgg(figure)  # needs no display, and leaves the program's own settings alone
     for place, part in enumerate(parts, 1):
         if part == "q":
@@ -291,7 +291,7 @@ def _bars(axes: Any, results: Sequence[Result]) -> None:
     axes.set_ylim(0, 100)
     axes.set_ylabel("accuracy (%)")
     axes.set_title(_TITLES["q"])
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
 def _radar(axes: Any, results: Sequence[Result]) -> None:
@@ -314,4 +314,4 @@ def _radar(axes: Any, results: Sequence[Result]) -> None:
     axes.set_xticks(angles, codes)
     axes.set_ylim(0, 5)
     axes.set_title(_TITLES["d"])
-    axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(-0.2, -0.15))
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.08))

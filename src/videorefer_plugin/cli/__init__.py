@@ -2,7 +2,8 @@
 
 import typer
 
-from videorefer_plugin.cli import bench, publish, train, world
+from videorefer_plugin.cli import bench, demo, publish, train, world
+from videorefer_plugin.cli.ask import InOrder, ask
 
 __all__ = ["app"]
 
@@ -14,6 +15,8 @@ app = typer.Typer(
 )
 app.add_typer(bench.app, name="bench")
 app.add_typer(train.app, name="train")
+app.command(cls=InOrder)(ask)
+app.command()(demo.demo)
 app.command()(publish.publish)
 app.command()(world.world)
 

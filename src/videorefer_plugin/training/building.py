@@ -111,7 +111,9 @@ def _new_config(settings: ModelSettings) -> VideoReferConfig:
     unions = (
         {} if settings.max_tokens_per_region is None else {"max_tokens_per_region": settings.max_tokens_per_region}
     )
+    layer = {} if settings.vision_feature_layer is None else {"vision_feature_layer": settings.vision_feature_layer}
     return VideoReferConfig(
+        **layer,
         text_config=text.get_text_config(),
         vision_config=getattr(tower, "vision_config", tower),
         vision_tower=settings.vision_tower,

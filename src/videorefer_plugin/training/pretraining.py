@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
-    AutoTokenizer,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2Tokenizer,
@@ -38,7 +37,7 @@ __all__ = ["RegionNamer", "pretrain", "train_tokenizer"]
 logger = logging.getLogger(__name__)
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # as Qwen2 has them
-_TEXT_INPUTS = ("input_ids", "attention_mask", "labels")
+_NAME_TOKENS = 1024  # that names of objects are made of, at most
 _TEMPLATE = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|im_start|>assistant\n"
 
 
@@ -128,10 +127,13 @@ class _LanguageModel:
         self.model = Qwen2ForCausalLM(config)
         self.model.config.use_cache = False
         processor = _processor(_image_processor(64), self.tokenizer, 8)
-        collate = VideoReferCollator(processor, max_length=recipe.data.max_length)
-        self.collator = lambda samples: {
-            name: value for name, value in collate(samples).items() if name in _TEXT_INPUTS
-        }
+        self.collate = VideoReferCollator(processor, max_length=recipe.data.max_length)
+
+    def collator(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Every token is learnt: questions repeat what was said of an object, and answers are few."""
+        inputs = self.collate(samples)
+        labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
+        return {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"], "labels": labels}
 
     def save(self, folder: Path) -> None:
         self.model.config.use_cache = True
@@ -211,7 +213,7 @@ def _naming_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def _places(masks: Tensor) -> Tensor:
-    """Centre and extent of each mask, in halves of the frame: x, y and the square root of the area, `(num_masks, 3)`."""
+    """Centre (x, y, in halves of the frame) and extent (square root of the area) of each mask, `(num_masks, 3)`."""
     rows, columns = masks.shape[1:]
     weights = masks.float()
     area = weights.sum((1, 2)).clamp(min=1)
@@ -232,41 +234,51 @@ class _VisionTower:
     """Learns to name objects: each turn of a record is about one object, and its answer is the name."""
 
     def __init__(self, recipe: Recipe, dataset: VideoReferDataset):
-        if recipe.pretrain.tokenizer is None:
-            raise ConfigurationError("pretrain.part: vision_tower needs pretrain.tokenizer, to know names by.")
-        self.tokenizer = AutoTokenizer.from_pretrained(recipe.pretrain.tokenizer)
+        self.tokenizer = train_tokenizer(_texts(dataset), _NAME_TOKENS)
         config = SiglipVisionConfig(**{"vision_use_head": False, **recipe.pretrain.sizes})
         self.image_processor = _image_processor(config.image_size)
         self.model = RegionNamer(SiglipVisionModel(config), recipe.pretrain.feature_layer, len(self.tokenizer))
         self.processor = _processor(self.image_processor, self.tokenizer, config.patch_size)
-        self.processor.num_frames = 1  # of the clip, which is not looked at here
+        self.seen: dict[int, dict[str, Any]] = {}
+        self.processor.num_frames = 2  # of the clip, which is not looked at here; fewer make no token
 
     def collator(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        names = []
-        texts = []
+        """Join what records show; each is read once and kept, for decoding takes longer than learning from it."""
         for sample in samples:
-            turns = sample["record"].conversations
-            asked, said = turns[::2], turns[1::2]
-            for question, answer in zip(asked, said, strict=True):
-                if question["content"].count(self.processor.region_token) != 1:
-                    raise ConfigurationError(
-                        f"{sample['record'].place}: a vision tower learns from records with one object in each "
-                        f"question, but this one asks {question['content']!r}."
-                    )
-                names.append(self.tokenizer(" " + answer["content"]).input_ids)
-            texts.append("<video>\n" + self.processor.region_token * len(asked))
+            if sample["index"] not in self.seen:
+                self.seen[sample["index"]] = self._read(sample)
+        parts = [self.seen[sample["index"]] for sample in samples]
+        counts = torch.tensor([len(part["region_pixel_values"]) for part in parts])
+        first = (counts.cumsum(0) - counts).tolist()
+        names = [name for part in parts for name in part["names"]]
+        return {
+            "region_pixel_values": torch.cat([part["region_pixel_values"] for part in parts]),
+            "region_masks": torch.cat([part["region_masks"] for part in parts]),
+            "region_frames": torch.cat([part["region_frames"] + at for part, at in zip(parts, first, strict=True)]),
+            "labels": nn.utils.rnn.pad_sequence(names, True, -100),
+        }
+
+    def _read(self, sample: dict[str, Any]) -> dict[str, Any]:
+        turns = sample["record"].conversations
+        names = []
+        for question, answer in zip(turns[::2], turns[1::2], strict=True):
+            if question["content"].count(self.processor.region_token) != 1:
+                raise ConfigurationError(
+                    f"{sample['record'].place}: a vision tower learns from records with one object in each question, "
+                    f"but this one asks {question['content']!r}."
+                )
+            names.append(torch.tensor(self.tokenizer(" " + answer["content"]).input_ids))
         inputs = self.processor(
-            text=texts,
-            videos=[sample["visual"] for sample in samples],
-            regions=[sample["regions"] for sample in samples],
+            text=["<video>\n" + self.processor.region_token * len(names)],
+            videos=[sample["visual"]],
+            regions=[sample["regions"]],
             return_tensors="pt",
         )
-        padded = nn.utils.rnn.pad_sequence([torch.tensor(one) for one in names], True, -100)
+        lengths = inputs["region_lengths"].tolist()
+        shown = ("region_pixel_values", "region_masks", "region_frames")
         return {
-            "region_pixel_values": inputs["region_pixel_values"],
-            "region_masks": inputs["region_masks"],
-            "region_frames": inputs["region_frames"],
-            "labels": padded.repeat_interleave(inputs["region_lengths"], 0),
+            **{name: inputs[name] for name in shown},
+            "names": [name for name, length in zip(names, lengths, strict=True) for _ in range(length)],
         }
 
     def save(self, folder: Path) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "LoraSettings",
     "ModelSettings",
     "OutputSettings",
+    "PretrainSettings",
     "Recipe",
     "TrainSettings",
     "list_recipes",
@@ -38,6 +39,7 @@ class ModelSettings:
         attn_implementation (`str`, *optional*): attention backend.
         max_tokens_per_region (`int`, *optional*): unions u of the object encoder; the checkpoint's by default.
         object_encoder (`str`, *optional*): folder or Hub id of an object encoder to load on top.
+        vision_feature_layer (`int`, *optional*): hidden state of the tower that a new model uses; -2 by default.
     """
 
     checkpoint: str | None = None
@@ -48,6 +50,7 @@ class ModelSettings:
     attn_implementation: str | None = None
     max_tokens_per_region: int | None = None
     object_encoder: str | None = None
+    vision_feature_layer: int | None = None
 
 
 @dataclass
@@ -152,6 +155,21 @@ class OutputSettings:
 
 
 @dataclass
+class PretrainSettings:
+    """A part that is made from nothing, for models whose parts nobody has trained.
+
+    Attributes:
+        part (`str`): `"language_model"` (with its tokenizer) or `"vision_tower"`.
+        sizes (`dict`): settings of the part's configuration, `Qwen2Config` or `SiglipVisionConfig`.
+        feature_layer (`int`): hidden state of a vision tower that is trained, and that models are to use.
+    """
+
+    part: str
+    sizes: dict[str, Any] = field(default_factory=dict)
+    feature_layer: int = -2
+
+
+@dataclass
 class Recipe:
     """Everything that decides a training run.
 
@@ -168,6 +186,7 @@ class Recipe:
     data: DataSettings = field(default_factory=DataSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     lora: LoraSettings | None = None
+    pretrain: PretrainSettings | None = None
     output: OutputSettings = field(default_factory=OutputSettings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -205,7 +224,17 @@ class Recipe:
         _one_of("train.group_by", self.train.group_by, (None, "modality_length"))
         for part in [*self.train.parts, *self.train.learning_rates]:
             _one_of("train.parts", part, PARTS)
-        if (self.model.checkpoint is None) == (self.model.language_model is None):
+        if self.pretrain is not None:
+            _one_of("pretrain.part", self.pretrain.part, ("language_model", "vision_tower"))
+            if self.train.parts != [self.pretrain.part]:
+                raise ConfigurationError(
+                    f"A recipe that makes a {self.pretrain.part} has train.parts: [{self.pretrain.part}]."
+                )
+            if (self.model.checkpoint, self.model.language_model, self.model.vision_tower) != (None, None, None):
+                raise ConfigurationError(
+                    "A recipe with a pretrain section starts from nothing; leave out what model names."
+                )
+        elif (self.model.checkpoint is None) == (self.model.language_model is None):
             raise ConfigurationError(
                 "A recipe starts either from model.checkpoint, or from model.language_model and model.vision_tower."
             )
@@ -312,8 +341,8 @@ def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
 def _convert(value: Any, hint: Any, where: str) -> Any:
     """Check a value against the type of its field; YAML reads 1e-3 as text."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
-        return None
+    if hint is Any or (value is None and type(None) in options):
+        return value
     kind = next(option for option in options if option is not type(None))
     if is_dataclass(kind):
         if not isinstance(value, dict):

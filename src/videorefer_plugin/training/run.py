@@ -43,6 +43,10 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         CheckpointError: the model cannot be loaded.
         TrainingError: training cannot go on.
     """
+    if recipe.pretrain is not None:
+        from videorefer_plugin.training.pretraining import pretrain
+
+        return pretrain(recipe, resume=resume)
     if not recipe.data.files:
         raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")
     set_seed(recipe.train.seed)

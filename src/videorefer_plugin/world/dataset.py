@@ -34,7 +34,9 @@ from videorefer_plugin.world.clip import make_clip, seeded
 from videorefer_plugin.world.records import STAGES, image_frame, stage_records
 from videorefer_plugin.world.values import FPS, Stage
 
-__all__ = ["Settings", "encode_video", "write_dataset"]
+__all__ = ["COMMENT", "Settings", "encode_video", "write_dataset"]
+
+COMMENT = "A clip of the shapes world"  # in the metadata of every video
 
 _VERSION = 2  # of what a seed stands for; raise it when clips or words change
 _PART = 20  # clips
@@ -64,6 +66,7 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
 
     def write(temporary: str) -> None:
         with av.open(temporary, "w", format="mp4") as container:
+            container.metadata["comment"] = COMMENT
             stream: Any = container.add_stream("libx264", rate=fps)
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = "yuv420p"

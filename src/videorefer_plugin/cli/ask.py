@@ -1,0 +1,69 @@
+"""`videorefer ask`: a question about objects in a video."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.region_text import REGION_KINDS
+
+__all__ = ["InOrder", "ask"]
+
+
+class InOrder(TyperCommand):
+    """A command that remembers in which order regions of different kinds were given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note the kinds before the options are taken apart by name."""
+        given = [arg.split("=", 1)[0].removeprefix("--") for arg in args if arg.startswith("--")]
+        ctx.meta["kinds"] = [kind for kind in given if kind in REGION_KINDS]
+        return super().parse_args(ctx, args)
+
+
+def ask(
+    context: typer.Context,
+    video: Annotated[Path, typer.Argument(help="A video file, a folder of frames, or an image with --image.")],
+    question: Annotated[str, typer.Argument(help="With one <region> for each region.")],
+    box: Annotated[list[str] | None, typer.Option(help="FRAME:x0,y0,x1,y1 in pixels of the video.")] = None,
+    point: Annotated[list[str] | None, typer.Option(help="FRAME:x,y or FRAME:x,y,x,y,...")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="FRAME:PICTURE in which the object is not black.")] = None,
+    rle: Annotated[list[str] | None, typer.Option(help="JSON file: a COCO RLE, or masks by frame.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or Hub id; the embedded model by default.")] = None,
+    object_encoder: Annotated[
+        str | None, typer.Option(help="For a host: what was saved of its object encoder.")
+    ] = None,
+    image: Annotated[bool, typer.Option("--image", help="VIDEO is an image.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens to answer with.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Write a picture of the regions and the answer.")] = None,
+) -> None:
+    """Ask about objects in a video.
+
+    Each option is one region, in the order of the question; several frames of the same object are separated by a
+    semicolon, such as --box "12:10,20,60,80;14:12,20,62,80". A place may also be given in seconds: "1.5s:10,20,60,80".
+    """
+    import json
+
+    from rich.console import Console
+
+    from videorefer_plugin.asking import ask_about
+
+    errors = Console(stderr=True)
+    given = {"box": iter(box or []), "point": iter(point or []), "mask": iter(mask or []), "rle": iter(rle or [])}
+    regions = [(kind, next(given[kind])) for kind in context.meta["kinds"]]
+    try:
+        with errors.status("Asking"):
+            reply = ask_about(
+                model, video, question, regions, image=image, object_encoder=object_encoder,
+                max_new_tokens=max_new_tokens, picture=save,
+            )  # fmt: skip
+    except VideoReferError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+    if reply.note:
+        errors.print(reply.note, style="yellow", markup=False, highlight=False)
+    typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
+    if save and not as_json:
+        errors.print(f"Picture: {save}", markup=False, highlight=False)

@@ -1,0 +1,45 @@
+"""`videorefer demo`: a clip, questions about its objects, and the answers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videorefer_plugin.errors import VideoReferError
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the video and the picture.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Which clip.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Folder or Hub id; the embedded model by default.")] = None,
+) -> None:
+    """Ask a model about objects in a clip of the shapes world, and draw the answers.
+
+    The clip is rendered, written as an mp4 and read back; the embedded model was not trained on it.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from videorefer_plugin.demonstration import demonstrate
+    from videorefer_plugin.embedded import tiny_checkpoint
+
+    errors = Console(stderr=True)
+    try:
+        with errors.status("Starting") as status:
+            shown = demonstrate(model or tiny_checkpoint(), out, seed, status.update)
+    except VideoReferError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+    table = Table(title=str(shown.video), show_lines=True)
+    for heading in ("question", "answer", "truth", ""):
+        table.add_column(heading)
+    for line in shown.lines:
+        mark = "[green]right[/green]" if line.right else "[red]wrong[/red]"
+        table.add_row(line.numbered.replace("[", r"\["), line.answer, line.truth, mark)
+    console = Console()
+    console.print(table)
+    right = sum(bool(line.right) for line in shown.lines)
+    console.print(f"{right} of {len(shown.lines)} answers are right, word for word; {shown.seconds:.1f} s.")
+    console.print(f"The objects, outlined and numbered: {shown.picture}")

@@ -1,0 +1,140 @@
+"""Make the embedded model from nothing: a data set of the shapes world, and the recipes `tiny/` one after the other."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["STAGES", "Stage", "make_tiny", "pack"]
+
+_READY = "trainer_state.json"  # written when a stage is finished
+_LARGEST = 8_000_000  # bytes of the checkpoint that is packaged
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        recipe (`str`): name of its recipe.
+        data (`str`): its file of the data set.
+        starts_from (`dict[str, str]`): setting of the recipe -> stage whose result it takes.
+    """
+
+    recipe: str
+    data: str
+    starts_from: dict[str, str]
+
+
+STAGES: dict[str, Stage] = {
+    "language_model": Stage("tiny/stage0_language", "train_stage0_language.json", {}),
+    "vision_tower": Stage("tiny/stage0_tower", "train_stage0_tower.json", {}),
+    "stage1": Stage(
+        "tiny/stage1",
+        "train_stage1.json",
+        {"model.language_model": "language_model", "model.vision_tower": "vision_tower"},
+    ),
+    "stage2": Stage("tiny/stage2", "train_stage2.json", {"model.checkpoint": "stage1"}),
+    "stage2.5": Stage("tiny/stage2.5", "train_stage2_5.json", {"model.checkpoint": "stage2"}),
+    "stage3": Stage("tiny/stage3", "train_stage3.json", {"model.checkpoint": "stage2.5"}),
+}
+
+
+def make_tiny(
+    out: str | os.PathLike,
+    clips: int = 10_000,
+    heldout: int = 300,
+    seed: int = 1,
+    workers: int = 1,
+    stages: Sequence[str] | None = None,
+    overrides: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Make the data set, run the stages, and pack the result as the package has it.
+
+    Everything goes on where it was when it is called again: clips that are written are kept, finished stages are not
+    repeated, and an interrupted one goes on from its checkpoint.
+
+    Args:
+        out (`str` or `os.PathLike`): folder for data, stages and the checkpoint.
+        clips, heldout, seed (`int`): of the data set.
+        workers (`int`): processes that render clips.
+        stages (`Sequence[str]`, *optional*): of [`STAGES`]; all by default.
+        overrides (`Sequence[str]`): settings to change in all recipes, such as `train.max_steps=2`.
+        say (*optional*): told what is being done.
+
+    Returns:
+        `Path`: folder of the checkpoint; of the last stage if not all were run.
+
+    Raises:
+        ConfigurationError: there is no such stage, or a setting is wrong.
+    """
+    from videorefer_plugin.training.recipe import load_recipe
+    from videorefer_plugin.world import write_dataset
+
+    chosen = list(STAGES) if stages is None else list(stages)
+    for name in chosen:
+        if name not in STAGES:
+            raise ConfigurationError(f"Unknown stage {name!r}; known are {', '.join(STAGES)}.")
+    root = Path(out)
+    recipes = {name: load_recipe(STAGES[name].recipe, _settings(root, name, overrides)) for name in chosen}
+    world = root / "world"
+    if not (world / "world.json").exists() or not all((world / STAGES[name].data).exists() for name in chosen):
+        say(f"Rendering {clips} clips into {world}")
+        write_dataset(world, clips, seed, heldout, workers=workers)
+    from videorefer_plugin.training.run import train
+
+    for name, recipe in recipes.items():
+        if (root / name / _READY).exists():
+            say(f"{name} is there already")
+            continue
+        say(f"Running {recipe.name}: {recipe.description}")
+        train(recipe)
+    if chosen[-1] != "stage3":
+        return root / chosen[-1]
+    return pack(root / "stage3", root / "checkpoint")
+
+
+def _settings(root: Path, name: str, overrides: Sequence[str]) -> list[str]:
+    stage = STAGES[name]
+    starts = [f"{setting}={root / before}" for setting, before in stage.starts_from.items()]
+    return [*starts, f"data.files={root / 'world' / stage.data}", f"output.folder={root / name}", *overrides]
+
+
+def pack(source: str | os.PathLike, folder: str | os.PathLike) -> Path:
+    """Save a checkpoint in half precision, as small as it is packaged.
+
+    Weights are float16, which keeps more digits of small models than bfloat16 does; they are loaded as float32, which
+    every CPU computes with.
+
+    Args:
+        source (`str` or `os.PathLike`): folder of the checkpoint.
+        folder (`str` or `os.PathLike`): where to.
+
+    Raises:
+        ConfigurationError: it is too large to be packaged, or a weight does not fit into float16.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    source, folder = Path(source), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = load_file(source / "model.safetensors")
+    for name, value in weights.items():
+        if not torch.isfinite(value.half()).all():
+            raise ConfigurationError(f"{name} of {source} has values that do not fit into float16.")
+    save_file({name: value.half() for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    for path in source.iterdir():
+        if path.is_file() and path.suffix in (".json", ".jinja", ".py", ".md") and path.name != _READY:
+            shutil.copy(path, folder / path.name)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["dtype"] = "float32"
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    if size > _LARGEST:
+        raise ConfigurationError(f"{folder} has {size} bytes; the embedded model may have {_LARGEST}.")
+    return folder
