@@ -53,7 +53,8 @@ def test_records_can_be_read_and_their_regions_lie_on_their_objects(folder):
             record = parse_record(value, str(root / name))
             check_record(record)
             assert not record.unknown
-            clip = world.make_clip((3, 0, int(value["id"][6:12])))
+            number = int(value["id"][6:12])
+            clip = world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
             for region in record.regions():
                 for frame in region.frames:
                     drawn = region.mask(frame, 64, 64)
@@ -69,23 +70,30 @@ def test_stages_hold_what_they_should(folder):
     assert kinds["stage2"] == {"short", "image"}
     assert kinds["stage2_5"] == {"detailed", "caption"}
     assert kinds["stage3"] == {"qa", "choice", "image", "detailed"}
-    assert not any("annotation" in value for value in load(root, "train_stage1.json"))
-    # Stage 2 is single-frame; later ones are both.
-    single = {
-        stage: [len(a) == 1 for v in load(root, f"train_{stage}.json") for a in v.get("annotation", [])]
-        for stage in STAGES
-    }
-    assert all(single["stage2"])
-    for stage in ("stage2_5", "stage3"):
-        assert {True, False} == set(single[stage])
+    assert (kinds["stage0_tower"], kinds["stage0_language"]) == ({"name"}, {"words"})
+    for stage in ("stage0_language", "stage1"):
+        assert not any("annotation" in value for value in load(root, f"train_{stage}.json"))
+    words = load(root, "train_stage0_language.json")
+    assert not any(key in value for value in words for key in ("video", "image"))
+    assert not any("<" in turn["value"] for value in words for turn in value["conversations"])
+    for value in load(root, "train_stage0_tower.json"):
+        asked = [turn["value"].count("<region>") for turn in value["conversations"][::2]]
+        assert asked == [1] * len(value["annotation"])
+    # Videos have many frames of each object, of which training takes one or all; images have one.
+    for stage in ("stage2", "stage2_5", "stage3"):
+        counts = {(len(a), "image" in v) for v in load(root, f"train_{stage}.json") for a in v.get("annotation", [])}
+        assert counts <= {(16, False), (1, True)}
+        assert (16, False) in counts
     ids = [value["id"] for stage in STAGES for value in load(root, f"train_{stage}.json")]
     assert len(ids) > len(set(ids)) > 0  # a detailed description may come in two stages
     for stage in STAGES:
         mine = [value["id"] for value in load(root, f"train_{stage}.json")]
         assert len(set(mine)) == len(mine)
     turns = [len(v["conversations"]) for v in load(root, "train_stage3.json") if "/qa/" in v["id"]]
-    assert set(turns) == {6}
-    letters = [v["conversations"][1]["value"] for v in load(root, "train_stage3.json") if "/choice/" in v["id"]]
+    assert set(turns) == {12}
+    choices = [v["conversations"] for v in load(root, "train_stage3.json") if "/choice/" in v["id"]]
+    assert min(map(len, choices)) >= 12
+    letters = [turn["value"] for turns in choices for turn in turns[1::2]]
     assert set(letters) == {"(A)", "(B)", "(C)", "(D)"}
 
 

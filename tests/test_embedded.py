@@ -1,0 +1,210 @@
+"""The embedded model, the commands that use it, and the command that makes it."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import videorefer_plugin as vr
+from tests.conftest import CHECKPOINT
+from videorefer_plugin import world
+from videorefer_plugin.cli import app
+from videorefer_plugin.embedded.making import STAGES, make_tiny, pack
+from videorefer_plugin.errors import ConfigurationError, RegionError
+from videorefer_plugin.region_text import read_region
+from videorefer_plugin.regions import encode_rle
+
+RUNNER = CliRunner()
+
+
+def run(*arguments, code=0):
+    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+    return result
+
+
+# --- regions as text -------------------------------------------------------------------------------------------------
+
+
+def test_regions_are_read_from_text(tmp_path):
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:20, 30:50] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    (tmp_path / "rle.json").write_text(json.dumps(encode_rle(mask)))
+    (tmp_path / "frames.json").write_text(json.dumps({"7": {"segmentation": encode_rle(mask)}, "9": None}))
+    expected = mask > 0
+    for kind, text, frame in (
+        ("box", "12:30,10,50,20", 12),
+        ("box", "30,10,50,20", 0),
+        ("mask", f"3:{tmp_path / 'mask.png'}", 3),
+        ("rle", f"4:{tmp_path / 'rle.json'}", 4),
+        ("rle", tmp_path / "frames.json", 7),
+    ):
+        region = read_region(kind, str(text))
+        assert region.frames[0] == frame
+        assert (region.mask(frame, 40, 60) == expected).all(), (kind, text)
+    assert read_region("box", "1:0,0,5,5; 8:1,1,6,6").frames == (1, 8)
+    assert read_region("point", "1.5s:10,20").times == (1.5,)
+    assert read_region("point", "2:10,20,30,40").mask(2, 64, 64)[[20, 40], [10, 30]].all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        ("box", "12:1,2,3", "box"),
+        ("box", "12:a,b,c,d", "not a box"),
+        ("point", "12:1,2,3", "two each"),
+        ("mask", "12:nowhere.png", "no file"),
+        ("rle", "nowhere.json", "no file"),
+        ("circle", "1:2", "Unknown kind"),
+    ],
+)
+def test_what_is_no_region_is_refused(kind, text, said):
+    with pytest.raises(RegionError, match=said):
+        read_region(kind, text)
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    made = world.make_clip(5, "heldout", objects=3, theme="mixed", distinct=True)
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    world.encode_video(path, made.frames)
+    return made, path
+
+
+def box(clip, index, frame):
+    rows, columns = np.nonzero(clip.masks[index, frame])
+    return f"{frame}:{columns.min()},{rows.min()},{columns.max() + 1},{rows.max() + 1}"
+
+
+def test_ask_prints_json_and_draws(clip, tmp_path):
+    made, path = clip
+    picture = tmp_path / "answer.png"
+    result = run(
+        *("ask", path, "Where is <region> at the start, seen from <region>?"),
+        *("--box", box(made, 0, 0), "--point", "2:30,30", "--json", "--save", picture),
+    )
+    reply = json.loads(result.stdout)
+    assert reply["regions"] == [f"box {box(made, 0, 0)}", "point 2:30,30"]
+    assert reply["answer"]
+    assert reply["note"] is None  # it says itself that it is a clip of the world
+    with Image.open(picture) as image:
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 50
+
+
+def test_regions_keep_the_order_of_the_command_line(clip):
+    made, path = clip
+    given = ["--point", "2:30,30", "--box", box(made, 0, 0), "--point", "3:20,20"]
+    question = "What do <region>, <region> and <region> do?"
+    said = json.loads(run("ask", path, question, *given, "--json", "--max-new-tokens", 2).stdout)
+    assert [region.split()[0] for region in said["regions"]] == ["point", "box", "point"]
+
+
+def test_other_videos_get_a_warning_with_the_embedded_model(tmp_path):
+    frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    (tmp_path / "frames").mkdir()
+    for number in range(4):
+        Image.fromarray(frame).save(tmp_path / "frames" / f"{number:05}.png")
+    asked = ["ask", tmp_path / "frames", "What is <region>?", "--box", "0:4,4,40,40", "--max-new-tokens", 2]
+    assert "--model" in run(*asked).stderr
+    assert "--model" not in run(*asked, "--model", CHECKPOINT).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["What is <region>?"], "1 <region>, but 0 region"),
+        (["What is it?", "--box", "0:1,1,9,9"], "0 <region>, but 1 region"),
+        (["What is <region>?", "--box", "99:1,1,9,9"], "lies on frame 99"),
+        (["What is <region>?", "--box", "0:100,100,120,120"], "outside the frame"),
+        (["What is <region>?", "--box", "0:1,1,9,9", "--save", "picture.xyz"], "no name of a picture"),
+        (["What is <region>?", "--box", "0:1,1,9,9", "--model", "nowhere/at-all"], "nowhere/at-all"),
+    ],
+)
+def test_wrong_questions_are_refused(clip, arguments, said, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    result = run("ask", clip[1], *arguments, code=1)
+    assert said in re.sub(r"\s+", " ", result.stderr)
+
+
+def test_demo_shows_questions_with_answers_and_truths(tmp_path):
+    result = run("demo", "--out", tmp_path / "demo")
+    video, picture = tmp_path / "demo" / "demo.mp4", tmp_path / "demo" / "demo.png"
+    assert vr.open_video(video).num_frames == 16
+    with Image.open(picture) as image:
+        assert min(image.size) > 300
+    right, asked = map(int, re.search(r"(\d+) of (\d+) answers are right", result.output).groups())
+    assert asked >= 6
+    assert result.output.count(" right ") >= right
+
+
+# --- the model -------------------------------------------------------------------------------------------------------
+
+
+def test_the_embedded_model_is_a_checkpoint_like_any_other():
+    from transformers import AutoModel, AutoProcessor
+
+    folder = Path(vr.tiny_checkpoint())
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    assert isinstance(model, vr.VideoReferForConditionalGeneration)
+    assert isinstance(processor, vr.VideoReferProcessor)
+    kinds = (model.config.vision_config.model_type, model.config.text_config.model_type, model.config.projector_type)
+    assert kinds == ("siglip_vision_model", "qwen2", "stc_connector_v35")
+    assert model.config.object_encoder_config.max_tokens_per_region == 4
+    assert (folder / "README.md").is_file()
+
+
+# --- making it -------------------------------------------------------------------------------------------------------
+
+
+def test_one_command_makes_a_model_from_nothing(tmp_path):
+    few = ["train.max_steps=2", "train.batch_size=4", "train.global_batch_size=4", "train.log_every=1"]
+    made = run("train", "tiny", "--out", tmp_path, "--clips", 6, "--heldout", 1, *few)
+    folder = Path(made.stdout.strip().splitlines()[-1])
+    assert folder == tmp_path / "checkpoint"
+    path = tmp_path / "world" / "heldout" / "videos" / "heldout-000000.mp4"
+    region = vr.Region.from_box((10, 10, 50, 50))
+    assert isinstance(vr.ask(folder, path, "What is <region>?", [region], max_new_tokens=2), str)
+    # The towers of all stages are one, and the packed weights are those of the last stage, rounded.
+    from safetensors.torch import load_file
+
+    weights = {name: load_file(tmp_path / name / "model.safetensors") for name in ("vision_tower", "stage3")}
+    packed = load_file(folder / "model.safetensors")
+    assert all(packed[name].equal(value.half()) for name, value in weights["stage3"].items())
+    tower = {name.removeprefix("vision_model."): value for name, value in weights["vision_tower"].items()}
+    kept = {name: value for name, value in weights["stage3"].items() if "vision_tower" in name}
+    assert kept
+    for name, value in kept.items():
+        short = name.split("vision_tower.", 1)[1].removeprefix("vision_model.")
+        assert value.equal(tower[short]), name
+    # Once more does nothing but pack.
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/model.safetensors")}
+    make_tiny(tmp_path, 6, 1, overrides=few)
+    assert {path for path in times if path.stat().st_mtime_ns != times[path]} <= {folder / "model.safetensors"}
+
+
+def test_stages_follow_each_other():
+    names = list(STAGES)
+    for place, stage in enumerate(STAGES.values()):
+        assert set(stage.starts_from.values()) <= set(names[:place])
+
+
+def test_unknown_stages_and_weights_beyond_half_precision_are_refused(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    with pytest.raises(ConfigurationError, match="Unknown stage 'stage9'"):
+        make_tiny(tmp_path, stages=["stage9"])
+    (tmp_path / "huge").mkdir()
+    save_file({"w": torch.tensor([1e6])}, tmp_path / "huge" / "model.safetensors")
+    (tmp_path / "huge" / "config.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="float16"):
+        pack(tmp_path / "huge", tmp_path / "packed")
