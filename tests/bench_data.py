@@ -9,7 +9,7 @@ from PIL import Image
 from videorefer_plugin.video import open_video
 from videorefer_plugin.world.dataset import write_dataset
 
-CLIPS = 10  # two of every type of question
+CLIPS = 5  # one of every type of question; two questions and one description each
 
 
 def write_benchmark(folder: Path, clips: int = CLIPS) -> Path:

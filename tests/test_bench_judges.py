@@ -1,0 +1,275 @@
+"""Judges and endpoints: what is sent, what comes back, and what happens when it does not."""
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.bench_data import read_items, write_benchmark
+from tests.chat_server import KEY, ChatServer, scores_of
+from tests.conftest import CHECKPOINT
+from videorefer_plugin.bench import ChatEndpoint, ChatJudge, LocalChat, RuleJudge, evaluate_descriptions
+from videorefer_plugin.bench.endpoint import Completion, Usage
+from videorefer_plugin.bench.items import DescriptionItem, read_descriptions
+from videorefer_plugin.bench.runner import ItemError
+from videorefer_plugin.cli import app
+from videorefer_plugin.errors import BenchError
+from videorefer_plugin.world.judge import score_description
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+class Parrot:
+    """Answers every item with its caption, or with nothing."""
+
+    workers = 1
+
+    def __init__(self, *silent: str):
+        self.silent = silent
+
+    def settings(self):
+        return {"model": "parrot", "sees": "the answers"}
+
+    def answer(self, items, mode):
+        return ["" if item.id in self.silent else item.caption for item in items]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return write_benchmark(tmp_path_factory.mktemp("bench")) / "bench_d.json"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = ChatServer()
+    yield server
+    server.close()
+
+
+def endpoint(server, **settings):
+    return ChatEndpoint("a-judge", base_url=server.url, **{"timeout": 10, "retries": 2, **settings})
+
+
+# --- judges ----------------------------------------------------------------------------------------------------------
+
+
+def test_rules_give_a_true_description_full_marks(bench, tmp_path):
+    result = evaluate_descriptions(bench, Parrot(), RuleJudge(), tmp_path)
+    assert [cell["mean"] for cell in result["scores"]["dimensions"].values()] == [5, 5, 5, 5]
+    assert result["judge"]["prompt_hash"] == RuleJudge().settings()["prompt_hash"]
+
+
+def test_rules_are_those_of_the_world(bench):
+    item = read_descriptions(bench)[0]
+    for said in ("A red star.", "Nothing", ""):
+        row = RuleJudge().judge(item, said)
+        expected = score_description(said, item.facts)
+        assert row["reply"] == str(expected).replace("'", '"')
+
+
+def test_rules_need_facts_and_say_so_before_anything_is_generated(tmp_path, bench):
+    import json
+
+    items = [{key: value for key, value in item.items() if key != "facts"} for item in read_items(bench)]
+    (bench.parent / "plain.json").write_text(json.dumps(items))
+    with pytest.raises(BenchError, match="has no facts"):
+        evaluate_descriptions(bench.parent / "plain.json", Parrot(), RuleJudge(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_judge_is_told_reference_and_description(server):
+    judge = ChatJudge(endpoint(server))
+    item = DescriptionItem("1", None, [], caption="A dog runs.")  # type: ignore[arg-type]
+    row = judge.judge(item, "A cat sleeps.")
+    (request,) = server.requests
+    said = "\n".join(message["content"] for message in request["messages"])
+    for text in ("A dog runs.", "A cat sleeps.", "SC", "AD", "TD", "HD", "JSON", "0 to 5"):
+        assert text in said
+    assert (request["model"], request["temperature"]) == ("a-judge", 0)
+    assert row["reply"] == scores_of(request["messages"][-1]["content"])
+    assert row["date"][:2] == "20"
+    assert (row["input_tokens"], row["output_tokens"]) == (100, 10)
+
+
+def test_temperature_and_model_are_part_of_the_configuration(bench, tmp_path, server):
+    results = [
+        evaluate_descriptions(bench, Parrot(), ChatJudge(endpoint(server, temperature=heat)), tmp_path)
+        for heat in (0.0, 0.7)
+    ]
+    assert results[0]["path"] != results[1]["path"]
+    assert results[1]["judge"]["temperature"] == 0.7
+    assert server.requests[-1]["temperature"] == 0.7
+
+
+def test_prose_is_counted_and_not_asked_again(bench, tmp_path, server):
+    items = read_items(bench)
+    odd = items[2]["caption"]
+    server.reply = lambda messages: (
+        "A fine description, well done." if odd in messages[-1]["content"] else scores_of(messages[-1]["content"])
+    )
+    for _ in range(2):
+        result = evaluate_descriptions(bench, Parrot(), ChatJudge(endpoint(server)), tmp_path)
+    assert len(server.requests) == 5
+    assert result["scores"]["not_understood"] == [items[2]["id"]]
+    assert result["scores"]["dimensions"]["SC"]["missing"] == 1
+    assert result["scores"]["average_missing_as_zero"] < result["scores"]["average"]
+
+
+def test_an_empty_description_is_judged(bench, tmp_path, server):
+    name = read_items(bench)[0]["id"]
+    result = evaluate_descriptions(bench, Parrot(name), ChatJudge(endpoint(server)), tmp_path)
+    assert result["scores"]["items"][0]["description"] == ""
+    assert len(server.requests) == 5
+    assert result["scores"]["not_judged"] == []
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_refused_for_a_while(bench, tmp_path, server, status):
+    seen: dict[str, int] = {}
+
+    def reply(messages):
+        text = messages[-1]["content"]
+        seen[text] = seen.get(text, 0) + 1
+        return status if seen[text] == 1 else scores_of(text)
+
+    server.reply = reply
+    result = evaluate_descriptions(bench, Parrot(), ChatJudge(endpoint(server)), tmp_path)
+    assert set(seen.values()) == {2}
+    assert result["scores"]["not_judged"] == []
+
+
+def test_refused_for_good_is_counted_and_tried_by_the_next_run(bench, tmp_path, server):
+    items = read_items(bench)
+    server.reply = lambda messages: (
+        500 if items[0]["caption"] in messages[-1]["content"] else scores_of(messages[-1]["content"])
+    )
+    judge = ChatJudge(endpoint(server, retries=1))
+    first = evaluate_descriptions(bench, Parrot(), judge, tmp_path)
+    assert first["scores"]["not_judged"] == [items[0]["id"]]
+    assert "status 500" in first["judge_failed"][items[0]["id"]]
+    assert first["scores"]["dimensions"]["HD"]["missing"] == 1
+    server.reply = lambda messages: scores_of(messages[-1]["content"])
+    asked = len(server.requests)
+    second = evaluate_descriptions(bench, Parrot(), judge, tmp_path)
+    assert len(server.requests) == asked + 1
+    assert second["scores"]["not_judged"] == []
+    assert second["judge_failed"] == {}
+
+
+def test_no_answer_in_time(server):
+    server.delay = 1.0
+    with pytest.raises(ItemError, match="does not answer in time"):
+        endpoint(server, timeout=0.1, retries=0).complete(MESSAGES)
+
+
+def test_nobody_there(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(ItemError, match="cannot be reached"):
+        ChatEndpoint("m", base_url="http://127.0.0.1:9/v1", retries=0).complete(MESSAGES)
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_key_stops_at_once_and_is_never_shown(bench, tmp_path, server, monkeypatch):
+    secret = "sk-wrong-but-secret"
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    # The descriptions are there, so that nothing has to be generated.
+    evaluate_descriptions(bench, Parrot(), None, tmp_path)
+    with pytest.raises(BenchError) as caught:
+        evaluate_descriptions(bench, Parrot(), ChatJudge(endpoint(server)), tmp_path)
+    assert "refuses the key in OPENAI_API_KEY (status 401)" in str(caught.value)
+    chain = [caught.value, caught.value.__cause__]
+    assert secret not in "".join(map(str, chain))
+    assert not server.requests
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or secret not in path.read_text()
+
+
+def test_no_key(monkeypatch, bench, tmp_path):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    arguments = ["bench", "d", str(bench), "--model", str(CHECKPOINT), "--out", str(tmp_path), "--judge", "endpoint"]
+    result = CliRunner().invoke(app, [*arguments, "--judge-model", "gpt"])
+    assert result.exit_code == 1
+    assert "no key in the environment variable OPENAI_API_KEY" in " ".join(result.output.split())
+    result = CliRunner().invoke(app, arguments)
+    assert "there is no --judge-model" in " ".join(result.output.split())
+
+
+# --- manners ---------------------------------------------------------------------------------------------------------
+
+
+def test_requests_at_the_same_time(bench, tmp_path, server):
+    server.delay = 0.1
+    evaluate_descriptions(bench, Parrot(), ChatJudge(endpoint(server, workers=3)), tmp_path / "a")
+    assert 2 <= server.most_at_once <= 3
+    server.most_at_once = 0
+    evaluate_descriptions(bench, Parrot(), ChatJudge(endpoint(server, workers=1)), tmp_path / "b")
+    assert server.most_at_once == 1
+
+
+def test_requests_keep_their_distance(server):
+    import time
+
+    chat = endpoint(server, requests_per_minute=60 / 0.1)
+    start = time.monotonic()
+    for _ in range(4):
+        chat.complete(MESSAGES)
+    assert time.monotonic() - start >= 0.3  # the limit itself, not how fast this machine is
+    with pytest.raises(BenchError, match="expected a number above 0"):
+        endpoint(server, requests_per_minute=0)
+
+
+def test_tokens_and_cost(server):
+    chat = endpoint(server, prices=(2.0, 8.0))
+    for _ in range(3):
+        chat.complete(MESSAGES)
+    assert str(chat.usage) == "3 request(s), 300 tokens in, 30 out, cost 0.0008"
+    assert chat.usage.cost == pytest.approx((300 * 2 + 30 * 8) / 1e6)
+    usage = Usage()
+    usage.add(Completion("x"))
+    assert str(usage) == "1 request(s), 0 tokens in, 0 out"
+
+
+# --- a model on this machine -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory):
+    """A tiny random language model with a chat template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from tests.tiny_hosts import VOCAB, tokenizer
+
+    folder = tmp_path_factory.mktemp("chat")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=8192,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokens = tokenizer()
+    tokens.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
+    tokens.save_pretrained(folder)
+    return folder
+
+
+def test_a_local_chat_model_judges(bench, tmp_path, chat_model):
+    judge = ChatJudge(LocalChat(str(chat_model), max_tokens=4))
+    result = evaluate_descriptions(bench, Parrot(), judge, tmp_path)
+    # It is random, so that its replies are not understood; all are counted.
+    assert len(result["scores"]["not_understood"]) == 5
+    assert result["scores"]["average"] is None
+    assert result["judge"]["model"] == str(chat_model)
+    assert judge.chat.usage.requests == 5
+    assert judge.chat.usage.output_tokens == 20
+
+
+def test_what_is_no_chat_model(tmp_path):
+    with pytest.raises(BenchError, match="no chat model that can be loaded"):
+        LocalChat(str(tmp_path)).complete(MESSAGES)

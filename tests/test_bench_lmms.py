@@ -1,0 +1,108 @@
+"""lmms-eval: it finds the model and the tasks, and gives the answers and the accuracy of the direct way."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tests.bench_data import write_benchmark
+from tests.conftest import CHECKPOINT
+from tests.training_runs import ROOT
+from videorefer_plugin.bench.general import general_command, general_results
+from videorefer_plugin.bench.lmms import TASKS
+from videorefer_plugin.bench.prompts import MAX_NEW_TOKENS
+from videorefer_plugin.cli import app
+from videorefer_plugin.errors import BenchError
+
+needs_lmms = pytest.mark.skipif(importlib.util.find_spec("lmms_eval") is None, reason="lmms-eval is not installed")
+
+
+def test_the_command_names_model_and_tasks():
+    command = general_command("a/model", ["mvbench"], out="out", model_args={"num_frames": 8, "object_encoder": None})
+    options = dict(zip(command[3::2], command[4::2], strict=False))
+    assert options["--model"] == "videorefer"
+    assert options["--model_args"] == "pretrained=a/model,num_frames=8"
+    assert options["--include_path"] == str(TASKS)
+    assert options["--tasks"] == "mvbench"
+    with pytest.raises(BenchError, match="comma"):
+        general_command("a,b", out="out")
+
+
+def test_a_dry_run_prints_the_command_with_options_passed_on():
+    arguments = ["bench", "general", "--model", "m", "--out", "o", "--dry-run", "--verbosity", "DEBUG"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    for part in ("perceptiontest_val_mc,mvbench,videomme,videomme_w_subtitle", "--include_path", "--verbosity DEBUG"):
+        assert part in result.output
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lmms_eval") is not None, reason="lmms-eval is installed")
+def test_without_lmms_eval_the_remedy_is_said():
+    result = CliRunner().invoke(app, ["bench", "general", "--model", "m", "--out", "o"])
+    assert result.exit_code == 1
+    assert "videorefer-plugin[lmms-eval]" in result.output
+
+
+def test_tasks_and_direct_runs_have_the_same_limit_of_tokens():
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!function", lambda loader, node: node.value)
+    names = {"q": "videorefer_bench_q", "d": "videorefer_bench_d", "captions": "hc_stvg_captions"}
+    for benchmark, task in names.items():
+        settings = yaml.load((TASKS / task / f"{task}.yaml").read_text(), Loader)
+        assert settings["task"] == task
+        assert settings["generation_kwargs"] == {
+            "max_new_tokens": MAX_NEW_TOKENS[benchmark],
+            "do_sample": False,
+        }
+        assert (TASKS / task / settings["dataset_kwargs"]["data_files"]["test"]).is_file()
+
+
+@needs_lmms
+@pytest.mark.slow
+def test_the_same_answers_and_the_same_accuracy_item_by_item(tmp_path):
+    bench = write_benchmark(tmp_path / "data")
+    data, out = bench / "bench_q.json", tmp_path / "lmms"
+    command = [sys.executable, "-m", "videorefer_plugin.cli", "bench", "general", "--model", str(CHECKPOINT)]
+    command += ["--out", str(out), "--tasks", "videorefer_bench_q,videorefer_bench_d", "--batch-size", "3"]
+    command += ["--data-q", str(data), "--data-d", str(bench / "bench_d.json"), "--judge", "rule"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    samples = [
+        json.loads(line)
+        for path in out.rglob("*samples_videorefer_bench_q.jsonl")
+        for line in path.open(encoding="utf-8")
+    ]
+    found = {sample["doc"]["id"]: sample for sample in samples}
+
+    direct = ["bench", "q", str(data), "--model", str(CHECKPOINT), "--out", str(tmp_path / "direct")]
+    result = CliRunner().invoke(app, [*direct, "--batch-size", "3"])
+    assert result.exit_code == 0, result.output
+    (path,) = (tmp_path / "direct" / "results").glob("q-*.json")
+    scores = json.loads(path.read_text())["scores"]
+    assert len(found) == len(scores["items"]) == 10
+    for row in scores["items"]:
+        assert found[row["id"]]["filtered_resps"] == [row["prediction"]]
+        assert found[row["id"]]["accuracy"] == row["correct"]["compatible"]
+        assert found[row["id"]]["strict_accuracy"] == row["correct"]["strict"]
+    results = general_results(out)
+    for metric, reader in (("accuracy", "compatible"), ("strict_accuracy", "strict")):
+        assert results["videorefer_bench_q"][metric] == scores["tables"][reader]["overall"]["accuracy"]
+
+    arguments = ["bench", "d", str(bench / "bench_d.json"), "--model", str(CHECKPOINT), "--judge", "rule"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "direct"), "--batch-size", "3"])
+    assert result.exit_code == 0, result.output
+    (path,) = (tmp_path / "direct" / "results").glob("d-*.json")
+    described = json.loads(path.read_text())["scores"]
+    for code, cell in described["dimensions"].items():
+        assert results["videorefer_bench_d"][code] == pytest.approx(cell["mean"])
+    report = CliRunner().invoke(app, ["bench", "report", str(out), "--out", str(tmp_path / "report.md")])
+    assert report.exit_code == 0, report.output
+    assert "| videorefer_bench_q | accuracy |" in (tmp_path / "report.md").read_text()
