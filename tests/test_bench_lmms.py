@@ -80,7 +80,7 @@ def test_the_same_answers_and_the_same_accuracy_item_by_item(tmp_path):
         for path in out.rglob("*samples_videorefer_bench_q.jsonl")
         for line in path.open(encoding="utf-8")
     ]
-    found = {sample["doc"]["id"]: sample for sample in samples}
+    found = {sample["doc_id"]: sample for sample in samples}
 
     direct = ["bench", "q", str(data), "--model", str(CHECKPOINT), "--out", str(tmp_path / "direct")]
     result = CliRunner().invoke(app, [*direct, "--batch-size", "3"])
@@ -88,10 +88,10 @@ def test_the_same_answers_and_the_same_accuracy_item_by_item(tmp_path):
     (path,) = (tmp_path / "direct" / "results").glob("q-*.json")
     scores = json.loads(path.read_text())["scores"]
     assert len(found) == len(scores["items"]) == 10
-    for row in scores["items"]:
-        assert found[row["id"]]["filtered_resps"] == [row["prediction"]]
-        assert found[row["id"]]["accuracy"] == row["correct"]["compatible"]
-        assert found[row["id"]]["strict_accuracy"] == row["correct"]["strict"]
+    for number, row in enumerate(scores["items"]):
+        assert found[number]["filtered_resps"] == row["prediction"]
+        assert found[number]["accuracy"] == row["correct"]["compatible"]
+        assert found[number]["strict_accuracy"] == row["correct"]["strict"]
     results = general_results(out)
     for metric, reader in (("accuracy", "compatible"), ("strict_accuracy", "strict")):
         assert results["videorefer_bench_q"][metric] == scores["tables"][reader]["overall"]["accuracy"]

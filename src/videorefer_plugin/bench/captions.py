@@ -135,7 +135,14 @@ def _compute(metric: str, truth: Captions, said: Captions) -> tuple[float, dict[
     """Score over all items, and of each."""
     names = sorted(truth) if metric == "SPICE" else list(truth)
     with contextlib.redirect_stdout(io.StringIO()):  # they print as they go
-        score, each = _scorer(metric).compute_score(truth, said)
+        scorer = _scorer(metric)
+        try:
+            score, each = scorer.compute_score(truth, said)
+        except BaseException:
+            # METEOR's wrapper would wait for ever for the lock that it still holds when it is taken down.
+            if metric == "METEOR" and scorer.lock.locked():
+                scorer.lock.release()
+            raise
     if metric == "BLEU@4":
         score, each = score[3], each[3]
     if metric == "SPICE":
