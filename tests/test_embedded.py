@@ -208,3 +208,25 @@ def test_unknown_stages_and_weights_beyond_half_precision_are_refused(tmp_path):
     (tmp_path / "huge" / "config.json").write_text("{}")
     with pytest.raises(ConfigurationError, match="float16"):
         pack(tmp_path / "huge", tmp_path / "packed")
+
+
+# --- ablations -------------------------------------------------------------------------------------------------------
+
+
+def test_ablations_train_each_row_once_and_write_a_table(tmp_path):
+    world.write_dataset(tmp_path / "world", 4, seed=2, heldout=5)
+    few = ["train.max_steps=1", "train.batch_size=2", "train.global_batch_size=2"]
+    common = ["--world", tmp_path / "world", "--start", CHECKPOINT, "--out", tmp_path / "out", "--limit", 4]
+    made = run("bench", "ablate", "data", *few, *common)
+    rows = [line.split("|")[1].strip() for line in made.stdout.splitlines() if line.startswith("| ")][1:]
+    assert rows == ["none", "+ short captions", "+ questions", "+ detailed captions"]
+    assert "4 held-out questions" in made.stdout
+    records = json.loads((tmp_path / "out" / "train_stage3-qa-choice-image.json").read_text())
+    assert {record["id"].split("/")[1] for record in records} == {"qa", "choice", "image"}
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/model.safetensors")}
+    assert len(times) == 4  # short, questions, and two more stages for the last row
+    table = (tmp_path / "out" / "data.md").read_text()
+    assert table in made.stdout
+    run("bench", "ablate", "data", *few, *common)
+    assert (tmp_path / "out" / "data.md").read_text() == table
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/model.safetensors")}

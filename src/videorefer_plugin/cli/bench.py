@@ -304,6 +304,36 @@ def fetch(
         raise typer.Exit(1)
 
 
+class Table(str, Enum):
+    """Tables 5 to 7 of the paper, on the shapes world."""
+
+    modes = "modes"
+    unions = "unions"
+    data = "data"
+
+
+@app.command()
+def ablate(
+    table: Annotated[Table, typer.Argument(help="Frames of a region, unions, or kinds of training data.")],
+    world: Annotated[Path, typer.Option(help="Data set of `videorefer world --heldout`.")],
+    start: Annotated[Path, typer.Option(help="Checkpoint after stage 1, that every row starts from.")],
+    out: Annotated[Path, typer.Option(help="Folder of checkpoints, answers and tables, or one to go on with.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings to change in all recipes.")] = None,
+    batch_size: BatchSize = 8,
+    limit: Limit = None,
+) -> None:
+    """Train each row of a table on the shapes world, measure it on the held-out questions, and write the table."""
+    from videorefer_plugin.embedded.ablation import ablate as run
+
+    with _errors() as console:
+
+        def say(text: str) -> None:
+            console.print(text, style="bold", markup=False, highlight=False)
+
+        path = run(table.value, world, start, out, overrides or [], limit, batch_size, say)
+    typer.echo(path.read_text(encoding="utf-8"))
+
+
 class _errors:  # noqa: N801 - reads as a statement
     """Print the library's errors, and leave with the status that says so."""
 

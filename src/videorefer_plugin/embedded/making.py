@@ -1,4 +1,4 @@
-"""Make the embedded model from nothing: a data set of the shapes world, and the recipes `tiny/` one after the other."""
+"""Make the embedded model from nothing: a data set of the shapes world, and the recipes `tiny/` in order."""
 
 import json
 import os

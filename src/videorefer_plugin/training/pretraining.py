@@ -130,10 +130,8 @@ class _LanguageModel:
         self.collate = VideoReferCollator(processor, max_length=recipe.data.max_length)
 
     def collator(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Every token is learnt: questions repeat what was said of an object, and answers are few."""
         inputs = self.collate(samples)
-        labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
-        return {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"], "labels": labels}
+        return {name: inputs[name] for name in ("input_ids", "attention_mask", "labels")}
 
     def save(self, folder: Path) -> None:
         self.model.config.use_cache = True

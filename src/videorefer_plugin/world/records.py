@@ -39,7 +39,9 @@ DETAILED_PROMPTS = ("Please describe in detail the object <region> in the video.
 
 _MASK_FRAMES = 16  # of an object in multi-frame mode, as in the paper
 _TURNS = 6  # of a conversation
-_VERBAL = 2  # conversations in words for each clip
+_LOOKS = ("color", "shape", "pattern", "size", "look")  # what a name answers
+_MOTIONS = ("doing", "order", "first", "last")  # what a short caption answers
+_VERBAL = 4  # single questions in words for each clip, beside one conversation
 
 Record = dict[str, Any]
 
@@ -145,7 +147,9 @@ def _stage0_tower(writer: _Writer) -> list[Record]:
 
 
 def _stage0_language(writer: _Writer) -> list[Record]:
-    return [writer.words(_verbal(writer)) for _ in range(_VERBAL)]
+    # Mostly single questions with short descriptions: looking something up is learnt from them many times sooner.
+    turns = [_verbal(writer, 1, plainly=False) for _ in range(_VERBAL)]
+    return [writer.words(some) for some in [*turns, _verbal(writer, _TURNS // 2, plainly=True)]]
 
 
 def _stage2(writer: _Writer) -> list[Record]:
@@ -183,13 +187,13 @@ def _stage3(writer: _Writer) -> list[Record]:
     clip = writer.clip
     records = []
     for kind, turns in (("qa", _open(writer)), ("choice", _choices(writer))):
-        regions = [writer.object(i) for _, _, subjects in turns for i in subjects]
-        records.append(writer.record(kind, [(question, answer) for question, answer, _ in turns], regions))
+        regions = [writer.object(i) for _, _, subjects, _ in turns for i in subjects]
+        records.append(writer.record(kind, [(question, answer) for question, answer, _, _ in turns], regions))
     records += _of_image(writer, ("color", "shape", "pattern"))
     return [*records, _details(writer, [int(writer.rng.integers(len(clip)))])]
 
 
-Turn = tuple[str, str, Subject]
+Turn = tuple[str, str, Subject, str]  # question, answer, objects, category
 
 
 def _open(writer: _Writer) -> list[Turn]:
@@ -202,7 +206,7 @@ def _open(writer: _Writer) -> list[Turn]:
     for place in rng.permutation(len(by_category))[:_TURNS]:
         category = list(by_category)[place]
         subject, answer = pick(rng, by_category[category])
-        turns.append((pick(rng, CATEGORIES[category].phrasings), answer, subject))
+        turns.append((pick(rng, CATEGORIES[category].phrasings), answer, subject, category))
     return turns
 
 
@@ -214,20 +218,25 @@ def _choices(writer: _Writer) -> list[Turn]:
         wanted = pick(rng, QUESTION_TYPES)
         category = pick(rng, [name for name, kind in CATEGORIES.items() if kind.choice and kind.type == wanted])
         for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
-            turns.append((question.prompt, f"({LETTERS[question.answer]})", question.subjects))
+            turns.append((question.prompt, f"({LETTERS[question.answer]})", question.subjects, category))
     return turns
 
 
-def _verbal(writer: _Writer) -> list[tuple[str, str]]:
-    """A conversation in words: a description stands where an object would."""
+def _verbal(writer: _Writer, count: int, plainly: bool) -> list[tuple[str, str]]:
+    """A conversation in words: a description stands where an object would, a detailed one if `plainly`."""
     facts, rng = writer.clip.facts, writer.rng
     asked = [*_open(writer), *_choices(writer)]
     turns = []
-    for place in rng.permutation(len(asked))[: _TURNS // 2]:
-        question, answer, subjects = asked[place]
+    for place in rng.permutation(len(asked))[:count]:
+        question, answer, subjects, category = asked[place]
         for index in subjects:
             region = "[<region>]" if "[<region>]" in question else "<region>"
-            question = question.replace(region, f"[{language.detailed(facts, index, rng)}]", 1)
+            said = language.detailed(facts, index, rng)
+            if not plainly and category in _LOOKS:
+                said = pick(rng, (language.look(facts.objects[index]), language.short(facts, index)))
+            elif not plainly and category in _MOTIONS:
+                said = language.short(facts, index)
+            question = question.replace(region, f"[{said}]", 1)
         turns.append((question, answer))
     return turns
 

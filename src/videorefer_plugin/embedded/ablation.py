@@ -1,0 +1,173 @@
+"""Ablations on the shapes world, as in tables 5 to 7 of the paper: frames of a region, unions, and kinds of data."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.world.values import QUESTION_TYPES
+
+__all__ = ["TABLES", "Variant", "ablate", "variants"]
+
+TABLES = ("modes", "unions", "data")
+UNIONS = (1, 4, 8, 16)
+_READY = "trainer_state.json"
+_QUESTIONS = ("qa", "choice", "image")  # kinds of records of stage 3; the other one is "detailed"
+
+# Recipe -> file of the data set.
+_FILES = {
+    "tiny/stage2": "train_stage2.json",
+    "tiny/stage2.5": "train_stage2_5.json",
+    "tiny/stage3": "train_stage3.json",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table.
+
+    Attributes:
+        name (`str`): what the row is called.
+        mode (`str`): in how many frames objects are shown: `"single"` or `"multi"`.
+        stages (`tuple[str, ...]`): recipes that are run one after the other, from the same start.
+        kinds (`tuple[str, ...]`, *optional*): kinds of records that stage 3 is trained on; all by default.
+        settings (`tuple[str, ...]`): changes of the recipes.
+    """
+
+    name: str
+    mode: str = "multi"
+    stages: tuple[str, ...] = tuple(_FILES)
+    kinds: tuple[str, ...] | None = None
+    settings: tuple[str, ...] = field(default=())
+
+
+def variants(table: str) -> list[Variant]:
+    """The rows of a table.
+
+    Raises:
+        ConfigurationError: there is no such table.
+    """
+    if table == "modes":  # table 5: one training, asked in two ways
+        return [Variant("single-frame", "single"), Variant("multi-frame", "multi")]
+    if table == "unions":  # table 6
+        frames = "data.max_frames_per_region=16"
+        return [Variant(f"u = {u}", settings=(f"model.max_tokens_per_region={u}", frames)) for u in UNIONS]
+    if table == "data":  # table 7
+        return [
+            Variant("none", stages=()),
+            Variant("+ short captions", stages=("tiny/stage2",)),
+            Variant("+ questions", stages=("tiny/stage2", "tiny/stage3"), kinds=_QUESTIONS),
+            Variant("+ detailed captions"),
+        ]
+    raise ConfigurationError(f"Unknown table {table!r}; known are {', '.join(TABLES)}.")
+
+
+def ablate(
+    table: str,
+    world: str | os.PathLike,
+    start: str | os.PathLike,
+    out: str | os.PathLike,
+    overrides: Sequence[str] = (),
+    limit: int | None = None,
+    batch_size: int = 8,
+    say: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Train each row of a table from the same start, measure it on the held-out Bench-Q, and write the table.
+
+    What is finished is not done again: rows that begin with the same stages share them, also between tables.
+
+    Args:
+        table (`str`): `"modes"`, `"unions"` or `"data"`.
+        world (`str` or `os.PathLike`): folder of a data set of the shapes world with a benchmark.
+        start (`str` or `os.PathLike`): checkpoint after stage 1.
+        out (`str` or `os.PathLike`): folder for checkpoints, answers and tables.
+        overrides (`Sequence[str]`): settings to change in all recipes, such as `train.max_steps=200`.
+        limit (`int`, *optional*): only the first so many items of the benchmark.
+        batch_size (`int`, *optional*, defaults to 8): items answered together.
+        say (*optional*): told what is being done.
+
+    Returns:
+        `Path`: the table, in Markdown.
+
+    Raises:
+        ConfigurationError: there is no such table, or no benchmark.
+    """
+    from videorefer_plugin.bench.answerers import RegionModel
+    from videorefer_plugin.bench.evaluate import evaluate_questions
+
+    rows = variants(table)
+    world, out = Path(world), Path(out)
+    questions = world / "heldout" / "bench_q.json"
+    if not questions.is_file():
+        raise ConfigurationError(f"{questions} is missing; make it with `videorefer world --heldout`.")
+    out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for row in rows:
+        model = _train(row, world, Path(start), out, overrides, say)
+        say(f"Measuring {row.name} ({row.mode}-frame)")
+        frames = next((s.split("=")[1] for s in row.settings if s.startswith("data.max_frames")), None)
+        answerer = RegionModel(str(model), max_frames_per_region=int(frames) if frames else None, max_new_tokens=16)
+        results.append(
+            evaluate_questions(
+                questions, answerer, out / "answers", mode=row.mode, name=row.name, batch_size=batch_size, limit=limit
+            )
+        )
+    path = out / f"{table}.md"
+    path.write_text(_table(table, rows, results, overrides), encoding="utf-8")
+    return path
+
+
+def _train(
+    row: Variant, world: Path, start: Path, out: Path, overrides: Sequence[str], say: Callable[[str], None]
+) -> Path:
+    from videorefer_plugin.training.recipe import load_recipe
+    from videorefer_plugin.training.run import train
+
+    model, done = start, ""
+    for name in row.stages:
+        kinds = row.kinds if name == "tiny/stage3" else None
+        done += f"{name.split('/')[1]}{'-' + '-'.join(kinds) if kinds else ''}+"
+        label = "".join(setting.rpartition(".")[2].replace("=", "") + "_" for setting in row.settings)
+        folder = out / f"{label}{done.rstrip('+')}"
+        if not (folder / _READY).exists():
+            say(f"Running {name} for {row.name}")
+            data = _records(world / _FILES[name], kinds, out)
+            settings = [f"model.checkpoint={model}", f"data.files={data}", f"data.media_root={world}"]
+            train(load_recipe(name, [*settings, f"output.folder={folder}", *row.settings, *overrides]))
+        model = folder
+    return model
+
+
+def _records(path: Path, kinds: Sequence[str] | None, out: Path) -> Path:
+    """The file, or one with some kinds of its records only, which their ids tell."""
+    if kinds is None:
+        return path
+    chosen = out / f"{path.stem}-{'-'.join(kinds)}.json"
+    if not chosen.exists():
+        records = json.loads(path.read_text(encoding="utf-8"))
+        temporary = chosen.with_suffix(".part")
+        temporary.write_text(json.dumps([one for one in records if one["id"].split("/")[1] in kinds]), "utf-8")
+        temporary.replace(chosen)
+    return chosen
+
+
+def _table(table: str, rows: Sequence[Variant], results: Sequence[dict[str, Any]], overrides: Sequence[str]) -> str:
+    heads = [name.removesuffix(" Questions") for name in QUESTION_TYPES]
+    lines = [
+        f"| {table} | {' | '.join(heads)} | all items |",
+        "|---|" + "---|" * (len(heads) + 1),
+    ]
+    for row, result in zip(rows, results, strict=True):
+        scores = result["scores"]["tables"]["strict"]
+        accuracies = [
+            scores["types"][name]["accuracy"] if name in scores["types"] else None for name in QUESTION_TYPES
+        ]
+        cells = ["-" if one is None else f"{100 * one:.1f}" for one in accuracies]
+        lines.append(f"| {row.name} | {' | '.join(cells)} | {100 * scores['overall']['accuracy']:.1f} |")
+    counted = results[0]["scores"]["tables"]["strict"]["overall"]["total"]
+    changes = f" Settings changed: {', '.join(overrides)}." if overrides else ""
+    note = f"Accuracy in percent on {counted} held-out questions of the shapes world, read strictly.{changes}"
+    return "\n".join([*lines, "", note, ""])
