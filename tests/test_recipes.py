@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import videorefer_plugin as vr
 from videorefer_plugin.cli import app
-from videorefer_plugin.training.recipe import LoraSettings, Recipe, list_recipes, load_recipe
+from videorefer_plugin.training.recipe import LoraSettings, PretrainSettings, Recipe, list_recipes, load_recipe
 
 RECIPES = list_recipes()
 
@@ -186,10 +186,12 @@ def test_names_that_are_no_recipes(tmp_path):
 def test_every_field_is_documented():
     for section in (
         Recipe,
+        LoraSettings,
+        PretrainSettings,
         *(type(f.default_factory()) for f in dataclasses.fields(Recipe) if callable(f.default_factory)),
     ):
         for field in dataclasses.fields(section):
-            if section is Recipe and field.name in ("model", "data", "train", "lora", "output"):
+            if section is Recipe and field.name in ("model", "data", "train", "lora", "pretrain", "output"):
                 continue
             assert re.search(rf"`{field.name}`|{field.name} \(", section.__doc__) or field.name in section.__doc__
 
