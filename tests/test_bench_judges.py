@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from tests.bench_data import read_items, write_benchmark
+from tests.bench_data import Parrot, read_items, write_benchmark
 from tests.chat_server import KEY, ChatServer, scores_of
 from tests.conftest import CHECKPOINT
 from videorefer_plugin.bench import ChatEndpoint, ChatJudge, LocalChat, RuleJudge, evaluate_descriptions
@@ -15,21 +15,6 @@ from videorefer_plugin.errors import BenchError
 from videorefer_plugin.world.judge import score_description
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
-
-
-class Parrot:
-    """Answers every item with its caption, or with nothing."""
-
-    workers = 1
-
-    def __init__(self, *silent: str):
-        self.silent = silent
-
-    def settings(self):
-        return {"model": "parrot", "sees": "the answers"}
-
-    def answer(self, items, mode):
-        return ["" if item.id in self.silent else item.caption for item in items]
 
 
 @pytest.fixture(scope="module")

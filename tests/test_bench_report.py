@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.bench_data import write_benchmark
-from tests.test_bench_judges import Parrot
+from tests.bench_data import Parrot, write_benchmark
 from videorefer_plugin.bench import RuleJudge, evaluate_descriptions, evaluate_questions, find_results, write_report
 from videorefer_plugin.bench.paper import BENCH_D, BENCH_Q, CAPTIONS, GENERAL
 from videorefer_plugin.bench.report import summary
