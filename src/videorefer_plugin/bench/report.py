@@ -60,7 +60,10 @@ def write_report(results: Sequence[Result], out: str | os.PathLike) -> list[Path
         out: the Markdown file. The picture lies beside it, with the same name.
 
     Returns:
-        The files written.
+        The files written. There is no picture where nothing of Bench-Q or Bench-D is reported.
+
+    Raises:
+        BenchError: matplotlib is not installed.
     """
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -248,14 +251,16 @@ def _general(results: Sequence[Result]) -> list[str]:
 
 def _draw(results: Sequence[Result], path: Path) -> bool:
     """Bars by type of question, and a radar of the four dimensions; whether there was anything to draw."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     questions = [result for result in results if result["benchmark"] == "q"]
     described = [result for result in results if result["benchmark"] == "d" and result["scores"] is not None]
     parts = [part for part, own in (("q", questions), ("d", described)) if own]
     if not parts:
         return False
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BenchError("The picture needs matplotlib: pip install 'videorefer-plugin[bench]'") from error
     figure = Figure(figsize=(8 * len(parts), 6), layout="constrained")
     FigureCanvasAgg(figure)  # needs no display, and leaves the program's own settings alone
     for place, part in enumerate(parts, 1):
