@@ -54,7 +54,7 @@ def make_tiny(
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
-    """Make the data set, run the stages, and pack the result as the package has it.
+    """Make the data set, run the stages, pack the result as the package has it, and measure it on the held-out clips.
 
     Everything goes on where it was when it is called again: clips that are written are kept, finished stages are not
     repeated, and an interrupted one goes on from its checkpoint.
@@ -96,7 +96,12 @@ def make_tiny(
         train(recipe)
     if chosen[-1] != "stage3":
         return root / chosen[-1]
-    return pack(root / "stage3", root / "checkpoint")
+    folder = pack(root / "stage3", root / "checkpoint")
+    if heldout:
+        from videorefer_plugin.embedded.measuring import measure, write_results
+
+        write_results(folder, measure(folder, world, root / "results", say=say))
+    return folder
 
 
 def _settings(root: Path, name: str, overrides: Sequence[str]) -> list[str]:
