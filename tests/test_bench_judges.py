@@ -31,7 +31,7 @@ def server(monkeypatch):
 
 
 def endpoint(server, **settings):
-    return ChatEndpoint("a-judge", base_url=server.url, **{"timeout": 10, "retries": 2, **settings})
+    return ChatEndpoint("a-judge", base_url=server.url, **{"timeout": 60, "retries": 2, **settings})
 
 
 # --- judges ----------------------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def start(*arguments, **environment):
 
 def kill_at(process, path, lines):
     """Kill a process as soon as a file has so many lines."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while not path.exists() or path.read_bytes().count(b"\n") < lines:
         assert process.poll() is None, f"it ended by itself: {process.communicate()[0]}"
         assert time.monotonic() < end, "it is too slow"

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import GOLDENS
@@ -105,6 +105,7 @@ def test_strict_letter_knows_the_options():
     assert strict_letter("(b) a blue car", options) == "B"
 
 
+@settings(deadline=None)
 @given(st.text(), st.sampled_from([None, ["(A) yes", "(B) no"]]))
 def test_no_prediction_stops_a_reader(text, options):
     letter = strict_letter(text, options)
@@ -112,6 +113,7 @@ def test_no_prediction_stops_a_reader(text, options):
     compatible_letter(text)
 
 
+@settings(deadline=None)
 @given(st.sampled_from("ABCDE"), st.sampled_from(["{}", "({})", "{}.", "Answer: {}", "The answer is ({}).", "**{}**"]))
 def test_plain_answers_mean_the_same_to_a_careful_reader(letter, form):
     assert strict_letter(form.format(letter)) == letter
@@ -233,6 +235,7 @@ def test_replies_in_other_forms(reply, scores):
     assert list(reply_scores(reply).values()) == scores
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_reply_stops_a_reader(text):
     assert all(0 <= score <= 5 for score in reply_scores(text).values())
