@@ -31,7 +31,8 @@ class ModelSettings:
     """What is trained.
 
     Attributes:
-        checkpoint (`str`, *optional*): folder or Hub id of the model to start from.
+        checkpoint (`str`, *optional*):
+            Folder or Hub id of the model to start from. One of the supported hosts gets an object encoder attached.
         language_model, vision_tower (`str`, *optional*):
             Instead of a checkpoint: a language model and a vision tower to build a new model from.
         processor (`str`, *optional*): where the processor is, if not with the checkpoint.
