@@ -29,7 +29,7 @@ from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 from videorefer_plugin.object_encoder import pool_masks
 from videorefer_plugin.training.collator import VideoReferCollator
 from videorefer_plugin.training.dataset import DataSource, VideoReferDataset
-from videorefer_plugin.training.recipe import Recipe
+from videorefer_plugin.training.recipe import PretrainSettings, Recipe
 from videorefer_plugin.training.trainer import VideoReferTrainer, find_checkpoint
 
 __all__ = ["RegionNamer", "pretrain", "train_tokenizer"]
@@ -75,7 +75,9 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
         max_frames_per_region=recipe.data.max_frames_per_region,
         on_bad_sample=recipe.data.on_bad_sample,
     )
-    part: Any = {"language_model": _LanguageModel, "vision_tower": _VisionTower}[settings.part](recipe, dataset)
+    part: Any = {"language_model": _LanguageModel, "vision_tower": _VisionTower}[settings.part](
+        settings, dataset, recipe.data.max_length
+    )
     started = time.monotonic()
     trainer = _PartTrainer(
         model=part.model,
@@ -118,8 +120,8 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Qwen2Tokenizer:
 class _LanguageModel:
     """Learns to answer in conversations without a visual."""
 
-    def __init__(self, recipe: Recipe, dataset: VideoReferDataset):
-        sizes = dict(recipe.pretrain.sizes)
+    def __init__(self, settings: PretrainSettings, dataset: VideoReferDataset, max_length: int | None):
+        sizes = dict(settings.sizes)
         vocab_size = int(sizes.pop("vocab_size", 1024))
         self.tokenizer = train_tokenizer(_texts(dataset), vocab_size)
         ids = {f"{name}_token_id": getattr(self.tokenizer, f"{name}_token_id") for name in ("eos", "pad")}
@@ -127,7 +129,7 @@ class _LanguageModel:
         self.model = Qwen2ForCausalLM(config)
         self.model.config.use_cache = False
         processor = _processor(_image_processor(64), self.tokenizer, 8)
-        self.collate = VideoReferCollator(processor, max_length=recipe.data.max_length)
+        self.collate = VideoReferCollator(processor, max_length=max_length)
 
     def collator(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         inputs = self.collate(samples)
@@ -200,7 +202,8 @@ class RegionNamer(nn.Module):
             way = (place[other] - place)[known, :2]
             losses["other_place"] = F.l1_loss(self.other_place(pooled[known]), way)
         weights = {"names": 1.0, "place": 2.0, "other_names": 0.5, "other_place": 1.0}
-        return {"loss": sum(weights[name] * loss for name, loss in losses.items()), **losses}
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        return {"loss": total, **losses}
 
 
 def _naming_loss(scores: Tensor, labels: Tensor) -> Tensor:
@@ -231,11 +234,11 @@ def _nearest(places: Tensor, frames: Tensor) -> Tensor:
 class _VisionTower:
     """Learns to name objects: each turn of a record is about one object, and its answer is the name."""
 
-    def __init__(self, recipe: Recipe, dataset: VideoReferDataset):
+    def __init__(self, settings: PretrainSettings, dataset: VideoReferDataset, max_length: int | None):
         self.tokenizer = train_tokenizer(_texts(dataset), _NAME_TOKENS)
-        config = SiglipVisionConfig(**{"vision_use_head": False, **recipe.pretrain.sizes})
+        config = SiglipVisionConfig(**{"vision_use_head": False, **settings.sizes})
         self.image_processor = _image_processor(config.image_size)
-        self.model = RegionNamer(SiglipVisionModel(config), recipe.pretrain.feature_layer, len(self.tokenizer))
+        self.model = RegionNamer(SiglipVisionModel(config), settings.feature_layer, len(self.tokenizer))
         self.processor = _processor(self.image_processor, self.tokenizer, config.patch_size)
         self.seen: dict[int, dict[str, Any]] = {}
         self.processor.num_frames = 2  # of the clip, which is not looked at here; fewer make no token

@@ -91,8 +91,8 @@ def stage_records(
     Args:
         clip: the clip.
         stage: "stage0_tower" (names of objects), "stage0_language" (conversations in words), "stage1" (captions
-            without regions), "stage2" (short captions of objects), "stage2_5" (detailed captions) or "stage3" (questions of
-            all kinds, and detailed captions).
+            without regions), "stage2" (short captions of objects), "stage2_5" (detailed captions) or "stage3"
+            (questions of all kinds, and detailed captions).
         name: of the clip, with which ids begin.
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.

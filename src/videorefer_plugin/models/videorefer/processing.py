@@ -183,7 +183,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         limit = settings["max_frames_per_region"]
         if limit is not None and len(frames) > limit:
             frames = [frames[index] for index in sample_frame_indices(len(frames), num_frames=limit)]
-        masks = {}
+        masks: dict[int, Tensor] = {}
         pad = settings["image_aspect_ratio"] == "pad"
         for first in range(0, len(frames), _MASKS_AT_ONCE):
             some = frames[first : first + _MASKS_AT_ONCE]
