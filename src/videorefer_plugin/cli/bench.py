@@ -43,7 +43,7 @@ class JudgeKind(str, Enum):
 
 
 Data = Annotated[Path, typer.Argument(help="The benchmark's JSON file.")]
-Model = Annotated[str, typer.Option(help="Folder or Hub id; with --endpoint, the model's name there.")]
+Model = Annotated[str, typer.Option(help="Folder or Hub id, or 'embedded'; with --endpoint, the model's name there.")]
 Out = Annotated[Path, typer.Option(help="Folder of answers and results, or one to go on with.")]
 MediaRoot = Annotated[Path | None, typer.Option(help="Folder that videos are in; the file's own by default.")]
 ModeOption = Annotated[Mode, typer.Option(help="Use an object in one frame, or in all annotated ones.")]
@@ -366,8 +366,11 @@ def _evaluate(
 
     from videorefer_plugin.bench.choosing import make_answerer, make_shard
     from videorefer_plugin.bench.report import summary
+    from videorefer_plugin.embedded import tiny_checkpoint
 
     with _errors() as console:
+        if choice["model"] == "embedded":
+            choice["model"] = tiny_checkpoint()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             tasks: dict[str, Any] = {}

@@ -13,6 +13,15 @@ from videorefer_plugin.hub.run_summary import Result, RunSummary
 
 __all__ = ["measure", "shuffle_regions", "write_results"]
 
+_NAME = "videorefer-tiny"
+_ABOUT = """## Limits
+
+This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to four
+objects of six shapes, eight colours and four patterns, and about 150 words of English. Chance is 25 percent on
+VideoRefer-Bench-Q. `videorefer train tiny` makes it from nothing; more steps of the same recipes go on from here:
+
+    videorefer train run tiny/stage3 model.checkpoint=FOLDER data.files=output/tiny/world/train_stage3.json
+"""
 _Q, _D = "VideoRefer-Bench-Q, shapes world", "VideoRefer-Bench-D, shapes world"
 
 
@@ -114,5 +123,11 @@ def write_results(checkpoint: str | os.PathLike, results: list[Result]) -> Path:
     summary = RunSummary.load(folder) or RunSummary()
     summary.results = results
     summary.save(folder)
-    prepare_folder(folder, "videorefer-tiny", card="overwrite")
-    return folder / "README.md"
+    prepare_folder(folder, _NAME, card="overwrite")
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8")
+    text = text.replace(f'"{_NAME}"', "vr.tiny_checkpoint()").replace(
+        "\n## Training\n", f"\n{_ABOUT}\n## Training\n", 1
+    )
+    card.write_text(text, encoding="utf-8")
+    return card
