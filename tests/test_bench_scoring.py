@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import GOLDENS
@@ -106,6 +106,7 @@ def test_strict_letter_knows_the_options():
 
 
 @settings(deadline=None)
+@example("ß", None)
 @given(st.text(), st.sampled_from([None, ["(A) yes", "(B) no"]]))
 def test_no_prediction_stops_a_reader(text, options):
     letter = strict_letter(text, options)

@@ -412,7 +412,12 @@ def test_progress_and_interruption(data):
         if done > total / 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    report = check_data(data, progress=interrupt)
+    # Started in the background of a shell, Python leaves the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        report = check_data(data, progress=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert report.interrupted
     assert 0 < report.records < len(KINDS)
 

@@ -110,8 +110,8 @@ def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str 
 
 
 def _known(letter: str, allowed: set[str] | None) -> str | None:
-    letter = letter.upper()
-    return letter if "A" <= letter <= "Z" and (allowed is None or letter in allowed) else None
+    letter = letter.upper()  # of some letters, such as the German sharp s, that is two
+    return letter if len(letter) == 1 and "A" <= letter <= "Z" and (allowed is None or letter in allowed) else None
 
 
 def _bare(text: str) -> str:

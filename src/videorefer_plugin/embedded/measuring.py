@@ -16,8 +16,8 @@ __all__ = ["measure", "shuffle_regions", "write_results"]
 _NAME = "videorefer-tiny"
 _ABOUT = """## Limits
 
-This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to four
-objects of six shapes, eight colours and four patterns, and about 150 words of English. Chance is 25 percent on
+This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to
+four objects of six shapes, eight colours and four patterns, and about 150 words of English. Chance is 25 percent on
 VideoRefer-Bench-Q. `videorefer train tiny` makes it from nothing; more steps of the same recipes go on from here:
 
     videorefer train run tiny/stage3 model.checkpoint=FOLDER data.files=output/tiny/world/train_stage3.json
