@@ -70,6 +70,7 @@ def test_stages_hold_what_they_should(folder):
     assert kinds["stage2"] == {"short", "image"}
     assert kinds["stage2_5"] == {"detailed", "caption"}
     assert kinds["stage3"] == {"qa", "choice", "image", "detailed"}
+    assert kinds["stage3_open"] == {"qa"}
     assert (kinds["stage0_tower"], kinds["stage0_language"]) == ({"name"}, {"words"})
     for stage in ("stage0_language", "stage1"):
         assert not any("annotation" in value for value in load(root, f"train_{stage}.json"))
@@ -91,6 +92,8 @@ def test_stages_hold_what_they_should(folder):
         assert len(set(mine)) == len(mine)
     turns = [len(v["conversations"]) for v in load(root, "train_stage3.json") if "/qa/" in v["id"]]
     assert set(turns) == {12}
+    longer = [len(v["conversations"]) for v in load(root, "train_stage3_open.json")]
+    assert 12 < max(longer) <= 24
     choices = [v["conversations"] for v in load(root, "train_stage3.json") if "/choice/" in v["id"]]
     assert min(map(len, choices)) >= 12
     letters = [turn["value"] for turns in choices for turn in turns[1::2]]

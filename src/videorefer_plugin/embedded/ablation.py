@@ -21,6 +21,7 @@ _QUESTIONS = ("qa", "choice", "image")  # kinds of records of stage 3; the other
 _FILES = {
     "tiny/stage2": "train_stage2.json",
     "tiny/stage2.5": "train_stage2_5.json",
+    "tiny/stage3_open": "train_stage3_open.json",
     "tiny/stage3": "train_stage3.json",
 }
 
@@ -59,7 +60,7 @@ def variants(table: str) -> list[Variant]:
         return [
             Variant("none", stages=()),
             Variant("+ short captions", stages=("tiny/stage2",)),
-            Variant("+ questions", stages=("tiny/stage2", "tiny/stage3"), kinds=_QUESTIONS),
+            Variant("+ questions", stages=("tiny/stage2", "tiny/stage3_open", "tiny/stage3"), kinds=_QUESTIONS),
             Variant("+ detailed captions"),
         ]
     raise ConfigurationError(f"Unknown table {table!r}; known are {', '.join(TABLES)}.")

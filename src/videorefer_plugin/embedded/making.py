@@ -9,7 +9,7 @@ from pathlib import Path
 
 from videorefer_plugin.errors import ConfigurationError
 
-__all__ = ["STAGES", "Stage", "make_tiny", "pack"]
+__all__ = ["STAGES", "Stage", "history", "make_tiny", "pack"]
 
 _READY = "trainer_state.json"  # written when a stage is finished
 _LARGEST = 8_000_000  # bytes of the checkpoint that is packaged
@@ -40,7 +40,8 @@ STAGES: dict[str, Stage] = {
     ),
     "stage2": Stage("tiny/stage2", "train_stage2.json", {"model.checkpoint": "stage1"}),
     "stage2.5": Stage("tiny/stage2.5", "train_stage2_5.json", {"model.checkpoint": "stage2"}),
-    "stage3": Stage("tiny/stage3", "train_stage3.json", {"model.checkpoint": "stage2.5"}),
+    "stage3_open": Stage("tiny/stage3_open", "train_stage3_open.json", {"model.checkpoint": "stage2.5"}),
+    "stage3": Stage("tiny/stage3", "train_stage3.json", {"model.checkpoint": "stage3_open"}),
 }
 
 
@@ -100,7 +101,7 @@ def make_tiny(
     if heldout:
         from videorefer_plugin.embedded.measuring import measure, write_results
 
-        write_results(folder, measure(folder, world, root / "results", say=say))
+        write_results(folder, measure(folder, world, root / "results", say=say), history(root))
     return folder
 
 
@@ -108,6 +109,32 @@ def _settings(root: Path, name: str, overrides: Sequence[str]) -> list[str]:
     stage = STAGES[name]
     starts = [f"{setting}={root / before}" for setting, before in stage.starts_from.items()]
     return [*starts, f"data.files={root / 'world' / stage.data}", f"output.folder={root / name}", *overrides]
+
+
+def history(root: str | os.PathLike) -> str:
+    """A section of a card on how a model was made: data, and length, time and loss of each stage that was run.
+
+    Args:
+        root (`str` or `os.PathLike`): folder that [`make_tiny`] wrote.
+    """
+    root = Path(root)
+    world = json.loads((root / "world" / "world.json").read_text(encoding="utf-8"))
+    clips = len(list((root / "world" / "videos").glob("*.mp4")))
+    text = (
+        f"## Stages\n\nEverything was made from nothing, on {clips:,} clips that `videorefer world` renders from seed "
+        f"{world['seed']}. Times are those of each stage's last run, on the machine that is named below; losses are the "
+        "last ones that were logged.\n\n"
+        "| recipe | optimiser steps | passes over the data | minutes | loss |\n|---|---:|---:|---:|---:|\n"
+    )
+    for name, stage in STAGES.items():
+        path = root / name / _READY
+        if path.exists():
+            state = json.loads(path.read_text(encoding="utf-8"))
+            losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+            minutes = state["log_history"][-1].get("train_runtime", 0) / 60
+            loss = f"{losses[-1]:.2f}" if losses else "-"
+            text += f"| `{stage.recipe}` | {state['global_step']:,} | {state['epoch']:.2f} | {minutes:.0f} | {loss} |\n"
+    return text
 
 
 def pack(source: str | os.PathLike, folder: str | os.PathLike) -> Path:

@@ -115,8 +115,17 @@ def shuffle_regions(items: list[dict[str, Any]], seed: int = 0) -> list[dict[str
     return shuffled
 
 
-def write_results(checkpoint: str | os.PathLike, results: list[Result]) -> Path:
-    """Put results into a checkpoint's summary and card; the path of the card."""
+def write_results(checkpoint: str | os.PathLike, results: list[Result], making: str = "") -> Path:
+    """Put results into a checkpoint's summary and card.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): its folder.
+        results (`list[Result]`): what was measured.
+        making (`str`, *optional*): a section that says how it was made, in Markdown.
+
+    Returns:
+        `Path`: the card.
+    """
     from videorefer_plugin.hub.publish import prepare_folder
 
     folder = Path(checkpoint)
@@ -127,7 +136,7 @@ def write_results(checkpoint: str | os.PathLike, results: list[Result]) -> Path:
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8")
     text = text.replace(f'"{_NAME}"', "vr.tiny_checkpoint()").replace(
-        "\n## Training\n", f"\n{_ABOUT}\n## Training\n", 1
+        "\n## Training\n", f"\n{_ABOUT}\n{making}\n## Training\n" if making else f"\n{_ABOUT}\n## Training\n", 1
     )
     card.write_text(text, encoding="utf-8")
     return card

@@ -5,8 +5,8 @@ questions; beside them captions of whole clips and images for the first stage, a
 of VideoRefer-Bench-Q. The id of a record tells its clip and its kind: "train-000012/short/1".
 
 A model that starts from nothing needs more: names of all objects in all frames, for its vision tower ("stage0_tower"),
-and the same conversations in words alone, for its language model, in which a description stands for each object
-("stage0_language").
+the same conversations in words alone, for its language model, in which a description stands for each object
+("stage0_language"), and longer conversations of open questions alone, to begin stage 3 with ("stage3_open").
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ DETAILED_PROMPTS = ("Please describe in detail the object <region> in the video.
 
 _MASK_FRAMES = 16  # of an object in multi-frame mode, as in the paper
 _TURNS = 6  # of a conversation
+_OPEN_TURNS = 12  # of one that has open questions only
 _LOOKS = ("color", "shape", "pattern", "size", "look")  # what a name answers
 _MOTIONS = ("doing", "order", "first", "last")  # what a short caption answers
 _VERBAL = 4  # single questions in words for each clip, beside one conversation
@@ -92,7 +93,7 @@ def stage_records(
         clip: the clip.
         stage: "stage0_tower" (names of objects), "stage0_language" (conversations in words), "stage1" (captions
             without regions), "stage2" (short captions of objects), "stage2_5" (detailed captions) or "stage3"
-            (questions of all kinds, and detailed captions).
+            (questions of all kinds, and detailed captions), which "stage3_open" (open questions) may precede.
         name: of the clip, with which ids begin.
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.
@@ -184,26 +185,31 @@ def _stage2_5(writer: _Writer) -> list[Record]:
 
 
 def _stage3(writer: _Writer) -> list[Record]:
-    clip = writer.clip
-    records = []
-    for kind, turns in (("qa", _open(writer)), ("choice", _choices(writer))):
-        regions = [writer.object(i) for _, _, subjects, _ in turns for i in subjects]
-        records.append(writer.record(kind, [(question, answer) for question, answer, _, _ in turns], regions))
+    records = [_asked(writer, "qa", _open(writer)), _asked(writer, "choice", _choices(writer))]
     records += _of_image(writer, ("color", "shape", "pattern"))
-    return [*records, _details(writer, [int(writer.rng.integers(len(clip)))])]
+    return [*records, _details(writer, [int(writer.rng.integers(len(writer.clip)))])]
+
+
+def _stage3_open(writer: _Writer) -> list[Record]:
+    return [_asked(writer, "qa", _open(writer, _OPEN_TURNS))]
+
+
+def _asked(writer: _Writer, kind: str, turns: Sequence[Turn]) -> Record:
+    regions = [writer.object(i) for _, _, subjects, _ in turns for i in subjects]
+    return writer.record(kind, [(question, answer) for question, answer, _, _ in turns], regions)
 
 
 Turn = tuple[str, str, Subject, str]  # question, answer, objects, category
 
 
-def _open(writer: _Writer) -> list[Turn]:
+def _open(writer: _Writer, count: int = _TURNS) -> list[Turn]:
     """Questions about objects of a clip, of different categories."""
     rng = writer.rng
     by_category: dict[str, list[tuple[Subject, str]]] = {}
     for category, subject, answer in open_questions(writer.clip.facts):
         by_category.setdefault(category, []).append((subject, answer))
     turns = []
-    for place in rng.permutation(len(by_category))[:_TURNS]:
+    for place in rng.permutation(len(by_category))[:count]:
         category = list(by_category)[place]
         subject, answer = pick(rng, by_category[category])
         turns.append((pick(rng, CATEGORIES[category].phrasings), answer, subject, category))
@@ -248,4 +254,5 @@ STAGES: dict[str, Callable[[_Writer], list[Record]]] = {
     "stage2": _stage2,
     "stage2_5": _stage2_5,
     "stage3": _stage3,
+    "stage3_open": _stage3_open,
 }
