@@ -103,6 +103,11 @@ def test_strict_letter_knows_the_options():
     assert strict_letter("D", options) is None
     assert strict_letter("The answer is D", options) is None
     assert strict_letter("(b) a blue car", options) == "B"
+    assert strict_letter("Answer: a blue car", options) == "B"
+    assert strict_letter("The correct answer is a blue car.", options) == "B"
+    assert strict_letter("Answer: (A) a blue car", options) == "A"  # words and letter differ: the letter was asked for
+    assert strict_letter("Not the answer: a blue car", options) is None
+    assert strict_letter("Answer: a green car", options) is None
 
 
 @settings(deadline=None)

@@ -1,6 +1,7 @@
 """The shapes world: data sets on disk and the command that writes them."""
 
 import json
+import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -70,7 +71,7 @@ def test_stages_hold_what_they_should(folder):
     assert kinds["stage2"] == {"short", "image"}
     assert kinds["stage2_5"] == {"detailed", "caption"}
     assert kinds["stage3"] == {"qa", "choice", "image", "detailed"}
-    assert kinds["stage3_open"] == {"qa"}
+    assert (kinds["stage3_open"], kinds["stage3_motion"]) == ({"qa"}, {"motion"})
     assert (kinds["stage0_tower"], kinds["stage0_language"]) == ({"name"}, {"words"})
     for stage in ("stage0_language", "stage1"):
         assert not any("annotation" in value for value in load(root, f"train_{stage}.json"))
@@ -94,10 +95,19 @@ def test_stages_hold_what_they_should(folder):
     assert set(turns) == {12}
     longer = [len(v["conversations"]) for v in load(root, "train_stage3_open.json")]
     assert 12 < max(longer) <= 24
+    moving = load(root, "train_stage3_motion.json")
+    assert all(len(v["conversations"]) == 2 * len(v["annotation"]) for v in moving)  # one question about each object
+    for value in moving:
+        regions = value["annotation"]
+        assert all(one not in regions[:place] for place, one in enumerate(regions))
     choices = [v["conversations"] for v in load(root, "train_stage3.json") if "/choice/" in v["id"]]
     assert min(map(len, choices)) >= 12
-    letters = [turn["value"] for turns in choices for turn in turns[1::2]]
-    assert set(letters) == {"(A)", "(B)", "(C)", "(D)"}
+    letters = set()
+    for turns in choices:
+        for question, answer in zip(turns[::2], turns[1::2], strict=True):
+            words = answer["value"].removeprefix("Answer: ")
+            letters |= set(re.findall(rf"\((.)\) {re.escape(words)}(?= \(|\. )", question["value"]))
+    assert letters == set("ABCD")
 
 
 def test_the_benchmark_stands_on_its_own(folder):

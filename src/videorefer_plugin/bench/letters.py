@@ -55,6 +55,11 @@ _REJECTED_AFTER = re.compile(
     r"(?:not\b|n't|wrong|incorrect|false|ruled out|impossible)",
     re.I,
 )
+_INTRODUCTION = re.compile(
+    r"^\W*(?:the\s+)?(?:(?:correct|right|best)\s+)?(?:answer|option|choice)\s*(?::|\bis\b(?:\s*:)?)"
+    r"(?!\s*\(?[A-Za-z]\s*[).:])",
+    re.I,
+)
 _ALTERNATIVE = re.compile(r"^\)?\s*(?:or|and|/|,|&)\s*\(?([A-Za-z])(?:\)|\b(?!\s+[a-z]))")
 
 
@@ -81,7 +86,7 @@ def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str 
     Args:
         prediction (`str`): the answer.
         options (`Sequence[str]`, *optional*): the question's options. Given, letters of no option are not taken, and
-            an answer that repeats the text of one option names it.
+            an answer that repeats the text of one option names it, also behind "Answer:" or "The answer is".
 
     Examples:
         >>> [strict_letter(text) for text in ("The answer is B.", "Not (A), it is (C)", "(A) or (B)", "Both of them")]
@@ -95,7 +100,8 @@ def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str 
     if len(plain) == 1:
         return _known(plain, allowed)
     if options:
-        repeated = [option for option in options if _bare(option) == _bare(text)]
+        said = _bare(_INTRODUCTION.sub("", text))
+        repeated = [option for option in options if _bare(option) == said]
         if len(repeated) == 1:
             return gold_letter(repeated[0])
     leading = re.match(r"[\s.\"'*_`]*\(?\s*([A-Za-z])\s*[\"'*_`]*\s*(\)|[.:,](?=\s|$)|\.(?=[a-z])|\n)", text)

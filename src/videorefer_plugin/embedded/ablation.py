@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin.embedded.making import STAGES
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world.values import QUESTION_TYPES
 
@@ -15,15 +16,11 @@ __all__ = ["TABLES", "Variant", "ablate", "variants"]
 TABLES = ("modes", "unions", "data")
 UNIONS = (1, 4, 8, 16)
 _READY = "trainer_state.json"
-_QUESTIONS = ("qa", "choice", "image")  # kinds of records of stage 3; the other one is "detailed"
+_QUESTIONS = ("qa", "choice", "image", "motion")  # kinds of records of stage 3; the other one is "detailed"
 
-# Recipe -> file of the data set.
-_FILES = {
-    "tiny/stage2": "train_stage2.json",
-    "tiny/stage2.5": "train_stage2_5.json",
-    "tiny/stage3_open": "train_stage3_open.json",
-    "tiny/stage3": "train_stage3.json",
-}
+# Recipe -> files of the data set, in the order of training.
+_FILES = {stage.recipe: stage.data for name, stage in STAGES.items() if name.startswith(("stage2", "stage3"))}
+_BEFORE_DETAILS = tuple(recipe for recipe in _FILES if recipe != "tiny/stage2.5")
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ def variants(table: str) -> list[Variant]:
         return [
             Variant("none", stages=()),
             Variant("+ short captions", stages=("tiny/stage2",)),
-            Variant("+ questions", stages=("tiny/stage2", "tiny/stage3_open", "tiny/stage3"), kinds=_QUESTIONS),
+            Variant("+ questions", stages=_BEFORE_DETAILS, kinds=_QUESTIONS),
             Variant("+ detailed captions"),
         ]
     raise ConfigurationError(f"Unknown table {table!r}; known are {', '.join(TABLES)}.")
@@ -110,7 +107,7 @@ def ablate(
         model = _train(row, world, Path(start), out, overrides, say)
         say(f"Measuring {row.name} ({row.mode}-frame)")
         frames = next((s.split("=")[1] for s in row.settings if s.startswith("data.max_frames")), None)
-        answerer = RegionModel(str(model), max_frames_per_region=int(frames) if frames else None, max_new_tokens=16)
+        answerer = RegionModel(str(model), max_frames_per_region=int(frames) if frames else None, max_new_tokens=32)
         results.append(
             evaluate_questions(
                 questions, answerer, out / "answers", mode=row.mode, name=row.name, batch_size=batch_size, limit=limit
@@ -129,13 +126,13 @@ def _train(
 
     model, done = start, ""
     for name in row.stages:
-        kinds = row.kinds if name == "tiny/stage3" else None
+        kinds = row.kinds if name.startswith("tiny/stage3") else None
         done += f"{name.split('/')[1]}{'-' + '-'.join(kinds) if kinds else ''}+"
         label = "".join(setting.rpartition(".")[2].replace("=", "") + "_" for setting in row.settings)
         folder = out / f"{label}{done.rstrip('+')}"
         if not (folder / _READY).exists():
             say(f"Running {name} for {row.name}")
-            data = _records(world / _FILES[name], kinds, out)
+            data = json.dumps([str(_records(world / file, kinds, out)) for file in _FILES[name]])
             settings = [f"model.checkpoint={model}", f"data.files={data}", f"data.media_root={world}"]
             train(load_recipe(name, [*settings, f"output.folder={folder}", *row.settings, *overrides]))
         model = folder

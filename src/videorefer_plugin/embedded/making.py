@@ -21,27 +21,33 @@ class Stage:
 
     Attributes:
         recipe (`str`): name of its recipe.
-        data (`str`): its file of the data set.
+        data (`tuple[str, ...]`): its files of the data set.
         starts_from (`dict[str, str]`): setting of the recipe -> stage whose result it takes.
     """
 
     recipe: str
-    data: str
+    data: tuple[str, ...]
     starts_from: dict[str, str]
 
 
 STAGES: dict[str, Stage] = {
-    "language_model": Stage("tiny/stage0_language", "train_stage0_language.json", {}),
-    "vision_tower": Stage("tiny/stage0_tower", "train_stage0_tower.json", {}),
+    "language_model": Stage("tiny/stage0_language", ("train_stage0_language.json",), {}),
+    "vision_tower": Stage("tiny/stage0_tower", ("train_stage0_tower.json",), {}),
     "stage1": Stage(
         "tiny/stage1",
-        "train_stage1.json",
+        ("train_stage1.json",),
         {"model.language_model": "language_model", "model.vision_tower": "vision_tower"},
     ),
-    "stage2": Stage("tiny/stage2", "train_stage2.json", {"model.checkpoint": "stage1"}),
-    "stage2.5": Stage("tiny/stage2.5", "train_stage2_5.json", {"model.checkpoint": "stage2"}),
-    "stage3_open": Stage("tiny/stage3_open", "train_stage3_open.json", {"model.checkpoint": "stage2.5"}),
-    "stage3": Stage("tiny/stage3", "train_stage3.json", {"model.checkpoint": "stage3_open"}),
+    "stage2": Stage("tiny/stage2", ("train_stage2.json",), {"model.checkpoint": "stage1"}),
+    "stage2.5": Stage("tiny/stage2.5", ("train_stage2_5.json",), {"model.checkpoint": "stage2"}),
+    "stage3_open": Stage("tiny/stage3_open", ("train_stage3_open.json",), {"model.checkpoint": "stage2.5"}),
+    "stage3_motion": Stage("tiny/stage3_motion", ("train_stage3_motion.json",), {"model.checkpoint": "stage3_open"}),
+    "stage3_multi": Stage(
+        "tiny/stage3_multi",
+        ("train_stage3.json", "train_stage3_open.json", "train_stage3_motion.json"),
+        {"model.checkpoint": "stage3_motion"},
+    ),
+    "stage3": Stage("tiny/stage3", ("train_stage3.json",), {"model.checkpoint": "stage3_multi"}),
 }
 
 
@@ -84,7 +90,8 @@ def make_tiny(
     root = Path(out)
     recipes = {name: load_recipe(STAGES[name].recipe, _settings(root, name, overrides)) for name in chosen}
     world = root / "world"
-    if not (world / "world.json").exists() or not all((world / STAGES[name].data).exists() for name in chosen):
+    files = [world / file for name in chosen for file in STAGES[name].data]
+    if not all(path.exists() for path in (world / "world.json", *files)):
         say(f"Rendering {clips} clips into {world}")
         write_dataset(world, clips, seed, heldout, workers=workers)
     from videorefer_plugin.training.run import train
@@ -108,7 +115,8 @@ def make_tiny(
 def _settings(root: Path, name: str, overrides: Sequence[str]) -> list[str]:
     stage = STAGES[name]
     starts = [f"{setting}={root / before}" for setting, before in stage.starts_from.items()]
-    return [*starts, f"data.files={root / 'world' / stage.data}", f"output.folder={root / name}", *overrides]
+    files = json.dumps([str(root / "world" / file) for file in stage.data])
+    return [*starts, f"data.files={files}", f"output.folder={root / name}", *overrides]
 
 
 def history(root: str | os.PathLike) -> str:
@@ -122,8 +130,8 @@ def history(root: str | os.PathLike) -> str:
     clips = len(list((root / "world" / "videos").glob("*.mp4")))
     text = (
         f"## Stages\n\nEverything was made from nothing, on {clips:,} clips that `videorefer world` renders from seed "
-        f"{world['seed']}. Times are those of each stage's last run, on the machine that is named below; losses are the "
-        "last ones that were logged.\n\n"
+        f"{world['seed']}. Times are those of each stage's last run, on the machine that is named below; losses are "
+        "the last ones that were logged.\n\n"
         "| recipe | optimiser steps | passes over the data | minutes | loss |\n|---|---:|---:|---:|---:|\n"
     )
     for name, stage in STAGES.items():
@@ -133,7 +141,8 @@ def history(root: str | os.PathLike) -> str:
             losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
             minutes = state["log_history"][-1].get("train_runtime", 0) / 60
             loss = f"{losses[-1]:.2f}" if losses else "-"
-            text += f"| `{stage.recipe}` | {state['global_step']:,} | {state['epoch']:.2f} | {minutes:.0f} | {loss} |\n"
+            length = f"{state['global_step']:,} | {state['epoch']:.2f}"
+            text += f"| `{stage.recipe}` | {length} | {minutes:.0f} | {loss} |\n"
     return text
 
 

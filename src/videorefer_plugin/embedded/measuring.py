@@ -17,8 +17,10 @@ _NAME = "videorefer-tiny"
 _ABOUT = """## Limits
 
 This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to
-four objects of six shapes, eight colours and four patterns, and about 150 words of English. Chance is 25 percent on
-VideoRefer-Bench-Q. `videorefer train tiny` makes it from nothing; more steps of the same recipes go on from here:
+four objects of six shapes, eight colours and four patterns, and about 150 words of English. It answers questions with
+options in the words of an option, without its letter: accuracies below are those of the strict reader, which takes
+both. Chance is 25 percent on VideoRefer-Bench-Q. `videorefer train tiny` makes it from nothing; more steps of the same
+recipes go on from here:
 
     videorefer train run tiny/stage3 model.checkpoint=FOLDER data.files=output/tiny/world/train_stage3.json
 """
@@ -62,7 +64,7 @@ def measure(
 
     def questions(file: Path, mode: str) -> dict[str, Any]:
         say(f"Measuring {file.name}, {mode}-frame")
-        answerer = RegionModel(os.fspath(checkpoint), max_new_tokens=16)
+        answerer = RegionModel(os.fspath(checkpoint), max_new_tokens=32)
         return evaluate_questions(
             file, answerer, out, mode=mode, media_root=heldout, batch_size=batch_size, limit=limit
         )["scores"]

@@ -6,7 +6,8 @@ of VideoRefer-Bench-Q. The id of a record tells its clip and its kind: "train-00
 
 A model that starts from nothing needs more: names of all objects in all frames, for its vision tower ("stage0_tower"),
 the same conversations in words alone, for its language model, in which a description stands for each object
-("stage0_language"), and longer conversations of open questions alone, to begin stage 3 with ("stage3_open").
+("stage0_language"), and to begin stage 3 with, longer conversations of open questions alone ("stage3_open") and
+conversations about motion alone, with one question about each object ("stage3_motion").
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world import language
 from videorefer_plugin.world.categories import CATEGORIES, Subject
 from videorefer_plugin.world.clip import Clip
-from videorefer_plugin.world.questions import LETTERS, ask, open_questions
+from videorefer_plugin.world.questions import ask, open_questions
 from videorefer_plugin.world.values import QUESTION_TYPES, pick
 
 __all__ = [
@@ -42,6 +43,7 @@ _TURNS = 6  # of a conversation
 _OPEN_TURNS = 12  # of one that has open questions only
 _LOOKS = ("color", "shape", "pattern", "size", "look")  # what a name answers
 _MOTIONS = ("doing", "order", "first", "last")  # what a short caption answers
+_MOVES = ("doing", "order", "first", "last", "end", "next")  # what can be asked about the motion of one object
 _VERBAL = 4  # single questions in words for each clip, beside one conversation
 
 Record = dict[str, Any]
@@ -93,7 +95,8 @@ def stage_records(
         clip: the clip.
         stage: "stage0_tower" (names of objects), "stage0_language" (conversations in words), "stage1" (captions
             without regions), "stage2" (short captions of objects), "stage2_5" (detailed captions) or "stage3"
-            (questions of all kinds, and detailed captions), which "stage3_open" (open questions) may precede.
+            (questions of all kinds, and detailed captions), which "stage3_open" (open questions) and "stage3_motion"
+            (questions about the motion of each object) may precede.
         name: of the clip, with which ids begin.
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.
@@ -194,6 +197,11 @@ def _stage3_open(writer: _Writer) -> list[Record]:
     return [_asked(writer, "qa", _open(writer, _OPEN_TURNS))]
 
 
+def _stage3_motion(writer: _Writer) -> list[Record]:
+    turns = _open_by_object(writer, _MOVES)
+    return [_asked(writer, "motion", turns)] if turns else []
+
+
 def _asked(writer: _Writer, kind: str, turns: Sequence[Turn]) -> Record:
     regions = [writer.object(i) for _, _, subjects, _ in turns for i in subjects]
     return writer.record(kind, [(question, answer) for question, answer, _, _ in turns], regions)
@@ -216,6 +224,21 @@ def _open(writer: _Writer, count: int = _TURNS) -> list[Turn]:
     return turns
 
 
+def _open_by_object(writer: _Writer, categories: Sequence[str]) -> list[Turn]:
+    """One question of these categories about each object of a clip, of a category that is clear about it."""
+    rng = writer.rng
+    by_object: dict[Subject, list[tuple[str, str]]] = {}
+    for category, subject, answer in open_questions(writer.clip.facts):
+        if category in categories:
+            by_object.setdefault(subject, []).append((category, answer))
+    turns = []
+    for place in rng.permutation(len(by_object)):
+        subject = list(by_object)[place]
+        category, answer = pick(rng, by_object[subject])
+        turns.append((pick(rng, CATEGORIES[category].phrasings), answer, subject, category))
+    return turns
+
+
 def _choices(writer: _Writer) -> list[Turn]:
     """Questions with options, of all types as equally as the clip has them."""
     facts, rng = writer.clip.facts, writer.rng
@@ -224,7 +247,9 @@ def _choices(writer: _Writer) -> list[Turn]:
         wanted = pick(rng, QUESTION_TYPES)
         category = pick(rng, [name for name, kind in CATEGORIES.items() if kind.choice and kind.type == wanted])
         for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
-            turns.append((question.prompt, f"({LETTERS[question.answer]})", question.subjects, category))
+            # In words: which letter an option has is not learnt by a model of this size in the time that it has.
+            words = question.options[question.answer].split(" ", 1)[1]
+            turns.append((question.prompt, f"Answer: {words}", question.subjects, category))
     return turns
 
 
@@ -255,4 +280,5 @@ STAGES: dict[str, Callable[[_Writer], list[Record]]] = {
     "stage2_5": _stage2_5,
     "stage3": _stage3,
     "stage3_open": _stage3_open,
+    "stage3_motion": _stage3_motion,
 }
