@@ -19,8 +19,8 @@ _ABOUT = """## Limits
 This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to
 four objects of six shapes, eight colours and four patterns, and about 150 words of English. It answers questions with
 options in the words of an option, without its letter: accuracies below are those of the strict reader, which takes
-both. Chance is 25 percent on VideoRefer-Bench-Q. `videorefer train tiny` makes it from nothing; more steps of the same
-recipes go on from here:
+both; the compatible one looks for letters only and finds chance. That is 25 percent on VideoRefer-Bench-Q.
+`videorefer train tiny` makes such a model from nothing; more steps of the same recipes go on from here:
 
     videorefer train run tiny/stage3 model.checkpoint=FOLDER data.files=output/tiny/world/train_stage3.json
 """
