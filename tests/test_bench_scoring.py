@@ -108,6 +108,7 @@ def test_strict_letter_knows_the_options():
     assert strict_letter("Answer: (A) a blue car", options) == "A"  # words and letter differ: the letter was asked for
     assert strict_letter("Not the answer: a blue car", options) is None
     assert strict_letter("Answer: a green car", options) is None
+    assert strict_letter("The answer is unknown.", ["(A) a red car", "(B) The answer is unknown"]) == "B"
 
 
 @settings(deadline=None)

@@ -100,8 +100,8 @@ def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str 
     if len(plain) == 1:
         return _known(plain, allowed)
     if options:
-        said = _bare(_INTRODUCTION.sub("", text))
-        repeated = [option for option in options if _bare(option) == said]
+        said = {_bare(text), _bare(_INTRODUCTION.sub("", text))}
+        repeated = [option for option in options if _bare(option) in said]
         if len(repeated) == 1:
             return gold_letter(repeated[0])
     leading = re.match(r"[\s.\"'*_`]*\(?\s*([A-Za-z])\s*[\"'*_`]*\s*(\)|[.:,](?=\s|$)|\.(?=[a-z])|\n)", text)

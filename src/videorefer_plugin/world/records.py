@@ -208,33 +208,32 @@ def _asked(writer: _Writer, kind: str, turns: Sequence[Turn]) -> Record:
 
 
 Turn = tuple[str, str, Subject, str]  # question, answer, objects, category
+Asked = tuple[str, Subject, str]  # category, objects, answer
 
 
 def _open(writer: _Writer, count: int = _TURNS) -> list[Turn]:
     """Questions about objects of a clip, of different categories."""
-    rng = writer.rng
-    by_category: dict[str, list[tuple[Subject, str]]] = {}
-    for category, subject, answer in open_questions(writer.clip.facts):
-        by_category.setdefault(category, []).append((subject, answer))
-    turns = []
-    for place in rng.permutation(len(by_category))[:count]:
-        category = list(by_category)[place]
-        subject, answer = pick(rng, by_category[category])
-        turns.append((pick(rng, CATEGORIES[category].phrasings), answer, subject, category))
-    return turns
+    by_category: dict[str, list[Asked]] = {}
+    for asked in open_questions(writer.clip.facts):
+        by_category.setdefault(asked[0], []).append(asked)
+    return _one_of_each(writer, list(by_category.values()), count)
 
 
 def _open_by_object(writer: _Writer, categories: Sequence[str]) -> list[Turn]:
     """One question of these categories about each object of a clip, of a category that is clear about it."""
+    by_object: dict[Subject, list[Asked]] = {}
+    for asked in open_questions(writer.clip.facts):
+        if asked[0] in categories:
+            by_object.setdefault(asked[1], []).append(asked)
+    return _one_of_each(writer, list(by_object.values()))
+
+
+def _one_of_each(writer: _Writer, groups: Sequence[Sequence[Asked]], count: int | None = None) -> list[Turn]:
+    """A question of each group, of `count` groups, in any order."""
     rng = writer.rng
-    by_object: dict[Subject, list[tuple[str, str]]] = {}
-    for category, subject, answer in open_questions(writer.clip.facts):
-        if category in categories:
-            by_object.setdefault(subject, []).append((category, answer))
     turns = []
-    for place in rng.permutation(len(by_object)):
-        subject = list(by_object)[place]
-        category, answer = pick(rng, by_object[subject])
+    for place in rng.permutation(len(groups))[:count]:
+        category, subject, answer = pick(rng, groups[place])
         turns.append((pick(rng, CATEGORIES[category].phrasings), answer, subject, category))
     return turns
 
