@@ -15,6 +15,7 @@ from videorefer_plugin.regions import Region
 from videorefer_plugin.training.records import check_record, parse_record
 from videorefer_plugin.video import open_video
 from videorefer_plugin.world import dataset
+from videorefer_plugin.world.categories import CATEGORIES
 from videorefer_plugin.world.records import STAGES, many_frames, stage_records
 
 BENCHES = [f"heldout/{name}.json" for name in ("bench_q", "bench_d", "grounding_q")]
@@ -71,7 +72,7 @@ def test_stages_hold_what_they_should(folder):
     assert kinds["stage2"] == {"short", "image"}
     assert kinds["stage2_5"] == {"detailed", "caption"}
     assert kinds["stage3"] == {"qa", "choice", "image", "detailed"}
-    assert (kinds["stage3_open"], kinds["stage3_motion"]) == ({"qa"}, {"motion"})
+    assert (kinds["stage2_objects"], kinds["stage3_facts"]) == ({"facts"}, {"facts", "choice"})
     assert (kinds["stage0_tower"], kinds["stage0_language"]) == ({"name"}, {"words"})
     for stage in ("stage0_language", "stage1"):
         assert not any("annotation" in value for value in load(root, f"train_{stage}.json"))
@@ -93,13 +94,19 @@ def test_stages_hold_what_they_should(folder):
         assert len(set(mine)) == len(mine)
     turns = [len(v["conversations"]) for v in load(root, "train_stage3.json") if "/qa/" in v["id"]]
     assert set(turns) == {12}
-    longer = [len(v["conversations"]) for v in load(root, "train_stage3_open.json")]
-    assert 12 < max(longer) <= 24
-    moving = load(root, "train_stage3_motion.json")
-    assert all(len(v["conversations"]) == 2 * len(v["annotation"]) for v in moving)  # one question about each object
-    for value in moving:
-        regions = value["annotation"]
-        assert all(one not in regions[:place] for place, one in enumerate(regions))
+    lists = [v for stage in ("stage2_objects", "stage3_facts") for v in load(root, f"train_{stage}.json")]
+    for value in (value for value in lists if "/facts/" in value["id"]):
+        number = int(value["id"][6:12])
+        clip = world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
+        said = [turn["value"] for turn in value["conversations"][1::2]]
+        assert len(said) == len(value["annotation"]) == len(clip)  # one list about each object
+        for annotation, text in zip(value["annotation"], said, strict=True):
+            (index,) = (i for i in range(len(clip)) if clip.annotation(i, many_frames(clip)) == annotation)
+            facts = dict(fact.split(": ") for fact in text.removesuffix(".").split(". "))
+            assert 3 <= len(facts) <= 5
+            for key, fact in facts.items():
+                kind = CATEGORIES[{"meet": "partner", "why": "cause"}.get(key, key)]
+                assert fact == kind.text(clip.facts, kind.labels(clip.facts)[index,])
     choices = [v["conversations"] for v in load(root, "train_stage3.json") if "/choice/" in v["id"]]
     assert min(map(len, choices)) >= 12
     letters = set()

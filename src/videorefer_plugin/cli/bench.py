@@ -321,6 +321,7 @@ def ablate(
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings to change in all recipes.")] = None,
     batch_size: BatchSize = 8,
     limit: Limit = None,
+    share: Annotated[float, typer.Option(help="Part of each recipe's steps that is run.")] = 1.0,
 ) -> None:
     """Train each row of a table on the shapes world, measure it on the held-out questions, and write the table."""
     from videorefer_plugin.embedded.ablation import ablate as run
@@ -330,7 +331,7 @@ def ablate(
         def say(text: str) -> None:
             console.print(text, style="bold", markup=False, highlight=False)
 
-        path = run(table.value, world, start, out, overrides or [], limit, batch_size, say)
+        path = run(table.value, world, start, out, overrides or [], limit, batch_size, share, say)
     typer.echo(path.read_text(encoding="utf-8"))
 
 

@@ -1,6 +1,7 @@
 """Ablations on the shapes world, as in tables 5 to 7 of the paper: frames of a region, unions, and kinds of data."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ __all__ = ["TABLES", "Variant", "ablate", "variants"]
 TABLES = ("modes", "unions", "data")
 UNIONS = (1, 4, 8, 16)
 _READY = "trainer_state.json"
-_QUESTIONS = ("qa", "choice", "image", "motion")  # kinds of records of stage 3; the other one is "detailed"
+_QUESTIONS = ("qa", "choice", "image", "facts")  # kinds of records of stage 3; the other one is "detailed"
 
 # Recipe -> files of the data set, in the order of training.
 _FILES = {stage.recipe: stage.data for name, stage in STAGES.items() if name.startswith(("stage2", "stage3"))}
+_SHORT = tuple(recipe for recipe in _FILES if recipe.startswith("tiny/stage2") and recipe != "tiny/stage2.5")
 _BEFORE_DETAILS = tuple(recipe for recipe in _FILES if recipe != "tiny/stage2.5")
 
 
@@ -56,7 +58,7 @@ def variants(table: str) -> list[Variant]:
     if table == "data":  # table 7
         return [
             Variant("none", stages=()),
-            Variant("+ short captions", stages=("tiny/stage2",)),
+            Variant("+ short captions", stages=_SHORT),  # and short lists of facts
             Variant("+ questions", stages=_BEFORE_DETAILS, kinds=_QUESTIONS),
             Variant("+ detailed captions"),
         ]
@@ -71,6 +73,7 @@ def ablate(
     overrides: Sequence[str] = (),
     limit: int | None = None,
     batch_size: int = 8,
+    share: float = 1.0,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Train each row of a table from the same start, measure it on the held-out Bench-Q, and write the table.
@@ -85,13 +88,14 @@ def ablate(
         overrides (`Sequence[str]`): settings to change in all recipes, such as `train.max_steps=200`.
         limit (`int`, *optional*): only the first so many items of the benchmark.
         batch_size (`int`, *optional*, defaults to 8): items answered together.
+        share (`float`, *optional*, defaults to 1): part of each recipe's steps that is run, above 0.
         say (*optional*): told what is being done.
 
     Returns:
         `Path`: the table, in Markdown.
 
     Raises:
-        ConfigurationError: there is no such table, or no benchmark.
+        ConfigurationError: there is no such table, or no benchmark, or `share` is out of range.
     """
     from videorefer_plugin.bench.answerers import RegionModel
     from videorefer_plugin.bench.evaluate import evaluate_questions
@@ -101,10 +105,12 @@ def ablate(
     questions = world / "heldout" / "bench_q.json"
     if not questions.is_file():
         raise ConfigurationError(f"{questions} is missing; make it with `videorefer world --heldout`.")
+    if not 0 < share <= 1:
+        raise ConfigurationError(f"share is {share!r}; expected a part of each recipe's steps, above 0 and at most 1.")
     out.mkdir(parents=True, exist_ok=True)
     results = []
     for row in rows:
-        model = _train(row, world, Path(start), out, overrides, say)
+        model = _train(row, world, Path(start), out, overrides, share, say)
         say(f"Measuring {row.name} ({row.mode}-frame)")
         frames = next((s.split("=")[1] for s in row.settings if s.startswith("data.max_frames")), None)
         answerer = RegionModel(str(model), max_frames_per_region=int(frames) if frames else None, max_new_tokens=32)
@@ -114,12 +120,18 @@ def ablate(
             )
         )
     path = out / f"{table}.md"
-    path.write_text(_table(table, rows, results, overrides), encoding="utf-8")
+    path.write_text(_table(table, rows, results, overrides, share), encoding="utf-8")
     return path
 
 
 def _train(
-    row: Variant, world: Path, start: Path, out: Path, overrides: Sequence[str], say: Callable[[str], None]
+    row: Variant,
+    world: Path,
+    start: Path,
+    out: Path,
+    overrides: Sequence[str],
+    share: float,
+    say: Callable[[str], None],
 ) -> Path:
     from videorefer_plugin.training.recipe import load_recipe
     from videorefer_plugin.training.run import train
@@ -134,7 +146,10 @@ def _train(
             say(f"Running {name} for {row.name}")
             data = json.dumps([str(_records(world / file, kinds, out)) for file in _FILES[name]])
             settings = [f"model.checkpoint={model}", f"data.files={data}", f"data.media_root={world}"]
-            train(load_recipe(name, [*settings, f"output.folder={folder}", *row.settings, *overrides]))
+            recipe = load_recipe(name, [*settings, f"output.folder={folder}", *row.settings, *overrides])
+            if recipe.train.max_steps is not None:
+                recipe.train.max_steps = math.ceil(share * recipe.train.max_steps)
+            train(recipe)
         model = folder
     return model
 
@@ -152,7 +167,9 @@ def _records(path: Path, kinds: Sequence[str] | None, out: Path) -> Path:
     return chosen
 
 
-def _table(table: str, rows: Sequence[Variant], results: Sequence[dict[str, Any]], overrides: Sequence[str]) -> str:
+def _table(
+    table: str, rows: Sequence[Variant], results: Sequence[dict[str, Any]], overrides: Sequence[str], share: float
+) -> str:
     heads = [name.removesuffix(" Questions") for name in QUESTION_TYPES]
     lines = [
         f"| {table} | {' | '.join(heads)} | all items |",
@@ -167,5 +184,7 @@ def _table(table: str, rows: Sequence[Variant], results: Sequence[dict[str, Any]
         lines.append(f"| {row.name} | {' | '.join(cells)} | {100 * scores['overall']['accuracy']:.1f} |")
     counted = results[0]["scores"]["tables"]["strict"]["overall"]["total"]
     changes = f" Settings changed: {', '.join(overrides)}." if overrides else ""
+    if share < 1:
+        changes += f" Each stage had {share:g} of its recipe's steps."
     note = f"Accuracy in percent on {counted} held-out questions of the shapes world, read strictly.{changes}"
     return "\n".join([*lines, "", note, ""])

@@ -39,15 +39,10 @@ STAGES: dict[str, Stage] = {
         {"model.language_model": "language_model", "model.vision_tower": "vision_tower"},
     ),
     "stage2": Stage("tiny/stage2", ("train_stage2.json",), {"model.checkpoint": "stage1"}),
-    "stage2.5": Stage("tiny/stage2.5", ("train_stage2_5.json",), {"model.checkpoint": "stage2"}),
-    "stage3_open": Stage("tiny/stage3_open", ("train_stage3_open.json",), {"model.checkpoint": "stage2.5"}),
-    "stage3_motion": Stage("tiny/stage3_motion", ("train_stage3_motion.json",), {"model.checkpoint": "stage3_open"}),
-    "stage3_multi": Stage(
-        "tiny/stage3_multi",
-        ("train_stage3.json", "train_stage3_open.json", "train_stage3_motion.json"),
-        {"model.checkpoint": "stage3_motion"},
-    ),
-    "stage3": Stage("tiny/stage3", ("train_stage3.json",), {"model.checkpoint": "stage3_multi"}),
+    "stage2_objects": Stage("tiny/stage2_objects", ("train_stage2_objects.json",), {"model.checkpoint": "stage2"}),
+    "stage2.5": Stage("tiny/stage2.5", ("train_stage2_5.json",), {"model.checkpoint": "stage2_objects"}),
+    "stage3_facts": Stage("tiny/stage3_facts", ("train_stage3_facts.json",), {"model.checkpoint": "stage2.5"}),
+    "stage3": Stage("tiny/stage3", ("train_stage3.json",), {"model.checkpoint": "stage3_facts"}),
 }
 
 

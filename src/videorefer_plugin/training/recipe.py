@@ -63,6 +63,8 @@ class DataSettings:
         media_root (`str`, *optional*): folder that media paths are relative to; each file's own by default.
         mode (`str`): `"single"`, `"multi"` or `"mixed"` frames of regions (paper, appendix B.1).
         template (`str`): `"chat"`, or `"plain"` for the first stage.
+        clip (`bool`): whether conversations show their clips or images. Without them, objects are seen alone, and what
+            the frozen vision tower makes of them is computed once.
         on_bad_sample (`str`): `"error"`, or `"skip"` to count and log bad records.
         num_frames (`int`, *optional*): frames sampled from each video; the processor's by default.
         max_frames_per_region (`int`, *optional*): most frames used of a region.
@@ -75,6 +77,7 @@ class DataSettings:
     media_root: str | None = None
     mode: str = "mixed"
     template: str = "chat"
+    clip: bool = True
     on_bad_sample: str = "error"
     num_frames: int | None = None
     max_frames_per_region: int | None = None
@@ -238,6 +241,12 @@ class Recipe:
         elif (self.model.checkpoint is None) == (self.model.language_model is None):
             raise ConfigurationError(
                 "A recipe starts either from model.checkpoint, or from model.language_model and model.vision_tower."
+            )
+        alone = {"vision_tower", "connector"}.isdisjoint(self.train.parts)
+        if not self.data.clip and not (alone and (self.data.mode, self.data.template) == ("multi", "chat")):
+            raise ConfigurationError(
+                "Without clips (data.clip: false), neither vision_tower nor connector are trained; take them out of "
+                "train.parts, and use data.mode: multi and data.template: chat."
             )
         if self.model.language_model is not None and self.model.vision_tower is None:
             raise ConfigurationError("model.language_model needs model.vision_tower beside it.")

@@ -11,12 +11,14 @@ from transformers import TrainingArguments, set_seed
 from transformers.utils import logging
 
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.training.building import build, prepare_for_training
 from videorefer_plugin.training.collator import VideoReferCollator
 from videorefer_plugin.training.dataset import DataSource, VideoReferDataset
 from videorefer_plugin.training.parts import has_unused_parameters
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.trainer import find_checkpoint, trainer_class
+from videorefer_plugin.training.without_clip import ClipFreeCollator, pool_regions
 
 __all__ = ["train", "training_arguments"]
 
@@ -69,13 +71,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         on_bad_sample=recipe.data.on_bad_sample,
         max_tokens_per_region=model.object_encoder.config.max_tokens_per_region,
     )
-    collator = VideoReferCollator(
-        processor,
-        template=recipe.data.template,
-        max_length=recipe.data.max_length,
-        mask_policy=recipe.data.mask_policy,
-        on_bad_sample=recipe.data.on_bad_sample,
-    )
+    collator = _collator(recipe, model, processor, dataset)
     model = prepare_for_training(model, recipe)
     arguments.ddp_find_unused_parameters = has_unused_parameters(model)
     trainer = trainer_class(recipe.trainer)(
@@ -90,6 +86,24 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     trainer.train(resume_from_checkpoint=checkpoint)
     _save(trainer, recipe, processor, dataset, time.monotonic() - started)
     return trainer
+
+
+def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDataset) -> Any:
+    if recipe.data.clip:
+        return VideoReferCollator(
+            processor,
+            template=recipe.data.template,
+            max_length=recipe.data.max_length,
+            mask_policy=recipe.data.mask_policy,
+            on_bad_sample=recipe.data.on_bad_sample,
+        )
+    if not isinstance(model, VideoReferForConditionalGeneration):
+        raise ConfigurationError(
+            f"data.clip: false is for VideoRefer models, but {recipe.model.checkpoint} holds a host of another kind "
+            f"({type(model).__name__}). Leave it out."
+        )
+    unions = model.object_encoder.config.max_tokens_per_region
+    return ClipFreeCollator(processor, pool_regions(model, processor, dataset), unions)
 
 
 def training_arguments(recipe: Recipe) -> TrainingArguments:

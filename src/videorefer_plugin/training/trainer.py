@@ -15,6 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from videorefer_plugin.errors import ConfigurationError, TrainingError
 from videorefer_plugin.hosts import load_object_encoder
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
+from videorefer_plugin.object_encoder import merge_tokens
 from videorefer_plugin.training.parts import parameters_by_part
 from videorefer_plugin.training.sampling import ModalityLengthSampler
 
@@ -76,6 +77,20 @@ class VideoReferTrainerMixin(_Trainer):
             for rate, parameters in split.items():
                 optimizer.add_param_group({**group, "params": parameters, "lr": rate})
         return optimizer
+
+    # ------------------------------------------------------------------ loss
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Compute the loss; objects may come as what the vision tower made of their masks before (`region_pooled`)."""
+        if "region_pooled" in inputs:
+            inputs = dict(inputs)
+            plain = self.accelerator.unwrap_model(model)
+            encoder = plain.object_encoder
+            pooled, lengths = inputs.pop("region_pooled"), inputs.pop("region_lengths")
+            merged, _ = merge_tokens(pooled, lengths, encoder.config.max_tokens_per_region)
+            tokens, counts = plain.tokens_by_sample(inputs["input_ids"], encoder.projector(merged.to(encoder.dtype)))
+            inputs |= {"object_tokens": tokens, "object_token_counts": counts}
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     # ------------------------------------------------------------------ data
 

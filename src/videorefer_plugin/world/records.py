@@ -6,8 +6,9 @@ of VideoRefer-Bench-Q. The id of a record tells its clip and its kind: "train-00
 
 A model that starts from nothing needs more: names of all objects in all frames, for its vision tower ("stage0_tower"),
 the same conversations in words alone, for its language model, in which a description stands for each object
-("stage0_language"), and to begin stage 3 with, longer conversations of open questions alone ("stage3_open") and
-conversations about motion alone, with one question about each object ("stage3_motion").
+("stage0_language"), and lists of facts about each object, which say the most in the fewest words: after the captions
+of stage 2 such that need no clip beside the object ("stage2_objects"), and to begin stage 3 with, of all kinds
+("stage3_facts").
 """
 
 from __future__ import annotations
@@ -40,10 +41,24 @@ DETAILED_PROMPTS = ("Please describe in detail the object <region> in the video.
 
 _MASK_FRAMES = 16  # of an object in multi-frame mode, as in the paper
 _TURNS = 6  # of a conversation
-_OPEN_TURNS = 12  # of one that has open questions only
 _LOOKS = ("color", "shape", "pattern", "size", "look")  # what a name answers
 _MOTIONS = ("doing", "order", "first", "last")  # what a short caption answers
-_MOVES = ("doing", "order", "first", "last", "end", "next")  # what can be asked about the motion of one object
+_SHEET = (  # what a list of facts has one of each of: what says nearly the same is not said twice
+    ("color", "shape", "pattern", "size"),
+    ("start", "end"),
+    ("doing", "order", "first", "last", "goal", "cause"),
+    ("partner", "nearest"),
+    ("next",),
+)
+_KEYS = {"partner": "meet", "cause": "why"}  # in a list of facts; the others are called as their categories
+_ALONE = (  # the same for lists that have to do without the clip
+    ("color", "shape", "pattern", "size", "start", "end"),
+    ("doing", "order", "first", "last"),
+    ("goal", "cause"),
+    ("next",),
+)
+_SHEETS = 2  # lists of each clip, beside one conversation of questions with options
+_SHEET_PROMPT = "What is seen of <region>?"
 _VERBAL = 4  # single questions in words for each clip, beside one conversation
 
 Record = dict[str, Any]
@@ -94,9 +109,9 @@ def stage_records(
     Args:
         clip: the clip.
         stage: "stage0_tower" (names of objects), "stage0_language" (conversations in words), "stage1" (captions
-            without regions), "stage2" (short captions of objects), "stage2_5" (detailed captions) or "stage3"
-            (questions of all kinds, and detailed captions), which "stage3_open" (open questions) and "stage3_motion"
-            (questions about the motion of each object) may precede.
+            without regions), "stage2" (short captions of objects), "stage2_objects" (lists of facts that can be seen
+            in an object alone), "stage2_5" (detailed captions), "stage3_facts" (lists of facts about objects, and
+            questions with options) or "stage3" (questions of all kinds, and detailed captions).
         name: of the clip, with which ids begin.
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.
@@ -193,13 +208,35 @@ def _stage3(writer: _Writer) -> list[Record]:
     return [*records, _details(writer, [int(writer.rng.integers(len(writer.clip)))])]
 
 
-def _stage3_open(writer: _Writer) -> list[Record]:
-    return [_asked(writer, "qa", _open(writer, _OPEN_TURNS))]
+def _stage2_objects(writer: _Writer) -> list[Record]:
+    order = [int(index) for index in writer.rng.permutation(len(writer.clip))]
+    return [_sheets(writer, order, _ALONE) for _ in range(_SHEETS)]
 
 
-def _stage3_motion(writer: _Writer) -> list[Record]:
-    turns = _open_by_object(writer, _MOVES)
-    return [_asked(writer, "motion", turns)] if turns else []
+def _stage3_facts(writer: _Writer) -> list[Record]:
+    order = [int(index) for index in writer.rng.permutation(len(writer.clip))]
+    lists = [_sheets(writer, order, _SHEET) for _ in range(_SHEETS)]
+    return [*lists, _asked(writer, "choice", _choices(writer))]
+
+
+def _sheets(writer: _Writer, objects: Sequence[int], groups: Sequence[tuple[str, ...]]) -> Record:
+    turns = [(_SHEET_PROMPT, _sheet(writer, index, groups)) for index in objects]
+    return writer.record("facts", turns, [writer.object(index) for index in objects])
+
+
+def _sheet(writer: _Writer, index: int, groups: Sequence[tuple[str, ...]]) -> str:
+    """A list of facts about an object, one of each group, in any order: "next: it will move left. color: red."."""
+    facts, rng, said = writer.clip.facts, writer.rng, []
+    for names in groups:
+        known = [
+            (name, CATEGORIES[name].text(facts, labels[index,]))
+            for name in names
+            if (index,) in (labels := CATEGORIES[name].labels(facts))
+        ]
+        if known:
+            name, text = pick(rng, known)
+            said.append(f"{_KEYS.get(name, name)}: {text}.")
+    return " ".join(said[place] for place in rng.permutation(len(said)))
 
 
 def _asked(writer: _Writer, kind: str, turns: Sequence[Turn]) -> Record:
@@ -211,28 +248,14 @@ Turn = tuple[str, str, Subject, str]  # question, answer, objects, category
 Asked = tuple[str, Subject, str]  # category, objects, answer
 
 
-def _open(writer: _Writer, count: int = _TURNS) -> list[Turn]:
+def _open(writer: _Writer) -> list[Turn]:
     """Questions about objects of a clip, of different categories."""
     by_category: dict[str, list[Asked]] = {}
     for asked in open_questions(writer.clip.facts):
         by_category.setdefault(asked[0], []).append(asked)
-    return _one_of_each(writer, list(by_category.values()), count)
-
-
-def _open_by_object(writer: _Writer, categories: Sequence[str]) -> list[Turn]:
-    """One question of these categories about each object of a clip, of a category that is clear about it."""
-    by_object: dict[Subject, list[Asked]] = {}
-    for asked in open_questions(writer.clip.facts):
-        if asked[0] in categories:
-            by_object.setdefault(asked[1], []).append(asked)
-    return _one_of_each(writer, list(by_object.values()))
-
-
-def _one_of_each(writer: _Writer, groups: Sequence[Sequence[Asked]], count: int | None = None) -> list[Turn]:
-    """A question of each group, of `count` groups, in any order."""
-    rng = writer.rng
+    groups, rng = list(by_category.values()), writer.rng
     turns = []
-    for place in rng.permutation(len(groups))[:count]:
+    for place in rng.permutation(len(groups))[:_TURNS]:
         category, subject, answer = pick(rng, groups[place])
         turns.append((pick(rng, CATEGORIES[category].phrasings), answer, subject, category))
     return turns
@@ -278,6 +301,6 @@ STAGES: dict[str, Callable[[_Writer], list[Record]]] = {
     "stage2": _stage2,
     "stage2_5": _stage2_5,
     "stage3": _stage3,
-    "stage3_open": _stage3_open,
-    "stage3_motion": _stage3_motion,
+    "stage3_facts": _stage3_facts,
+    "stage2_objects": _stage2_objects,
 }

@@ -172,10 +172,22 @@ class RegionMixin(_Host):
         tokens, _ = self.object_encoder(
             *(value.to(device) for value in (features, regions.masks, regions.frames, regions.lengths))
         )
+        return self.tokens_by_sample(input_ids, tokens)
+
+    def tokens_by_sample(self, input_ids: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Lay the object tokens of a batch out by sample, as `forward` takes them.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with a `<region>` for every object token.
+            tokens (`torch.Tensor` of shape `(num_tokens, hidden_size)`): object tokens, in prompt order.
+
+        Returns:
+            `tuple[torch.Tensor, torch.LongTensor]`: see [`RegionMixin.get_object_tokens`].
+        """
         counts = (input_ids == self.region_token_id).sum(dim=1)
         places = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
         padded = tokens.new_zeros((*places.shape, tokens.shape[-1]))
-        return padded.masked_scatter(places.to(device).unsqueeze(-1), tokens), counts
+        return padded.masked_scatter(places.to(tokens.device).unsqueeze(-1), tokens), counts
 
     def check_regions(self, input_ids: Tensor | None, regions: RegionInputs | None) -> None:
         """Check before anything is computed that every `<region>` has its region.

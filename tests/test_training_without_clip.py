@@ -1,0 +1,134 @@
+"""Training on objects without their clips."""
+
+import json
+
+import pytest
+import torch
+
+import videorefer_plugin as vr
+from tests.training_runs import losses, run, weights, write_data
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
+from videorefer_plugin.training.recipe import load_recipe
+from videorefer_plugin.training.trainer import VideoReferTrainer
+from videorefer_plugin.training.without_clip import ClipFreeCollator, pool_regions
+
+KINDS = (
+    "compressed",
+    "two objects",
+    "polygons without size",
+    "image",
+    "never together",
+    "regions in several turns",
+    "one level deeper",
+    "folder of frames",
+)
+RECIPE = "videollama2.1-7b/stage3"
+PARTS = {"data.clip": False, "data.mode": "multi", "train.parts": ["object_encoder", "language_model"]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), KINDS, copies=1)
+
+
+@pytest.fixture
+def setting(data, model, processor):
+    dataset = VideoReferDataset(data, mode="multi")
+    pooled = pool_regions(model, processor, dataset)
+    unions = model.object_encoder.config.max_tokens_per_region
+    return dataset, ClipFreeCollator(processor, pooled, unions)
+
+
+def test_conversations_are_those_with_clips_less_the_clips(setting, processor):
+    dataset, collator = setting
+    whole = VideoReferCollator(processor)
+    for index in range(len(dataset)):
+        alone, shown = collator([dataset[index]]), whole([dataset[index]])
+        visuals = torch.tensor([processor.image_token_id, processor.video_token_id])
+        keep = ~torch.isin(shown["input_ids"], visuals)
+        assert alone["input_ids"][0].tolist() == shown["input_ids"][keep].tolist()
+        assert alone["labels"][0].tolist() == shown["labels"][keep].tolist()
+        assert alone["region_lengths"].tolist() == shown["region_lengths"].tolist()
+        assert alone.keys() == {"input_ids", "attention_mask", "labels", "region_pooled", "region_lengths"}
+
+
+def test_objects_have_the_tokens_that_they_have_with_their_clips(setting, model, processor, tmp_path):
+    dataset, collator = setting
+    samples = [dataset[index] for index in range(len(dataset))]
+    seen = []
+
+    class Watching(VideoReferTrainer):
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            hook = model.register_forward_pre_hook(lambda *given: seen.append(given[2]), with_kwargs=True)
+            try:
+                return super().compute_loss(model, inputs, *args, **kwargs)
+            finally:
+                hook.remove()
+
+    from transformers import TrainingArguments
+
+    arguments = TrainingArguments(tmp_path, use_cpu=True, report_to="none", remove_unused_columns=False)
+    loss = Watching(model, arguments, train_dataset=dataset, data_collator=collator).compute_loss(
+        model, collator(samples)
+    )
+    assert torch.isfinite(loss)
+    (given,) = seen
+    for row, sample in enumerate(samples):
+        inputs = VideoReferCollator(processor)([sample])
+        regions = vr.models.videorefer.regions.RegionInputs.collect(dict(inputs))
+        tokens, counts = model.get_object_tokens(inputs["input_ids"], regions, {})
+        assert given["object_token_counts"][row] == counts[0] == tokens.shape[1]
+        assert torch.allclose(given["object_tokens"][row, : counts[0]], tokens[0], atol=1e-5)
+
+
+def test_a_run_learns_and_leaves_the_rest_alone(data, tmp_path):
+    changes = {**PARTS, "train.batch_size": 4, "train.global_batch_size": 4, "train.learning_rate": 2e-3}
+    changes["train.learning_rates"] = {}
+    run(RECIPE, data, tmp_path / "0", **{**changes, "train.learning_rate": 0, "train.max_steps": 1})
+    run(RECIPE, data, tmp_path, **changes, **{"train.max_steps": 8})
+    curve = losses(tmp_path)
+    assert sum(curve[-2:]) < sum(curve[:2])
+    before, after = weights(tmp_path / "0"), weights(tmp_path)
+    changed = {name for name in after if not after[name].equal(before[name])}
+    assert any(name.startswith("object_encoder.") for name in changed)
+    assert not any(".vision_tower." in name or ".connector." in name for name in changed)
+    # Interrupted runs go on: nothing is left to do here.
+    again = run(RECIPE, data, tmp_path, **changes, **{"train.max_steps": 8})
+    assert again.state.global_step == 8
+    assert all(after[name].equal(value) for name, value in weights(tmp_path).items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"train.parts": ["connector", "object_encoder"]}, {"data.mode": "mixed"}, {"data.template": "plain"}],
+    ids=["connector", "mixed", "plain"],
+)
+def test_settings_that_do_not_go_together_are_refused(change):
+    values = {"model.checkpoint": "x", "data.files": "a.json", **PARTS, **change}
+
+    with pytest.raises(ConfigurationError, match=r"data\.clip"):
+        load_recipe(RECIPE, [f"{name}={json.dumps(value)}" for name, value in values.items()])
+
+
+def test_records_without_objects_are_refused_before_anything_is_computed(tmp_path):
+    data = write_data(tmp_path / "data", ("compressed", "video without objects"), copies=1)
+    with pytest.raises(ConfigurationError, match=r"data\.json.*no objects.*data\.clip: true"):
+        run(RECIPE, data, tmp_path / "out", **PARTS)
+
+
+def test_hosts_are_refused(tmp_path):
+    from tests.tiny_hosts import ROWS
+
+    row = next(row for row in ROWS if row.name == "llava_onevision")
+    row.model().save_pretrained(tmp_path / "host")
+    row.processor().save_pretrained(tmp_path / "host")
+    data = write_data(tmp_path / "data", ("compressed",), copies=1)
+    changes = {
+        **PARTS,
+        "model.object_encoder": None,
+        "train.parts": ["object_encoder"],
+        "output.save": "object_encoder",
+    }
+    with pytest.raises(ConfigurationError, match=r"data\.clip: false is for VideoRefer models"):
+        run("attach/llava-onevision-tiny", data, tmp_path / "out", tmp_path / "host", **changes)
