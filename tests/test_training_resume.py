@@ -3,13 +3,11 @@
 import json
 import os
 import random
-import signal
-import time
 
 import pytest
 import torch
 
-from tests.training_runs import command, losses, run, start, weights, write_data
+from tests.training_runs import assert_equal_runs, command, finish, kill_when, losses, run, weights, write_data
 
 # Two epochs with frames drawn anew in each, shuffled, with the state of AdamW and a schedule.
 RUN = {"train.save_every": 1, "train.max_steps": 8, "train.learning_rate": 1e-3, "train.warmup": 2}
@@ -27,35 +25,6 @@ def uninterrupted(data, tmp_path_factory):
     finish(command(RECIPE, data, folder, **RUN))
     assert len(losses(folder)) == RUN["train.max_steps"]
     return folder
-
-
-def finish(arguments, **options):
-    process = start(*arguments, **options)
-    output, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, output[-3000:]
-    return output
-
-
-def kill_when(arguments, condition, delay=0.0):
-    """Start a run and kill it, without a chance to clean up, a moment after a condition holds."""
-    process = start(*arguments)
-    deadline = time.monotonic() + 400
-    try:
-        while not condition():
-            assert process.poll() is None, "it ended before it could be killed:\n" + process.stdout.read()[-3000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        time.sleep(delay)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-
-
-def assert_equal_runs(folder, expected):
-    assert losses(folder) == losses(expected)
-    found, wanted = weights(folder), weights(expected)
-    for name, value in wanted.items():
-        assert torch.equal(found[name], value), name
 
 
 def test_killed_in_a_step_and_resumed(data, uninterrupted, tmp_path):

@@ -1,12 +1,13 @@
 """Training on objects without their clips."""
 
 import json
+import os
 
 import pytest
 import torch
 
 import videorefer_plugin as vr
-from tests.training_runs import losses, run, weights, write_data
+from tests.training_runs import assert_equal_runs, command, finish, kill_when, losses, run, weights, write_data
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
 from videorefer_plugin.training.recipe import load_recipe
@@ -93,10 +94,38 @@ def test_a_run_learns_and_leaves_the_rest_alone(data, tmp_path):
     changed = {name for name in after if not after[name].equal(before[name])}
     assert any(name.startswith("object_encoder.") for name in changed)
     assert not any(".vision_tower." in name or ".connector." in name for name in changed)
-    # Interrupted runs go on: nothing is left to do here.
-    again = run(RECIPE, data, tmp_path, **changes, **{"train.max_steps": 8})
-    assert again.state.global_step == 8
-    assert all(after[name].equal(value) for name, value in weights(tmp_path).items())
+    assert not (tmp_path / "pooled_objects.safetensors").exists()
+
+
+def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path):
+    data = write_data(tmp_path / "data", KINDS, copies=1)
+    changes = {
+        **PARTS,
+        "train.save_every": 1,
+        "train.max_steps": 6,
+        "train.batch_size": 4,
+        "train.global_batch_size": 4,
+    }
+    finish(command(RECIPE, data, tmp_path / "whole", **changes))
+    arguments = command(RECIPE, data, tmp_path / "killed", **changes)
+    kill_when(arguments, (tmp_path / "killed" / "checkpoint-2").exists)
+    for path in [path for path in data.parent.rglob("*") if path.is_file() and path != data]:
+        path.write_bytes(b"")  # nothing is decoded again
+    finish(arguments)
+    assert_equal_runs(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_two_processes_train_like_one(data, tmp_path):
+    changes = {**PARTS, "train.max_steps": 3, "train.optimizer": "sgd", "train.learning_rate": 0.05}
+    finish(command(RECIPE, data, tmp_path / "one", **changes))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    alone = command(RECIPE, data, tmp_path / "two", **changes, **{"train.batch_size": 1})
+    finish([*launcher, *alone], env=environment)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    wanted = weights(tmp_path / "one")
+    for name, value in weights(tmp_path / "two").items():
+        torch.testing.assert_close(value, wanted[name], atol=1e-6, rtol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Small training runs: recipes of the package on the tiny checkpoint and a handful of records."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 
 from tests import training_data
@@ -36,7 +39,6 @@ def write_data(folder: Path, kinds: tuple[str, ...] = KINDS, copies: int = 2) ->
 
 def write_language_model(folder: Path) -> dict[str, str]:
     """A tiny Qwen2 with its padded table and its tokenizer; returns settings to build a model of it and a SigLIP."""
-    import torch
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
     import videorefer_plugin as vr
@@ -98,3 +100,32 @@ def losses(folder: Path) -> list[float]:
 
 def weights(folder: Path) -> dict[str, Any]:
     return load_file(folder / "model.safetensors")
+
+
+def finish(arguments, **options):
+    process = start(*arguments, **options)
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def kill_when(arguments, condition, delay=0.0):
+    """Start a run and kill it, without a chance to clean up, a moment after a condition holds."""
+    process = start(*arguments)
+    deadline = time.monotonic() + 400
+    try:
+        while not condition():
+            assert process.poll() is None, "it ended before it could be killed:\n" + process.stdout.read()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(delay)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
+def assert_equal_runs(folder, expected):
+    assert losses(folder) == losses(expected)
+    found, wanted = weights(folder), weights(expected)
+    for name, value in wanted.items():
+        assert torch.equal(found[name], value), name

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate import PartialState
+from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments, set_seed
 from transformers.utils import logging
 
@@ -23,6 +25,8 @@ from videorefer_plugin.training.without_clip import ClipFreeCollator, pool_regio
 __all__ = ["train", "training_arguments"]
 
 logger = logging.get_logger(__name__)
+
+_POOLED = "pooled_objects.safetensors"
 
 
 def train(recipe: Recipe, *, resume: bool = True) -> Any:
@@ -71,7 +75,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         on_bad_sample=recipe.data.on_bad_sample,
         max_tokens_per_region=model.object_encoder.config.max_tokens_per_region,
     )
-    collator = _collator(recipe, model, processor, dataset)
+    collator = _collator(recipe, model, processor, dataset, resumed=checkpoint is not None)
     model = prepare_for_training(model, recipe)
     arguments.ddp_find_unused_parameters = has_unused_parameters(model)
     trainer = trainer_class(recipe.trainer)(
@@ -88,7 +92,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     return trainer
 
 
-def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDataset) -> Any:
+def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDataset, resumed: bool) -> Any:
     if recipe.data.clip:
         return VideoReferCollator(
             processor,
@@ -103,7 +107,14 @@ def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDat
             f"({type(model).__name__}). Leave it out."
         )
     unions = model.object_encoder.config.max_tokens_per_region
-    return ClipFreeCollator(processor, pool_regions(model, processor, dataset), unions)
+    # Kept for when the run is interrupted; what an earlier run left behind is not trusted.
+    kept = Path(recipe.output.folder) / _POOLED
+    pooled = load_file(kept) if resumed and kept.is_file() else pool_regions(model, processor, dataset)
+    if PartialState().is_main_process and not (resumed and kept.is_file()):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_file(pooled, kept.with_suffix(".part"))
+        kept.with_suffix(".part").replace(kept)
+    return ClipFreeCollator(processor, pooled, unions)
 
 
 def training_arguments(recipe: Recipe) -> TrainingArguments:
@@ -158,6 +169,7 @@ def _save(trainer: Any, recipe: Recipe, processor: Any, dataset: VideoReferDatas
         from videorefer_plugin.hosts.saving import save_object_encoder
 
         save_object_encoder(plain, folder)
+    (folder / _POOLED).unlink(missing_ok=True)  # the run is over
     processor.save_pretrained(folder)
     trainer.state.save_to_json(str(folder / "trainer_state.json"))
     summary = _summary(trainer, recipe, dataset, seconds)
