@@ -244,6 +244,23 @@ def test_grounding_pairs_flip_with_the_region():
         assert set(one.subjects) == set(other.subjects) or len(one.subjects) == 1
 
 
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def test_records_ask_questions_with_options_of_all_types_about_equally():
+    types = {text: kind.type for kind in CATEGORIES.values() for text in kind.phrasings}
+    asked = Counter()
+    for number in range(160):
+        clip = make_clip((6, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
+        records = stage_records(clip, "stage3_facts", "x", "x.mp4", None, seeded(number))
+        for record in (record for record in records if "/choice/" in record["id"]):
+            for turn in record["conversations"][::2]:
+                text = turn["value"].removeprefix("<video>\n").replace("[<region>]", "<region>")
+                asked[types[text.split(" (A)")[0]]] += 1
+    assert asked.keys() == set(QUESTION_TYPES)
+    assert all(0.14 < count / asked.total() < 0.27 for count in asked.values()), asked
+
+
 # --- words -----------------------------------------------------------------------------------------------------------
 
 

@@ -59,6 +59,8 @@ _ALONE = (  # the same for lists that have to do without the clip
 )
 _SHEETS = 2  # lists of each clip, beside one conversation of questions with options
 _SHEET_PROMPT = "What is seen of <region>?"
+# How often questions of each type are tried; with these weights, all five are about as frequent in the end.
+_CHOICE_WEIGHTS = dict(zip(QUESTION_TYPES, (0.6, 4.0, 1.0, 1.2, 0.7), strict=True))
 _VERBAL = 4  # single questions in words for each clip, beside one conversation
 
 Record = dict[str, Any]
@@ -262,11 +264,12 @@ def _open(writer: _Writer) -> list[Turn]:
 
 
 def _choices(writer: _Writer) -> list[Turn]:
-    """Questions with options, of all types as equally as the clip has them."""
+    """Questions with options; of types that few clips have, more where they are."""
     facts, rng = writer.clip.facts, writer.rng
     turns: list[Turn] = []
+    weights = np.array([_CHOICE_WEIGHTS[name] for name in QUESTION_TYPES])
     while len(turns) < _TURNS:
-        wanted = pick(rng, QUESTION_TYPES)
+        wanted = str(rng.choice(QUESTION_TYPES, p=weights / weights.sum()))
         category = pick(rng, [name for name, kind in CATEGORIES.items() if kind.choice and kind.type == wanted])
         for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
             # In words: which letter an option has is not learnt by a model of this size in the time that it has.
