@@ -24,7 +24,7 @@ from videorefer_plugin.training.records import (
 )
 from videorefer_plugin.video import sample_frame_indices
 
-__all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "VideoReferDataset"]
+__all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "ReadOnce", "VideoReferDataset"]
 
 logger = logging.getLogger(__name__)
 
@@ -263,16 +263,11 @@ class VideoReferDataset(Dataset):
             RecordError: the file was changed since the data set was made.
         """
         index = range(len(self))[index]
-        number, place, _ = self._rows[index].tolist()
-        scanned = self._files[number]
-        start, length = scanned.positions[place].tolist()
-        line = int(scanned.lines[place])
+        record = self.record(index)
         try:
-            value = scanned.file.read((start, length))
-            record = parse_record(value, str(scanned.file.path), line, scanned.media_root)
             regions = record.regions()
         except ValueError as error:
-            raise RecordError(f"{scanned.file.path}, {scanned.file.unit} {line}: {error}") from error
+            raise RecordError(f"{record.place}: {error}") from error
         single = bool(self._draw()[index])
         return {
             "record": record,
@@ -283,6 +278,23 @@ class VideoReferDataset(Dataset):
             "mode": "single" if single else "multi",
             "index": index,
         }
+
+    def record(self, index: int) -> Record:
+        """Read one record as its file has it, without making regions of its objects.
+
+        Raises:
+            IndexError: there is no such record.
+            RecordError: the file was changed since the data set was made.
+        """
+        number, place, _ = self._rows[index].tolist()
+        scanned = self._files[number]
+        start, length = scanned.positions[place].tolist()
+        line = int(scanned.lines[place])
+        try:
+            value = scanned.file.read((start, length))
+            return parse_record(value, str(scanned.file.path), line, scanned.media_root)
+        except ValueError as error:
+            raise RecordError(f"{scanned.file.path}, {scanned.file.unit} {line}: {error}") from error
 
     def _one_frame(self, regions: list[Region], index: int) -> list[Region]:
         if not regions:
@@ -345,3 +357,31 @@ def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
 def _check_positive(name: str, value: Any) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ConfigurationError(f"{name} is {value!r}; expected a whole number of at least 1.")
+
+
+class ReadOnce:
+    """A data set for a collator that keeps what it has read: an item is the whole record once, then its index alone.
+
+    Reading a record takes longer than learning from it, where everything else about it is known already.
+
+    Args:
+        dataset ([`VideoReferDataset`]): the records; everything else that it has is passed on.
+    """
+
+    def __init__(self, dataset: VideoReferDataset):
+        self._dataset = dataset
+        self._seen: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index in self._seen:
+            return {"index": index}
+        self._seen.add(index)
+        return self._dataset[index]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_dataset":  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self._dataset, name)

@@ -1,8 +1,9 @@
-"""Make the parts that stage 1 starts from: a tokenizer, a language model and a vision tower, from nothing.
+"""Make the parts that other models take from elsewhere: tokenizer, language model, vision tower and connector.
 
-Published models take these from elsewhere. A model so small that nobody has trained its parts needs them made first:
-the language model learns conversations in words, and the tower learns to name what is below a mask. Both are saved as
-the parts of other models are, so that stage 1 cannot tell the difference.
+A model so small that nobody has trained its parts needs them made first: the language model learns conversations in
+words, and the tower learns to name what is below a mask. Both are saved as the parts of other models are, so that
+stage 1 cannot tell the difference. The connector, which only fits the two that it lies between, learns in the model
+that stage 1 made of them what is where in a clip, and which way it goes (see `connector_pretraining`).
 """
 
 import logging
@@ -28,11 +29,11 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 from videorefer_plugin.object_encoder import pool_masks
 from videorefer_plugin.training.collator import VideoReferCollator
-from videorefer_plugin.training.dataset import DataSource, VideoReferDataset
+from videorefer_plugin.training.dataset import DataSource, ReadOnce, VideoReferDataset
 from videorefer_plugin.training.recipe import PretrainSettings, Recipe
 from videorefer_plugin.training.trainer import VideoReferTrainer, find_checkpoint
 
-__all__ = ["RegionNamer", "pretrain", "train_tokenizer"]
+__all__ = ["RegionNamer", "naming_loss", "object_names", "pretrain", "train_tokenizer"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +76,12 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
         max_frames_per_region=recipe.data.max_frames_per_region,
         on_bad_sample=recipe.data.on_bad_sample,
     )
-    part: Any = {"language_model": _LanguageModel, "vision_tower": _VisionTower}[settings.part](
-        settings, dataset, recipe.data.max_length
-    )
+    part = _part(recipe, settings, dataset)
     started = time.monotonic()
     trainer = _PartTrainer(
         model=part.model,
         args=arguments,
-        train_dataset=dataset,
+        train_dataset=dataset if settings.part == "language_model" else ReadOnce(dataset),
         data_collator=part.collator,
         group_by_modality_length=recipe.train.group_by == "modality_length",
     )
@@ -92,6 +91,15 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
         trainer.state.save_to_json(str(Path(recipe.output.folder) / "trainer_state.json"))
         logger.info("Saved to %s after %.0f s.", recipe.output.folder, time.monotonic() - started)
     return trainer
+
+
+def _part(recipe: Recipe, settings: PretrainSettings, dataset: VideoReferDataset) -> Any:
+    if settings.part == "connector":
+        from videorefer_plugin.training.connector_pretraining import ConnectorPart
+
+        return ConnectorPart(recipe, dataset)
+    part: Any = {"language_model": _LanguageModel, "vision_tower": _VisionTower}[settings.part]
+    return part(settings, dataset, recipe.data.max_length)
 
 
 class _PartTrainer(VideoReferTrainer):
@@ -194,11 +202,11 @@ class RegionNamer(nn.Module):
         other = _nearest(place, region_frames)
         known = other >= 0
         losses = {
-            "names": _naming_loss(self.names(pooled), labels),
+            "names": naming_loss(self.names(pooled), labels),
             "place": F.l1_loss(self.place(pooled), place),
         }
         if bool(known.any()):
-            losses["other_names"] = _naming_loss(self.other_names(pooled[known]), labels[other[known]])
+            losses["other_names"] = naming_loss(self.other_names(pooled[known]), labels[other[known]])
             way = (place[other] - place)[known, :2]
             losses["other_place"] = F.l1_loss(self.other_place(pooled[known]), way)
         weights = {"names": 1.0, "place": 2.0, "other_names": 0.5, "other_place": 1.0}
@@ -206,7 +214,7 @@ class RegionNamer(nn.Module):
         return {"loss": total, **losses}
 
 
-def _naming_loss(scores: Tensor, labels: Tensor) -> Tensor:
+def naming_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy with all tokens of a name at once, each with an equal share."""
     real = labels >= 0
     chosen = scores.log_softmax(-1).gather(1, labels.clamp(min=0))
@@ -229,6 +237,24 @@ def _nearest(places: Tensor, frames: Tensor) -> Tensor:
     distance.masked_fill_(frames[:, None] != frames, float("inf")).fill_diagonal_(float("inf"))
     nearest, index = distance.min(1)
     return index.masked_fill(nearest.isinf(), -1)
+
+
+def object_names(sample: dict[str, Any], region_token: str, tokenizer: Any) -> list[Tensor]:
+    """The names of the objects of a record, which are the answers of its turns, as tokens.
+
+    Raises:
+        ConfigurationError: a turn is not about one object.
+    """
+    turns = sample["record"].conversations
+    names = []
+    for question, answer in zip(turns[::2], turns[1::2], strict=True):
+        if question["content"].count(region_token) != 1:
+            raise ConfigurationError(
+                f"{sample['record'].place}: names of objects are learnt from records with one object in each "
+                f"question, but this one asks {question['content']!r}."
+            )
+        names.append(torch.tensor(tokenizer(" " + answer["content"], add_special_tokens=False).input_ids))
+    return names
 
 
 class _VisionTower:
@@ -260,15 +286,7 @@ class _VisionTower:
         }
 
     def _read(self, sample: dict[str, Any]) -> dict[str, Any]:
-        turns = sample["record"].conversations
-        names = []
-        for question, answer in zip(turns[::2], turns[1::2], strict=True):
-            if question["content"].count(self.processor.region_token) != 1:
-                raise ConfigurationError(
-                    f"{sample['record'].place}: a vision tower learns from records with one object in each question, "
-                    f"but this one asks {question['content']!r}."
-                )
-            names.append(torch.tensor(self.tokenizer(" " + answer["content"]).input_ids))
+        names = object_names(sample, self.processor.region_token, self.tokenizer)
         inputs = self.processor(
             text=["<video>\n" + self.processor.region_token * len(names)],
             videos=[sample["visual"]],

@@ -65,6 +65,8 @@ class DataSettings:
         template (`str`): `"chat"`, or `"plain"` for the first stage.
         clip (`bool`): whether conversations show their clips or images. Without them, objects are seen alone, and what
             the frozen vision tower makes of them is computed once.
+        keep_features (`bool`): whether what the frozen vision tower makes of objects, clips and images is computed
+            once, and kept in memory and in the output folder, instead of in every step.
         on_bad_sample (`str`): `"error"`, or `"skip"` to count and log bad records.
         num_frames (`int`, *optional*): frames sampled from each video; the processor's by default.
         max_frames_per_region (`int`, *optional*): most frames used of a region.
@@ -78,6 +80,7 @@ class DataSettings:
     mode: str = "mixed"
     template: str = "chat"
     clip: bool = True
+    keep_features: bool = False
     on_bad_sample: str = "error"
     num_frames: int | None = None
     max_frames_per_region: int | None = None
@@ -163,7 +166,8 @@ class PretrainSettings:
     """A part that is made from nothing, for models whose parts nobody has trained.
 
     Attributes:
-        part (`str`): `"language_model"` (with its tokenizer) or `"vision_tower"`.
+        part (`str`): `"language_model"` (with its tokenizer), `"vision_tower"`, or `"connector"`, which is trained in
+            the model that `model` names.
         sizes (`dict`): settings of the part's configuration, `Qwen2Config` or `SiglipVisionConfig`.
         feature_layer (`int`): hidden state of a vision tower that is trained, and that models are to use.
     """
@@ -229,24 +233,32 @@ class Recipe:
         for part in [*self.train.parts, *self.train.learning_rates]:
             _one_of("train.parts", part, PARTS)
         if self.pretrain is not None:
-            _one_of("pretrain.part", self.pretrain.part, ("language_model", "vision_tower"))
+            _one_of("pretrain.part", self.pretrain.part, ("language_model", "vision_tower", "connector"))
             if self.train.parts != [self.pretrain.part]:
                 raise ConfigurationError(
                     f"A recipe that makes a {self.pretrain.part} has train.parts: [{self.pretrain.part}]."
                 )
-            if (self.model.checkpoint, self.model.language_model, self.model.vision_tower) != (None, None, None):
+            named = (self.model.checkpoint, self.model.language_model, self.model.vision_tower) != (None, None, None)
+            if named != (self.pretrain.part == "connector"):
                 raise ConfigurationError(
-                    "A recipe with a pretrain section starts from nothing; leave out what model names."
+                    "A recipe with a pretrain section starts from nothing, so leave out what model names; but a "
+                    "connector lies between two parts, which model.checkpoint has to name."
                 )
         elif (self.model.checkpoint is None) == (self.model.language_model is None):
             raise ConfigurationError(
                 "A recipe starts either from model.checkpoint, or from model.language_model and model.vision_tower."
             )
+        same = (self.data.mode, self.data.template) == ("multi", "chat")
         alone = {"vision_tower", "connector"}.isdisjoint(self.train.parts)
-        if not self.data.clip and not (alone and (self.data.mode, self.data.template) == ("multi", "chat")):
+        if not self.data.clip and not (alone and same):
             raise ConfigurationError(
                 "Without clips (data.clip: false), neither vision_tower nor connector are trained; take them out of "
                 "train.parts, and use data.mode: multi and data.template: chat."
+            )
+        if self.data.keep_features and ("vision_tower" in self.train.parts or not same):
+            raise ConfigurationError(
+                "With data.keep_features: true, the vision tower sees everything once and is not trained; take "
+                "vision_tower out of train.parts, and use data.mode: multi and data.template: chat."
             )
         if self.model.language_model is not None and self.model.vision_tower is None:
             raise ConfigurationError("model.language_model needs model.vision_tower beside it.")

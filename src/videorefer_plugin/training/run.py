@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 import transformers
-from accelerate import PartialState
-from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments, set_seed
 from transformers.utils import logging
 
@@ -16,17 +14,15 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.training.building import build, prepare_for_training
 from videorefer_plugin.training.collator import VideoReferCollator
-from videorefer_plugin.training.dataset import DataSource, VideoReferDataset
+from videorefer_plugin.training.dataset import DataSource, ReadOnce, VideoReferDataset
+from videorefer_plugin.training.kept_features import FeatureCollator, compute_features, load_features, remove_features
 from videorefer_plugin.training.parts import has_unused_parameters
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.trainer import find_checkpoint, trainer_class
-from videorefer_plugin.training.without_clip import ClipFreeCollator, pool_regions
 
 __all__ = ["train", "training_arguments"]
 
 logger = logging.get_logger(__name__)
-
-_POOLED = "pooled_objects.safetensors"
 
 
 def train(recipe: Recipe, *, resume: bool = True) -> Any:
@@ -66,6 +62,8 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         processor.num_frames = recipe.data.num_frames
         if hasattr(model.config, "num_frames"):  # what an image is shown as; not every host has such a thing
             model.config.num_frames = recipe.data.num_frames
+    if recipe.data.max_frames_per_region is not None:  # regions are asked about in as many frames as they were learnt
+        processor.max_frames_per_region = recipe.data.max_frames_per_region
     dataset = VideoReferDataset(
         [DataSource(path) for path in recipe.data.files],
         mode=recipe.data.mode,
@@ -81,7 +79,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     trainer = trainer_class(recipe.trainer)(
         model=model,
         args=arguments,
-        train_dataset=dataset,
+        train_dataset=ReadOnce(dataset) if isinstance(collator, FeatureCollator) else dataset,
         data_collator=collator,
         learning_rates=recipe.train.learning_rates,
         group_by_modality_length=recipe.train.group_by == "modality_length",
@@ -93,7 +91,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
 
 
 def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDataset, resumed: bool) -> Any:
-    if recipe.data.clip:
+    if recipe.data.clip and not recipe.data.keep_features:
         return VideoReferCollator(
             processor,
             template=recipe.data.template,
@@ -102,19 +100,17 @@ def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDat
             on_bad_sample=recipe.data.on_bad_sample,
         )
     if not isinstance(model, VideoReferForConditionalGeneration):
+        setting = "data.keep_features: true" if recipe.data.clip else "data.clip: false"
         raise ConfigurationError(
-            f"data.clip: false is for VideoRefer models, but {recipe.model.checkpoint} holds a host of another kind "
+            f"{setting} is for VideoRefer models, but {recipe.model.checkpoint} holds a host of another kind "
             f"({type(model).__name__}). Leave it out."
         )
-    unions = model.object_encoder.config.max_tokens_per_region
     # Kept for when the run is interrupted; what an earlier run left behind is not trusted.
-    kept = Path(recipe.output.folder) / _POOLED
-    pooled = load_file(kept) if resumed and kept.is_file() else pool_regions(model, processor, dataset)
-    if PartialState().is_main_process and not (resumed and kept.is_file()):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        save_file(pooled, kept.with_suffix(".part"))
-        kept.with_suffix(".part").replace(kept)
-    return ClipFreeCollator(processor, pooled, unions)
+    features = load_features(recipe.output.folder) if resumed else None
+    if features is None:
+        features = compute_features(model, processor, dataset, recipe.output.folder, clips=recipe.data.clip)
+    unions = model.object_encoder.config.max_tokens_per_region
+    return FeatureCollator(processor, features, unions, clips=recipe.data.clip)
 
 
 def training_arguments(recipe: Recipe) -> TrainingArguments:
@@ -169,7 +165,7 @@ def _save(trainer: Any, recipe: Recipe, processor: Any, dataset: VideoReferDatas
         from videorefer_plugin.hosts.saving import save_object_encoder
 
         save_object_encoder(plain, folder)
-    (folder / _POOLED).unlink(missing_ok=True)  # the run is over
+    remove_features(folder)  # the run is over
     processor.save_pretrained(folder)
     trainer.state.save_to_json(str(folder / "trainer_state.json"))
     summary = _summary(trainer, recipe, dataset, seconds)

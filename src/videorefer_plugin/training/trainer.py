@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from videorefer_plugin.errors import ConfigurationError, TrainingError
@@ -81,15 +82,23 @@ class VideoReferTrainerMixin(_Trainer):
     # ------------------------------------------------------------------ loss
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Compute the loss; objects may come as what the vision tower made of their masks before (`region_pooled`)."""
+        """Compute the loss; objects, clips and images may come as what the vision tower made of them before."""
+        plain = self.accelerator.unwrap_model(model)
+        inputs = dict(inputs)
         if "region_pooled" in inputs:
-            inputs = dict(inputs)
-            plain = self.accelerator.unwrap_model(model)
             encoder = plain.object_encoder
             pooled, lengths = inputs.pop("region_pooled"), inputs.pop("region_lengths")
             merged, _ = merge_tokens(pooled, lengths, encoder.config.max_tokens_per_region)
             tokens, counts = plain.tokens_by_sample(inputs["input_ids"], encoder.projector(merged.to(encoder.dtype)))
             inputs |= {"object_tokens": tokens, "object_token_counts": counts}
+        encoded = {}
+        for kind in ("image", "video"):
+            if (features := inputs.pop(f"{kind}_features", None)) is not None:
+                frames = plain.config.num_frames if kind == "image" else features.shape[1]
+                clips = features.expand(-1, frames, -1, -1, -1).to(plain.model.connector.dtype)
+                encoded[kind] = BaseModelOutputWithPooling(pooler_output=plain.model.connector(clips))
+        if encoded:
+            inputs["mm_encoder_outputs"] = encoded
         return super().compute_loss(model, inputs, *args, **kwargs)
 
     # ------------------------------------------------------------------ data

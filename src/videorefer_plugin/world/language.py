@@ -25,6 +25,7 @@ __all__ = [
     "look",
     "name",
     "next_action",
+    "part",
     "phase",
     "scene_caption",
     "sentence",
@@ -105,6 +106,11 @@ def doing(facts: Facts, label: Label) -> str:
 def phase(action: str) -> str:
     """What an object does in one phase: "moves left" or "stays still"."""
     return "stays still" if action == "still" else f"moves {action}"
+
+
+def part(action: str) -> str:
+    """What an object does in a part of a clip, e.g. "left" or "growing"."""
+    return {"bounce": "bouncing", "grow": "growing", "shrink": "shrinking"}.get(action, action)
 
 
 def next_action(facts: Facts, label: Label) -> str:

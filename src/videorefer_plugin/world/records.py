@@ -57,6 +57,7 @@ _ALONE = (  # the same for lists that have to do without the clip
     ("goal", "cause"),
     ("next",),
 )
+_PARTS = 4  # of a clip; a list that goes with it says what the object does in each: where it turns, comes and stops
 _SHEETS = 2  # lists of each clip, beside one conversation of questions with options
 _SHEET_PROMPT = "What is seen of <region>?"
 # How often questions of each type are tried; with these weights, all five are about as frequent in the end.
@@ -217,16 +218,18 @@ def _stage2_objects(writer: _Writer) -> list[Record]:
 
 def _stage3_facts(writer: _Writer) -> list[Record]:
     order = [int(index) for index in writer.rng.permutation(len(writer.clip))]
-    lists = [_sheets(writer, order, _SHEET) for _ in range(_SHEETS)]
+    lists = [_sheets(writer, order, _SHEET, by_part=True) for _ in range(_SHEETS)]
     return [*lists, _asked(writer, "choice", _choices(writer))]
 
 
-def _sheets(writer: _Writer, objects: Sequence[int], groups: Sequence[tuple[str, ...]]) -> Record:
-    turns = [(_SHEET_PROMPT, _sheet(writer, index, groups)) for index in objects]
+def _sheets(
+    writer: _Writer, objects: Sequence[int], groups: Sequence[tuple[str, ...]], by_part: bool = False
+) -> Record:
+    turns = [(_SHEET_PROMPT, _sheet(writer, index, groups, by_part)) for index in objects]
     return writer.record("facts", turns, [writer.object(index) for index in objects])
 
 
-def _sheet(writer: _Writer, index: int, groups: Sequence[tuple[str, ...]]) -> str:
+def _sheet(writer: _Writer, index: int, groups: Sequence[tuple[str, ...]], by_part: bool) -> str:
     """A list of facts about an object, one of each group, in any order: "next: it will move left. color: red."."""
     facts, rng, said = writer.clip.facts, writer.rng, []
     for names in groups:
@@ -238,6 +241,11 @@ def _sheet(writer: _Writer, index: int, groups: Sequence[tuple[str, ...]]) -> st
         if known:
             name, text = pick(rng, known)
             said.append(f"{_KEYS.get(name, name)}: {text}.")
+    if by_part:
+        item = facts.objects[index]
+        middles = [(2 * part + 1) * facts.frames // (2 * _PARTS) for part in range(_PARTS)]
+        actions = [phase.action for at in middles for phase in item.phases if phase.start <= at < phase.stop]
+        said.append(f"part: {', '.join(language.part(action) for action in actions)}.")
     return " ".join(said[place] for place in rng.permutation(len(said)))
 
 

@@ -1,4 +1,4 @@
-"""Training on objects without their clips."""
+"""Training on what a frozen vision tower makes of objects and clips, computed once."""
 
 import json
 import os
@@ -10,9 +10,10 @@ import videorefer_plugin as vr
 from tests.training_runs import assert_equal_runs, command, finish, kill_when, losses, run, weights, write_data
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
+from videorefer_plugin.training.dataset import ReadOnce
+from videorefer_plugin.training.kept_features import FeatureCollator, compute_features
 from videorefer_plugin.training.recipe import load_recipe
 from videorefer_plugin.training.trainer import VideoReferTrainer
-from videorefer_plugin.training.without_clip import ClipFreeCollator, pool_regions
 
 KINDS = (
     "compressed",
@@ -34,11 +35,21 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def setting(data, model, processor):
+def setting(data, model, processor, tmp_path):
     dataset = VideoReferDataset(data, mode="multi")
-    pooled = pool_regions(model, processor, dataset)
+    features = compute_features(model, processor, dataset, tmp_path / "features")
     unions = model.object_encoder.config.max_tokens_per_region
-    return dataset, ClipFreeCollator(processor, pooled, unions)
+    return dataset, FeatureCollator(processor, features, unions)
+
+
+@pytest.fixture
+def setting_with_clips(tmp_path, model, processor):
+    data = write_data(tmp_path / "data", (*KINDS, "video without objects", "text"), copies=1)
+    dataset = VideoReferDataset(data, mode="multi")
+    processor.num_frames = model.config.num_frames  # as a run sets it
+    features = compute_features(model, processor, dataset, tmp_path / "features", clips=True)
+    unions = model.object_encoder.config.max_tokens_per_region
+    return dataset, FeatureCollator(processor, features, unions, clips=True)
 
 
 def test_conversations_are_those_with_clips_less_the_clips(setting, processor):
@@ -52,6 +63,40 @@ def test_conversations_are_those_with_clips_less_the_clips(setting, processor):
         assert alone["labels"][0].tolist() == shown["labels"][keep].tolist()
         assert alone["region_lengths"].tolist() == shown["region_lengths"].tolist()
         assert alone.keys() == {"input_ids", "attention_mask", "labels", "region_pooled", "region_lengths"}
+
+
+def test_with_clips_conversations_are_the_same(setting_with_clips, processor):
+    dataset, collator = setting_with_clips
+    kinds = set()
+    for index in range(len(dataset)):
+        kept, shown = collator([dataset[index]]), VideoReferCollator(processor)([dataset[index]])
+        for name in ("input_ids", "labels"):
+            assert kept[name].tolist() == shown[name].tolist(), dataset[index]["record"].place
+        kinds |= {name for name in kept if name.endswith("_features")}
+    assert kinds == {"image_features", "video_features"}
+
+
+def test_with_clips_the_loss_is_the_same(setting_with_clips, model, processor, tmp_path):
+    from transformers import TrainingArguments
+
+    dataset, collator = setting_with_clips
+    samples = [dataset[index] for index in range(len(dataset))]
+    arguments = TrainingArguments(tmp_path, use_cpu=True, report_to="none", remove_unused_columns=False)
+    trainer = VideoReferTrainer(model, arguments, train_dataset=dataset, data_collator=collator)
+    for some in (samples, samples[:2]):
+        # Frames of clips are kept in half precision.
+        expected = model(**VideoReferCollator(processor)(some)).loss
+        torch.testing.assert_close(trainer.compute_loss(model, collator(some)), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_records_are_read_once(setting_with_clips):
+    dataset, collator = setting_with_clips
+    once = ReadOnce(dataset)
+    assert (len(once), once.lengths, once.modalities) == (len(dataset), dataset.lengths, dataset.modalities)
+    batches = [collator([once[index] for index in (0, 2, 1)]) for _ in range(2)]
+    assert once[2] == {"index": 2}
+    for name in batches[0]:
+        assert batches[0][name].equal(batches[1][name])
 
 
 def test_objects_have_the_tokens_that_they_have_with_their_clips(setting, model, processor, tmp_path):
@@ -94,7 +139,20 @@ def test_a_run_learns_and_leaves_the_rest_alone(data, tmp_path):
     changed = {name for name in after if not after[name].equal(before[name])}
     assert any(name.startswith("object_encoder.") for name in changed)
     assert not any(".vision_tower." in name or ".connector." in name for name in changed)
-    assert not (tmp_path / "pooled_objects.safetensors").exists()
+    assert not list(tmp_path.glob("features-*"))
+
+
+def test_a_run_with_clips_learns_the_connector_too(data, tmp_path):
+    changes = {"data.keep_features": True, "data.mode": "multi", "train.batch_size": 4, "train.global_batch_size": 4}
+    changes |= {"train.parts": ["connector", "object_encoder", "language_model"], "train.learning_rates": {}}
+    run(RECIPE, data, tmp_path / "0", **{**changes, "train.learning_rate": 0, "train.max_steps": 1})
+    run(RECIPE, data, tmp_path, **changes, **{"train.max_steps": 8, "train.learning_rate": 2e-3})
+    curve = losses(tmp_path)
+    assert sum(curve[-2:]) < sum(curve[:2])
+    before, after = weights(tmp_path / "0"), weights(tmp_path)
+    changed = {name for name in after if not after[name].equal(before[name])}
+    for part, learns in (("object_encoder.", True), (".connector.", True), (".vision_tower.", False)):
+        assert any(part in name for name in changed) == learns, part
 
 
 def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path):
@@ -115,8 +173,10 @@ def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path):
     assert_equal_runs(tmp_path / "killed", tmp_path / "whole")
 
 
-def test_two_processes_train_like_one(data, tmp_path):
-    changes = {**PARTS, "train.max_steps": 3, "train.optimizer": "sgd", "train.learning_rate": 0.05}
+@pytest.mark.parametrize("clips", [False, True])
+def test_two_processes_train_like_one(data, tmp_path, clips):
+    kept = {"data.clip": clips, "data.keep_features": clips}
+    changes = {**PARTS, **kept, "train.max_steps": 3, "train.optimizer": "sgd", "train.learning_rate": 0.05}
     finish(command(RECIPE, data, tmp_path / "one", **changes))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
@@ -138,6 +198,18 @@ def test_settings_that_do_not_go_together_are_refused(change):
 
     with pytest.raises(ConfigurationError, match=r"data\.clip"):
         load_recipe(RECIPE, [f"{name}={json.dumps(value)}" for name, value in values.items()])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"train.parts": ["vision_tower", "object_encoder"]}, {"data.mode": "single"}, {"data.template": "plain"}],
+    ids=["vision tower", "single", "plain"],
+)
+def test_what_features_cannot_be_kept_for_is_refused(change):
+    values = {"model.checkpoint": "x", "data.files": "a.json", **PARTS, "data.clip": True, "data.keep_features": True}
+
+    with pytest.raises(ConfigurationError, match=r"data\.keep_features"):
+        load_recipe(RECIPE, [f"{name}={json.dumps(value)}" for name, value in {**values, **change}.items()])
 
 
 def test_records_without_objects_are_refused_before_anything_is_computed(tmp_path):

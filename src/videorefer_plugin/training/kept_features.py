@@ -1,0 +1,265 @@
+"""Training on what a frozen vision tower makes of frames, computed once.
+
+A tower that is not trained says the same of a clip and of an object in every step. Kept, it costs nothing any more,
+nor does decoding the clip. What can be seen in an object itself, how it looks and where it goes, can even be learnt
+without the clip: then prompts are short, and in the same time, many times more objects are seen.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import logging
+
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.models.videollama2.configuration import count_visual_tokens
+from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
+from videorefer_plugin.models.videorefer.regions import RegionInputs
+from videorefer_plugin.object_encoder import pool_masks
+from videorefer_plugin.training.dataset import VideoReferDataset
+from videorefer_plugin.training.prompts import check_template, make_prompt
+from videorefer_plugin.training.records import Record
+
+__all__ = ["FeatureCollator", "compute_features", "load_features", "remove_features"]
+
+_IGNORED = -100
+
+
+def compute_features(
+    model: VideoReferForConditionalGeneration,
+    processor: Any,
+    dataset: VideoReferDataset,
+    folder: str | os.PathLike,
+    clips: bool = False,
+) -> dict[str, Tensor]:
+    """Compute what the vision tower makes of the objects of a data set, and of its clips and images; each once.
+
+    Of several processes, each computes its share and writes it to the folder, where all find it.
+
+    Args:
+        model ([`VideoReferForConditionalGeneration`]): the model.
+        processor ([`VideoReferProcessor`]): its processor.
+        dataset ([`VideoReferDataset`]): records, with objects if `clips` is `False`.
+        folder (`str` or `os.PathLike`): where to keep them.
+        clips (`bool`, *optional*, defaults to `False`): whether clips and images are kept, too.
+
+    Returns:
+        `dict`: key of an object in its clip -> float tensor `(num_masks, vision_hidden_size)`; and key of a clip or
+        image -> half-precision tensor `(num_frames, grid_height, grid_width, vision_hidden_size)`. On the CPU.
+
+    Raises:
+        ConfigurationError: a record has no objects, and clips are not kept either.
+    """
+    jobs: list[tuple[int, list[int], bool]] = []  # a record, which objects no earlier one has, and whether it's clip
+    known: set[str] = set()
+    for index in range(len(dataset)):
+        record = dataset.record(index)
+        keys = _object_keys(record)
+        if not keys and not clips:
+            raise ConfigurationError(
+                f"{record.place}: it has no objects, so that without its clip nothing is left to learn "
+                "from. Leave it out, or set data.clip: true."
+            )
+        new = [place for place, key in enumerate(keys) if key not in known and key not in keys[:place]]
+        shown = _visual_key(record)
+        new_clip = clips and shown is not None and shown not in known
+        if new or new_clip:
+            jobs.append((index, new, new_clip))
+            known.update(keys, [shown] if new_clip and shown else [])
+    state = PartialState()
+    model.to(state.device)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if state.is_main_process:
+        remove_features(folder)  # of another run
+    state.wait_for_everyone()
+    mine: dict[str, Tensor] = {}
+    share = jobs[state.process_index :: state.num_processes]
+    for index, places, new_clip in logging.tqdm(share, desc="Features", disable=not state.is_main_process):
+        mine |= _encode(model, processor, dataset[index], places, new_clip)
+    part = folder / f"features-{state.process_index:05d}-of-{state.num_processes:05d}.safetensors"
+    save_file(mine, part.with_suffix(".part"))
+    part.with_suffix(".part").replace(part)
+    state.wait_for_everyone()
+    features = load_features(folder)
+    assert features is not None
+    return features
+
+
+def load_features(folder: str | os.PathLike) -> dict[str, Tensor] | None:
+    """Features that [`compute_features`] left in a folder; `None` if they are not all there."""
+    parts = _parts(Path(folder))
+    if not parts or any(int(path.stem.rpartition("-")[2]) != len(parts) for path in parts):
+        return None
+    return {key: value for path in parts for key, value in load_file(path).items()}
+
+
+def remove_features(folder: str | os.PathLike) -> None:
+    """Remove what [`compute_features`] left in a folder."""
+    for path in _parts(Path(folder)):
+        path.unlink(missing_ok=True)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("features-*-of-*.safetensors"))
+
+
+@torch.no_grad()
+def _encode(
+    model: VideoReferForConditionalGeneration,
+    processor: Any,
+    sample: dict[str, Any],
+    places: list[int],
+    new_clip: bool,
+) -> dict[str, Tensor]:
+    """Some of the objects of a record, and its clip."""
+    kind = sample["kind"]
+    inputs = processor(
+        text=[f"<{kind}>\n" + processor.region_token * len(places)],
+        **{f"{kind}s": [sample["visual"]]},
+        regions=[[sample["regions"][place] for place in places]],
+        return_tensors="pt",
+    )
+    device, dtype = model.object_encoder.device, next(model.model.vision_tower.parameters()).dtype
+    found: dict[str, Tensor] = {}
+    encoded: dict[str, BaseModelOutputWithPooling] = {}
+    if new_clip:
+        pixels = inputs["pixel_values"] if kind == "image" else inputs["pixel_values_videos"][0]
+        grids = model.model.get_frame_features(pixels.to(device, dtype))
+        encoded[kind] = BaseModelOutputWithPooling(last_hidden_state=grids.flatten(1, 2))
+        found[_visual_key(sample["record"]) or ""] = grids.half().cpu().contiguous()
+    if places:
+        inputs["region_pixel_values"] = inputs["region_pixel_values"].to(device, dtype)
+        regions = RegionInputs.collect(dict(inputs))
+        assert regions is not None
+        features = model.get_region_features(regions, encoded)
+        pooled = pool_masks(features, regions.masks.to(device), regions.frames.to(device)).float().cpu()
+        keys = _object_keys(sample["record"])
+        parts = pooled.split(regions.lengths.tolist())
+        found |= {keys[place]: part.clone() for place, part in zip(places, parts, strict=True)}
+    return found
+
+
+def _key(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _object_keys(record: Record) -> list[str]:
+    """What tells the objects of a record from all others: their clips and masks."""
+    return [_key(f"{record.visual} {json.dumps(one, sort_keys=True)}") for one in record.annotation or []]
+
+
+def _visual_key(record: Record) -> str | None:
+    return None if record.visual is None else _key(str(record.visual))
+
+
+class FeatureCollator:
+    """Turn items of a [`VideoReferDataset`] into batches of features that were computed before. For a `DataLoader`.
+
+    What is learnt is as with [`VideoReferCollator`]. Each `<region>` becomes as many positions as the object has
+    tokens, each `<video>` or `<image>` as many as the connector makes of it; without clips, conversations lose theirs.
+    Every record is read once; its items may be those of [`ReadOnce`].
+
+    Args:
+        processor ([`VideoReferProcessor`]): for its chat template and tokenizer.
+        features (`Mapping[str, torch.Tensor]`): what [`compute_features`] returned.
+        max_tokens_per_region (`int`): unions u of the object encoder.
+        clips (`bool`, *optional*, defaults to `False`): whether conversations show their clips and images.
+
+    Raises:
+        ConfigurationError: the processor's chat template cannot be used.
+    """
+
+    def __init__(
+        self, processor: Any, features: Mapping[str, Tensor], max_tokens_per_region: int, clips: bool = False
+    ):
+        check_template("chat", processor)
+        self.processor = processor
+        self.features = features
+        self.max_tokens_per_region = max_tokens_per_region
+        self.clips = clips
+        self._read: dict[int, tuple[list[str], tuple[str, str] | None, Tensor, Tensor]] = {}
+
+    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Make a batch.
+
+        Args:
+            samples (`list[dict]`): items of the data set.
+
+        Returns:
+            `dict` with `input_ids`, `attention_mask` and `labels` of shape `(batch, length)`, `region_pooled` of shape
+            `(num_masks, vision_hidden_size)`, and `region_lengths` of shape `(num_regions,)`; with clips also
+            `video_features` of shape `(num_videos, num_frames, grid_height, grid_width, vision_hidden_size)` and
+            `image_features` of the same shape with one frame, where there are some.
+        """
+        for sample in samples:
+            if sample["index"] not in self._read:
+                self._read[sample["index"]] = self._prepare(sample)
+        rows = [self._read[sample["index"]] for sample in samples]
+        pad = nn.utils.rnn.pad_sequence
+        batch = {
+            "input_ids": pad([ids for _, _, ids, _ in rows], True, self.processor.tokenizer.pad_token_id),
+            "attention_mask": pad([torch.ones_like(ids) for _, _, ids, _ in rows], True),
+            "labels": pad([labels for _, _, _, labels in rows], True, _IGNORED),
+        }
+        pooled = [self.features[key] for keys, _, _, _ in rows for key in keys]
+        if pooled:
+            batch["region_pooled"] = torch.cat(pooled)
+            batch["region_lengths"] = torch.tensor([len(one) for one in pooled])
+        for kind in ("image", "video"):
+            shown = [self.features[visual[1]] for _, visual, _, _ in rows if visual and visual[0] == kind]
+            if shown:
+                batch[f"{kind}_features"] = torch.stack(shown).float()
+        return batch
+
+    def _prepare(self, sample: dict[str, Any]) -> tuple[list[str], tuple[str, str] | None, Tensor, Tensor]:
+        """Keys of the objects, kind and key of the visual, ids, and labels of one record."""
+        kind = sample["kind"]
+        messages = sample["messages"]
+        visual = None
+        if self.clips and (key := _visual_key(sample["record"])) is not None:
+            visual = kind, key
+        elif kind in ("image", "video"):
+            head = f"<{kind}>\n"
+            messages = [{**one, "content": one["content"].removeprefix(head)} for one in messages]
+        prompt = make_prompt("chat", self.processor, {**sample, "messages": messages})
+        keys = _object_keys(sample["record"])
+        counts = iter([min(len(self.features[key]), self.max_tokens_per_region) for key in keys])
+        ids: list[int] = []
+        labels: list[int] = []
+        # Question and answer by turns; they meet at special tokens, so that they can be tokenised one by one.
+        bounds = [0, *(place for span in prompt.learnt for place in span), len(prompt.text)]
+        for number, (start, stop) in enumerate(pairwise(bounds)):
+            text = prompt.text[start:stop]
+            text = re.sub(re.escape(self.processor.region_token), lambda found: found.group() * next(counts), text)
+            new = self._tokenize(text, visual)
+            ids += new
+            labels += new if number % 2 else [_IGNORED] * len(new)
+        learnt = torch.tensor(labels)
+        learnt[learnt == self.processor.region_token_id] = _IGNORED
+        return keys, visual, torch.tensor(ids), learnt
+
+    def _tokenize(self, text: str, visual: tuple[str, str] | None) -> list[int]:
+        parts = [text] if visual is None else text.split(f"<{visual[0]}>")
+        ids: list[int] = []
+        for number, part in enumerate(parts):
+            if number and visual is not None:
+                ids += self._placeholders(*visual)
+            ids += self.processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
+        return ids
+
+    def _placeholders(self, kind: str, key: str) -> list[int]:
+        shown, rows, columns = self.features[key].shape[:3]
+        frames = self.processor.num_frames if kind == "image" else shown
+        count = count_visual_tokens(frames, (rows, columns), self.processor.projector_type)
+        return [getattr(self.processor, f"{kind}_token_id")] * count

@@ -1,0 +1,101 @@
+"""Pretraining of a connector: what is where in a clip, and which way it goes."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import videorefer_plugin as vr
+from videorefer_plugin import world
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.training.connector_pretraining import ConnectorPart
+from videorefer_plugin.training.dataset import VideoReferDataset
+from videorefer_plugin.training.recipe import load_recipe
+from videorefer_plugin.training.run import train
+
+START = f"model.checkpoint={vr.tiny_checkpoint()}"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    world.write_dataset(folder, 6, seed=3, heldout=0)
+    return folder / "train_stage0_tower.json"
+
+
+def test_only_the_connector_learns(data, tmp_path):
+    changes = ["train.batch_size=6", "train.global_batch_size=6", "train.log_every=1", "train.max_steps=12"]
+    trainer = train(
+        load_recipe("tiny/stage1_connector", [START, f"data.files={data}", f"output.folder={tmp_path}", *changes])
+    )
+    curve = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert sum(curve[-2:]) < 0.8 * sum(curve[:2])
+    before = load_file(f"{vr.tiny_checkpoint()}/model.safetensors")
+    after = load_file(tmp_path / "model.safetensors")
+    changed = {name for name in after if not torch.equal(after[name].half(), before[name].half())}
+    assert changed
+    assert all(".connector." in name for name in changed)
+    vr.ask(
+        tmp_path,
+        data.parent / "videos" / "train-000000.mp4",
+        "What is <region>?",
+        [vr.Region.from_box((9, 9, 30, 30))],
+    )
+
+
+def test_objects_are_read_where_and_while_they_are_seen(data):
+    recipe = load_recipe("tiny/stage1_connector", [START])
+    part = ConnectorPart(recipe, VideoReferDataset(data, mode="multi"))
+    dataset = VideoReferDataset(data, mode="multi")
+    for index in range(len(dataset)):
+        batch = part.collator([dataset[index]])
+        clip = world.make_clip((3, 0, index), **({"objects": 4, "distinct": True} if index % 2 else {}))
+        steps = batch["shares"].unflatten(1, (4, 4, 4))  # time, rows, columns
+        assert ((steps.flatten(2) > 0).any(2).sum(1) == 1).all()  # each sight in one step of time
+        at = (steps.flatten(2) > 0).any(2).int().argmax(1)
+        row = 0
+        for number in range(len(clip)):
+            while row < len(at):
+                frame = int(at[row]) * 4 + 1  # the first of the two sampled frames of this step
+                if not torch.isnan(batch["motions"][row]).any():
+                    first, last = (clip.masks[number, frame + more].nonzero() for more in (0, 2))
+                    went = [float(last[axis].mean() - first[axis].mean()) / 32 for axis in (1, 0)]
+                    torch.testing.assert_close(batch["motions"][row].tolist(), went, atol=0.02, rtol=0)
+                row += 1
+                if row < len(at) and at[row] <= at[row - 1]:
+                    break  # the next object
+        assert row == len(at)
+
+
+def test_records_that_say_too_little_are_refused(data, tmp_path):
+    records = json.loads(data.read_text())
+    for name, change, said in (
+        (
+            "size",
+            lambda record: {key: record[key] for key in record if key not in ("height", "width")},
+            "height and width",
+        ),
+        (
+            "two",
+            lambda record: {
+                **record,
+                "conversations": [
+                    {"from": "human", "value": "<video>\n" + "<region>" * len(record["annotation"])},
+                    record["conversations"][1],
+                ],
+            },
+            "one object in each",
+        ),
+    ):
+        path = data.parent / f"{name}.json"
+        path.write_text(json.dumps([change(record) for record in records]))
+        part = ConnectorPart(load_recipe("tiny/stage1_connector", [START]), None)
+        with pytest.raises(ConfigurationError, match=said):
+            part.collator([VideoReferDataset(path, mode="multi")[0]])
+
+
+@pytest.mark.parametrize("change", ["model.checkpoint=null", "train.parts=[object_encoder]"])
+def test_a_connector_needs_a_model_to_lie_in(change):
+    with pytest.raises(ConfigurationError, match="connector"):
+        load_recipe("tiny/stage1_connector", [change])
