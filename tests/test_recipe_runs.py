@@ -38,7 +38,7 @@ def records(recipe: Recipe, desk: Path) -> str:
 
 def start(recipe: Recipe, desk: Path) -> dict[str, str]:
     """Settings that let a recipe start from something tiny of the same kind."""
-    if recipe.pretrain is not None:  # from nothing
+    if recipe.pretrain is not None and recipe.pretrain.part != "connector":  # from nothing
         return {}
     if recipe.model.language_model is not None:
         return training_runs.write_language_model(desk / "qwen2")

@@ -68,29 +68,20 @@ def test_objects_are_read_where_and_while_they_are_seen(data):
         assert row == len(at)
 
 
-def test_records_that_say_too_little_are_refused(data, tmp_path):
+def test_records_of_another_kind_are_refused(data):
     records = json.loads(data.read_text())
-    for name, change, said in (
-        (
-            "size",
-            lambda record: {key: record[key] for key in record if key not in ("height", "width")},
-            "height and width",
-        ),
-        (
-            "two",
-            lambda record: {
-                **record,
-                "conversations": [
-                    {"from": "human", "value": "<video>\n" + "<region>" * len(record["annotation"])},
-                    record["conversations"][1],
-                ],
-            },
-            "one object in each",
-        ),
+    path = data.parent / "other.json"
+    two = [{"from": "human", "value": "<video>\nAre <region> and <region> alike?"}, {"from": "gpt", "value": "No."}]
+    image = {**records[0], "image": "images/train-000000.png"}
+    image.pop("video")
+    image["annotation"] = [{"0": one["0"]} for one in image["annotation"]]
+    image["conversations"][0]["value"] = image["conversations"][0]["value"].replace("<video>", "<image>")
+    part = ConnectorPart(load_recipe("tiny/stage1_connector", [START]), None)
+    for record, said in (
+        ({**records[1], "conversations": two, "annotation": records[1]["annotation"][:2]}, "one object in each"),
+        (image, "from videos"),
     ):
-        path = data.parent / f"{name}.json"
-        path.write_text(json.dumps([change(record) for record in records]))
-        part = ConnectorPart(load_recipe("tiny/stage1_connector", [START]), None)
+        path.write_text(json.dumps([record]))
         with pytest.raises(ConfigurationError, match=said):
             part.collator([VideoReferDataset(path, mode="multi")[0]])
 

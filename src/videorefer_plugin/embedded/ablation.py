@@ -17,7 +17,7 @@ __all__ = ["TABLES", "Variant", "ablate", "variants"]
 TABLES = ("modes", "unions", "data")
 UNIONS = (1, 4, 8, 16)
 _READY = "trainer_state.json"
-_QUESTIONS = ("qa", "choice", "image", "facts")  # kinds of records of stage 3; the other one is "detailed"
+_QUESTIONS = ("qa", "choice", "image", "facts", "named")  # kinds of records of stage 3; the other one is "detailed"
 
 # Recipe -> files of the data set, in the order of training.
 _FILES = {stage.recipe: stage.data for name, stage in STAGES.items() if name.startswith(("stage2", "stage3"))}

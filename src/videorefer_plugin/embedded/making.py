@@ -39,10 +39,15 @@ STAGES: dict[str, Stage] = {
         {"model.language_model": "language_model", "model.vision_tower": "vision_tower"},
     ),
     "stage1_connector": Stage("tiny/stage1_connector", ("train_stage0_tower.json",), {"model.checkpoint": "stage1"}),
-    "stage2": Stage("tiny/stage2", ("train_stage2.json",), {"model.checkpoint": "stage1_connector"}),
+    "stage1_named": Stage("tiny/stage1_named", ("train_stage1_named.json",), {"model.checkpoint": "stage1_connector"}),
+    "stage2": Stage("tiny/stage2", ("train_stage2.json",), {"model.checkpoint": "stage1_named"}),
     "stage2_objects": Stage("tiny/stage2_objects", ("train_stage2_objects.json",), {"model.checkpoint": "stage2"}),
     "stage2.5": Stage("tiny/stage2.5", ("train_stage2_5.json",), {"model.checkpoint": "stage2_objects"}),
-    "stage3_facts": Stage("tiny/stage3_facts", ("train_stage3_facts.json",), {"model.checkpoint": "stage2.5"}),
+    "stage3_facts": Stage(
+        "tiny/stage3_facts",
+        ("train_stage3_facts.json", "train_stage1_named.json"),
+        {"model.checkpoint": "stage2.5"},
+    ),
     "stage3": Stage("tiny/stage3", ("train_stage3.json",), {"model.checkpoint": "stage3_facts"}),
 }
 

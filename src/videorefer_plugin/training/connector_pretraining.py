@@ -17,10 +17,13 @@ from torch.nn import functional as F
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
+from videorefer_plugin.regions import Region
 from videorefer_plugin.training.building import build
 from videorefer_plugin.training.dataset import VideoReferDataset
 from videorefer_plugin.training.pretraining import naming_loss, object_names
 from videorefer_plugin.training.recipe import Recipe
+from videorefer_plugin.training.records import frames_with_object
+from videorefer_plugin.video import Video, open_video
 
 __all__ = ["ClipReader", "ConnectorPart"]
 
@@ -126,6 +129,7 @@ class ConnectorPart:
         device = next(self.whole.parameters()).device
         features = self.whole.model.get_frame_features(pixels.to(device)).half().cpu()
         shown = inputs["region_clip_frames"][inputs["region_frames"]]  # of each mask, its frame in the clip or -1
+        video = open_video(sample["visual"])
         covered, places, labels = [], [], []
         parts = zip(inputs["region_masks"].split(inputs["region_lengths"].tolist()), names, strict=True)
         owners = shown.split(inputs["region_lengths"].tolist())
@@ -133,7 +137,7 @@ class ConnectorPart:
             grid = torch.zeros(len(pixels), *masks.shape[1:])
             centre = torch.full((len(pixels), 2), torch.nan)
             grid[frames[frames >= 0]] = masks[frames >= 0].float()
-            exact = _centres(region, sample)
+            exact = _centres(region, video)
             centre[frames[frames >= 0]] = exact[frames >= 0]
             covered.append(grid)
             places.append(centre)
@@ -147,20 +151,11 @@ class ConnectorPart:
         self.processor.save_pretrained(folder)
 
 
-def _centres(region: Any, sample: dict[str, Any]) -> Tensor:
-    """Centre of an object in each of its frames that it is seen in, `(num_masks, 2)`."""
-    record = sample["record"]
-    if not (record.height and record.width):
-        raise ConfigurationError(
-            f"{record.place}: a connector learns from records with the height and width of masks."
-        )
+def _centres(region: Region, video: Video) -> Tensor:
+    """Centre of an object in each frame that shows it (x, y, in halves of the frame), `(num_masks, 2)`."""
     found = []
-    for frame in region.frames:
-        if region.is_absent(frame):
-            continue
-        mask = torch.from_numpy(region.mask(frame, record.height, record.width)).float()
-        if not mask.any():
-            continue
+    for frame in frames_with_object(region):
+        mask = torch.from_numpy(region.mask(frame, video.height, video.width)).float()
         x, y = (torch.arange(side).float() + 0.5 for side in (mask.shape[1], mask.shape[0]))
         middle = torch.stack([mask.sum(0) @ x / mask.shape[1], mask.sum(1) @ y / mask.shape[0]])
         found.append(middle / mask.sum() * 2 - 1)

@@ -8,7 +8,7 @@ A model that starts from nothing needs more: names of all objects in all frames,
 the same conversations in words alone, for its language model, in which a description stands for each object
 ("stage0_language"), and lists of facts about each object, which say the most in the fewest words: after the captions
 of stage 2 such that need no clip beside the object ("stage2_objects"), and to begin stage 3 with, of all kinds
-("stage3_facts").
+("stage3_facts"); before any object, such about objects that are called by their names ("stage1_named").
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ _ALONE = (  # the same for lists that have to do without the clip
     ("color", "shape", "pattern", "size", "start", "end"),
     ("doing", "order", "first", "last"),
     ("goal", "cause"),
+    ("next",),
+)
+_NAMED = (  # the same for lists about objects that are called by colour and shape
+    ("pattern", "size", "start", "end"),
+    ("doing", "order", "first", "last", "goal", "cause"),
     ("next",),
 )
 _PARTS = 4  # of a clip; a list that goes with it says what the object does in each: where it turns, comes and stops
@@ -112,9 +117,10 @@ def stage_records(
     Args:
         clip: the clip.
         stage: "stage0_tower" (names of objects), "stage0_language" (conversations in words), "stage1" (captions
-            without regions), "stage2" (short captions of objects), "stage2_objects" (lists of facts that can be seen
-            in an object alone), "stage2_5" (detailed captions), "stage3_facts" (lists of facts about objects, and
-            questions with options) or "stage3" (questions of all kinds, and detailed captions).
+            without regions), "stage1_named" (lists of facts about objects that are called by their names), "stage2"
+            (short captions of objects), "stage2_objects" (lists of facts that can be seen in an object alone),
+            "stage2_5" (detailed captions), "stage3_facts" (lists of facts about objects, and questions with options)
+            or "stage3" (questions of all kinds, and detailed captions).
         name: of the clip, with which ids begin.
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.
@@ -216,6 +222,14 @@ def _stage2_objects(writer: _Writer) -> list[Record]:
     return [_sheets(writer, order, _ALONE) for _ in range(_SHEETS)]
 
 
+def _stage1_named(writer: _Writer) -> list[Record]:
+    facts, turns = writer.clip.facts, []
+    for index in writer.rng.permutation(len(writer.clip)):
+        question = _SHEET_PROMPT.replace("<region>", language.name(facts, int(index)))
+        turns.append((question, _sheet(writer, int(index), _NAMED, by_part=True)))
+    return [writer.record("named", turns, [])]
+
+
 def _stage3_facts(writer: _Writer) -> list[Record]:
     order = [int(index) for index in writer.rng.permutation(len(writer.clip))]
     lists = [_sheets(writer, order, _SHEET, by_part=True) for _ in range(_SHEETS)]
@@ -314,4 +328,5 @@ STAGES: dict[str, Callable[[_Writer], list[Record]]] = {
     "stage3": _stage3,
     "stage3_facts": _stage3_facts,
     "stage2_objects": _stage2_objects,
+    "stage1_named": _stage1_named,
 }
