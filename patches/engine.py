@@ -24,8 +24,8 @@ class Changes:
     def __init__(self) -> None:
         self._done: list[tuple[Any, str, Any, Any]] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._done)
+    def __len__(self) -> int:
+        return len(self._done)
 
     def set(self, owner: Any, name: str, value: Any) -> None:
         """Set an attribute of a module or class, whether it is there, inherited, or new."""
@@ -50,9 +50,9 @@ class Changes:
                     "it. Undo that change first."
                 )
 
-    def undo(self) -> None:
-        """Put back what was there, last change first."""
-        while self._done:
+    def undo(self, kept: int = 0) -> None:
+        """Put back what was there, last change first, until `kept` changes are left."""
+        while len(self._done) > kept:
             owner, name, before, _ = self._done.pop()
             _put(owner, name, before)
 
@@ -140,7 +140,6 @@ class Installation:
         self.active = False
         self._changes = Changes()
         self._waiting: set[str] = set()
-        self._hooked: set[str] = set()
         self._seen: dict[str, ModuleType] = {}
         self._not_needed = ""
         self._refusal = ""
@@ -199,31 +198,47 @@ class Installation:
 
     def _wait(self, name: str) -> None:
         self._waiting.add(name)
-        if name not in self._hooked:  # hooks cannot be taken away again; one that fires in vain does nothing
-            self._hooked.add(name)
-            wrapt.register_post_import_hook(self._imported, name)
-
-    def _imported(self, module: ModuleType) -> None:
-        name = module.__name__
-        self._hooked.discard(name)
-        if name not in self._waiting:
-            return
-        try:
-            self._install(sys.modules.get(name, module))  # transformers replaces itself while it is imported
-        except BaseException as error:
-            self._refusal = str(error)
-            # The import fails, and must fail again when it is repeated, rather than succeed without the patch.
-            sys.modules.pop(name, None)
-            self._wait(name)
-            raise
-        self._refusal = ""
-        self._waiting.discard(name)
+        hooked = name in _queues
+        queue = _queues.setdefault(name, [])
+        if self not in queue:
+            queue.append(self)
+        if not hooked:  # hooks cannot be taken away again; one that fires in vain does nothing
+            wrapt.register_post_import_hook(_imported, name)
 
     def _install(self, module: ModuleType | None) -> None:
         reason = self.patch.install(module, self._changes)
         self._not_needed = reason or ""
         if module is not None:
             self._seen[module.__name__] = module
+
+
+# By module, the patches that wait for it, in the order in which they are applied. They share one hook, so that where
+# one of them refuses the module, all of them go on as if it had never been imported.
+_queues: dict[str, list[Installation]] = {}
+
+
+def _imported(module: ModuleType) -> None:
+    name = module.__name__
+    module = sys.modules.get(name, module)  # transformers replaces itself while it is imported
+    queue = [each for each in _queues.pop(name) if name in each._waiting]
+    started: list[tuple[Installation, int]] = []
+    for each in queue:
+        started.append((each, len(each._changes)))
+        try:
+            each._install(module)
+        except BaseException as error:
+            each._refusal = str(error)
+            for other, kept in reversed(started):
+                other._changes.undo(kept)
+                other._not_needed = ""
+            # The import fails, and must fail again when it is repeated, rather than succeed without the patch.
+            sys.modules.pop(name, None)
+            for other in queue:
+                other._wait(name)
+            raise
+    for each in queue:
+        each._refusal = ""
+        each._waiting.discard(name)
 
 
 def _check_version(distribution: str, wanted: str, patch: str) -> None:

@@ -1,14 +1,17 @@
 """VideoRefer against the reference numbers of the original code, alone and in batches."""
 
+import contextlib
 import json
 import threading
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import DynamicCache
 
 import videorefer_plugin as vr
 from tests.conftest import CASES, TINY, batch_call, case_call
+from videorefer_plugin.models.cache import CACHE
 
 NAMES = [case["name"] for case in CASES]
 # The reference may write `<region>` into its answers, which this library prevents unless told otherwise.
@@ -90,6 +93,49 @@ def test_greedy_ids_are_those_of_repeated_full_forwards(case, inputs, model):
         step["input_ids"] = torch.cat([step["input_ids"], torch.tensor([[ids[-1]]])], dim=1)
         step["attention_mask"] = torch.ones_like(step["input_ids"])
     assert ids == case["greedy_ids"][:4]
+
+
+def warns_of(name):
+    """What transformers says of the old name of the cache, since it has a new one."""
+    if name == "past_key_values" != CACHE:
+        return pytest.warns(FutureWarning, match="`past_key_values` is deprecated")
+    return contextlib.nullcontext()
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+@pytest.mark.parametrize("part", ["model with its head", "model without"])
+def test_forward_goes_on_from_a_cache_under_either_name(part, name, visuals, processor, model):
+    inputs = processor(**case_call(next(case for case in CASES if case["name"] == "no_region"), visuals))
+    model = model if part == "model with its head" else model.model
+    output_name = "logits" if part == "model with its head" else "last_hidden_state"
+    ids, mask = (torch.cat([inputs[each], torch.tensor([[1]])], dim=1) for each in ("input_ids", "attention_mask"))
+    cache = DynamicCache(config=model.config.text_config)
+    with torch.no_grad(), warns_of(name):
+        whole = model(**{**inputs, "input_ids": ids, "attention_mask": mask})[output_name]
+        first = model(**inputs, **{name: cache})
+        last = model(input_ids=ids[:, -1:], attention_mask=mask, **{name: cache})
+    torch.testing.assert_close(last[output_name][:, -1], whole[:, -1], atol=1e-5, rtol=1e-5)
+    for output in (first, last):
+        assert getattr(output, CACHE) is output[CACHE] is cache
+        assert output.past_key_values is output["past_key_values"] is cache  # as before transformers 5.24
+
+
+def test_the_cache_is_the_fourth_argument(model):
+    cache = DynamicCache(config=model.config.text_config)
+    ids = torch.tensor([[1, 2]])
+    with torch.no_grad():
+        model(ids, torch.ones_like(ids), None, cache)
+    assert cache.get_seq_length() == 2
+
+
+@pytest.mark.parametrize("name", sorted({CACHE, "past_key_values"}))
+def test_generation_takes_a_cache(name, visuals, processor, model):
+    inputs = processor(**case_call(CASES[0], visuals))
+    cache = DynamicCache(config=model.config.text_config)
+    with warns_of(name):
+        output = model.generate(**inputs, **GREEDY, **{name: cache})
+    assert new_ids(output, inputs)[0].tolist() == CASES[0]["greedy_ids"]
+    assert cache.get_seq_length() == output.shape[1] - 1
 
 
 def test_answers_of_the_originals_inference_helper(case, inputs, model):

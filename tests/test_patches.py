@@ -14,6 +14,7 @@ import transformers
 import videorefer_plugin as vr
 from tests.videollama2_original import KINDS, STANDINS, TOWER, folders, load, on_path, qwen2, tiny_model
 from videorefer_plugin import patches
+from videorefer_plugin.models.cache import CACHE
 
 NAMES = [
     "transformers_cache",
@@ -22,6 +23,7 @@ NAMES = [
     "trainer_signatures",
     "deepspeed_import",
     "regions",
+    "cache_name",
 ]
 needs_no_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is not None, reason="deepspeed is there")
 needs_no_flash = pytest.mark.skipif(importlib.util.find_spec("flash_attn") is not None, reason="flash-attn is there")
@@ -94,7 +96,7 @@ def make_trainer(tmp_path, collator=collate, model=None, **extra):
     return trainer_class(model=model, args=args, train_dataset=Samples(), data_collator=collator)
 
 
-# --- the five points -------------------------------------------------------------------------------------------------
+# --- the points of failure -------------------------------------------------------------------------------------------
 
 
 def import_package(tmp_path):
@@ -125,6 +127,14 @@ def save_connector(tmp_path):
     assert torch.equal(load("videollama2.videollama2_trainer").maybe_zero_3(weight), torch.ones(2))
 
 
+def generate_with_a_cache(tmp_path):
+    settings = {"do_sample": False, "max_new_tokens": 2, "output_logits": True, "return_dict_in_generate": True}
+    model, ids = tiny_model(), torch.tensor([[1, 2, 3]])
+    answer = model.generate(ids, **settings)
+    whole = model(input_ids=torch.cat([ids, answer.sequences[:, :1]], dim=1))
+    assert torch.allclose(answer.logits[1], whole.logits[:, -1], atol=1e-5), "generated from the last token alone"
+
+
 def point_at_an_object(tmp_path):
     assert "region_masks" in inspect.signature(qwen2().forward).parameters
 
@@ -139,6 +149,11 @@ POINTS = [
         "deepspeed_import", save_connector, ModuleNotFoundError, "deepspeed", id="connector", marks=needs_no_deepspeed
     ),
     pytest.param("regions", point_at_an_object, AssertionError, "region_masks", id="regions"),
+    *(
+        [pytest.param("cache_name", generate_with_a_cache, AssertionError, "from the last token alone", id="cache")]
+        if CACHE == "cache"  # under its old name nothing fails
+        else []
+    ),
 ]
 
 
@@ -260,7 +275,12 @@ def contents():
         for name in list(each):
             if name.startswith("_abc") or (each is state[-1] and name != "TRANSFORMERS_CACHE"):
                 del each[name]
-    return [*state, trainer.__bases__, {name for name in sys.modules if name.startswith("deepspeed")}]
+    return [
+        *state,
+        trainer.__bases__,
+        qwen2().__bases__,
+        {name for name in sys.modules if name.startswith("deepspeed")},
+    ]
 
 
 def test_applying_twice_changes_nothing(path):
@@ -368,6 +388,23 @@ REFUSALS = [
         r"generate to take \(inputs, i",
     ),
 ]
+if CACHE == "cache":
+    REFUSALS += [
+        (
+            "model/videollama2_qwen2.py",
+            "past_key_values=None, inputs_embeds=None",
+            "inputs_embeds=None, past_key_values=None",
+            "cache_name",
+            r"take \(input_ids, past_key_values\)",
+        ),
+        (
+            "model/videollama2_qwen2.py",
+            "Videollama2Qwen2ForCausalLM(Qwen2ForCausalLM, ",
+            "Videollama2Qwen2ForCausalLM(type('Base', (Qwen2ForCausalLM,), {}), ",
+            "cache_name",
+            "bases are Base, Videollama2MetaForCausalLM",
+        ),
+    ]
 
 
 @pytest.mark.parametrize(("file", "old", "new", "name", "message"), REFUSALS)
@@ -383,6 +420,19 @@ def test_a_target_that_is_not_as_expected_is_refused(file, old, new, name, messa
         assert name in refused.detail
 
 
+def test_a_module_that_one_patch_refuses_is_patched_by_the_others_when_that_one_is_left_out(changed):
+    with on_path(changed("model/videollama2_qwen2.py", "inputs=None, images=None", "inputs=None")):
+        patches.apply("videollama2")
+        with pytest.raises(vr.PatchError, match="regions"):
+            load()
+        assert states()["cache_name"] == "waiting"  # for the same module
+        patches.undo("videollama2")
+        patches.apply("videollama2", skip=("regions",))
+        load()
+        assert states()["regions"] == "off"
+        assert states()["cache_name"] == ("applied" if CACHE == "cache" else "not needed")
+
+
 def test_a_trainer_that_was_repaired_needs_no_patch(changed):
     folder = changed(
         "videollama2_trainer.py", "_get_train_sampler(self)", "_get_train_sampler(self, train_dataset=None)"
@@ -392,6 +442,22 @@ def test_a_trainer_that_was_repaired_needs_no_patch(changed):
         trainer = load("videollama2.videollama2_trainer").VideoLLaMA2Trainer
         assert states()["trainer_signatures"] == "not needed"
         assert trainer.__bases__ == (transformers.Trainer,)
+
+
+def test_the_cache_is_renamed_only_where_its_names_differ(path):
+    patches.apply("videollama2")
+    renamed = qwen2().__bases__[0] is not transformers.Qwen2ForCausalLM
+    assert renamed == (CACHE == "cache")
+    assert states()["cache_name"] == ("applied" if renamed else "not needed")
+
+
+def test_a_model_that_takes_the_cache_under_its_new_name_needs_no_patch(changed):
+    with on_path(
+        changed("model/videollama2_qwen2.py", "        images=None,\n", "        images=None,\n        cache=None,\n")
+    ):
+        patches.apply("videollama2")
+        assert qwen2().__bases__[0] is transformers.Qwen2ForCausalLM
+        assert states()["cache_name"] == "not needed"
 
 
 def test_names_that_transformers_still_has_need_no_patch(monkeypatch):
@@ -439,8 +505,11 @@ from videorefer_plugin import patches
 _FIRST = """
 patches.apply("videollama2")
 assert not {"torch", "transformers", "huggingface_hub", "videollama2"} & set(sys.modules), "applying is light"
+import inspect
 import videollama2.videollama2_trainer
-assert {each.state for each in patches.status()} == {"applied"}, patches.status()
+from transformers import Qwen2ForCausalLM
+unneeded = ["cache_name"] if "past_key_values" in inspect.signature(Qwen2ForCausalLM.forward).parameters else []
+assert [each.name for each in patches.status() if each.state != "applied"] == unneeded, patches.status()
 """
 _LATER = """
 import transformers

@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
-from . import deepspeed_import, flash_attention, layernorm_layers, regions, trainer_signatures, transformers_cache
+from . import (
+    cache_name,
+    deepspeed_import,
+    flash_attention,
+    layernorm_layers,
+    regions,
+    trainer_signatures,
+    transformers_cache,
+)
 
 __all__ = ["PATCHES", "original_inputs"]
 
@@ -14,6 +22,7 @@ PATCHES = (
     trainer_signatures.PATCH,
     deepspeed_import.PATCH,
     regions.PATCH,
+    cache_name.PATCH,
 )
 
 if TYPE_CHECKING:

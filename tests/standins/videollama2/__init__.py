@@ -1,7 +1,7 @@
 """A stand-in for the original `videollama2` package, written for these tests.
 
 Nothing of the original is copied: it has the modules, names and signatures that the patches build on, fails under
-transformers 5 in the same five places, and is otherwise as small as can be.
+transformers 5 in the same places, and is otherwise as small as can be.
 """
 
 from .constants import MODAL_INDEX_MAP, NUM_FRAMES

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from transformers import AutoModel
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import can_return_tuple
 
 from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.models.cache import CACHE, takes_cache
 from videorefer_plugin.models.gradients import no_grad_if_frozen
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.models.videollama2.connector import STCConnector
@@ -37,24 +38,19 @@ class VideoLLaMA2ModelOutputWithPast(BaseModelOutputWithPast):
 
 
 @dataclass
-class VideoLLaMA2CausalLMOutputWithPast(ModelOutput):
-    """Output of [`VideoLLaMA2ForConditionalGeneration`].
+class VideoLLaMA2CausalLMOutputWithPast(CausalLMOutputWithPast):
+    """Output of [`VideoLLaMA2ForConditionalGeneration`], which has the cache under the name that transformers uses.
 
     Args:
         loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned with `labels`):
             Cross-entropy of the next token, averaged over supervised tokens.
         logits (`torch.FloatTensor` of shape `(batch, length, vocab_size)`):
             Scores of the next token.
-        past_key_values (`Cache`, *optional*): keys and values for fast decoding.
+        cache or, before transformers 5.24, past_key_values (`Cache`, *optional*): keys and values for fast decoding.
         hidden_states, attentions: as in every causal language model.
         image_hidden_states, video_hidden_states: as in [`VideoLLaMA2ModelOutputWithPast`].
     """
 
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
     image_hidden_states: Tensor | None = None
     video_hidden_states: Tensor | None = None
 
@@ -68,7 +64,7 @@ class VideoLLaMA2PreTrainedModel(OriginalCheckpointMixin, PreTrainedModel):
     input_modalities = ("image", "video", "text")
     supports_gradient_checkpointing = True
     _no_split_modules = ["SiglipEncoderLayer", "CLIPEncoderLayer", "Qwen2DecoderLayer", "STCConnector"]  # noqa: RUF012
-    _skip_keys_device_placement = "past_key_values"
+    _skip_keys_device_placement = ("cache", "past_key_values")
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -284,13 +280,14 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         _check_places(mask, visuals, each, what)
         return mask if features is not None else None
 
+    @takes_cache
     @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
@@ -304,7 +301,8 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): ids with placeholders.
             attention_mask (`torch.Tensor` of shape `(batch, length)`, *optional*): 1 for real positions.
             position_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): positions.
-            past_key_values (`Cache`, *optional*): keys and values of earlier positions.
+            cache (`Cache`, *optional*):
+                Keys and values of earlier positions; also taken as `past_key_values`, see [`takes_cache`].
             inputs_embeds (`torch.FloatTensor` of shape `(batch, length, hidden_size)`, *optional*):
                 Embeddings instead of `input_ids`; visuals cannot be placed then.
             pixel_values (`torch.FloatTensor` of shape `(num_images, 3, image_size, image_size)`, *optional*): images.
@@ -331,25 +329,20 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             inputs_embeds = self._embed(input_ids, tokens)
         if self.training and not tokens and inputs_embeds is not None:
             inputs_embeds = inputs_embeds + self._no_visuals(inputs_embeds)
-        if (
-            position_ids is None
-            and past_key_values is None
-            and attention_mask is not None
-            and attention_mask.ndim == 2
-        ):
+        if position_ids is None and cache is None and attention_mask is not None and attention_mask.ndim == 2:
             # Padding on the left must not shift positions, else rounding makes a batch differ from single runs.
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             use_cache=use_cache,
+            **{CACHE: cache},
             **kwargs,
         )
         return VideoLLaMA2ModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
+            **{CACHE: getattr(outputs, CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=tokens.get("image"),
@@ -426,13 +419,14 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         """See [`VideoLLaMA2Model.get_video_features`]."""
         return self.model.get_video_features(pixel_values_videos, **kwargs)
 
+    @takes_cache
     @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
@@ -456,7 +450,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             pixel_values=pixel_values,
             pixel_values_videos=pixel_values_videos,
@@ -475,7 +469,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         return VideoLLaMA2CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{CACHE: getattr(outputs, CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,

@@ -8,6 +8,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import TensorError
+from videorefer_plugin.models.cache import takes_cache
 from videorefer_plugin.models.videollama2.modeling import (
     VideoLLaMA2CausalLMOutputWithPast,
     VideoLLaMA2ForConditionalGeneration,
@@ -103,12 +104,13 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
             features = features.index_put((fresh.nonzero().squeeze(1).to(features.device),), new.to(features))
         return features
 
-    def forward(  # type: ignore[override]
+    @takes_cache
+    def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
@@ -142,7 +144,7 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             pixel_values=pixel_values,
             pixel_values_videos=pixel_values_videos,
