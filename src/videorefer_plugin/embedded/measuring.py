@@ -20,8 +20,8 @@ This model knows the shapes world of `videorefer_plugin.world` and nothing else:
 four objects of six shapes, eight colours and four patterns, and about 150 words of English. It answers questions with
 options in the words of an option, without its letter: accuracies below are those of the strict reader, which takes
 both; the compatible one looks for letters only and finds chance. That is 25 percent on VideoRefer-Bench-Q.
-An object that is given in more than five frames is shown to it in five of them, evenly spaced, of which two are merged:
-four unions of more frames do not tell any longer whether an object waits before it moves, or moves before it stops.
+An object that is given in more than five frames is shown to it in five of them, evenly spaced, two of which become one
+token: four unions of more frames do not tell whether an object waits before it moves, or moves before it stops.
 `videorefer train tiny` makes such a model from nothing; more steps of the same recipes go on from here:
 
     videorefer train run tiny/stage3 model.checkpoint=FOLDER data.files=output/tiny/world/train_stage3.json
