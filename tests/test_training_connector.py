@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,6 +14,7 @@ from videorefer_plugin.training.connector_pretraining import ConnectorPart
 from videorefer_plugin.training.dataset import VideoReferDataset
 from videorefer_plugin.training.recipe import load_recipe
 from videorefer_plugin.training.run import train
+from videorefer_plugin.video import sample_frame_indices
 
 START = f"model.checkpoint={vr.tiny_checkpoint()}"
 
@@ -45,27 +47,25 @@ def test_only_the_connector_learns(data, tmp_path):
 
 
 def test_objects_are_read_where_and_while_they_are_seen(data):
-    recipe = load_recipe("tiny/stage1_connector", [START])
-    part = ConnectorPart(recipe, VideoReferDataset(data, mode="multi"))
     dataset = VideoReferDataset(data, mode="multi")
+    part = ConnectorPart(load_recipe("tiny/stage1_connector", [START]), dataset)
+    frames = sample_frame_indices(16, num_frames=8)
     for index in range(len(dataset)):
         batch = part.collator([dataset[index]])
         clip = world.make_clip((3, 0, index), **({"objects": 4, "distinct": True} if index % 2 else {}))
-        steps = batch["shares"].unflatten(1, (4, 4, 4))  # time, rows, columns
-        assert ((steps.flatten(2) > 0).any(2).sum(1) == 1).all()  # each sight in one step of time
-        at = (steps.flatten(2) > 0).any(2).int().argmax(1)
-        row = 0
-        for number in range(len(clip)):
-            while row < len(at):
-                frame = int(at[row]) * 4 + 1  # the first of the two sampled frames of this step
-                if not torch.isnan(batch["motions"][row]).any():
-                    first, last = (clip.masks[number, frame + more].nonzero() for more in (0, 2))
-                    went = [float(last[axis].mean() - first[axis].mean()) / 32 for axis in (1, 0)]
-                    torch.testing.assert_close(batch["motions"][row].tolist(), went, atol=0.02, rtol=0)
-                row += 1
-                if row < len(at) and at[row] <= at[row - 1]:
-                    break  # the next object
-        assert row == len(at)
+        sights = [
+            (number, step)
+            for number in range(len(clip))
+            for step in range(4)
+            if clip.masks[number, list(frames[2 * step : 2 * step + 2])].any()
+        ]
+        covered = batch["shares"].unflatten(1, (4, 16)) > 0  # by step of time
+        assert covered.any(2).nonzero().tolist() == [[row, step] for row, (_, step) in enumerate(sights)]
+        for row, (number, step) in enumerate(sights):
+            seen = [clip.masks[number, frame].nonzero() for frame in frames[2 * step : 2 * step + 2]]
+            centres = [np.array([x.mean(), y.mean()]) / 32 if len(x) else np.full(2, np.nan) for y, x in seen]
+            for name, value in (("motions", centres[1] - centres[0]), ("places", np.nanmean(centres, 0) - 63 / 64)):
+                np.testing.assert_allclose(batch[name][row].numpy(), value, atol=1e-5)
 
 
 def test_records_of_another_kind_are_refused(data):

@@ -5,6 +5,7 @@ import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from videorefer_plugin.video import open_video
 from videorefer_plugin.world import dataset
 from videorefer_plugin.world.categories import CATEGORIES
 from videorefer_plugin.world.records import STAGES, many_frames, stage_records
+from videorefer_plugin.world.values import DIRECTIONS
 
 BENCHES = [f"heldout/{name}.json" for name in ("bench_q", "bench_d", "grounding_q")]
 FILES = [f"train_{stage}.json" for stage in STAGES] + BENCHES
@@ -65,6 +67,28 @@ def test_records_can_be_read_and_their_regions_lie_on_their_objects(folder):
                     assert any((drawn == mask).all() for mask in frames)
 
 
+def check_facts(clip, index, facts):
+    for key, fact in facts.items():
+        kind = CATEGORIES[{"meet": "partner", "why": "cause"}.get(key, key)]
+        assert fact == kind.text(clip.facts, kind.labels(clip.facts)[index,])
+
+
+def check_parts(clip, index, text):
+    """What an object does in each of four parts of its clip is what its centre does there."""
+    if text is None:  # lists of what is told without the clip
+        return
+    parts = text.split(", ")
+    assert len(parts) == 4
+    for number, part in enumerate(parts):
+        went = clip.scene.centres[index, 4 * number + 3] - clip.scene.centres[index, 4 * number]
+        if part in DIRECTIONS:
+            assert np.dot(DIRECTIONS[part], went) > -0.5
+        elif part in ("still", "growing", "shrinking"):
+            assert np.hypot(*went) < 8  # one that turns, comes or stops may do so a frame or two off a quarter
+        else:
+            assert part in ("gone", "circle", "bouncing")
+
+
 def test_stages_hold_what_they_should(folder):
     root, _ = folder
     kinds = {stage: {value["id"].split("/")[1] for value in load(root, f"train_{stage}.json")} for stage in STAGES}
@@ -74,7 +98,8 @@ def test_stages_hold_what_they_should(folder):
     assert kinds["stage3"] == {"qa", "choice", "image", "detailed"}
     assert (kinds["stage2_objects"], kinds["stage3_facts"]) == ({"facts"}, {"facts", "choice"})
     assert (kinds["stage0_tower"], kinds["stage0_language"]) == ({"name"}, {"words"})
-    for stage in ("stage0_language", "stage1"):
+    assert kinds["stage1_named"] == {"named"}
+    for stage in ("stage0_language", "stage1", "stage1_named"):
         assert not any("annotation" in value for value in load(root, f"train_{stage}.json"))
     words = load(root, "train_stage0_language.json")
     assert not any(key in value for value in words for key in ("video", "image"))
@@ -103,10 +128,20 @@ def test_stages_hold_what_they_should(folder):
         for annotation, text in zip(value["annotation"], said, strict=True):
             (index,) = (i for i in range(len(clip)) if clip.annotation(i, many_frames(clip)) == annotation)
             facts = dict(fact.split(": ") for fact in text.removesuffix(".").split(". "))
+            check_parts(clip, index, facts.pop("part", None))
             assert 3 <= len(facts) <= 5
-            for key, fact in facts.items():
-                kind = CATEGORIES[{"meet": "partner", "why": "cause"}.get(key, key)]
-                assert fact == kind.text(clip.facts, kind.labels(clip.facts)[index,])
+            check_facts(clip, index, facts)
+    for value in load(root, "train_stage1_named.json"):
+        number = int(value["id"][6:12])
+        clip = world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
+        turns = [turn["value"] for turn in value["conversations"]]
+        asked = [re.search(r"of the (\w+ \w+)\?$", question)[1] for question in turns[::2]]
+        names = [f"{item.color} {item.shape}" for item in clip.facts.objects]
+        assert sorted(asked) == sorted(names)
+        for name, text in zip(asked, turns[1::2], strict=True):
+            facts = dict(fact.split(": ") for fact in text.removesuffix(".").split(". "))
+            check_parts(clip, names.index(name), facts.pop("part"))
+            check_facts(clip, names.index(name), facts)
     choices = [v["conversations"] for v in load(root, "train_stage3.json") if "/choice/" in v["id"]]
     assert min(map(len, choices)) >= 12
     letters = set()
