@@ -95,7 +95,8 @@ class ConnectorPart:
             self.processor.num_frames = model.config.num_frames = recipe.data.num_frames
         self.processor.max_frames_per_region = None  # of a record's, which the data set has chosen
         connector = model.model.connector.requires_grad_(True)
-        self.model = ClipReader(connector, model.get_input_embeddings().weight)
+        embeddings: Any = model.get_input_embeddings()
+        self.model = ClipReader(connector, embeddings.weight)
         self.seen: dict[int, dict[str, Tensor]] = {}
 
     def collator(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
