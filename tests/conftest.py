@@ -16,6 +16,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Weights of the same value give the same numbers wherever they lie in memory. Matrix products of MKL do not: how those
+# of single rows round depends on alignment, unless this is set before torch is loaded.
+os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
+
 # From a checkout that is not installed, folders of the package that lie at the top (such as patches) are found here.
 videorefer_plugin.__path__.append(str(Path(__file__).parent.parent))
 
