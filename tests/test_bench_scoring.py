@@ -107,6 +107,11 @@ def test_strict_letter_knows_the_options():
     assert strict_letter("The correct answer is a blue car.", options) == "B"
     assert strict_letter("Answer: (A) a blue car", options) == "A"  # words and letter differ: the letter was asked for
     assert strict_letter("Not the answer: a blue car", options) is None
+    # Reasons may come first, if they name no option by its letter.
+    assert strict_letter("It has the colour of the sky. Answer: a blue car.", options) == "B"
+    assert strict_letter("Is it red? No.\nThe answer is a blue car", options) == "B"
+    assert strict_letter("It looks like (A). Answer: a blue car.", options) is None
+    assert strict_letter("A red car is behind it. This is not the answer: a blue car", options) is None
     assert strict_letter("Answer: a green car", options) is None
     assert strict_letter("The answer is unknown.", ["(A) a red car", "(B) The answer is unknown"]) == "B"
 

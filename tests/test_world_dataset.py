@@ -142,14 +142,25 @@ def test_stages_hold_what_they_should(folder):
             facts = dict(fact.split(": ") for fact in text.removesuffix(".").split(". "))
             check_parts(clip, names.index(name), facts.pop("part"))
             check_facts(clip, names.index(name), facts)
-    choices = [v["conversations"] for v in load(root, "train_stage3.json") if "/choice/" in v["id"]]
-    assert min(map(len, choices)) >= 12
-    letters = set()
-    for turns in choices:
+    choices = [v for v in load(root, "train_stage3.json") if "/choice/" in v["id"]]
+    letters, with_parts = set(), 0
+    for value in choices:
+        number = int(value["id"][6:12])
+        clip = world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
+        known = [clip.annotation(index, many_frames(clip)) for index in range(len(clip))]
+        turns, regions = [turn["value"] for turn in value["conversations"]], iter(value["annotation"])
+        assert len(turns) >= 12
         for question, answer in zip(turns[::2], turns[1::2], strict=True):
-            words = answer["value"].removeprefix("Answer: ")
-            letters |= set(re.findall(rf"\((.)\) {re.escape(words)}(?= \(|\. )", question["value"]))
+            subjects = [known.index(next(regions)) for _ in range(question.count("<region>"))]
+            *parts, words = re.findall(r"part: (.*?)\. |Answer: (.*)", answer)
+            assert len(parts) in (0, len(subjects))
+            with_parts += bool(parts)
+            for index, (said, _) in zip(subjects, parts, strict=False):
+                check_parts(clip, index, said)
+            letters |= set(re.findall(rf"\((.)\) {re.escape(words[1])}(?= \(|\. )", question))
+        assert next(regions, None) is None
     assert letters == set("ABCD")
+    assert len(choices) < with_parts < 6 * len(choices)
 
 
 def test_the_benchmark_stands_on_its_own(folder):

@@ -261,6 +261,29 @@ def test_records_ask_questions_with_options_of_all_types_about_equally():
     assert all(0.14 < count / asked.total() < 0.27 for count in asked.values()), asked
 
 
+def test_what_objects_without_a_partner_do_is_no_better_guess_than_the_rest():
+    """Clips of few objects ask about them often; were all questions kept, the text would tell half of them."""
+    offered, right = Counter(), Counter()
+    for number in range(400):
+        clip = make_clip((7, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
+        for record in stage_records(clip, "stage3_facts", "x", "x.mp4", None, seeded(number)):
+            for question, answer in zip(record["conversations"][::2], record["conversations"][1::2], strict=True):
+                options = re.findall(r"\([A-D]\) (.*?)(?= \([A-D]\)|\. Answer with)", question["value"])
+                offered.update(options)
+                right.update(option for option in options if answer["value"].endswith(f"Answer: {option}"))
+    for option in (
+        "to stay in its place",
+        "to leave the frame",
+        "it is gone because it leaves the frame",
+        "it will stay still",
+        "it will leave the frame",
+        "it will stay out of the frame",
+        "it stays still",
+    ):
+        assert offered[option] > 60, option
+        assert 0.15 < right[option] / offered[option] < 0.4, (option, right[option] / offered[option])
+
+
 # --- words -----------------------------------------------------------------------------------------------------------
 
 

@@ -60,6 +60,7 @@ _INTRODUCTION = re.compile(
     r"(?!\s*\(?[A-Za-z]\s*[).:])",
     re.I,
 )
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _ALTERNATIVE = re.compile(r"^\)?\s*(?:or|and|/|,|&)\s*\(?([A-Za-z])(?:\)|\b(?!\s+[a-z]))")
 
 
@@ -86,7 +87,8 @@ def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str 
     Args:
         prediction (`str`): the answer.
         options (`Sequence[str]`, *optional*): the question's options. Given, letters of no option are not taken, and
-            an answer that repeats the text of one option names it, also behind "Answer:" or "The answer is".
+            an answer that repeats the text of one option names it, also behind "Answer:" or "The answer is", and so
+            does a last sentence that begins like this, if no other letter was named before.
 
     Examples:
         >>> [strict_letter(text) for text in ("The answer is B.", "Not (A), it is (C)", "(A) or (B)", "Both of them")]
@@ -100,10 +102,12 @@ def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str 
     if len(plain) == 1:
         return _known(plain, allowed)
     if options:
+        *reasons, conclusion = _SENTENCE_END.split(text.strip())
         said = {_bare(text), _bare(_INTRODUCTION.sub("", text))}
-        repeated = [option for option in options if _bare(option) in said]
+        said |= {_bare(_INTRODUCTION.sub("", conclusion))} if _INTRODUCTION.match(conclusion) else set()
+        repeated = [gold_letter(option) for option in options if _bare(option) in said]
         if len(repeated) == 1:
-            return gold_letter(repeated[0])
+            return repeated[0] if _among(" ".join(reasons), allowed) in (None, *repeated) else None
     leading = re.match(r"[\s.\"'*_`]*\(?\s*([A-Za-z])\s*[\"'*_`]*\s*(\)|[.:,](?=\s|$)|\.(?=[a-z])|\n)", text)
     if leading and _known(leading.group(1), allowed):
         rest = text[leading.end(1) :]

@@ -22,6 +22,7 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world import language
 from videorefer_plugin.world.categories import CATEGORIES, Subject
 from videorefer_plugin.world.clip import Clip
+from videorefer_plugin.world.facts import Facts
 from videorefer_plugin.world.questions import ask, open_questions
 from videorefer_plugin.world.values import QUESTION_TYPES, pick
 
@@ -63,10 +64,22 @@ _NAMED = (  # the same for lists about objects that are called by colour and sha
     ("next",),
 )
 _PARTS = 4  # of a clip; a list that goes with it says what the object does in each: where it turns, comes and stops
+# Before the answers of such questions with options, what the objects do in each part: what follows from how an object
+# moves is learnt far sooner when that is said first.
+_FROM_PARTS = ("doing", "order", "first", "last", "deed", "goal", "cause", "next")
 _SHEETS = 2  # lists of each clip, beside one conversation of questions with options
 _SHEET_PROMPT = "What is seen of <region>?"
 # How often questions of each type are tried; with these weights, all five are about as frequent in the end.
-_CHOICE_WEIGHTS = dict(zip(QUESTION_TYPES, (0.6, 4.0, 1.0, 1.2, 0.7), strict=True))
+_CHOICE_WEIGHTS = dict(zip(QUESTION_TYPES, (0.6, 4.0, 1.0, 2.0, 1.0), strict=True))
+# Where not all options are true of objects of the clip, these answers would be right far more often than one time in
+# four that they are offered, and be learnt instead of looked for. So many of such questions are kept.
+_KEPT = {
+    ("doing", "still"): 0.6,
+    ("goal", "stay"): 0.35,
+    ("goal", "leave"): 0.5,
+    ("cause", "leave"): 0.25,
+    ("next", "still"): 0.4,
+}
 _VERBAL = 4  # single questions in words for each clip, beside one conversation
 
 Record = dict[str, Any]
@@ -212,7 +225,7 @@ def _stage2_5(writer: _Writer) -> list[Record]:
 
 
 def _stage3(writer: _Writer) -> list[Record]:
-    records = [_asked(writer, "qa", _open(writer)), _asked(writer, "choice", _choices(writer))]
+    records = [_asked(writer, "qa", _open(writer)), _asked(writer, "choice", _choices(writer, parts=True))]
     records += _of_image(writer, ("color", "shape", "pattern"))
     return [*records, _details(writer, [int(writer.rng.integers(len(writer.clip)))])]
 
@@ -233,7 +246,7 @@ def _stage1_named(writer: _Writer) -> list[Record]:
 def _stage3_facts(writer: _Writer) -> list[Record]:
     order = [int(index) for index in writer.rng.permutation(len(writer.clip))]
     lists = [_sheets(writer, order, _SHEET, by_part=True) for _ in range(_SHEETS)]
-    return [*lists, _asked(writer, "choice", _choices(writer))]
+    return [*lists, _asked(writer, "choice", _choices(writer, parts=True))]
 
 
 def _sheets(
@@ -256,11 +269,16 @@ def _sheet(writer: _Writer, index: int, groups: Sequence[tuple[str, ...]], by_pa
             name, text = pick(rng, known)
             said.append(f"{_KEYS.get(name, name)}: {text}.")
     if by_part:
-        item = facts.objects[index]
-        middles = [(2 * part + 1) * facts.frames // (2 * _PARTS) for part in range(_PARTS)]
-        actions = [phase.action for at in middles for phase in item.phases if phase.start <= at < phase.stop]
-        said.append(f"part: {', '.join(language.part(action) for action in actions)}.")
+        said.append(_parts(facts, index))
     return " ".join(said[place] for place in rng.permutation(len(said)))
+
+
+def _parts(facts: Facts, index: int) -> str:
+    """What an object does in the middle of each part of the clip: "part: up, up, still, still."."""
+    middles = [(2 * part + 1) * facts.frames // (2 * _PARTS) for part in range(_PARTS)]
+    phases = facts.objects[index].phases
+    actions = [phase.action for at in middles for phase in phases if phase.start <= at < phase.stop]
+    return f"part: {', '.join(language.part(action) for action in actions)}."
 
 
 def _asked(writer: _Writer, kind: str, turns: Sequence[Turn]) -> Record:
@@ -285,18 +303,30 @@ def _open(writer: _Writer) -> list[Turn]:
     return turns
 
 
-def _choices(writer: _Writer) -> list[Turn]:
-    """Questions with options; of types that few clips have, more where they are."""
+def _choices(writer: _Writer, parts: bool = False) -> list[Turn]:
+    """Questions with options; of types that few clips have, more where they are.
+
+    With `parts`, answers that follow from how objects move come after what these do in each part.
+    """
     facts, rng = writer.clip.facts, writer.rng
     turns: list[Turn] = []
+    asked: set[tuple[str, Subject]] = set()  # again, the answer would be copied from above
     weights = np.array([_CHOICE_WEIGHTS[name] for name in QUESTION_TYPES])
     while len(turns) < _TURNS:
         wanted = str(rng.choice(QUESTION_TYPES, p=weights / weights.sum()))
         category = pick(rng, [name for name, kind in CATEGORIES.items() if kind.choice and kind.type == wanted])
         for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
+            kind = category, str(question.labels[question.answer][0])
+            if question.spread < len(question.options) and rng.random() > _KEPT.get(kind, 1):
+                continue
+            if (category, question.subjects) in asked:
+                continue
+            asked.add((category, question.subjects))
             # In words: which letter an option has is not learnt by a model of this size in the time that it has.
-            words = question.options[question.answer].split(" ", 1)[1]
-            turns.append((question.prompt, f"Answer: {words}", question.subjects, category))
+            answer = f"Answer: {question.options[question.answer].split(' ', 1)[1]}"
+            if parts and category in _FROM_PARTS:
+                answer = " ".join([*(_parts(facts, index) for index in question.subjects), answer])
+            turns.append((question.prompt, answer, question.subjects, category))
     return turns
 
 
