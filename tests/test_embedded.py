@@ -142,6 +142,7 @@ def test_demo_shows_questions_with_answers_and_truths(tmp_path):
         assert min(image.size) > 300
     right, asked = map(int, re.search(r"(\d+) of (\d+) answers are right", result.output).groups())
     assert asked >= 6
+    assert "(A)" in result.output  # some have options
     assert result.output.count(" right ") >= right
 
 
@@ -221,8 +222,8 @@ def test_ablations_train_each_row_once_and_write_a_table(tmp_path):
     rows = [line.split("|")[1].strip() for line in made.stdout.splitlines() if line.startswith("| ")][1:]
     assert rows == ["none", "+ short captions", "+ questions", "+ detailed captions"]
     assert "4 held-out questions" in made.stdout
-    records = json.loads((tmp_path / "out" / "train_stage3-qa-choice-image-facts-named.json").read_text())
-    assert {record["id"].split("/")[1] for record in records} == {"qa", "choice", "image"}
+    records = json.loads((tmp_path / "out" / "train_stage3-qa-choice-frame-image-facts-named.json").read_text())
+    assert {record["id"].split("/")[1] for record in records} == {"qa", "choice", "frame", "image"}
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/model.safetensors")}
     assert len(times) == 7  # two stages of short captions, two of questions, and three more stages for the last row
     table = (tmp_path / "out" / "data.md").read_text()

@@ -2,22 +2,24 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from videorefer_plugin.asking import answer, load_model
+from videorefer_plugin.bench.letters import strict_letter
 from videorefer_plugin.pictures import Line, picture_answers
 from videorefer_plugin.video import open_video
 from videorefer_plugin.world import encode_video, open_questions
 from videorefer_plugin.world.bench import bench_clip
 from videorefer_plugin.world.categories import CATEGORIES
-from videorefer_plugin.world.clip import Clip
+from videorefer_plugin.world.clip import Clip, seeded
+from videorefer_plugin.world.questions import ask
 
 __all__ = ["Demonstration", "demonstrate"]
 
 _ASKED = ("look", "doing", "start", "cause", "next", "partner", "side", "last")  # what is asked, in this order
+_WITH_OPTIONS = ("doing", "cause", "next", "last")
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,15 @@ def demonstrate(
     loaded, processor = load_model(model)
     progress(f"Asking {len(asked)} questions")
     conversations, regions = [], []
-    for question, subjects, _ in asked:
-        content = [{"type": "video", "video": str(video)}, {"type": "text", "text": question}]
+    for one in asked:
+        content = [{"type": "video", "video": str(video)}, {"type": "text", "text": one.prompt}]
         conversations.append([{"role": "user", "content": content}])
-        regions.append([clip.region(index) for index in subjects])
-    answers = answer(loaded, processor, conversations, regions, max_new_tokens=48)
+        regions.append([clip.region(index) for index in one.subjects])
+    answers = answer(loaded, processor, conversations, regions, max_new_tokens=64)
     seconds = time.monotonic() - started
     lines = [
-        Line(question, said, subjects, truth, _plain(said) == _plain(truth))
-        for (question, subjects, truth), said in zip(asked, answers, strict=True)
+        Line(one.shown, said, one.subjects, one.truth, one.is_right(said))
+        for one, said in zip(asked, answers, strict=True)
     ]
     picture = folder / "demo.png"
     picture_answers(open_video(video), [clip.region(index) for index in range(len(clip))], lines).save(picture)
@@ -83,19 +85,42 @@ def demonstrate(
 _SEED = 7000  # of clips that neither training nor the benchmark's default seeds use
 
 
-def _questions(clip: Clip) -> list[tuple[str, tuple[int, ...], str]]:
+@dataclass(frozen=True)
+class _Question:
+    shown: str
+    prompt: str
+    subjects: tuple[int, ...]
+    truth: str
+    options: tuple[str, ...] | None = None
+
+    def is_right(self, said: str) -> bool:
+        """Whether an answer names the right option; without options, whether it is the truth word for word."""
+        if self.options is None:
+            return _plain(said) == _plain(self.truth)
+        return strict_letter(said, self.options) == strict_letter(self.truth, self.options)
+
+
+def _questions(clip: Clip) -> list[_Question]:
     """Questions with true answers, each about another object than the one before, as far as the clip has them."""
     known: dict[str, list[tuple[tuple[int, ...], str]]] = {}
     for category, subject, truth in open_questions(clip.facts):
         known.setdefault(category, []).append((subject, truth))
-    asked: list[tuple[str, tuple[int, ...], str]] = []
+    asked: list[_Question] = []
     for place, category in enumerate(_ASKED):
         found = known.get(category, [])
-        if found:
-            subject, truth = min(found, key=lambda one: (one[0][0] - place) % len(clip))
-            asked.append((CATEGORIES[category].phrasings[0], subject, truth))
+        if not found:
+            continue
+        subject, truth = min(found, key=lambda one: (one[0][0] - place) % len(clip))
+        text = CATEGORIES[category].phrasings[0]
+        questions = ask(category, clip.facts, seeded(_SEED, place), subjects=[subject])
+        if category in _WITH_OPTIONS and questions:
+            one = questions[0]
+            shown = f"{one.text} {' '.join(one.options)}"
+            asked.append(_Question(shown, one.prompt, subject, one.options[one.answer], one.options))
+        else:
+            asked.append(_Question(text, text, subject, truth))
     return asked
 
 
-def _plain(text: str) -> Sequence[Any]:
+def _plain(text: str) -> list[str]:
     return text.lower().strip(" .").split()

@@ -41,5 +41,5 @@ def demo(
     console = Console()
     console.print(table)
     right = sum(bool(line.right) for line in shown.lines)
-    console.print(f"{right} of {len(shown.lines)} answers are right, word for word; {shown.seconds:.1f} s.")
+    console.print(f"{right} of {len(shown.lines)} answers are right; {shown.seconds:.1f} s.")
     console.print(f"The objects, outlined and numbered: {shown.picture}")

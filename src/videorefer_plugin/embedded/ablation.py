@@ -17,7 +17,7 @@ __all__ = ["TABLES", "Variant", "ablate", "variants"]
 TABLES = ("modes", "unions", "data")
 UNIONS = (1, 4, 8, 16)
 _READY = "trainer_state.json"
-_QUESTIONS = ("qa", "choice", "image", "facts", "named")  # kinds of records of stage 3; the other one is "detailed"
+_QUESTIONS = ("qa", "choice", "frame", "image", "facts", "named")  # of stage 3; the other kind is "detailed"
 
 # Recipe -> files of the data set, in the order of training.
 _FILES = {stage.recipe: stage.data for name, stage in STAGES.items() if name.startswith(("stage2", "stage3"))}
@@ -113,7 +113,7 @@ def ablate(
         model = _train(row, world, Path(start), out, overrides, share, say)
         say(f"Measuring {row.name} ({row.mode}-frame)")
         frames = next((s.split("=")[1] for s in row.settings if s.startswith("data.max_frames")), None)
-        answerer = RegionModel(str(model), max_frames_per_region=int(frames) if frames else None, max_new_tokens=32)
+        answerer = RegionModel(str(model), max_frames_per_region=int(frames) if frames else None, max_new_tokens=64)
         results.append(
             evaluate_questions(
                 questions, answerer, out / "answers", mode=row.mode, name=row.name, batch_size=batch_size, limit=limit

@@ -18,8 +18,10 @@ _ABOUT = """## Limits
 
 This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to
 four objects of six shapes, eight colours and four patterns, and about 150 words of English. It answers questions with
-options in the words of an option, without its letter: accuracies below are those of the strict reader, which takes
-both; the compatible one looks for letters only and finds chance. That is 25 percent on VideoRefer-Bench-Q.
+options in the words of an option, without its letter. Where the answer follows from how an object moves, it says first
+what the object does in each quarter of the clip: "part: up, up, still, still. Answer: it moves up, then stops".
+Accuracies are those of the strict reader, which takes letters and words, also behind reasons; the compatible one looks
+for letters only and finds chance. That is 25 percent on VideoRefer-Bench-Q.
 An object that is given in more than five frames is shown to it in five of them, evenly spaced, two of which become one
 token: four unions of more frames do not tell whether an object waits before it moves, or moves before it stops.
 `videorefer train tiny` makes such a model from nothing; more steps of the same recipes go on from here:
@@ -66,7 +68,7 @@ def measure(
 
     def questions(file: Path, mode: str) -> dict[str, Any]:
         say(f"Measuring {file.name}, {mode}-frame")
-        answerer = RegionModel(os.fspath(checkpoint), max_new_tokens=32)
+        answerer = RegionModel(os.fspath(checkpoint), max_new_tokens=64)
         return evaluate_questions(
             file, answerer, out, mode=mode, media_root=heldout, batch_size=batch_size, limit=limit
         )["scores"]

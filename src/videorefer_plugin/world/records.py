@@ -133,7 +133,7 @@ def stage_records(
             without regions), "stage1_named" (lists of facts about objects that are called by their names), "stage2"
             (short captions of objects), "stage2_objects" (lists of facts that can be seen in an object alone),
             "stage2_5" (detailed captions), "stage3_facts" (lists of facts about objects, and questions with options)
-            or "stage3" (questions of all kinds, and detailed captions).
+            or "stage3" (questions of all kinds, some about objects in one frame, and detailed captions).
         name: of the clip, with which ids begin.
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.
@@ -226,6 +226,7 @@ def _stage2_5(writer: _Writer) -> list[Record]:
 
 def _stage3(writer: _Writer) -> list[Record]:
     records = [_asked(writer, "qa", _open(writer)), _asked(writer, "choice", _choices(writer, parts=True))]
+    records.append(_asked(writer, "frame", _choices(writer, without=_FROM_PARTS), one_frame=True))
     records += _of_image(writer, ("color", "shape", "pattern"))
     return [*records, _details(writer, [int(writer.rng.integers(len(writer.clip)))])]
 
@@ -281,8 +282,14 @@ def _parts(facts: Facts, index: int) -> str:
     return f"part: {', '.join(language.part(action) for action in actions)}."
 
 
-def _asked(writer: _Writer, kind: str, turns: Sequence[Turn]) -> Record:
-    regions = [writer.object(i) for _, _, subjects, _ in turns for i in subjects]
+def _asked(writer: _Writer, kind: str, turns: Sequence[Turn], one_frame: bool = False) -> Record:
+    """A conversation about objects in many frames, or each in one, where it can be seen well."""
+    clip, known = writer.clip, {}
+    for index in (i for _, _, subjects, _ in turns for i in subjects):
+        if index not in known:
+            frames = [pick(writer.rng, clip.clear_frames(index))] if one_frame else many_frames(clip)
+            known[index] = clip.annotation(index, frames)
+    regions = [known[i] for _, _, subjects, _ in turns for i in subjects]
     return writer.record(kind, [(question, answer) for question, answer, _, _ in turns], regions)
 
 
@@ -303,21 +310,24 @@ def _open(writer: _Writer) -> list[Turn]:
     return turns
 
 
-def _choices(writer: _Writer, parts: bool = False) -> list[Turn]:
-    """Questions with options; of types that few clips have, more where they are.
+def _choices(writer: _Writer, parts: bool = False, without: Sequence[str] = ()) -> list[Turn]:
+    """Questions with options, of some categories not; of types that few clips have, more where they are.
 
     With `parts`, answers that follow from how objects move come after what these do in each part.
     """
     facts, rng = writer.clip.facts, writer.rng
     turns: list[Turn] = []
     asked: set[tuple[str, Subject]] = set()  # again, the answer would be copied from above
-    weights = np.array([_CHOICE_WEIGHTS[name] for name in QUESTION_TYPES])
+    names: dict[str, list[str]] = {}
+    for name, kind in CATEGORIES.items():
+        if kind.choice and name not in without:
+            names.setdefault(kind.type, []).append(name)
+    weights = np.array([_CHOICE_WEIGHTS[wanted] for wanted in names])
     while len(turns) < _TURNS:
-        wanted = str(rng.choice(QUESTION_TYPES, p=weights / weights.sum()))
-        category = pick(rng, [name for name, kind in CATEGORIES.items() if kind.choice and kind.type == wanted])
+        category = pick(rng, names[str(rng.choice(list(names), p=weights / weights.sum()))])
         for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
-            kind = category, str(question.labels[question.answer][0])
-            if question.spread < len(question.options) and rng.random() > _KEPT.get(kind, 1):
+            kept = _KEPT.get((category, str(question.labels[question.answer][0])), 1)
+            if question.spread < len(question.options) and rng.random() > kept:
                 continue
             if (category, question.subjects) in asked:
                 continue
