@@ -231,3 +231,16 @@ def test_ablations_train_each_row_once_and_write_a_table(tmp_path):
     run("bench", "ablate", "data", *few, *common)
     assert (tmp_path / "out" / "data.md").read_text() == table
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/model.safetensors")}
+
+
+def test_ablations_may_start_from_a_later_checkpoint(tmp_path):
+    world.write_dataset(tmp_path / "world", 4, seed=2, heldout=5)
+    few = ["train.max_steps=1", "train.batch_size=2", "train.global_batch_size=2"]
+    common = ["--world", tmp_path / "world", "--start", CHECKPOINT, "--out", tmp_path / "out", "--limit", 2]
+    made = run("bench", "ablate", "modes", *few, *common, "--stage", "stage3")
+    rows = [line.split("|")[1].strip() for line in made.stdout.splitlines() if line.startswith("| ")][1:]
+    assert rows == ["single-frame", "multi-frame"]
+    assert "Only these stages were run, where a row has them: stage3." in made.stdout
+    assert [path.parent.name for path in (tmp_path / "out").glob("*/model.safetensors")] == ["stage3"]
+    refused = run("bench", "ablate", "modes", *common, "--stage", "stage1", code=1)
+    assert "Unknown stage 'stage1'; known are stage2," in " ".join(refused.output.split())

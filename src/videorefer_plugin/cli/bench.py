@@ -316,12 +316,13 @@ class Table(str, Enum):
 def ablate(
     table: Annotated[Table, typer.Argument(help="Frames of a region, unions, or kinds of training data.")],
     world: Annotated[Path, typer.Option(help="Data set of `videorefer world --heldout`.")],
-    start: Annotated[Path, typer.Option(help="Checkpoint after stage 1, that every row starts from.")],
+    start: Annotated[Path, typer.Option(help="Where every row starts: after stage 1, or before the first --stage.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoints, answers and tables, or one to go on with.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings to change in all recipes.")] = None,
     batch_size: BatchSize = 8,
     limit: Limit = None,
     share: Annotated[float, typer.Option(help="Part of each recipe's steps that is run.")] = 1.0,
+    stage: Annotated[list[str] | None, typer.Option(help="Run only these of a row's stages.")] = None,
 ) -> None:
     """Train each row of a table on the shapes world, measure it on the held-out questions, and write the table."""
     from videorefer_plugin.embedded.ablation import ablate as run
@@ -331,7 +332,7 @@ def ablate(
         def say(text: str) -> None:
             console.print(text, style="bold", markup=False, highlight=False)
 
-        path = run(table.value, world, start, out, overrides or [], limit, batch_size, share, say)
+        path = run(table.value, world, start, out, overrides or [], limit, batch_size, share, stage or None, say)
     typer.echo(path.read_text(encoding="utf-8"))
 
 

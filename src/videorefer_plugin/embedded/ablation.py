@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ def ablate(
     limit: int | None = None,
     batch_size: int = 8,
     share: float = 1.0,
+    stages: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Train each row of a table from the same start, measure it on the held-out Bench-Q, and write the table.
@@ -83,24 +84,31 @@ def ablate(
     Args:
         table (`str`): `"modes"`, `"unions"` or `"data"`.
         world (`str` or `os.PathLike`): folder of a data set of the shapes world with a benchmark.
-        start (`str` or `os.PathLike`): checkpoint after stage 1.
+        start (`str` or `os.PathLike`): checkpoint after stage 1, or before the first of `stages`.
         out (`str` or `os.PathLike`): folder for checkpoints, answers and tables.
         overrides (`Sequence[str]`): settings to change in all recipes, such as `train.max_steps=200`.
         limit (`int`, *optional*): only the first so many items of the benchmark.
         batch_size (`int`, *optional*, defaults to 8): items answered together.
         share (`float`, *optional*, defaults to 1): part of each recipe's steps that is run, above 0.
+        stages (`Sequence[str]`, *optional*): which of a row's stages are run, such as `"stage3"`; all by default.
         say (*optional*): told what is being done.
 
     Returns:
         `Path`: the table, in Markdown.
 
     Raises:
-        ConfigurationError: there is no such table, or no benchmark, or `share` is out of range.
+        ConfigurationError: there is no such table or stage, or no benchmark, or `share` is out of range.
     """
     from videorefer_plugin.bench.answerers import RegionModel
     from videorefer_plugin.bench.evaluate import evaluate_questions
 
     rows = variants(table)
+    if stages is not None:
+        for name in stages:
+            if f"tiny/{name}" not in _FILES:
+                known = ", ".join(recipe.removeprefix("tiny/") for recipe in _FILES)
+                raise ConfigurationError(f"Unknown stage {name!r}; known are {known}.")
+        rows = [replace(row, stages=tuple(name for name in row.stages if name[5:] in stages)) for row in rows]
     world, out = Path(world), Path(out)
     questions = world / "heldout" / "bench_q.json"
     if not questions.is_file():
@@ -120,7 +128,7 @@ def ablate(
             )
         )
     path = out / f"{table}.md"
-    path.write_text(_table(table, rows, results, overrides, share), encoding="utf-8")
+    path.write_text(_table(table, rows, results, overrides, share, stages), encoding="utf-8")
     return path
 
 
@@ -168,7 +176,12 @@ def _records(path: Path, kinds: Sequence[str] | None, out: Path) -> Path:
 
 
 def _table(
-    table: str, rows: Sequence[Variant], results: Sequence[dict[str, Any]], overrides: Sequence[str], share: float
+    table: str,
+    rows: Sequence[Variant],
+    results: Sequence[dict[str, Any]],
+    overrides: Sequence[str],
+    share: float,
+    stages: Sequence[str] | None,
 ) -> str:
     heads = [name.removesuffix(" Questions") for name in QUESTION_TYPES]
     lines = [
@@ -184,6 +197,8 @@ def _table(
         lines.append(f"| {row.name} | {' | '.join(cells)} | {100 * scores['overall']['accuracy']:.1f} |")
     counted = results[0]["scores"]["tables"]["strict"]["overall"]["total"]
     changes = f" Settings changed: {', '.join(overrides)}." if overrides else ""
+    if stages is not None:
+        changes += f" Only these stages were run, where a row has them: {', '.join(stages)}."
     if share < 1:
         changes += f" Each stage had {share:g} of its recipe's steps."
     note = f"Accuracy in percent on {counted} held-out questions of the shapes world, read strictly.{changes}"
