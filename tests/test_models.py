@@ -168,7 +168,7 @@ def test_ragged_batch_gives_the_logits_of_single_runs(visuals, processor, model)
         torch.testing.assert_close(
             logits[row, -len(single) :],
             single,
-            atol=5e-5,  # float32 products of other shapes add up in another order; logits are up to 10
+            atol=5e-5,  # float32 products of other shapes add up in another order
             rtol=1e-6,
             msg=lambda text, name=case["name"]: f"{name}: {text}",
         )
