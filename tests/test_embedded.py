@@ -242,5 +242,7 @@ def test_ablations_may_start_from_a_later_checkpoint(tmp_path):
     assert rows == ["single-frame", "multi-frame"]
     assert "Only these stages were run, where a row has them: stage3." in made.stdout
     assert [path.parent.name for path in (tmp_path / "out").glob("*/model.safetensors")] == ["stage3"]
+    refused = run("bench", "ablate", "modes", *common, "--stage", "stage3", "--share", 0.5, code=1)
+    assert "trained with share 1.0, not 0.5; take another folder" in " ".join(refused.output.split())
     refused = run("bench", "ablate", "modes", *common, "--stage", "stage1", code=1)
     assert "Unknown stage 'stage1'; known are stage2," in " ".join(refused.output.split())

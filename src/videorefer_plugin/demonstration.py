@@ -19,7 +19,7 @@ from videorefer_plugin.world.questions import ask
 __all__ = ["Demonstration", "demonstrate"]
 
 _ASKED = ("look", "doing", "start", "cause", "next", "partner", "side", "last")  # what is asked, in this order
-_WITH_OPTIONS = ("doing", "cause", "next", "last")
+_WITH_OPTIONS = ("doing", "cause", "next", "last")  # what follows from motion: the embedded model learnt it this way
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,13 @@ def _questions(clip: Clip) -> list[_Question]:
             continue
         subject, truth = min(found, key=lambda one: (one[0][0] - place) % len(clip))
         text = CATEGORIES[category].phrasings[0]
-        questions = ask(category, clip.facts, seeded(_SEED, place), subjects=[subject])
-        if category in _WITH_OPTIONS and questions:
-            one = questions[0]
-            shown = f"{one.text} {' '.join(one.options)}"
-            asked.append(_Question(shown, one.prompt, subject, one.options[one.answer], one.options))
-        else:
-            asked.append(_Question(text, text, subject, truth))
+        open_question = _Question(text, text, subject, truth)
+        rng = seeded(_SEED, place)
+        choices = ask(category, clip.facts, rng, subjects=[subject]) if category in _WITH_OPTIONS else []
+        asked += [
+            _Question(f"{one.text} {' '.join(one.options)}", one.prompt, subject, one.options[one.answer], one.options)
+            for one in choices
+        ] or [open_question]
     return asked
 
 

@@ -97,7 +97,8 @@ def ablate(
         `Path`: the table, in Markdown.
 
     Raises:
-        ConfigurationError: there is no such table or stage, or no benchmark, or `share` is out of range.
+        ConfigurationError: there is no such table or stage, or no benchmark, or `share` is out of range, or the folder
+            holds rows that were trained from another start or with other settings.
     """
     from videorefer_plugin.bench.answerers import RegionModel
     from videorefer_plugin.bench.evaluate import evaluate_questions
@@ -108,7 +109,8 @@ def ablate(
             if f"tiny/{name}" not in _FILES:
                 known = ", ".join(recipe.removeprefix("tiny/") for recipe in _FILES)
                 raise ConfigurationError(f"Unknown stage {name!r}; known are {known}.")
-        rows = [replace(row, stages=tuple(name for name in row.stages if name[5:] in stages)) for row in rows]
+        chosen = {f"tiny/{name}" for name in stages}
+        rows = [replace(row, stages=tuple(name for name in row.stages if name in chosen)) for row in rows]
     world, out = Path(world), Path(out)
     questions = world / "heldout" / "bench_q.json"
     if not questions.is_file():
@@ -116,6 +118,7 @@ def ablate(
     if not 0 < share <= 1:
         raise ConfigurationError(f"share is {share!r}; expected a part of each recipe's steps, above 0 and at most 1.")
     out.mkdir(parents=True, exist_ok=True)
+    _check_settings(out, {"start": os.fspath(Path(start).resolve()), "share": share, "overrides": list(overrides)})
     results = []
     for row in rows:
         model = _train(row, world, Path(start), out, overrides, share, say)
@@ -130,6 +133,21 @@ def ablate(
     path = out / f"{table}.md"
     path.write_text(_table(table, rows, results, overrides, share, stages), encoding="utf-8")
     return path
+
+
+def _check_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Keep with what is trained in a folder how it was, and let nothing else be taken for it."""
+    path = out / "ablation.json"
+    if not path.exists():
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        return
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in settings.items():
+        if kept.get(name) != value:
+            raise ConfigurationError(
+                f"{out} holds rows that were trained with {name} {kept.get(name)!r}, not {value!r}; take another "
+                "folder."
+            )
 
 
 def _train(

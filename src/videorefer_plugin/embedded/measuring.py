@@ -21,7 +21,7 @@ four objects of six shapes, eight colours and four patterns, and about 150 words
 options in the words of an option, without its letter. Where the answer follows from how an object moves, it says first
 what the object does in each quarter of the clip: "part: up, up, still, still. Answer: it moves up, then stops".
 Accuracies are those of the strict reader, which takes letters and words, also behind reasons; the compatible one looks
-for letters only and finds chance. That is 25 percent on VideoRefer-Bench-Q.
+for letters only, and what it finds in such answers means nothing. Chance is 25 percent on VideoRefer-Bench-Q.
 An object that is given in more than five frames is shown to it in five of them, evenly spaced, two of which become one
 token: four unions of more frames do not tell whether an object waits before it moves, or moves before it stops.
 `videorefer train tiny` makes such a model from nothing; more steps of the same recipes go on from here:
