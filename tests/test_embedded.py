@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.conftest import CHECKPOINT
 from videorefer_plugin import world
 from videorefer_plugin.cli import app
 from videorefer_plugin.embedded.making import STAGES, make_tiny, pack
-from videorefer_plugin.errors import ConfigurationError, RegionError
+from videorefer_plugin.errors import ConfigurationError, RegionError, TrainingError
 from videorefer_plugin.region_text import read_region
 from videorefer_plugin.regions import encode_rle
 
@@ -190,6 +191,26 @@ def test_one_command_makes_a_model_from_nothing(tmp_path):
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/model.safetensors")}
     make_tiny(tmp_path, 6, 1, overrides=few)
     assert {path for path in times if path.stat().st_mtime_ns != times[path]} <= {folder / "model.safetensors"}
+
+
+def test_processes_train_together(tmp_path):
+    few = ["train.max_steps=2", "train.global_batch_size=4", "train.log_every=1"]
+    run("train", "tiny", "--out", tmp_path, "--clips", 6, "--heldout", 0, "--stage", "vision_tower", *few)
+    alone = json.loads((tmp_path / "vision_tower" / "trainer_state.json").read_text())
+    shutil.rmtree(tmp_path / "vision_tower")
+    run("train", "tiny", "--out", tmp_path, "--stage", "vision_tower", "--processes", 2, *few)
+    together = json.loads((tmp_path / "vision_tower" / "trainer_state.json").read_text())
+    assert (together["global_step"], together["train_batch_size"]) == (2, 2)
+    first = [state["log_history"][0]["loss"] for state in (alone, together)]
+    assert first[0] == pytest.approx(first[1], rel=0.05)  # halves of a batch do not hold equally many objects
+
+
+def test_processes_that_cannot_share_a_batch_or_fail_are_reported(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"no multiple of train\.batch_size=2 times 3"):
+        make_tiny(tmp_path, stages=["language_model"], processes=3)
+    world.write_dataset(tmp_path / "world", 1, seed=0, heldout=0)
+    with pytest.raises(TrainingError, match=r"tiny/stage0_tower ended with exit code"):
+        make_tiny(tmp_path, stages=["vision_tower"], processes=2, overrides=["data.files=[missing.json]"])
 
 
 def test_stages_follow_each_other():

@@ -155,6 +155,56 @@ def test_a_run_with_clips_learns_the_connector_too(data, tmp_path):
         assert any(part in name for name in changed) == learns, part
 
 
+def _spoil(data):
+    """Empty all media, so that only their names, sizes and times are as before."""
+    for path in [path for path in data.parent.rglob("*") if path.is_file() and path != data]:
+        times, size = (path.stat().st_atime_ns, path.stat().st_mtime_ns), path.stat().st_size
+        path.write_bytes(bytes(size))
+        os.utime(path, ns=times)
+
+
+def test_features_stay_for_other_runs(tmp_path):
+    data = write_data(tmp_path / "data", KINDS, copies=1)
+    changes = {**PARTS, "train.max_steps": 1, "train.batch_size": 4, "train.global_batch_size": 4}
+    changes["data.features"] = str(tmp_path / "features")
+    run(RECIPE, data, tmp_path / "first", **changes)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").iterdir()}
+    assert kept
+    _spoil(data)
+    run(RECIPE, data, tmp_path / "second", **changes)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "features").iterdir()} == kept
+    assert losses(tmp_path / "second") == losses(tmp_path / "first")
+
+
+def test_features_of_other_towers_frames_or_files_are_not_taken(tmp_path, model, processor):
+    data = write_data(tmp_path / "data", ("compressed", "two objects"), copies=1)
+    dataset, folder = VideoReferDataset(data, mode="multi"), tmp_path / "features"
+
+    def compute(dataset=dataset):
+        return compute_features(model, processor, dataset, folder, clips=True)
+
+    def same(one, other):
+        return one.keys() == other.keys() and all(one[key].equal(other[key]) for key in one)
+
+    first = compute()
+    weight = next(model.model.vision_tower.parameters())
+    with torch.no_grad():
+        kept = weight.clone()
+        weight += 1
+        other = compute()
+        weight.copy_(kept)
+    assert other.keys() == first.keys()
+    assert not same(first, other)
+    few = compute(VideoReferDataset(data, mode="multi", max_frames_per_region=1))
+    assert max(len(few[key]) for key in few if few[key].ndim == 2) == 1
+    before = set(folder.iterdir())
+    assert same(first, compute())
+    assert set(folder.iterdir()) == before
+    os.utime(dataset.record(0).visual, (0, 0))
+    changed = compute()
+    assert 0 < len(changed.keys() & first.keys()) < len(first)
+
+
 def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path):
     data = write_data(tmp_path / "data", KINDS, copies=1)
     changes = {
@@ -167,8 +217,7 @@ def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path):
     finish(command(RECIPE, data, tmp_path / "whole", **changes))
     arguments = command(RECIPE, data, tmp_path / "killed", **changes)
     kill_when(arguments, (tmp_path / "killed" / "checkpoint-2").exists)
-    for path in [path for path in data.parent.rglob("*") if path.is_file() and path != data]:
-        path.write_bytes(b"")  # nothing is decoded again
+    _spoil(data)  # nothing is decoded again
     finish(arguments)
     assert_equal_runs(tmp_path / "killed", tmp_path / "whole")
 

@@ -323,6 +323,7 @@ def ablate(
     limit: Limit = None,
     share: Annotated[float, typer.Option(help="Part of each recipe's steps that is run.")] = 1.0,
     stage: Annotated[list[str] | None, typer.Option(help="Run only these of a row's stages.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that train together, best one for each core.")] = 1,
 ) -> None:
     """Train each row of a table on the shapes world, measure it on the held-out questions, and write the table."""
     from videorefer_plugin.embedded.ablation import ablate as run
@@ -332,7 +333,8 @@ def ablate(
         def say(text: str) -> None:
             console.print(text, style="bold", markup=False, highlight=False)
 
-        path = run(table.value, world, start, out, overrides or [], limit, batch_size, share, stage or None, say)
+        settings = (overrides or [], limit, batch_size, share, stage or None, say, processes)
+        path = run(table.value, world, start, out, *settings)
     typer.echo(path.read_text(encoding="utf-8"))
 
 

@@ -106,6 +106,7 @@ def tiny(
     heldout: Annotated[int, typer.Option(min=0, help="Clips of the benchmark to render.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the clips.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render clips.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that train together, best one for each core.")] = 1,
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage; several are run in order.")] = None,
 ) -> None:
     """Make the embedded model from nothing: render its world, run the recipes tiny/ and pack the checkpoint.
@@ -122,7 +123,7 @@ def tiny(
         errors.print(text, style="bold", markup=False, highlight=False)
 
     try:
-        folder = make_tiny(out, clips, heldout, seed, workers, stage or None, overrides or [], say)
+        folder = make_tiny(out, clips, heldout, seed, workers, stage or None, overrides or [], say, processes)
     except VideoReferError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin.embedded.making import STAGES
+from videorefer_plugin.embedded.making import STAGES, run_recipe, shared_recipe
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world.values import QUESTION_TYPES
 
@@ -76,6 +76,7 @@ def ablate(
     share: float = 1.0,
     stages: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda text: None,
+    processes: int = 1,
 ) -> Path:
     """Train each row of a table from the same start, measure it on the held-out Bench-Q, and write the table.
 
@@ -92,6 +93,7 @@ def ablate(
         share (`float`, *optional*, defaults to 1): part of each recipe's steps that is run, above 0.
         stages (`Sequence[str]`, *optional*): which of a row's stages are run, such as `"stage3"`; all by default.
         say (*optional*): told what is being done.
+        processes (`int`, *optional*, defaults to 1): that train together.
 
     Returns:
         `Path`: the table, in Markdown.
@@ -121,7 +123,7 @@ def ablate(
     _check_settings(out, {"start": os.fspath(Path(start).resolve()), "share": share, "overrides": list(overrides)})
     results = []
     for row in rows:
-        model = _train(row, world, Path(start), out, overrides, share, say)
+        model = _train(row, world, Path(start), out, overrides, share, say, processes)
         say(f"Measuring {row.name} ({row.mode}-frame)")
         frames = next((s.split("=")[1] for s in row.settings if s.startswith("data.max_frames")), None)
         answerer = RegionModel(str(model), max_frames_per_region=int(frames) if frames else None, max_new_tokens=64)
@@ -158,10 +160,8 @@ def _train(
     overrides: Sequence[str],
     share: float,
     say: Callable[[str], None],
+    processes: int,
 ) -> Path:
-    from videorefer_plugin.training.recipe import load_recipe
-    from videorefer_plugin.training.run import train
-
     model, done = start, ""
     for name in row.stages:
         kinds = row.kinds if name.startswith("tiny/stage3") else None
@@ -172,10 +172,12 @@ def _train(
             say(f"Running {name} for {row.name}")
             data = json.dumps([str(_records(world / file, kinds, out)) for file in _FILES[name]])
             settings = [f"model.checkpoint={model}", f"data.files={data}", f"data.media_root={world}"]
-            recipe = load_recipe(name, [*settings, f"output.folder={folder}", *row.settings, *overrides])
-            if recipe.train.max_steps is not None:
-                recipe.train.max_steps = math.ceil(share * recipe.train.max_steps)
-            train(recipe)
+            settings.append(f"data.features={out / 'features'}")
+            settings += [f"output.folder={folder}", *row.settings, *overrides]
+            steps = shared_recipe(name, settings, processes).train.max_steps
+            if steps is not None:
+                settings.append(f"train.max_steps={math.ceil(share * steps)}")
+            run_recipe(name, settings, processes)
         model = folder
     return model
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import logging
@@ -30,9 +31,10 @@ from videorefer_plugin.training.dataset import VideoReferDataset
 from videorefer_plugin.training.prompts import check_template, make_prompt
 from videorefer_plugin.training.records import Record
 
-__all__ = ["FeatureCollator", "compute_features", "load_features", "remove_features"]
+__all__ = ["FeatureCollator", "compute_features", "remove_features"]
 
 _IGNORED = -100
+_AT_ONCE = 2048  # features written together; more than these are not lost
 
 
 def compute_features(
@@ -44,7 +46,9 @@ def compute_features(
 ) -> dict[str, Tensor]:
     """Compute what the vision tower makes of the objects of a data set, and of its clips and images; each once.
 
-    Of several processes, each computes its share and writes it to the folder, where all find it.
+    What the folder holds already of the same files, seen by the same tower in the same way, is not computed again: of
+    this run before it was interrupted, or of other runs that use the folder. Of several processes, each computes its
+    share and writes it to the folder, where all find it.
 
     Args:
         model ([`VideoReferForConditionalGeneration`]): the model.
@@ -60,8 +64,12 @@ def compute_features(
     Raises:
         ConfigurationError: a record has no objects, and clips are not kept either.
     """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"features-{_way_of_seeing(model, processor, dataset)}"
+    known = _keys(folder, name)
+    wanted: set[str] = set()
     jobs: list[tuple[int, list[int], bool]] = []  # a record, which objects no earlier one has, and whether it's clip
-    known: set[str] = set()
     for index in range(len(dataset)):
         record = dataset.record(index)
         keys = _object_keys(record)
@@ -71,47 +79,73 @@ def compute_features(
                 "from. Leave it out, or set data.clip: true."
             )
         new = [place for place, key in enumerate(keys) if key not in known and key not in keys[:place]]
-        shown = _visual_key(record)
-        new_clip = clips and shown is not None and shown not in known
+        shown = _visual_key(record) if clips else None
+        new_clip = shown is not None and shown not in known
         if new or new_clip:
             jobs.append((index, new, new_clip))
-            known.update(keys, [shown] if new_clip and shown else [])
+        both = {*keys, *([shown] if shown else [])}
+        known |= both
+        wanted |= both
     state = PartialState()
     model.to(state.device)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if state.is_main_process:
-        remove_features(folder)  # of another run
-    state.wait_for_everyone()
+    state.wait_for_everyone()  # until all have seen what is there already
     mine: dict[str, Tensor] = {}
     share = jobs[state.process_index :: state.num_processes]
     for index, places, new_clip in logging.tqdm(share, desc="Features", disable=not state.is_main_process):
         mine |= _encode(model, processor, dataset[index], places, new_clip)
-    part = folder / f"features-{state.process_index:05d}-of-{state.num_processes:05d}.safetensors"
-    save_file(mine, part.with_suffix(".part"))
-    part.with_suffix(".part").replace(part)
+        if len(mine) >= _AT_ONCE:
+            _write(folder, name, mine)
+            mine = {}
+    if mine:
+        _write(folder, name, mine)
     state.wait_for_everyone()
-    features = load_features(folder)
-    assert features is not None
-    return features
-
-
-def load_features(folder: str | os.PathLike) -> dict[str, Tensor] | None:
-    """Features that [`compute_features`] left in a folder; `None` if they are not all there."""
-    parts = _parts(Path(folder))
-    if not parts or any(int(path.stem.rpartition("-")[2]) != len(parts) for path in parts):
-        return None
-    return {key: value for path in parts for key, value in load_file(path).items()}
+    return _load(folder, name, wanted)
 
 
 def remove_features(folder: str | os.PathLike) -> None:
     """Remove what [`compute_features`] left in a folder."""
-    for path in _parts(Path(folder)):
+    for path in Path(folder).glob("features-*"):
         path.unlink(missing_ok=True)
 
 
-def _parts(folder: Path) -> list[Path]:
-    return sorted(folder.glob("features-*-of-*.safetensors"))
+def _way_of_seeing(model: VideoReferForConditionalGeneration, processor: Any, dataset: VideoReferDataset) -> str:
+    """What tells apart features of the same files: the tower, and all that says which frames it is shown, and how."""
+    digest = hashlib.blake2b(digest_size=8)
+    tower = model.model.vision_tower
+    for key, value in sorted(tower.state_dict().items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    aside = ("_name_or_path", "transformers_version", "architectures", "dtype")
+    config = {key: value for key, value in tower.config.to_dict().items() if key not in aside}
+    looks = ("num_frames", "image_aspect_ratio", "patch_size", "mask_policy", "max_frames_per_region")
+    ways = [config, model.config.vision_feature_layer, processor.image_processor.to_dict()]
+    ways += [getattr(processor, name) for name in looks]
+    ways += [dataset.mode, dataset.seed, dataset.max_frames_per_region]
+    digest.update(json.dumps(ways, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _write(folder: Path, name: str, features: dict[str, Tensor]) -> None:
+    path = folder / f"{name}-{_key(' '.join(sorted(features)))}.safetensors"
+    temporary = path.with_suffix(".part")
+    save_file(features, temporary)
+    temporary.replace(path)
+
+
+def _keys(folder: Path, name: str) -> set[str]:
+    found: set[str] = set()
+    for path in folder.glob(f"{name}-*.safetensors"):
+        with safe_open(path, "pt") as file:
+            found |= set(file.keys())
+    return found
+
+
+def _load(folder: Path, name: str, wanted: set[str]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for path in sorted(folder.glob(f"{name}-*.safetensors")):
+        with safe_open(path, "pt") as file:
+            found |= {key: file.get_tensor(key) for key in file.keys() if key in wanted}  # noqa: SIM118
+    return found
 
 
 @torch.no_grad()
@@ -156,11 +190,16 @@ def _key(text: str) -> str:
 
 def _object_keys(record: Record) -> list[str]:
     """What tells the objects of a record from all others: their clips and masks."""
-    return [_key(f"{record.visual} {json.dumps(one, sort_keys=True)}") for one in record.annotation or []]
+    shown = _visual_key(record)
+    return [_key(f"{shown} {json.dumps(one, sort_keys=True)}") for one in record.annotation or []]
 
 
 def _visual_key(record: Record) -> str | None:
-    return None if record.visual is None else _key(str(record.visual))
+    """What tells a file from all others, and from what lay in the same place before it."""
+    if record.visual is None:
+        return None
+    state = os.stat(record.visual)
+    return _key(f"{os.path.abspath(record.visual)} {state.st_size} {state.st_mtime_ns}")
 
 
 class FeatureCollator:

@@ -77,6 +77,8 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
         on_bad_sample=recipe.data.on_bad_sample,
     )
     part = _part(recipe, settings, dataset)
+    # Towers have a layer above the one whose features are used, and not every batch has all that is learnt from.
+    arguments.ddp_find_unused_parameters = settings.part != "language_model"
     started = time.monotonic()
     trainer = _PartTrainer(
         model=part.model,

@@ -66,7 +66,9 @@ class DataSettings:
         clip (`bool`): whether conversations show their clips or images. Without them, objects are seen alone, and what
             the frozen vision tower makes of them is computed once.
         keep_features (`bool`): whether what the frozen vision tower makes of objects, clips and images is computed
-            once, and kept in memory and in the output folder, instead of in every step.
+            once, and kept in memory and in the output folder until the run ends, instead of in every step.
+        features (`str`, *optional*): folder in which such features stay, for other runs with the same tower; what it
+            holds is not computed again.
         on_bad_sample (`str`): `"error"`, or `"skip"` to count and log bad records.
         num_frames (`int`, *optional*): frames sampled from each video; the processor's by default.
         max_frames_per_region (`int`, *optional*): most frames used of a region.
@@ -81,6 +83,7 @@ class DataSettings:
     template: str = "chat"
     clip: bool = True
     keep_features: bool = False
+    features: str | None = None
     on_bad_sample: str = "error"
     num_frames: int | None = None
     max_frames_per_region: int | None = None

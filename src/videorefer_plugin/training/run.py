@@ -15,7 +15,7 @@ from videorefer_plugin.models.videorefer.modeling import VideoReferForConditiona
 from videorefer_plugin.training.building import build, prepare_for_training
 from videorefer_plugin.training.collator import VideoReferCollator
 from videorefer_plugin.training.dataset import DataSource, ReadOnce, VideoReferDataset
-from videorefer_plugin.training.kept_features import FeatureCollator, compute_features, load_features, remove_features
+from videorefer_plugin.training.kept_features import FeatureCollator, compute_features, remove_features
 from videorefer_plugin.training.parts import has_unused_parameters
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.trainer import find_checkpoint, trainer_class
@@ -73,7 +73,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         on_bad_sample=recipe.data.on_bad_sample,
         max_tokens_per_region=model.object_encoder.config.max_tokens_per_region,
     )
-    collator = _collator(recipe, model, processor, dataset, resumed=checkpoint is not None)
+    collator = _collator(recipe, model, processor, dataset)
     model = prepare_for_training(model, recipe)
     arguments.ddp_find_unused_parameters = has_unused_parameters(model)
     trainer = trainer_class(recipe.trainer)(
@@ -90,7 +90,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     return trainer
 
 
-def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDataset, resumed: bool) -> Any:
+def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDataset) -> Any:
     if recipe.data.clip and not recipe.data.keep_features:
         return VideoReferCollator(
             processor,
@@ -105,10 +105,8 @@ def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDat
             f"{setting} is for VideoRefer models, but {recipe.model.checkpoint} holds a host of another kind "
             f"({type(model).__name__}). Leave it out."
         )
-    # Kept for when the run is interrupted; what an earlier run left behind is not trusted.
-    features = load_features(recipe.output.folder) if resumed else None
-    if features is None:
-        features = compute_features(model, processor, dataset, recipe.output.folder, clips=recipe.data.clip)
+    folder = recipe.data.features or recipe.output.folder
+    features = compute_features(model, processor, dataset, folder, clips=recipe.data.clip)
     unions = model.object_encoder.config.max_tokens_per_region
     return FeatureCollator(processor, features, unions, clips=recipe.data.clip)
 
@@ -165,7 +163,8 @@ def _save(trainer: Any, recipe: Recipe, processor: Any, dataset: VideoReferDatas
         from videorefer_plugin.hosts.saving import save_object_encoder
 
         save_object_encoder(plain, folder)
-    remove_features(folder)  # the run is over
+    if recipe.data.features is None:
+        remove_features(folder)  # the run is over
     processor.save_pretrained(folder)
     trainer.state.save_to_json(str(folder / "trainer_state.json"))
     summary = _summary(trainer, recipe, dataset, seconds)
