@@ -1,5 +1,6 @@
 """The shapes world: questions, the benchmark, and scores of descriptions."""
 
+import json
 import re
 import zlib
 from collections import Counter
@@ -259,6 +260,24 @@ def test_records_ask_questions_with_options_of_all_types_about_equally():
                 asked[types[text.split(" (A)")[0]]] += 1
     assert asked.keys() == set(QUESTION_TYPES)
     assert all(0.14 < count / asked.total() < 0.27 for count in asked.values()), asked
+
+
+def test_what_an_object_does_in_each_part_is_said_once_in_a_conversation():
+    conversations = Counter()
+    for number in range(60):
+        clip = make_clip((8, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
+        for record in stage_records(clip, "stage3", "x", "x.mp4", None, seeded(number)):
+            regions, told = iter(record["annotation"]), []
+            turns = record["conversations"]
+            assert turns
+            for question, answer in zip(turns[::2], turns[1::2], strict=True):
+                shown = [json.dumps(next(regions)) for _ in range(question["value"].count("<region>"))]
+                if answer["value"].count("part: "):
+                    assert answer["value"].count("part: ") == len(shown)
+                    told += shown
+            assert len(set(told)) == len(told)
+            conversations[len(told)] += 1
+    assert sum(conversations[count] for count in (2, 3, 4)) > 60
 
 
 def test_what_objects_without_a_partner_do_is_no_better_guess_than_the_rest():

@@ -67,10 +67,16 @@ _PARTS = 4  # of a clip; a list that goes with it says what the object does in e
 # Before the answers of such questions with options, what the objects do in each part: what follows from how an object
 # moves is learnt far sooner when that is said first.
 _FROM_PARTS = ("doing", "order", "first", "last", "deed", "goal", "cause", "next")
-_SHEETS = 2  # lists of each clip, beside one conversation of questions with options
+_SHEETS = 2  # lists of each clip
+_CHOICES = {"stage3_facts": 2, "stage3": 3}  # conversations of questions with options of each clip
+_SELDOM = 0.5  # of the clips have each other kind of stage 3, so that most of what is learnt there has options
 _SHEET_PROMPT = "What is seen of <region>?"
 # How often questions of each type are tried; with these weights, all five are about as frequent in the end.
 _CHOICE_WEIGHTS = dict(zip(QUESTION_TYPES, (0.6, 4.0, 1.0, 2.0, 1.0), strict=True))
+# The same where only one question about the motion of each object is asked.
+_PARTS_WEIGHTS = dict(zip(QUESTION_TYPES, (0.25, 8.0, 0.3, 1.3, 0.4), strict=True))
+_TRIES = 60  # for such a conversation; of clips with few objects, it may have less turns than others
+_OFTEN = ("doing", "deed")  # there, twice as often as others of their type: the hardest to learn
 # Where not all options are true of objects of the clip, these answers would be right far more often than one time in
 # four that they are offered, and be learnt instead of looked for. So many of such questions are kept.
 _KEPT = {
@@ -225,10 +231,17 @@ def _stage2_5(writer: _Writer) -> list[Record]:
 
 
 def _stage3(writer: _Writer) -> list[Record]:
-    records = [_asked(writer, "qa", _open(writer)), _asked(writer, "choice", _choices(writer, parts=True))]
-    records.append(_asked(writer, "frame", _choices(writer, without=_FROM_PARTS), one_frame=True))
-    records += _of_image(writer, ("color", "shape", "pattern"))
-    return [*records, _details(writer, [int(writer.rng.integers(len(writer.clip)))])]
+    rng = writer.rng
+    records = [_asked(writer, "choice", _choices(writer, parts=True)) for _ in range(_CHOICES["stage3"])]
+    if rng.random() < _SELDOM:
+        records.append(_asked(writer, "qa", _open(writer)))
+    if rng.random() < _SELDOM:
+        records.append(_asked(writer, "frame", _choices(writer, without=_FROM_PARTS), one_frame=True))
+    if rng.random() < _SELDOM:
+        records += _of_image(writer, ("color", "shape", "pattern"))
+    if rng.random() < _SELDOM:
+        records.append(_details(writer, [int(index) for index in rng.permutation(len(writer.clip))[:2]]))
+    return records
 
 
 def _stage2_objects(writer: _Writer) -> list[Record]:
@@ -247,7 +260,8 @@ def _stage1_named(writer: _Writer) -> list[Record]:
 def _stage3_facts(writer: _Writer) -> list[Record]:
     order = [int(index) for index in writer.rng.permutation(len(writer.clip))]
     lists = [_sheets(writer, order, _SHEET, by_part=True) for _ in range(_SHEETS)]
-    return [*lists, _asked(writer, "choice", _choices(writer, parts=True))]
+    asked = [_asked(writer, "choice", _choices(writer, parts=True)) for _ in range(_CHOICES["stage3_facts"])]
+    return [*lists, *asked]
 
 
 def _sheets(
@@ -313,7 +327,8 @@ def _open(writer: _Writer) -> list[Turn]:
 def _choices(writer: _Writer, parts: bool = False, without: Sequence[str] = ()) -> list[Turn]:
     """Questions with options, of some categories not; of types that few clips have, more where they are.
 
-    With `parts`, answers that follow from how objects move come after what these do in each part.
+    With `parts`, answers that follow from how objects move come after what these do in each part, and of each object
+    one such question is asked: in others, that would be copied from above.
     """
     facts, rng = writer.clip.facts, writer.rng
     turns: list[Turn] = []
@@ -321,20 +336,27 @@ def _choices(writer: _Writer, parts: bool = False, without: Sequence[str] = ()) 
     names: dict[str, list[str]] = {}
     for name, kind in CATEGORIES.items():
         if kind.choice and name not in without:
-            names.setdefault(kind.type, []).append(name)
-    weights = np.array([_CHOICE_WEIGHTS[wanted] for wanted in names])
-    while len(turns) < _TURNS:
+            names.setdefault(kind.type, []).extend([name] * (2 if parts and name in _OFTEN else 1))
+    often = _PARTS_WEIGHTS if parts else _CHOICE_WEIGHTS
+    weights = np.array([often[wanted] for wanted in names])
+    tries = 0
+    while not turns or (len(turns) < _TURNS and not (parts and tries >= _TRIES)):
+        tries += 1
         category = pick(rng, names[str(rng.choice(list(names), p=weights / weights.sum()))])
+        in_parts = parts and category in _FROM_PARTS
         for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
             kept = _KEPT.get((category, str(question.labels[question.answer][0])), 1)
             if question.spread < len(question.options) and rng.random() > kept:
                 continue
-            if (category, question.subjects) in asked:
+            told = (
+                {("parts", (index,)) for index in question.subjects} if in_parts else {(category, question.subjects)}
+            )
+            if told & asked:
                 continue
-            asked.add((category, question.subjects))
+            asked |= told
             # In words: which letter an option has is not learnt by a model of this size in the time that it has.
             answer = f"Answer: {question.options[question.answer].split(' ', 1)[1]}"
-            if parts and category in _FROM_PARTS:
+            if in_parts:
                 answer = " ".join([*(_parts(facts, index) for index in question.subjects), answer])
             turns.append((question.prompt, answer, question.subjects, category))
     return turns
