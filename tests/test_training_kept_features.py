@@ -195,7 +195,9 @@ def test_features_of_other_towers_frames_or_files_are_not_taken(tmp_path, model,
         weight.copy_(kept)
     assert other.keys() == first.keys()
     assert not same(first, other)
+    clips = set(folder.glob("features-clips-*"))
     few = compute(VideoReferDataset(data, mode="multi", max_frames_per_region=1))
+    assert set(folder.glob("features-clips-*")) == clips  # these are the same
     assert max(len(few[key]) for key in few if few[key].ndim == 2) == 1
     before = set(folder.iterdir())
     assert same(first, compute())

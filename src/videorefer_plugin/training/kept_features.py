@@ -66,8 +66,8 @@ def compute_features(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"features-{_way_of_seeing(model, processor, dataset)}"
-    known = _keys(folder, name)
+    names = _names(model, processor, dataset)
+    known = {key for name in names for key in _keys(folder, name)}
     wanted: set[str] = set()
     jobs: list[tuple[int, list[int], bool]] = []  # a record, which objects no earlier one has, and whether it's clip
     for index in range(len(dataset)):
@@ -89,17 +89,17 @@ def compute_features(
     state = PartialState()
     model.to(state.device)
     state.wait_for_everyone()  # until all have seen what is there already
-    mine: dict[str, Tensor] = {}
+    mine: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
     share = jobs[state.process_index :: state.num_processes]
     for index, places, new_clip in logging.tqdm(share, desc="Features", disable=not state.is_main_process):
-        mine |= _encode(model, processor, dataset[index], places, new_clip)
-        if len(mine) >= _AT_ONCE:
-            _write(folder, name, mine)
-            mine = {}
-    if mine:
-        _write(folder, name, mine)
+        for kept, new_ones in zip(mine, _encode(model, processor, dataset[index], places, new_clip), strict=True):
+            kept |= new_ones
+        if sum(map(len, mine)) >= _AT_ONCE:
+            _write(folder, names, mine)
+            mine = ({}, {})
+    _write(folder, names, mine)
     state.wait_for_everyone()
-    return _load(folder, name, wanted)
+    return {key: value for name in names for key, value in _load(folder, name, wanted).items()}
 
 
 def remove_features(folder: str | os.PathLike) -> None:
@@ -108,8 +108,8 @@ def remove_features(folder: str | os.PathLike) -> None:
         path.unlink(missing_ok=True)
 
 
-def _way_of_seeing(model: VideoReferForConditionalGeneration, processor: Any, dataset: VideoReferDataset) -> str:
-    """What tells apart features of the same files: the tower, and all that says which frames it is shown, and how."""
+def _names(model: VideoReferForConditionalGeneration, processor: Any, dataset: VideoReferDataset) -> tuple[str, str]:
+    """What files of features of clips and of objects begin with, which tells apart in which way they were seen."""
     digest = hashlib.blake2b(digest_size=8)
     tower = model.model.vision_tower
     for key, value in sorted(tower.state_dict().items()):
@@ -117,19 +117,23 @@ def _way_of_seeing(model: VideoReferForConditionalGeneration, processor: Any, da
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     aside = ("_name_or_path", "transformers_version", "architectures", "dtype")
     config = {key: value for key, value in tower.config.to_dict().items() if key not in aside}
-    looks = ("num_frames", "image_aspect_ratio", "patch_size", "mask_policy", "max_frames_per_region")
-    ways = [config, model.config.vision_feature_layer, processor.image_processor.to_dict()]
-    ways += [getattr(processor, name) for name in looks]
-    ways += [dataset.mode, dataset.seed, dataset.max_frames_per_region]
+    frames = [processor.num_frames, processor.image_aspect_ratio, processor.patch_size]
+    ways = [config, model.config.vision_feature_layer, processor.image_processor.to_dict(), frames]
     digest.update(json.dumps(ways, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+    clips = digest.hexdigest()
+    ways = [processor.mask_policy, processor.max_frames_per_region]
+    ways += [dataset.mode, dataset.seed, dataset.max_frames_per_region]
+    digest.update(json.dumps(ways).encode())
+    return f"features-clips-{clips}", f"features-objects-{digest.hexdigest()}"
 
 
-def _write(folder: Path, name: str, features: dict[str, Tensor]) -> None:
-    path = folder / f"{name}-{_key(' '.join(sorted(features)))}.safetensors"
-    temporary = path.with_suffix(".part")
-    save_file(features, temporary)
-    temporary.replace(path)
+def _write(folder: Path, names: Sequence[str], features: Sequence[dict[str, Tensor]]) -> None:
+    for name, some in zip(names, features, strict=True):
+        if some:
+            path = folder / f"{name}-{_key(' '.join(sorted(some)))}.safetensors"
+            temporary = path.with_suffix(".part")
+            save_file(some, temporary)
+            temporary.replace(path)
 
 
 def _keys(folder: Path, name: str) -> set[str]:
@@ -155,8 +159,8 @@ def _encode(
     sample: dict[str, Any],
     places: list[int],
     new_clip: bool,
-) -> dict[str, Tensor]:
-    """Some of the objects of a record, and its clip."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The clip of a record, and some of its objects."""
     kind = sample["kind"]
     inputs = processor(
         text=[f"<{kind}>\n" + processor.region_token * len(places)],
@@ -165,13 +169,14 @@ def _encode(
         return_tensors="pt",
     )
     device, dtype = model.object_encoder.device, next(model.model.vision_tower.parameters()).dtype
-    found: dict[str, Tensor] = {}
+    clips: dict[str, Tensor] = {}
+    objects: dict[str, Tensor] = {}
     encoded: dict[str, BaseModelOutputWithPooling] = {}
     if new_clip:
         pixels = inputs["pixel_values"] if kind == "image" else inputs["pixel_values_videos"][0]
         grids = model.model.get_frame_features(pixels.to(device, dtype))
         encoded[kind] = BaseModelOutputWithPooling(last_hidden_state=grids.flatten(1, 2))
-        found[_visual_key(sample["record"]) or ""] = grids.half().cpu().contiguous()
+        clips[_visual_key(sample["record"]) or ""] = grids.half().cpu().contiguous()
     if places:
         inputs["region_pixel_values"] = inputs["region_pixel_values"].to(device, dtype)
         regions = RegionInputs.collect(dict(inputs))
@@ -180,8 +185,8 @@ def _encode(
         pooled = pool_masks(features, regions.masks.to(device), regions.frames.to(device)).float().cpu()
         keys = _object_keys(sample["record"])
         parts = pooled.split(regions.lengths.tolist())
-        found |= {keys[place]: part.clone() for place, part in zip(places, parts, strict=True)}
-    return found
+        objects |= {keys[place]: part.clone() for place, part in zip(places, parts, strict=True)}
+    return clips, objects
 
 
 def _key(text: str) -> str:
