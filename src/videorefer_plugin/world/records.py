@@ -73,10 +73,17 @@ _SELDOM = 0.5  # of the clips have each other kind of stage 3, so that most of w
 _SHEET_PROMPT = "What is seen of <region>?"
 # How often questions of each type are tried; with these weights, all five are about as frequent in the end.
 _CHOICE_WEIGHTS = dict(zip(QUESTION_TYPES, (0.6, 4.0, 1.0, 2.0, 1.0), strict=True))
-# The same where only one question about the motion of each object is asked.
-_PARTS_WEIGHTS = dict(zip(QUESTION_TYPES, (0.25, 8.0, 0.3, 1.3, 0.4), strict=True))
+# The same where only one question about the motion of each object is asked; to end with, more about two objects, of
+# which most clips have few.
+_PARTS_WEIGHTS = {
+    "stage3_facts": dict(zip(QUESTION_TYPES, (0.25, 8.0, 0.3, 1.3, 0.4), strict=True)),
+    "stage3": dict(zip(QUESTION_TYPES, (0.3, 6.0, 1.5, 1.0, 0.3), strict=True)),
+}
 _TRIES = 60  # for such a conversation; of clips with few objects, it may have less turns than others
-_OFTEN = ("doing", "deed")  # there, twice as often as others of their type: the hardest to learn
+_OFTEN = {  # there, so many times as often as others of their type: the hardest to learn
+    "stage3_facts": {"doing": 2, "deed": 2},
+    "stage3": {"doing": 2, "deed": 6, "partner": 3},
+}
 # Where not all options are true of objects of the clip, these answers would be right far more often than one time in
 # four that they are offered, and be learnt instead of looked for. So many of such questions are kept.
 _KEPT = {
@@ -232,7 +239,7 @@ def _stage2_5(writer: _Writer) -> list[Record]:
 
 def _stage3(writer: _Writer) -> list[Record]:
     rng = writer.rng
-    records = [_asked(writer, "choice", _choices(writer, parts=True)) for _ in range(_CHOICES["stage3"])]
+    records = [_asked(writer, "choice", _choices(writer, "stage3")) for _ in range(_CHOICES["stage3"])]
     if rng.random() < _SELDOM:
         records.append(_asked(writer, "qa", _open(writer)))
     if rng.random() < _SELDOM:
@@ -260,7 +267,7 @@ def _stage1_named(writer: _Writer) -> list[Record]:
 def _stage3_facts(writer: _Writer) -> list[Record]:
     order = [int(index) for index in writer.rng.permutation(len(writer.clip))]
     lists = [_sheets(writer, order, _SHEET, by_part=True) for _ in range(_SHEETS)]
-    asked = [_asked(writer, "choice", _choices(writer, parts=True)) for _ in range(_CHOICES["stage3_facts"])]
+    asked = [_asked(writer, "choice", _choices(writer, "stage3_facts")) for _ in range(_CHOICES["stage3_facts"])]
     return [*lists, *asked]
 
 
@@ -324,11 +331,11 @@ def _open(writer: _Writer) -> list[Turn]:
     return turns
 
 
-def _choices(writer: _Writer, parts: bool = False, without: Sequence[str] = ()) -> list[Turn]:
+def _choices(writer: _Writer, parts: str | None = None, without: Sequence[str] = ()) -> list[Turn]:
     """Questions with options, of some categories not; of types that few clips have, more where they are.
 
-    With `parts`, answers that follow from how objects move come after what these do in each part, and of each object
-    one such question is asked: in others, that would be copied from above.
+    With `parts`, which is a stage, answers that follow from how objects move come after what these do in each part. Of
+    each object, one such question is asked: in others, that would be copied from above.
     """
     facts, rng = writer.clip.facts, writer.rng
     turns: list[Turn] = []
@@ -336,8 +343,8 @@ def _choices(writer: _Writer, parts: bool = False, without: Sequence[str] = ()) 
     names: dict[str, list[str]] = {}
     for name, kind in CATEGORIES.items():
         if kind.choice and name not in without:
-            names.setdefault(kind.type, []).extend([name] * (2 if parts and name in _OFTEN else 1))
-    often = _PARTS_WEIGHTS if parts else _CHOICE_WEIGHTS
+            names.setdefault(kind.type, []).extend([name] * (_OFTEN[parts].get(name, 1) if parts else 1))
+    often = _PARTS_WEIGHTS[parts] if parts else _CHOICE_WEIGHTS
     weights = np.array([often[wanted] for wanted in names])
     tries = 0
     while not turns or (len(turns) < _TURNS and not (parts and tries >= _TRIES)):
