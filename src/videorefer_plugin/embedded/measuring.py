@@ -24,7 +24,7 @@ Accuracies are those of the strict reader, which takes letters and words, also b
 for letters only, and what it finds in such answers means nothing. Chance is 25 percent on VideoRefer-Bench-Q.
 An object that is given in more than five frames is shown to it in five of them, evenly spaced, two of which become one
 token: four unions of more frames do not tell whether an object waits before it moves, or moves before it stops.
-`videorefer train tiny` makes such a model from nothing; more steps of the same recipes go on from here:
+`videorefer train tiny` makes this model from nothing; more steps of the same recipe go on from here:
 
     videorefer train run tiny/stage3 model.checkpoint=FOLDER data.files=output/tiny/world/train_stage3.json
 """
