@@ -95,7 +95,7 @@ def test_stages_hold_what_they_should(folder):
     assert kinds["stage1"] == {"plain", "plain-image"}
     assert kinds["stage2"] == {"short", "image"}
     assert kinds["stage2_5"] == {"detailed", "caption"}
-    assert kinds["stage3"] == {"qa", "choice", "frame", "image", "detailed"}
+    assert {"choice"} < kinds["stage3"] <= {"qa", "choice", "frame", "image", "detailed"}  # not each in every clip
     assert (kinds["stage2_objects"], kinds["stage3_facts"]) == ({"facts"}, {"facts", "choice"})
     assert (kinds["stage0_tower"], kinds["stage0_language"]) == ({"name"}, {"words"})
     assert kinds["stage1_named"] == {"named"}
@@ -149,7 +149,7 @@ def test_stages_hold_what_they_should(folder):
         clip = world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
         known = [clip.annotation(index, many_frames(clip)) for index in range(len(clip))]
         turns, regions = [turn["value"] for turn in value["conversations"]], iter(value["annotation"])
-        assert len(turns) >= 12
+        assert len(turns) >= 2
         for question, answer in zip(turns[::2], turns[1::2], strict=True):
             subjects = [known.index(next(regions)) for _ in range(question.count("<region>"))]
             *parts, words = re.findall(r"part: (.*?)\. |Answer: (.*)", answer)
@@ -160,7 +160,7 @@ def test_stages_hold_what_they_should(folder):
             letters |= set(re.findall(rf"\((.)\) {re.escape(words[1])}(?= \(|\. )", question))
         assert next(regions, None) is None
     assert letters == set("ABCD")
-    assert len(choices) < with_parts < 6 * len(choices)
+    assert len(choices) < with_parts < 4 * len(choices)
 
 
 def test_the_benchmark_stands_on_its_own(folder):

@@ -254,10 +254,11 @@ def test_grounding_pairs_flip_with_the_region():
 )
 def test_records_ask_questions_with_options_of_all_types(stage, most):
     kinds = {text: (name, kind.type) for name, kind in CATEGORIES.items() for text in kind.phrasings}
-    types, names = Counter(), Counter()
+    types, names, written = Counter(), Counter(), Counter()
     for number in range(160):
         clip = make_clip((6, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
-        records = stage_records(clip, stage, "x", "x.mp4", None, seeded(number))
+        records = stage_records(clip, stage, "x", "x.mp4", "x.png", seeded(number))
+        written.update(record["id"].split("/")[1] for record in records)
         for record in (record for record in records if "/choice/" in record["id"]):
             for turn in record["conversations"][::2]:
                 text = turn["value"].removeprefix("<video>\n").replace("[<region>]", "<region>")
@@ -267,7 +268,10 @@ def test_records_ask_questions_with_options_of_all_types(stage, most):
     assert types.keys() == set(QUESTION_TYPES)
     shares = {name: count / types.total() for name, count in types.items()}
     assert all(0.08 < share < most.get(name, 0.27) for name, share in shares.items()), shares
-    if stage == "stage3":  # what two objects do to each other comes last, but often
+    if stage == "stage3":
+        assert written["choice"] == 3 * 160
+        assert all(60 < written[kind] < 100 for kind in ("qa", "frame", "image", "detailed")), written
+        # What two objects do to each other comes last, but often.
         assert min(names["deed"], names["partner"]) > 0.06 * types.total(), names
 
 
