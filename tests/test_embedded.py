@@ -14,7 +14,7 @@ import videorefer_plugin as vr
 from tests.conftest import CHECKPOINT
 from videorefer_plugin import world
 from videorefer_plugin.cli import app
-from videorefer_plugin.embedded.making import STAGES, make_tiny, pack
+from videorefer_plugin.embedded.making import STAGES, features_in, make_tiny, pack
 from videorefer_plugin.errors import ConfigurationError, RegionError, TrainingError
 from videorefer_plugin.region_text import read_region
 from videorefer_plugin.regions import encode_rle
@@ -211,6 +211,16 @@ def test_processes_that_cannot_share_a_batch_or_fail_are_reported(tmp_path):
     world.write_dataset(tmp_path / "world", 1, seed=0, heldout=0)
     with pytest.raises(TrainingError, match=r"tiny/stage0_tower ended with exit code"):
         make_tiny(tmp_path, stages=["vision_tower"], processes=2, overrides=["data.files=[missing.json]"])
+
+
+def test_stages_that_keep_features_share_a_folder(tmp_path):
+    for recipe, overrides, shared in (
+        ("tiny/stage0_tower", [], False),
+        ("tiny/stage2_objects", [], True),
+        ("tiny/stage3", ["train.max_steps=2"], True),
+        ("tiny/stage3", ["data.keep_features=false"], False),
+    ):
+        assert features_in(tmp_path, recipe, overrides) == ([f"data.features={tmp_path}"] if shared else [])
 
 
 def test_stages_follow_each_other():

@@ -263,6 +263,11 @@ def test_what_features_cannot_be_kept_for_is_refused(change):
         load_recipe(RECIPE, [f"{name}={json.dumps(value)}" for name, value in {**values, **change}.items()])
 
 
+def test_a_folder_for_features_that_are_not_kept_is_refused():
+    with pytest.raises(ConfigurationError, match=r"data\.features is x, but no features are kept"):
+        load_recipe(RECIPE, ["model.checkpoint=x", "data.files=[a.json]", "data.features=x"])
+
+
 def test_records_without_objects_are_refused_before_anything_is_computed(tmp_path):
     data = write_data(tmp_path / "data", ("compressed", "video without objects"), copies=1)
     with pytest.raises(ConfigurationError, match=r"data\.json.*no objects.*data\.clip: true"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin.embedded.making import STAGES, run_recipe, shared_recipe
+from videorefer_plugin.embedded.making import STAGES, features_in, run_recipe, shared_recipe
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world.values import QUESTION_TYPES
 
@@ -172,8 +172,12 @@ def _train(
             say(f"Running {name} for {row.name}")
             data = json.dumps([str(_records(world / file, kinds, out)) for file in _FILES[name]])
             settings = [f"model.checkpoint={model}", f"data.files={data}", f"data.media_root={world}"]
-            settings.append(f"data.features={out / 'features'}")
-            settings += [f"output.folder={folder}", *row.settings, *overrides]
+            settings += [
+                *features_in(out / "features", name, overrides),
+                f"output.folder={folder}",
+                *row.settings,
+                *overrides,
+            ]
             steps = shared_recipe(name, settings, processes).train.max_steps
             if steps is not None:
                 settings.append(f"train.max_steps={math.ceil(share * steps)}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from videorefer_plugin.errors import ConfigurationError, TrainingError
 
-__all__ = ["STAGES", "Stage", "history", "make_tiny", "pack", "run_recipe", "shared_recipe"]
+__all__ = ["STAGES", "Stage", "features_in", "history", "make_tiny", "pack", "run_recipe", "shared_recipe"]
 
 _READY = "trainer_state.json"  # written when a stage is finished
 _LARGEST = 8_000_000  # bytes of the checkpoint that is packaged
@@ -69,7 +69,8 @@ def make_tiny(
     """Make the data set, run the stages, pack the result as the package has it, and measure it on the held-out clips.
 
     Everything goes on where it was when it is called again: clips that are written are kept, finished stages are not
-    repeated, and an interrupted one goes on from its checkpoint.
+    repeated, and an interrupted one goes on from its checkpoint. `features/` holds what the vision tower makes of the
+    clips, for all stages; it may be deleted in the end.
 
     Args:
         out (`str` or `os.PathLike`): folder for data, stages and the checkpoint.
@@ -123,8 +124,16 @@ def _settings(root: Path, name: str, overrides: Sequence[str]) -> list[str]:
     stage = STAGES[name]
     starts = [f"{setting}={root / before}" for setting, before in stage.starts_from.items()]
     files = json.dumps([str(root / "world" / file) for file in stage.data])
-    output = [f"output.folder={root / name}", f"data.features={root / 'features'}"]
+    output = [f"output.folder={root / name}", *features_in(root / "features", stage.recipe, overrides)]
     return [*starts, f"data.files={files}", *output, *overrides]
+
+
+def features_in(folder: Path, recipe: str, overrides: Sequence[str]) -> list[str]:
+    """The setting that lets a recipe share a folder of features with others, if it keeps any."""
+    from videorefer_plugin.training.recipe import load_recipe
+
+    data = load_recipe(recipe, overrides).data
+    return [f"data.features={folder}"] if data.keep_features or not data.clip else []
 
 
 def shared_recipe(name: str, settings: Sequence[str], processes: int) -> Any:

@@ -263,6 +263,11 @@ class Recipe:
                 "With data.keep_features: true, the vision tower sees everything once and is not trained; take "
                 "vision_tower out of train.parts, and use data.mode: multi and data.template: chat."
             )
+        if self.data.features is not None and self.data.clip and not self.data.keep_features:
+            raise ConfigurationError(
+                f"data.features is {self.data.features}, but no features are kept; set data.keep_features: true or "
+                "data.clip: false, or leave it out."
+            )
         if self.model.language_model is not None and self.model.vision_tower is None:
             raise ConfigurationError("model.language_model needs model.vision_tower beside it.")
         if (self.output.save == "adapter") != (self.lora is not None):
