@@ -252,6 +252,11 @@ def test_ablations_train_each_row_once_and_write_a_table(tmp_path):
     made = run("bench", "ablate", "data", *few, *common)
     rows = [line.split("|")[1].strip() for line in made.stdout.splitlines() if line.startswith("| ")][1:]
     assert rows == ["none", "+ short captions", "+ questions", "+ detailed captions"]
+    head = next(line for line in made.stdout.splitlines() if line.startswith("| data"))
+    assert head.endswith("| all questions | SC | AD | TD | HD | mean score |")
+    cells = [line.split("|")[2:-1] for line in made.stdout.splitlines() if line.startswith(("| none", "| +"))]
+    assert {len(row) for row in cells} == {11}
+    assert all(0 <= float(row[5]) <= 100 and 0 <= float(row[10]) <= 5 for row in cells)
     assert "4 held-out questions" in made.stdout
     records = json.loads((tmp_path / "out" / "train_stage3-qa-choice-frame-image-facts-named.json").read_text())
     whole = json.loads((tmp_path / "world" / "train_stage3.json").read_text())

@@ -325,7 +325,7 @@ def ablate(
     stage: Annotated[list[str] | None, typer.Option(help="Run only these of a row's stages.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes that train together, best one for each core.")] = 1,
 ) -> None:
-    """Train each row of a table on the shapes world, measure it on the held-out questions, and write the table."""
+    """Train each row of a table on the shapes world, measure it on the held-out benchmark, and write the table."""
     from videorefer_plugin.embedded.ablation import ablate as run
 
     with _errors() as console:

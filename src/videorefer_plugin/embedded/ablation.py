@@ -52,10 +52,10 @@ def variants(table: str) -> list[Variant]:
     """
     if table == "modes":  # table 5: one training, asked in two ways
         return [Variant("single-frame", "single"), Variant("multi-frame", "multi")]
-    if table == "unions":  # table 6
+    if table == "unions":  # table 7
         frames = "data.max_frames_per_region=16"
         return [Variant(f"u = {u}", settings=(f"model.max_tokens_per_region={u}", frames)) for u in UNIONS]
-    if table == "data":  # table 7
+    if table == "data":  # table 6
         return [
             Variant("none", stages=()),
             Variant("+ short captions", stages=_SHORT),  # and short lists of facts
@@ -78,7 +78,7 @@ def ablate(
     say: Callable[[str], None] = lambda text: None,
     processes: int = 1,
 ) -> Path:
-    """Train each row of a table from the same start, measure it on the held-out Bench-Q, and write the table.
+    """Train each row of a table from the same start, measure it on the held-out benchmark, and write the table.
 
     What is finished is not done again: rows that begin with the same stages share them, also between tables.
 
@@ -88,7 +88,7 @@ def ablate(
         start (`str` or `os.PathLike`): checkpoint after stage 1, or before the first of `stages`.
         out (`str` or `os.PathLike`): folder for checkpoints, answers and tables.
         overrides (`Sequence[str]`): settings to change in all recipes, such as `train.max_steps=200`.
-        limit (`int`, *optional*): only the first so many items of the benchmark.
+        limit (`int`, *optional*): only the first so many questions, and as many descriptions.
         batch_size (`int`, *optional*, defaults to 8): items answered together.
         share (`float`, *optional*, defaults to 1): part of each recipe's steps that is run, above 0.
         stages (`Sequence[str]`, *optional*): which of a row's stages are run, such as `"stage3"`; all by default.
@@ -103,7 +103,8 @@ def ablate(
             holds rows that were trained from another start or with other settings.
     """
     from videorefer_plugin.bench.answerers import RegionModel
-    from videorefer_plugin.bench.evaluate import evaluate_questions
+    from videorefer_plugin.bench.evaluate import evaluate_descriptions, evaluate_questions
+    from videorefer_plugin.bench.judges import RuleJudge
 
     rows = variants(table)
     if stages is not None:
@@ -114,9 +115,10 @@ def ablate(
         chosen = {f"tiny/{name}" for name in stages}
         rows = [replace(row, stages=tuple(name for name in row.stages if name in chosen)) for row in rows]
     world, out = Path(world), Path(out)
-    questions = world / "heldout" / "bench_q.json"
-    if not questions.is_file():
-        raise ConfigurationError(f"{questions} is missing; make it with `videorefer world --heldout`.")
+    questions, descriptions = (world / "heldout" / name for name in ("bench_q.json", "bench_d.json"))
+    for path in (questions, descriptions):
+        if not path.is_file():
+            raise ConfigurationError(f"{path} is missing; make it with `videorefer world --heldout`.")
     if not 0 < share <= 1:
         raise ConfigurationError(f"share is {share!r}; expected a part of each recipe's steps, above 0 and at most 1.")
     out.mkdir(parents=True, exist_ok=True)
@@ -126,12 +128,13 @@ def ablate(
         model = _train(row, world, Path(start), out, overrides, share, say, processes)
         say(f"Measuring {row.name} ({row.mode}-frame)")
         frames = next((s.split("=")[1] for s in row.settings if s.startswith("data.max_frames")), None)
-        answerer = RegionModel(str(model), max_frames_per_region=int(frames) if frames else None, max_new_tokens=64)
-        results.append(
-            evaluate_questions(
-                questions, answerer, out / "answers", mode=row.mode, name=row.name, batch_size=batch_size, limit=limit
-            )
-        )
+        shown = int(frames) if frames else None
+        answering: dict[str, Any] = {"mode": row.mode, "name": row.name, "batch_size": batch_size, "limit": limit}
+        answerer = RegionModel(str(model), max_frames_per_region=shown, max_new_tokens=64)
+        asked = evaluate_questions(questions, answerer, out / "answers", **answering)
+        answerer = RegionModel(str(model), max_frames_per_region=shown, max_new_tokens=96)
+        described = evaluate_descriptions(descriptions, answerer, RuleJudge(), out / "answers", **answering)
+        results.append((asked["scores"]["tables"]["strict"], described["scores"]))
     path = out / f"{table}.md"
     path.write_text(_table(table, rows, results, overrides, share, stages), encoding="utf-8")
     return path
@@ -202,28 +205,32 @@ def _records(path: Path, kinds: Sequence[str] | None, out: Path) -> Path:
 def _table(
     table: str,
     rows: Sequence[Variant],
-    results: Sequence[dict[str, Any]],
+    results: Sequence[tuple[dict[str, Any], dict[str, Any]]],
     overrides: Sequence[str],
     share: float,
     stages: Sequence[str] | None,
 ) -> str:
+    """A line a row: accuracies of questions by type and of all, scores of descriptions by dimension and their mean."""
     heads = [name.removesuffix(" Questions") for name in QUESTION_TYPES]
-    lines = [
-        f"| {table} | {' | '.join(heads)} | all items |",
-        "|---|" + "---|" * (len(heads) + 1),
-    ]
-    for row, result in zip(rows, results, strict=True):
-        scores = result["scores"]["tables"]["strict"]
-        accuracies = [
-            scores["types"][name]["accuracy"] if name in scores["types"] else None for name in QUESTION_TYPES
-        ]
-        cells = ["-" if one is None else f"{100 * one:.1f}" for one in accuracies]
-        lines.append(f"| {row.name} | {' | '.join(cells)} | {100 * scores['overall']['accuracy']:.1f} |")
-    counted = results[0]["scores"]["tables"]["strict"]["overall"]["total"]
+    columns = [*heads, "all questions", *results[0][1]["dimensions"], "mean score"]
+    lines = [f"| {table} | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+    for row, (asked, described) in zip(rows, results, strict=True):
+        types = [asked["types"].get(name, {}).get("accuracy") for name in QUESTION_TYPES]
+        scores = [cell["mean"] for cell in described["dimensions"].values()]
+        cells = [_cell(100, one, 1) for one in (*types, asked["overall"]["accuracy"])]
+        cells += [_cell(1, one, 2) for one in (*scores, described["average"])]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
     changes = f" Settings changed: {', '.join(overrides)}." if overrides else ""
     if stages is not None:
         changes += f" Only these stages were run, where a row has them: {', '.join(stages)}."
     if share < 1:
         changes += f" Each stage had {share:g} of its recipe's steps."
-    note = f"Accuracy in percent on {counted} held-out questions of the shapes world, read strictly.{changes}"
+    note = (
+        f"Accuracy in percent on {results[0][0]['overall']['total']} held-out questions of the shapes world, read "
+        f"strictly; scores from 0 to 5 of descriptions of held-out objects, by its rules.{changes}"
+    )
     return "\n".join([*lines, "", note, ""])
+
+
+def _cell(scale: float, value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{scale * value:.{digits}f}"
