@@ -271,6 +271,17 @@ def test_ablations_train_each_row_once_and_write_a_table(tmp_path):
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/model.safetensors")}
 
 
+def test_a_benchmark_that_rules_cannot_judge_is_refused_before_anything_is_trained(tmp_path):
+    world.write_dataset(tmp_path / "world", 4, seed=2, heldout=5)
+    path = tmp_path / "world" / "heldout" / "bench_d.json"
+    items = json.loads(path.read_text())
+    path.write_text(json.dumps([{name: value for name, value in one.items() if name != "facts"} for one in items]))
+    common = ["--world", tmp_path / "world", "--start", CHECKPOINT, "--out", tmp_path / "out"]
+    refused = run("bench", "ablate", "data", *common, code=1)
+    assert "has no facts" in " ".join(refused.output.split())
+    assert not (tmp_path / "out").exists()
+
+
 def test_ablations_may_start_from_a_later_checkpoint(tmp_path):
     world.write_dataset(tmp_path / "world", 4, seed=2, heldout=5)
     few = ["train.max_steps=1", "train.batch_size=2", "train.global_batch_size=2"]

@@ -10,14 +10,14 @@ from videorefer_plugin.bench.answerers import Answerer
 from videorefer_plugin.bench.captions import score_captions
 from videorefer_plugin.bench.description_scores import score_descriptions
 from videorefer_plugin.bench.fingerprint import file_hash
-from videorefer_plugin.bench.items import Item, read_captions, read_descriptions, read_questions
+from videorefer_plugin.bench.items import DescriptionItem, Item, read_captions, read_descriptions, read_questions
 from videorefer_plugin.bench.judges import Judge
 from videorefer_plugin.bench.question_scores import score_questions
 from videorefer_plugin.bench.runner import WHOLE, ItemError, Outcome, Shard, run
 from videorefer_plugin.bench.store import Store, configuration_hash, write_json
 from videorefer_plugin.errors import BenchError
 
-__all__ = ["evaluate_captions", "evaluate_descriptions", "evaluate_questions"]
+__all__ = ["evaluate_captions", "evaluate_descriptions", "evaluate_questions", "require_facts"]
 
 Progress = Callable[[str, int, int], None]
 Result = dict[str, Any]
@@ -110,12 +110,7 @@ def evaluate_descriptions(
     """
     items = read_descriptions(data, media_root, mode)[:limit]
     if judge is not None and items and judge.settings()["judge"] == "rule":
-        for item in items:  # before anything is generated
-            if item.facts is None:
-                raise BenchError(
-                    f"{item.place}: item {item.id!r} has no facts, which only benchmarks of the shapes world have: "
-                    "use a chat model as the judge"
-                )
+        require_facts(items)  # before anything is generated
     settings, outcome = _answer(items, "d", data, answerer, out, mode, batch_size, shard, progress)
     if judge is None:
         return _write(out, "d", name, settings, items, outcome, {"scores": None, "judge": None})
@@ -130,6 +125,20 @@ def evaluate_descriptions(
         "judge_failed": judged.failed,
     }
     return _write(out, "d", name, settings, items, outcome, more)
+
+
+def require_facts(items: Sequence[DescriptionItem]) -> None:
+    """Make sure that rules can judge descriptions of these objects.
+
+    Raises:
+        BenchError: an item has no facts.
+    """
+    for item in items:
+        if item.facts is None:
+            raise BenchError(
+                f"{item.place}: item {item.id!r} has no facts, which only benchmarks of the shapes world have: "
+                "use a chat model as the judge"
+            )
 
 
 def _answer(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin.embedded.making import STAGES, features_in, run_recipe, shared_recipe
+from videorefer_plugin.embedded.measuring import DESCRIPTION_TOKENS, QUESTION_TOKENS
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world.values import QUESTION_TYPES
 
@@ -101,9 +102,12 @@ def ablate(
     Raises:
         ConfigurationError: there is no such table or stage, or no benchmark, or `share` is out of range, or the folder
             holds rows that were trained from another start or with other settings.
+        BenchError: items of the benchmark cannot be used.
+        TrainingError: a stage failed.
     """
     from videorefer_plugin.bench.answerers import RegionModel
-    from videorefer_plugin.bench.evaluate import evaluate_descriptions, evaluate_questions
+    from videorefer_plugin.bench.evaluate import evaluate_descriptions, evaluate_questions, require_facts
+    from videorefer_plugin.bench.items import read_descriptions, read_questions
     from videorefer_plugin.bench.judges import RuleJudge
 
     rows = variants(table)
@@ -121,6 +125,9 @@ def ablate(
             raise ConfigurationError(f"{path} is missing; make it with `videorefer world --heldout`.")
     if not 0 < share <= 1:
         raise ConfigurationError(f"share is {share!r}; expected a part of each recipe's steps, above 0 and at most 1.")
+    for mode in {row.mode for row in rows}:  # before anything is trained
+        read_questions(questions, mode=mode)
+        require_facts(read_descriptions(descriptions, mode=mode))
     out.mkdir(parents=True, exist_ok=True)
     _check_settings(out, {"start": os.fspath(Path(start).resolve()), "share": share, "overrides": list(overrides)})
     results = []
@@ -130,9 +137,9 @@ def ablate(
         frames = next((s.split("=")[1] for s in row.settings if s.startswith("data.max_frames")), None)
         shown = int(frames) if frames else None
         answering: dict[str, Any] = {"mode": row.mode, "name": row.name, "batch_size": batch_size, "limit": limit}
-        answerer = RegionModel(str(model), max_frames_per_region=shown, max_new_tokens=64)
+        answerer = RegionModel(str(model), max_frames_per_region=shown, max_new_tokens=QUESTION_TOKENS)
         asked = evaluate_questions(questions, answerer, out / "answers", **answering)
-        answerer = RegionModel(str(model), max_frames_per_region=shown, max_new_tokens=96)
+        answerer = RegionModel(str(model), max_frames_per_region=shown, max_new_tokens=DESCRIPTION_TOKENS)
         described = evaluate_descriptions(descriptions, answerer, RuleJudge(), out / "answers", **answering)
         results.append((asked["scores"]["tables"]["strict"], described["scores"]))
     path = out / f"{table}.md"

@@ -11,8 +11,9 @@ import numpy as np
 
 from videorefer_plugin.hub.run_summary import Result, RunSummary
 
-__all__ = ["measure", "shuffle_regions", "write_results"]
+__all__ = ["DESCRIPTION_TOKENS", "QUESTION_TOKENS", "measure", "shuffle_regions", "write_results"]
 
+QUESTION_TOKENS, DESCRIPTION_TOKENS = 64, 96  # answers may be no longer; they come after what objects do in each part
 _NAME = "videorefer-tiny"
 _ABOUT = """## Limits
 
@@ -68,7 +69,7 @@ def measure(
 
     def questions(file: Path, mode: str) -> dict[str, Any]:
         say(f"Measuring {file.name}, {mode}-frame")
-        answerer = RegionModel(os.fspath(checkpoint), max_new_tokens=64)
+        answerer = RegionModel(os.fspath(checkpoint), max_new_tokens=QUESTION_TOKENS)
         return evaluate_questions(
             file, answerer, out, mode=mode, media_root=heldout, batch_size=batch_size, limit=limit
         )["scores"]
@@ -99,7 +100,7 @@ def measure(
     judge = RuleJudge()
     for mode in ("single", "multi"):
         say(f"Measuring bench_d.json, {mode}-frame")
-        answerer = RegionModel(os.fspath(checkpoint), max_new_tokens=96)
+        answerer = RegionModel(os.fspath(checkpoint), max_new_tokens=DESCRIPTION_TOKENS)
         scores = evaluate_descriptions(
             heldout / "bench_d.json", answerer, judge, out, mode=mode, batch_size=batch_size, limit=limit
         )["scores"]
