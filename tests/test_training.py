@@ -368,11 +368,14 @@ def test_adapter_and_object_encoder(data, tmp_path, visuals, processor):
         expected = trainer.model.eval()(**inputs).logits
     base = vr.VideoReferForConditionalGeneration.from_pretrained(CHECKPOINT)
     untouched = {name: value.clone() for name, value in base.state_dict().items()}
+    with torch.no_grad():
+        moved_by = (base.eval()(**inputs).logits - expected).abs().max()
     loaded = peft.PeftModel.from_pretrained(base, tmp_path).eval()
     with torch.no_grad():
         torch.testing.assert_close(loaded(**inputs).logits, expected, atol=1e-5, rtol=0)
         merged = loaded.merge_and_unload()
-        torch.testing.assert_close(merged(**inputs).logits, expected, atol=1e-4, rtol=0)
+        # Sums are rounded in another order, which differs from one CPU to the next.
+        torch.testing.assert_close(merged(**inputs).logits, expected, atol=float(moved_by) * 1e-3, rtol=0)
     moved = changed(untouched, merged.state_dict())
     assert names_of(["connector", "object_encoder"], untouched) <= moved
     assert not moved & names_of(["vision_tower"], untouched)

@@ -62,7 +62,7 @@ def test_conversations_are_those_with_clips_less_the_clips(setting, processor):
         assert alone["input_ids"][0].tolist() == shown["input_ids"][keep].tolist()
         assert alone["labels"][0].tolist() == shown["labels"][keep].tolist()
         assert alone["region_lengths"].tolist() == shown["region_lengths"].tolist()
-        assert alone.keys() == {"input_ids", "attention_mask", "labels", "region_pooled", "region_lengths"}
+        assert alone.keys() == {"input_ids", "labels", "region_pooled", "region_lengths"}
 
 
 def test_with_clips_conversations_are_the_same(setting_with_clips, processor):
@@ -83,10 +83,31 @@ def test_with_clips_the_loss_is_the_same(setting_with_clips, model, processor, t
     samples = [dataset[index] for index in range(len(dataset))]
     arguments = TrainingArguments(tmp_path, use_cpu=True, report_to="none", remove_unused_columns=False)
     trainer = VideoReferTrainer(model, arguments, train_dataset=dataset, data_collator=collator)
+    unions, connector = model.object_encoder.config.max_tokens_per_region, model.model.connector
+    connected = FeatureCollator(processor, collator.features, unions, clips=True, connector=connector)
     for some in (samples, samples[:2]):
         # Frames of clips are kept in half precision.
         expected = model(**VideoReferCollator(processor)(some)).loss
-        torch.testing.assert_close(trainer.compute_loss(model, collator(some)), expected, atol=1e-3, rtol=1e-3)
+        loss = trainer.compute_loss(model, collator(some))
+        torch.testing.assert_close(loss, expected, atol=1e-3, rtol=1e-3)
+        batch = connected(some)
+        assert "video_tokens" in batch
+        assert not [name for name in batch if name.endswith("_features")]
+        torch.testing.assert_close(trainer.compute_loss(model, batch), loss, atol=1e-5, rtol=1e-5)
+
+
+def test_a_clip_goes_through_a_connector_that_is_not_trained_once(setting_with_clips, model, processor):
+    dataset, collator = setting_with_clips
+    calls = []
+    hook = model.model.connector.register_forward_hook(lambda *given: calls.append(len(given[1][0])))
+    samples = [dataset[index] for index in range(len(dataset))]
+    shown = {sample["visual"] for sample in samples} - {None}
+    connected = FeatureCollator(processor, collator.features, 4, clips=True, connector=model.model.connector)
+    first, second = connected(samples), connected(samples)
+    hook.remove()
+    assert calls == [1] * len(shown)
+    assert first["video_tokens"].equal(second["video_tokens"])
+    assert not first["video_tokens"].requires_grad
 
 
 def test_records_are_read_once(setting_with_clips):

@@ -219,19 +219,28 @@ class FeatureCollator:
         features (`Mapping[str, torch.Tensor]`): what [`compute_features`] returned.
         max_tokens_per_region (`int`): unions u of the object encoder.
         clips (`bool`, *optional*, defaults to `False`): whether conversations show their clips and images.
+        connector (`nn.Module`, *optional*):
+            The model's connector if it is not trained either. Then what it makes of each clip is kept, too.
 
     Raises:
         ConfigurationError: the processor's chat template cannot be used.
     """
 
     def __init__(
-        self, processor: Any, features: Mapping[str, Tensor], max_tokens_per_region: int, clips: bool = False
+        self,
+        processor: Any,
+        features: Mapping[str, Tensor],
+        max_tokens_per_region: int,
+        clips: bool = False,
+        connector: nn.Module | None = None,
     ):
         check_template("chat", processor)
         self.processor = processor
         self.features = features
         self.max_tokens_per_region = max_tokens_per_region
         self.clips = clips
+        self.connector = connector
+        self._connected: dict[str, Tensor] = {}
         self._read: dict[int, tuple[list[str], tuple[str, str] | None, Tensor, Tensor]] = {}
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
@@ -241,10 +250,11 @@ class FeatureCollator:
             samples (`list[dict]`): items of the data set.
 
         Returns:
-            `dict` with `input_ids`, `attention_mask` and `labels` of shape `(batch, length)`, `region_pooled` of shape
-            `(num_masks, vision_hidden_size)`, and `region_lengths` of shape `(num_regions,)`; with clips also
+            `dict` with `input_ids` and `labels` of shape `(batch, length)`, padded on the right, `region_pooled` of
+            shape `(num_masks, vision_hidden_size)`, and `region_lengths` of shape `(num_regions,)`; with clips also
             `video_features` of shape `(num_videos, num_frames, grid_height, grid_width, vision_hidden_size)` and
-            `image_features` of the same shape with one frame, where there are some.
+            `image_features` of the same shape with one frame, where there are some; with a connector instead of these
+            `video_tokens` of shape `(num_videos, num_tokens, hidden_size)` and `image_tokens`.
         """
         for sample in samples:
             if sample["index"] not in self._read:
@@ -252,8 +262,8 @@ class FeatureCollator:
         rows = [self._read[sample["index"]] for sample in samples]
         pad = nn.utils.rnn.pad_sequence
         batch = {
+            # Padding comes last, where nothing that is learnt attends to it: a mask would only slow attention down.
             "input_ids": pad([ids for _, _, ids, _ in rows], True, self.processor.tokenizer.pad_token_id),
-            "attention_mask": pad([torch.ones_like(ids) for _, _, ids, _ in rows], True),
             "labels": pad([labels for _, _, _, labels in rows], True, _IGNORED),
         }
         pooled = [self.features[key] for keys, _, _, _ in rows for key in keys]
@@ -261,10 +271,23 @@ class FeatureCollator:
             batch["region_pooled"] = torch.cat(pooled)
             batch["region_lengths"] = torch.tensor([len(one) for one in pooled])
         for kind in ("image", "video"):
-            shown = [self.features[visual[1]] for _, visual, _, _ in rows if visual and visual[0] == kind]
-            if shown:
-                batch[f"{kind}_features"] = torch.stack(shown).float()
+            shown = [visual[1] for _, visual, _, _ in rows if visual and visual[0] == kind]
+            if shown and self.connector is not None:
+                batch[f"{kind}_tokens"] = torch.stack([self._connect(self.connector, kind, key) for key in shown])
+            elif shown:
+                batch[f"{kind}_features"] = torch.stack([self.features[key] for key in shown]).float()
         return batch
+
+    @torch.no_grad()
+    def _connect(self, connector: nn.Module, kind: str, key: str) -> Tensor:
+        """What the connector makes of a clip or image, `(num_tokens, hidden_size)`."""
+        if key not in self._connected:
+            features = self.features[key]
+            frames = self.processor.num_frames if kind == "image" else len(features)
+            one = next(connector.parameters())
+            clip = features.expand(frames, -1, -1, -1)[None].to(one.device, one.dtype)
+            self._connected[key] = connector(clip)[0].cpu()
+        return self._connected[key]
 
     def _prepare(self, sample: dict[str, Any]) -> tuple[list[str], tuple[str, str] | None, Tensor, Tensor]:
         """Keys of the objects, kind and key of the visual, ids, and labels of one record."""

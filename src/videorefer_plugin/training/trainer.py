@@ -82,7 +82,7 @@ class VideoReferTrainerMixin(_Trainer):
     # ------------------------------------------------------------------ loss
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Compute the loss; objects, clips and images may come as what the vision tower made of them before."""
+        """Compute the loss; objects, clips and images may come as what vision tower and connector made of them."""
         plain = self.accelerator.unwrap_model(model)
         inputs = dict(inputs)
         if "region_pooled" in inputs:
@@ -97,6 +97,8 @@ class VideoReferTrainerMixin(_Trainer):
                 frames = plain.config.num_frames if kind == "image" else features.shape[1]
                 clips = features.expand(-1, frames, -1, -1, -1).to(plain.model.connector.dtype)
                 encoded[kind] = BaseModelOutputWithPooling(pooler_output=plain.model.connector(clips))
+            elif (tokens := inputs.pop(f"{kind}_tokens", None)) is not None:
+                encoded[kind] = BaseModelOutputWithPooling(pooler_output=tokens)
         if encoded:
             inputs["mm_encoder_outputs"] = encoded
         return super().compute_loss(model, inputs, *args, **kwargs)
