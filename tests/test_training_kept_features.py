@@ -112,7 +112,9 @@ def test_a_clip_goes_through_a_connector_that_is_not_trained_once(setting_with_c
 
 def test_records_are_read_once(setting_with_clips):
     dataset, collator = setting_with_clips
-    once = ReadOnce(dataset)
+    once = ReadOnce(dataset, regions=False)
+    assert "regions" not in once[3]
+    assert "regions" in ReadOnce(dataset)[3]
     assert (len(once), once.lengths, once.modalities) == (len(dataset), dataset.lengths, dataset.modalities)
     batches = [collator([once[index] for index in (0, 2, 1)]) for _ in range(2)]
     assert once[2] == {"index": 2}

@@ -262,20 +262,31 @@ class VideoReferDataset(Dataset):
             IndexError: there is no such record.
             RecordError: the file was changed since the data set was made.
         """
-        index = range(len(self))[index]
-        record = self.record(index)
+        item = self.without_regions(index)
+        record, index = item["record"], item["index"]
         try:
             regions = record.regions()
         except ValueError as error:
             raise RecordError(f"{record.place}: {error}") from error
-        single = bool(self._draw()[index])
+        if item["mode"] == "single":
+            return {**item, "regions": self._one_frame(regions, index)}
+        return {**item, "regions": [self._many_frames(one) for one in regions]}
+
+    def without_regions(self, index: int) -> dict[str, Any]:
+        """Read one record as `self[index]` does, but for the regions, which take longest to make.
+
+        Raises:
+            IndexError: there is no such record.
+            RecordError: the file was changed since the data set was made.
+        """
+        index = range(len(self))[index]
+        record = self.record(index)
         return {
             "record": record,
             "messages": record.messages,
             "visual": record.visual,
             "kind": record.kind,
-            "regions": self._one_frame(regions, index) if single else [self._many_frames(one) for one in regions],
-            "mode": "single" if single else "multi",
+            "mode": "single" if bool(self._draw()[index]) else "multi",
             "index": index,
         }
 
@@ -366,10 +377,12 @@ class ReadOnce:
 
     Args:
         dataset ([`VideoReferDataset`]): the records; everything else that it has is passed on.
+        regions (`bool`, *optional*, defaults to `True`): whether the collator needs regions.
     """
 
-    def __init__(self, dataset: VideoReferDataset):
+    def __init__(self, dataset: VideoReferDataset, regions: bool = True):
         self._dataset = dataset
+        self._regions = regions
         self._seen: set[int] = set()
 
     def __len__(self) -> int:
@@ -379,7 +392,7 @@ class ReadOnce:
         if index in self._seen:
             return {"index": index}
         self._seen.add(index)
-        return self._dataset[index]
+        return self._dataset[index] if self._regions else self._dataset.without_regions(index)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_dataset":  # while it is unpickled

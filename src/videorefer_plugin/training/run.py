@@ -79,7 +79,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     trainer = trainer_class(recipe.trainer)(
         model=model,
         args=arguments,
-        train_dataset=ReadOnce(dataset) if isinstance(collator, FeatureCollator) else dataset,
+        train_dataset=ReadOnce(dataset, regions=False) if isinstance(collator, FeatureCollator) else dataset,
         data_collator=collator,
         learning_rates=recipe.train.learning_rates,
         group_by_modality_length=recipe.train.group_by == "modality_length",
