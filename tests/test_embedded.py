@@ -162,6 +162,8 @@ def test_the_embedded_model_is_a_checkpoint_like_any_other():
     assert kinds == ("siglip_vision_model", "qwen2", "stc_connector_v35")
     assert model.config.object_encoder_config.max_tokens_per_region == 4
     assert (folder / "README.md").is_file()
+    for path in (*folder.glob("*.json"), folder / "README.md"):  # nothing of the machine that made it
+        assert not re.search("/(root|home|work|tmp)/|_name_or_path", path.read_text("utf-8")), path.name
 
 
 # --- making it -------------------------------------------------------------------------------------------------------

@@ -233,6 +233,9 @@ def pack(source: str | os.PathLike, folder: str | os.PathLike) -> Path:
             shutil.copy(path, folder / path.name)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = "float32"
+    for part in config.values():
+        if isinstance(part, dict):
+            part.pop("_name_or_path", None)  # a folder of the machine that made it
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.iterdir())
     if size > _LARGEST:
