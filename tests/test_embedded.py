@@ -180,11 +180,12 @@ def test_one_command_makes_a_model_from_nothing(tmp_path):
     # The towers of all stages are one, and the packed weights are those of the last stage, rounded.
     from safetensors.torch import load_file
 
-    weights = {name: load_file(tmp_path / name / "model.safetensors") for name in ("vision_tower", "stage3")}
+    last = list(STAGES)[-1]
+    weights = {name: load_file(tmp_path / name / "model.safetensors") for name in ("vision_tower", last)}
     packed = load_file(folder / "model.safetensors")
-    assert all(packed[name].equal(value.half()) for name, value in weights["stage3"].items())
+    assert all(packed[name].equal(value.half()) for name, value in weights[last].items())
     tower = {name.removeprefix("vision_model."): value for name, value in weights["vision_tower"].items()}
-    kept = {name: value for name, value in weights["stage3"].items() if "vision_tower" in name}
+    kept = {name: value for name, value in weights[last].items() if "vision_tower" in name}
     assert kept
     for name, value in kept.items():
         short = name.split("vision_tower.", 1)[1].removeprefix("vision_model.")
@@ -265,7 +266,7 @@ def test_ablations_train_each_row_once_and_write_a_table(tmp_path):
     assert [one["id"] for one in records] == [one["id"] for one in whole if "/detailed/" not in one["id"]]
     assert len(records) < len(whole)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/model.safetensors")}
-    assert len(times) == 7  # two stages of short captions, two of questions, and three more stages for the last row
+    assert len(times) == 9  # two stages of short captions, three of questions, and four more stages for the last row
     table = (tmp_path / "out" / "data.md").read_text()
     assert table in made.stdout
     run("bench", "ablate", "data", *few, *common)

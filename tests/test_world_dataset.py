@@ -95,7 +95,8 @@ def test_stages_hold_what_they_should(folder):
     assert kinds["stage1"] == {"plain", "plain-image"}
     assert kinds["stage2"] == {"short", "image"}
     assert kinds["stage2_5"] == {"detailed", "caption"}
-    assert {"choice"} < kinds["stage3"] <= {"qa", "choice", "frame", "image", "detailed"}  # not each in every clip
+    for stage in ("stage3", "stage3_more"):
+        assert {"choice"} < kinds[stage] <= {"qa", "choice", "frame", "image", "detailed"}  # not each in every clip
     assert (kinds["stage2_objects"], kinds["stage3_facts"]) == ({"facts"}, {"facts", "choice"})
     assert (kinds["stage0_tower"], kinds["stage0_language"]) == ({"name"}, {"words"})
     assert kinds["stage1_named"] == {"named"}

@@ -52,7 +52,9 @@ STAGES: dict[str, Stage] = {
         {"model.checkpoint": "stage2.5"},
     ),
     "stage3": Stage("tiny/stage3", ("train_stage3.json",), {"model.checkpoint": "stage3_facts"}),
+    "stage3_more": Stage("tiny/stage3_more", ("train_stage3_more.json",), {"model.checkpoint": "stage3"}),
 }
+_LAST = list(STAGES)[-1]
 
 
 def make_tiny(
@@ -110,9 +112,9 @@ def make_tiny(
             continue
         say(f"Running {recipe.name}: {recipe.description}")
         run_recipe(STAGES[name].recipe, settings[name], processes)
-    if chosen[-1] != "stage3":
+    if chosen[-1] != _LAST:
         return root / chosen[-1]
-    folder = pack(root / "stage3", root / "checkpoint")
+    folder = pack(root / _LAST, root / "checkpoint")
     if heldout:
         from videorefer_plugin.embedded.measuring import measure, write_results
 

@@ -27,7 +27,8 @@ An object that is given in more than five frames is shown to it in five of them,
 token: four unions of more frames do not tell whether an object waits before it moves, or moves before it stops.
 `videorefer train tiny` makes this model from nothing; more steps of the same recipe go on from here:
 
-    videorefer train run tiny/stage3 model.checkpoint=FOLDER data.files=output/tiny/world/train_stage3.json
+    videorefer train run tiny/stage3_more model.checkpoint=FOLDER \\
+        data.files=output/tiny/world/train_stage3_more.json
 """
 _Q, _D = "VideoRefer-Bench-Q, shapes world", "VideoRefer-Bench-D, shapes world"
 

@@ -102,8 +102,8 @@ def write_dataset(
 ) -> dict[str, int]:
     """Write a data set, or go on with one.
 
-    `train_stage0_tower.json` to `train_stage3.json` are records in the format of VideoRefer-700K about `videos/` and
-    `images/`; what each holds says `records.stage_records`. `heldout/` is a benchmark of its own, about
+    `train_stage0_tower.json` to `train_stage3_more.json` are records in the format of VideoRefer-700K about `videos/`
+    and `images/`; what each holds says `records.stage_records`. `heldout/` is a benchmark of its own, about
     `heldout/videos/`: `bench_q.json`, `bench_d.json`, and `grounding_q.json` (the same question asked of either of two
     objects). Paths in a file start from its folder.
 

@@ -8,7 +8,8 @@ A model that starts from nothing needs more: names of all objects in all frames,
 the same conversations in words alone, for its language model, in which a description stands for each object
 ("stage0_language"), and lists of facts about each object, which say the most in the fewest words: after the captions
 of stage 2 such that need no clip beside the object ("stage2_objects"), and to begin stage 3 with, of all kinds
-("stage3_facts"); before any object, such about objects that are called by their names ("stage1_named").
+("stage3_facts"); before any object, such about objects that are called by their names ("stage1_named"). It ends with
+new questions about the same clips, more of them of those kinds that were still answered worst ("stage3_more").
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ _PARTS = 4  # of a clip; a list that goes with it says what the object does in e
 # moves is learnt far sooner when that is said first.
 _FROM_PARTS = ("doing", "order", "first", "last", "deed", "goal", "cause", "next")
 _SHEETS = 2  # lists of each clip
-_CHOICES = {"stage3_facts": 2, "stage3": 3}  # conversations of questions with options of each clip
+_CHOICES = {"stage3_facts": 2, "stage3": 3, "stage3_more": 5}  # conversations of questions with options of each clip
 _SELDOM = 0.5  # of the clips have each other kind of stage 3, so that most of what is learnt there has options
 _SHEET_PROMPT = "What is seen of <region>?"
 # How often questions of each type are tried; with these weights, all five are about as frequent in the end.
@@ -78,11 +79,13 @@ _CHOICE_WEIGHTS = dict(zip(QUESTION_TYPES, (0.6, 4.0, 1.0, 2.0, 1.0), strict=Tru
 _PARTS_WEIGHTS = {
     "stage3_facts": dict(zip(QUESTION_TYPES, (0.25, 8.0, 0.3, 1.3, 0.4), strict=True)),
     "stage3": dict(zip(QUESTION_TYPES, (0.3, 6.0, 1.5, 1.0, 0.3), strict=True)),
+    "stage3_more": dict(zip(QUESTION_TYPES, (0.5, 6.0, 0.9, 2.0, 1.0), strict=True)),
 }
 _TRIES = 60  # for such a conversation; of clips with few objects, it may have less turns than others
 _OFTEN = {  # there, so many times as often as others of their type: the hardest to learn
     "stage3_facts": {"doing": 2, "deed": 2},
     "stage3": {"doing": 2, "deed": 6, "partner": 3},
+    "stage3_more": {"shape": 2, "start": 2, "end": 3, "doing": 3, "deed": 6, "partner": 2},
 }
 # Where not all options are true of objects of the clip, these answers would be right far more often than one time in
 # four that they are offered, and be learnt instead of looked for. So many of such questions are kept.
@@ -145,8 +148,9 @@ def stage_records(
         stage: "stage0_tower" (names of objects), "stage0_language" (conversations in words), "stage1" (captions
             without regions), "stage1_named" (lists of facts about objects that are called by their names), "stage2"
             (short captions of objects), "stage2_objects" (lists of facts that can be seen in an object alone),
-            "stage2_5" (detailed captions), "stage3_facts" (lists of facts about objects, and questions with options)
-            or "stage3" (questions of all kinds, some about objects in one frame, and detailed captions).
+            "stage2_5" (detailed captions), "stage3_facts" (lists of facts about objects, and questions with options),
+            "stage3" (questions of all kinds, some about objects in one frame, and detailed captions) or "stage3_more"
+            (the same, with more questions).
         name: of the clip, with which ids begin.
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.
@@ -237,9 +241,9 @@ def _stage2_5(writer: _Writer) -> list[Record]:
     return [caption, _details(writer, range(len(writer.clip)))]
 
 
-def _stage3(writer: _Writer) -> list[Record]:
+def _stage3(writer: _Writer, stage: str = "stage3") -> list[Record]:
     rng = writer.rng
-    records = [_asked(writer, "choice", _choices(writer, "stage3")) for _ in range(_CHOICES["stage3"])]
+    records = [_asked(writer, "choice", _choices(writer, stage)) for _ in range(_CHOICES[stage])]
     if rng.random() < _SELDOM:
         records.append(_asked(writer, "qa", _open(writer)))
     if rng.random() < _SELDOM:
@@ -249,6 +253,10 @@ def _stage3(writer: _Writer) -> list[Record]:
     if rng.random() < _SELDOM:
         records.append(_details(writer, [int(index) for index in rng.permutation(len(writer.clip))[:2]]))
     return records
+
+
+def _stage3_more(writer: _Writer) -> list[Record]:
+    return _stage3(writer, "stage3_more")
 
 
 def _stage2_objects(writer: _Writer) -> list[Record]:
@@ -398,4 +406,5 @@ STAGES: dict[str, Callable[[_Writer], list[Record]]] = {
     "stage3_facts": _stage3_facts,
     "stage2_objects": _stage2_objects,
     "stage1_named": _stage1_named,
+    "stage3_more": _stage3_more,
 }
