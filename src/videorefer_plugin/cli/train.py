@@ -92,7 +92,10 @@ def run(
             return
         from videorefer_plugin.training.run import train
 
-        train(loaded, resume=resume)
+        accelerator = train(loaded, resume=resume).accelerator
+        # A process that leaves while another one still saves may be aborted by its backend's threads.
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
     except VideoReferError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
