@@ -11,7 +11,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from videorefer_plugin.errors import VideoError
-from videorefer_plugin.video import Video
+from videorefer_plugin.video.base import Video
 
 __all__ = ["FileVideo"]
 

@@ -1,0 +1,62 @@
+"""Videos whose frames are arrays in memory, or single images."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from videorefer_plugin.errors import VideoError
+from videorefer_plugin.video.base import Video
+from videorefer_plugin.video.images import channels_last, check_values, image_size, load_named_image, to_uint8
+
+__all__ = ["ArrayVideo", "ImagesVideo"]
+
+
+class ArrayVideo(Video):
+    """Frames that are all in memory, `(T, H, W, 3)`."""
+
+    def __init__(self, frames: np.ndarray, fps: float):
+        self.name = f"the array of shape {frames.shape}"
+        frames = channels_last(frames, self.name, per_frame=False)
+        if 0 in frames.shape:
+            raise VideoError(f"{self.name} holds no frames or no pixels; pass at least one frame.")
+        check_values(frames, self.name)
+        self._frames = frames
+        self.num_frames, self.height, self.width = frames.shape[:3]
+        self._set_even_times(fps)
+
+    def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for index in wanted:
+            yield index, to_uint8(self._frames[index])
+
+
+class ImagesVideo(Video):
+    """A list of images, or the images of a folder, read when they are asked for."""
+
+    def __init__(self, images: Sequence[Any], name: str, fps: float, check_all: bool):
+        self.name = name
+        self._images = images
+        self.num_frames = len(images)
+        self.height, self.width = image_size(images[0], self._label(0))
+        for index in range(1, len(images) if check_all else 1):
+            self._check_size(index, image_size(images[index], self._label(index)))
+        self._set_even_times(fps)
+
+    def _label(self, index: int) -> str:
+        image = self._images[index]
+        where = f" ({os.fspath(image)!r})" if isinstance(image, (str, os.PathLike)) else ""
+        return f"frame {index} of {self.name}{where}"
+
+    def _check_size(self, index: int, size: tuple[int, int]) -> None:
+        if size != (self.height, self.width):
+            raise VideoError(
+                f"All frames of a video must have one size, but {self._label(index)} is {size[1]}x{size[0]} while the "
+                f"first frame is {self.width}x{self.height} (width x height); resize or crop them to one size."
+            )
+
+    def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for index in wanted:
+            image = load_named_image(self._images[index], self._label(index))
+            self._check_size(index, image.shape[:2])
+            yield index, image

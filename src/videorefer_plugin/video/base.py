@@ -1,0 +1,180 @@
+"""What every video can do, wherever its frames come from."""
+
+import abc
+import math
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from videorefer_plugin.errors import VideoError
+from videorefer_plugin.video.sampling import (
+    beyond_end,
+    check_count,
+    check_number,
+    check_range,
+    sample_frame_indices,
+    spread,
+)
+
+__all__ = ["Video"]
+
+
+class Video(abc.ABC):
+    """A video whose frames can be read by index. Made by [`open_video`].
+
+    Nothing is kept open between calls, so a video can be pickled and shared with worker processes.
+
+    Attributes:
+        name (`str`): What the video is called in messages (path, address or kind of source).
+        num_frames (`int`): Number of frames, at least 1.
+        height (`int`): Height of the upright frames in pixels.
+        width (`int`): Width of the upright frames in pixels.
+        fps (`float`): Frames per second; the average if the frame rate varies.
+        timestamps (`np.ndarray`): `float64` of shape `(num_frames,)`, the time at which each frame appears, in seconds
+            from the first frame.
+        duration (`float`): Seconds from the first frame to the end of the last one.
+    """
+
+    name: str
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    timestamps: np.ndarray
+    duration: float
+    # Half the resolution of the clock in which the frame times were stored, in seconds.
+    _time_tolerance: float = 1e-9
+
+    def _set_even_times(self, fps: float) -> None:
+        """Gives frame i the time i / fps."""
+        self.fps = fps
+        self.timestamps = np.arange(self.num_frames, dtype=np.float64) / fps
+        self.duration = self.num_frames / fps
+        self._time_tolerance = 1e-9
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, num_frames={self.num_frames}, height={self.height}, "
+            f"width={self.width}, fps={self.fps:.6g})"
+        )
+
+    def read(self, indices: Iterable[int]) -> np.ndarray:
+        """Reads frames by index.
+
+        Args:
+            indices (iterable of `int`): Frame indices in any order; an index may occur more than once.
+
+        Returns:
+            `np.ndarray`: `uint8` RGB frames of shape `(len(indices), height, width, 3)`, in the order asked.
+
+        Raises:
+            VideoError: If an index is not a whole number or lies outside the video, or if a frame asked for cannot be
+                decoded. No frame is ever replaced by another one.
+        """
+        rows: dict[int, list[int]] = {}
+        order = self._check_indices(indices)
+        for row, index in enumerate(order):
+            rows.setdefault(index, []).append(row)
+        frames = np.empty((len(order), self.height, self.width, 3), dtype=np.uint8)
+        for index, frame in self._decode(sorted(rows)):
+            frames[rows[index]] = frame
+        return frames
+
+    def frame_at(self, seconds: float) -> int:
+        """Finds the frame on screen at a time.
+
+        Args:
+            seconds (`float`): Time in seconds from the first frame. Exact frame times belong to the frame that
+                appears then, also where the file stores them rounded.
+
+        Returns:
+            `int`: Index of the frame.
+
+        Raises:
+            VideoError: If the time is negative or beyond the end of the last frame.
+        """
+        time = check_number(seconds, "The time (seconds)")
+        if time < -self._time_tolerance:
+            raise VideoError(f"The time is {time:g} s; times count from the first frame and cannot be negative.")
+        if time > self.duration + self._time_tolerance:
+            raise beyond_end(f"The time asked for in {self.name}", time, self.num_frames, self.duration)
+        return self._on_screen(time)
+
+    def _on_screen(self, time: float) -> int:
+        """The frame on screen at a time that is known to lie within the video."""
+        return max(int(np.searchsorted(self.timestamps, time + self._time_tolerance, side="right")) - 1, 0)
+
+    def sample(
+        self,
+        num_frames: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        max_frames: int | None = None,
+    ) -> list[int]:
+        """Chooses frames of this video with [`sample_frame_indices`].
+
+        Where the frame rate varies, that function's `time * fps` would point at the wrong frames; there the range
+        holds the frames on screen from `start` to `end`, and sampling by the second takes the frames on screen at
+        0.5 s, 1.5 s, ... of the range.
+
+        Args:
+            num_frames (`int`, *optional*): How many frames to take. `None` takes one a second.
+            start (`float`, *optional*): Start of the range in seconds.
+            end (`float`, *optional*): End of the range in seconds.
+            max_frames (`int`, *optional*): Keep only the first `max_frames` of the frames chosen.
+
+        Returns:
+            `list[int]`: Frame indices in ascending order.
+
+        Raises:
+            VideoError: As [`sample_frame_indices`].
+        """
+        if not self._varies():
+            return sample_frame_indices(
+                self.num_frames, num_frames=num_frames, fps=self.fps, start=start, end=end, max_frames=max_frames
+            )
+        wanted = None if num_frames is None else check_count(num_frames, "num_frames")
+        limit = None if max_frames is None else check_count(max_frames, "max_frames")
+        start, end = check_range(start, end)
+        start = max(start or 0.0, 0.0)
+        end = self.duration if end is None else min(end, self.duration)
+        first, last = self.frame_at(start), self.frame_at(max(start, end))
+        if wanted is not None:
+            return [first + index for index in spread(last - first + 1, wanted, 1, limit)]
+        times = [start + second + 0.5 for second in range(math.ceil(end - start - 0.5))] or [(start + end) / 2]
+        return [self._on_screen(time) for time in times[:limit]]
+
+    def _varies(self) -> bool:
+        """Whether some frame is more than one frame away from where an even frame rate would put it."""
+        if self.num_frames < 3:
+            return False
+        interval = self.timestamps[-1] / (self.num_frames - 1)
+        even = np.arange(self.num_frames) * interval
+        return bool(np.abs(self.timestamps - even).max() > interval)
+
+    def _check_indices(self, indices: Any) -> list[int]:
+        if hasattr(indices, "tolist"):  # arrays and tensors
+            indices = indices.tolist()
+        if isinstance(indices, (str, bytes)) or not isinstance(indices, Iterable):
+            raise VideoError(f"Frame indices must be a list of whole numbers, but are {indices!r}.")
+        checked = []
+        for index in indices:
+            try:
+                number = operator.index(index)
+            except TypeError:
+                number = None
+            if number is None or isinstance(index, bool):
+                raise VideoError(f"A frame index must be a whole number, but one is {index!r}.")
+            if not 0 <= number < self.num_frames:
+                raise VideoError(
+                    f"Frame {number} was asked for, but {self.name} has {self.num_frames} frames "
+                    f"(0 to {self.num_frames - 1}, {self.duration:.3f} s)."
+                )
+            checked.append(number)
+        return checked
+
+    @abc.abstractmethod
+    def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yields each of the `wanted` indices (ascending, no duplicates, in range) with its frame."""

@@ -1,0 +1,121 @@
+"""Finding out what a source is, and opening it as a video."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin.errors import VideoError
+from videorefer_plugin.video.arrays import ArrayVideo, ImagesVideo
+from videorefer_plugin.video.base import Video
+from videorefer_plugin.video.images import IMAGE_SUFFIXES, as_array, is_pil
+from videorefer_plugin.video.sampling import check_fps
+
+__all__ = ["FOLDER_FPS", "open_video"]
+
+FOLDER_FPS = 3.0
+"""Frames per second that a folder of frames is taken to have, as in the original code."""
+
+_LIST_FPS = 1.0
+_SOURCES = (
+    "a path to a video or GIF file, a folder of frames, an http(s) address, a (T, H, W, 3) uint8 array or tensor, "
+    "or a list of images"
+)
+
+
+def open_video(source: Any, *, fps: float | None = None) -> Video:
+    """Opens a video.
+
+    Args:
+        source: One of
+
+            - a path (`str` or `Path`) to a video file (mp4, webm, mkv, avi, mov, ...) or a GIF. Rotation metadata is
+              applied, frame times come from the file (also for GIFs, which the original counts as 25 frames a second);
+            - a path to a folder of images, which are ordered by name with numbers compared as numbers (`frame2` before
+              `frame10`) and count as 3 frames a second;
+            - an http(s) address of a video file;
+            - an array or tensor of shape `(T, H, W, 3)` or `(T, 3, H, W)`, `uint8`, or floating point in [0, 1];
+            - a list of images of one size: PIL images, arrays or tensors as [`load_image`] takes them, or image paths;
+            - a [`Video`], which is returned as it is.
+
+            Arrays and lists count as 1 frame a second, so that sampling by the second keeps every frame.
+        fps (`float`, *optional*): Takes the frames of the source to be evenly spaced at this many frames a second,
+            whatever the source says itself.
+
+    Returns:
+        [`Video`]: The video. Files are scanned once for the number and times of their frames; pixels are decoded when
+        they are read, and only the frames asked for are kept.
+
+    Raises:
+        VideoError: If there is nothing at that place, it is not a video, it has no frames, or it cannot be decoded.
+    """
+    rate = None if fps is None else check_fps(fps)
+    if isinstance(source, Video):
+        if rate is not None and rate != source.fps:
+            raise VideoError(f"{source.name} is already open with fps={source.fps:g}; give fps={rate:g} when opening.")
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return _open_path(source, rate)
+    if isinstance(source, (list, tuple)):
+        if not source:
+            raise VideoError("The list of frames is empty; pass at least one image.")
+        return ImagesVideo(list(source), f"the list of {len(source)} images", rate or _LIST_FPS, check_all=True)
+    if is_pil(source):
+        raise VideoError("A video was expected, but a single PIL image was given; use load_image, or pass [image].")
+    array = as_array(source)
+    if array is None:
+        raise VideoError(f"A video was expected ({_SOURCES}), but a {type(source).__name__} was given.")
+    return ArrayVideo(array, rate or _LIST_FPS)
+
+
+def _open_path(source: str | os.PathLike, fps: float | None) -> Video:
+    text = os.fspath(source)
+    if isinstance(text, bytes):
+        text = os.fsdecode(text)
+    if re.match("https?://", text, re.IGNORECASE):
+        # What follows the question mark may hold a key; keep it out of messages.
+        return _open_file(text, repr(text.split("?")[0]), fps)
+    if not text or "\0" in text:
+        raise VideoError(f"{text!r} is not a path; expected {_SOURCES}.")
+    path = Path(text)
+    if path.is_dir():
+        return _open_folder(path, fps)
+    if not path.exists():
+        raise VideoError(f"There is no file or folder at {text!r}; check the path (current folder: {os.getcwd()!r}).")
+    if path.stat().st_size == 0 and path.is_file():
+        raise VideoError(f"{text!r} is an empty file (0 bytes); a download or copy may have failed.")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise VideoError(f"{text!r} is a single image, not a video; use load_image, or pass [path] as one frame.")
+    # Absolute, so that a name such as "concat:a" cannot be taken for one of FFmpeg's protocols.
+    return _open_file(str(path.absolute()), repr(text), fps)
+
+
+def _open_file(source: str, name: str, fps: float | None) -> Video:
+    from videorefer_plugin.video.files import FileVideo  # brings in PyAV
+
+    return FileVideo(source, name, fps)
+
+
+def _open_folder(path: Path, fps: float | None) -> Video:
+    files = [
+        entry.path
+        for entry in os.scandir(path)
+        if not entry.name.startswith(".")
+        and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
+        and entry.is_file()
+    ]
+    if not files:
+        what = "holds no images" if any(path.iterdir()) else "is empty"
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise VideoError(f"The folder {str(path)!r} {what}; a folder of frames needs image files ({kinds}).")
+    files.sort(key=_natural_key)
+    # Unlike a list, a folder may be long and on a slow disk: sizes are checked as frames are read.
+    return ImagesVideo(files, repr(str(path)), fps or FOLDER_FPS, check_all=False)
+
+
+def _natural_key(path: str) -> tuple:
+    """Sorts names with the numbers in them compared as numbers."""
+    name = os.path.basename(path)
+    parts = re.split(r"([0-9]+)", os.path.splitext(name)[0])
+    # Text and numbers alternate, beginning with text, so that parts at one place always compare.
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
