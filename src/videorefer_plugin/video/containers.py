@@ -1,0 +1,123 @@
+"""Opening video files with PyAV (FFmpeg), and reading and decoding their packets in the order stored."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import av
+import av.logging
+
+from videorefer_plugin.errors import VideoError
+
+__all__ = ["decode_packets", "open_container", "read_packets", "reason"]
+
+# FFmpeg reads plain text and arbitrary bytes as character art, and the cover of a song as a video.
+_NO_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf", "mp3", "flac"})
+_ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: cover art
+
+
+@contextlib.contextmanager
+def open_container(source: str, name: str, cut_off: bool, threads: bool = True) -> Iterator[tuple[Any, Any]]:
+    """Opens a file for as long as the context lasts.
+
+    Args:
+        source (`str`): Absolute path or http(s) address.
+        name (`str`): How messages call it.
+        cut_off (`bool`): Whether the file is known to break off, which then explains a missing stream.
+        threads (`bool`): Whether to decode with several threads. With one, errors can be told to their packets.
+
+    Yields:
+        The container of PyAV and its first video stream.
+
+    Raises:
+        VideoError: If the file cannot be opened, or there is no video in it that can be decoded.
+    """
+    _stop_python_logging()
+    try:
+        container = av.open(source, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(
+            f"{name} cannot be opened as a video ({reason(error)}); it may be damaged, cut off, or no video."
+        ) from error
+    with container:
+        stream = _video_stream(container, name, cut_off)
+        if threads:
+            stream.thread_type = "AUTO"
+        else:
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+        yield container, stream
+
+
+def _video_stream(container: Any, name: str, cut_off: bool) -> Any:
+    container_format = container.format.name
+    if container_format.endswith("_pipe") or container_format == "image2":
+        raise VideoError(f"{name} is a single image, not a video; use load_image, or pass [path].")
+    streams = [stream for stream in container.streams.video if not _is_cover_art(stream)]
+    if not streams or container_format in _NO_VIDEO_FORMATS:
+        kinds = sorted({stream.type for stream in container.streams})
+        found = f"format {container_format!r}, streams: {', '.join(kinds) or 'none'}"
+        advice = "it is cut off, get it again." if cut_off else "expected a video file."
+        raise VideoError(f"{name} has no video stream ({found}); {advice}")
+    if streams[0].codec_context is None:
+        raise VideoError(f"{name} uses a codec that this build of FFmpeg cannot decode; convert it first.")
+    return streams[0]
+
+
+def _is_cover_art(stream: Any) -> bool:
+    disposition = getattr(stream, "disposition", 0)  # absent before PyAV 14.1
+    return bool(int(getattr(disposition, "value", disposition)) & _ATTACHED_PICTURE)
+
+
+def _stop_python_logging() -> None:
+    """Keeps FFmpeg's threads from calling Python, for good.
+
+    Where somebody has set PyAV's log level (torchvision does when it is imported), decoding threads take the
+    interpreter's lock to log, and freeing a decoder waits for them while it holds that lock: neither ever goes on.
+    Decoders are freed some time after their file was closed, so the level cannot be put back.
+    """
+    if av.logging.get_level() is not None:
+        av.logging.set_level(None)
+
+
+def read_packets(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets from where the container stands to the end of the file."""
+    # Empty packets would end the decoding; `decode_packets` empties the decoder itself.
+    return (packet for packet in container.demux(stream) if packet.size)
+
+
+def decode_packets(
+    packets: Iterator[Any], stream: Any, failed: Callable[[int, Exception | None], Any] | None = None
+) -> Iterator[Any]:
+    """Decodes packets of a stream to frames.
+
+    With `failed`, goes on after errors and calls it with the place of the packet, in decoding order, and the error
+    (`None` for a packet that is damaged as stored).
+    """
+    place = 0
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:
+            if failed is None:
+                raise
+            failed(place, error)
+            packet = None
+        if failed is not None and packet is not None and packet.is_corrupt:
+            failed(place, None)
+        try:
+            decoded = stream.codec_context.decode(packet)
+        except av.error.FFmpegError as error:
+            if failed is None:
+                raise
+            failed(place, error)
+            decoded = []
+        yield from decoded
+        if packet is None:
+            return
+        place += not packet.is_discard
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in words."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,76 @@
+"""The list of the frames of a video file."""
+
+import dataclasses
+
+import numpy as np
+
+__all__ = ["FrameTable"]
+
+
+def _no_times() -> np.ndarray:
+    return np.empty(0, dtype=np.int64)
+
+
+@dataclasses.dataclass
+class FrameTable:
+    """The frames that a file holds, in the order shown.
+
+    Attributes:
+        size (`tuple[int, int]`): Height and width of the upright first frame in pixels.
+        durations (`np.ndarray`): How long each frame stays, in ticks of the stream; 0 where the file does not say.
+        readable (`int`): How many frames from the first on can be told apart; fewer than listed after damage.
+        pts (`np.ndarray`, *optional*): Time stamp of each frame in ticks; `None` where the file has no usable ones.
+        counted (`bool`): Whether frames are told apart by counting instead of by time stamp. Those below are empty
+            then.
+        decode_order (`np.ndarray`): Place of each frame in decoding order.
+        is_key (`np.ndarray`): Whether decoding can start at each frame.
+        seek_times (`np.ndarray`): Time, in ticks, by which the container finds each frame.
+    """
+
+    size: tuple[int, int]
+    durations: np.ndarray
+    readable: int
+    pts: np.ndarray | None
+    counted: bool = False
+    decode_order: np.ndarray = dataclasses.field(default_factory=_no_times)
+    is_key: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=bool))
+    seek_times: np.ndarray = dataclasses.field(default_factory=_no_times)
+
+    def by_pts(self) -> dict[int, int]:
+        """Index of the frame with each time stamp."""
+        assert self.pts is not None
+        return {int(pts): index for index, pts in enumerate(self.pts)}
+
+    def reach(self) -> np.ndarray:
+        """The last frame shown among those decoded up to each frame: until there, damage to it may come to light."""
+        reach = np.empty_like(self.decode_order)
+        in_decode_order = np.argsort(self.decode_order)
+        reach[in_decode_order] = np.maximum.accumulate(in_decode_order)
+        return reach
+
+    def starts(self, wanted: list[int]) -> np.ndarray:
+        """Of each wanted frame (ascending), the keyframe that decoding may start from."""
+        keys = np.concatenate([[0], np.flatnonzero(self.is_key)])
+        return keys[np.searchsorted(keys, wanted, side="right") - 1]
+
+    def undamaged(self, given: np.ndarray, is_key: np.ndarray, damaged: set[int]) -> np.ndarray:
+        """Which of the readable frames do not build on a damaged one.
+
+        Decoders go on with what they have, so everything that may build on a damaged frame, up to the next keyframe,
+        is in doubt.
+
+        Args:
+            given (`np.ndarray`): Whether the decoder gave each frame.
+            is_key (`np.ndarray`): Whether decoding did start at each frame.
+            damaged (`set[int]`): Places of damaged frames in decoding order.
+        """
+        shown_at = {int(place): index for index, place in enumerate(self.decode_order)}
+        good = given.copy()
+        for place in damaged:
+            index = shown_at.get(place, self.readable)
+            keys = np.flatnonzero(is_key[index + 1 :])
+            end = index + 1 + int(keys[0]) if len(keys) else self.readable
+            doubtful = self.decode_order >= place
+            doubtful[end:] = False
+            good[doubtful] = False
+        return good
