@@ -748,7 +748,7 @@ def test_import_is_light():
         "import sys; import videorefer_plugin.regions as r; r.Region.from_box((0, 0, 3, 3)).mask(0, 4, 4);"
         "print([m for m in ('torch', 'PIL', 'pycocotools', 'transformers') if m in sys.modules])"
     )
-    path = str(Path(sys.modules["videorefer_plugin.regions"].__file__).parents[1])
+    path = str(Path(sys.modules["videorefer_plugin.regions"].__file__).parents[2])
     run = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"],
         capture_output=True,

@@ -204,7 +204,7 @@ def ask_about(
         model (`str`, *optional*): a checkpoint's folder or Hub id; the embedded model by default.
         visual (`str` or `os.PathLike`): path of the video or image.
         question (`str`): the question, with one `<region>` for each region.
-        regions (`Sequence[tuple[str, str]]`): kind and text of each, as `region_text.read_region` takes them.
+        regions (`Sequence[tuple[str, str]]`): kind and text of each, as `regions.text.read_region` takes them.
         image (`bool`, *optional*, defaults to `False`): whether the file is an image.
         object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
         max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
@@ -221,7 +221,7 @@ def ask_about(
     from videorefer_plugin.embedded import tiny_checkpoint
     from videorefer_plugin.errors import PromptError, RegionError
     from videorefer_plugin.pictures import Line, check_picture, picture_answers
-    from videorefer_plugin.region_text import read_region
+    from videorefer_plugin.regions.text import read_region
     from videorefer_plugin.video import load_image, open_video
 
     given = [read_region(kind, text) for kind, text in regions]

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from videorefer_plugin.errors import VideoReferError
-from videorefer_plugin.region_text import REGION_KINDS
+from videorefer_plugin.regions.text import REGION_KINDS
 
 __all__ = ["InOrder", "ask"]
 

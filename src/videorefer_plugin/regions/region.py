@@ -6,52 +6,19 @@ j <= x < j + 1, i <= y < i + 1. Frames count from 0 in the source video, not amo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from videorefer_plugin._region_shapes import (
-    ABSENT,
-    POINT_RADIUS,
-    SCRIBBLE_WIDTH,
-    Absent,
-    Box,
-    Mask,
-    Points,
-    Polygons,
-    Rle,
-    Scribble,
-    Shape,
-    as_shape,
-    decode_rle,
-    encode_rle,
-    is_integer,
-    is_number,
-    short,
-)
+from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError
-
-__all__ = [
-    "ABSENT",
-    "POINT_RADIUS",
-    "SCRIBBLE_WIDTH",
-    "Absent",
-    "Box",
-    "Mask",
-    "Points",
-    "Polygons",
-    "Region",
-    "Rle",
-    "Scribble",
-    "Shape",
-    "decode_rle",
-    "encode_rle",
-]
-
-_FRAME_REMEDY = "frames are whole numbers from 0 up; give seconds as times={seconds: shape} or time=seconds"
+from videorefer_plugin.regions.annotations import read_annotation
+from videorefer_plugin.regions.kinds import at_place, shape_at
+from videorefer_plugin.regions.pixels import Mask, Rle, encode_pixels
+from videorefer_plugin.regions.reading import frame_index, frame_size, read_seconds
+from videorefer_plugin.regions.shapes import Absent, Box, Points, Polygons, Scribble, Shape
 
 
 class Region:
@@ -63,11 +30,12 @@ class Region:
     - a COCO RLE dict {"size": [height, width], "counts": ...}, compressed or a list of run lengths;
     - polygons: one ([(x, y), ...] or [x, y, x, y, ...]) or a list of several, in pixels;
     - a box, a tuple (x0, y0, x1, y1) in pixels;
-    - an instance of `Box`, `Points`, `Scribble`, `Polygons`, `Mask` or `Rle`;
+    - an instance of `Box`, `Points`, `Scribble`, `Polygons`, `Mask`, `Rle` or another `Shape`;
     - None (or `ABSENT`): the object is known to be absent from that frame.
 
     Nothing is drawn before `mask` or `masks` is called with the size of the frame. A region is not changed after it
-    is made; two are equal when they have equal shapes in the same places (a mask equals an RLE of the same pixels).
+    is made; two are equal when they have equal shapes in the same places, in whatever order they were given (a mask
+    equals an RLE of the same pixels).
 
     Args:
         frames: frame index in the source video -> shape.
@@ -93,15 +61,37 @@ class Region:
                     f"Region takes a dict from frame to shape for {name}, got {short(given)}: for a single frame use "
                     "Region.from_mask, from_box, from_polygon, from_points, from_scribble or from_rle"
                 )
-        by_frame = {_frame_index(frame): _shape(shape, f"frame {frame}") for frame, shape in (frames or {}).items()}
-        by_time = {_seconds(time): _shape(shape, f"time {time} s") for time, shape in (times or {}).items()}
-        if not by_frame and not by_time:
-            raise RegionError(
-                f"Region got no shape (frames={short(frames)}, times={short(times)}): expected at least one frame; "
-                "say that the object is absent with {frame: None}"
-            )
-        self._frames: dict[int, Shape] = dict(sorted(by_frame.items()))
-        self._times: dict[float, Shape] = dict(sorted(by_time.items()))
+        self._frames = {
+            frame_index(frame): shape_at(shape, f"frame {frame}") for frame, shape in (frames or {}).items()
+        }
+        self._times = {read_seconds(time): shape_at(shape, f"time {time} s") for time, shape in (times or {}).items()}
+        if not self._frames and not self._times:
+            raise _no_shape(frames, times)
+
+    # --- from what is checked already -----------------------------------------------------------------------------
+
+    @classmethod
+    def from_shapes(cls, shapes: Mapping[int, Shape]) -> Region:
+        """Make a region of shapes that are checked already, such as those of `read_annotation`.
+
+        Args:
+            shapes: frame -> shape. The dict is copied, but neither are its keys checked to be frames, as int from 0
+                up, nor its values to be instances of `Shape`: whatever may be anything else goes to `Region(frames)`.
+
+        Raises:
+            RegionError: no shape at all.
+        """
+        if not shapes:
+            raise _no_shape(shapes, None)
+        return cls._of(dict(shapes))
+
+    @classmethod
+    def _of(cls, frames: dict[int, Shape], times: dict[float, Shape] | None = None) -> Region:
+        """The region of checked shapes, of which there is one at least; it keeps the dicts themselves."""
+        region = cls.__new__(cls)
+        region._frames = frames
+        region._times = times or {}
+        return region
 
     # --- one shape in one frame -----------------------------------------------------------------------------------
     # `frame=None` stands for 0, so that frame=0 given beside time= is noticed.
@@ -203,46 +193,40 @@ class Region:
     def from_annotation(cls, annotation: Mapping[Any, Any]) -> Region:
         """Read one object of a VideoRefer-700K record: {"12": {"segmentation": ...}, ...}.
 
-        Keys are frame indices, as str or int. The segmentation is an RLE, a list of polygons, or None; None, [] and
-        a record without "segmentation" say that the object is absent. It may also stand without the record around it.
+        Keys are frame indices, as str or int; their order is kept. The segmentation is an RLE, a list of polygons, or
+        None; None, [] and a record without "segmentation" say that the object is absent. It may also stand without
+        the record around it.
 
         Raises:
             RegionError: empty, a key which is no frame, a frame given twice, or a malformed segmentation.
         """
-        if not isinstance(annotation, Mapping):
-            raise RegionError(
-                f"an annotation is a dict from frame to segmentation, got {short(annotation)}: "
-                "a record's list holds one for each object, make one Region of each"
-            )
-        frames: dict[int, Any] = {}
-        for key, record in annotation.items():
-            digits = isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 19
-            frame = int(key) if digits else _frame_index(key)
-            if frame in frames:
-                raise RegionError(f"annotation has frame {frame} twice, the second time as key {key!r}: keep one")
-            frames[frame] = _segmentation(record)
-        return cls(frames)
+        return cls.from_shapes(read_annotation(annotation))
 
     @classmethod
     def _single(cls, shape: Callable[[], Shape], frame: int | None, time: float | None) -> Region:
         if frame is not None and time is not None:
             raise RegionError(f"got both frame={frame!r} and time={time!r}: give one of them, they mean the same")
         if time is not None:
-            return cls(times={_seconds(time): _named(shape, f"time {time} s")})
-        index = 0 if frame is None else _frame_index(frame)
-        return cls({index: _named(shape, f"frame {index}")})
+            return cls._of({}, {read_seconds(time): at_place(shape, f"time {time} s")})
+        index = 0 if frame is None else frame_index(frame)
+        return cls._of({index: at_place(shape, f"frame {index}")})
 
     # --- what is in it --------------------------------------------------------------------------------------------
 
     @property
     def frames(self) -> tuple[int, ...]:
         """The frame indices, sorted; shapes given by time are not among them before `at_frames`."""
+        return tuple(sorted(self._frames))
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The frame indices in the order in which they were given, which `frames` has in order of time."""
         return tuple(self._frames)
 
     @property
     def times(self) -> tuple[float, ...]:
         """The times in seconds, sorted, of the shapes given by time."""
-        return tuple(self._times)
+        return tuple(sorted(self._times))
 
     def is_absent(self, frame: int) -> bool:
         """Whether the object is declared absent from this frame; nothing is drawn, so an all-zero mask is not seen.
@@ -261,32 +245,34 @@ class Region:
         return self._frames == other._frames and self._times == other._times
 
     def __repr__(self) -> str:
-        places = [f"{frame}: {shape!r}" for frame, shape in self._frames.items()]
-        places += [f"{time:g}s: {shape!r}" for time, shape in self._times.items()]
+        places = [f"{frame}: {self._frames[frame]!r}" for frame in self.frames]
+        places += [f"{time:g}s: {self._times[time]!r}" for time in self.times]
         rest = [f"... {len(places) - 3} more"] if len(places) > 3 else []
         return f"Region({', '.join(places[:3] + rest)})"
 
     # --- other regions from it ------------------------------------------------------------------------------------
 
     def __or__(self, other: Region) -> Region:
-        """Join two regions of the same object which have no frame in common.
+        """Join two regions of the same object which have no frame in common; the other's frames come second.
 
         Raises:
             RegionError: both have a shape in the same frame, or at the same time.
         """
         if not isinstance(other, Region):
             return NotImplemented
-        shared = [f"frame {frame}" for frame in self._frames if frame in other._frames]
-        shared += [f"time {time:g} s" for time in self._times if time in other._times]
+        shared = [f"frame {frame}" for frame in self.frames if frame in other._frames]
+        shared += [f"time {time:g} s" for time in self.times if time in other._times]
         if shared:
             raise RegionError(
-                f"both regions have a shape in {', '.join(shared[:5])}{', ...' if len(shared) > 5 else ''}: "
-                "join regions of one object at different frames, e.g. after select"
+                f"both regions have a shape in {listed(shared)}: join regions of one object at different frames, "
+                "e.g. after select"
             )
-        return Region({**self._frames, **other._frames}, times={**self._times, **other._times})
+        return Region._of({**self._frames, **other._frames}, {**self._times, **other._times})
 
     def at_frames(self, frame_at: Callable[[float], int]) -> Region:
         """Return the region with every time turned into a frame; the region itself when it has no times.
+
+        The frames that were times follow the others, each in the order given.
 
         Args:
             frame_at: frame index of the source video that is shown at the given seconds.
@@ -296,21 +282,23 @@ class Region:
         """
         if not self._times:
             return self
-        frames = dict(self._frames)
-        origin = {frame: f"frame {frame}" for frame in frames}
-        for time, shape in self._times.items():
-            frame = _frame_index(frame_at(time), f"frame_at({time:g}) returned ")
-            if frame in frames:
+        origin = {frame: f"frame {frame}" for frame in self._frames}
+        frame_of: dict[float, int] = {}
+        for time in self.times:
+            frame = frame_index(frame_at(time), f"frame_at({time:g}) returned ")
+            if frame in origin:
                 raise RegionError(
                     f"time {time:g} s and {origin[frame]} both fall on frame {frame}: "
                     "keep one shape of the object for each frame"
                 )
-            frames[frame] = shape
+            frame_of[time] = frame
             origin[frame] = f"time {time:g} s"
-        return Region(frames)
+        return Region._of({**self._frames, **{frame_of[time]: shape for time, shape in self._times.items()}})
 
     def select(self, frames: Iterable[int]) -> Region:
         """Return the region with only these frames, for instance `region.select(region.frames[:4])`.
+
+        Their order stays that of the region; with all of its frames, it is the region itself.
 
         Raises:
             RegionError: no frames, a frame which the region does not have, or times not yet turned into frames.
@@ -318,10 +306,12 @@ class Region:
         if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
             raise RegionError(f"select takes several frames, e.g. [12, 40], got {short(frames)}")
         self._require_frames("select")
-        wanted = list(frames)
+        wanted = {self._known(frame) for frame in frames}
         if not wanted:
             raise RegionError(f"select got no frames: expected some of {short(self.frames)}")
-        return Region({frame: self._at(frame) for frame in wanted})
+        if len(wanted) == len(self._frames):
+            return self
+        return Region._of({frame: shape for frame, shape in self._frames.items() if frame in wanted})
 
     # --- pixels ---------------------------------------------------------------------------------------------------
 
@@ -339,19 +329,32 @@ class Region:
         Raises:
             RegionError: the region has no such frame, a mask or RLE has another size, or the shape lies outside.
         """
-        shape = self._at(frame)
-        _check_size(height, width)
-        return _draw(shape, frame, height, width)
+        index = self._known(frame)
+        return self._drawn(index, *frame_size(height, width))
 
-    def masks(self, height: int, width: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-        """Draw the object in every frame, one at a time, in order: pairs of frame index and `mask`.
+    def masks(
+        self, height: int, width: int, frames: Iterable[int] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """Draw the object in several frames, one at a time: pairs of frame index and `mask`.
+
+        Args:
+            height: of the source frame, in pixels.
+            width: of the source frame, in pixels.
+            frames: the frames to draw, in this order. Default: all of them, in order of time.
 
         Raises:
-            RegionError: times are not yet turned into frames, or a shape does not fit (then when it is reached).
+            RegionError: times are not yet turned into frames, a frame which the region does not have, or a shape does
+                not fit (then when it is reached).
         """
         self._require_frames("masks")
-        _check_size(height, width)
-        return ((frame, _draw(shape, frame, height, width)) for frame, shape in self._frames.items())
+        size = frame_size(height, width)
+        if frames is None:
+            wanted: Iterable[int] = self.frames
+        else:
+            if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
+                raise RegionError(f"masks takes several frames, e.g. [12, 40], got {short(frames)}")
+            wanted = [self._known(frame) for frame in frames]
+        return ((frame, self._drawn(frame, *size)) for frame in wanted)
 
     def to_annotation(self, height: int, width: int) -> dict[str, dict[str, Any]]:
         """Write the object as in VideoRefer-700K, fit for JSON, the opposite of `from_annotation`.
@@ -361,31 +364,41 @@ class Region:
             width: of the source frame, in pixels.
 
         Returns:
-            {"12": {"segmentation": {"size": [height, width], "counts": str}}, ...}, with the segmentation None where
-            the object is absent. Drawn shapes become their pixels.
+            {"12": {"segmentation": {"size": [height, width], "counts": str}}, ...} in the order of `order`, with the
+            segmentation None where the object is absent. Drawn shapes become their pixels.
 
         Raises:
             RegionError: times are not yet turned into frames, or a shape does not fit the frame.
         """
         self._require_frames("to_annotation")
-        _check_size(height, width)
-        return {
-            str(frame): {
-                "segmentation": None
-                if isinstance(shape, Absent)
-                else shape.to_dict()
-                if isinstance(shape, Rle) and shape.size == (height, width)
-                else encode_rle(_draw(shape, frame, height, width))
-            }
-            for frame, shape in self._frames.items()
-        }
+        size = frame_size(height, width)
+        return {str(frame): {"segmentation": self._segmentation(frame, *size)} for frame in self._frames}
+
+    def _segmentation(self, frame: int, height: int, width: int) -> dict[str, Any] | None:
+        shape = self._frames[frame]
+        if isinstance(shape, Absent):
+            return None
+        if isinstance(shape, Rle) and shape.size == (height, width):
+            return shape.to_dict()
+        return encode_pixels(self._drawn(frame, height, width))
+
+    # --- checks ---------------------------------------------------------------------------------------------------
 
     def _at(self, frame: int) -> Shape:
-        index = _frame_index(frame)
+        return self._frames[self._known(frame)]
+
+    def _drawn(self, frame: int, height: int, width: int) -> NDArray[np.bool_]:
+        """`mask` for a frame that is known and a size that is checked."""
+        shape = self._frames[frame]
+        return at_place(lambda: shape.rasterise(height, width), f"frame {frame}")
+
+    def _known(self, frame: Any) -> int:
+        """The index of a frame, which the region has to have."""
+        index = frame_index(frame)
         if index not in self._frames:
             waiting = f" (and times {short(self.times)} s, see at_frames)" if self._times else ""
             raise RegionError(f"the region has no frame {index}: it has {short(self.frames)}{waiting}")
-        return self._frames[index]
+        return index
 
     def _require_frames(self, method: str) -> None:
         if self._times:
@@ -395,47 +408,8 @@ class Region:
             )
 
 
-def _frame_index(frame: Any, origin: str = "") -> int:
-    if not is_integer(frame):
-        raise RegionError(f"{origin}{short(frame)} is no frame index: {_FRAME_REMEDY}")
-    if frame < 0:
-        raise RegionError(f"{origin}frame {int(frame)} is negative: {_FRAME_REMEDY}")
-    return int(frame)
-
-
-def _seconds(time: Any) -> float:
-    if not is_number(time) or not math.isfinite(time) or time < 0:
-        raise RegionError(f"time {short(time)} is not a finite number of seconds from 0 up")
-    return float(time)
-
-
-def _check_size(height: Any, width: Any) -> None:
-    for side in (height, width):
-        if not is_integer(side) or side <= 0:
-            raise RegionError(
-                f"height={short(height)}, width={short(width)} is no frame size: "
-                "expected two whole numbers of pixels above 0, height first"
-            )
-
-
-def _segmentation(record: Any) -> Any:
-    """The segmentation of a record, which may also stand for itself; None where the object is absent."""
-    if isinstance(record, Mapping) and "counts" not in record and "size" not in record:
-        record = record.get("segmentation")
-    return None if isinstance(record, (list, tuple)) and len(record) == 0 else record
-
-
-def _shape(value: Any, place: str) -> Shape:
-    return _named(lambda: as_shape(value), place)
-
-
-def _draw(shape: Shape, frame: int, height: int, width: int) -> NDArray[np.bool_]:
-    return _named(lambda: shape.rasterise(int(height), int(width)), f"frame {frame}")
-
-
-def _named(make: Callable[[], Any], place: str) -> Any:
-    """Run `make`, and say at which frame or time it failed."""
-    try:
-        return make()
-    except RegionError as error:
-        raise RegionError(f"{place}: {error}") from error.__cause__
+def _no_shape(frames: Any, times: Any) -> RegionError:
+    return RegionError(
+        f"Region got no shape (frames={short(frames)}, times={short(times)}): expected at least one frame; "
+        "say that the object is absent with {frame: None}"
+    )

@@ -1,0 +1,25 @@
+"""Words for messages: what was given, made short."""
+
+import reprlib
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["listed", "short", "size_words"]
+
+
+def short(value: Any) -> str:
+    """The value, short enough for a message."""
+    if hasattr(value, "shape") and hasattr(value, "dtype") and len(value.shape):
+        return f"{type(value).__name__} of shape {tuple(value.shape)} and dtype {value.dtype}"
+    return reprlib.repr(value)
+
+
+def listed(numbers: Iterable[Any], most: int = 5) -> str:
+    """The first few of many numbers (or of other things), such as "0, 4, 8, ..."."""
+    words = [str(number) for number in numbers]
+    return ", ".join(words[:most] + ["..."] * (len(words) > most))
+
+
+def size_words(height: int, width: int) -> str:
+    """The size of a frame, saying which side comes first."""
+    return f"{height}x{width} (height x width)"

@@ -1,0 +1,41 @@
+"""Objects as the records of VideoRefer-700K have them: frame -> segmentation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.kinds import shape_at
+from videorefer_plugin.regions.reading import frame_index
+from videorefer_plugin.regions.shapes import Shape
+
+
+def read_annotation(annotation: Mapping[Any, Any]) -> dict[int, Shape]:
+    """Read one object of a record, {"12": {"segmentation": ...}, ...}, as `Region.from_annotation` takes it.
+
+    Returns:
+        The shape of each frame, checked, in the order in which the frames are given; empty if there are none.
+
+    Raises:
+        RegionError: a key which is no frame, a frame given twice, or a malformed segmentation.
+    """
+    if not isinstance(annotation, Mapping):
+        raise RegionError(
+            f"an annotation is a dict from frame to segmentation, got {short(annotation)}: "
+            "a record's list holds one for each object, make one Region of each"
+        )
+    records: dict[int, Any] = {}
+    for key, record in annotation.items():
+        digits = isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 19
+        frame = int(key) if digits else frame_index(key)
+        if frame in records:
+            raise RegionError(f"annotation has frame {frame} twice, the second time as key {key!r}: keep one")
+        records[frame] = record
+    return {frame: shape_at(_segmentation(record), f"frame {frame}") for frame, record in records.items()}
+
+
+def _segmentation(record: Any) -> Any:
+    """The segmentation of a record, which may also stand for itself; None where the object is absent."""
+    if isinstance(record, Mapping) and "counts" not in record and "size" not in record:
+        record = record.get("segmentation")
+    return None if isinstance(record, (list, tuple)) and len(record) == 0 else record

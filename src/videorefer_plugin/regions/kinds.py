@@ -1,0 +1,45 @@
+"""Every kind of shape, and what stands for one."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.pixels import Mask, Rle
+from videorefer_plugin.regions.shapes import Absent, Box, Points, Polygons, Scribble, Shape
+
+# A new kind of shape is added here. Messages name them in this order.
+SHAPES: tuple[type[Shape], ...] = (Mask, Rle, Polygons, Box, Points, Scribble, Absent)
+
+Made = TypeVar("Made")
+
+
+def as_shape(value: Any) -> Shape:
+    """Turn whatever may stand for a shape into a `Shape`.
+
+    None is absence, a dict an RLE, an array, tensor or image a mask, a tuple of four numbers a box, any other list
+    or tuple polygons.
+
+    Raises:
+        RegionError: the value stands for no shape, or for a malformed one.
+    """
+    if isinstance(value, Shape):
+        return value
+    for kind in SHAPES:
+        if kind.accepts(value):
+            return kind.from_value(value)
+    *first, last = (kind.accepted for kind in SHAPES if kind.accepted)
+    raise RegionError(f"{short(value)} is no shape: expected {', '.join(first)}, or {last}")
+
+
+def shape_at(value: Any, place: str) -> Shape:
+    """The shape that a value stands for; an error says at which frame or time it is."""
+    return at_place(lambda: as_shape(value), place)
+
+
+def at_place(make: Callable[[], Made], place: str) -> Made:
+    """Run `make`, and say at which frame or time it failed."""
+    try:
+        return make()
+    except RegionError as error:
+        raise RegionError(f"{place}: {error}") from error.__cause__

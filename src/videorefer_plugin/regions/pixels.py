@@ -1,0 +1,199 @@
+"""Shapes which are stored as pixels of a fixed size: masks and COCO run lengths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin._text import short, size_words
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.drawing import fill
+from videorefer_plugin.regions.reading import existing_file, is_image, is_tensor, positive, to_numpy
+from videorefer_plugin.regions.run_lengths import read_runs, read_size
+from videorefer_plugin.regions.shapes import Shape
+
+
+class _Sized(Shape):
+    """Pixels of a fixed size. Two are equal when their pixels are, however they are stored."""
+
+    __slots__ = ()
+    noun: ClassVar[str]
+    size: tuple[int, int]
+
+    def decode(self) -> NDArray[np.bool_]:
+        """Return the pixels, bool (height, width)."""
+        raise NotImplementedError
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Return the pixels as a new bool array (height, width), which has to be their size."""
+        if self.size != (height, width):
+            swapped = " (height and width look swapped)" if self.size == (width, height) else ""
+            raise RegionError(
+                f"{self.noun} of {size_words(*self.size)} does not fit the frame of {size_words(height, width)}{swapped}: "
+                "expected the size of the source frame; resize the mask to it (nearest neighbour), or check that it belongs "
+                "to this video"
+            )
+        return self.decode()
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Sized)
+            and self.size == other.size
+            and bool(np.array_equal(self.decode(), other.decode()))
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({size_words(*self.size)})"
+
+
+class Mask(_Sized):
+    """A (height, width) mask: NumPy array, torch tensor or PIL image; every pixel > 0 belongs to the object.
+
+    Colour, (height, width, 3) or an RGB image, counts where any channel is > 0. The pixels are copied.
+
+    Raises:
+        RegionError: another number of dimensions, no pixels, NaN, an alpha channel, or values that are not numbers.
+    """
+
+    __slots__ = ("pixels", "size")
+    name = noun = "mask"
+    accepted = "a (height, width) mask (array, tensor, PIL image)"
+    text_help = "FRAME:PICTURE in which the object is not black."
+    text_is_path = True
+
+    def __init__(self, mask: Any) -> None:
+        self.pixels = positive(to_numpy(mask))
+        self.pixels.flags.writeable = False
+        self.size = (self.pixels.shape[0], self.pixels.shape[1])
+
+    @classmethod
+    def accepts(cls, value: Any) -> bool:
+        """Whether it is an array, a tensor or an image."""
+        return isinstance(value, np.ndarray) or is_tensor(value) or is_image(value)
+
+    @classmethod
+    def read_text(cls, text: str) -> Any:
+        """Open a picture; its file is closed once the pixels are read."""
+        from PIL import Image
+
+        try:
+            return Image.open(existing_file(text))
+        except OSError as error:
+            raise RegionError(f"{text} is no picture that can be read: {error}") from error
+
+    def decode(self) -> NDArray[np.bool_]:
+        """Return a copy of the pixels, bool (height, width)."""
+        return self.pixels.copy()
+
+
+class Rle(_Sized):
+    """COCO run lengths: `size` [height, width], and `counts`, compressed (str or bytes) or a list of run lengths.
+
+    Checked when made, kept as given, decoded on demand.
+
+    Raises:
+        RegionError: malformed counts, or counts which do not add up to height * width.
+    """
+
+    __slots__ = ("counts", "size")
+    name = "rle"
+    noun = "RLE"
+    accepted = "a COCO RLE dict"
+    text_help = "JSON file: a COCO RLE, or masks by frame."
+    text_is_path = True
+
+    def __init__(self, size: Sequence[int], counts: str | bytes | Sequence[int]) -> None:
+        self.size = read_size(size)
+        runs = read_runs(counts)
+        height, width = self.size
+        if int(runs.sum()) != height * width:
+            raise RegionError(
+                f"RLE counts add up to {int(runs.sum())} pixels, but size [{height}, {width}] (height, width) has "
+                f"{height * width}: the counts are truncated or belong to another size"
+            )
+        self.counts: str | bytes | tuple[int, ...] = (
+            bytes(counts)
+            if isinstance(counts, (bytes, bytearray))
+            else counts
+            if isinstance(counts, str)
+            else tuple(runs.tolist())
+        )
+
+    @classmethod
+    def from_mapping(cls, rle: Mapping[str, Any]) -> Rle:
+        """Read a COCO RLE dict {"size": [height, width], "counts": ...}; other keys are ignored."""
+        if not isinstance(rle, Mapping):
+            raise RegionError(f"an RLE is a dict {{'size': [height, width], 'counts': ...}}, got {short(rle)}")
+        missing = [key for key in ("size", "counts") if key not in rle]
+        if missing:
+            hint = "; read annotations with Region.from_annotation" if "segmentation" in rle else ""
+            raise RegionError(
+                f"an RLE is a dict {{'size': [height, width], 'counts': ...}}, "
+                f"{' and '.join(map(repr, missing))} missing from the keys {short(list(rle))}{hint}"
+            )
+        return cls(rle["size"], rle["counts"])
+
+    @classmethod
+    def accepts(cls, value: Any) -> bool:
+        """Whether it is a dict."""
+        return isinstance(value, Mapping)
+
+    @classmethod
+    def from_value(cls, value: Any) -> Rle:
+        """Read a COCO RLE dict."""
+        return cls.from_mapping(value)
+
+    @classmethod
+    def read_text(cls, text: str) -> Any:
+        """Load a JSON file, which may also hold an annotation instead of one RLE."""
+        try:
+            return json.loads(existing_file(text).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RegionError(f"{text} is not JSON: {error}") from error
+
+    def decode(self) -> NDArray[np.bool_]:
+        """Return the pixels, bool (height, width)."""
+        return fill(read_runs(self.counts), *self.size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the COCO dict with `counts` as a compressed str, fit for JSON."""
+        if isinstance(self.counts, tuple):
+            return encode_pixels(self.decode())
+        counts = self.counts.decode("ascii") if isinstance(self.counts, bytes) else self.counts
+        return {"size": list(self.size), "counts": counts}
+
+
+def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Decode a COCO RLE dict to a bool array of shape (height, width).
+
+    Args:
+        rle: {"size": [height, width], "counts": ...} with compressed counts (str or bytes) or a list of run lengths.
+
+    Raises:
+        RegionError: the RLE is malformed, or its counts do not add up to height * width.
+    """
+    return Rle.from_mapping(rle).decode()
+
+
+def encode_rle(mask: Any) -> dict[str, Any]:
+    """Encode a (height, width) mask as {"size": [height, width], "counts": str}, compressed, fit for JSON.
+
+    Args:
+        mask: array, tensor or PIL image; every pixel > 0 counts.
+
+    Raises:
+        RegionError: the mask is not one (see `Mask`).
+    """
+    return encode_pixels(Mask(mask).pixels)
+
+
+def encode_pixels(pixels: NDArray[np.bool_]) -> dict[str, Any]:
+    """Encode a bool array (height, width), which is not checked again, as `encode_rle` does."""
+    from pycocotools import mask as coco
+
+    rle = coco.encode(np.asfortranarray(pixels, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}

@@ -1,0 +1,314 @@
+"""The shapes an object can have in one frame, apart from those which are pixels."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin._text import short, size_words
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.drawing import covered, dot, fill, inside, stroke
+from videorefer_plugin.regions.reading import (
+    is_number,
+    read_length,
+    read_numbers,
+    read_path,
+    split_numbers,
+    split_polygons,
+)
+from videorefer_plugin.regions.run_lengths import compressed_runs
+
+POINT_RADIUS = 0.02  # of the frame's shorter side
+SCRIBBLE_WIDTH = 2 * POINT_RADIUS  # a scribble is the default point, dragged
+
+
+class Shape:
+    """The shape of one object in one frame. Instances are not changed after they are made.
+
+    A kind of shape is a subclass which gives itself a `name` and stands in `kinds.SHAPES`. All else is up to it:
+    plain values may stand for it (`accepts`, in words `accepted`), and it may be written on a command line
+    (`read_text`, with `text_help` there).
+    """
+
+    __slots__ = ()
+    name: ClassVar[str]  # also of the option on a command line
+    accepted: ClassVar[str] = ""  # what stands for it, for messages; empty: only instances do
+    text_help: ClassVar[str] = ""  # for `--help`; empty: it is not written on a command line
+    text_is_path: ClassVar[bool] = False  # of a file; options with numbers are listed before these
+
+    @classmethod
+    def accepts(cls, value: Any) -> bool:
+        """Whether a plain Python value stands for this kind of shape; at most one kind may say so."""
+        return False
+
+    @classmethod
+    def from_value(cls, value: Any) -> Shape:
+        """Make the shape of a value that it accepts, or that `read_text` returned.
+
+        Raises:
+            RegionError: the value is malformed.
+        """
+        return cls(value)  # type: ignore[call-arg]
+
+    @classmethod
+    def read_text(cls, text: str) -> Any:
+        """The value, for `from_value`, which a text on a command line stands for.
+
+        Raises:
+            RegionError: the text cannot be read, or a file is missing.
+        """
+        raise NotImplementedError
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the shape on a frame of `height` x `width` pixels; a new bool array of shape (height, width).
+
+        Raises:
+            RegionError: the shape does not fit on a frame of this size.
+        """
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and bool(self._values() == other._values())
+
+    def _values(self) -> Any:
+        """What two equal shapes of one kind share."""
+        raise NotImplementedError
+
+
+class Absent(Shape):
+    """The object is known not to be visible in the frame. Rasterises to zeros."""
+
+    __slots__ = ()
+    name = "absent"
+    accepted = "None where the object is absent"
+
+    @classmethod
+    def accepts(cls, value: Any) -> bool:
+        """Whether it is None."""
+        return value is None
+
+    @classmethod
+    def from_value(cls, value: Any) -> Absent:
+        """Return `ABSENT`."""
+        return ABSENT
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Return zeros of shape (height, width)."""
+        return np.zeros((height, width), dtype=bool)
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+    def _values(self) -> Any:
+        return ()
+
+
+ABSENT = Absent()
+
+
+class Box(Shape):
+    """The pixels whose centres lie in x0 <= x < x1, y0 <= y < y1 (pixels), clipped to the frame; never fewer than one.
+
+    Raises:
+        RegionError: not four finite numbers with x0 < x1 and y0 < y1; when rasterised, wholly outside the frame.
+    """
+
+    __slots__ = ("x0", "x1", "y0", "y1")
+    name = "box"
+    accepted = "a box tuple (x0, y0, x1, y1)"
+    text_help = "FRAME:x0,y0,x1,y1 in pixels of the video."
+
+    def __init__(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        corners = read_numbers((x0, y0, x1, y1), "a box (x0, y0, x1, y1)")
+        self.x0, self.y0, self.x1, self.y1 = corners.tolist()
+        if not (self.x0 < self.x1 and self.y0 < self.y1):
+            raise RegionError(
+                f"{self!r} is reversed or has no area: expected x0 < x1 and y0 < y1 in pixels "
+                "(a COCO box (x, y, width, height) becomes (x, y, x + width, y + height))"
+            )
+
+    @classmethod
+    def from_sequence(cls, box: Any) -> Box:
+        """Make a box of any sequence of four numbers (x0, y0, x1, y1)."""
+        corners = read_numbers(box, "a box (x0, y0, x1, y1)")
+        if corners.shape != (4,):
+            raise RegionError(f"a box takes four numbers (x0, y0, x1, y1), got {short(box)}")
+        return cls(*corners.tolist())
+
+    @classmethod
+    def accepts(cls, value: Any) -> bool:
+        """Whether it is a tuple of four numbers; a list of four is a polygon of two points, and so a mistake."""
+        return isinstance(value, tuple) and _is_four_numbers(value)
+
+    @classmethod
+    def from_value(cls, value: Any) -> Box:
+        """Make a box of (x0, y0, x1, y1)."""
+        return cls.from_sequence(value)
+
+    @classmethod
+    def read_text(cls, text: str) -> Any:
+        """Read "x0,y0,x1,y1"."""
+        return tuple(split_numbers(text, "a box x0,y0,x1,y1"))
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the box; bool (height, width). A box outside the frame is an error."""
+        if self.x0 >= width or self.y0 >= height or self.x1 <= 0 or self.y1 <= 0:
+            raise RegionError(
+                f"{self!r} lies outside the frame of {size_words(height, width)}: give pixels of the source frame "
+                "(not of a resized one, not relative to 1), or None where the object is absent"
+            )
+        mask = np.zeros((height, width), dtype=bool)
+        mask[covered(self.y0, self.y1, height), covered(self.x0, self.x1, width)] = True
+        return mask
+
+    def __repr__(self) -> str:
+        return f"Box({', '.join(f'{value:g}' for value in self._values())})"
+
+    def _values(self) -> Any:
+        return self.x0, self.y0, self.x1, self.y1
+
+
+class Polygons(Shape):
+    """One object drawn as one or more polygons, filled as COCO fills them; overlaps count once.
+
+    `parts` is one polygon ([(x, y), ...] or [x, y, x, y, ...], in pixels) or a list of such. Rasterisation is
+    pycocotools', bit for bit: parts outside the frame are clipped, and a polygon thinner than a pixel can come out
+    empty.
+
+    Raises:
+        RegionError: a polygon with fewer than three points, an odd number of values, or values that are not finite.
+    """
+
+    __slots__ = ("parts",)
+    name = "polygon"
+    accepted = "polygons"
+
+    def __init__(self, parts: Any) -> None:
+        self.parts: tuple[NDArray[np.float64], ...] = tuple(
+            read_path(part, "a polygon", least=3) for part in split_polygons(parts)
+        )
+
+    @classmethod
+    def accepts(cls, value: Any) -> bool:
+        """Whether it is a list or a tuple, and no box."""
+        return isinstance(value, (list, tuple)) and not Box.accepts(value)
+
+    @classmethod
+    def from_value(cls, value: Any) -> Polygons:
+        """Make polygons of a list, which could have been meant as a box."""
+        if isinstance(value, list) and _is_four_numbers(value):
+            raise RegionError(f"{value} is a polygon of 2 points; write a box as a tuple {tuple(value)}")
+        return cls(value)
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Fill the polygons; bool (height, width)."""
+        from pycocotools import mask as coco
+
+        flat = [part.ravel().tolist() for part in self.parts]
+        rle = coco.merge(coco.frPyObjects(flat, height, width))
+        return fill(compressed_runs(rle["counts"]), height, width)
+
+    def __repr__(self) -> str:
+        return f"Polygons({len(self.parts)} with {sum(map(len, self.parts))} points)"
+
+    def _values(self) -> Any:
+        return [part.tolist() for part in self.parts]
+
+
+class Points(Shape):
+    """A filled disc around each point (x, y); a point's own pixel always counts.
+
+    `points` is [(x, y), ...], (N, 2) or one (x, y), in pixels. `radius` is in pixels; None means 2% of the frame's
+    shorter side, 0 the points' own pixels only.
+
+    Raises:
+        RegionError: no points, values that are not finite, a negative radius; when rasterised, a point outside.
+    """
+
+    __slots__ = ("points", "radius")
+    name = "point"
+    text_help = "FRAME:x,y or FRAME:x,y,x,y,..."
+
+    def __init__(self, points: Any, radius: float | None = None) -> None:
+        self.points = read_path(points, "points", least=1)
+        self.radius = None if radius is None else read_length(radius, "radius", zero_ok=True)
+
+    @classmethod
+    def read_text(cls, text: str) -> Any:
+        """Read "x,y", or several points as "x,y,x,y"."""
+        numbers = split_numbers(text, "a point x,y")
+        if len(numbers) % 2:
+            raise RegionError(f"{text!r} has {len(numbers)} numbers, but points have two each: x,y")
+        return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the discs; bool (height, width). A point outside the frame is an error."""
+        outside = self.points[~inside(self.points, height, width)]
+        if len(outside):
+            x, y = outside[0]
+            raise RegionError(
+                f"point ({x:g}, {y:g}) lies outside the frame of {size_words(height, width)}: expected "
+                f"0 <= x < {width} and 0 <= y < {height}, in pixels of the source frame"
+            )
+        reach = POINT_RADIUS * min(height, width) if self.radius is None else self.radius
+        mask = np.zeros((height, width), dtype=bool)
+        for point in self.points:
+            stroke(mask, point, point, reach)
+        dot(mask, self.points)
+        return mask
+
+    def __repr__(self) -> str:
+        return f"Points({len(self.points)}{'' if self.radius is None else f', radius={self.radius:g}'})"
+
+    def _values(self) -> Any:
+        return self.points.tolist(), self.radius
+
+
+class Scribble(Shape):
+    """A line drawn through points (x, y) with round ends, clipped to the frame, at least one pixel wide.
+
+    `points` is [(x, y), ...] or (N, 2), in pixels. `width` is in pixels; None means 4% of the frame's shorter side.
+
+    Raises:
+        RegionError: no points, values that are not finite, a width <= 0; when rasterised, wholly outside the frame.
+    """
+
+    __slots__ = ("points", "width")
+    name = "scribble"
+
+    def __init__(self, points: Any, width: float | None = None) -> None:
+        self.points = read_path(points, "a scribble", least=1)
+        self.width = None if width is None else read_length(width, "width", zero_ok=False)
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the line; bool (height, width). A scribble wholly outside the frame is an error."""
+        thickness = SCRIBBLE_WIDTH * min(height, width) if self.width is None else self.width
+        reach = max(thickness, 1.0) / 2
+        mask = np.zeros((height, width), dtype=bool)
+        ends = self.points[1:] if len(self.points) > 1 else self.points
+        for start, end in zip(self.points, ends, strict=False):
+            stroke(mask, start, end, reach)
+        dot(mask, self.points[inside(self.points, height, width)])
+        if not mask.any():
+            raise RegionError(
+                f"{self!r} lies outside the frame of {size_words(height, width)}: its points go from "
+                f"{_pair(self.points.min(axis=0))} to {_pair(self.points.max(axis=0))}; "
+                "give pixels of the source frame"
+            )
+        return mask
+
+    def __repr__(self) -> str:
+        return f"Scribble({len(self.points)}{'' if self.width is None else f', width={self.width:g}'})"
+
+    def _values(self) -> Any:
+        return self.points.tolist(), self.width
+
+
+def _is_four_numbers(value: Any) -> bool:
+    return len(value) == 4 and all(map(is_number, value))
+
+
+def _pair(point: NDArray[np.float64]) -> str:
+    return f"({point[0]:g}, {point[1]:g})"

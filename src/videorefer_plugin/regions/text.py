@@ -1,0 +1,62 @@
+"""Regions as they are written on a command line, e.g. a box as "12:10,20,60,80"."""
+
+import re
+from typing import Any
+
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.kinds import SHAPES
+from videorefer_plugin.regions.pixels import Rle
+from videorefer_plugin.regions.region import Region
+from videorefer_plugin.regions.shapes import Shape
+
+__all__ = ["REGION_KINDS", "read_region"]
+
+# Numbers first, then the paths of files.
+REGION_KINDS: dict[str, type[Shape]] = {
+    kind.name: kind for kind in sorted(SHAPES, key=lambda kind: kind.text_is_path) if kind.text_help
+}
+
+_PLACE = re.compile(r"(?:(?P<frame>\d+)|(?P<time>\d+(?:\.\d+)?)s):(?P<shape>.*)", re.DOTALL)
+
+
+def read_region(kind: str, text: str) -> Region:
+    """Read one object.
+
+    Args:
+        kind (`str`): of [`REGION_KINDS`], the shapes with a `read_text`: `"box"` ("x0,y0,x1,y1"), `"point"` ("x,y",
+            several of them as "x,y,x,y"), `"mask"` (path of a picture in which the object is not black) or `"rle"`
+            (path of a JSON file with one COCO RLE, or with an annotation `{"12": {"segmentation": ...}, ...}`).
+        text (`str`): where it is, in pixels of the video. A frame number, or seconds, stands in front: "12:..." or
+            "1.5s:..."; without, it is the first frame. Further frames of the same object follow a semicolon.
+
+    Raises:
+        RegionError: the text cannot be read, or a file is missing.
+
+    Examples:
+        >>> read_region("box", "12:10,20,60,80;14:12,20,62,80").frames
+        (12, 14)
+    """
+    if kind not in REGION_KINDS:
+        raise RegionError(f"Unknown kind of region {kind!r}; known are {', '.join(REGION_KINDS)}.")
+    region: Region | None = None
+    for part in text.split(";"):
+        match = _PLACE.fullmatch(part.strip())
+        place: dict[str, Any] = {}
+        if match:
+            place = {"frame": int(match["frame"])} if match["frame"] else {"time": float(match["time"])}
+        try:
+            one = _read_one(REGION_KINDS[kind], (match["shape"] if match else part).strip(), place)
+        except RegionError as error:
+            raise RegionError(f"--{kind} {text!r}: {error}") from error
+        region = one if region is None else region | one
+    assert region is not None
+    return region
+
+
+def _read_one(kind: type[Shape], text: str, place: dict[str, Any]) -> Region:
+    value = kind.read_text(text)
+    if kind is not Rle or (isinstance(value, dict) and "counts" in value):
+        return Region._single(lambda: kind.from_value(value), place.get("frame"), place.get("time"))
+    if place:
+        raise RegionError(f"{text} says its frames itself; leave out the one in front")
+    return Region.from_annotation(value)
