@@ -14,10 +14,10 @@ import videorefer_plugin as vr
 from tests.conftest import CHECKPOINT
 from videorefer_plugin import world
 from videorefer_plugin.cli import app
-from videorefer_plugin.embedded.making import STAGES, features_in, make_tiny, pack
 from videorefer_plugin.errors import ConfigurationError, RegionError, TrainingError
 from videorefer_plugin.regions import encode_rle
 from videorefer_plugin.regions.text import read_region
+from videorefer_plugin.tiny.making import STAGES, features_in, make_tiny, pack
 
 RUNNER = CliRunner()
 

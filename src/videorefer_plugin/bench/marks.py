@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from videorefer_plugin.bench.items import Item
 from videorefer_plugin.bench.prompts import marked_prompt
-from videorefer_plugin.marks import COLORS, STYLES, draw_marks
+from videorefer_plugin.pictures import COLORS, STYLES, draw_marks
 
 __all__ = ["COLORS", "STYLES", "MarkedClip", "draw_marks", "encode_frame", "mark_item"]
 

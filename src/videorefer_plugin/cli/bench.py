@@ -326,7 +326,7 @@ def ablate(
     processes: Annotated[int, typer.Option(min=1, help="Processes that train together, best one for each core.")] = 1,
 ) -> None:
     """Train each row of a table on the shapes world, measure it on the held-out benchmark, and write the table."""
-    from videorefer_plugin.embedded.ablation import ablate as run
+    from videorefer_plugin.tiny.ablation import ablate as run
 
     with _errors() as console:
 

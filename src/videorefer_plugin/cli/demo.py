@@ -22,8 +22,8 @@ def demo(
     from rich.console import Console
     from rich.table import Table
 
-    from videorefer_plugin.demonstration import demonstrate
     from videorefer_plugin.embedded import tiny_checkpoint
+    from videorefer_plugin.tiny.demonstration import demonstrate
 
     errors = Console(stderr=True)
     try:

@@ -118,7 +118,7 @@ def tiny(
     """
     from rich.console import Console
 
-    from videorefer_plugin.embedded.making import make_tiny
+    from videorefer_plugin.tiny.making import make_tiny
 
     errors = Console(stderr=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.marks import COLORS, draw_marks
+from videorefer_plugin.pictures.marks import COLORS, draw_marks
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video, sample_frame_indices
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin.embedded.making import STAGES, features_in, run_recipe, shared_recipe
-from videorefer_plugin.embedded.measuring import DESCRIPTION_TOKENS, QUESTION_TOKENS
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.tiny.making import STAGES, features_in, run_recipe, shared_recipe
+from videorefer_plugin.tiny.measuring import DESCRIPTION_TOKENS, QUESTION_TOKENS
 from videorefer_plugin.world.values import QUESTION_TYPES
 
 __all__ = ["TABLES", "Variant", "ablate", "variants"]

@@ -116,7 +116,7 @@ def make_tiny(
         return root / chosen[-1]
     folder = pack(root / _LAST, root / "checkpoint")
     if heldout:
-        from videorefer_plugin.embedded.measuring import measure, write_results
+        from videorefer_plugin.tiny.measuring import measure, write_results
 
         write_results(folder, measure(folder, world, root / "results", say=say), history(root))
     return folder

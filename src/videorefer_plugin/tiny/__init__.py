@@ -1,0 +1,1 @@
+"""The workshop of the embedded model: how it is made, measured and taken apart, and its demonstration."""
