@@ -1,13 +1,18 @@
 """Ask one question about one video: the whole library in a call."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from videorefer_plugin.embedded import tiny_checkpoint
+from videorefer_plugin.errors import CheckpointError, ConfigurationError, PromptError, RegionError, VideoReferError
+from videorefer_plugin.regions.text import read_region
 from videorefer_plugin.regions import Region
+from videorefer_plugin.video import Video, load_image, open_video
 
-__all__ = ["Reply", "answer", "ask", "ask_about", "load_model"]
+__all__ = ["Question", "Reply", "answer", "ask", "ask_about", "load_model", "read_question"]
 
 
 def ask(
@@ -43,8 +48,6 @@ def ask(
         VideoError: the video cannot be read.
         CheckpointError: the checkpoint cannot be loaded.
     """
-    from videorefer_plugin.errors import PromptError
-
     if (video is None) == (image is None):
         raise PromptError(f"Pass either a video or an image; {'neither was' if video is None else 'both were'} given.")
     if not isinstance(question, str):
@@ -80,8 +83,6 @@ def load_model(
     """
     import torch
     from transformers import AutoModelForImageTextToText
-
-    from videorefer_plugin.errors import CheckpointError, VideoReferError
 
     name = os.fspath(name)
     if device is None and torch.cuda.is_available():
@@ -148,8 +149,6 @@ def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **
 def _load_processor(name: str) -> Any:
     from transformers import AutoProcessor, ProcessorMixin
 
-    from videorefer_plugin.errors import ConfigurationError
-
     try:
         processor = AutoProcessor.from_pretrained(name) if name else None
     except OSError:
@@ -161,6 +160,27 @@ def _load_processor(name: str) -> Any:
         )
         raise ConfigurationError(f"{where}. Pass processor=, for instance VideoReferProcessor.from_pretrained(...).")
     return processor
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about a file, with everything that could be wrong with it checked. Made by [`read_question`].
+
+    Attributes:
+        path (`str`): of the video or image.
+        video (`Video`): the file, opened; of an image, a video of one frame.
+        text (`str`): the question, with one `<region>` for each region.
+        regions (`list[Region]`): the regions, in the order of the question.
+        written (`list[str]`): the same as they were given, each with its kind in front.
+        image (`np.ndarray`, *optional*): uint8 (height, width, 3), if the file is an image.
+    """
+
+    path: str
+    video: Video
+    text: str
+    regions: list[Region]
+    written: list[str]
+    image: Any = None
 
 
 @dataclass(frozen=True)
@@ -187,43 +207,22 @@ class Reply:
         return asdict(self)
 
 
-def ask_about(
-    model: str | None,
-    visual: str | os.PathLike,
-    question: str,
-    regions: Sequence[tuple[str, str]],
-    *,
-    image: bool = False,
-    object_encoder: str | None = None,
-    max_new_tokens: int = 256,
-    picture: str | os.PathLike | None = None,
-) -> Reply:
-    """Ask about a file, with regions as they are written on a command line.
+def read_question(
+    visual: str | os.PathLike, question: str, regions: Sequence[tuple[str, str]], *, image: bool = False
+) -> Question:
+    """Open a file and read regions as they are written on a command line, before any model is loaded.
 
     Args:
-        model (`str`, *optional*): a checkpoint's folder or Hub id; the embedded model by default.
         visual (`str` or `os.PathLike`): path of the video or image.
         question (`str`): the question, with one `<region>` for each region.
-        regions (`Sequence[tuple[str, str]]`): kind and text of each, as `regions.text.read_region` takes them.
+        regions (`Sequence[tuple[str, str]]`): kind and text of each, as [`read_region`] takes them.
         image (`bool`, *optional*, defaults to `False`): whether the file is an image.
-        object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
-        max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
-        picture (`str` or `os.PathLike`, *optional*): where to write a picture of the regions and the answer.
 
     Raises:
         PromptError: question and regions do not match.
         RegionError: a region cannot be read, or does not fit the video.
-        VideoError: the file cannot be read, or the picture's name has an unknown ending.
-        CheckpointError: the model cannot be loaded.
+        VideoError: the file cannot be read.
     """
-    import time
-
-    from videorefer_plugin.embedded import tiny_checkpoint
-    from videorefer_plugin.errors import PromptError, RegionError
-    from videorefer_plugin.pictures import Line, check_picture, picture_answers
-    from videorefer_plugin.regions.text import read_region
-    from videorefer_plugin.video import load_image, open_video
-
     given = [read_region(kind, text) for kind, text in regions]
     if question.count("<region>") != len(given):
         raise PromptError(
@@ -231,55 +230,55 @@ def ask_about(
             "one <region> for each --box, --point, --mask or --rle, in the same order."
         )
     path = os.fspath(visual)
-    shown = open_video(load_image(path)[None] if image else path)
-    for (kind, text), region in zip(regions, given, strict=True):  # before a model is loaded
-        placed = region.at_frames(shown.frame_at)
-        if placed.frames[-1] >= shown.num_frames:
-            raise RegionError(
-                f"--{kind} {text!r} lies on frame {placed.frames[-1]}, but {path} has {shown.num_frames} frame(s), "
-                "numbered from 0."
-            )
-        if not any(mask.any() for _, mask in placed.masks(shown.height, shown.width)):
-            raise RegionError(
-                f"--{kind} {text!r} has no pixel inside the frame of {path}, {shown.height}x{shown.width} (height x "
-                "width)."
-            )
-    if picture is not None:
-        check_picture(picture)
+    picture = load_image(path) if image else None
+    video = open_video(path if picture is None else picture[None])
+    if image:
+        video.name = repr(path)  # what messages call it
+    for (kind, text), region in zip(regions, given, strict=True):
+        _check_inside(f"--{kind} {text!r}", region, video, path)
+    return Question(path, video, question, given, [f"{kind} {text}" for kind, text in regions], picture)
+
+
+def _check_inside(written: str, region: Region, video: Video, path: str) -> None:
+    placed = region.at_frames(video.frame_at)
+    if placed.frames[-1] >= video.num_frames:
+        raise RegionError(
+            f"{written} lies on frame {placed.frames[-1]}, but {path} has {video.num_frames} frame(s), numbered from "
+            "0."
+        )
+    if not any(mask.any() for _, mask in placed.masks(video.height, video.width)):
+        raise RegionError(
+            f"{written} has no pixel inside the frame of {path}, {video.height}x{video.width} (height x width)."
+        )
+
+
+def ask_about(
+    model: str | None, question: Question, *, object_encoder: str | None = None, max_new_tokens: int = 256
+) -> Reply:
+    """Ask a question that was read from a command line.
+
+    Args:
+        model (`str`, *optional*): a checkpoint's folder or Hub id; the embedded model by default.
+        question ([`Question`]): what to ask.
+        object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
+        max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
+
+    Raises:
+        PromptError: the question cannot be asked.
+        RegionError: a region does not fit the video.
+        VideoError: a frame cannot be read.
+        CheckpointError: the model cannot be loaded.
+    """
     started = time.monotonic()
-    name = model or tiny_checkpoint()
-    loaded, processor = load_model(name, object_encoder=object_encoder)
+    loaded, processor = load_model(model or tiny_checkpoint(), object_encoder=object_encoder)
     said = ask(
         loaded,
-        None if image else path,
-        question,
-        given,
-        image=path if image else None,
+        question.video if question.image is None else None,
+        question.text,
+        question.regions,
+        image=question.image,
         processor=processor,
         max_new_tokens=max_new_tokens,
     )
     seconds = round(time.monotonic() - started, 2)
-    if picture is not None:
-        picture_answers(shown, given, [Line(question, said, tuple(range(len(given))))]).save(os.fspath(picture))
-    note = None if model or _of_shapes_world(path) else _ONLY_SHAPES
-    written = [f"{kind} {text}" for kind, text in regions]
-    return Reply(model or "embedded", path, question, said, written, seconds, note)
-
-
-_ONLY_SHAPES = (
-    "The embedded model knows nothing but the shapes world (videorefer demo), so its answer about this video means "
-    "nothing. Name a model that knows real videos with --model, a folder or a Hub id."
-)
-
-
-def _of_shapes_world(path: str) -> bool:
-    """Whether a file was written by `world.encode_video`, which says so in the file."""
-    import av
-
-    from videorefer_plugin.world.dataset import COMMENT
-
-    try:
-        with av.open(path) as container:
-            return container.metadata.get("comment") == COMMENT
-    except (OSError, av.error.FFmpegError):
-        return False
+    return Reply(model or "embedded", question.path, question.text, said, question.written, seconds)

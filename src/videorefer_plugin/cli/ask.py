@@ -1,5 +1,6 @@
 """`videorefer ask`: a question about objects in a video."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,12 @@ from videorefer_plugin.errors import VideoReferError
 from videorefer_plugin.regions.text import REGION_KINDS
 
 __all__ = ["InOrder", "ask"]
+
+
+_ONLY_SHAPES = (
+    "The embedded model knows nothing but the shapes world (videorefer demo), so its answer about this video means "
+    "nothing. Name a model that knows real videos with --model, a folder or a Hub id."
+)
 
 
 class InOrder(TyperCommand):
@@ -48,17 +55,23 @@ def ask(
 
     from rich.console import Console
 
-    from videorefer_plugin.asking import ask_about
+    from videorefer_plugin.asking import ask_about, read_question
+    from videorefer_plugin.pictures import Line, check_picture, picture_answers
 
     errors = Console(stderr=True)
     given = {"box": iter(box or []), "point": iter(point or []), "mask": iter(mask or []), "rle": iter(rle or [])}
     regions = [(kind, next(given[kind])) for kind in context.meta["kinds"]]
     try:
         with errors.status("Asking"):
-            reply = ask_about(
-                model, video, question, regions, image=image, object_encoder=object_encoder,
-                max_new_tokens=max_new_tokens, picture=save,
-            )  # fmt: skip
+            asked = read_question(video, question, regions, image=image)
+            if save:
+                check_picture(save)
+            reply = ask_about(model, asked, object_encoder=object_encoder, max_new_tokens=max_new_tokens)
+            if save:
+                line = Line(question, reply.answer, tuple(range(len(regions))))
+                picture_answers(asked.video, asked.regions, [line]).save(str(save))
+            if not model:
+                reply = replace(reply, note=_note(asked.path))
     except VideoReferError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
@@ -67,3 +80,10 @@ def ask(
     typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
     if save and not as_json:
         errors.print(f"Picture: {save}", markup=False, highlight=False)
+
+
+def _note(path: str) -> str | None:
+    """What to know about an answer of the embedded model about a file."""
+    from videorefer_plugin.world import is_of_shapes_world
+
+    return None if is_of_shapes_world(path) else _ONLY_SHAPES

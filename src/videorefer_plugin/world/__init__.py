@@ -6,7 +6,7 @@ which everything that is asked has an answer that is known.
 
 from videorefer_plugin.world.bench import bench_clip, bench_d_item, bench_q_items, grounding_clip, grounding_items
 from videorefer_plugin.world.clip import Clip, iter_clips, make_clip
-from videorefer_plugin.world.dataset import encode_video, write_dataset
+from videorefer_plugin.world.dataset import encode_video, is_of_shapes_world, write_dataset
 from videorefer_plugin.world.facts import Event, Facts, ObjectFacts, Relation
 from videorefer_plugin.world.judge import DIMENSIONS, description_facts, score_description
 from videorefer_plugin.world.language import VOCABULARY
@@ -34,6 +34,7 @@ __all__ = [
     "encode_video",
     "grounding_clip",
     "grounding_items",
+    "is_of_shapes_world",
     "iter_clips",
     "make_clip",
     "open_questions",

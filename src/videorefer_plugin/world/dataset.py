@@ -34,7 +34,7 @@ from videorefer_plugin.world.clip import make_clip, seeded
 from videorefer_plugin.world.records import STAGES, image_frame, stage_records
 from videorefer_plugin.world.values import FPS, Stage
 
-__all__ = ["COMMENT", "Settings", "encode_video", "write_dataset"]
+__all__ = ["COMMENT", "Settings", "encode_video", "is_of_shapes_world", "write_dataset"]
 
 COMMENT = "A clip of the shapes world"  # in the metadata of every video
 
@@ -78,6 +78,17 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
             container.mux(stream.encode(None))
 
     _whole(Path(path), write)
+
+
+def is_of_shapes_world(path: str | os.PathLike) -> bool:
+    """Whether a file was written by [`encode_video`], which says so in the file."""
+    import av
+
+    try:
+        with av.open(os.fspath(path)) as container:
+            return container.metadata.get("comment") == COMMENT
+    except (OSError, av.error.FFmpegError):
+        return False
 
 
 def _whole(path: Path, write: Callable[[str], None]) -> None:
