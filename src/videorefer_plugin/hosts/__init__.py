@@ -15,10 +15,11 @@ from videorefer_plugin.hosts import (  # noqa: F401 - importing a family registe
     videollama2,
 )
 from videorefer_plugin.hosts.attach import attach_object_encoder, detach_object_encoder
+from videorefer_plugin.hosts.configuration import AttachmentConfig
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
+from videorefer_plugin.hosts.loading import load_object_encoder
 from videorefer_plugin.hosts.processing import RegionProcessor
 from videorefer_plugin.hosts.registry import Host, Visual, host_of, register_host, supported_hosts
-from videorefer_plugin.hosts.saving import AttachmentConfig, load_object_encoder
 
 __all__ = [
     "AttachmentConfig",

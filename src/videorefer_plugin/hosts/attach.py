@@ -17,6 +17,7 @@ from videorefer_plugin.hosts.binding import add_region_token, check_processor
 from videorefer_plugin.hosts.configuration import AttachmentConfig
 from videorefer_plugin.hosts.grids import FrameGrids
 from videorefer_plugin.hosts.registry import Host, host_of
+from videorefer_plugin.hosts.saving import save_object_encoder
 from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 
@@ -193,8 +194,6 @@ class AttachedRegionMixin(RegionMixin):
             folder (`str` or `os.PathLike`): made if it does not exist; gets `object_encoder.safetensors` and
                 `object_encoder_config.json`.
         """
-        from videorefer_plugin.hosts.saving import save_object_encoder
-
         save_object_encoder(self, folder)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:

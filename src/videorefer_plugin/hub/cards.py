@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
-from videorefer_plugin.hub.folder import FolderContents, read_json
+from videorefer_plugin.hub.contents import FolderContents, read_json
 from videorefer_plugin.hub.run_summary import HUB_ID, RunSummary
 
 __all__ = ["dataset_card", "model_card"]

@@ -1,17 +1,15 @@
 """What a folder holds, what of it is published, and whether that is complete and loads."""
 
-import json
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from videorefer_plugin.errors import PublishError
+from videorefer_plugin.hub.contents import FolderContents, read_json
 
-__all__ = ["FolderContents", "inspect_folder", "read_json"]
+__all__ = ["CARD", "inspect_folder"]
 
 CARD = "README.md"
 _INDEX = "model.safetensors.index.json"
@@ -27,33 +25,6 @@ _PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy"
 _PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"}
 _PUBLISHED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".yaml", *_PICTURES}
 _PUBLISHED_NAMES = {"LICENSE", "LICENCE", "NOTICE"}
-
-
-@dataclass
-class FolderContents:
-    """What is known about a folder that is to be published.
-
-    Attributes:
-        folder (`Path`): the folder.
-        kind (`str`): `"model"`, `"adapter"` (PEFT, with or without an object encoder) or `"object_encoder"`.
-        files (`list[str]`): what is published of it, as paths relative to it.
-        left_out (`dict[str, str]`): what is not, with the reason.
-        config (`dict`): what the file that describes the kind says.
-        num_parameters (`int`): numbers in the weights.
-    """
-
-    folder: Path
-    kind: str
-    files: list[str]
-    left_out: dict[str, str]
-    config: dict[str, Any]
-    num_parameters: int = 0
-    weights: list[str] = field(default_factory=list)
-
-    @property
-    def has_processor(self) -> bool:
-        """Whether a processor lies beside the weights."""
-        return "processor_config.json" in self.files
 
 
 def inspect_folder(folder: str | os.PathLike, *, needs_processor: bool = True) -> FolderContents:
@@ -97,21 +68,6 @@ def inspect_folder(folder: str | os.PathLike, *, needs_processor: bool = True) -
                 "Save it there too: processor.save_pretrained(folder)."
             )
     return contents
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        PublishError: the file is missing or holds no JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PublishError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise PublishError(f"{path} must hold a JSON object, but holds a {type(value).__name__}.")
-    return value
 
 
 def _kind(folder: Path) -> str:

@@ -1,21 +1,19 @@
 """Whether a folder's weights and processor fit the model that its configuration describes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from videorefer_plugin.errors import PublishError
+from videorefer_plugin.hub.contents import FolderContents
 from videorefer_plugin.models.shims import MODEL_AUTO_MAPS
 from videorefer_plugin.models.videollama2.original import ORIGINAL_MODEL_TYPES
-
-if TYPE_CHECKING:
-    from videorefer_plugin.hub.folder import FolderContents
 
 __all__ = ["check_model", "check_processor"]
 
 _TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model")
 
 
-def check_model(contents: "FolderContents", shapes: dict[str, list[int]]) -> Any:
+def check_model(contents: FolderContents, shapes: dict[str, list[int]]) -> Any:
     """Compare names and shapes of a folder's weights with those that its model has.
 
     Args:

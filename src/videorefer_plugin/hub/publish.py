@@ -15,7 +15,8 @@ from videorefer_plugin.errors import ConfigurationError, PublishError
 from videorefer_plugin.hub.card_files import CARD_CHOICES, compose, is_untouched
 from videorefer_plugin.hub.cards import model_card
 from videorefer_plugin.hub.client import explained
-from videorefer_plugin.hub.folder import CARD, FolderContents, inspect_folder
+from videorefer_plugin.hub.contents import FolderContents
+from videorefer_plugin.hub.folder import CARD, inspect_folder
 from videorefer_plugin.hub.repository_files import configurations, shims, write_file
 from videorefer_plugin.hub.run_summary import RUN_FILE, RunSummary
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin.hub.folder import FolderContents, read_json
+from videorefer_plugin.hub.contents import FolderContents, read_json
 from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS
 
 __all__ = ["configurations", "shims", "write_file"]

@@ -1,6 +1,7 @@
 """Loading of original checkpoints: their names, towers kept elsewhere, adapter-only folders."""
 
 import contextlib
+import importlib
 import json
 import os
 import pickle
@@ -249,10 +250,9 @@ class OriginalCheckpointMixin(_Model):
 
 
 def _push_model(model: Any, folder: str | os.PathLike, repo_id: str, processor: Any, **kwargs: Any) -> Any:
-    # Publishing stands above the models, which therefore do not know of it until somebody asks for it.
-    from videorefer_plugin.hub import push_model
-
-    return push_model(model, folder, repo_id, processor=processor, **kwargs).commit
+    # Publishing needs the models, so this door to it is opened only when somebody asks for it.
+    hub = importlib.import_module("videorefer_plugin.hub")
+    return hub.push_model(model, folder, repo_id, processor=processor, **kwargs).commit
 
 
 @contextlib.contextmanager
