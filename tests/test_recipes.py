@@ -30,7 +30,7 @@ def test_shipped_recipes_agree_with_the_signatures_they_feed(name, tmp_path):
     assert recipe.name == name
     from transformers import TrainingArguments
 
-    from videorefer_plugin.training.run import training_arguments
+    from videorefer_plugin.training.arguments import training_arguments
 
     recipe.train.global_batch_size = recipe.train.batch_size * 2
     recipe.output.folder = str(tmp_path)

@@ -20,7 +20,7 @@ from videorefer_plugin.models.videorefer.modeling import VideoReferForConditiona
 from videorefer_plugin.regions import Region
 from videorefer_plugin.training.building import build
 from videorefer_plugin.training.dataset import VideoReferDataset
-from videorefer_plugin.training.pretraining import naming_loss, object_names
+from videorefer_plugin.training.naming import naming_loss, object_names
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.records import frames_with_object
 from videorefer_plugin.video import Video, open_video

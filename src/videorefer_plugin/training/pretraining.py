@@ -28,12 +28,15 @@ from transformers import (
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 from videorefer_plugin.object_encoder import pool_masks
+from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.collator import VideoReferCollator
+from videorefer_plugin.training.connector_pretraining import ConnectorPart
 from videorefer_plugin.training.dataset import DataSource, ReadOnce, VideoReferDataset
+from videorefer_plugin.training.naming import naming_loss, object_names
 from videorefer_plugin.training.recipe import PretrainSettings, Recipe
 from videorefer_plugin.training.trainer import VideoReferTrainer, find_checkpoint
 
-__all__ = ["RegionNamer", "naming_loss", "object_names", "pretrain", "train_tokenizer"]
+__all__ = ["RegionNamer", "pretrain", "train_tokenizer"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +59,6 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
         ConfigurationError: the recipe cannot be run.
         RecordError: the data hold bad records.
     """
-    from videorefer_plugin.training.run import training_arguments
-
     settings = recipe.pretrain
     if settings is None:
         raise ConfigurationError(f"{recipe.name} has no pretrain section, so there is no part to make.")
@@ -97,8 +98,6 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
 
 def _part(recipe: Recipe, settings: PretrainSettings, dataset: VideoReferDataset) -> Any:
     if settings.part == "connector":
-        from videorefer_plugin.training.connector_pretraining import ConnectorPart
-
         return ConnectorPart(recipe, dataset)
     part: Any = {"language_model": _LanguageModel, "vision_tower": _VisionTower}[settings.part]
     return part(settings, dataset, recipe.data.max_length)
@@ -218,13 +217,6 @@ class RegionNamer(nn.Module):
         return {"loss": total, **losses}
 
 
-def naming_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy with all tokens of a name at once, each with an equal share."""
-    real = labels >= 0
-    chosen = scores.log_softmax(-1).gather(1, labels.clamp(min=0))
-    return -((chosen * real).sum(1) / real.sum(1).clamp(min=1)).mean()
-
-
 def _places(masks: Tensor) -> Tensor:
     """Centre (x, y, in halves of the frame) and extent (square root of the area) of each mask, `(num_masks, 3)`."""
     rows, columns = masks.shape[1:]
@@ -241,24 +233,6 @@ def _nearest(places: Tensor, frames: Tensor) -> Tensor:
     distance.masked_fill_(frames[:, None] != frames, float("inf")).fill_diagonal_(float("inf"))
     nearest, index = distance.min(1)
     return index.masked_fill(nearest.isinf(), -1)
-
-
-def object_names(sample: dict[str, Any], region_token: str, tokenizer: Any) -> list[Tensor]:
-    """The names of the objects of a record, which are the answers of its turns, as tokens.
-
-    Raises:
-        ConfigurationError: a turn is not about one object.
-    """
-    turns = sample["record"].conversations
-    names = []
-    for question, answer in zip(turns[::2], turns[1::2], strict=True):
-        if question["content"].count(region_token) != 1:
-            raise ConfigurationError(
-                f"{sample['record'].place}: names of objects are learnt from records with one object in each "
-                f"question, but this one asks {question['content']!r}."
-            )
-        names.append(torch.tensor(tokenizer(" " + answer["content"], add_special_tokens=False).input_ids))
-    return names
 
 
 class _VisionTower:

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import TrainingArguments, set_seed
+from transformers import set_seed
 from transformers.utils import logging
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
+from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.building import build, prepare_for_training
 from videorefer_plugin.training.collator import VideoReferCollator
 from videorefer_plugin.training.dataset import DataSource, ReadOnce, VideoReferDataset
@@ -20,7 +21,7 @@ from videorefer_plugin.training.parts import has_unused_parameters
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.trainer import find_checkpoint, trainer_class
 
-__all__ = ["train", "training_arguments"]
+__all__ = ["train"]
 
 logger = logging.get_logger(__name__)
 
@@ -115,43 +116,6 @@ def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDat
     )
     connector = None if apart or "connector" in recipe.train.parts else model.model.connector
     return FeatureCollator(processor, features, unions, clips=recipe.data.clip, connector=connector)
-
-
-def training_arguments(recipe: Recipe) -> TrainingArguments:
-    """Translate a recipe's training section for transformers.
-
-    Raises:
-        ConfigurationError: the global batch size does not fit the number of processes.
-    """
-    settings = recipe.train
-    arguments = TrainingArguments(
-        output_dir=recipe.output.folder,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps if settings.max_steps is not None else -1,
-        lr_scheduler_type=settings.scheduler,
-        warmup_steps=settings.warmup,
-        optim=settings.optimizer,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        logging_steps=settings.log_every,
-        save_strategy="steps",
-        save_steps=settings.save_every,
-        save_total_limit=settings.keep_checkpoints,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        bf16=recipe.model.dtype == "bfloat16",  # autocast; what is trained stays in float32
-        fp16=recipe.model.dtype == "float16",
-        dataloader_num_workers=recipe.data.workers,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        ddp_find_unused_parameters=False,  # `train` says otherwise of models where there are some
-        report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-    )
-    arguments.gradient_accumulation_steps = recipe.accumulation_steps(max(arguments.world_size, 1))
-    return arguments
 
 
 def _save(trainer: Any, recipe: Recipe, processor: Any, dataset: VideoReferDataset, seconds: float) -> None:
