@@ -15,7 +15,7 @@ from tests.media import write_video
 from tests.test_hosts import cell, cells, every_host, greedy, logits, one_thread, pooled, quarter, shared  # noqa: F401
 from tests.tiny_hosts import BY_NAME, QWEN2_VL, ROWS, VOCAB, HostRow, stop_mixing
 from videorefer_plugin.hosts import Host, registry
-from videorefer_plugin.hosts.sampling import Clip, show_frames
+from videorefer_plugin.inputs.clips import Clip, show_frames
 
 LLAVA, QWEN3 = BY_NAME["llava_onevision"], BY_NAME["qwen3_vl"]
 
@@ -428,7 +428,7 @@ CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         r"has 1 item\(s\) for 2 prompt",
     ),
     "not a region": ({"regions": ["dog"]}, vr.RegionError, "Sample 0: a region must be a Region, but is a str"),
-    "no video": ({"videos": []}, vr.PromptError, "has a <video>, but only 0 video"),
+    "no video": ({"videos": []}, vr.PromptError, "has <video> in its text, but only 0 video"),
     "two videos": ({"videos": [LLAVA.video(), LLAVA.video()]}, vr.PromptError, "2 video.s. were given"),
     "two visuals": (
         {"text": LLAVA.prompt("<video> <region>"), "videos": [LLAVA.video(), LLAVA.video()]},

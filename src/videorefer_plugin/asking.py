@@ -8,8 +8,8 @@ from typing import Any
 
 from videorefer_plugin.embedded import tiny_checkpoint
 from videorefer_plugin.errors import CheckpointError, ConfigurationError, PromptError, RegionError, VideoReferError
-from videorefer_plugin.regions.text import read_region
 from videorefer_plugin.regions import Region
+from videorefer_plugin.regions.text import read_region
 from videorefer_plugin.video import Video, load_image, open_video
 
 __all__ = ["Question", "Reply", "answer", "ask", "ask_about", "load_model", "read_question"]

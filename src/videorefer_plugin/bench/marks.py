@@ -47,18 +47,19 @@ def mark_item(item: Item, mode: str, style: str, num_frames: int) -> MarkedClip:
         RegionError: an object does not fit its video.
         VideoError: the video cannot be read.
     """
-    from videorefer_plugin.hosts.sampling import open_clip, region_frames, show_frames
+    from videorefer_plugin.inputs.clips import Sampling, open_clip, show_frames
+    from videorefer_plugin.inputs.masks import region_frames
+    from videorefer_plugin.inputs.matching import Source
 
-    settings = dict.fromkeys(("fps", "video_start", "video_end", "do_sample_frames"))
-    clip = open_clip("video", 0, item.video, {**settings, "num_frames": num_frames}, None, None)
-    objects = [region_frames(region, clip, "keep", num_frames) for region in item.regions(mode)]
-    show_frames(clip, [frame for _, frames in objects for frame in frames], True)
-    height, width = clip.video.height, clip.video.width
+    clip = open_clip(Source("video", item.video, 0), 0, Sampling(num_frames=num_frames))
+    objects = [region.at_frames(clip.frame_at) for region in item.regions(mode)]
+    used = [region_frames(region, clip, "keep", num_frames) for region in objects]
+    show_frames(clip, [frame for masks in used for frame in masks.frames], True)
     pictures = clip.read().copy()
     for place, frame in enumerate(clip.sampled):
         masks = {
-            number: region.mask(frame, height, width)
-            for number, (region, _) in enumerate(objects, 1)
+            number: region.mask(frame, *clip.size)
+            for number, region in enumerate(objects, 1)
             if frame in region.frames
         }
         if masks:

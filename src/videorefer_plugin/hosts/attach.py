@@ -118,6 +118,10 @@ class AttachedRegionMixin(RegionMixin):
         """The host's description."""
         return host_of(self.object_encoder_attachment.host_model_type)
 
+    def get_vision_tower(self) -> nn.Module:
+        """See [`RegionMixin.get_vision_tower`]."""
+        return self.region_host.tower(self)
+
     @property
     def region_token_id(self) -> int:
         """Id that stands for object tokens in `input_ids`; -1 while no processor was seen."""
@@ -300,6 +304,7 @@ def _check_model(model: Any) -> Host:
         raise ConfigurationError(
             f"{type(model).__name__} has no language-modelling head. Attach to the ...ForConditionalGeneration model."
         )
+    host.tower(model)  # training has to know which parameters are the tower's
     return host
 
 

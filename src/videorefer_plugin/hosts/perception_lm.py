@@ -29,7 +29,7 @@ class PerceptionLMHost(Host):
 
     def patch_size(self, model: Any) -> int:
         """See [`Host.patch_size`]. The configuration only names the tower's architecture."""
-        return model.base_model.vision_tower.timm_model.patch_embed.patch_size[0]
+        return self.tower(model).timm_model.patch_embed.patch_size[0]
 
     def select_features(self, config: Any, output: Any) -> Tensor:
         """See [`Host.select_features`]."""

@@ -1,40 +1,36 @@
 """`RegionProcessor`: a host's own processor, and regions."""
 
-import re
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
+from transformers.processing_utils import ProcessorChatTemplateKwargs, TextKwargs
 from transformers.video_utils import VideoMetadata
 
-from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoError, VideoReferError
-from videorefer_plugin.hosts.binding import bind_processor
+from videorefer_plugin.errors import ConfigurationError, RegionError, VideoError
+from videorefer_plugin.hosts.binding import bind_processor, template_variables
 from videorefer_plugin.hosts.grids import VisualGrid
-from videorefer_plugin.hosts.placeholders import expand_regions, join_offsets
 from videorefer_plugin.hosts.registry import Visual, host_of
-from videorefer_plugin.hosts.sampling import Clip, grid_masks, open_clip, region_frames, show_frames
-from videorefer_plugin.models.videollama2.visuals import flatten_images, flatten_videos
-from videorefer_plugin.models.videorefer.processing import _by_sample, _inline_regions
-from videorefer_plugin.object_encoder.masks import MASK_POLICIES
-from videorefer_plugin.regions import Region
+from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clip_metadata, open_clip, show_frames
+from videorefer_plugin.inputs.conversations import as_conversations, plain_conversation, regions_of
+from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
+from videorefer_plugin.inputs.matching import (
+    REGION_SETTINGS,
+    Sample,
+    check_mask_policy,
+    match_samples,
+    named,
+    take_settings,
+)
+from videorefer_plugin.inputs.placeholders import check_expanded, expand, join_offsets
 
 __all__ = ["RegionProcessor"]
 
-_SETTINGS = (
-    "regions",
-    "mask_policy",
-    "max_frames_per_region",
-    "include_region_frames",
-    "num_frames",
-    "fps",
-    "video_start",
-    "video_end",
-    "do_sample_frames",
-    "video_metadata",
-    "return_metadata",
-)
+_SETTINGS = (*REGION_SETTINGS, *CLIP_SETTINGS, "include_region_frames")
+_TEXT_SETTINGS = frozenset(TextKwargs.__annotations__)
+_CHAT_SETTINGS = frozenset(ProcessorChatTemplateKwargs.__annotations__)
+_DEFAULT_NUM_FRAMES = 16
 
 
 class RegionProcessor:
@@ -87,12 +83,16 @@ class RegionProcessor:
         self.attachment = bind_processor(processor, host)
         self.processor = processor
         self.host = host_of(self.attachment.host_model_type)
-        self.mask_policy = _known_policy(mask_policy)
+        self.mask_policy = check_mask_policy(mask_policy)
         self.num_frames = num_frames
         self.max_frames_per_region = max_frames_per_region
         self.region_token = self.attachment.region_token
         self.region_token_id = self.attachment.region_token_id
-        self.max_tokens_per_region = self.attachment.object_encoder.max_tokens_per_region
+
+    @property
+    def max_tokens_per_region(self) -> int:
+        """Number of unions u of the object encoder."""
+        return self.attachment.object_encoder.max_tokens_per_region
 
     def __getattr__(self, name: str) -> Any:
         if name == "processor":  # not there yet while this is being unpickled
@@ -112,8 +112,9 @@ class RegionProcessor:
                 One [`Region`] for each `<region>`, in prompt order; a list for each sample if there are several.
                 They lie on the one video or image of their sample.
             mask_policy, num_frames, max_frames_per_region: instead of the processor's.
-            fps (`float`, *optional*): frames to sample a second, instead of `num_frames`.
-            video_start, video_end (`float`, *optional*): part of the videos to look at, in seconds.
+            fps (`float`, *optional*): frames to sample a second, evenly spread, instead of `num_frames`.
+            max_frames (`int`, *optional*): the most frames to sample from a video.
+            video_start, video_end (`float` or `list[float]`, *optional*): part of the videos to look at, in seconds.
             include_region_frames (`bool`, *optional*, defaults to `True`):
                 Whether frames that carry masks are shown in place of sampled ones; otherwise they must be among these.
             do_sample_frames (`bool`, *optional*, defaults to `True`): otherwise all frames of every video are shown.
@@ -134,104 +135,93 @@ class RegionProcessor:
             PromptError: placeholders, visuals and regions do not match.
             RegionError: a region does not fit its video, or lies on frames that are not shown; the sample is named.
             VideoError: a visual cannot be read, or the host needs videos of equally many frames.
-            ConfigurationError: a setting has an unknown value.
+            ConfigurationError: a setting is unknown or has an unknown value.
         """
-        settings = {name: kwargs.pop(name, None) for name in _SETTINGS}
-        for name in ("mask_policy", "num_frames", "max_frames_per_region"):
-            if settings[name] is None and not (name == "num_frames" and settings["fps"] is not None):
-                settings[name] = getattr(self, name)
-        _known_policy(settings["mask_policy"])
-        if kwargs.pop("return_tensors", "pt") not in ("pt", None):
-            raise ConfigurationError("RegionProcessor returns PyTorch tensors only: leave return_tensors out.")
-        kwargs.setdefault("padding", True)
-        kwargs.setdefault("padding_side", "left")
-        if text is None:
-            raise PromptError("text is missing: pass the prompt, or a list of prompts.")
-        texts = [text] if isinstance(text, str) else list(text)
-        clips = self._open(texts, {"image": flatten_images(images), "video": flatten_videos(videos)}, settings)
-        regions = self._match(texts, clips, _by_sample(settings["regions"], len(texts)))
-        used = self._use(regions, clips, settings)
+        settings, rest = self._split_settings(kwargs)
+        samples = match_samples(
+            text,
+            images,
+            videos,
+            settings["regions"],
+            tokens={kind: getattr(self.processor, f"{kind}_token") for kind in ("video", "image")},
+            region_token=self.region_token,
+        )
+        clips = self._open(samples, settings)
+        used = self._use(samples, clips, settings)
         self._check_lengths(clips)
-        unions = self.max_tokens_per_region
-        counts = {sample: [min(len(frames), unions) for _, frames in own] for sample, own in used.items()}
-        both = [expand_regions(text, self.region_token, counts.get(n, [])) for n, text in enumerate(texts)]
-        expanded = [text for text, _ in both]
-        outputs = self._call_processor(expanded, clips, kwargs)
+        both = [expand(sample.text, sample.replacements) for sample in samples]
+        outputs = self._call_processor([text for text, _ in both], clips, rest)
         if "text_replacement_offsets" in outputs:
             moved = zip(both, outputs["text_replacement_offsets"], strict=True)
             outputs["text_replacement_offsets"] = [join_offsets(own, of_host) for (_, own), of_host in moved]
         data = {**dict(outputs), **self._region_tensors(outputs, clips, used, settings["mask_policy"])}
-        self._check_complete(expanded, data["input_ids"])
+        replacements = [sample.replacements for sample in samples]
+        check_expanded(data["input_ids"], replacements, {self.region_token: self.region_token_id})
         if settings["return_metadata"]:
             data["video_metadata"] = [clip.describe() for clip in clips if clip.kind == "video"]
         return BatchFeature(data)
 
-    def _open(self, texts: list[str], sources: dict[str, list[Any]], settings: dict[str, Any]) -> list[Clip]:
-        """Give every placeholder its visual, in order of the prompts."""
-        tokens = {kind: getattr(self.processor, f"{kind}_token") for kind in ("video", "image")}
-        pattern = re.compile("|".join(f"(?P<{kind}>{re.escape(token)})" for kind, token in tokens.items()))
-        metadata = settings["video_metadata"]
-        if metadata is not None:
-            metadata = [metadata] if not isinstance(metadata, (list, tuple)) else metadata
-            if len(metadata) != len(sources["video"]):
-                raise VideoError(f"video_metadata has {len(metadata)} item(s) for {len(sources['video'])} video(s).")
-        taken = {"video": 0, "image": 0}
+    def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Separate settings of this class from the host's, and refuse what is neither."""
+        others = _TEXT_SETTINGS | self.host.settings(self.processor)
+        settings, rest = take_settings(kwargs, _SETTINGS, others, type(self).__name__)
+        for name in ("mask_policy", "max_frames_per_region"):
+            if settings[name] is None:
+                settings[name] = getattr(self, name)
+        check_mask_policy(settings["mask_policy"])
+        if rest.pop("return_tensors", "pt") not in ("pt", None):
+            raise ConfigurationError("RegionProcessor returns PyTorch tensors only: leave return_tensors out.")
+        rest.setdefault("padding", True)
+        rest.setdefault("padding_side", "left")
+        return settings, rest
+
+    def _sampling(self, settings: dict[str, Any]) -> Sampling:
+        if settings["num_frames"] is None and settings["fps"] is None and self.num_frames is not None:
+            settings = {**settings, "num_frames": self.num_frames}
+        own = getattr(self.processor, "video_processor", self.processor)
+        defaults = {name: getattr(own, name, None) for name in ("num_frames", "fps", "min_frames", "max_frames")}
+        number, rate = defaults["num_frames"], defaults["fps"]
+        if settings["num_frames"] is not None or (settings["fps"] is None and number is not None):
+            defaults["max_frames"] = None  # the host's limit is meant for its rate
+        if number is not None:
+            rate = None
+        elif rate is None:
+            number = _DEFAULT_NUM_FRAMES
+        return Sampling.of(
+            settings,
+            num_frames=number,
+            fps=rate,
+            min_frames=defaults["min_frames"] or 1,
+            max_frames=defaults["max_frames"],
+        )
+
+    def _open(self, samples: list[Sample], settings: dict[str, Any]) -> list[Clip]:
+        """Open the visuals of the batch, in order of the prompts."""
+        sources = [(sample.index, source) for sample in samples for source in sample.visuals]
+        known = clip_metadata(settings["video_metadata"], sum(source.kind == "video" for _, source in sources))
+        sampling = self._sampling(settings)
         clips = []
-        for sample, prompt in enumerate(texts):
-            if not isinstance(prompt, str):
-                raise PromptError(f"Sample {sample}: text must be a string, but is a {type(prompt).__name__}.")
-            for match in pattern.finditer(prompt):
-                kind = str(match.lastgroup)
-                place = taken[kind]
-                if place >= len(sources[kind]):
-                    raise PromptError(
-                        f"Sample {sample} has a {tokens[kind]}, but only {len(sources[kind])} {kind}(s) were given "
-                        f"for the batch. Pass one {kind} for each {tokens[kind]}."
-                    )
-                taken[kind] += 1
-                known = metadata[place] if metadata is not None and kind == "video" else None
-                video_processor = getattr(self.processor, "video_processor", self.processor)
-                with _named(f"Sample {sample}"):
-                    clips.append(open_clip(kind, sample, sources[kind][place], settings, video_processor, known))
-        for kind, count in taken.items():
-            if count < len(sources[kind]):
-                raise PromptError(
-                    f"{len(sources[kind])} {kind}(s) were given, but the prompts have {count} {tokens[kind]}. Put one "
-                    "into the text for each, best with apply_chat_template."
-                )
+        for index, source in sources:
+            with named(f"Sample {index}"):
+                metadata = known[source.number] if known is not None and source.kind == "video" else None
+                clips.append(open_clip(source, index, sampling, metadata))
         return clips
 
-    def _match(self, texts: list[str], clips: list[Clip], regions: list[list[Any]]) -> list[list[Region]]:
-        for sample, (prompt, given) in enumerate(zip(texts, regions, strict=True)):
-            count = prompt.count(self.region_token)
-            if count != len(given):
-                raise PromptError(
-                    f"Sample {sample} has {count} {self.region_token} in its text, but {len(given)} region(s) were "
-                    "given for it. Pass one Region for each, in the order of the text."
-                )
-            visuals = sum(clip.sample == sample for clip in clips)
-            if given and visuals != 1:
-                raise PromptError(
-                    f"Sample {sample} has regions and {visuals} visuals, but regions need exactly one to lie on."
-                )
-            for region in given:
-                if not isinstance(region, Region):
-                    raise RegionError(f"Sample {sample}: a region must be a Region, but is a {type(region).__name__}.")
-        return regions
-
-    def _use(
-        self, regions: list[list[Region]], clips: list[Clip], settings: dict[str, Any]
-    ) -> dict[int, list[tuple[Region, list[int]]]]:
-        """For every sample with regions, these and the frames in which they are used."""
-        used: dict[int, list[tuple[Region, list[int]]]] = {}
+    def _use(self, samples: list[Sample], clips: list[Clip], settings: dict[str, Any]) -> dict[int, list[RegionMasks]]:
+        """Draw the regions of every sample, make room for their tokens, and show the frames that they lie on."""
+        used: dict[int, list[RegionMasks]] = {}
+        encoder = self.attachment.object_encoder
         may_change = settings["include_region_frames"] is not False and settings["do_sample_frames"] is not False
         for clip in clips:
+            sample = samples[clip.sample]
             own = used[clip.sample] = []
-            for number, region in enumerate(regions[clip.sample]):
-                with _named(f"Sample {clip.sample}: region {number}"):
+            for number, region in enumerate(sample.regions):
+                with named(f"Sample {clip.sample}: region {number}"):
                     own.append(region_frames(region, clip, settings["mask_policy"], settings["max_frames_per_region"]))
-            with _named(f"Sample {clip.sample}"):
-                show_frames(clip, [frame for _, frames in own for frame in frames], may_change)
+            with named(f"Sample {clip.sample}"):
+                show_frames(clip, [frame for masks in own for frame in masks.frames], may_change)
+            counts = encoder.count_tokens(own, [masks.size for masks in own])
+            sample.replacements[self.region_token] = [encoder.placeholder(self.region_token, n) for n in counts]
         return used
 
     def _check_lengths(self, clips: list[Clip]) -> None:
@@ -252,7 +242,7 @@ class RegionProcessor:
         return self.host.call_processor(self.processor, texts, visuals, metadata, kwargs)
 
     def _region_tensors(
-        self, outputs: dict[str, Any], clips: list[Clip], used: dict[int, list[tuple[Region, list[int]]]], policy: str
+        self, outputs: dict[str, Any], clips: list[Clip], used: dict[int, list[RegionMasks]], policy: str
     ) -> dict[str, Tensor]:
         if not any(used.values()):
             return {}
@@ -261,13 +251,14 @@ class RegionProcessor:
         masks: list[Tensor] = []
         rows: list[int] = []
         lengths: list[int] = []
-        for clip, grid in zip(clips, grids, strict=True):
-            place = {frame: position for position, frame in reversed(list(enumerate(clip.sampled)))}
-            for region, frames in used[clip.sample]:
-                grid = self._placed(grid, clip)
-                masks.append(grid_masks(region, frames, clip, grid.size, policy, grid.pad_to_square))
-                rows += [grid.first_row + place[frame] // grid.frames_per_row for frame in frames]
-                lengths.append(len(frames))
+        for clip, found in zip(clips, grids, strict=True):
+            if not used[clip.sample]:
+                continue
+            grid, place = self._placed(found, clip), clip.place
+            for own in used[clip.sample]:
+                masks.append(grid_masks(own, grid.size, policy, grid.pad_to_square))
+                rows += [grid.first_row + place[frame] // grid.frames_per_row for frame in own.frames]
+                lengths.append(len(own))
         height, width = (max(mask.shape[axis] for mask in masks) for axis in (1, 2))
         padded = [
             torch.nn.functional.pad(mask, (0, width - mask.shape[2], 0, height - mask.shape[1])) for mask in masks
@@ -285,15 +276,6 @@ class RegionProcessor:
                 "placed in a batch with images. Show the image as a video of one frame, videos=[[image]]."
             )
         return grid
-
-    def _check_complete(self, texts: list[str], input_ids: Tensor) -> None:
-        for sample, (prompt, ids) in enumerate(zip(texts, input_ids, strict=True)):
-            wanted, found = prompt.count(self.region_token), int((ids == self.region_token_id).sum())
-            if wanted != found:
-                raise PromptError(
-                    f"Sample {sample} needs {wanted} {self.region_token} position(s), but {found} are left after "
-                    "tokenising: the text was truncated. Raise max_length, or shorten the text yourself."
-                )
 
     # ------------------------------------------------------------------ chat
 
@@ -324,27 +306,20 @@ class RegionProcessor:
             `BatchFeature` as of [`RegionProcessor.__call__`], or the text.
 
         Raises:
-            PromptError: regions are given both ways. Also what [`RegionProcessor.__call__`] raises.
-            ConfigurationError: an assistant mask is asked for, which the host's template cannot give for text that
-                this class expands.
+            PromptError: the conversation is malformed, or regions are given both ways. Also what
+                [`RegionProcessor.__call__`] raises.
+            ConfigurationError: a setting is unknown to this class, the host and the template; or an assistant mask is
+                asked for, which the host's template cannot give for text that this class expands.
         """
         if kwargs.pop("return_assistant_tokens_mask", False):
             raise ConfigurationError(
                 "return_assistant_tokens_mask is not supported here: find the assistant's turns in input_ids instead."
             )
-        batched = bool(conversation) and isinstance(conversation[0], (list, tuple))
-        conversations = conversation if batched else [conversation]
-        inline = [_inline_regions(one) for one in conversations]
-        if any(inline):
-            if regions is not None:
-                raise PromptError("Regions are given both as regions= and as content items; use one way.")
-            regions = inline
-        own = {name: kwargs.pop(name) for name in list(kwargs) if name in (*_SETTINGS, "padding", "padding_side")}
-        own = {**(processor_kwargs or {}), **own}
-        for name in ("return_dict", "return_tensors"):
-            kwargs.pop(name, None)
+        conversations, batched = as_conversations(conversation)
+        regions = regions_of(conversations, regions)
+        own = {**(processor_kwargs or {}), **self._take_call_settings(kwargs, chat_template)}
         sources: dict[str, list[Any]] = {"video": [], "image": []}
-        plain = [_plain(one, sources, self.region_token) for one in conversations]
+        plain = [plain_conversation(one, sources, self.region_token) for one in conversations]
         texts = [
             self.processor.apply_chat_template(one, chat_template=chat_template, tokenize=False, **kwargs)
             for one in plain
@@ -353,52 +328,11 @@ class RegionProcessor:
             return texts if batched else texts[0]
         return self(text=texts, videos=sources["video"], images=sources["image"], regions=regions, **own)
 
-
-def _plain(conversation: Sequence[dict], sources: dict[str, list[Any]], token: str) -> list[dict]:
-    """A conversation without visuals and regions themselves; text around regions becomes one item."""
-    messages = []
-    for message in conversation:
-        content = message.get("content")
-        if not isinstance(content, (list, tuple)):
-            messages.append(message)
-            continue
-        items: list[dict] = []
-        for item in content:
-            kind = item.get("type")
-            if kind in sources:
-                source = next((item[name] for name in (kind, "path", "url") if item.get(name) is not None), None)
-                if source is None:
-                    raise PromptError(f'A content item of type "{kind}" needs a {kind} under "{kind}".')
-                # A list of frames is one video, not many.
-                sources[kind].append(source)
-                items.append({"type": kind})
-            elif kind in ("text", "region"):
-                text = token if kind == "region" else item["text"]
-                if items and items[-1]["type"] == "text":
-                    items[-1]["text"] += text
-                else:
-                    items.append({"type": "text", "text": text})
-            else:
-                items.append(item)
-        messages.append({**message, "content": items})
-    return messages
-
-
-class _named:  # noqa: N801 - reads as a statement
-    """Say which sample an error is about."""
-
-    def __init__(self, place: str):
-        self.place = place
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, VideoReferError):
-            raise type(error)(f"{self.place}: {error}") from error
-
-
-def _known_policy(policy: Any) -> Any:
-    if policy not in MASK_POLICIES:
-        raise ConfigurationError(f"Unknown mask_policy {policy!r}; known are {', '.join(map(repr, MASK_POLICIES))}.")
-    return policy
+    def _take_call_settings(self, kwargs: dict[str, Any], chat_template: str | None) -> dict[str, Any]:
+        """Take the settings of the processor's call out of those of the template, and refuse what is neither."""
+        for name in ("return_dict", "return_tensors"):
+            kwargs.pop(name, None)
+        called = {*_SETTINGS, *_TEXT_SETTINGS, *self.host.settings(self.processor)}
+        template = _CHAT_SETTINGS | template_variables(self.processor, chat_template)
+        take_settings(kwargs, (), called | template, type(self).__name__)
+        return {name: kwargs.pop(name) for name in list(kwargs) if name in called - template}

@@ -16,6 +16,7 @@ class Qwen2_5VLHost(MergeBlockHost):  # noqa: N801 - the family's name
 
     model_type = "qwen2_5_vl"
     processor_names = ("Qwen2_5_VLProcessor",)
+    tower_name = "visual"
 
     def order(self, model: Any, kind: str, cells: Tensor, inputs: dict[str, Any]) -> Tensor | None:
         """See [`PackedHost.order`]."""

@@ -11,6 +11,7 @@ class Qwen3VLHost(MergeBlockHost):
 
     model_type = "qwen3_vl"
     processor_names = ("Qwen3VLProcessor",)
+    tower_name = "visual"
 
 
 register_host(Qwen3VLHost())

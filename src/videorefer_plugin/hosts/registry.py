@@ -1,6 +1,7 @@
 """What a host is, and which ones are known."""
 
 import inspect
+import typing
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
 from videorefer_plugin.models.gradients import no_grad_if_frozen
+
+_PROCESSOR_SETTINGS = ("return_mm_token_type_ids", "return_text_replacement_offsets")  # before transformers 5.24
 
 __all__ = ["Host", "Visual", "host_of", "register_host", "supported_hosts"]
 
@@ -57,6 +60,7 @@ class Host:
         encoders (`dict[str, tuple[str, str]]`):
             For each kind of visual, the argument of `forward` that holds its pixels and the method of the base model
             that takes them as its first argument.
+        tower_name (`str`): attribute of the base model that is its vision tower; see [`Host.tower`].
         equal_frames (`bool`): whether all videos of a batch need equally many frames.
     """
 
@@ -66,6 +70,7 @@ class Host:
         "video": ("pixel_values_videos", "get_video_features"),
         "image": ("pixel_values", "get_image_features"),
     }
+    tower_name: str = "vision_tower"
     equal_frames: bool = True
 
     # ------------------------------------------------------------------ sizes
@@ -89,6 +94,22 @@ class Host:
         return getattr(config, "vision_feature_layer", None)
 
     # ------------------------------------------------------------------ the model's side
+
+    def tower(self, model: Any) -> nn.Module:
+        """The vision tower of a model: by default the module that its base model has under `tower_name`.
+
+        Raises:
+            ConfigurationError: there is no such module.
+        """
+        tower = getattr(model.base_model, self.tower_name, None)
+        if not isinstance(tower, nn.Module):
+            children = ", ".join(name for name, _ in model.base_model.named_children())
+            raise ConfigurationError(
+                f"The {self.model_type} host says that the vision tower of {type(model.base_model).__name__} is its "
+                f"{self.tower_name!r}, but that has only {children}. Set tower_name of {type(self).__name__}, or "
+                "override its method tower."
+            )
+        return tower
 
     def encode(self, model: Any, inputs: dict[str, Any], encoded: dict[str, Any] | None) -> dict[str, Any]:
         """Run the vision tower, and take pixels out of `inputs`, so that it runs once.
@@ -134,6 +155,16 @@ class Host:
         return output.last_hidden_state
 
     # ------------------------------------------------------------------ the processor's side
+
+    def settings(self, processor: Any) -> set[str]:
+        """Names of the settings that the host's processor takes in a call, beside those of tokenizers."""
+        names = {"add_special_tokens", *_PROCESSOR_SETTINGS}
+        for group, kinds in typing.get_type_hints(processor.valid_processor_kwargs).items():
+            names |= set(getattr(kinds, "__annotations__", (group,)))
+        for part in ("image_processor", "video_processor"):
+            taken = getattr(getattr(processor, part, None), "valid_kwargs", None)
+            names |= set(getattr(taken, "__annotations__", ()))
+        return names
 
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict

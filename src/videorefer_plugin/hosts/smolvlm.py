@@ -34,6 +34,7 @@ class SmolVLMHost(FramesAsImagesHost):
 
     model_type = "smolvlm"
     processor_names = ("SmolVLMProcessor",)
+    tower_name = "vision_model"
     equal_frames = False
 
     def call_processor(

@@ -15,6 +15,7 @@ class VideoLlama3Host(PackedHost):
 
     model_type = "video_llama_3"
     processor_names = ("VideoLlama3Processor",)
+    tower_name = "vision_model"
 
     def grid_sizes(self, kind: str, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """See [`PackedHost.grid_sizes`]."""

@@ -15,6 +15,10 @@ class VideoLLaMA2Host(Host):
     model_type = "videollama2"
     processor_names = ("VideoLLaMA2Processor",)
 
+    def settings(self, processor: Any) -> set[str]:
+        """See [`Host.settings`]."""
+        return set(processor.call_settings)
+
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
     ) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Configuration of the object encoder."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -39,6 +40,26 @@ class ObjectEncoderConfig:
                 raise ConfigurationError(
                     f"ObjectEncoderConfig.{field.name} must be a positive integer, but {value!r} was given."
                 )
+
+    def num_tokens(self, frames: int) -> int:
+        """Number of object tokens of a region seen in so many frames: `min(k, u)` (paper, section 3.2.2)."""
+        return min(frames, self.max_tokens_per_region)
+
+    def count_tokens(self, masks: Sequence[Any], frame_sizes: Sequence[tuple[int, int]]) -> list[int]:
+        """Number of object tokens that each region becomes; the interface that all object encoders share.
+
+        Args:
+            masks (`Sequence`):
+                For each region its masks: a tensor of shape `(num_frames, height, width)`, or a sequence of arrays of
+                shape `(height, width)`. This encoder only asks how many they are.
+            frame_sizes (`Sequence[tuple[int, int]]`):
+                For each region, height and width of the frames that it lies on, in pixels. This encoder does not ask.
+        """
+        return [self.num_tokens(len(own)) for own in masks]
+
+    def placeholder(self, token: str, count: int) -> str:
+        """The text that takes the place of `<region>` in a prompt, with `token` once for each object token."""
+        return token * count
 
     def to_dict(self) -> dict[str, int]:
         """Return the fields as a plain dictionary."""

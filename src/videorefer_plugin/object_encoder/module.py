@@ -80,6 +80,21 @@ class ObjectEncoder(nn.Module):
             raise TensorError(
                 f"region_lengths add up to {int(region_lengths.sum())}, but there are {masks.shape[0]} masks."
             )
-        pooled = pool_masks(features, masks, mask_frames)
-        merged, counts = merge_tokens(pooled, region_lengths, self.config.max_tokens_per_region)
+        return self.from_pooled(pool_masks(features, masks, mask_frames), region_lengths)
+
+    def from_pooled(self, pooled: Tensor, lengths: Tensor) -> ObjectEncoderOutput:
+        """Turn pooled features into object tokens: what `forward` does after [`pool_masks`].
+
+        Args:
+            pooled (`torch.Tensor` of shape `(num_masks, vision_hidden_size)`):
+                One vector a mask, region by region, in the order in which they are merged.
+            lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
+
+        Returns:
+            [`ObjectEncoderOutput`], as `forward`.
+
+        Raises:
+            TensorError: shapes or numbers do not fit together.
+        """
+        merged, counts = merge_tokens(pooled, lengths, self.config.max_tokens_per_region)
         return ObjectEncoderOutput(self.projector(merged.to(self.dtype)), counts)

@@ -6,33 +6,34 @@ from typing import Any
 from torch import nn
 
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.hosts import host_of
+from videorefer_plugin.models.videorefer.regions import RegionMixin
 
 __all__ = ["PARTS", "has_unused_parameters", "modules_of_parts", "parameters_by_part", "set_trainable"]
 
 PARTS = ("vision_tower", "connector", "object_encoder", "language_model")
 
-# Attribute under which transformers' hosts keep their tower.
-_TOWERS = ("vision_tower", "visual", "vision_model")
-
 
 def parameters_by_part(model: Any) -> dict[str, dict[str, nn.Parameter]]:
     """Sort the parameters of a model into its parts.
 
-    The language model is what `get_decoder` returns, with the output head; whatever is neither that, the vision tower
-    nor the object encoder connects them. Works for VideoRefer, for hosts with an attached object encoder, and with
-    PEFT adapters in place, which belong to the part that they adapt.
+    The vision tower is what the host says it is, and the language model is what `get_decoder` returns, with the output
+    head; whatever is neither that nor the object encoder connects them. Works for VideoRefer, for hosts with an
+    attached object encoder, and with PEFT adapters in place, which belong to the part that they adapt.
 
     Args:
         model (`PreTrainedModel` or `PeftModel`): the model.
 
     Returns:
         `dict`: for each of `PARTS`, parameters by their name in `model`.
+
+    Raises:
+        ConfigurationError: no host is known for the model, or it has no tower where the host says.
     """
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    tower = next((getattr(plain.base_model, name) for name in _TOWERS if hasattr(plain.base_model, name)), None)
     modules = {
         "object_encoder": getattr(plain, "object_encoder", None),
-        "vision_tower": tower,
+        "vision_tower": _vision_tower(plain),
         "language_model": plain.get_decoder(),
     }
     owner = {id(p): part for part, module in modules.items() if module is not None for p in module.parameters()}
@@ -43,6 +44,12 @@ def parameters_by_part(model: Any) -> dict[str, dict[str, nn.Parameter]]:
     for name, parameter in model.named_parameters():
         by_part[owner.get(id(parameter), "connector")][name] = parameter
     return by_part
+
+
+def _vision_tower(model: Any) -> nn.Module:
+    if isinstance(model, RegionMixin):
+        return model.get_vision_tower()
+    return host_of(model.config.model_type).tower(model)
 
 
 def set_trainable(model: Any, parts: Iterable[str]) -> None:

@@ -16,7 +16,6 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from videorefer_plugin.errors import ConfigurationError, TrainingError
 from videorefer_plugin.hosts import load_object_encoder
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
-from videorefer_plugin.object_encoder import merge_tokens
 from videorefer_plugin.training.parts import parameters_by_part
 from videorefer_plugin.training.sampling import ModalityLengthSampler
 
@@ -86,10 +85,8 @@ class VideoReferTrainerMixin(_Trainer):
         plain = self.accelerator.unwrap_model(model)
         inputs = dict(inputs)
         if "region_pooled" in inputs:
-            encoder = plain.object_encoder
-            pooled, lengths = inputs.pop("region_pooled"), inputs.pop("region_lengths")
-            merged, _ = merge_tokens(pooled, lengths, encoder.config.max_tokens_per_region)
-            tokens, counts = plain.tokens_by_sample(inputs["input_ids"], encoder.projector(merged.to(encoder.dtype)))
+            made = plain.object_encoder.from_pooled(inputs.pop("region_pooled"), inputs.pop("region_lengths"))
+            tokens, counts = plain.tokens_by_sample(inputs["input_ids"], made.tokens)
             inputs |= {"object_tokens": tokens, "object_token_counts": counts}
         encoded = {}
         for kind in ("image", "video"):

@@ -1,8 +1,7 @@
 """Processor of VideoLLaMA2.1: prompts, videos and images in, tensors out."""
 
-import difflib
+import inspect
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,52 +9,25 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoTokenizer, SiglipImageProcessorPil
+from transformers import AutoTokenizer
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin, TextKwargs
 
-from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError, VideoReferError
+from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError
+from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clip_metadata, open_clip
+from videorefer_plugin.inputs.conversations import as_conversations
+from videorefer_plugin.inputs.matching import Sample, match_samples, named, take_settings
+from videorefer_plugin.inputs.placeholders import check_expanded, expand
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
-from videorefer_plugin.models.videollama2.original import find_vision_tower, is_original_config
-from videorefer_plugin.models.videollama2.visuals import flatten_images, flatten_videos
-from videorefer_plugin.video import Video, load_image, open_video
+from videorefer_plugin.models.videollama2.images import pad_to_square, pillow_based, tower_image_processor
+from videorefer_plugin.models.videollama2.original import is_original_config
 
 __all__ = ["VideoLLaMA2Processor"]
 
 _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 _TEXT_SETTINGS = frozenset(TextKwargs.__annotations__)
 _IGNORED_SETTINGS = frozenset({"return_mm_token_type_ids", "add_special_tokens"})
-
-
-@dataclass
-class Sample:
-    """One prompt of a batch with what belongs to it.
-
-    Attributes:
-        text (`str`): the prompt, with placeholders.
-        kind (`str`, *optional*): `"image"`, `"video"` or nothing.
-        source: the image or video, as it was handed over.
-        replacements (`dict[str, list[str]]`): what each placeholder, in order, is replaced by.
-    """
-
-    text: str
-    kind: str | None = None
-    source: Any = None
-    replacements: dict[str, list[str]] = field(default_factory=dict)
-
-
-@dataclass
-class Clip:
-    """An opened visual: an image is a video of one frame.
-
-    Attributes:
-        video (`Video`): gives frames by index.
-        sampled (`list[int]`): frames shown to the model, in order.
-    """
-
-    video: Video
-    sampled: list[int]
 
 
 class VideoLLaMA2Processor(ProcessorMixin):
@@ -82,17 +54,9 @@ class VideoLLaMA2Processor(ProcessorMixin):
     placeholders = ("<image>", "<video>")
     config_class = VideoLLaMA2Config
     content_kinds: tuple[str, ...] = ("text", "image", "video")  # of the items of a conversation
-    # Settings of a call beside those of the tokenizer, and whether they have a default kept on the processor.
-    call_settings: tuple[str, ...] = (
-        "num_frames",
-        "image_aspect_ratio",
-        "sample_by_second",
-        "max_frames",
-        "video_start",
-        "video_end",
-        "do_sample_frames",
-        "return_metadata",
-    )
+    # Settings of a call beside those of the tokenizer; some have a default kept on the processor.
+    call_settings: tuple[str, ...] = (*CLIP_SETTINGS, "sample_by_second", "image_aspect_ratio")
+    region_token: str | None = None
 
     def __init__(
         self,
@@ -117,7 +81,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
         self.video_token = video_token
         if chat_template is None:
             chat_template = _TEMPLATE.read_text(encoding="utf-8")
-        super().__init__(_pillow_based(image_processor), tokenizer, chat_template=chat_template)
+        super().__init__(pillow_based(image_processor), tokenizer, chat_template=chat_template)
         # `<region>` gets the first free id whether or not this processor takes regions, so that a bare host and
         # VideoRefer agree on every id.
         missing = [token for token in ("<region>", image_token, video_token) if token not in tokenizer.get_vocab()]
@@ -162,13 +126,11 @@ class VideoLLaMA2Processor(ProcessorMixin):
         config = cls.config_class.from_pretrained(checkpoint, **tower)
         settings = {name: kwargs.pop(name) for name in list(kwargs) if name in cls._init_settings()}
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, **kwargs)
-        image_processor = _tower_image_processor(config, checkpoint)
+        image_processor = tower_image_processor(config, checkpoint)
         return cls(image_processor, tokenizer, **{**cls._settings_from_config(config), **settings})
 
     @classmethod
     def _init_settings(cls) -> set[str]:
-        import inspect
-
         return set(inspect.signature(cls.__init__).parameters) - {"self", "image_processor", "tokenizer", "kwargs"}
 
     @classmethod
@@ -232,13 +194,18 @@ class VideoLLaMA2Processor(ProcessorMixin):
                 The videos of the prompts, in order: files, folders of frames, arrays of shape
                 `(frames, height, width, 3)`, lists of images, or [`Video`]s.
             num_frames (`int`, *optional*): frames to sample from each video, instead of the processor's.
-            image_aspect_ratio (`str`, *optional*): instead of the processor's.
-            sample_by_second (`bool`, *optional*, defaults to `False`):
-                Whether to take one frame a second instead of `num_frames`.
-            max_frames (`int`, *optional*): with `sample_by_second`, the most frames to take; 32 by default.
+            fps (`float`, *optional*): frames to sample a second, evenly spread, instead of `num_frames`.
+            max_frames (`int`, *optional*): the most frames to sample from a video.
             video_start, video_end (`float` or `list[float]`, *optional*): part of the videos to look at, in seconds.
+            sample_by_second (`bool`, *optional*, defaults to `False`):
+                Whether to take one frame a second as the original code does, in steps of whole frames, and the first
+                `max_frames` (32 by default) of these.
             do_sample_frames (`bool`, *optional*, defaults to `True`):
                 Whether to sample; otherwise all frames of every video are used.
+            video_metadata (`list[dict]`, *optional*):
+                For videos sampled beforehand, one each: `frames_indices` are the source frames, and `fps` and
+                `total_num_frames` those of the source. Regions name source frames.
+            image_aspect_ratio (`str`, *optional*): instead of the processor's.
             return_metadata (`bool`, *optional*, defaults to `False`):
                 Whether to return `video_metadata` too: for each video its frame rate, number of frames, size and the
                 indices of the frames that were sampled.
@@ -257,135 +224,83 @@ class VideoLLaMA2Processor(ProcessorMixin):
         settings, text_settings = self._split_settings(kwargs)
         if audio is not None:
             raise PromptError("This model does not listen: leave audio out.")
-        if text is None:
-            raise PromptError("text is missing: pass the prompt, or a list of prompts.")
-        samples = self._match(text, images, videos, settings)
+        tokens = {"image": self.image_token, "video": self.video_token}
+        samples = match_samples(
+            text,
+            images,
+            videos,
+            settings.get("regions"),
+            tokens=tokens,
+            region_token=self.region_token,
+            one_visual=True,
+        )
+        sources = [(sample, source) for sample in samples for source in sample.visuals]
+        known = clip_metadata(settings["video_metadata"], sum(source.kind == "video" for _, source in sources))
+        sampling = self._sampling(settings)
         data: dict[str, Any] = {}
-        metadata: list[dict[str, Any]] = []
-        for index, sample in enumerate(samples):
-            if sample.kind is not None:
-                try:
-                    clip = self._open(sample, settings, order=len(metadata))
-                    metadata.append(_describe(clip))
-                    self._encode(sample, clip, settings, data)
-                except VideoReferError as error:
-                    raise type(error)(f"Sample {index}: {error}") from error
+        clips = []
+        for sample, source in sources:
+            with named(f"Sample {sample.index}"):
+                metadata = known[source.number] if known is not None and source.kind == "video" else None
+                clip = open_clip(source, sample.index, sampling, metadata)
+                self._check_clip(clip)
+                self._encode(sample, clip, settings, data)
+            clips.append(clip)
         self._stack(data)
         data.update(self._tokenize(samples, text_settings))
         tensor_type = text_settings.get("return_tensors")
         if settings["return_metadata"]:
-            data["video_metadata"] = [m for m, s in zip(metadata, _with_visual(samples), strict=True) if s == "video"]
+            data["video_metadata"] = [clip.describe() for clip in clips if clip.kind == "video"]
         return BatchFeature(data, tensor_type=tensor_type, skip_tensor_conversion=self.skip_tensor_conversion)
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Separate visual settings from the tokenizer's, and refuse what is neither."""
-        flat: dict[str, Any] = {}
-        for name, value in kwargs.items():
-            if name in ("text_kwargs", "images_kwargs", "videos_kwargs", "common_kwargs"):
-                flat.update(value or {})
-            else:
-                flat[name] = value
-        known = {*self.call_settings, *_TEXT_SETTINGS, *_IGNORED_SETTINGS}
-        for name in flat:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else "."
-                raise ConfigurationError(f"{type(self).__name__} has no setting {name!r}{hint}")
-        settings = {name: flat.pop(name, None) for name in self.call_settings}
-        for name in settings:
-            if settings[name] is None:
-                settings[name] = getattr(self, name, None)
+        others = _TEXT_SETTINGS | _IGNORED_SETTINGS
+        settings, rest = take_settings(kwargs, self.call_settings, others, type(self).__name__)
+        text_settings: dict[str, Any] = {}
+        for name, value in rest.items():
+            text_settings.update({name: value} if name in others else value)
+        for name in ("image_aspect_ratio", "mask_policy", "max_frames_per_region"):
+            if name in settings and settings[name] is None:
+                settings[name] = getattr(self, name)
         if settings["image_aspect_ratio"] not in ("square", "pad"):
             raise ConfigurationError(
                 f"Unknown image_aspect_ratio {settings['image_aspect_ratio']!r}; supported are 'square' and 'pad'."
             )
-        text_settings = {name: value for name, value in flat.items() if name != "return_mm_token_type_ids"}
+        text_settings.pop("return_mm_token_type_ids", None)
         text_settings.setdefault("padding", True)
         text_settings.setdefault("padding_side", self.padding_side)
         return settings, text_settings
 
-    def _match(self, text: Any, images: Any, videos: Any, settings: dict[str, Any]) -> list[Sample]:
-        """Give every prompt its visual, in order."""
-        if not isinstance(text, (str, list, tuple)):
-            raise PromptError(f"text must be a string or a list of strings, but is a {type(text).__name__}.")
-        texts = [text] if isinstance(text, str) else list(text)
-        if not texts:
-            raise PromptError("text is an empty list: pass at least one prompt.")
-        left = {"image": flatten_images(images), "video": flatten_videos(videos)}
-        given = {kind: len(sources) for kind, sources in left.items()}
-        samples = []
-        for index, prompt in enumerate(texts):
-            if not isinstance(prompt, str):
-                raise PromptError(f"Sample {index}: text must be a string, but is a {type(prompt).__name__}.")
-            counts = {"image": prompt.count(self.image_token), "video": prompt.count(self.video_token)}
-            if sum(counts.values()) > 1:
-                raise PromptError(
-                    f"Sample {index} has {counts['video']} {self.video_token} and {counts['image']} "
-                    f"{self.image_token} in its text, but a sample can have one visual. If the words are meant "
-                    "literally, write them without the angle brackets."
-                )
-            sample = Sample(prompt)
-            for kind, count in counts.items():
-                if count and not left[kind]:
-                    raise PromptError(
-                        f"Sample {index} has <{kind}> in its text, but only {given[kind]} {kind}(s) were given for "
-                        f"the batch. Pass one {kind} for each <{kind}>."
-                    )
-                if count:
-                    sample.kind, sample.source = kind, left[kind].pop(0)
-            samples.append(sample)
-        for kind, sources in left.items():
-            if sources:
-                raise PromptError(
-                    f"{given[kind]} {kind}(s) were given, but the texts have {given[kind] - len(sources)} <{kind}>. "
-                    f"Put one <{kind}> into the text for each, for instance '<{kind}>\\nWhat happens here?'."
-                )
-        return samples
+    def _sampling(self, settings: dict[str, Any]) -> Sampling:
+        by_second = bool(settings["sample_by_second"])
+        if by_second and settings["fps"] is not None:
+            raise VideoError(f"sample_by_second and fps={settings['fps']} exclude each other; give one of them.")
+        return Sampling.of(settings, num_frames=self.num_frames, by_second=by_second)
 
-    def _open(self, sample: Sample, settings: dict[str, Any], order: int) -> Clip:
-        if sample.kind == "image":
-            if count_visual_tokens(self.num_frames, self.grid_size, self.projector_type) == 0:
-                raise ConfigurationError(
-                    f"An image shown in {self.num_frames} frame(s) makes no token, since the connector joins two "
-                    "frames into one; set num_frames of the processor and the model to at least 2."
-                )
-            image = open_video(load_image(sample.source)[None])
-            if isinstance(sample.source, (str, os.PathLike)):
-                image.name = repr(os.fspath(sample.source))
-            return Clip(image, [0])
-        video = open_video(sample.source)
-        if settings["do_sample_frames"] is False:
-            sampled = list(range(video.num_frames))
-        else:
-            by_second = settings["sample_by_second"]
-            sampled = video.sample(
-                None if by_second else settings["num_frames"],
-                start=_one(settings["video_start"], order, "video_start"),
-                end=_one(settings["video_end"], order, "video_end"),
-                max_frames=(settings["max_frames"] or 32) if by_second else None,
+    def _check_clip(self, clip: Clip) -> None:
+        frames = self.num_frames if clip.kind == "image" else len(clip.sampled)
+        if count_visual_tokens(frames, self.grid_size, self.projector_type):
+            return
+        if clip.kind == "image":
+            raise ConfigurationError(
+                f"An image shown in {frames} frame(s) makes no token, since the connector joins two frames into one; "
+                "set num_frames of the processor and the model to at least 2."
             )
-        if count_visual_tokens(len(sampled), self.grid_size, self.projector_type) == 0:
-            raise VideoError(
-                f"{len(sampled)} frame(s) of {video.name} make no token, since the connector joins two frames into "
-                "one; use at least 2."
-            )
-        return Clip(video, sampled)
+        raise VideoError(
+            f"{frames} frame(s) of {clip.video.name} make no token, since the connector joins two frames into one; "
+            "use at least 2."
+        )
 
     def _encode(self, sample: Sample, clip: Clip, settings: dict[str, Any], data: dict[str, Any]) -> None:
         """Read and preprocess the frames of one sample, each once, and add them to the batch."""
         extra = self._extra_frames(sample, clip, settings, data)
         wanted = sorted({*clip.sampled, *extra})
-        pixels = self.preprocess_frames(clip.video.read(wanted), settings["image_aspect_ratio"])
+        pixels = self.preprocess_frames(clip.read(wanted), settings["image_aspect_ratio"])
         row = {frame: position for position, frame in enumerate(wanted)}
         shown = pixels[[row[frame] for frame in clip.sampled]]
-        key, token = (
-            ("pixel_values", self.image_token)
-            if sample.kind == "image"
-            else (
-                "pixel_values_videos",
-                self.video_token,
-            )
-        )
+        image = clip.kind == "image"
+        key, token = ("pixel_values", self.image_token) if image else ("pixel_values_videos", self.video_token)
         clips = data.setdefault(key, [])
         if clips and clips[0].shape != shown.shape:
             raise VideoError(
@@ -393,18 +308,15 @@ class VideoLLaMA2Processor(ProcessorMixin):
                 "of the batch. Sample equally many from each (num_frames), or run them one by one."
             )
         clips.append(shown)
-        frames = self.num_frames if sample.kind == "image" else len(shown)
-        count = count_visual_tokens(frames, self.grid_size, self.projector_type)
+        count = count_visual_tokens(self.num_frames if image else len(shown), self.grid_size, self.projector_type)
         sample.replacements[token] = [token * count]
-        self._add_extra(pixels, row, sample, clip, data)
+        self._add_extra(pixels, row, clip, data)
 
     def _extra_frames(self, sample: Sample, clip: Clip, settings: dict[str, Any], data: dict[str, Any]) -> list[int]:
         """Frames needed beside the sampled ones."""
         return []
 
-    def _add_extra(
-        self, pixels: Tensor, row: dict[int, int], sample: Sample, clip: Clip, data: dict[str, Any]
-    ) -> None:
+    def _add_extra(self, pixels: Tensor, row: dict[int, int], clip: Clip, data: dict[str, Any]) -> None:
         """Take the extra frames from `pixels`, where frame `f` of the video is row `row[f]`."""
 
     def preprocess_frames(self, frames: np.ndarray, image_aspect_ratio: str | None = None) -> Tensor:
@@ -418,7 +330,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
             `torch.Tensor` of shape `(num_frames, 3, image_size, image_size)` and dtype `float32`.
         """
         if (image_aspect_ratio or self.image_aspect_ratio) == "pad":
-            frames = _pad_to_square(frames, [int(mean * 255) for mean in self.image_processor.image_mean])
+            frames = pad_to_square(frames, [int(mean * 255) for mean in self.image_processor.image_mean])
         images = [Image.fromarray(frame) for frame in frames]
         return self.image_processor(images, return_tensors="pt")["pixel_values"]
 
@@ -431,18 +343,11 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
     def _tokenize(self, samples: list[Sample], settings: dict[str, Any]) -> dict[str, Any]:
         return_offsets = settings.pop("return_text_replacement_offsets", False)
-        expanded = [_expand(sample.text, sample.replacements) for sample in samples]
+        expanded = [expand(sample.text, sample.replacements) for sample in samples]
         encoded = dict(self.tokenizer([text for text, _ in expanded], **settings))
-        for index, (sample, ids) in enumerate(zip(samples, encoded["input_ids"], strict=True)):
-            ids = torch.as_tensor(ids)
-            for token, replacements in sample.replacements.items():
-                wanted = sum(len(replacement) // len(token) for replacement in replacements)
-                found = int((ids == self.tokenizer.convert_tokens_to_ids(token)).sum())
-                if wanted != found:
-                    raise PromptError(
-                        f"Sample {index} needs {wanted} {token} position(s), but {found} are left after tokenising: "
-                        "the text was truncated. Raise max_length, or shorten the text yourself."
-                    )
+        replacements = [sample.replacements for sample in samples]
+        token_ids = {token: self.tokenizer.convert_tokens_to_ids(token) for one in replacements for token in one}
+        check_expanded(encoded["input_ids"], replacements, token_ids)
         if return_offsets:
             encoded["text_replacement_offsets"] = [offsets for _, offsets in expanded]
         return encoded
@@ -465,7 +370,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
         Raises:
             PromptError: the conversation is malformed.
         """
-        self._check_conversations(conversation)
+        as_conversations(conversation, self.content_kinds)
         own = {name: kwargs.pop(name) for name in list(kwargs) if name in self._chat_settings()}
         return super().apply_chat_template(
             conversation,
@@ -474,116 +379,5 @@ class VideoLLaMA2Processor(ProcessorMixin):
             **kwargs,
         )
 
-    def _check_conversations(self, conversation: Any) -> None:
-        """Check that this is a conversation or a list of them, with content that the template knows."""
-        batched = isinstance(conversation, (list, tuple)) and bool(conversation)
-        batched = batched and isinstance(conversation[0], (list, tuple))
-        for index, messages in enumerate(conversation if batched else [conversation]):
-            where = f"Sample {index}: a" if batched else "A"
-            if (
-                not isinstance(messages, (list, tuple))
-                or not messages
-                or not all(isinstance(m, dict) for m in messages)
-            ):
-                raise PromptError(
-                    f"{where} conversation must be a list of messages such as "
-                    f'{{"role": "user", "content": "What happens here?"}}, but is {messages!r}.'
-                )
-            for message in messages:
-                content = message.get("content")
-                for item in content if isinstance(content, (list, tuple)) else []:
-                    kind = item.get("type") if isinstance(item, dict) else item
-                    if not isinstance(item, dict) or kind not in self.content_kinds:
-                        raise PromptError(
-                            f"{where} content item must be a dict with one of the types "
-                            f"{', '.join(map(repr, self.content_kinds))}, but one has {kind!r}."
-                        )
-
     def _chat_settings(self) -> set[str]:
         return {*self.call_settings, *_TEXT_SETTINGS} - {"return_tensors"}
-
-
-def _expand(text: str, replacements: dict[str, list[str]]) -> tuple[str, list[dict[str, Any]]]:
-    """Replace each placeholder in turn; also say where, so that spans of the text can be found again."""
-    left = {token: list(values) for token, values in replacements.items()}
-    parts: list[str] = []
-    offsets: list[dict[str, Any]] = []
-    position = length = 0
-    while True:
-        hits = [(text.find(token, position), token) for token, values in left.items() if values]
-        hits = [hit for hit in hits if hit[0] >= 0]
-        if not hits:
-            return "".join([*parts, text[position:]]), offsets
-        start, token = min(hits)
-        replacement = left[token].pop(0)
-        parts += [text[position:start], replacement]
-        length += start - position
-        offsets.append(
-            {
-                "type": token.strip("<>"),
-                "span": (start, start + len(token)),
-                "new_span": (length, length + len(replacement)),
-                "text": token,
-                "replacement": replacement,
-            }
-        )
-        length += len(replacement)
-        position = start + len(token)
-
-
-def _one(value: Any, order: int, name: str) -> float | None:
-    """Setting of one video, from one value for all or a list."""
-    if not isinstance(value, (list, tuple)):
-        return value
-    if order >= len(value):
-        raise VideoError(f"{name} has {len(value)} value(s), but the batch has more videos; pass one for each.")
-    return value[order]
-
-
-def _describe(clip: Clip) -> dict[str, Any]:
-    video = clip.video
-    return {
-        "total_num_frames": video.num_frames,
-        "fps": video.fps,
-        "height": video.height,
-        "width": video.width,
-        "duration": video.duration,
-        "frames_indices": list(clip.sampled),
-    }
-
-
-def _with_visual(samples: list[Sample]) -> list[str]:
-    return [sample.kind for sample in samples if sample.kind is not None]
-
-
-def _pad_to_square(frames: np.ndarray, colour: list[int]) -> np.ndarray:
-    """Centre frames on a square; the spare row or column goes to the bottom or right."""
-    height, width = frames.shape[1:3]
-    side = max(height, width)
-    square = np.empty((len(frames), side, side, 3), dtype=frames.dtype)
-    square[...] = np.asarray(colour, dtype=frames.dtype)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[:, top : top + height, left : left + width] = frames
-    return square
-
-
-def _pillow_based(image_processor: Any) -> Any:
-    import transformers
-
-    name = type(image_processor).__name__
-    pillow = None if name.endswith("Pil") else getattr(transformers, f"{name}Pil", None)
-    if pillow is None:
-        return image_processor
-    values = {k: v for k, v in image_processor.to_dict().items() if not k.endswith("_type")}
-    return pillow(**values)
-
-
-def _tower_image_processor(config: VideoLLaMA2Config, checkpoint: str | os.PathLike) -> Any:
-    folder = find_vision_tower(str(config.vision_tower), checkpoint)
-    try:
-        return AutoImageProcessor.from_pretrained(folder or config.vision_tower, backend="pil")
-    except (OSError, ValueError):
-        if config.vision_config.model_type != "siglip_vision_model":
-            raise
-        side = config.vision_config.image_size
-        return SiglipImageProcessorPil(size={"height": side, "width": side})

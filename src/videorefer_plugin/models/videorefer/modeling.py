@@ -77,6 +77,10 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
                 known += len(output.last_hidden_state)
         _check_clip_frames(regions.clip_frames, len(regions.pixel_values), known)
 
+    def get_vision_tower(self) -> torch.nn.Module:
+        """See [`RegionMixin.get_vision_tower`]."""
+        return self.model.vision_tower
+
     def encode_visuals(
         self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None
     ) -> dict[str, BaseModelOutputWithPooling]:

@@ -2,21 +2,19 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 
-from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoError
-from videorefer_plugin.models.videollama2.processing import Clip, Sample, VideoLLaMA2Processor
+from videorefer_plugin.inputs.clips import Clip
+from videorefer_plugin.inputs.conversations import CONTENT_KINDS, as_conversations, regions_of
+from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
+from videorefer_plugin.inputs.matching import REGION_SETTINGS, Sample, check_mask_policy, named
+from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
-from videorefer_plugin.object_encoder.masks import MASK_POLICIES, resize_masks
-from videorefer_plugin.regions import Region
-from videorefer_plugin.video import sample_frame_indices
+from videorefer_plugin.object_encoder import ObjectEncoderConfig
 
 __all__ = ["VideoReferProcessor"]
-
-_MASKS_AT_ONCE = 16  # at full size; of long videos they would fill the memory
 
 
 class VideoReferProcessor(VideoLLaMA2Processor):
@@ -39,8 +37,8 @@ class VideoReferProcessor(VideoLLaMA2Processor):
     """
 
     config_class = VideoReferConfig
-    content_kinds = ("text", "image", "video", "region")
-    call_settings = (*VideoLLaMA2Processor.call_settings, "regions", "mask_policy", "max_frames_per_region")
+    content_kinds = CONTENT_KINDS
+    call_settings = (*VideoLLaMA2Processor.call_settings, *REGION_SETTINGS)
 
     def __init__(
         self,
@@ -60,7 +58,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         max_frames_per_region: int | None = None,
         **kwargs: Any,
     ):
-        self.region_token = region_token
+        self.region_token: str = region_token
         self.max_tokens_per_region = max_tokens_per_region
         self.mask_policy = mask_policy
         self.max_frames_per_region = max_frames_per_region
@@ -126,111 +124,56 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         """
         return super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
 
-    def _match(self, text: Any, images: Any, videos: Any, settings: dict[str, Any]) -> list[Sample]:
-        if settings["mask_policy"] not in MASK_POLICIES:
-            raise ConfigurationError(
-                f"Unknown mask_policy {settings['mask_policy']!r}; known are {', '.join(map(repr, MASK_POLICIES))}."
-            )
-        samples = super()._match(text, images, videos, settings)
-        regions = _by_sample(settings["regions"], len(samples))
-        for index, (sample, given) in enumerate(zip(samples, regions, strict=True)):
-            count = sample.text.count(self.region_token)
-            if count and sample.kind is None:
-                raise PromptError(
-                    f"Sample {index} has {self.region_token} in its text but neither {self.video_token} nor "
-                    f"{self.image_token}, so there is nothing to point at."
-                )
-            if count != len(given):
-                raise PromptError(
-                    f"Sample {index} has {count} {self.region_token} in its text, but {len(given)} region(s) were "
-                    "given for it. Pass one Region for each, in the order of the text."
-                )
-            for region in given:
-                if not isinstance(region, Region):
-                    raise RegionError(
-                        f"Sample {index}: a region must be a Region, but is a {type(region).__name__}. "
-                        "Region.from_mask, Region.from_box and Region.from_annotation make one."
-                    )
-        settings["regions"] = {id(sample): given for sample, given in zip(samples, regions, strict=True)}
-        return samples
+    def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        settings, text_settings = super()._split_settings(kwargs)
+        check_mask_policy(settings["mask_policy"])
+        return settings, text_settings
+
+    @property
+    def object_encoder_config(self) -> ObjectEncoderConfig:
+        """What the processor knows of the model's object encoder: how many tokens it makes of a region."""
+        return ObjectEncoderConfig(max_tokens_per_region=self.max_tokens_per_region)
 
     # ------------------------------------------------------------------ regions of one sample
 
     def _extra_frames(self, sample: Sample, clip: Clip, settings: dict[str, Any], data: dict[str, Any]) -> list[int]:
-        """Bring the sample's regions to the feature grid, before any frame is decoded."""
-        gridded = []
-        for number, region in enumerate(settings["regions"][id(sample)]):
-            try:
-                gridded.append(self._grid_region(region, clip.video, settings))
-            except (RegionError, VideoError) as error:
-                raise type(error)(f"region {number}: {error}") from error
-        unions = [self.region_token * min(len(masks), self.max_tokens_per_region) for masks in gridded]
-        sample.replacements[self.region_token] = unions
-        data.setdefault("_gridded", []).append(gridded)
-        return sorted({frame for masks in gridded for frame in masks})
-
-    def _grid_region(self, region: Region, video: Any, settings: dict[str, Any]) -> dict[int, Tensor]:
-        """Masks of a region on the feature grid by frame, in order of time."""
-        policy = settings["mask_policy"]
-        region = region.at_frames(video.frame_at)
-        beyond = [frame for frame in region.frames if frame >= video.num_frames]
-        if beyond:
-            raise RegionError(
-                f"it lies on frame {beyond[0]}, but {video.name} has {video.num_frames} frame(s), numbered from 0. "
-                "Frames are those of the source video, not of the sampled clip."
-            )
-        frames = [frame for frame in region.frames if policy == "original" or not region.is_absent(frame)]
-        limit = settings["max_frames_per_region"]
-        if limit is not None and len(frames) > limit:
-            frames = [frames[index] for index in sample_frame_indices(len(frames), num_frames=limit)]
-        masks: dict[int, Tensor] = {}
+        """Draw the sample's regions and bring them to the feature grid, before any frame is decoded."""
+        policy, limit = settings["mask_policy"], settings["max_frames_per_region"]
+        used: list[RegionMasks] = []
+        for number, region in enumerate(sample.regions):
+            with named(f"region {number}"):
+                used.append(region_frames(region, clip, policy, limit))
+        encoder = self.object_encoder_config
+        counts = encoder.count_tokens(used, [masks.size for masks in used])
+        sample.replacements[self.region_token] = [encoder.placeholder(self.region_token, count) for count in counts]
         pad = settings["image_aspect_ratio"] == "pad"
-        for first in range(0, len(frames), _MASKS_AT_ONCE):
-            some = frames[first : first + _MASKS_AT_ONCE]
-            drawn = np.stack([region.mask(frame, video.height, video.width) for frame in some])
-            grids = resize_masks(torch.from_numpy(drawn), self.grid_size, policy, pad_to_square=pad)
-            seen = grids.flatten(1).any(dim=1).tolist()
-            masks |= {
-                frame: grid
-                for frame, grid, any_cell in zip(some, grids, seen, strict=True)
-                if any_cell or policy == "original"
-            }
-        if not masks:
-            raise RegionError(
-                f"it has no pixel in any of its {len(region.frames)} frame(s) ({_shortened(region.frames)}) of "
-                f"{video.height}x{video.width} (height x width). "
-                "Mark the object in at least one frame."
-            )
-        return masks
+        data["_gridded"] = [(masks.frames, grid_masks(masks, self.grid_size, policy, pad)) for masks in used]
+        return sorted({frame for masks in used for frame in masks.frames})
 
-    def _add_extra(
-        self, pixels: Tensor, row: dict[int, int], sample: Sample, clip: Clip, data: dict[str, Any]
-    ) -> None:
-        gridded = data["_gridded"].pop()
-        frames = sorted({frame for masks in gridded for frame in masks})
+    def _add_extra(self, pixels: Tensor, row: dict[int, int], clip: Clip, data: dict[str, Any]) -> None:
+        gridded = data.pop("_gridded")
+        frames = sorted({frame for own, _ in gridded for frame in own})
         if not frames:
             return
         first = sum(len(part) for part in data.get("region_pixel_values", []))
         place = {frame: first + position for position, frame in enumerate(frames)}
         data.setdefault("region_pixel_values", []).append(pixels[[row[frame] for frame in frames]])
-        data.setdefault("region_masks", []).extend(mask for masks in gridded for mask in masks.values())
-        data.setdefault("region_frames", []).extend(place[frame] for masks in gridded for frame in masks)
-        data.setdefault("region_lengths", []).extend(len(masks) for masks in gridded)
+        data.setdefault("region_masks", []).extend(masks for _, masks in gridded)
+        data.setdefault("region_frames", []).extend(place[frame] for own, _ in gridded for frame in own)
+        data.setdefault("region_lengths", []).extend(len(own) for own, _ in gridded)
         # Where the tower sees a mask-carrying frame anyway, its features are taken from there.
-        kind = "pixel_values" if sample.kind == "image" else "pixel_values_videos"
-        visual = len(data[kind]) - 1
-        shown = {frame: position for position, frame in reversed(list(enumerate(clip.sampled)))}
+        kind = "pixel_values" if clip.kind == "image" else "pixel_values_videos"
+        visual, shown = len(data[kind]) - 1, clip.place
         data.setdefault("region_clip_frames", []).extend(
             (kind, visual, shown[frame]) if frame in shown else None for frame in frames
         )
 
     def _stack(self, data: dict[str, Any]) -> None:
-        data.pop("_gridded", None)
         super()._stack(data)
         if "region_pixel_values" not in data:
             return
         data["region_pixel_values"] = torch.cat(data["region_pixel_values"])
-        data["region_masks"] = torch.stack(data["region_masks"])
+        data["region_masks"] = torch.cat(data["region_masks"])
         data["region_frames"] = torch.tensor(data["region_frames"])
         data["region_lengths"] = torch.tensor(data["region_lengths"])
         # First row of each kind among all frames of the batch, and rows a visual: images first, then video frames.
@@ -262,60 +205,11 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         Raises:
             PromptError: regions are given both ways, or the conversation is malformed.
         """
-        self._check_conversations(conversation)
-        batched = isinstance(conversation, (list, tuple)) and isinstance(conversation[0], (list, tuple))
-        inline = [_inline_regions(one) for one in (conversation if batched else [conversation])]
-        given = kwargs.get("regions", (processor_kwargs or {}).get("regions"))
-        if any(inline):
-            if given is not None:
-                raise PromptError("Regions are given both as regions= and as content items; use one way.")
-            kwargs["regions"] = inline
+        conversations, _ = as_conversations(conversation, self.content_kinds)
+        given = kwargs.pop("regions", (processor_kwargs or {}).get("regions"))
+        regions = regions_of(conversations, given)
+        if regions is not None:
+            kwargs["regions"] = regions
         return super().apply_chat_template(
             conversation, chat_template=chat_template, processor_kwargs=processor_kwargs, **kwargs
         )
-
-
-def _by_sample(regions: Any, num_samples: int) -> list[list[Any]]:
-    """Lists of regions, one for each sample."""
-    if regions is None:
-        return [[] for _ in range(num_samples)]
-    if isinstance(regions, Region):
-        regions = [regions]
-    if not isinstance(regions, (list, tuple)):
-        raise RegionError(
-            f"regions must be a list of Regions, one for each <region>, but is a {type(regions).__name__}."
-        )
-    if num_samples == 1 and not (len(regions) == 1 and isinstance(regions[0], (list, tuple))):
-        regions = [regions]
-    if len(regions) != num_samples:
-        raise PromptError(
-            f"regions has {len(regions)} item(s) for {num_samples} prompt(s); pass a list of Regions for each prompt, "
-            "empty where there is none."
-        )
-    by_sample = []
-    for index, given in enumerate(regions):
-        if isinstance(given, Region):
-            given = [given]
-        if given is not None and not isinstance(given, (list, tuple)):
-            raise RegionError(f"Sample {index}: expected a list of Regions, but got a {type(given).__name__}.")
-        by_sample.append(list(given or []))
-    return by_sample
-
-
-def _inline_regions(conversation: Any) -> list[Region]:
-    found = []
-    for message in conversation:
-        content = message.get("content")
-        for item in content if isinstance(content, (list, tuple)) else []:
-            if item.get("type") == "region":
-                if not isinstance(item.get("region"), Region):
-                    raise RegionError(
-                        'A content item of type "region" needs a Region under "region", but has '
-                        f"{type(item.get('region')).__name__}."
-                    )
-                found.append(item["region"])
-    return found
-
-
-def _shortened(frames: tuple[int, ...]) -> str:
-    return ", ".join(map(str, frames[:5])) + (", ..." if len(frames) > 5 else "")

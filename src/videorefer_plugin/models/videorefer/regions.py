@@ -113,6 +113,10 @@ class RegionMixin(_Host):
 
     # ------------------------------------------------------------------ what a host provides
 
+    def get_vision_tower(self) -> torch.nn.Module:
+        """The vision tower, which training tells from what connects it with the language model."""
+        raise NotImplementedError
+
     def encode_visuals(
         self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None
     ) -> dict[str, BaseModelOutputWithPooling]:

@@ -5,11 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from videorefer_plugin.errors import VideoError
-from videorefer_plugin.video import Video
+from videorefer_plugin.video import IMAGE_SUFFIXES, Video
 
 __all__ = ["flatten_images", "flatten_videos"]
-
-_IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def flatten_videos(videos: Any) -> list[Any]:
@@ -53,11 +51,13 @@ def _is_video(value: Any) -> bool:
 
 def _is_frame(value: Any) -> bool:
     if isinstance(value, (str, os.PathLike)):
-        return os.fspath(value).lower().endswith(_IMAGE_SUFFIXES)
-    return _is_image(value)
+        return os.path.splitext(os.fspath(value))[1].lower() in IMAGE_SUFFIXES
+    return _is_picture(value)
 
 
 def _is_image(value: Any) -> bool:
-    if isinstance(value, (str, os.PathLike)):
-        return True
+    return isinstance(value, (str, os.PathLike, Video)) or _is_picture(value)
+
+
+def _is_picture(value: Any) -> bool:
     return getattr(value, "ndim", None) == 3 or (hasattr(value, "mode") and hasattr(value, "convert"))

@@ -1,0 +1,263 @@
+"""Open visuals, choose their frames, and make sure that those are shown that have to be."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from videorefer_plugin._text import listed
+from videorefer_plugin.errors import RegionError, VideoError
+from videorefer_plugin.inputs.matching import Source
+from videorefer_plugin.video import Video, load_image, open_video
+
+__all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "clip_metadata", "open_clip", "show_frames"]
+
+CLIP_SETTINGS = (
+    "num_frames",
+    "fps",
+    "video_start",
+    "video_end",
+    "max_frames",
+    "do_sample_frames",
+    "video_metadata",
+    "return_metadata",
+)
+"""Settings of a processor's call that are about which frames are shown."""
+
+_FRAMES_BY_SECOND = 32  # as in the original code
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of the videos of a batch to choose.
+
+    Attributes:
+        num_frames (`int`, *optional*): how many, evenly spread.
+        fps (`float`, *optional*): how many a second instead, evenly spread.
+        start, end (`float` or `list[float]`, *optional*): part of the videos to look at, in seconds.
+        max_frames (`int`, *optional*): the most frames.
+        min_frames (`int`, *optional*, defaults to 1): with `fps`, the fewest.
+        by_second (`bool`, *optional*, defaults to `False`):
+            Whether to take one frame a second as the original code does: in steps of whole frames, and the first
+            `max_frames` (by default 32) of them.
+        all_frames (`bool`, *optional*, defaults to `False`): whether to take all frames.
+    """
+
+    num_frames: int | None = None
+    fps: float | None = None
+    start: Any = None
+    end: Any = None
+    max_frames: int | None = None
+    min_frames: int = 1
+    by_second: bool = False
+    all_frames: bool = False
+
+    @classmethod
+    def of(cls, settings: dict[str, Any], **defaults: Any) -> "Sampling":
+        """Make it from `CLIP_SETTINGS` and what holds where they are not set.
+
+        Raises:
+            VideoError: both a number of frames and a rate are given.
+        """
+        number, rate = settings["num_frames"], settings["fps"]
+        if number is not None and rate is not None:
+            raise VideoError(f"num_frames={number} and fps={rate} exclude each other; give one of them.")
+        if number is not None or rate is not None:
+            defaults = {**defaults, "num_frames": number, "fps": rate}
+        if settings["max_frames"] is not None:
+            defaults["max_frames"] = settings["max_frames"]
+        all_frames = settings["do_sample_frames"] is False
+        return cls(start=settings["video_start"], end=settings["video_end"], all_frames=all_frames, **defaults)
+
+    def choose(self, video: Video, number: int = 0) -> list[int]:
+        """Choose frames of a video, which is the `number`-th of the batch.
+
+        Raises:
+            VideoError: a setting makes no sense, or does not fit the video.
+        """
+        if self.all_frames:
+            return list(range(video.num_frames))
+        start, end = _one(self.start, number, "video_start"), _one(self.end, number, "video_end")
+        if self.by_second:
+            limit = self.max_frames if self.max_frames is not None else _FRAMES_BY_SECOND
+            return video.sample(None, start=start, end=end, max_frames=limit)
+        wanted = self.num_frames if self.fps is None else self._at_rate(self.fps, video, start, end)
+        if self.max_frames is not None:
+            video.sample(1, max_frames=self.max_frames)  # checks the limit
+            wanted = self.max_frames if wanted is None else min(wanted, self.max_frames)
+        return video.sample(wanted, start=start, end=end)
+
+    def _at_rate(self, rate: Any, video: Video, start: float | None, end: float | None) -> int:
+        if isinstance(rate, (bool, str)) or not isinstance(rate, (int, float, np.number)) or not 0 < rate < math.inf:
+            raise VideoError(f"fps must be a number of frames a second above 0, but is {rate!r}.")
+        video.sample(1, start=start, end=end)  # checks the range
+        seconds = (video.duration if end is None else min(end, video.duration)) - (start or 0.0)
+        return int(max(min(max(round(seconds * rate), self.min_frames), video.num_frames), 1))
+
+
+def _one(value: Any, number: int, name: str) -> float | None:
+    """Setting of one video, from one value for all or a list."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if number >= len(value):
+        raise VideoError(f"{name} has {len(value)} value(s), but the batch has more videos; pass one for each.")
+    return value[number]
+
+
+@dataclass
+class Clip:
+    """A visual of a batch, opened. An image is a video of one frame.
+
+    Attributes:
+        kind (`str`): `"video"` or `"image"`.
+        sample (`int`): prompt that it belongs to.
+        video (`Video`): gives frames by index.
+        sampled (`list[int]`): frames shown to the model, in order, in the numbering of regions.
+        rows (`dict[int, int]`, *optional*):
+            Where each frame lies in `video`, if that holds only frames taken out of a longer one.
+        metadata (`dict`, *optional*): what was said of the longer one.
+    """
+
+    kind: str
+    sample: int
+    video: Video
+    sampled: list[int]
+    rows: dict[int, int] | None = None
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, in the numbering of regions."""
+        return float((self.metadata or {}).get("fps") or self.video.fps)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames, in the numbering of regions."""
+        if self.rows is None:
+            return self.video.num_frames
+        return int((self.metadata or {}).get("total_num_frames") or max(self.rows) + 1)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames, in pixels."""
+        return self.video.height, self.video.width
+
+    @property
+    def place(self) -> dict[int, int]:
+        """For each frame that is shown, its first place among them."""
+        return {frame: position for position, frame in reversed(list(enumerate(self.sampled)))}
+
+    def frame_at(self, seconds: float) -> int:
+        """Frame shown at a time; see [`Video.frame_at`]."""
+        return self.video.frame_at(seconds) if self.rows is None else int(seconds * self.fps + 1e-6)
+
+    def describe(self) -> dict[str, Any]:
+        """What processors are told of a video: its size, rate and length, and the frames shown."""
+        return {
+            "total_num_frames": self.num_frames,
+            "fps": self.fps,
+            "height": self.video.height,
+            "width": self.video.width,
+            "duration": self.video.duration if self.rows is None else self.num_frames / self.fps,
+            "frames_indices": list(self.sampled),
+        }
+
+    def read(self, frames: Sequence[int] | None = None) -> np.ndarray:
+        """Read frames, those that are shown by default; `uint8` of shape `(frames, height, width, 3)`."""
+        wanted = self.sampled if frames is None else frames
+        return self.video.read(wanted if self.rows is None else [self.rows[frame] for frame in wanted])
+
+
+def clip_metadata(metadata: Any, num_videos: int) -> list[Any] | None:
+    """The setting `video_metadata` as a list with an entry for each video of the batch.
+
+    Raises:
+        VideoError: there is another number of entries.
+    """
+    if metadata is None:
+        return None
+    metadata = list(metadata) if isinstance(metadata, (list, tuple)) else [metadata]
+    if len(metadata) != num_videos:
+        raise VideoError(f"video_metadata has {len(metadata)} item(s) for {num_videos} video(s).")
+    return metadata
+
+
+def open_clip(source: Source, sample: int, sampling: Sampling, metadata: Any = None) -> Clip:
+    """Open a visual and choose its frames.
+
+    Args:
+        source ([`Source`]): the visual, as [`open_video`] or [`load_image`] takes it, or a [`Video`].
+        sample (`int`): prompt that it belongs to.
+        sampling ([`Sampling`]): which frames to choose.
+        metadata (`dict` or `VideoMetadata`, *optional*): which frames of a longer video the source holds.
+
+    Raises:
+        VideoError: the source cannot be read, or the metadata do not fit it.
+    """
+    if source.kind == "image":
+        return Clip("image", sample, _open_image(source.value), [0])
+    video = open_video(source.value)
+    if metadata is not None:
+        return _presampled(video, sample, metadata if isinstance(metadata, dict) else vars(metadata))
+    return Clip("video", sample, video, sampling.choose(video, source.number))
+
+
+def _open_image(source: Any) -> Video:
+    if isinstance(source, Video):
+        if source.num_frames != 1:
+            raise VideoError(f"An image was expected, but {source.name} has {source.num_frames} frames.")
+        return source
+    image = open_video(load_image(source)[None])
+    if isinstance(source, (str, os.PathLike)):
+        image.name = repr(os.fspath(source))
+    return image
+
+
+def _presampled(video: Video, sample: int, metadata: dict[str, Any]) -> Clip:
+    indices = [int(index) for index in metadata.get("frames_indices") or ()]
+    if len(indices) != video.num_frames or indices != sorted(indices) or min(indices, default=0) < 0:
+        raise VideoError(
+            f"video_metadata must name the source frame of each of the {video.num_frames} frame(s) of "
+            f"{video.name} in ascending order, but its {len(indices)} frames_indices are {listed(indices, 8)}."
+        )
+    rows = {frame: row for row, frame in reversed(list(enumerate(indices)))}
+    return Clip("video", sample, video, indices, rows, metadata)
+
+
+def show_frames(clip: Clip, wanted: Sequence[int], may_change: bool) -> None:
+    """Make sure that the model sees the frames that carry masks.
+
+    Each takes the place of the sampled frame nearest to it, so that the number of frames, and with it the cost, stays
+    as asked for; it grows only where there are more mask-carrying frames than sampled ones.
+
+    Args:
+        clip ([`Clip`]): changed in place.
+        wanted (`Sequence[int]`): frames that carry masks.
+        may_change (`bool`): whether other frames may be shown than those chosen before.
+
+    Raises:
+        RegionError: a frame is not shown and none may be changed.
+    """
+    missing = sorted(set(wanted) - set(clip.sampled))
+    if not missing:
+        return
+    if not may_change or clip.rows is not None:
+        raise RegionError(
+            f"frame {missing[0]} carries a mask but is not among the {len(clip.sampled)} frame(s) shown to the "
+            f"model ({listed(clip.sampled, 8)}). Let the RegionProcessor choose frames (do_sample_frames and "
+            "include_region_frames not False), or mark the object in frames that are shown."
+        )
+    kept = set(wanted)
+    shown = list(clip.sampled)
+    free = [place for place, frame in enumerate(shown) if frame not in kept or frame in shown[:place]]
+    for frame in missing:
+        if free:
+            nearest = min(free, key=lambda place: abs(shown[place] - frame))
+            free.remove(nearest)
+            shown[nearest] = frame
+        else:
+            shown.append(frame)
+    clip.sampled = sorted(shown)

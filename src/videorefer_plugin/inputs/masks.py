@@ -1,0 +1,132 @@
+"""The frames in which a region is used, and its masks on the feature grid of a vision tower."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from videorefer_plugin._text import listed
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.inputs.clips import Clip
+from videorefer_plugin.object_encoder import resize_masks
+from videorefer_plugin.regions import Region
+from videorefer_plugin.video import sample_frame_indices
+
+__all__ = ["RegionMasks", "grid_masks", "region_frames"]
+
+_MASKS_AT_ONCE = 16  # at full size; of long videos they would fill the memory
+
+
+@dataclass(frozen=True)
+class RegionMasks(Sequence[NDArray[np.bool_]]):
+    """The masks of a region, each drawn once and kept small: its bounding box, eight pixels a byte.
+
+    A sequence of bool arrays of shape `size`.
+
+    Attributes:
+        frames (`tuple[int, ...]`): frames of the masks, in the order in which they are merged.
+        size (`tuple[int, int]`): height and width of the frames, in pixels.
+    """
+
+    frames: tuple[int, ...]
+    size: tuple[int, int]
+    _kept: tuple["_Kept", ...]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # the overloads of Sequence say more than is used
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        return self._kept[index].unpack(self.size)
+
+    def __iter__(self) -> Iterator[NDArray[np.bool_]]:
+        return (kept.unpack(self.size) for kept in self._kept)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """One mask: bits of its bounding box, and where that lies."""
+
+    top: int
+    left: int
+    shape: tuple[int, int]
+    bits: NDArray[np.uint8]
+
+    @classmethod
+    def pack(cls, mask: NDArray[np.bool_]) -> "_Kept":
+        rows = np.flatnonzero(mask.any(axis=1))
+        if not len(rows):
+            return cls(0, 0, (0, 0), np.empty(0, dtype=np.uint8))
+        columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+        box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return cls(int(rows[0]), int(columns[0]), (box.shape[0], box.shape[1]), np.packbits(box))
+
+    def unpack(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        mask = np.zeros(size, dtype=bool)
+        height, width = self.shape
+        box = np.unpackbits(self.bits, count=height * width).reshape(height, width)
+        mask[self.top : self.top + height, self.left : self.left + width] = box
+        return mask
+
+
+def region_frames(region: Region, clip: Clip, policy: str, limit: int | None) -> RegionMasks:
+    """Choose the frames in which a region is used, and draw its masks.
+
+    With `"keep"`, frames without the object are left out, whether it is declared absent or its mask has no pixel, and
+    then the limit takes some of the others evenly, in order of time. With `"original"`, every annotated frame counts,
+    in the annotation's order, and the limit applies to that list, as in the released VideoRefer code.
+
+    Args:
+        region ([`Region`]): the region.
+        clip ([`Clip`]): what it lies on.
+        policy (`str`): `"keep"` or `"original"`.
+        limit (`int`, *optional*): the most frames to use, taken evenly.
+
+    Raises:
+        RegionError: it lies beyond the end, does not fit the frames, or (with `"keep"`) has no pixel anywhere.
+    """
+    region = region.at_frames(clip.frame_at)
+    last = region.frames[-1]
+    if last >= clip.num_frames:
+        first = next(frame for frame in region.frames if frame >= clip.num_frames)
+        raise RegionError(
+            f"it lies on frame {first}, but {clip.video.name} has {clip.num_frames} frame(s), numbered from 0. "
+            "Frames are those of the source video, not of the sampled clip."
+        )
+    if policy == "original":
+        frames = _limited(region.order, limit)
+        drawn = region.masks(*clip.size, frames=frames)
+        return RegionMasks(tuple(frames), clip.size, tuple(_Kept.pack(mask) for _, mask in drawn))
+    present = [frame for frame in region.frames if not region.is_absent(frame)]
+    masks = {frame: _Kept.pack(mask) for frame, mask in region.masks(*clip.size, frames=present)}
+    seen = _limited([frame for frame, mask in masks.items() if len(mask.bits)], limit)
+    if not seen:
+        height, width = clip.size
+        raise RegionError(
+            f"it has no pixel in any of its {len(region.frames)} frame(s) ({listed(region.frames)}) of "
+            f"{height}x{width} (height x width). Mark the object in at least one frame."
+        )
+    return RegionMasks(tuple(seen), clip.size, tuple(masks[frame] for frame in seen))
+
+
+def _limited(frames: Sequence[int], limit: int | None) -> list[int]:
+    if limit is None or len(frames) <= limit:
+        return list(frames)
+    return [frames[index] for index in sample_frame_indices(len(frames), num_frames=limit)]
+
+
+def grid_masks(masks: RegionMasks, grid: tuple[int, int], policy: str, pad_to_square: bool) -> Tensor:
+    """Bring the masks of a region to a feature grid; see [`resize_masks`].
+
+    Returns:
+        `torch.Tensor` of shape `(num_frames, *grid)` and dtype `bool`.
+    """
+    parts = []
+    for first in range(0, len(masks), _MASKS_AT_ONCE):
+        some = torch.from_numpy(np.stack(masks[first : first + _MASKS_AT_ONCE]))
+        parts.append(resize_masks(some, grid, policy, pad_to_square=pad_to_square))
+    return torch.cat(parts)

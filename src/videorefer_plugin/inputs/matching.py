@@ -1,0 +1,261 @@
+"""Bring together what belongs together: prompts, visuals and regions; and refuse what nobody would look at."""
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoReferError
+from videorefer_plugin.inputs.visuals import flatten_images, flatten_videos
+from videorefer_plugin.object_encoder import MASK_POLICIES
+from videorefer_plugin.regions import Region
+
+__all__ = [
+    "REGION_SETTINGS",
+    "Sample",
+    "Source",
+    "check_mask_policy",
+    "match_samples",
+    "named",
+    "take_settings",
+]
+
+REGION_SETTINGS = ("regions", "mask_policy", "max_frames_per_region")
+"""Settings of a processor's call that are about regions."""
+
+_GROUPS = ("text_kwargs", "images_kwargs", "videos_kwargs", "audio_kwargs", "common_kwargs")
+
+
+class Source(NamedTuple):
+    """A visual of a prompt, as it was handed over.
+
+    Attributes:
+        kind (`str`): `"video"` or `"image"`.
+        value: the video or image.
+        number (`int`): its place among the videos, or among the images, of the batch.
+    """
+
+    kind: str
+    value: Any
+    number: int
+
+
+@dataclass
+class Sample:
+    """One prompt of a batch with what belongs to it.
+
+    Attributes:
+        index (`int`): its place in the batch.
+        text (`str`): the prompt, with placeholders.
+        visuals (`list[Source]`): its videos and images, in the order of their placeholders.
+        regions (`list[Region]`): its regions, in the order of theirs.
+        replacements (`dict[str, list[str]]`): what each placeholder, in order, is replaced by.
+    """
+
+    index: int
+    text: str
+    visuals: list[Source] = field(default_factory=list)
+    regions: list[Region] = field(default_factory=list)
+    replacements: dict[str, list[str]] = field(default_factory=dict)
+
+
+@contextmanager
+def named(place: str) -> Iterator[None]:
+    """Errors that leave the block say which sample or region they are about."""
+    try:
+        yield
+    except VideoReferError as error:
+        raise type(error)(f"{place}: {error}") from error
+
+
+# ---------------------------------------------------------------------- prompts, visuals and regions
+
+
+def match_samples(
+    text: Any,
+    images: Any = None,
+    videos: Any = None,
+    regions: Any = None,
+    *,
+    tokens: Mapping[str, str],
+    region_token: str | None = None,
+    one_visual: bool = False,
+) -> list[Sample]:
+    """Give every placeholder of the prompts what it stands for, in order.
+
+    Args:
+        text (`str` or `list[str]`): the prompts.
+        images, videos: the visuals of the batch, in any nesting; see [`flatten_images`] and [`flatten_videos`].
+        regions: the regions of one prompt, or a list for each prompt.
+        tokens (`Mapping[str, str]`): the placeholders of `"image"` and `"video"`.
+        region_token (`str`, *optional*): that of a region; without it the prompts have none.
+        one_visual (`bool`, *optional*, defaults to `False`): whether a prompt may have no more than one visual.
+
+    Raises:
+        PromptError: the text is no text, or placeholders and visuals or regions do not match.
+        RegionError: a region is no [`Region`].
+        VideoError: a visual is nothing that could be one.
+    """
+    texts = _texts(text)
+    samples = [Sample(index, prompt) for index, prompt in enumerate(texts)]
+    _match_visuals(samples, {"image": flatten_images(images), "video": flatten_videos(videos)}, tokens, one_visual)
+    if region_token is not None:
+        _match_regions(samples, regions, tokens, region_token)
+    return samples
+
+
+def _texts(text: Any) -> list[str]:
+    if text is None:
+        raise PromptError("text is missing: pass the prompt, or a list of prompts.")
+    if not isinstance(text, (str, list, tuple)):
+        raise PromptError(f"text must be a string or a list of strings, but is a {type(text).__name__}.")
+    texts = [text] if isinstance(text, str) else list(text)
+    if not texts:
+        raise PromptError("text is an empty list: pass at least one prompt.")
+    for index, prompt in enumerate(texts):
+        if not isinstance(prompt, str):
+            raise PromptError(f"Sample {index}: text must be a string, but is a {type(prompt).__name__}.")
+    return texts
+
+
+def _match_visuals(
+    samples: list[Sample], given: dict[str, list[Any]], tokens: Mapping[str, str], one_visual: bool
+) -> None:
+    pattern = re.compile("|".join(f"(?P<{kind}>{re.escape(token)})" for kind, token in tokens.items()))
+    taken = dict.fromkeys(tokens, 0)
+    for sample in samples:
+        kinds = [str(found.lastgroup) for found in pattern.finditer(sample.text)]
+        if one_visual and len(kinds) > 1:
+            raise PromptError(
+                f"Sample {sample.index} has {kinds.count('video')} {tokens['video']} and {kinds.count('image')} "
+                f"{tokens['image']} in its text, but a sample can have one visual. If the words are meant literally, "
+                "write them without the angle brackets."
+            )
+        for kind in kinds:
+            number = taken[kind]
+            if number >= len(given[kind]):
+                raise PromptError(
+                    f"Sample {sample.index} has {tokens[kind]} in its text, but only {len(given[kind])} {kind}(s) "
+                    f"were given for the batch. Pass one {kind} for each {tokens[kind]}."
+                )
+            sample.visuals.append(Source(kind, given[kind][number], number))
+            taken[kind] += 1
+    for kind, number in taken.items():
+        if number < len(given[kind]):
+            raise PromptError(
+                f"{len(given[kind])} {kind}(s) were given, but the texts have {number} {tokens[kind]}. Put one "
+                f"{tokens[kind]} into the text for each, for instance with apply_chat_template."
+            )
+
+
+def _match_regions(samples: list[Sample], regions: Any, tokens: Mapping[str, str], region_token: str) -> None:
+    for sample, given in zip(samples, _by_sample(regions, len(samples)), strict=True):
+        count = sample.text.count(region_token)
+        where = f"Sample {sample.index}"
+        if count and not sample.visuals:
+            raise PromptError(
+                f"{where} has {region_token} in its text but neither {tokens['video']} nor {tokens['image']}, so "
+                "there is nothing to point at."
+            )
+        if count != len(given):
+            raise PromptError(
+                f"{where} has {count} {region_token} in its text, but {len(given)} region(s) were given for it. Pass "
+                "one Region for each, in the order of the text."
+            )
+        if given and len(sample.visuals) != 1:
+            raise PromptError(
+                f"{where} has regions and {len(sample.visuals)} visuals, but regions need exactly one to lie on."
+            )
+        for region in given:
+            if not isinstance(region, Region):
+                raise RegionError(
+                    f"{where}: a region must be a Region, but is a {type(region).__name__}. Region.from_mask, "
+                    "Region.from_box and Region.from_annotation make one."
+                )
+        sample.regions = given
+
+
+def _by_sample(regions: Any, num_samples: int) -> list[list[Any]]:
+    """Lists of regions, one for each sample."""
+    if regions is None:
+        return [[] for _ in range(num_samples)]
+    if isinstance(regions, Region):
+        regions = [regions]
+    if not isinstance(regions, (list, tuple)):
+        raise RegionError(
+            f"regions must be a list of Regions, one for each <region>, but is a {type(regions).__name__}."
+        )
+    if num_samples == 1 and not (len(regions) == 1 and isinstance(regions[0], (list, tuple))):
+        regions = [regions]
+    if len(regions) != num_samples:
+        raise PromptError(
+            f"regions has {len(regions)} item(s) for {num_samples} prompt(s); pass a list of Regions for each prompt, "
+            "empty where there is none."
+        )
+    by_sample = []
+    for index, given in enumerate(regions):
+        if isinstance(given, Region):
+            given = [given]
+        if given is not None and not isinstance(given, (list, tuple)):
+            raise RegionError(f"Sample {index}: expected a list of Regions, but got a {type(given).__name__}.")
+        by_sample.append(list(given or []))
+    return by_sample
+
+
+# ---------------------------------------------------------------------- settings
+
+
+def take_settings(
+    settings: Mapping[str, Any], own: Sequence[str], others: Collection[str], owner: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Separate a processor's own settings from those that it passes on, and refuse what is neither.
+
+    Settings may also stand in the groups of transformers, such as `videos_kwargs`.
+
+    Args:
+        settings (`Mapping[str, Any]`): keyword arguments of the call.
+        own (`Sequence[str]`): names of its own settings; those that are not given are `None`.
+        others (`Collection[str]`): names that whoever it passes them on to knows.
+        owner (`str`): name of the processor, for messages.
+
+    Returns:
+        `tuple[dict, dict]`: its own settings, and the others, which stay in their groups.
+
+    Raises:
+        ConfigurationError: a name is unknown; the nearest one is suggested.
+    """
+    known = {*own, *others}
+    taken: dict[str, Any] = dict.fromkeys(own)
+    rest: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in _GROUPS:
+            _check_known(name, known, owner)
+            (taken if name in taken else rest)[name] = value
+            continue
+        for inner, inner_value in (value or {}).items():
+            _check_known(inner, known, owner)
+            if inner in taken:
+                taken[inner] = inner_value
+            else:
+                rest.setdefault(name, {})[inner] = inner_value
+    return taken, rest
+
+
+def _check_known(name: str, known: Collection[str], owner: str) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise ConfigurationError(f"{owner} has no setting {name!r}{hint}")
+
+
+def check_mask_policy(policy: Any) -> str:
+    """Return the policy if it is one of `MASK_POLICIES`.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if policy not in MASK_POLICIES:
+        raise ConfigurationError(f"Unknown mask_policy {policy!r}; known are {', '.join(map(repr, MASK_POLICIES))}.")
+    return policy
