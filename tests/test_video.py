@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -883,6 +884,17 @@ def test_memory_does_not_grow_with_the_video(tmp_path, suffix):
         assert frames == count
         peaks.append(peak)
     assert peaks[1] - peaks[0] < 60
+
+
+@pytest.mark.parametrize("name", ["h264", "mkv", "vp8", "mov", "avi", "gif"])
+def test_a_file_is_opened_once_to_be_listed_and_once_to_be_read(clips, name, monkeypatch):
+    opened = []
+    real = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **kwargs: opened.append(args) or real(*args, **kwargs))
+    video = open_video(getattr(clips, name))
+    assert len(opened) == 1
+    video.read([0, 5])
+    assert len(opened) == 2
 
 
 def test_import_is_light():

@@ -44,8 +44,8 @@ class Scan:
     def run(self, container: Any, stream: Any) -> FrameTable | None:
         """Lists the frames of a container that was just opened, decoding no more of them than it must.
 
-        Returns `None` where it turns out too late that they must all be decoded: open the file again for
-        [`by_decoding`][Scan.by_decoding].
+        Returns `None` where it turns out too late that they must all be decoded; the file must then be opened again
+        for `by_decoding`.
         """
         if not container.format.name.startswith(_INDEXED_FORMATS):
             return self.by_decoding(read_packets(container, stream), stream)
