@@ -28,8 +28,12 @@ from videorefer_plugin.regions import (
     Region,
     Rle,
     Scribble,
+    Shape,
     decode_rle,
     encode_rle,
+    kinds,
+    read_annotation,
+    text,
 )
 
 GOLDENS = Path(__file__).parent / "data" / "goldens" / "object_encoder"
@@ -543,6 +547,183 @@ def test_copies_and_pickles(clone):
     np.testing.assert_array_equal(twin.mask(0, 3, 4), MASK)
 
 
+# --- the order in which frames are given -------------------------------------------------------------------------
+
+LARGE, SMALL = (0, 0, 2, 2), (0, 0, 1, 1)
+
+
+def test_frames_are_sorted_and_their_order_is_kept():
+    region = Region({20: LARGE, 5: SMALL, 12: None}, times={2.5: None, 0.5: None})
+    assert region.order == (20, 5, 12)
+    assert region.frames == (5, 12, 20)
+    assert region.times == (0.5, 2.5)
+    assert repr(region).startswith("Region(5: ")
+    assert region == Region({5: SMALL, 12: None, 20: LARGE}, times={0.5: None, 2.5: None})
+    assert Region(times={1: None}).order == ()
+
+
+def test_masks_come_in_order_of_time_whatever_the_order_given():
+    region = Region({20: LARGE, 5: SMALL})
+    assert [(frame, int(mask.sum())) for frame, mask in region.masks(4, 4)] == [(5, 1), (20, 4)]
+
+
+def test_annotations_keep_their_order():
+    record = {"20": {"segmentation": COMPRESSED}, 5: None, "012": {"segmentation": None}}
+    region = Region.from_annotation(record)
+    assert region.order == tuple(read_annotation(record)) == (20, 5, 12)
+    assert list(region.to_annotation(3, 4)) == ["20", "5", "12"]
+
+
+def test_other_regions_keep_the_order():
+    region = Region({20: LARGE, 5: SMALL, 12: None})
+    assert region.select([12, 20]).order == (20, 12)
+    assert region.select([5, 12, 20]) is region
+    assert region.select([5, 12, 5]).order == (5, 12)
+    assert (region | Region({30: None, 1: None})).order == (20, 5, 12, 30, 1)
+    joined = region | Region({1: None}, times={3: None, 2: None})
+    assert joined.at_frames(lambda seconds: int(seconds * 10) + 5).order == (20, 5, 12, 1, 35, 25)
+
+
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
+def test_copies_keep_the_order(clone):
+    assert clone(Region({20: LARGE, 5: SMALL})).order == (20, 5)
+
+
+def test_masks_of_some_frames_come_in_the_order_asked_for():
+    region = Region({20: LARGE, 5: SMALL, 12: None})
+    for wanted in ([12, 5, 20, 5], (np.int64(20), 5), iter((5,)), []):
+        wanted = list(wanted)
+        drawn = list(region.masks(4, 4, frames=iter(wanted)))
+        assert [frame for frame, _ in drawn] == wanted
+        assert all(type(frame) is int for frame, _ in drawn)
+        for frame, mask in drawn:
+            np.testing.assert_array_equal(mask, region.mask(frame, 4, 4))
+
+
+class Watched(Shape):
+    """Counts how often it is drawn, and fits on every frame."""
+
+    __slots__ = ("drawn",)
+
+    def __init__(self):
+        self.drawn = 0
+
+    def rasterise(self, height, width):
+        self.drawn += 1
+        return np.zeros((height, width), bool)
+
+
+def test_nothing_is_drawn_when_a_frame_is_unknown():
+    shape = Watched()
+    region = Region({5: shape, 20: shape})
+    with pytest.raises(RegionError, match=r"no frame 7: it has \(5, 20\)"):
+        region.masks(4, 4, frames=[20, 7])
+    for wrong in (5, "5"):
+        with pytest.raises(RegionError, match="masks takes several frames"):
+            region.masks(4, 4, frames=wrong)
+    masks = region.masks(4, 4, frames=[20, 5])
+    assert shape.drawn == 0
+    next(masks)
+    assert shape.drawn == 1
+
+
+# --- shapes that are checked already -----------------------------------------------------------------------------
+
+
+def test_shapes_that_are_checked_are_handed_on():
+    shapes = {20: Box(0, 0, 2, 2), 5: Mask(MASK), 9: ABSENT}
+    region = Region.from_shapes(shapes)
+    shapes.clear()
+    assert region.order == (20, 5, 9)
+    for other in (region.select([20, 9]), region | Region(times={1: None}), Region.from_shapes({20: region._at(20)})):
+        assert other._at(20) is region._at(20)
+    with pytest.raises(RegionError, match=r"no shape \(frames=\{\}"):
+        Region.from_shapes({})
+
+
+class Counting(dict):
+    """An RLE that counts how often its run lengths are taken."""
+
+    taken = 0
+
+    def __getitem__(self, key):
+        self.taken += key == "counts"
+        return super().__getitem__(key)
+
+
+def test_each_shape_is_read_once():
+    first, second = Counting(COMPRESSED), Counting(COMPRESSED)
+    region = Region.from_annotation({"3": {"segmentation": first}, "1": None})
+    joined = Region({7: second}, times={2: None}).at_frames(int) | region
+    assert joined.select([7, 3]).order == (7, 3)
+    assert (first.taken, second.taken) == (1, 1)
+
+
+def test_an_annotation_becomes_shapes():
+    shapes = read_annotation({"7": {"segmentation": COMPRESSED}, "5": [], "6": {"segmentation": [[0, 0, 3, 0, 0, 3]]}})
+    assert shapes == {7: Rle([3, 4], COMPRESSED["counts"]), 5: ABSENT, 6: Polygons([[0, 0, 3, 0, 0, 3]])}
+    assert list(shapes) == [7, 5, 6]
+    assert read_annotation({}) == {}
+
+
+# --- kinds of shapes ---------------------------------------------------------------------------------------------
+
+
+def test_kinds_of_shapes_are_told_apart():
+    assert [kind.name for kind in kinds.SHAPES] == ["mask", "rle", "polygon", "box", "point", "scribble", "absent"]
+    assert list(text.REGION_KINDS) == ["box", "point", "mask", "rle"]
+    for value in (
+        MASK,
+        torch.from_numpy(MASK),
+        Image.new("L", (4, 3)),
+        COMPRESSED,
+        LARGE,
+        TRIANGLE,
+        [1, 2, 3, 4],
+        None,
+    ):
+        assert sum(kind.accepts(value) for kind in kinds.SHAPES) == 1, value
+    for value in ("mask.png", 7, {1}):
+        assert not any(kind.accepts(value) for kind in kinds.SHAPES)
+
+
+class Row(Shape):
+    """One row of a frame, for which a `range` of one number stands."""
+
+    __slots__ = ("row",)
+    name = "row"
+    accepted = "a range of one row"
+    text_help = "FRAME:row"
+
+    def __init__(self, row):
+        self.row = row
+
+    @classmethod
+    def accepts(cls, value):
+        return isinstance(value, range)
+
+    @classmethod
+    def from_value(cls, value):
+        return cls(value.start)
+
+    @classmethod
+    def read_text(cls, text):
+        return range(int(text), int(text) + 1)
+
+    def rasterise(self, height, width):
+        return np.repeat(np.arange(height)[:, None] == self.row, width, axis=1)
+
+
+def test_a_new_kind_of_shape_is_a_class_and_one_entry(monkeypatch):
+    monkeypatch.setattr(kinds, "SHAPES", (Row, *kinds.SHAPES))
+    monkeypatch.setattr(text, "REGION_KINDS", text.kinds_with_text(kinds.SHAPES))
+    assert list(text.REGION_KINDS) == ["row", "box", "point", "mask", "rle"]
+    assert Region({4: range(2, 3)}).mask(4, 3, 5).sum() == 5
+    assert text.read_region("row", "4:1;7:2").order == (4, 7)
+    with pytest.raises(RegionError, match=r"expected a range of one row, a \(height, width\) mask"):
+        Region({4: 7})
+
+
 # --- annotations -------------------------------------------------------------------------------------------------
 
 
@@ -554,11 +735,13 @@ def test_copies_and_pickles(clone):
 @settings(max_examples=50)
 def test_annotations_round_trip(region):
     written = json.loads(json.dumps(region.to_annotation(9, 13)))
-    assert list(written) == [str(frame) for frame in region.frames]
+    assert list(written) == [str(frame) for frame in region.order]
     assert [record["segmentation"] is None for record in written.values()] == [
-        region.is_absent(frame) for frame in region.frames
+        region.is_absent(frame) for frame in region.order
     ]
-    assert Region.from_annotation(written) == region
+    again = Region.from_annotation(written)
+    assert again == region
+    assert again.order == region.order
 
 
 def test_drawn_shapes_are_written_as_their_pixels():

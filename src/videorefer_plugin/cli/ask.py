@@ -33,10 +33,11 @@ def ask(
     context: typer.Context,
     video: Annotated[Path, typer.Argument(help="A video file, a folder of frames, or an image with --image.")],
     question: Annotated[str, typer.Argument(help="With one <region> for each region.")],
-    box: Annotated[list[str] | None, typer.Option(help="FRAME:x0,y0,x1,y1 in pixels of the video.")] = None,
-    point: Annotated[list[str] | None, typer.Option(help="FRAME:x,y or FRAME:x,y,x,y,...")] = None,
-    mask: Annotated[list[str] | None, typer.Option(help="FRAME:PICTURE in which the object is not black.")] = None,
-    rle: Annotated[list[str] | None, typer.Option(help="JSON file: a COCO RLE, or masks by frame.")] = None,
+    # One for each of REGION_KINDS; they are read by name, from the context.
+    box: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["box"].text_help)] = None,
+    point: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["point"].text_help)] = None,
+    mask: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["mask"].text_help)] = None,
+    rle: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["rle"].text_help)] = None,
     model: Annotated[str | None, typer.Option(help="Folder or Hub id; the embedded model by default.")] = None,
     object_encoder: Annotated[
         str | None, typer.Option(help="For a host: what was saved of its object encoder.")
@@ -59,7 +60,7 @@ def ask(
     from videorefer_plugin.pictures import Line, check_picture, picture_answers
 
     errors = Console(stderr=True)
-    given = {"box": iter(box or []), "point": iter(point or []), "mask": iter(mask or []), "rle": iter(rle or [])}
+    given = {kind: iter(context.params.get(kind) or []) for kind in REGION_KINDS}
     regions = [(kind, next(given[kind])) for kind in context.meta["kinds"]]
     try:
         with errors.status("Asking"):

@@ -1,13 +1,14 @@
-"""Objects as the records of VideoRefer-700K have them: frame -> segmentation."""
+"""Objects as the records of VideoRefer-700K have them: {"12": {"segmentation": ...}, ...}."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.regions.kinds import shape_at
+from videorefer_plugin.regions.kinds import draw_at, shape_at
+from videorefer_plugin.regions.pixels import Rle, encode_pixels
 from videorefer_plugin.regions.reading import frame_index
-from videorefer_plugin.regions.shapes import Shape
+from videorefer_plugin.regions.shapes import Absent, Shape
 
 
 def read_annotation(annotation: Mapping[Any, Any]) -> dict[int, Shape]:
@@ -32,6 +33,20 @@ def read_annotation(annotation: Mapping[Any, Any]) -> dict[int, Shape]:
             raise RegionError(f"annotation has frame {frame} twice, the second time as key {key!r}: keep one")
         records[frame] = record
     return {frame: shape_at(_segmentation(record), f"frame {frame}") for frame, record in records.items()}
+
+
+def write_annotation(shapes: Mapping[int, Shape], height: int, width: int) -> dict[str, dict[str, Any]]:
+    """Write shapes on frames of one size as `Region.to_annotation` does, in the order of the mapping."""
+    written: dict[str, dict[str, Any]] = {}
+    for frame, shape in shapes.items():
+        if isinstance(shape, Absent):
+            segmentation = None
+        elif isinstance(shape, Rle) and shape.size == (height, width):
+            segmentation = shape.to_dict()
+        else:
+            segmentation = encode_pixels(draw_at(shape, frame, height, width))
+        written[str(frame)] = {"segmentation": segmentation}
+    return written
 
 
 def _segmentation(record: Any) -> Any:

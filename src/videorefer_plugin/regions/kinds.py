@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.pixels import Mask, Rle
@@ -35,6 +38,11 @@ def as_shape(value: Any) -> Shape:
 def shape_at(value: Any, place: str) -> Shape:
     """The shape that a value stands for; an error says at which frame or time it is."""
     return at_place(lambda: as_shape(value), place)
+
+
+def draw_at(shape: Shape, frame: int, height: int, width: int) -> NDArray[np.bool_]:
+    """Draw a shape on a frame; an error says on which."""
+    return at_place(lambda: shape.rasterise(height, width), f"frame {frame}")
 
 
 def at_place(make: Callable[[], Made], place: str) -> Made:

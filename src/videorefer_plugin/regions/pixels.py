@@ -33,9 +33,9 @@ class _Sized(Shape):
         if self.size != (height, width):
             swapped = " (height and width look swapped)" if self.size == (width, height) else ""
             raise RegionError(
-                f"{self.noun} of {size_words(*self.size)} does not fit the frame of {size_words(height, width)}{swapped}: "
-                "expected the size of the source frame; resize the mask to it (nearest neighbour), or check that it belongs "
-                "to this video"
+                f"{self.noun} of {size_words(*self.size)} does not fit the frame of {size_words(height, width)}"
+                f"{swapped}: expected the size of the source frame; resize the mask to it (nearest neighbour), or "
+                "check that it belongs to this video"
             )
         return self.decode()
 

@@ -1,6 +1,7 @@
 """Reading what a caller gave: numbers, frames, times, points and pixels, each checked once."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,20 @@ def frame_size(height: Any, width: Any) -> tuple[int, int]:
                 "expected two whole numbers of pixels above 0, height first"
             )
     return int(height), int(width)
+
+
+def require_several(frames: Any, method: str) -> None:
+    """Refuse what holds no frames, for a method that takes several."""
+    if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
+        raise RegionError(f"{method} takes several frames, e.g. [12, 40], got {short(frames)}")
+
+
+def no_shape(frames: Any, times: Any) -> RegionError:
+    """The error for a region which is given nothing."""
+    return RegionError(
+        f"Region got no shape (frames={short(frames)}, times={short(times)}): expected at least one frame; "
+        "say that the object is absent with {frame: None}"
+    )
 
 
 def split_numbers(text: str, what: str) -> list[float]:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.regions.annotations import read_annotation
-from videorefer_plugin.regions.kinds import at_place, shape_at
-from videorefer_plugin.regions.pixels import Mask, Rle, encode_pixels
-from videorefer_plugin.regions.reading import frame_index, frame_size, read_seconds
+from videorefer_plugin.regions.annotations import read_annotation, write_annotation
+from videorefer_plugin.regions.kinds import at_place, draw_at, shape_at
+from videorefer_plugin.regions.pixels import Mask, Rle
+from videorefer_plugin.regions.reading import frame_index, frame_size, no_shape, read_seconds, require_several
 from videorefer_plugin.regions.shapes import Absent, Box, Points, Polygons, Scribble, Shape
 
 
@@ -61,37 +61,14 @@ class Region:
                     f"Region takes a dict from frame to shape for {name}, got {short(given)}: for a single frame use "
                     "Region.from_mask, from_box, from_polygon, from_points, from_scribble or from_rle"
                 )
-        self._frames = {
+        self._frames: dict[int, Shape] = {
             frame_index(frame): shape_at(shape, f"frame {frame}") for frame, shape in (frames or {}).items()
         }
-        self._times = {read_seconds(time): shape_at(shape, f"time {time} s") for time, shape in (times or {}).items()}
+        self._times: dict[float, Shape] = {
+            read_seconds(time): shape_at(shape, f"time {time} s") for time, shape in (times or {}).items()
+        }
         if not self._frames and not self._times:
-            raise _no_shape(frames, times)
-
-    # --- from what is checked already -----------------------------------------------------------------------------
-
-    @classmethod
-    def from_shapes(cls, shapes: Mapping[int, Shape]) -> Region:
-        """Make a region of shapes that are checked already, such as those of `read_annotation`.
-
-        Args:
-            shapes: frame -> shape. The dict is copied, but neither are its keys checked to be frames, as int from 0
-                up, nor its values to be instances of `Shape`: whatever may be anything else goes to `Region(frames)`.
-
-        Raises:
-            RegionError: no shape at all.
-        """
-        if not shapes:
-            raise _no_shape(shapes, None)
-        return cls._of(dict(shapes))
-
-    @classmethod
-    def _of(cls, frames: dict[int, Shape], times: dict[float, Shape] | None = None) -> Region:
-        """The region of checked shapes, of which there is one at least; it keeps the dicts themselves."""
-        region = cls.__new__(cls)
-        region._frames = frames
-        region._times = times or {}
-        return region
+            raise no_shape(frames, times)
 
     # --- one shape in one frame -----------------------------------------------------------------------------------
     # `frame=None` stands for 0, so that frame=0 given beside time= is noticed.
@@ -203,6 +180,21 @@ class Region:
         return cls.from_shapes(read_annotation(annotation))
 
     @classmethod
+    def from_shapes(cls, shapes: Mapping[int, Shape]) -> Region:
+        """Make a region of shapes that are checked already, such as those of `read_annotation`.
+
+        Args:
+            shapes: frame -> shape. The dict is copied, but neither are its keys checked to be frames, as int from 0
+                up, nor its values to be instances of `Shape`: whatever may be anything else goes to `Region(frames)`.
+
+        Raises:
+            RegionError: no shape at all.
+        """
+        if not shapes:
+            raise no_shape(shapes, None)
+        return cls._of(dict(shapes))
+
+    @classmethod
     def _single(cls, shape: Callable[[], Shape], frame: int | None, time: float | None) -> Region:
         if frame is not None and time is not None:
             raise RegionError(f"got both frame={frame!r} and time={time!r}: give one of them, they mean the same")
@@ -210,6 +202,14 @@ class Region:
             return cls._of({}, {read_seconds(time): at_place(shape, f"time {time} s")})
         index = 0 if frame is None else frame_index(frame)
         return cls._of({index: at_place(shape, f"frame {index}")})
+
+    @classmethod
+    def _of(cls, frames: dict[int, Shape], times: dict[float, Shape] | None = None) -> Region:
+        """The region of checked shapes, of which there is one at least; it keeps the dicts themselves."""
+        region = cls.__new__(cls)
+        region._frames = frames
+        region._times = times or {}
+        return region
 
     # --- what is in it --------------------------------------------------------------------------------------------
 
@@ -303,8 +303,7 @@ class Region:
         Raises:
             RegionError: no frames, a frame which the region does not have, or times not yet turned into frames.
         """
-        if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
-            raise RegionError(f"select takes several frames, e.g. [12, 40], got {short(frames)}")
+        require_several(frames, "select")
         self._require_frames("select")
         wanted = {self._known(frame) for frame in frames}
         if not wanted:
@@ -320,8 +319,7 @@ class Region:
 
         Args:
             frame: frame index in the source video.
-            height: of the source frame, in pixels.
-            width: of the source frame, in pixels.
+            height, width: of the source frame, in pixels.
 
         Returns:
             A new bool array of shape (height, width); all False where the object is absent.
@@ -330,7 +328,7 @@ class Region:
             RegionError: the region has no such frame, a mask or RLE has another size, or the shape lies outside.
         """
         index = self._known(frame)
-        return self._drawn(index, *frame_size(height, width))
+        return draw_at(self._frames[index], index, *frame_size(height, width))
 
     def masks(
         self, height: int, width: int, frames: Iterable[int] | None = None
@@ -338,8 +336,7 @@ class Region:
         """Draw the object in several frames, one at a time: pairs of frame index and `mask`.
 
         Args:
-            height: of the source frame, in pixels.
-            width: of the source frame, in pixels.
+            height, width: of the source frame, in pixels.
             frames: the frames to draw, in this order. Default: all of them, in order of time.
 
         Raises:
@@ -349,19 +346,17 @@ class Region:
         self._require_frames("masks")
         size = frame_size(height, width)
         if frames is None:
-            wanted: Iterable[int] = self.frames
+            wanted = self.frames
         else:
-            if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
-                raise RegionError(f"masks takes several frames, e.g. [12, 40], got {short(frames)}")
-            wanted = [self._known(frame) for frame in frames]
-        return ((frame, self._drawn(frame, *size)) for frame in wanted)
+            require_several(frames, "masks")
+            wanted = tuple(self._known(frame) for frame in frames)
+        return ((frame, draw_at(self._frames[frame], frame, *size)) for frame in wanted)
 
     def to_annotation(self, height: int, width: int) -> dict[str, dict[str, Any]]:
         """Write the object as in VideoRefer-700K, fit for JSON, the opposite of `from_annotation`.
 
         Args:
-            height: of the source frame, in pixels.
-            width: of the source frame, in pixels.
+            height, width: of the source frame, in pixels.
 
         Returns:
             {"12": {"segmentation": {"size": [height, width], "counts": str}}, ...} in the order of `order`, with the
@@ -371,26 +366,10 @@ class Region:
             RegionError: times are not yet turned into frames, or a shape does not fit the frame.
         """
         self._require_frames("to_annotation")
-        size = frame_size(height, width)
-        return {str(frame): {"segmentation": self._segmentation(frame, *size)} for frame in self._frames}
-
-    def _segmentation(self, frame: int, height: int, width: int) -> dict[str, Any] | None:
-        shape = self._frames[frame]
-        if isinstance(shape, Absent):
-            return None
-        if isinstance(shape, Rle) and shape.size == (height, width):
-            return shape.to_dict()
-        return encode_pixels(self._drawn(frame, height, width))
-
-    # --- checks ---------------------------------------------------------------------------------------------------
+        return write_annotation(self._frames, *frame_size(height, width))
 
     def _at(self, frame: int) -> Shape:
         return self._frames[self._known(frame)]
-
-    def _drawn(self, frame: int, height: int, width: int) -> NDArray[np.bool_]:
-        """`mask` for a frame that is known and a size that is checked."""
-        shape = self._frames[frame]
-        return at_place(lambda: shape.rasterise(height, width), f"frame {frame}")
 
     def _known(self, frame: Any) -> int:
         """The index of a frame, which the region has to have."""
@@ -406,10 +385,3 @@ class Region:
                 f"{method} needs frames, but the region has shapes at times {short(self.times)} s: "
                 "turn them into frames with region.at_frames(frame_at), frame_at(seconds) -> frame index"
             )
-
-
-def _no_shape(frames: Any, times: Any) -> RegionError:
-    return RegionError(
-        f"Region got no shape (frames={short(frames)}, times={short(times)}): expected at least one frame; "
-        "say that the object is absent with {frame: None}"
-    )

@@ -1,6 +1,7 @@
 """Regions as they are written on a command line, e.g. a box as "12:10,20,60,80"."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from videorefer_plugin.errors import RegionError
@@ -11,10 +12,13 @@ from videorefer_plugin.regions.shapes import Shape
 
 __all__ = ["REGION_KINDS", "read_region"]
 
-# Numbers first, then the paths of files.
-REGION_KINDS: dict[str, type[Shape]] = {
-    kind.name: kind for kind in sorted(SHAPES, key=lambda kind: kind.text_is_path) if kind.text_help
-}
+
+def kinds_with_text(shapes: Iterable[type[Shape]]) -> dict[str, type[Shape]]:
+    """Those which can be written on a command line, by name: numbers first, then the paths of files."""
+    return {kind.name: kind for kind in sorted(shapes, key=lambda kind: kind.text_is_path) if kind.text_help}
+
+
+REGION_KINDS = kinds_with_text(SHAPES)
 
 _PLACE = re.compile(r"(?:(?P<frame>\d+)|(?P<time>\d+(?:\.\d+)?)s):(?P<shape>.*)", re.DOTALL)
 
