@@ -1,0 +1,175 @@
+"""Turns of conversations about the objects of a clip: questions, questions with options, and lists of facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from videorefer_plugin.world import language
+from videorefer_plugin.world.categories import CATEGORIES, Subject
+from videorefer_plugin.world.facts import Facts
+from videorefer_plugin.world.questions import ask, open_questions
+from videorefer_plugin.world.values import QUESTION_TYPES, pick
+
+__all__ = [
+    "ALONE",
+    "FROM_PARTS",
+    "NAMED",
+    "SHEET",
+    "TURNS",
+    "Turn",
+    "choices",
+    "open_turns",
+    "sheet",
+    "verbal",
+]
+
+TURNS = 6  # of a conversation
+_LOOKS = ("color", "shape", "pattern", "size", "look")  # what a name answers
+_MOTIONS = ("doing", "order", "first", "last")  # what a short caption answers
+SHEET = (  # what a list of facts has one of each of: what says nearly the same is not said twice
+    ("color", "shape", "pattern", "size"),
+    ("start", "end"),
+    ("doing", "order", "first", "last", "goal", "cause"),
+    ("partner", "nearest"),
+    ("next",),
+)
+_KEYS = {"partner": "meet", "cause": "why"}  # in a list of facts; the others are called as their categories
+ALONE = (  # the same for lists that have to do without the clip
+    ("color", "shape", "pattern", "size", "start", "end"),
+    ("doing", "order", "first", "last"),
+    ("goal", "cause"),
+    ("next",),
+)
+NAMED = (  # the same for lists about objects that are called by colour and shape
+    ("pattern", "size", "start", "end"),
+    ("doing", "order", "first", "last", "goal", "cause"),
+    ("next",),
+)
+_PARTS = 4  # of a clip; a list that goes with it says what the object does in each: where it turns, comes and stops
+# Before the answers of such questions with options, what the objects do in each part: what follows from how an object
+# moves is learnt far sooner when that is said first.
+FROM_PARTS = ("doing", "order", "first", "last", "deed", "goal", "cause", "next")
+# How often questions of each type are tried; with these weights, all five are about as frequent in the end.
+_CHOICE_WEIGHTS = dict(zip(QUESTION_TYPES, (0.6, 4.0, 1.0, 2.0, 1.0), strict=True))
+# The same where only one question about the motion of each object is asked; to end with, more about two objects, of
+# which most clips have few.
+_PARTS_WEIGHTS = {
+    "stage3_facts": dict(zip(QUESTION_TYPES, (0.25, 8.0, 0.3, 1.3, 0.4), strict=True)),
+    "stage3": dict(zip(QUESTION_TYPES, (0.3, 6.0, 1.5, 1.0, 0.3), strict=True)),
+    "stage3_more": dict(zip(QUESTION_TYPES, (0.5, 6.0, 0.9, 2.0, 1.0), strict=True)),
+}
+_TRIES = 60  # for such a conversation; of clips with few objects, it may have less turns than others
+_OFTEN = {  # there, so many times as often as others of their type: the hardest to learn
+    "stage3_facts": {"doing": 2, "deed": 2},
+    "stage3": {"doing": 2, "deed": 6, "partner": 3},
+    "stage3_more": {"shape": 2, "start": 2, "end": 3, "doing": 3, "deed": 6, "partner": 2},
+}
+# Where not all options are true of objects of the clip, these answers would be right far more often than one time in
+# four that they are offered, and be learnt instead of looked for. So many of such questions are kept.
+_KEPT = {
+    ("doing", "still"): 0.6,
+    ("goal", "stay"): 0.35,
+    ("goal", "leave"): 0.5,
+    ("cause", "leave"): 0.25,
+    ("next", "still"): 0.4,
+}
+
+Turn = tuple[str, str, Subject, str]  # question, answer, objects, category
+Asked = tuple[str, Subject, str]  # category, objects, answer
+
+
+def open_turns(facts: Facts, rng: np.random.Generator) -> list[Turn]:
+    """Questions about objects of a clip, of different categories."""
+    by_category: dict[str, list[Asked]] = {}
+    for asked in open_questions(facts):
+        by_category.setdefault(asked[0], []).append(asked)
+    groups = list(by_category.values())
+    turns = []
+    for place in rng.permutation(len(groups))[:TURNS]:
+        category, subject, answer = pick(rng, groups[place])
+        turns.append((pick(rng, CATEGORIES[category].phrasings), answer, subject, category))
+    return turns
+
+
+def choices(
+    facts: Facts, rng: np.random.Generator, parts: str | None = None, without: Sequence[str] = ()
+) -> list[Turn]:
+    """Questions with options, of some categories not; of types that few clips have, more where they are.
+
+    With `parts`, which is a stage, answers that follow from how objects move come after what these do in each part. Of
+    each object, one such question is asked: in others, that would be copied from above.
+    """
+    turns: list[Turn] = []
+    asked: set[tuple[str, Subject]] = set()  # again, the answer would be copied from above
+    names: dict[str, list[str]] = {}
+    for name, kind in CATEGORIES.items():
+        if kind.choice and name not in without:
+            names.setdefault(kind.type, []).extend([name] * (_OFTEN[parts].get(name, 1) if parts else 1))
+    often = _PARTS_WEIGHTS[parts] if parts else _CHOICE_WEIGHTS
+    weights = np.array([often[wanted] for wanted in names])
+    tries = 0
+    while not turns or (len(turns) < TURNS and not (parts and tries >= _TRIES)):
+        tries += 1
+        category = pick(rng, names[str(rng.choice(list(names), p=weights / weights.sum()))])
+        in_parts = parts and category in FROM_PARTS
+        for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
+            kept = _KEPT.get((category, str(question.labels[question.answer][0])), 1)
+            if question.spread < len(question.options) and rng.random() > kept:
+                continue
+            told = (
+                {("parts", (index,)) for index in question.subjects} if in_parts else {(category, question.subjects)}
+            )
+            if told & asked:
+                continue
+            asked |= told
+            # In words: which letter an option has is not learnt by a model of this size in the time that it has.
+            answer = f"Answer: {question.options[question.answer].split(' ', 1)[1]}"
+            if in_parts:
+                answer = " ".join([*(_parts(facts, index) for index in question.subjects), answer])
+            turns.append((question.prompt, answer, question.subjects, category))
+    return turns
+
+
+def verbal(facts: Facts, rng: np.random.Generator, count: int, plainly: bool) -> list[tuple[str, str]]:
+    """A conversation in words: a description stands where an object would, a detailed one if `plainly`."""
+    asked = [*open_turns(facts, rng), *choices(facts, rng)]
+    turns = []
+    for place in rng.permutation(len(asked))[:count]:
+        question, answer, subjects, category = asked[place]
+        for index in subjects:
+            region = "[<region>]" if "[<region>]" in question else "<region>"
+            said = language.detailed(facts, index, rng)
+            if not plainly and category in _LOOKS:
+                said = pick(rng, (language.look(facts.objects[index]), language.short(facts, index)))
+            elif not plainly and category in _MOTIONS:
+                said = language.short(facts, index)
+            question = question.replace(region, f"[{said}]", 1)
+        turns.append((question, answer))
+    return turns
+
+
+def sheet(facts: Facts, rng: np.random.Generator, index: int, groups: Sequence[tuple[str, ...]], by_part: bool) -> str:
+    """A list of facts about an object, one of each group, in any order: "next: it will move left. color: red."."""
+    said = []
+    for names in groups:
+        known = [
+            (name, CATEGORIES[name].text(facts, labels[index,]))
+            for name in names
+            if (index,) in (labels := CATEGORIES[name].labels(facts))
+        ]
+        if known:
+            name, text = pick(rng, known)
+            said.append(f"{_KEYS.get(name, name)}: {text}.")
+    if by_part:
+        said.append(_parts(facts, index))
+    return " ".join(said[place] for place in rng.permutation(len(said)))
+
+
+def _parts(facts: Facts, index: int) -> str:
+    """What an object does in the middle of each part of the clip: "part: up, up, still, still."."""
+    middles = [(2 * part + 1) * facts.frames // (2 * _PARTS) for part in range(_PARTS)]
+    phases = facts.objects[index].phases
+    actions = [phase.action for at in middles for phase in phases if phase.start <= at < phase.stop]
+    return f"part: {', '.join(language.part(action) for action in actions)}."
