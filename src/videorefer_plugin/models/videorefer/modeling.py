@@ -9,6 +9,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import TensorError
 from videorefer_plugin.models.cache import takes_cache
+from videorefer_plugin.models.videollama2.checks import check_pixels
 from videorefer_plugin.models.videollama2.modeling import (
     VideoLLaMA2CausalLMOutputWithPast,
     VideoLLaMA2ForConditionalGeneration,
@@ -64,7 +65,8 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         if regions is None:
             return
         assert regions.pixel_values is not None
-        self.model.check_pixels("region_pixel_values", regions.pixel_values, ("num_frames",))
+        # `RegionInputs.collect` has looked for NaN.
+        check_pixels(self.config, "region_pixel_values", regions.pixel_values, ("num_frames",), values=False)
         if tuple(regions.masks.shape[1:]) != self.config.grid_size:
             rows, columns = self.config.grid_size
             raise TensorError(

@@ -1,6 +1,6 @@
 """`RegionMixin`: regions for any host with a vision tower and a decoder."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.models.videorefer.region_inputs import RegionInputs, check_placeholders
 from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig
 
 __all__ = ["RegionInputs", "RegionMixin"]
@@ -19,67 +20,6 @@ else:
 
 # Name under which object tokens travel from `forward` through the host to the hook on its decoder.
 _SCATTER = "object_token_scatter"
-
-
-class RegionInputs(NamedTuple):
-    """The regions of a batch, in prompt order, as the processor makes them.
-
-    Attributes:
-        pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`, *optional*):
-            Mask-carrying frames of the whole batch; `None` where masks lie on frames that the model sees anyway.
-        masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`):
-            Masks on the feature grid, region by region and in order of time within a region.
-        frames (`torch.LongTensor` of shape `(num_masks,)`):
-            Row of `pixel_values` of each mask; without them, row of the host's own feature grids.
-        lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
-        clip_frames (`torch.LongTensor` of shape `(num_frames,)`, *optional*):
-            For every mask-carrying frame, its place among the frames that the tower encodes anyway (images first,
-            then the frames of the videos), or -1 if it isn't one of them.
-    """
-
-    pixel_values: Tensor | None
-    masks: Tensor
-    frames: Tensor
-    lengths: Tensor
-    clip_frames: Tensor | None = None
-
-    @classmethod
-    def collect(cls, inputs: dict[str, Any], with_pixels: bool = True) -> "RegionInputs | None":
-        """Take the `region_...` tensors out of keyword arguments; `None` if there are none.
-
-        Args:
-            inputs (`dict`): keyword arguments of `forward` or `generate`.
-            with_pixels (`bool`, *optional*, defaults to `True`):
-                Whether mask-carrying frames come as pixels of their own, or are among those that the host sees.
-
-        Raises:
-            TensorError: some are missing, or their shapes or values do not fit.
-        """
-        given = {field: inputs.pop(f"region_{field}", None) for field in cls._fields}
-        needed = cls._fields[:-1] if with_pixels else cls._fields[1:-1]
-        missing = [f"region_{field}" for field in needed if given[field] is None]
-        if not with_pixels and (given["pixel_values"] is not None or given["clip_frames"] is not None):
-            raise TensorError(
-                "region_pixel_values and region_clip_frames are for VideoRefer models; with an attached object "
-                "encoder masks lie on the frames that the host sees. Prepare the inputs with "
-                "RegionProcessor(processor, model)."
-            )
-        if len(missing) == len(needed):
-            return None
-        if missing:
-            raise TensorError(
-                f"Regions need {', '.join(f'region_{field}' for field in needed)} together, but "
-                f"{', '.join(missing)} is missing. Pass all outputs of the processor on."
-            )
-        regions = cls(**given)
-        for field, value in given.items():
-            if value is not None and not isinstance(value, Tensor):
-                raise TensorError(
-                    f"region_{field} must be a tensor, but is a {type(value).__name__}. Call the processor with "
-                    "return_tensors='pt'."
-                )
-        _check_shapes(regions)
-        return regions
 
 
 class RegionMixin(_Host):
@@ -139,6 +79,10 @@ class RegionMixin(_Host):
 
         The arguments are those of `encode_visuals`, the ids, and the regions.
         """
+
+    def has_pixels(self, inputs: dict[str, Any]) -> bool:
+        """Whether keyword arguments of `forward` hold visuals that are still to be encoded."""
+        return any(inputs.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
 
     def get_region_features(self, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]) -> Tensor:
         """Features of the mask-carrying frames, of shape `(num_frames, grid_height, grid_width, D)`."""
@@ -211,9 +155,11 @@ class RegionMixin(_Host):
                 "Call the processor with return_tensors='pt'."
             )
         elif not torch.compiler.is_compiling():
-            unions = self.object_encoder.config.max_tokens_per_region
-            tokens = [] if regions is None else regions.lengths.clamp(max=unions).tolist()
-            _check_placeholders((input_ids == self.region_token_id).sum(dim=1).tolist(), tokens)
+            tokens: list[int] = []
+            if regions is not None:
+                masks = regions.masks.split(regions.lengths.tolist())
+                tokens = self.object_encoder.config.count_tokens(masks, [tuple(one.shape[1:]) for one in masks])
+            check_placeholders((input_ids == self.region_token_id).sum(dim=1).tolist(), tokens)
 
     def check_object_tokens(
         self, input_ids: Tensor | None, tokens: Tensor, counts: Tensor | None, regions: RegionInputs | None
@@ -294,7 +240,8 @@ class RegionMixin(_Host):
             and object_token_counts is not None
         ):
             places = self._region_places(input_ids, object_token_counts)
-            self.check_visuals(input_ids, kwargs, None, mm_encoder_outputs)
+            if regions is None and self.has_pixels(kwargs):
+                self.check_visuals(input_ids, kwargs, None, mm_encoder_outputs)
             # Encoded here, because some hosts pass every argument on to their vision tower, and that one is not its.
             mm_encoder_outputs = self.encode_visuals(kwargs, mm_encoder_outputs) or None
             kwargs[_SCATTER] = (places, object_tokens)
@@ -391,74 +338,3 @@ def scatter_object_tokens(
     source = tokens[real].to(embeds.device, embeds.dtype)
     kwargs["inputs_embeds"] = embeds.masked_scatter(places.to(embeds.device).unsqueeze(-1), source)
     return args, kwargs
-
-
-def _check_shapes(regions: RegionInputs) -> None:
-    pixels, masks, frames, lengths, clip_frames = regions
-    if pixels is not None and (pixels.ndim != 4 or not pixels.is_floating_point()):
-        raise TensorError(
-            "region_pixel_values must have shape (num_frames, 3, image_size, image_size) and a floating-point dtype, "
-            f"but has shape {tuple(pixels.shape)} and dtype {pixels.dtype}."
-        )
-    if masks.ndim != 3:
-        raise TensorError(
-            f"region_masks must have shape (num_masks, grid_height, grid_width), but has shape {tuple(masks.shape)}."
-        )
-    if masks.is_floating_point() and not torch.compiler.is_compiling() and bool(masks.isnan().any()):
-        raise TensorError("region_masks hold NaN; make them boolean, as the processor does.")
-    for name, value in (
-        ("region_frames", frames),
-        ("region_lengths", lengths),
-        ("region_clip_frames", clip_frames),
-    ):
-        if value is None:
-            continue
-        if value.ndim != 1 or value.is_floating_point() or value.dtype == torch.bool:
-            raise TensorError(
-                f"{name} must be one-dimensional and of an integer dtype, but has shape {tuple(value.shape)} "
-                f"and dtype {value.dtype}."
-            )
-    if frames.shape[0] != masks.shape[0]:
-        raise TensorError(f"There are {masks.shape[0]} region_masks but {frames.shape[0]} region_frames.")
-    if torch.compiler.is_compiling():
-        return
-    if lengths.numel() and int(lengths.min()) < 1:
-        raise TensorError(f"Every region needs at least one mask, but region_lengths are {lengths.tolist()}.")
-    if int(lengths.sum()) != masks.shape[0]:
-        raise TensorError(f"region_lengths add up to {int(lengths.sum())}, but there are {masks.shape[0]} masks.")
-    if pixels is None:
-        return
-    if frames.numel() and not 0 <= int(frames.min()) <= int(frames.max()) < pixels.shape[0]:
-        raise TensorError(
-            f"region_frames name frames {int(frames.min())} to {int(frames.max())}, but region_pixel_values hold "
-            f"{pixels.shape[0]} frame(s)."
-        )
-    bad = pixels.isnan().flatten(1).any(1).nonzero().flatten().tolist()
-    if bad:
-        raise TensorError(
-            f"region_pixel_values hold NaN in frame(s) {', '.join(map(str, bad))}; the processor makes none."
-        )
-
-
-def _check_placeholders(positions: list[int], tokens: list[int]) -> None:
-    """Compare `<region>` positions of each sample with the tokens of the regions, in order."""
-    if sum(positions) == sum(tokens) == 0:
-        return
-    remaining = list(tokens)
-    for sample, wanted in enumerate(positions):
-        taken = 0
-        while remaining and taken < wanted:
-            taken += remaining.pop(0)
-        if taken != wanted:
-            raise PromptError(
-                f"Sample {sample} of the batch has {wanted} <region> position(s) (by sample: {positions}), which the "
-                f"next regions do not fill: the regions of the batch become {tokens} token(s). Every region needs as "
-                "many <region> ids as it has object tokens; use the processor that belongs to this model, and pass "
-                "all its outputs on."
-            )
-    if remaining:
-        raise PromptError(
-            f"{len(remaining)} region(s) are left over: the samples of the batch have {positions} <region> "
-            f"position(s), and its regions become {tokens} token(s). Use the processor that belongs to this model, "
-            "and pass all its outputs on."
-        )

@@ -1,0 +1,285 @@
+"""VideoLLaMA2.1 without its language-modelling head: vision tower, connector and decoder."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import can_return_tuple
+
+from videorefer_plugin.errors import PromptError
+from videorefer_plugin.models.cache import CACHE, takes_cache
+from videorefer_plugin.models.gradients import no_grad_if_frozen
+from videorefer_plugin.models.videollama2.checks import LEADING, PIXELS, check_pixels, check_places, check_visuals
+from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
+from videorefer_plugin.models.videollama2.connector import STCConnector
+from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
+from videorefer_plugin.models.videollama2.outputs import (
+    VideoLLaMA2ModelOutputWithPast,
+)
+
+__all__ = ["VideoLLaMA2Model", "VideoLLaMA2PreTrainedModel"]
+
+
+class VideoLLaMA2PreTrainedModel(OriginalCheckpointMixin, PreTrainedModel):
+    """Loading, saving and initialisation shared by the VideoLLaMA2 classes."""
+
+    config: VideoLLaMA2Config
+    config_class = VideoLLaMA2Config
+    base_model_prefix = "model"
+    input_modalities = ("image", "video", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["SiglipEncoderLayer", "CLIPEncoderLayer", "Qwen2DecoderLayer", "STCConnector"]  # noqa: RUF012
+    _skip_keys_device_placement = ("cache", "past_key_values")
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
+        """Do nothing: published checkpoints name this package instead of carrying copies of its files."""
+
+
+class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
+    """Vision tower, connector and decoder, without the language-modelling head."""
+
+    def __init__(self, config: VideoLLaMA2Config):
+        super().__init__(config)
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.connector = STCConnector(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the word embeddings of the language model."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the word embeddings of the language model."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_frame_features(self, pixel_values: Tensor) -> Tensor:
+        """Encode frames one by one with the vision tower.
+
+        The features are the hidden states at `config.vision_feature_layer`, without the tower's last normalisation
+        and without a class token. Layers above that one are not run.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`): preprocessed frames.
+
+        Returns:
+            `torch.Tensor` of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`.
+        """
+        tower = getattr(self.vision_tower, "vision_model", self.vision_tower)
+        layers = tower.encoder.layers
+        depth = self.config.vision_feature_layer % (len(layers) + 1)
+        with no_grad_if_frozen(tower.parameters(), pixel_values):
+            hidden = tower.embeddings(pixel_values.to(tower.embeddings.patch_embedding.weight.dtype))
+            if hasattr(tower, "pre_layrnorm"):  # CLIP's own spelling
+                hidden = tower.pre_layrnorm(hidden)
+            for layer in layers[:depth]:
+                hidden = layer(hidden, attention_mask=None)
+        rows, columns = self.config.grid_size
+        return hidden[:, hidden.shape[1] - rows * columns :].unflatten(1, (rows, columns))
+
+    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """Encode images. An image acts as a clip that shows it `config.num_frames` times.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(num_images, 3, image_size, image_size)`): preprocessed images.
+
+        Returns:
+            `BaseModelOutputWithPooling` with the tower's features in `last_hidden_state`, of shape
+            `(num_images, grid_height * grid_width, vision_hidden_size)`, and the connector's tokens in
+            `pooler_output`, of shape `(num_images, num_tokens, hidden_size)`.
+
+        Raises:
+            TensorError: the pixel values have another shape or hold NaN.
+        """
+        check_pixels(self.config, PIXELS["image"], pixel_values, LEADING["image"])
+        return self._encode_images(pixel_values)
+
+    def _encode_images(self, pixel_values: Tensor) -> BaseModelOutputWithPooling:
+        features = self.get_frame_features(pixel_values)
+        clips = features.unsqueeze(1).expand(-1, self.config.num_frames, -1, -1, -1)
+        return self._connect(features, clips)
+
+    def get_video_features(self, pixel_values_videos: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """Encode clips.
+
+        Args:
+            pixel_values_videos (`torch.FloatTensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`):
+                Preprocessed frames.
+
+        Returns:
+            `BaseModelOutputWithPooling` with the tower's features in `last_hidden_state`, of shape
+            `(num_videos * num_frames, grid_height * grid_width, vision_hidden_size)`, and the connector's tokens in
+            `pooler_output`, of shape `(num_videos, num_tokens, hidden_size)`.
+
+        Raises:
+            TensorError: the pixel values have another shape or hold NaN.
+        """
+        check_pixels(self.config, PIXELS["video"], pixel_values_videos, LEADING["video"])
+        return self._encode_clips(pixel_values_videos)
+
+    def _encode_clips(self, pixel_values_videos: Tensor) -> BaseModelOutputWithPooling:
+        features = self.get_frame_features(pixel_values_videos.flatten(0, 1))
+        return self._connect(features, features.unflatten(0, pixel_values_videos.shape[:2]))
+
+    def _connect(self, features: Tensor, clips: Tensor) -> BaseModelOutputWithPooling:
+        tokens = self.connector(clips.to(self.connector.dtype))
+        return BaseModelOutputWithPooling(last_hidden_state=features.flatten(1, 2), pooler_output=tokens)
+
+    def check_visuals(
+        self,
+        input_ids: Tensor | None,
+        pixel_values: Tensor | None,
+        pixel_values_videos: Tensor | None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
+    ) -> None:
+        """Check before the vision tower runs that visuals are well-formed and fill their placeholders.
+
+        The arguments are those of [`VideoLLaMA2Model.forward`].
+
+        Raises:
+            PromptError: placeholders and visuals do not match, visuals come both as pixels and encoded, or there are
+                visuals but no `input_ids`.
+            TensorError: tensors have the wrong shape or dtype, hold NaN, or are no tensors.
+        """
+        pixels = {"image": pixel_values, "video": pixel_values_videos}
+        check_visuals(self.config, input_ids, pixels, mm_encoder_outputs)
+
+    def get_placeholder_mask(
+        self, input_ids: Tensor, features: Tensor | None, token_id: int, what: str
+    ) -> Tensor | None:
+        """Find the positions that visual tokens take, and check that there are as many as tokens.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with placeholders.
+            features (`torch.Tensor` of shape `(num_visuals, num_tokens, hidden_size)`, *optional*): visual tokens.
+            token_id (`int`): id of the placeholder.
+            what (`str`): name of the modality, for messages.
+
+        Raises:
+            PromptError: the numbers differ.
+        """
+        mask = input_ids == token_id
+        visuals, each = (0, 0) if features is None else features.shape[:2]
+        check_places(mask, visuals, each, what)
+        return mask if features is not None else None
+
+    @takes_cache
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        use_cache: bool | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> VideoLLaMA2ModelOutputWithPast:
+        """Run the decoder over text with visual tokens in the places of their placeholders.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): ids with placeholders.
+            attention_mask (`torch.Tensor` of shape `(batch, length)`, *optional*): 1 for real positions.
+            position_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): positions.
+            cache (`Cache`, *optional*):
+                Keys and values of earlier positions; also taken as `past_key_values`, see [`takes_cache`].
+            inputs_embeds (`torch.FloatTensor` of shape `(batch, length, hidden_size)`, *optional*):
+                Embeddings instead of `input_ids`; visuals cannot be placed then.
+            pixel_values (`torch.FloatTensor` of shape `(num_images, 3, image_size, image_size)`, *optional*): images.
+            pixel_values_videos
+                (`torch.FloatTensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`, *optional*):
+                Clips.
+            use_cache (`bool`, *optional*): whether to return keys and values.
+            mm_encoder_outputs (`dict`, *optional*):
+                Outputs of `get_image_features` and `get_video_features` under `"image"` and `"video"`, instead of
+                pixel values.
+
+        Raises:
+            PromptError: placeholders and visuals do not match.
+            TensorError: tensors have the wrong shape or hold NaN.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            given = "neither was" if input_ids is None else "both were"
+            raise PromptError(f"You must specify exactly one of input_ids or inputs_embeds, but {given} given.")
+        if any(visuals is not None for visuals in (pixel_values, pixel_values_videos, mm_encoder_outputs)):
+            self.check_visuals(input_ids, pixel_values, pixel_values_videos, mm_encoder_outputs)
+        encoded = self.encode_visuals(pixel_values, pixel_values_videos, mm_encoder_outputs)
+        tokens = {name: output.pooler_output for name, output in encoded.items() if output is not None}
+        if input_ids is not None:
+            inputs_embeds = self._embed(input_ids, tokens)
+        if self.training and not tokens and inputs_embeds is not None:
+            inputs_embeds = inputs_embeds + self._no_visuals(inputs_embeds)
+        if position_ids is None and cache is None and attention_mask is not None and attention_mask.ndim == 2:
+            # Padding on the left must not shift positions, else rounding makes a batch differ from single runs.
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=use_cache,
+            **{CACHE: cache},
+            **kwargs,
+        )
+        return VideoLLaMA2ModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            **{CACHE: getattr(outputs, CACHE)},
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=tokens.get("image"),
+            video_hidden_states=tokens.get("video"),
+        )
+
+    def _no_visuals(self, inputs_embeds: Tensor) -> Tensor:
+        # A training batch of nothing but text still runs the connector, over two black frames that count for
+        # nothing, so that every process of a distributed run has (zero) gradients for the same parameters.
+        if not any(p.requires_grad for part in (self.connector, self.vision_tower) for p in part.parameters()):
+            return inputs_embeds.new_zeros(())
+        size = self.config.vision_config.image_size
+        frames = torch.zeros((1, 2, 3, size, size), device=inputs_embeds.device)
+        return self._encode_clips(frames).pooler_output.to(inputs_embeds).sum() * 0
+
+    def encode_visuals(
+        self,
+        pixel_values: Tensor | None,
+        pixel_values_videos: Tensor | None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
+    ) -> dict[str, BaseModelOutputWithPooling]:
+        """Encode images and videos that come as pixels and were checked, and keep what was encoded before."""
+        encoded = dict(mm_encoder_outputs or {})
+        for name, pixels, encode in (
+            ("image", pixel_values, self._encode_images),
+            ("video", pixel_values_videos, self._encode_clips),
+        ):
+            if pixels is not None:
+                encoded[name] = encode(pixels)
+        return encoded
+
+    def _embed(self, input_ids: Tensor, tokens: dict[str, Tensor]) -> Tensor:
+        # Placeholder ids may lie beyond the embedding table: look up any other word there, and overwrite it.
+        places = {
+            "image": self.get_placeholder_mask(input_ids, tokens.get("image"), self.config.image_token_id, "image"),
+            "video": self.get_placeholder_mask(input_ids, tokens.get("video"), self.config.video_token_id, "video"),
+        }
+        ids = input_ids
+        for place in places.values():
+            if place is not None:
+                ids = ids.masked_fill(place, 0)
+        embeds = self.get_input_embeddings()(ids)
+        for name, place in places.items():
+            if place is not None:
+                source = tokens[name].to(embeds.device, embeds.dtype)
+                embeds = embeds.masked_scatter(place.unsqueeze(-1), source)
+        return embeds
