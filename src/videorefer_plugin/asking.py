@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from videorefer_plugin.embedded import tiny_checkpoint
-from videorefer_plugin.errors import CheckpointError, ConfigurationError, PromptError, RegionError, VideoReferError
+from videorefer_plugin.errors import CheckpointError, ConfigurationError, PromptError, VideoReferError
+from videorefer_plugin.inputs.clips import Sampling, open_clip
+from videorefer_plugin.inputs.masks import region_frames
+from videorefer_plugin.inputs.matching import Source, named
 from videorefer_plugin.regions import Region
-from videorefer_plugin.regions.text import read_region
-from videorefer_plugin.video import Video, load_image, open_video
+from videorefer_plugin.regions.text import REGION_KINDS, read_region
+from videorefer_plugin.video import Video
 
 __all__ = ["Question", "Reply", "answer", "ask", "ask_about", "load_model", "read_question"]
 
@@ -172,7 +175,7 @@ class Question:
         text (`str`): the question, with one `<region>` for each region.
         regions (`list[Region]`): the regions, in the order of the question.
         written (`list[str]`): the same as they were given, each with its kind in front.
-        image (`np.ndarray`, *optional*): uint8 (height, width, 3), if the file is an image.
+        image (`bool`, *optional*, defaults to `False`): whether the file is an image.
     """
 
     path: str
@@ -180,7 +183,7 @@ class Question:
     text: str
     regions: list[Region]
     written: list[str]
-    image: Any = None
+    image: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,31 +228,17 @@ def read_question(
     """
     given = [read_region(kind, text) for kind, text in regions]
     if question.count("<region>") != len(given):
+        *first, last = (f"--{kind}" for kind in REGION_KINDS)
         raise PromptError(
             f"The question has {question.count('<region>')} <region>, but {len(given)} region(s) were given. Write "
-            "one <region> for each --box, --point, --mask or --rle, in the same order."
+            f"one <region> for each {', '.join(first)} or {last}, in the same order."
         )
     path = os.fspath(visual)
-    picture = load_image(path) if image else None
-    video = open_video(path if picture is None else picture[None])
-    if image:
-        video.name = repr(path)  # what messages call it
+    clip = open_clip(Source("image" if image else "video", path, 0), 0, Sampling(num_frames=1))
     for (kind, text), region in zip(regions, given, strict=True):
-        _check_inside(f"--{kind} {text!r}", region, video, path)
-    return Question(path, video, question, given, [f"{kind} {text}" for kind, text in regions], picture)
-
-
-def _check_inside(written: str, region: Region, video: Video, path: str) -> None:
-    placed = region.at_frames(video.frame_at)
-    if placed.frames[-1] >= video.num_frames:
-        raise RegionError(
-            f"{written} lies on frame {placed.frames[-1]}, but {path} has {video.num_frames} frame(s), numbered from "
-            "0."
-        )
-    if not any(mask.any() for _, mask in placed.masks(video.height, video.width)):
-        raise RegionError(
-            f"{written} has no pixel inside the frame of {path}, {video.height}x{video.width} (height x width)."
-        )
+        with named(f"--{kind} {text!r}"):
+            region_frames(region, clip, "keep", None)
+    return Question(path, clip.video, question, given, [f"{kind} {text}" for kind, text in regions], image)
 
 
 def ask_about(
@@ -273,10 +262,10 @@ def ask_about(
     loaded, processor = load_model(model or tiny_checkpoint(), object_encoder=object_encoder)
     said = ask(
         loaded,
-        question.video if question.image is None else None,
+        None if question.image else question.video,
         question.text,
         question.regions,
-        image=question.image,
+        image=question.video if question.image else None,
         processor=processor,
         max_new_tokens=max_new_tokens,
     )

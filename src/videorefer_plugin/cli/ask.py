@@ -72,7 +72,7 @@ def ask(
                 line = Line(question, reply.answer, tuple(range(len(regions))))
                 picture_answers(asked.video, asked.regions, [line]).save(str(save))
             if not model:
-                reply = replace(reply, note=_note(asked.path))
+                reply = replace(reply, note=_note(asked.video))
     except VideoReferError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
@@ -83,8 +83,8 @@ def ask(
         errors.print(f"Picture: {save}", markup=False, highlight=False)
 
 
-def _note(path: str) -> str | None:
-    """What to know about an answer of the embedded model about a file."""
+def _note(video: Any) -> str | None:
+    """What to know about an answer of the embedded model about a video."""
     from videorefer_plugin.world import is_of_shapes_world
 
-    return None if is_of_shapes_world(path) else _ONLY_SHAPES
+    return None if is_of_shapes_world(video) else _ONLY_SHAPES

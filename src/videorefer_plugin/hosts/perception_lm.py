@@ -29,7 +29,8 @@ class PerceptionLMHost(Host):
 
     def patch_size(self, model: Any) -> int:
         """See [`Host.patch_size`]. The configuration only names the tower's architecture."""
-        return self.tower(model).timm_model.patch_embed.patch_size[0]
+        tower: Any = self.tower(model)
+        return tower.timm_model.patch_embed.patch_size[0]
 
     def select_features(self, config: Any, output: Any) -> Tensor:
         """See [`Host.select_features`]."""

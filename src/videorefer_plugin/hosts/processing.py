@@ -87,7 +87,7 @@ class RegionProcessor:
         self.num_frames = num_frames
         self.max_frames_per_region = max_frames_per_region
         self.region_token = self.attachment.region_token
-        self.region_token_id = self.attachment.region_token_id
+        self.region_token_id: int = processor.tokenizer.convert_tokens_to_ids(self.region_token)
 
     @property
     def max_tokens_per_region(self) -> int:
@@ -179,7 +179,9 @@ class RegionProcessor:
         if settings["num_frames"] is None and settings["fps"] is None and self.num_frames is not None:
             settings = {**settings, "num_frames": self.num_frames}
         own = getattr(self.processor, "video_processor", self.processor)
-        defaults = {name: getattr(own, name, None) for name in ("num_frames", "fps", "min_frames", "max_frames")}
+        defaults: dict[str, Any] = {
+            name: getattr(own, name, None) for name in ("num_frames", "fps", "min_frames", "max_frames")
+        }
         number, rate = defaults["num_frames"], defaults["fps"]
         if settings["num_frames"] is not None or (settings["fps"] is None and number is not None):
             defaults["max_frames"] = None  # the host's limit is meant for its rate

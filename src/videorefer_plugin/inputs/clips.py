@@ -66,7 +66,7 @@ class Sampling:
         if number is not None and rate is not None:
             raise VideoError(f"num_frames={number} and fps={rate} exclude each other; give one of them.")
         if number is not None or rate is not None:
-            defaults = {**defaults, "num_frames": number, "fps": rate}
+            defaults |= {"num_frames": number, "fps": rate}
         if settings["max_frames"] is not None:
             defaults["max_frames"] = settings["max_frames"]
         all_frames = settings["do_sample_frames"] is False

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class RegionMasks(Sequence[NDArray[np.bool_]]):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # the overloads of Sequence say more than is used
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         return self._kept[index].unpack(self.size)

@@ -28,6 +28,7 @@ class Video(abc.ABC):
 
     Attributes:
         name (`str`): What the video is called in messages (path, address or kind of source).
+        comment (`str`, *optional*): What a video file says of itself under that name.
         num_frames (`int`): Number of frames, at least 1.
         height (`int`): Height of the upright frames in pixels.
         width (`int`): Width of the upright frames in pixels.
@@ -38,6 +39,7 @@ class Video(abc.ABC):
     """
 
     name: str
+    comment: str | None = None
     num_frames: int
     height: int
     width: int

@@ -29,6 +29,7 @@ class FileVideo(DecodedVideo):
         scan = Scan(name, self._rotations, self._cut_off)
         with self._open() as (container, stream):
             container_format = container.format.name
+            self.comment = container.metadata.get("comment")
             self._time_base = stream.time_base
             announced = stream.frames
             average_rate = float(stream.average_rate or stream.guessed_rate or 0)

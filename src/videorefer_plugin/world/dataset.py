@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.video import Video
 from videorefer_plugin.world.bench import (
     bench_clip,
     bench_d_item,
@@ -80,15 +81,9 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
     _whole(Path(path), write)
 
 
-def is_of_shapes_world(path: str | os.PathLike) -> bool:
-    """Whether a file was written by [`encode_video`], which says so in the file."""
-    import av
-
-    try:
-        with av.open(os.fspath(path)) as container:
-            return container.metadata.get("comment") == COMMENT
-    except (OSError, av.error.FFmpegError):
-        return False
+def is_of_shapes_world(video: Video) -> bool:
+    """Whether a video was written by [`encode_video`], which says so in the file."""
+    return video.comment == COMMENT
 
 
 def _whole(path: Path, write: Callable[[str], None]) -> None:
