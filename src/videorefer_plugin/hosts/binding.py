@@ -3,13 +3,11 @@
 import os
 from typing import Any
 
-from transformers.utils.chat_template_utils import _get_template_variables
-
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.hosts.configuration import AttachmentConfig
 from videorefer_plugin.hosts.registry import Host, host_of
 
-__all__ = ["add_region_token", "bind_processor", "check_processor", "template_variables"]
+__all__ = ["add_region_token", "bind_processor", "check_processor"]
 
 
 def bind_processor(processor: Any, host: Any) -> AttachmentConfig:
@@ -86,18 +84,3 @@ def add_region_token(processor: Any, token: str) -> int:
     if token not in tokenizer.get_vocab():
         tokenizer.add_tokens([token], special_tokens=True)
     return tokenizer.convert_tokens_to_ids(token)
-
-
-def template_variables(processor: Any, chat_template: str | None) -> frozenset[str]:
-    """Names that a processor's chat template looks at.
-
-    Args:
-        processor (`ProcessorMixin`): the host's processor.
-        chat_template (`str`, *optional*): a template, or the name of one of several; the processor's by default.
-    """
-    known = processor.chat_template
-    if isinstance(known, dict):
-        known = known.get(chat_template or "default", chat_template)
-    elif chat_template is not None:
-        known = chat_template
-    return frozenset() if known is None else _get_template_variables(known)

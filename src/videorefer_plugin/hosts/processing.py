@@ -5,20 +5,21 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import ProcessorChatTemplateKwargs, TextKwargs
+from transformers.processing_utils import TextKwargs
 from transformers.video_utils import VideoMetadata
 
 from videorefer_plugin.errors import ConfigurationError, RegionError, VideoError
-from videorefer_plugin.hosts.binding import bind_processor, template_variables
+from videorefer_plugin.hosts.binding import bind_processor
 from videorefer_plugin.hosts.grids import VisualGrid
 from videorefer_plugin.hosts.registry import Visual, host_of
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clip_metadata, open_clip, show_frames
-from videorefer_plugin.inputs.conversations import as_conversations, plain_conversation, regions_of
+from videorefer_plugin.inputs.conversations import as_conversations, plain_conversation, regions_of, take_chat_settings
 from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
 from videorefer_plugin.inputs.matching import (
     REGION_SETTINGS,
     Sample,
     check_mask_policy,
+    check_region_limit,
     match_samples,
     named,
     take_settings,
@@ -29,7 +30,6 @@ __all__ = ["RegionProcessor"]
 
 _SETTINGS = (*REGION_SETTINGS, *CLIP_SETTINGS, "include_region_frames")
 _TEXT_SETTINGS = frozenset(TextKwargs.__annotations__)
-_CHAT_SETTINGS = frozenset(ProcessorChatTemplateKwargs.__annotations__)
 _DEFAULT_NUM_FRAMES = 16
 
 
@@ -169,6 +169,7 @@ class RegionProcessor:
             if settings[name] is None:
                 settings[name] = getattr(self, name)
         check_mask_policy(settings["mask_policy"])
+        check_region_limit(settings["max_frames_per_region"])
         if rest.pop("return_tensors", "pt") not in ("pt", None):
             raise ConfigurationError("RegionProcessor returns PyTorch tensors only: leave return_tensors out.")
         rest.setdefault("padding", True)
@@ -317,24 +318,21 @@ class RegionProcessor:
             raise ConfigurationError(
                 "return_assistant_tokens_mask is not supported here: find the assistant's turns in input_ids instead."
             )
+        for name in ("return_dict", "return_tensors"):
+            kwargs.pop(name, None)
         conversations, batched = as_conversations(conversation)
-        regions = regions_of(conversations, regions)
-        own = {**(processor_kwargs or {}), **self._take_call_settings(kwargs, chat_template)}
+        called = {*_SETTINGS, *_TEXT_SETTINGS, *self.host.settings(self.processor)}
+        own, of_template = take_chat_settings(
+            kwargs, processor_kwargs, called, self.processor, chat_template, type(self).__name__
+        )
+        beside = own.pop("regions", None)
+        regions = regions_of(conversations, beside if regions is None else regions)
         sources: dict[str, list[Any]] = {"video": [], "image": []}
         plain = [plain_conversation(one, sources, self.region_token) for one in conversations]
         texts = [
-            self.processor.apply_chat_template(one, chat_template=chat_template, tokenize=False, **kwargs)
+            self.processor.apply_chat_template(one, chat_template=chat_template, tokenize=False, **of_template)
             for one in plain
         ]
         if not tokenize:
             return texts if batched else texts[0]
         return self(text=texts, videos=sources["video"], images=sources["image"], regions=regions, **own)
-
-    def _take_call_settings(self, kwargs: dict[str, Any], chat_template: str | None) -> dict[str, Any]:
-        """Take the settings of the processor's call out of those of the template, and refuse what is neither."""
-        for name in ("return_dict", "return_tensors"):
-            kwargs.pop(name, None)
-        called = {*_SETTINGS, *_TEXT_SETTINGS, *self.host.settings(self.processor)}
-        template = _CHAT_SETTINGS | template_variables(self.processor, chat_template)
-        take_settings(kwargs, (), called | template, type(self).__name__)
-        return {name: kwargs.pop(name) for name in list(kwargs) if name in called - template}

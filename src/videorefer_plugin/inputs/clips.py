@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from transformers.video_utils import VideoMetadata
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import RegionError, VideoError
@@ -175,11 +176,14 @@ def clip_metadata(metadata: Any, num_videos: int) -> list[Any] | None:
     """The setting `video_metadata` as a list with an entry for each video of the batch.
 
     Raises:
-        VideoError: there is another number of entries.
+        VideoError: there is another number of entries, or one is of another kind.
     """
     if metadata is None:
         return None
     metadata = list(metadata) if isinstance(metadata, (list, tuple)) else [metadata]
+    for entry in metadata:
+        if not isinstance(entry, (dict, VideoMetadata, type(None))):
+            raise VideoError(f"video_metadata must be a dict for each video, but one is a {type(entry).__name__}.")
     if len(metadata) != num_videos:
         raise VideoError(f"video_metadata has {len(metadata)} item(s) for {num_videos} video(s).")
     return metadata

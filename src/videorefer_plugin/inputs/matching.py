@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoReferError
@@ -14,9 +15,11 @@ from videorefer_plugin.regions import Region
 
 __all__ = [
     "REGION_SETTINGS",
+    "SETTING_GROUPS",
     "Sample",
     "Source",
     "check_mask_policy",
+    "check_region_limit",
     "match_samples",
     "named",
     "take_settings",
@@ -25,7 +28,8 @@ __all__ = [
 REGION_SETTINGS = ("regions", "mask_policy", "max_frames_per_region")
 """Settings of a processor's call that are about regions."""
 
-_GROUPS = ("text_kwargs", "images_kwargs", "videos_kwargs", "audio_kwargs", "common_kwargs")
+SETTING_GROUPS = ("text_kwargs", "images_kwargs", "videos_kwargs", "audio_kwargs", "common_kwargs")
+"""Names under which transformers takes several settings at once, as a dict."""
 
 
 class Source(NamedTuple):
@@ -224,16 +228,18 @@ def take_settings(
         `tuple[dict, dict]`: its own settings, and the others, which stay in their groups.
 
     Raises:
-        ConfigurationError: a name is unknown; the nearest one is suggested.
+        ConfigurationError: a name is unknown; the nearest one is suggested. Or a group is no dict.
     """
     known = {*own, *others}
     taken: dict[str, Any] = dict.fromkeys(own)
     rest: dict[str, Any] = {}
     for name, value in settings.items():
-        if name not in _GROUPS:
+        if name not in SETTING_GROUPS:
             _check_known(name, known, owner)
             (taken if name in taken else rest)[name] = value
             continue
+        if not isinstance(value, (Mapping, type(None))):
+            raise ConfigurationError(f"{name} must be a dict of settings, but is a {type(value).__name__}.")
         for inner, inner_value in (value or {}).items():
             _check_known(inner, known, owner)
             if inner in taken:
@@ -259,3 +265,14 @@ def check_mask_policy(policy: Any) -> str:
     if policy not in MASK_POLICIES:
         raise ConfigurationError(f"Unknown mask_policy {policy!r}; known are {', '.join(map(repr, MASK_POLICIES))}.")
     return policy
+
+
+def check_region_limit(limit: Any) -> int | None:
+    """Return `max_frames_per_region` if it is a number of frames, or `None`.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Integral) or limit < 1):
+        raise ConfigurationError(f"max_frames_per_region must be a whole number of at least 1, but is {limit!r}.")
+    return limit

@@ -15,7 +15,7 @@ from transformers.processing_utils import ProcessorMixin, TextKwargs
 
 from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clip_metadata, open_clip
-from videorefer_plugin.inputs.conversations import as_conversations
+from videorefer_plugin.inputs.conversations import as_conversations, take_chat_settings
 from videorefer_plugin.inputs.matching import Sample, match_samples, named, take_settings
 from videorefer_plugin.inputs.placeholders import check_expanded, expand
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
@@ -369,15 +369,13 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
         Raises:
             PromptError: the conversation is malformed.
+            ConfigurationError: a setting is unknown to this class and to the template.
         """
         as_conversations(conversation, self.content_kinds)
-        own = {name: kwargs.pop(name) for name in list(kwargs) if name in self._chat_settings()}
-        return super().apply_chat_template(
-            conversation,
-            chat_template=chat_template,
-            processor_kwargs={**(processor_kwargs or {}), **own},
-            **kwargs,
+        called = {*self.call_settings, *_TEXT_SETTINGS, *_IGNORED_SETTINGS}
+        own, of_template = take_chat_settings(
+            kwargs, processor_kwargs, called, self, chat_template, type(self).__name__
         )
-
-    def _chat_settings(self) -> set[str]:
-        return {*self.call_settings, *_TEXT_SETTINGS} - {"return_tensors"}
+        return super().apply_chat_template(
+            conversation, chat_template=chat_template, processor_kwargs=own, **of_template
+        )

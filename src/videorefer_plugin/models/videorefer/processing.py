@@ -9,7 +9,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from videorefer_plugin.inputs.clips import Clip
 from videorefer_plugin.inputs.conversations import CONTENT_KINDS, as_conversations, regions_of
 from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
-from videorefer_plugin.inputs.matching import REGION_SETTINGS, Sample, check_mask_policy, named
+from videorefer_plugin.inputs.matching import REGION_SETTINGS, Sample, check_mask_policy, check_region_limit, named
 from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
@@ -127,6 +127,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         settings, text_settings = super()._split_settings(kwargs)
         check_mask_policy(settings["mask_policy"])
+        check_region_limit(settings["max_frames_per_region"])
         return settings, text_settings
 
     @property
@@ -204,6 +205,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
 
         Raises:
             PromptError: regions are given both ways, or the conversation is malformed.
+            ConfigurationError: a setting is unknown to this class and to the template.
         """
         conversations, _ = as_conversations(conversation, self.content_kinds)
         given = kwargs.pop("regions", (processor_kwargs or {}).get("regions"))
