@@ -388,6 +388,21 @@ def training_batch(visuals, processor):
     return batch, inputs, tensors["spliced_labels"][:, :length]
 
 
+def test_masks_and_the_frames_below_them_agree_with_the_original(training_batch):
+    """The original counts frames of one sample in whatever order, and those of samples without regions."""
+    batch, inputs, _ = training_batch
+    tensors = load_file(TINY / "train_batch_mixed.safetensors")
+    samples = [number for number, sample in enumerate(batch["samples"]) if sample.get("annotation")]
+    frames = torch.cat([tensors[f"mask_frame_pixel_values.{number}"] for number in range(len(batch["samples"]))])
+    regions = [rows for number in samples for rows in batch["ann_indices_in_batch"][number]]
+    rows = [row for region in regions for row in region]
+    assert inputs["region_lengths"].tolist() == [len(region) for region in regions]
+    found = inputs["region_pixel_values"][inputs["region_frames"]]
+    torch.testing.assert_close(found, frames[rows], atol=1e-6, rtol=0)
+    masks = [vr.resize_masks(tensors[f"masks.{number}"], 7, "original") for number in samples]
+    assert torch.equal(inputs["region_masks"], torch.cat(masks))
+
+
 def test_loss_and_gradient_norms_agree_with_the_original(training_batch, model):
     from videorefer_plugin.models.videollama2.loading import rename_original
 

@@ -1,0 +1,466 @@
+"""What the processors of VideoRefer and of hosts do alike: settings, frames and masks of regions, prompts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+import videorefer_plugin as vr
+from tests import media
+from tests.test_bad_input import refused
+from tests.test_hosts import greedy, one_thread, shared  # noqa: F401
+from tests.tiny_hosts import BY_NAME
+from videorefer_plugin.hosts import Host, registry
+from videorefer_plugin.hosts.llava_onevision import LlavaOnevisionHost
+from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig, pool_masks
+from videorefer_plugin.regions import Shape
+from videorefer_plugin.training.parts import modules_of_parts, set_trainable
+
+LLAVA = BY_NAME["llava_onevision"]
+HEIGHT, WIDTH = 48, 64
+VIDEO = np.random.default_rng(0).integers(0, 256, (24, HEIGHT, WIDTH, 3), dtype=np.uint8)
+MISSING = "no/such/video.mp4"
+DOORS = ("videorefer", "host")
+
+
+@pytest.fixture(scope="module")
+def doors(processor: Any) -> dict[str, Any]:
+    return {"videorefer": processor, "host": shared("llava_onevision")[1]}
+
+
+@pytest.fixture(params=DOORS)
+def door(request: Any, doors: dict[str, Any]) -> Any:
+    return doors[request.param]
+
+
+def left(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """A mask of the left half, which no grid loses."""
+    mask = np.zeros((height, width), dtype=bool)
+    mask[:, : width // 2] = True
+    return mask
+
+
+def blank() -> np.ndarray:
+    return np.zeros((HEIGHT, WIDTH), dtype=bool)
+
+
+def ask(door: Any, *regions: vr.Region, video: Any = VIDEO, **settings: Any) -> Any:
+    """All frames of the video are shown, so that frames of masks are found by their numbers."""
+    settings = {"do_sample_frames": False, "return_tensors": "pt", **settings}
+    return door(text="<video>\n" + "<region>" * len(regions), videos=video, regions=list(regions), **settings)
+
+
+def frames_of(inputs: Any) -> list[int]:
+    """Frames of the video that the masks lie on, where all are shown."""
+    rows = inputs["region_frames"]
+    return (inputs["region_clip_frames"][rows] if "region_clip_frames" in inputs else rows).tolist()
+
+
+def has_pixels(inputs: Any) -> list[bool]:
+    return inputs["region_masks"].flatten(1).any(dim=1).tolist()
+
+
+# --- frames of a region ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [2, 3, None])
+def test_frames_with_pixels_are_used_before_the_limit_counts(door: Any, limit: int | None) -> None:
+    region = vr.Region({0: left(), 2: blank(), 4: blank(), 6: left()})
+    inputs = ask(door, region, max_frames_per_region=limit)
+    assert frames_of(inputs) == [0, 6]
+    assert has_pixels(inputs) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(None, [20, 9, 2, 16, 5, 0]), (6, [20, 9, 2, 16, 5, 0]), (3, [9, 16, 5]), (1, [16])]
+)
+def test_the_original_limits_the_annotated_frames_in_their_order(
+    door: Any, limit: int | None, expected: list[int]
+) -> None:
+    region = vr.Region({frame: left() if frame in (20, 5) else blank() for frame in (20, 9, 2, 16, 5, 0)})
+    inputs = ask(door, region, mask_policy="original", max_frames_per_region=limit)
+    assert frames_of(inputs) == expected
+    assert has_pixels(inputs) == [frame in (20, 5) for frame in expected]
+
+
+def test_masks_are_merged_in_order_of_time_or_as_in_the_original_in_the_annotation_s(door: Any) -> None:
+    right = ~left()
+    region = vr.Region({20: left(), 5: right})
+    for policy, frames, sides in (("original", [20, 5], [True, False]), ("keep", [5, 20], [False, True])):
+        inputs = ask(door, region, mask_policy=policy)
+        assert frames_of(inputs) == frames
+        assert inputs["region_masks"][:, 0, 0].tolist() == sides, "masks must stay with their frames"
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+class Counted(Shape):
+    """Half of the frame, or nothing of it, that says how often it was drawn."""
+
+    name = "counted"
+
+    def __init__(self, empty: bool = False) -> None:
+        self.empty, self.drawn = empty, 0
+
+    def rasterise(self, height: int, width: int) -> np.ndarray:
+        self.drawn += 1
+        return left(height, width) & (not self.empty)
+
+
+@pytest.mark.parametrize("policy", ["keep", "original"])
+@pytest.mark.parametrize("limit", [None, 2])
+def test_a_mask_is_drawn_once(door: Any, policy: str, limit: int | None) -> None:
+    shapes = {frame: Counted(empty=frame in (3, 7)) for frame in range(0, 20)}
+    inputs = ask(door, vr.Region(shapes), mask_policy=policy, max_frames_per_region=limit)
+    drawn = {frame: shape.drawn for frame, shape in shapes.items()}
+    # Which frames have pixels is known once all are drawn; the original draws those that it chose.
+    expected = frames_of(inputs) if policy == "original" else list(shapes)
+    assert drawn == {frame: int(frame in expected) for frame in shapes}
+    assert len(frames_of(inputs)) == (limit or (20 if policy == "original" else 18))
+
+
+# --- lists of pictures -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".ppm", ".pnm", ".pgm", ".png"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_list_of_pictures_is_one_video(door: Any, suffix: str, kind: Callable, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}{suffix}" for number in range(3)]
+    for frame, path in zip(VIDEO[:3], paths, strict=True):
+        Image.fromarray(frame).convert("L" if suffix == ".pgm" else "RGB").save(path)
+    inputs = ask(door, vr.Region({2: left()}), video=[kind(path) for path in paths], return_metadata=True)
+    assert [one["total_num_frames"] for one in inputs["video_metadata"]] == [3]
+    assert inputs["pixel_values_videos"].shape[:2] == (1, 3)
+    assert frames_of(inputs) == [2]
+    if suffix != ".pgm":
+        expected = ask(door, vr.Region({2: left()}), video=VIDEO[:3])
+        assert torch.equal(inputs["pixel_values_videos"], expected["pixel_values_videos"])
+
+
+# --- sampling --------------------------------------------------------------------------------------------------------
+
+SAMPLING: dict[str, tuple[dict[str, Any], list[list[int]]]] = {
+    "default": ({}, [vr.sample_frame_indices(24, num_frames=6)] * 2),
+    "num_frames": ({"num_frames": 4}, [vr.sample_frame_indices(24, num_frames=4)] * 2),
+    "fps": ({"fps": 4}, [vr.sample_frame_indices(24, num_frames=12)] * 2),
+    "range": (
+        {"video_start": 1.0, "video_end": 2.0},
+        [vr.sample_frame_indices(24, num_frames=6, fps=8, start=1.0, end=2.0)] * 2,
+    ),
+    "range of each": (
+        {"video_start": [0.0, 1.0], "video_end": [2.0, 3.0]},
+        [
+            vr.sample_frame_indices(24, num_frames=6, fps=8, start=0.0, end=2.0),
+            vr.sample_frame_indices(24, num_frames=6, fps=8, start=1.0, end=3.0),
+        ],
+    ),
+    "fps in a range": (
+        {"fps": 4, "video_start": 1.0, "video_end": 2.0},
+        [vr.sample_frame_indices(24, num_frames=4, fps=8, start=1.0, end=2.0)] * 2,
+    ),
+    "max_frames": ({"max_frames": 3}, [vr.sample_frame_indices(24, num_frames=3)] * 2),
+    "max_frames above": ({"max_frames": 20}, [vr.sample_frame_indices(24, num_frames=6)] * 2),
+    "fps and max_frames": ({"fps": 4, "max_frames": 5}, [vr.sample_frame_indices(24, num_frames=5)] * 2),
+    "all": ({"do_sample_frames": False}, [list(range(24))] * 2),
+    "in a group": ({"videos_kwargs": {"num_frames": 4}}, [vr.sample_frame_indices(24, num_frames=4)] * 2),
+    "fps of numpy": ({"fps": np.float32(4)}, [vr.sample_frame_indices(24, num_frames=12)] * 2),
+}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: Any) -> Path:
+    return media.write_video(tmp_path_factory.mktemp("clips") / "clip.mp4", 24, rate=8)
+
+
+@pytest.fixture
+def alike(door: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Either processor, with the same number of frames by default."""
+    monkeypatch.setattr(door, "num_frames", 6)
+    return door
+
+
+@pytest.mark.parametrize("case", SAMPLING)
+def test_sampling_settings_mean_the_same(alike: Any, case: str, clip: Path) -> None:
+    settings, expected = SAMPLING[case]
+    inputs = alike(text=["<video>\n"] * 2, videos=[clip] * 2, return_metadata=True, **settings)
+    assert [one["frames_indices"] for one in inputs["video_metadata"]] == expected
+
+
+@pytest.mark.parametrize("case", SAMPLING)
+def test_sampling_settings_mean_the_same_in_conversations(alike: Any, case: str, clip: Path) -> None:
+    settings, expected = SAMPLING[case]
+    found = alike.apply_chat_template([talk(clip)] * 2, return_metadata=True, **CHAT, **settings)
+    beside = alike.apply_chat_template(
+        [talk(clip)] * 2, processor_kwargs={"return_metadata": True, **settings}, **CHAT
+    )
+    for inputs in (found, beside):
+        assert [one["frames_indices"] for one in inputs["video_metadata"]] == expected
+
+
+def test_metadata_of_a_video_are_those_of_the_file(alike: Any, clip: Path) -> None:
+    inputs = alike(text="<video>\n", videos=clip, return_metadata=True)
+    assert inputs["video_metadata"] == [
+        {
+            "total_num_frames": 24,
+            "fps": 8.0,
+            "height": media.SIZE[1],
+            "width": media.SIZE[0],
+            "duration": 3.0,
+            "frames_indices": vr.sample_frame_indices(24, num_frames=6),
+        }
+    ]
+    assert "video_metadata" not in alike(text="<video>\n", videos=clip)
+
+
+def test_frames_taken_beforehand_keep_their_numbers(alike: Any) -> None:
+    metadata = {"frames_indices": [40, 80, 120, 160], "fps": 20, "total_num_frames": 200}
+    call = {"video": VIDEO[:4], "video_metadata": [metadata], "return_metadata": True, "do_sample_frames": None}
+    inputs = ask(alike, vr.Region({160: left(), 80: left()}), **call)
+    (found,) = inputs["video_metadata"]
+    assert found["frames_indices"] == [40, 80, 120, 160]
+    assert (found["fps"], found["total_num_frames"], found["duration"]) == (20, 200, 10)
+    assert frames_of(inputs) == [1, 3]
+    assert frames_of(ask(alike, vr.Region.from_mask(left(), time=4.0), **call)) == [1]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "parts"),
+    [
+        ([5], ["video_metadata", "is a int"]),
+        ([], ["0 item(s) for 1 video(s)"]),
+        ([{"frames_indices": [3, 2]}], ["ascending order"]),
+        ([{}], ["ascending order"]),
+    ],
+)
+def test_metadata_that_do_not_fit(door: Any, metadata: Any, parts: list[str]) -> None:
+    with refused(vr.VideoError, *parts):
+        door(text="<video>\n", videos=VIDEO[:2], video_metadata=metadata)
+
+
+def test_a_number_of_frames_and_a_rate_exclude_each_other(door: Any) -> None:
+    for settings in ({"num_frames": 4, "fps": 2}, {"num_frames": 4, "videos_kwargs": {"fps": 2}}):
+        with refused(vr.VideoError, "num_frames=4 and fps=2 exclude each other"):
+            door(text="<video>\n", videos=MISSING, **settings)
+
+
+def test_one_frame_a_second_as_videollama2_does(processor: Any, clip: Path) -> None:
+    inputs = processor(text="<video>\n", videos=clip, sample_by_second=True, return_metadata=True)
+    assert inputs["video_metadata"][0]["frames_indices"] == vr.sample_frame_indices(24, fps=8) == [4, 12, 20]
+    few = processor(text="<video>\n", videos=clip, sample_by_second=True, max_frames=2, return_metadata=True)
+    assert few["video_metadata"][0]["frames_indices"] == [4, 12]
+
+
+def test_settings_of_the_host_s_own_processor_reach_it() -> None:
+    _, processor = shared("llava_onevision")
+    call = {"text": "<video>\n", "videos": VIDEO, "num_frames": 2}
+    assert processor(**call)["pixel_values_videos"].shape == (1, 2, 3, 16, 16)
+    raw = processor(**call, do_normalize=False, do_rescale=False)["pixel_values_videos"]
+    assert raw.max() > 100
+    grouped = processor(**call, videos_kwargs={"do_normalize": False, "do_rescale": False})
+    assert torch.equal(grouped["pixel_values_videos"], raw)
+    chat = processor.apply_chat_template(talk(VIDEO), num_frames=2, do_normalize=False, do_rescale=False)
+    assert torch.equal(chat["pixel_values_videos"], raw)
+    large = processor(**call, size={"height": 32, "width": 32})
+    assert large["pixel_values_videos"].shape == (1, 2, 3, 32, 32)
+    assert processor(**call, do_resize=False)["pixel_values_videos"].shape == (1, 2, 3, HEIGHT, WIDTH)
+
+
+# --- what cannot be used, told before a video is opened --------------------------------------------------------------
+
+CHAT = {"tokenize": True, "return_dict": True}
+PLACE = vr.Region.from_box((0, 0, 8, 8))
+
+
+def talk(video: Any = MISSING, *content: Any) -> list[dict[str, Any]]:
+    content = content or ({"type": "text", "text": "What?"},)
+    return [{"role": "user", "content": [{"type": "video", "video": video}, *content]}]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (5, ["text must be a string or a list of strings", "int"]),
+        ([], ["text is an empty list", "at least one prompt"]),
+        (None, ["text is missing"]),
+        (b"<video>", ["text must be a string", "bytes"]),
+        (["<video>\n", 5], ["Sample 1: text must be a string", "int"]),
+    ],
+)
+def test_text_that_is_none(door: Any, text: Any, parts: list[str]) -> None:
+    with refused(vr.PromptError, *parts):
+        door(text=text, videos=MISSING)
+
+
+@pytest.mark.parametrize("tokenize", [True, False])
+@pytest.mark.parametrize(
+    ("conversation", "parts"),
+    [
+        ("What?", ["list of messages", "'What?'"]),
+        ([], ["list of messages", "[]"]),
+        ([*talk(), 5], ["list of messages", "5"]),
+        ([talk(), "What?"], ["Sample 1: a conversation must be a list of messages"]),
+        (talk(MISSING, {"type": "text"}), ['needs a string under "text"', "NoneType"]),
+        (talk(MISSING, {"type": "text", "text": 5}), ['needs a string under "text"', "int"]),
+        (talk(MISSING, {"type": "audio", "audio": "dog.wav"}), ["'text', 'image', 'video', 'region'", "'audio'"]),
+        (talk(MISSING, "What?"), ["content item must be a dict", "'What?'"]),
+        ([{"role": "user", "content": 5}], ["content must be a string or a list", "int"]),
+        ([*talk(), {"content": "What?"}], ['string under "role"', '"user"']),
+    ],
+)
+def test_conversations_that_are_none(door: Any, conversation: Any, parts: list[str], tokenize: bool) -> None:
+    with refused(vr.PromptError, *parts):
+        door.apply_chat_template(conversation, tokenize=tokenize, return_dict=tokenize)
+
+
+MISSPELT: dict[str, Callable[[Any], Any]] = {
+    "call": lambda door: door(text="<video>\n", videos=MISSING, num_frame=4),
+    "group": lambda door: door(text="<video>\n", videos=MISSING, videos_kwargs={"num_frame": 4}),
+    "chat": lambda door: door.apply_chat_template(talk(), num_frame=4, **CHAT),
+    "chat group": lambda door: door.apply_chat_template(talk(), videos_kwargs={"num_frame": 4}, **CHAT),
+    "chat kwargs": lambda door: door.apply_chat_template(talk(), processor_kwargs={"num_frame": 4}, **CHAT),
+    "chat kwargs group": lambda door: door.apply_chat_template(
+        talk(), processor_kwargs={"videos_kwargs": {"num_frame": 4}}, **CHAT
+    ),
+    "text only": lambda door: door.apply_chat_template(talk(), num_frame=4, tokenize=False),
+    "text only kwargs": lambda door: door.apply_chat_template(
+        talk(), processor_kwargs={"num_frame": 4}, tokenize=False
+    ),
+}
+
+
+@pytest.mark.parametrize("where", MISSPELT)
+def test_misspelt_settings(door: Any, where: str) -> None:
+    with refused(vr.ConfigurationError, type(door).__name__, "'num_frame'", "did you mean 'num_frames'?"):
+        MISSPELT[where](door)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"videos_kwargs": 4}, ["videos_kwargs must be a dict", "int"]),
+        ({"max_frames_per_region": 0}, ["max_frames_per_region", "at least 1", "0"]),
+        ({"max_frames_per_region": "2"}, ["max_frames_per_region", "'2'"]),
+        ({"max_frames_per_region": True}, ["max_frames_per_region", "True"]),
+        ({"mask_policy": "drop"}, ["'drop'", "'keep', 'original'"]),
+    ],
+)
+def test_settings_of_another_kind(door: Any, settings: dict[str, Any], parts: list[str]) -> None:
+    with refused(vr.ConfigurationError, *parts):
+        door(text="<video>\n<region>", videos=MISSING, regions=[PLACE], **settings)
+
+
+def test_regions_of_a_conversation_may_stand_anywhere_but_once(door: Any) -> None:
+    text, item = {"type": "text", "text": "<region>"}, {"type": "region", "region": PLACE}
+    found = [
+        door.apply_chat_template(talk(VIDEO, item), **CHAT),
+        door.apply_chat_template(talk(VIDEO, text), regions=[PLACE], **CHAT),
+        door.apply_chat_template(talk(VIDEO, text), processor_kwargs={"regions": [PLACE]}, **CHAT),
+    ]
+    assert [one["region_lengths"].tolist() for one in found] == [[1]] * 3
+    for extra in ({"regions": [PLACE]}, {"processor_kwargs": {"regions": [PLACE]}}):
+        with refused(vr.PromptError, "both as regions= and as content items"):
+            door.apply_chat_template(talk(MISSING, item), **extra, **CHAT)
+
+
+# --- the object encoder says what becomes of a region ----------------------------------------------------------------
+
+
+def test_tokens_of_regions_are_counted_by_their_masks() -> None:
+    config = ObjectEncoderConfig(max_tokens_per_region=3)
+    assert [config.num_tokens(frames) for frames in (1, 2, 3, 4, 50)] == [1, 2, 3, 3, 3]
+    masks = [torch.zeros(1, 5, 5), [blank()] * 2, torch.zeros(7, 5, 5)]
+    assert config.count_tokens(masks, [(5, 5), (HEIGHT, WIDTH), (5, 5)]) == [1, 2, 3]
+    assert config.count_tokens([], []) == []
+    assert config.placeholder("<region>", 3) == "<region><region><region>"
+
+
+def test_pooled_features_give_the_tokens_that_masks_give() -> None:
+    torch.manual_seed(0)
+    encoder = ObjectEncoder(ObjectEncoderConfig(8, 12, max_tokens_per_region=2))
+    features, masks = torch.randn(4, 3, 5, 8), torch.rand(7, 3, 5) > 0.5
+    frames, lengths = torch.tensor([0, 1, 2, 3, 3, 1, 0]), torch.tensor([4, 1, 2])
+    expected = encoder(features, masks, frames, lengths)
+    found = encoder.from_pooled(pool_masks(features, masks, frames), lengths)
+    assert found.counts.tolist() == expected.counts.tolist() == [2, 1, 2]
+    assert torch.equal(found.tokens, expected.tokens)
+
+
+class Bracketed(ObjectEncoderConfig):
+    """Marks where the tokens of a region begin and end."""
+
+    def placeholder(self, token: str, count: int) -> str:
+        return "[" + token * count + "]"
+
+
+def test_the_text_of_a_region_is_the_object_encoder_s() -> None:
+    model, processor = LLAVA.attached()
+    processor.attachment.object_encoder = Bracketed(**model.object_encoder.config.to_dict())
+    regions = [vr.Region(dict.fromkeys(frames, left())) for frames in ((0,), range(3), range(8))]
+    text = "<video>\n<region>, <region> and <region>?"
+    inputs = processor(
+        text=text, videos=VIDEO[:8], regions=regions, num_frames=8, return_text_replacement_offsets=True
+    )
+    spans = inputs.pop("text_replacement_offsets")[0]
+    written = [one["replacement"] for one in spans if one["text"] == "<region>"]
+    assert written == ["[" + "<region>" * count + "]" for count in (1, 3, 4)]
+    said = processor.tokenizer.decode(inputs["input_ids"][0])
+    assert said.endswith("{}, {} and {}?".format(*written))
+    assert inputs["region_lengths"].tolist() == [1, 3, 8]
+    assert greedy(model, inputs).shape == (1, 5)
+    # The tokens are those of the plain placeholder, in the same order.
+    plain = shared("llava_onevision")[1](text=text, videos=VIDEO[:8], regions=regions, num_frames=8)
+    assert torch.equal(inputs["region_masks"], plain["region_masks"])
+
+
+# --- the vision tower of a host --------------------------------------------------------------------------------------
+
+
+class ImageTowerConfig(transformers.LlavaOnevisionConfig):
+    model_type = "image_tower"
+
+
+class ImageTowerHost(LlavaOnevisionHost):
+    model_type = "image_tower"
+    tower_name = "image_tower"
+
+
+class UnnamedTowerHost(LlavaOnevisionHost):
+    model_type = "image_tower"
+
+
+@pytest.fixture
+def image_tower_model() -> Any:
+    """A model whose vision tower is its `image_tower`."""
+    plain = LLAVA.model()
+    config = ImageTowerConfig(**{**plain.config.to_dict(), "model_type": "image_tower"})
+    model = transformers.LlavaOnevisionForConditionalGeneration(config)
+    model.model.image_tower = model.model._modules.pop("vision_tower")
+    yield model
+    registry._HOSTS.pop("image_tower", None)
+
+
+def test_a_tower_of_another_name_stays_frozen_where_the_connector_is_trained(image_tower_model: Any) -> None:
+    vr.register_host(ImageTowerHost())
+    model = vr.attach_object_encoder(image_tower_model)
+    set_trainable(model, ["connector"])
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert not [name for name in trained if "image_tower" in name]
+    assert modules_of_parts(model, ["vision_tower"]) == ["model.image_tower"]
+    set_trainable(model, ["vision_tower"])
+    assert all(parameter.requires_grad for parameter in model.model.image_tower.parameters())
+
+
+def test_a_tower_that_is_not_where_the_host_says(image_tower_model: Any) -> None:
+    vr.register_host(UnnamedTowerHost())
+    parts = ["image_tower host", "'vision_tower'", "has only", "language_model, image_tower", "tower_name"]
+    with refused(vr.ConfigurationError, *parts, "UnnamedTowerHost"):
+        vr.attach_object_encoder(image_tower_model)
+    assert not hasattr(image_tower_model, "object_encoder")
+    assert Host.tower_name == "vision_tower"
