@@ -21,6 +21,7 @@ import videorefer_plugin as vr
 from tests import media
 from tests.checkpoints import TOWER, change_json, make_checkpoint, original_state, weights
 from tests.conftest import CHECKPOINT
+from tests.test_hosts import shared
 
 WIDTH, HEIGHT = media.SIZE
 FRAMES = 20
@@ -89,6 +90,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return files
 
 
+@pytest.fixture(params=["videorefer", "host"])
+def either(request: pytest.FixtureRequest) -> Any:
+    """The processor of VideoRefer, and that of a host, which takes the same prompts."""
+    return request.getfixturevalue("processor") if request.param == "videorefer" else shared("llava_onevision")[1]
+
+
 def region(frame: int = 4, box: tuple[float, ...] = (10, 5, 60, 40)) -> vr.Region:
     return vr.Region.from_box(box, frame=frame)
 
@@ -137,7 +144,7 @@ DOORS = pytest.mark.parametrize("door", [call_processor, call_template], ids=["p
         bad("no-regions", ONE, 0),
     ],
 )
-def test_placeholders_and_regions_of_any_sample(door, sample, text, count, processor, clips):
+def test_placeholders_and_regions_of_any_sample(door, sample, text, count, either, clips):
     batch = list(GOOD_BATCH)
     batch[sample] = (text, count)
     regions = [[region(number) for number in range(count)] for _, count in batch]
@@ -147,37 +154,37 @@ def test_placeholders_and_regions_of_any_sample(door, sample, text, count, proce
         "Pass one Region for each",
     )
     with refused(vr.PromptError, *expected):
-        door(processor, [text for text, _ in batch], [clips.good] * 3, regions)
+        door(either, [text for text, _ in batch], [clips.good] * 3, regions)
 
 
 @DOORS
-def test_the_good_batch_is_accepted(door, processor, clips):
+def test_the_good_batch_is_accepted(door, either, clips):
     regions = [[region(number) for number in range(count)] for _, count in GOOD_BATCH]
-    inputs = door(processor, [text for text, _ in GOOD_BATCH], [clips.good] * 3, regions)
-    assert region_counts(processor, inputs) == [1, 2, 1]
+    inputs = door(either, [text for text, _ in GOOD_BATCH], [clips.good] * 3, regions)
+    assert region_counts(either, inputs) == [1, 2, 1]
 
 
 @DOORS
 @pytest.mark.parametrize("sample", [0, 1, 2])
 @pytest.mark.parametrize("given", [0, 1])
-def test_region_without_anything_to_point_at(door, sample, given, processor, clips):
+def test_region_without_anything_to_point_at(door, sample, given, either, clips):
     texts, videos, regions = [ONE] * 3, [clips.good] * 3, [[region()] for _ in range(3)]
     texts[sample], videos[sample], regions[sample] = "What is <region>?", None, [region()] * given
     with refused(
         vr.PromptError, f"Sample {sample} has <region>", "neither <video> nor <image>", "nothing to point at"
     ):
-        door(processor, texts, videos, regions)
+        door(either, texts, videos, regions)
 
 
 @pytest.mark.parametrize("text", ["<region> and <region> in\n<video>\n?", "<region> in\n<video>\nand <region>?"])
-def test_regions_before_the_video_are_assigned_in_order(text, processor, clips):
+def test_regions_before_the_video_are_assigned_in_order(text, either, clips):
     """The original code gives the first object to the first `<region>` after the video."""
     long = vr.Region(dict.fromkeys((0, 3, 5), (10, 5, 60, 40)))
     short = region(7)
-    inputs = processor(text=text, videos=clips.good, regions=[long, short], return_tensors="pt")
+    inputs = either(text=text, videos=clips.good, regions=[long, short], return_tensors="pt")
     assert inputs["region_lengths"].tolist() == [3, 1]
     ids = inputs["input_ids"][0]
-    runs = [len(run) for run in "".join("R" if one == processor.region_token_id else " " for one in ids).split()]
+    runs = [len(run) for run in "".join("R" if one == either.region_token_id else " " for one in ids).split()]
     assert runs == [3, 1]
 
 
@@ -197,10 +204,10 @@ def test_regions_before_the_video_are_assigned_in_order(text, processor, clips):
         bad("two-samples", [[region()], [region()]], vr.RegionError, ["Sample 0", "is a list"]),
     ],
 )
-def test_what_is_no_region(regions, error, parts, processor, clips):
+def test_what_is_no_region(regions, error, parts, either, clips):
     text = ONE if not isinstance(regions, list) or len(regions) == 1 else TWO
     with refused(error, *parts):
-        processor(text=text, videos=clips.good, regions=regions)
+        either(text=text, videos=clips.good, regions=regions)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +219,9 @@ def test_what_is_no_region(regions, error, parts, processor, clips):
         bad("no-region", [[], ["dog"]], vr.RegionError, ["Sample 1", "is a str", "Region.from_box"]),
     ],
 )
-def test_regions_of_a_batch(regions, error, parts, processor, clips):
+def test_regions_of_a_batch(regions, error, parts, either, clips):
     with refused(error, *parts):
-        processor(text=[NONE, ONE], videos=[clips.good] * 2, regions=regions)
+        either(text=[NONE, ONE], videos=[clips.good] * 2, regions=regions)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +234,16 @@ def test_regions_of_a_batch(regions, error, parts, processor, clips):
         ),
         bad("video-and-image", {"text": [NONE, "<video> <image>"]}, ["Sample 1 has 1 <video> and 1 <image>"]),
         bad("two-images", {"text": ["<image><image>"]}, ["Sample 0 has 0 <video> and 2 <image>"]),
+    ],
+)
+def test_videorefer_looks_at_one_visual(call, parts, processor, clips):
+    with refused(vr.PromptError, *parts):
+        processor(**call, videos=[clips.good] * 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "parts"),
+    [
         bad(
             "missing-video",
             {"text": [NONE, NONE], "videos": 1},
@@ -250,28 +267,42 @@ def test_regions_of_a_batch(regions, error, parts, processor, clips):
         bad("sound", {"text": NONE, "audio": np.zeros(100)}, ["does not listen", "leave audio out"]),
     ],
 )
-def test_prompts_and_visuals(call, parts, processor, clips):
+def test_prompts_and_visuals(call, parts, either, clips):
     call = dict(call)
     call["videos"] = [clips.good] * call.get("videos", 2)
     call["images"] = [clips.picture] * call.get("images", 0)
     with refused(vr.PromptError, *parts):
-        processor(**call)
+        either(**call)
 
 
 CHAT = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
 
 
+def asked(text: str) -> list[dict[str, Any]]:
+    return talk(text, np.zeros((4, HEIGHT, WIDTH, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("conversation", "parts"),
+    [
+        bad("literal-video", asked("Does <video> mean film?"),
+            ["Sample 0 has 2 <video>", "without the angle brackets"]),
+        bad("literal-image", asked("Is <image> a tag?"),
+            ["Sample 0 has 1 <video> and 1 <image>", "without the angle brackets"]),
+        bad("two-videos", [*asked("First?"), {"role": "assistant", "content": "A."}, *asked("Second?")],
+            ["Sample 0 has 2 <video>", "one visual"]),
+    ],
+)  # fmt: skip
+def test_videorefer_talks_about_one_visual(conversation, parts, processor):
+    with refused(vr.PromptError, *parts):
+        processor.apply_chat_template(conversation, **CHAT)
+
+
 @pytest.mark.parametrize(
     ("conversation", "error", "parts"),
     [
-        bad("literal-video", talk("Does <video> mean film?", "good"), vr.PromptError,
-            ["Sample 0 has 2 <video>", "without the angle brackets"]),
-        bad("literal-image", talk("Is <image> a tag?", "good"), vr.PromptError,
-            ["Sample 0 has 1 <video> and 1 <image>", "without the angle brackets"]),
         bad("literal-in-text-only", talk("What does <video> mean?"), vr.PromptError,
             ["Sample 0 has <video>", "only 0 video(s)"]),
-        bad("two-videos", [*talk("First?", "good"), {"role": "assistant", "content": "A."}, *talk("Second?", "good")],
-            vr.PromptError, ["Sample 0 has 2 <video>", "one visual"]),
         bad("empty", [], vr.PromptError, ["list of messages", "[]"]),
         bad("empty-in-batch", [talk("Hello?"), []], vr.PromptError, ["Sample 1", "list of messages"]),
         bad("none", None, vr.PromptError, ["list of messages", "None"]),
@@ -289,21 +320,17 @@ CHAT = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
             vr.RegionError, ["needs a Region", "tuple"]),
     ],
 )  # fmt: skip
-def test_conversations(conversation, error, parts, processor, clips):
-    for message in conversation if isinstance(conversation, list) else []:
-        for item in message["content"] if isinstance(message, dict) and isinstance(message["content"], list) else []:
-            if isinstance(item, dict) and item.get("video") == "good":
-                item["video"] = clips.good
+def test_conversations(conversation, error, parts, either):
     with refused(error, *parts):
-        processor.apply_chat_template(conversation, **CHAT)
+        either.apply_chat_template(conversation, **CHAT)
 
 
-def test_regions_given_both_ways(processor, clips):
+def test_regions_given_both_ways(either, clips):
     conversation = talk("What is this?", clips.good)
     conversation[0]["content"].append({"type": "region", "region": region()})
     for extra in ({"regions": [region()]}, {"processor_kwargs": {"regions": [region()]}}):
         with refused(vr.PromptError, "both as regions= and as content items", "one way"):
-            processor.apply_chat_template(conversation, **extra, **CHAT)
+            either.apply_chat_template(conversation, **extra, **CHAT)
 
 
 # --- regions and the frames that they lie on -------------------------------------------------------------------------
@@ -339,11 +366,11 @@ def test_regions_given_both_ways(processor, clips):
             ["frame 1", "4000", "outside"]),
     ],
 )  # fmt: skip
-def test_region_does_not_fit_its_video(make, error, parts, sample, processor, clips):
+def test_region_does_not_fit_its_video(make, error, parts, sample, either, clips):
     regions = [[region()], [region(1), region(2)]]
     regions[sample][-1] = make()
     with refused(error, f"Sample {sample}: region {sample}: ", *parts):
-        processor(text=[ONE, TWO], videos=[clips.good] * 2, regions=regions)
+        either(text=[ONE, TWO], videos=[clips.good] * 2, regions=regions)
 
 
 @pytest.mark.parametrize(
@@ -368,11 +395,11 @@ def test_what_no_region_is_made_of(make, parts):
         make()
 
 
-def test_a_frame_that_an_image_does_not_have(processor, clips):
+def test_a_frame_that_an_image_does_not_have(either, clips):
     text = "<image>\nWhat is <region>?"
     with refused(vr.RegionError, "Sample 1: region 0", "frame 1", "picture.png", "1 frame(s)"):
-        processor(text=[text] * 2, images=[clips.picture] * 2, regions=[[region(0)], [region(1)]])
-    assert processor(text=text, images=clips.picture, regions=[region(0)])["region_lengths"].tolist() == [1]
+        either(text=[text] * 2, images=[clips.picture] * 2, regions=[[region(0)], [region(1)]])
+    assert either(text=text, images=clips.picture, regions=[region(0)])["region_lengths"].tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -412,19 +439,19 @@ def test_objects_without_a_pixel_are_accepted_as_the_original_does(made, process
         bad("an-image", "picture", ["picture.png", "single image", "load_image"]),
     ],
 )
-def test_videos_that_cannot_be_read(name, parts, sample, processor, clips):
+def test_videos_that_cannot_be_read(name, parts, sample, either, clips):
     videos = [clips.good] * 2
     videos[sample] = getattr(clips, name)
     with refused(vr.VideoError, f"Sample {sample}: ", *parts):
-        processor(text=[NONE] * 2, videos=videos)
+        either(text=[NONE] * 2, videos=videos)
 
 
-def test_truncated_video_says_which_frames_decode(processor, clips):
+def test_truncated_video_says_which_frames_decode(either, clips):
     """What is there can be used; what is not is not made up."""
     with refused(
         vr.VideoError, "Sample 1: ", "truncated.mkv", "59)", "Of its 60 frames, these can: 0 to", "only for those"
     ):
-        processor(text=[NONE, ONE], videos=[clips.good, clips.truncated], regions=[[], [region(59)]])
+        either(text=[NONE, ONE], videos=[clips.good, clips.truncated], regions=[[], [region(59)]])
 
 
 @pytest.mark.parametrize(
@@ -438,10 +465,10 @@ def test_truncated_video_says_which_frames_decode(processor, clips):
         bad("not-scaled", np.full((HEIGHT, WIDTH, 3), 255.0), ["[0, 1]", "255", "uint8"]),
     ],
 )
-def test_images_that_cannot_be_read(source, parts, processor, clips):
+def test_images_that_cannot_be_read(source, parts, either, clips):
     source = getattr(clips, source) if isinstance(source, str) else source
     with refused(vr.VideoError, "Sample 1: ", *parts):
-        processor(text=["<image>?"] * 2, images=[clips.picture, source])
+        either(text=["<image>?"] * 2, images=[clips.picture, source])
 
 
 @pytest.mark.parametrize(
@@ -461,9 +488,9 @@ def test_images_that_cannot_be_read(source, parts, processor, clips):
         ),
     ],
 )
-def test_arrays_that_are_no_video(source, parts, processor):
+def test_arrays_that_are_no_video(source, parts, either):
     with refused(vr.VideoError, *parts):
-        processor(text=NONE, videos=source)
+        either(text=NONE, videos=source)
 
 
 @pytest.mark.parametrize(
@@ -475,18 +502,31 @@ def test_arrays_that_are_no_video(source, parts, processor):
         bad("no-frames", {"num_frames": 0}, ["num_frames", "at least 1", "0"]),
         bad("negative-frames", {"num_frames": -3}, ["num_frames", "at least 1", "-3"]),
         bad("half-a-frame", {"num_frames": 2.5}, ["num_frames", "whole number", "2.5"]),
+        bad("no-max-frames", {"max_frames": -1}, ["max_frames", "at least 1", "-1"]),
+        bad("no-rate", {"fps": 0}, ["fps", "above 0", "0"]),
+        bad("rate-in-words", {"fps": "two"}, ["fps", "number", "'two'"]),
+    ],
+)
+def test_sampling_that_takes_nothing(settings, parts, either, clips):
+    with refused(vr.VideoError, "Sample 0: ", *parts):
+        either(text=NONE, videos=clips.good, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
         bad("one-frame", {"num_frames": 1}, ["1 frame(s)", "no token", "at least 2"]),
         bad("no-max-frames", {"sample_by_second": True, "max_frames": -1}, ["max_frames", "at least 1", "-1"]),
     ],
 )
-def test_sampling_that_takes_nothing(settings, parts, processor, clips):
+def test_sampling_that_takes_too_little_for_videorefer(settings, parts, processor, clips):
     with refused(vr.VideoError, "Sample 0: ", *parts):
         processor(text=NONE, videos=clips.good, **settings)
 
 
-def test_start_of_one_video_only(processor, clips):
+def test_start_of_one_video_only(either, clips):
     with refused(vr.VideoError, "Sample 1: ", "video_start has 1 value(s)", "one for each"):
-        processor(text=[NONE] * 2, videos=[clips.good] * 2, video_start=[0.0])
+        either(text=[NONE] * 2, videos=[clips.good] * 2, video_start=[0.0])
 
 
 def test_one_frame_all_frames_and_unequal_frames(processor, clips):
@@ -514,17 +554,21 @@ def test_an_image_that_is_shown_once_makes_no_token(clips):
         bad("misspelt-regions", {"region": []}, ["'region'", "did you mean 'regions'?"]),
         bad("misspelt-in-a-group", {"videos_kwargs": {"nun_frames": 4}}, ["'nun_frames'", "'num_frames'"]),
         bad("misspelt-tokenizer", {"paddding": True}, ["'paddding'", "did you mean 'padding'?"]),
-        bad("unknown", {"zzzzzz": 1}, ["VideoReferProcessor has no setting 'zzzzzz'"]),
+        bad("unknown", {"zzzzzz": 1}, ["Processor has no setting 'zzzzzz'"]),
         bad("policy", {"mask_policy": "drop"}, ["mask_policy 'drop'", "'keep', 'original'"]),
-        bad("aspect-ratio", {"image_aspect_ratio": "anyres"}, ["image_aspect_ratio 'anyres'", "'square' and 'pad'"]),
     ],
 )
-def test_settings(settings, parts, processor, clips):
+def test_settings(settings, parts, either, clips):
     with refused(vr.ConfigurationError, *parts):
-        processor(text=NONE, videos=clips.good, **settings)
+        either(text=NONE, videos=clips.good, **settings)
     if "videos_kwargs" not in settings:
         with refused(vr.ConfigurationError, *parts):
-            processor.apply_chat_template(talk(NONE, clips.good), processor_kwargs=settings, **CHAT)
+            either.apply_chat_template(talk(NONE, clips.good), processor_kwargs=settings, **CHAT)
+
+
+def test_aspect_ratio(processor, clips):
+    with refused(vr.ConfigurationError, "image_aspect_ratio 'anyres'", "'square' and 'pad'"):
+        processor(text=NONE, videos=clips.good, image_aspect_ratio="anyres")
 
 
 @pytest.mark.parametrize("max_length", [8, 20, 30])

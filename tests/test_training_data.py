@@ -672,9 +672,7 @@ def test_every_answer_is_learnt_and_nothing_else(data, collator):
 
 def test_questions_are_asked_as_the_model_will_be_asked(data, collator, processor):
     item = VideoReferDataset(data, mode="multi")[0]
-    asked = processor.apply_chat_template(
-        item["messages"][:1], regions=item["regions"], videos=None, add_generation_prompt=True
-    )
+    asked = processor.apply_chat_template(item["messages"][:1], regions=item["regions"], add_generation_prompt=True)
     expected = processor(text=asked, videos=item["visual"], regions=item["regions"], return_tensors="pt")
     batch = collator([item])
     length = expected["input_ids"].shape[1]

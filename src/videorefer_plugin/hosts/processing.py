@@ -101,7 +101,9 @@ class RegionProcessor:
 
     # ------------------------------------------------------------------ calling
 
-    def __call__(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> BatchFeature:
+    def __call__(
+        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
+    ) -> BatchFeature:
         """Prepare a batch for the model.
 
         Args:
@@ -143,6 +145,7 @@ class RegionProcessor:
             images,
             videos,
             settings["regions"],
+            audio=audio,
             tokens={kind: getattr(self.processor, f"{kind}_token") for kind in ("video", "image")},
             region_token=self.region_token,
         )
@@ -239,7 +242,8 @@ class RegionProcessor:
     def _call_processor(self, texts: list[str], clips: list[Clip], kwargs: dict[str, Any]) -> dict[str, Any]:
         visuals: dict[str, list[Any]] = {"video": [], "image": []}
         for clip in clips:
-            frames = clip.read()
+            with named(f"Sample {clip.sample}"):
+                frames = clip.read()
             visuals[clip.kind].append(frames if clip.kind == "video" else frames[0])
         metadata = [VideoMetadata(**clip.describe()) for clip in clips if clip.kind == "video"]
         return self.host.call_processor(self.processor, texts, visuals, metadata, kwargs)

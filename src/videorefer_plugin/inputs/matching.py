@@ -83,6 +83,7 @@ def match_samples(
     videos: Any = None,
     regions: Any = None,
     *,
+    audio: Any = None,
     tokens: Mapping[str, str],
     region_token: str | None = None,
     one_visual: bool = False,
@@ -93,15 +94,18 @@ def match_samples(
         text (`str` or `list[str]`): the prompts.
         images, videos: the visuals of the batch, in any nesting; see [`flatten_images`] and [`flatten_videos`].
         regions: the regions of one prompt, or a list for each prompt.
+        audio (*optional*): refused, since no model here listens.
         tokens (`Mapping[str, str]`): the placeholders of `"image"` and `"video"`.
         region_token (`str`, *optional*): that of a region; without it the prompts have none.
         one_visual (`bool`, *optional*, defaults to `False`): whether a prompt may have no more than one visual.
 
     Raises:
-        PromptError: the text is no text, or placeholders and visuals or regions do not match.
+        PromptError: the text is no text, there is sound, or placeholders and visuals or regions do not match.
         RegionError: a region is no [`Region`].
         VideoError: a visual is nothing that could be one.
     """
+    if audio is not None:
+        raise PromptError("This model does not listen: leave audio out.")
     texts = _texts(text)
     samples = [Sample(index, prompt) for index, prompt in enumerate(texts)]
     _match_visuals(samples, {"image": flatten_images(images), "video": flatten_videos(videos)}, tokens, one_visual)

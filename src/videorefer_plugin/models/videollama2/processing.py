@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin, TextKwargs
 
-from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError
+from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clip_metadata, open_clip
 from videorefer_plugin.inputs.conversations import as_conversations, take_chat_settings
 from videorefer_plugin.inputs.matching import Sample, match_samples, named, take_settings
@@ -222,14 +222,13 @@ class VideoLLaMA2Processor(ProcessorMixin):
             ConfigurationError: a setting is unknown or has an unknown value.
         """
         settings, text_settings = self._split_settings(kwargs)
-        if audio is not None:
-            raise PromptError("This model does not listen: leave audio out.")
         tokens = {"image": self.image_token, "video": self.video_token}
         samples = match_samples(
             text,
             images,
             videos,
             settings.get("regions"),
+            audio=audio,
             tokens=tokens,
             region_token=self.region_token,
             one_visual=True,
