@@ -38,8 +38,8 @@ def data(tmp_path_factory):
 def setting(data, model, processor, tmp_path):
     dataset = VideoReferDataset(data, mode="multi")
     features = compute_features(model, processor, dataset, tmp_path / "features")
-    unions = model.object_encoder.config.max_tokens_per_region
-    return dataset, FeatureCollator(processor, features, unions)
+    config = model.object_encoder.config
+    return dataset, FeatureCollator(processor, features, config)
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def setting_with_clips(tmp_path, model, processor):
     dataset = VideoReferDataset(data, mode="multi")
     processor.num_frames = model.config.num_frames  # as a run sets it
     features = compute_features(model, processor, dataset, tmp_path / "features", clips=True)
-    unions = model.object_encoder.config.max_tokens_per_region
-    return dataset, FeatureCollator(processor, features, unions, clips=True)
+    config = model.object_encoder.config
+    return dataset, FeatureCollator(processor, features, config, clips=True)
 
 
 def test_conversations_are_those_with_clips_less_the_clips(setting, processor):
@@ -83,8 +83,8 @@ def test_with_clips_the_loss_is_the_same(setting_with_clips, model, processor, t
     samples = [dataset[index] for index in range(len(dataset))]
     arguments = TrainingArguments(tmp_path, use_cpu=True, report_to="none", remove_unused_columns=False)
     trainer = VideoReferTrainer(model, arguments, train_dataset=dataset, data_collator=collator)
-    unions, connector = model.object_encoder.config.max_tokens_per_region, model.model.connector
-    connected = FeatureCollator(processor, collator.features, unions, clips=True, connector=connector)
+    config, connector = model.object_encoder.config, model.model.connector
+    connected = FeatureCollator(processor, collator.features, config, clips=True, connector=connector)
     for some in (samples, samples[:2]):
         # Frames of clips are kept in half precision.
         expected = model(**VideoReferCollator(processor)(some)).loss
@@ -102,7 +102,9 @@ def test_a_clip_goes_through_a_connector_that_is_not_trained_once(setting_with_c
     hook = model.model.connector.register_forward_hook(lambda *given: calls.append(len(given[1][0])))
     samples = [dataset[index] for index in range(len(dataset))]
     shown = {sample["visual"] for sample in samples} - {None}
-    connected = FeatureCollator(processor, collator.features, 4, clips=True, connector=model.model.connector)
+    connected = FeatureCollator(
+        processor, collator.features, model.object_encoder.config, clips=True, connector=model.model.connector
+    )
     first, second = connected(samples), connected(samples)
     hook.remove()
     assert calls == [1] * len(shown)

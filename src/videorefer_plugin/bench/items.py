@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.bench.letters import gold_letter, option_letters
 from videorefer_plugin.bench.prompts import CAPTION_PROMPT, DESCRIPTION_PROMPT, REGION_TOKEN, question_prompt
 from videorefer_plugin.errors import BenchError, RecordError, RegionError
@@ -85,25 +86,23 @@ class Item:
             BenchError: an annotation is malformed, or single-frame mode lacks its frame.
         """
         try:
-            record = Record(self.id, None, None, [], self.annotation, self.height, self.width)
-            regions = record.regions()
+            shapes = Record(self.id, None, None, [], self.annotation, self.height, self.width).shapes
         except RegionError as error:
             raise BenchError(f"{self.place}: item {self.id!r}: {error}") from error
         if mode == "multi":
-            return regions
+            return [Region.from_shapes(own) for own in shapes]
         if self.frame is None:
             raise BenchError(
                 f"{self.place}: item {self.id!r} has no frame_idx, which single-frame mode needs: add one, or use "
                 "multi-frame mode"
             )
-        for number, region in enumerate(regions):
-            if self.frame not in region.frames:
+        for number, own in enumerate(shapes):
+            if self.frame not in own:
                 raise BenchError(
                     f"{self.place}: item {self.id!r}: frame_idx is {self.frame}, but object {number} has no "
-                    f"annotation of that frame; it has {', '.join(map(str, region.frames[:5]))}"
-                    f"{', ...' if len(region.frames) > 5 else ''}"
+                    f"annotation of that frame; it has {listed(sorted(own))}"
                 )
-        return [region.select([self.frame]) for region in regions]
+        return [Region.from_shapes({self.frame: own[self.frame]}) for own in shapes]
 
 
 @dataclass(frozen=True)

@@ -93,13 +93,13 @@ class Mask(_Sized):
 class Rle(_Sized):
     """COCO run lengths: `size` [height, width], and `counts`, compressed (str or bytes) or a list of run lengths.
 
-    Checked when made, kept as given, decoded on demand.
+    Checked when made, kept as given, decoded on demand. `area` is the number of the object's pixels.
 
     Raises:
         RegionError: malformed counts, or counts which do not add up to height * width.
     """
 
-    __slots__ = ("counts", "size")
+    __slots__ = ("area", "counts", "size")
     name = "rle"
     noun = "RLE"
     accepted = "a COCO RLE dict"
@@ -115,6 +115,7 @@ class Rle(_Sized):
                 f"RLE counts add up to {int(runs.sum())} pixels, but size [{height}, {width}] (height, width) has "
                 f"{height * width}: the counts are truncated or belong to another size"
             )
+        self.area = int(runs[1::2].sum())
         self.counts: str | bytes | tuple[int, ...] = (
             bytes(counts)
             if isinstance(counts, (bytes, bytearray))

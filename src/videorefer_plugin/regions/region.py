@@ -373,6 +373,8 @@ class Region:
 
     def _known(self, frame: Any) -> int:
         """The index of a frame, which the region has to have."""
+        if type(frame) is int and frame in self._frames:  # checked when the region was made
+            return frame
         index = frame_index(frame)
         if index not in self._frames:
             waiting = f" (and times {short(self.times)} s, see at_frames)" if self._times else ""

@@ -15,7 +15,6 @@ from videorefer_plugin.training.records import (
     KINDS,
     Record,
     check_record,
-    frames_with_object,
     read_records,
 )
 from videorefer_plugin.video import load_image, open_video
@@ -120,7 +119,7 @@ class DataReport:
         self.turns += sum(turn["role"] == "assistant" for turn in record.conversations)
         for key in record.unknown:
             self.unknown_keys[key] = self.unknown_keys.get(key, 0) + 1
-        seen = [len(frames_with_object(region)) for region in record.regions()]
+        seen = [len(frames) for frames in record.seen]
         self.objects += len(seen)
         self.masks += sum(seen)
         self.with_regions += bool(seen)

@@ -134,11 +134,13 @@ class ConnectorPart:
         covered, places, labels = [], [], []
         parts = zip(inputs["region_masks"].split(inputs["region_lengths"].tolist()), names, strict=True)
         owners = shown.split(inputs["region_lengths"].tolist())
+        # This policy takes the masks of a region as they are given, the other in order of time.
+        as_given = self.processor.mask_policy == "original"
         for (masks, name), frames, region in zip(parts, owners, sample["regions"], strict=True):
             grid = torch.zeros(len(pixels), *masks.shape[1:])
             centre = torch.full((len(pixels), 2), torch.nan)
             grid[frames[frames >= 0]] = masks[frames >= 0].float()
-            exact = _centres(region, video)
+            exact = _centres(region, region.order if as_given else frames_with_object(region), video)
             centre[frames[frames >= 0]] = exact[frames >= 0]
             covered.append(grid)
             places.append(centre)
@@ -152,11 +154,11 @@ class ConnectorPart:
         self.processor.save_pretrained(folder)
 
 
-def _centres(region: Region, video: Video) -> Tensor:
-    """Centre of an object in each frame that shows it (x, y, in halves of the frame), `(num_masks, 2)`."""
+def _centres(region: Region, frames: Sequence[int], video: Video) -> Tensor:
+    """Centre of an object in each of the frames (x, y, in halves of the frame), `(num_masks, 2)`; NaN without it."""
     found = []
-    for frame in frames_with_object(region):
-        mask = torch.from_numpy(region.mask(frame, video.height, video.width)).float()
+    for _, drawn in region.masks(video.height, video.width, frames):
+        mask = torch.from_numpy(drawn).float()
         x, y = (torch.arange(side).float() + 0.5 for side in (mask.shape[1], mask.shape[0]))
         middle = torch.stack([mask.sum(0) @ x / mask.shape[1], mask.sum(1) @ y / mask.shape[0]])
         found.append(middle / mask.sum() * 2 - 1)

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,10 @@ import torch
 from torch.utils.data import Dataset
 
 from videorefer_plugin.errors import ConfigurationError, RecordError
-from videorefer_plugin.regions import Region
+from videorefer_plugin.object_encoder import ObjectEncoderConfig
+from videorefer_plugin.regions import Region, Shape
 from videorefer_plugin.training.record_files import RecordFile, open_record_file
-from videorefer_plugin.training.records import (
-    KINDS,
-    Record,
-    frames_with_object,
-    parse_record,
-    read_records,
-)
+from videorefer_plugin.training.records import KINDS, Record, parse_record, read_records
 from videorefer_plugin.video import sample_frame_indices
 
 __all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "ReadOnce", "VideoReferDataset"]
@@ -120,7 +115,7 @@ class VideoReferDataset(Dataset):
         self.max_frames_per_region = max_frames_per_region
         self.on_bad_sample = on_bad_sample
         self.visual_tokens = visual_tokens
-        self.max_tokens_per_region = max_tokens_per_region
+        self.object_encoder = ObjectEncoderConfig(max_tokens_per_region=max_tokens_per_region)
         self.skipped: list[str] = []
         self._files = [self._scan(source, media_root) for source in _sources(data)]
         chosen = [
@@ -156,11 +151,11 @@ class VideoReferDataset(Dataset):
                     ) from record
                 self.skipped.append(reason)
                 continue
-            seen = [len(frames_with_object(region)) for region in record.regions()]
+            seen = [len(frames) for frames in record.seen]
             positions.append(entry.position)
             lines.append(entry.line)
             kinds.append(KINDS.index(record.kind))
-            tokens.append(self._text_tokens(record) + sum(min(n, self.max_tokens_per_region) for n in seen))
+            tokens.append(self._text_tokens(record) + sum(map(self.object_encoder.num_tokens, seen)))
             has_choice.append(max(seen, default=0) > 1)
             keys.append(_digest(f"{record.id}#{number}"))
         return _Scanned(
@@ -265,12 +260,13 @@ class VideoReferDataset(Dataset):
         item = self.without_regions(index)
         record, index = item["record"], item["index"]
         try:
-            regions = record.regions()
+            shapes, seen = record.shapes, record.seen
         except ValueError as error:
             raise RecordError(f"{record.place}: {error}") from error
-        if item["mode"] == "single":
-            return {**item, "regions": self._one_frame(regions, index)}
-        return {**item, "regions": [self._many_frames(one) for one in regions]}
+        # Frames are chosen before regions are made, so that one is made of each object.
+        single = item["mode"] == "single"
+        chosen = self._one_frame(seen, index) if single else list(map(self._many_frames, shapes, seen))
+        return {**item, "regions": list(map(_region, shapes, chosen))}
 
     def without_regions(self, index: int) -> dict[str, Any]:
         """Read one record as `self[index]` does, but for the regions, which take longest to make.
@@ -307,25 +303,27 @@ class VideoReferDataset(Dataset):
         except ValueError as error:
             raise RecordError(f"{scanned.file.path}, {scanned.file.unit} {line}: {error}") from error
 
-    def _one_frame(self, regions: list[Region], index: int) -> list[Region]:
-        if not regions:
-            return regions
+    def _one_frame(self, seen: list[tuple[int, ...]], index: int) -> list[Collection[int]]:
+        if not seen:
+            return []
         chance = random.Random(f"frame {self._name(index)}")
-        seen = [frames_with_object(region) for region in regions]
         shared = sorted(set.intersection(*map(set, seen)))
         if shared:
-            frame = chance.choice(shared)
-            return [region.select([frame]) for region in regions]
-        return [region.select([chance.choice(frames)]) for region, frames in zip(regions, seen, strict=True)]
+            return [(chance.choice(shared),)] * len(seen)
+        return [(chance.choice(frames),) for frames in seen]
 
-    def _many_frames(self, region: Region) -> Region:
+    def _many_frames(self, shapes: Mapping[int, Shape], seen: tuple[int, ...]) -> Collection[int]:
         limit = self.max_frames_per_region
-        if limit is None or len(region) <= limit:
-            return region
-        frames = frames_with_object(region)
-        if len(frames) > limit:
-            frames = tuple(frames[place] for place in sample_frame_indices(len(frames), num_frames=limit))
-        return region.select(frames)
+        if limit is None or len(shapes) <= limit:
+            return shapes
+        if len(seen) <= limit:
+            return seen
+        return [seen[place] for place in sample_frame_indices(len(seen), num_frames=limit)]
+
+
+def _region(shapes: Mapping[int, Shape], frames: Collection[int]) -> Region:
+    """One object in some of its frames, in the annotation's order."""
+    return Region.from_shapes({frame: shape for frame, shape in shapes.items() if frame in frames})
 
 
 def _sources(data: Any) -> list[DataSource]:

@@ -26,7 +26,7 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videollama2.configuration import count_visual_tokens
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.models.videorefer.regions import RegionInputs
-from videorefer_plugin.object_encoder import pool_masks
+from videorefer_plugin.object_encoder import ObjectEncoderConfig, pool_masks
 from videorefer_plugin.training.dataset import VideoReferDataset
 from videorefer_plugin.training.prompts import check_template, make_prompt
 from videorefer_plugin.training.records import Record
@@ -217,7 +217,7 @@ class FeatureCollator:
     Args:
         processor ([`VideoReferProcessor`]): for its chat template and tokenizer.
         features (`Mapping[str, torch.Tensor]`): what [`compute_features`] returned.
-        max_tokens_per_region (`int`): unions u of the object encoder.
+        config ([`ObjectEncoderConfig`]): of the model's object encoder, which knows how many tokens an object has.
         clips (`bool`, *optional*, defaults to `False`): whether conversations show their clips and images.
         connector (`nn.Module`, *optional*):
             The model's connector if it is not trained either. Then what it makes of each clip is kept, too.
@@ -230,14 +230,14 @@ class FeatureCollator:
         self,
         processor: Any,
         features: Mapping[str, Tensor],
-        max_tokens_per_region: int,
+        config: ObjectEncoderConfig,
         clips: bool = False,
         connector: nn.Module | None = None,
     ):
         check_template("chat", processor)
         self.processor = processor
         self.features = features
-        self.max_tokens_per_region = max_tokens_per_region
+        self.config = config
         self.clips = clips
         self.connector = connector
         self._connected: dict[str, Tensor] = {}
@@ -301,14 +301,15 @@ class FeatureCollator:
             messages = [{**one, "content": one["content"].removeprefix(head)} for one in messages]
         prompt = make_prompt("chat", self.processor, {**sample, "messages": messages})
         keys = _object_keys(sample["record"])
-        counts = iter([min(len(self.features[key]), self.max_tokens_per_region) for key in keys])
+        counts = [self.config.num_tokens(len(self.features[key])) for key in keys]
+        places = iter([self.config.placeholder(self.processor.region_token, count) for count in counts])
         ids: list[int] = []
         labels: list[int] = []
         # Question and answer by turns; they meet at special tokens, so that they can be tokenised one by one.
         bounds = [0, *(place for span in prompt.learnt for place in span), len(prompt.text)]
         for number, (start, stop) in enumerate(pairwise(bounds)):
             text = prompt.text[start:stop]
-            text = re.sub(re.escape(self.processor.region_token), lambda found: found.group() * next(counts), text)
+            text = re.sub(re.escape(self.processor.region_token), lambda _: next(places), text)
             new = self._tokenize(text, visual)
             ids += new
             labels += new if number % 2 else [_IGNORED] * len(new)

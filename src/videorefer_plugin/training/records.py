@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin.errors import RecordError, RegionError
-from videorefer_plugin.regions import ABSENT, Polygons, Region, Rle, Shape
+from videorefer_plugin.regions import ABSENT, Absent, Polygons, Region, Rle, Shape, read_annotation
 from videorefer_plugin.training.record_files import Entry, RecordFile
 
 __all__ = ["KINDS", "REGION_TOKEN", "Record", "check_record", "frames_with_object", "parse_record", "read_records"]
@@ -96,24 +96,45 @@ class Record:
         return moved
 
     def regions(self) -> list[Region]:
-        """Make a region of each object. Masks stay as they are stored; masks without a pixel count as absence.
+        """Make a region of each object, of all its frames. See `shapes`, of which one of fewer frames is made.
 
         Raises:
             RegionError: an annotation is malformed; names the object and frame.
         """
-        return list(self._regions)
+        return [Region.from_shapes(shapes) for shapes in self.shapes]
 
     @cached_property
-    def _regions(self) -> list[Region]:
-        regions = []
+    def shapes(self) -> list[dict[int, Shape]]:
+        """Of each object, frame -> shape in the annotation's order; read when first asked for.
+
+        Masks stay as they are stored; masks without a pixel count as absence.
+
+        Raises:
+            RegionError: an annotation is malformed; names the object and frame.
+        """
+        objects = []
         for number, frames in enumerate(self.annotation or []):
             try:
-                given = Region.from_annotation(frames)
+                given = read_annotation(frames)
+                if not given:
+                    Region.from_shapes(given)  # refuses it in its own words
             except RegionError as error:
                 raise RegionError(f"object {number}: {error}") from error
-            shapes = {frame: _Drawn(given._at(frame), self.height, self.width) for frame in given.frames}
-            regions.append(Region({frame: shape.unless_blank() for frame, shape in shapes.items()}))
-        return regions
+            drawn = {frame: _Drawn(shape, self.height, self.width) for frame, shape in given.items()}
+            objects.append({frame: shape.unless_blank() for frame, shape in drawn.items()})
+        return objects
+
+    @cached_property
+    def seen(self) -> list[tuple[int, ...]]:
+        """Of each object, the frames in which it can be seen, in order of time.
+
+        Raises:
+            RegionError: an annotation is malformed; names the object and frame.
+        """
+        return [
+            tuple(sorted(frame for frame, shape in shapes.items() if not isinstance(shape, Absent)))
+            for shapes in self.shapes
+        ]
 
 
 class _Drawn(Shape):
@@ -133,15 +154,13 @@ class _Drawn(Shape):
 
     def unless_blank(self) -> Shape:
         """The shape itself, or absence where it has no pixel as far as can be told without the video."""
-        from pycocotools import mask as coco
-
         if isinstance(self.shape, Rle):
-            counts = self.shape.counts
-            area = sum(counts[1::2]) if isinstance(counts, tuple) else coco.area(self.shape.to_dict())
-            return self if area else ABSENT
+            return self if self.shape.area else ABSENT
         if isinstance(self.shape, Polygons):
             if self.size is None:
                 return self
+            from pycocotools import mask as coco
+
             flat = [part.ravel().tolist() for part in self.shape.parts]
             return self if coco.area(coco.merge(coco.frPyObjects(flat, *self.size))) else ABSENT
         return self.shape
@@ -266,13 +285,13 @@ def check_record(record: Record) -> None:
             "(media_root)"
         )
     try:
-        regions = record.regions()
+        seen = record.seen
     except RegionError as error:
         raise RecordError(str(error)) from error
-    for number, region in enumerate(regions):
-        if not frames_with_object(region):
+    for number, (frames, shapes) in enumerate(zip(seen, record.shapes, strict=True)):
+        if not frames:
             raise RecordError(
-                f"object {number} has no pixel in any of its {len(region)} frame(s); expected at least one frame in "
+                f"object {number} has no pixel in any of its {len(shapes)} frame(s); expected at least one frame in "
                 "which it can be seen"
             )
 

@@ -108,14 +108,14 @@ def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDat
         )
     folder = recipe.data.features or recipe.output.folder
     features = compute_features(model, processor, dataset, folder, clips=recipe.data.clip)
-    unions = model.object_encoder.config.max_tokens_per_region
     # What a connector that is not trained makes of clips is kept as well, where batches are made by the process that
     # has the whole of it.
     apart = recipe.data.workers or any(
         os.environ.get(f"ACCELERATE_USE_{kind}", "false") == "true" for kind in ("FSDP", "DEEPSPEED")
     )
     connector = None if apart or "connector" in recipe.train.parts else model.model.connector
-    return FeatureCollator(processor, features, unions, clips=recipe.data.clip, connector=connector)
+    config = model.object_encoder.config
+    return FeatureCollator(processor, features, config, clips=recipe.data.clip, connector=connector)
 
 
 def _save(trainer: Any, recipe: Recipe, processor: Any, dataset: VideoReferDataset, seconds: float) -> None:
