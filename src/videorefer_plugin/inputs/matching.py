@@ -271,12 +271,11 @@ def check_mask_policy(policy: Any) -> str:
     return policy
 
 
-def check_region_limit(limit: Any) -> int | None:
-    """Return `max_frames_per_region` if it is a number of frames, or `None`.
+def check_region_limit(limit: Any) -> None:
+    """Check that `max_frames_per_region` is a number of frames, or `None`.
 
     Raises:
         ConfigurationError: it is not.
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Integral) or limit < 1):
         raise ConfigurationError(f"max_frames_per_region must be a whole number of at least 1, but is {limit!r}.")
-    return limit
