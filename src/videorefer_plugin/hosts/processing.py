@@ -12,7 +12,7 @@ from videorefer_plugin.errors import ConfigurationError, RegionError, VideoError
 from videorefer_plugin.hosts.binding import bind_processor
 from videorefer_plugin.hosts.grids import VisualGrid
 from videorefer_plugin.hosts.registry import Visual, host_of
-from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clip_metadata, open_clip, show_frames
+from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, open_clips, show_frames
 from videorefer_plugin.inputs.conversations import as_conversations, plain_conversation, regions_of, take_chat_settings
 from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
 from videorefer_plugin.inputs.matching import (
@@ -203,15 +203,7 @@ class RegionProcessor:
 
     def _open(self, samples: list[Sample], settings: dict[str, Any]) -> list[Clip]:
         """Open the visuals of the batch, in order of the prompts."""
-        sources = [(sample.index, source) for sample in samples for source in sample.visuals]
-        known = clip_metadata(settings["video_metadata"], sum(source.kind == "video" for _, source in sources))
-        sampling = self._sampling(settings)
-        clips = []
-        for index, source in sources:
-            with named(f"Sample {index}"):
-                metadata = known[source.number] if known is not None and source.kind == "video" else None
-                clips.append(open_clip(source, index, sampling, metadata))
-        return clips
+        return list(open_clips(samples, self._sampling(settings), settings["video_metadata"]))
 
     def _use(self, samples: list[Sample], clips: list[Clip], settings: dict[str, Any]) -> dict[int, list[RegionMasks]]:
         """Draw the regions of every sample, make room for their tokens, and show the frames that they lie on."""

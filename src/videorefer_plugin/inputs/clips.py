@@ -2,19 +2,18 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from transformers.video_utils import VideoMetadata
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import RegionError, VideoError
-from videorefer_plugin.inputs.matching import Source
+from videorefer_plugin.inputs.matching import Sample, Source, named
 from videorefer_plugin.video import Video, load_image, open_video
 
-__all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "clip_metadata", "open_clip", "show_frames"]
+__all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "open_clip", "open_clips", "show_frames"]
 
 CLIP_SETTINGS = (
     "num_frames",
@@ -81,7 +80,7 @@ class Sampling:
         """
         if self.all_frames:
             return list(range(video.num_frames))
-        start, end = _one(self.start, number, "video_start"), _one(self.end, number, "video_end")
+        start, end = _one(self.start, number), _one(self.end, number)
         if self.by_second:
             limit = self.max_frames if self.max_frames is not None else _FRAMES_BY_SECOND
             return video.sample(None, start=start, end=end, max_frames=limit)
@@ -99,13 +98,9 @@ class Sampling:
         return int(max(min(max(round(seconds * rate), self.min_frames), video.num_frames), 1))
 
 
-def _one(value: Any, number: int, name: str) -> float | None:
+def _one(value: Any, number: int) -> float | None:
     """Setting of one video, from one value for all or a list."""
-    if not isinstance(value, (list, tuple)):
-        return value
-    if number >= len(value):
-        raise VideoError(f"{name} has {len(value)} value(s), but the batch has more videos; pass one for each.")
-    return value[number]
+    return value[number] if isinstance(value, (list, tuple)) else value
 
 
 @dataclass
@@ -172,20 +167,43 @@ class Clip:
         return self.video.read(wanted if self.rows is None else [self.rows[frame] for frame in wanted])
 
 
-def clip_metadata(metadata: Any, num_videos: int) -> list[Any] | None:
-    """The setting `video_metadata` as a list with an entry for each video of the batch.
+def open_clips(samples: Sequence[Sample], sampling: Sampling, metadata: Any = None) -> Iterator[Clip]:
+    """Open the visuals of a batch and choose their frames, one after the other, in order of the prompts.
+
+    Args:
+        samples (`Sequence[Sample]`): the prompts with their visuals.
+        sampling ([`Sampling`]): which frames to choose.
+        metadata (*optional*): the setting `video_metadata`, with an entry for each video.
 
     Raises:
-        VideoError: there is another number of entries, or one is of another kind.
+        VideoError: a visual cannot be read (the sample is named), or a list of settings has another length than the
+            batch has videos.
     """
+    videos = sum(source.kind == "video" for sample in samples for source in sample.visuals)
+    for name, value in (("video_start", sampling.start), ("video_end", sampling.end)):
+        if isinstance(value, (list, tuple)) and len(value) != videos:
+            raise VideoError(
+                f"{name} has {len(value)} value(s), but the batch has {videos} video(s); pass one for each, or a "
+                "single number for all."
+            )
+    known = _metadata(metadata, videos)
+    for sample in samples:
+        for source in sample.visuals:
+            said = known[source.number] if known is not None and source.kind == "video" else None
+            with named(f"Sample {sample.index}"):
+                clip = open_clip(source, sample.index, sampling, said)
+            yield clip
+
+
+def _metadata(metadata: Any, videos: int) -> list[Any] | None:
     if metadata is None:
         return None
     metadata = list(metadata) if isinstance(metadata, (list, tuple)) else [metadata]
     for entry in metadata:
-        if not isinstance(entry, (dict, VideoMetadata, type(None))):
+        if entry is not None and not isinstance(entry, dict) and not hasattr(entry, "frames_indices"):
             raise VideoError(f"video_metadata must be a dict for each video, but one is a {type(entry).__name__}.")
-    if len(metadata) != num_videos:
-        raise VideoError(f"video_metadata has {len(metadata)} item(s) for {num_videos} video(s).")
+    if len(metadata) != videos:
+        raise VideoError(f"video_metadata has {len(metadata)} item(s) for {videos} video(s).")
     return metadata
 
 

@@ -102,8 +102,7 @@ def region_frames(region: Region, clip: Clip, policy: str, limit: int | None) ->
         frames = _limited(region.order, limit)
         drawn = region.masks(*clip.size, frames=frames)
         return RegionMasks(tuple(frames), clip.size, tuple(_Kept.pack(mask) for _, mask in drawn))
-    present = [frame for frame in region.frames if not region.is_absent(frame)]
-    masks = {frame: _Kept.pack(mask) for frame, mask in region.masks(*clip.size, frames=present)}
+    masks = {frame: _Kept.pack(mask) for frame, mask in region.masks(*clip.size, frames=region.present)}
     seen = _limited([frame for frame, mask in masks.items() if len(mask.bits)], limit)
     if not seen:
         height, width = clip.size

@@ -18,7 +18,8 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tens
 
     Args:
         tokens (`torch.Tensor` of shape `(sum(lengths), dim)`):
-            Tokens of all regions one after the other, in order of time within a region.
+            Tokens of all regions one after the other, within a region in the order in which neighbors are compared:
+            that of time, or with the mask policy `"original"` that of the annotation.
         lengths (`torch.LongTensor` of shape `(num_regions,)`):
             Number of tokens k of each region.
         max_tokens (`int`):
@@ -58,7 +59,7 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tens
     similarity = F.cosine_similarity(values[:-1].detach(), values[1:].detach(), dim=-1)
     similarity = similarity.masked_fill(left != region[1:], -torch.inf)  # never joined across regions
 
-    # Rank of each pair within its region; both sorts are stable, so ties keep the order of time.
+    # Rank of each pair within its region; both sorts are stable, so ties keep the order of the tokens.
     order = similarity.argsort(descending=True, stable=True)
     order = order[left[order].argsort(stable=True)]
     rank = torch.empty_like(order)

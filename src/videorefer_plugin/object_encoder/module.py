@@ -59,7 +59,7 @@ class ObjectEncoder(nn.Module):
             features (`torch.Tensor` of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`):
                 Features of the mask-carrying frames of the whole batch, each frame once.
             masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`):
-                Masks on that grid, region by region and in order of time within a region.
+                Masks on that grid, region by region, and within a region in the order in which they are merged.
             mask_frames (`torch.LongTensor` of shape `(num_masks,)`):
                 Row of `features` that each mask lies on.
             region_lengths (`torch.LongTensor` of shape `(num_regions,)`):

@@ -80,7 +80,7 @@ def picture_answers(video: Video, regions: Sequence[Region], lines: Sequence[Lin
     from PIL import Image
 
     regions = [region.at_frames(video.frame_at) for region in regions]
-    given = sorted({frame for region in regions for frame in region.frames if not region.is_absent(frame)})
+    given = sorted({frame for region in regions for frame in region.present})
     chosen = [given[place] for place in sample_frame_indices(len(given), num_frames=min(_FRAMES, len(given)))]
     chosen = chosen or [0]
     tiles = [_tile(frame, index, regions) for frame, index in zip(video.read(chosen), chosen, strict=True)]

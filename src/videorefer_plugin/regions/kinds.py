@@ -37,12 +37,18 @@ def as_shape(value: Any) -> Shape:
 
 def shape_at(value: Any, place: str) -> Shape:
     """The shape that a value stands for; an error says at which frame or time it is."""
-    return at_place(lambda: as_shape(value), place)
+    try:
+        return as_shape(value)
+    except RegionError as error:
+        raise RegionError(f"{place}: {error}") from error.__cause__
 
 
 def draw_at(shape: Shape, frame: int, height: int, width: int) -> NDArray[np.bool_]:
     """Draw a shape on a frame; an error says on which."""
-    return at_place(lambda: shape.rasterise(height, width), f"frame {frame}")
+    try:
+        return shape.rasterise(height, width)
+    except RegionError as error:
+        raise RegionError(f"frame {frame}: {error}") from error.__cause__
 
 
 def at_place(make: Callable[[], Made], place: str) -> Made:

@@ -13,7 +13,7 @@ from videorefer_plugin._text import short, size_words
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.drawing import fill
 from videorefer_plugin.regions.reading import existing_file, is_image, is_tensor, positive, to_numpy
-from videorefer_plugin.regions.run_lengths import read_runs, read_size
+from videorefer_plugin.regions.run_lengths import compressed_runs, read_runs, read_size
 from videorefer_plugin.regions.shapes import Shape
 
 
@@ -158,7 +158,9 @@ class Rle(_Sized):
 
     def decode(self) -> NDArray[np.bool_]:
         """Return the pixels, bool (height, width)."""
-        return fill(read_runs(self.counts), *self.size)
+        counts = self.counts  # checked when this was made
+        runs = np.array(counts, dtype=np.int64) if isinstance(counts, tuple) else compressed_runs(counts)
+        return fill(runs, *self.size)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the COCO dict with `counts` as a compressed str, fit for JSON."""

@@ -228,6 +228,11 @@ class Region:
         """The times in seconds, sorted, of the shapes given by time."""
         return tuple(sorted(self._times))
 
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The frames, sorted, from which the object is not declared absent; see `is_absent`."""
+        return tuple([frame for frame in self.frames if not isinstance(self._frames[frame], Absent)])
+
     def is_absent(self, frame: int) -> bool:
         """Whether the object is declared absent from this frame; nothing is drawn, so an all-zero mask is not seen.
 
@@ -349,7 +354,9 @@ class Region:
             wanted = self.frames
         else:
             require_several(frames, "masks")
-            wanted = tuple(self._known(frame) for frame in frames)
+            wanted = tuple(frames)
+            if not (set(map(type, wanted)) <= {int} and self._frames.keys() >= set(wanted)):
+                wanted = tuple(self._known(frame) for frame in wanted)
         return ((frame, draw_at(self._frames[frame], frame, *size)) for frame in wanted)
 
     def to_annotation(self, height: int, width: int) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ _MAX_PIXELS = 2**31 - 1  # pycocotools counts pixels in 32 bits
 def read_size(size: Any) -> tuple[int, int]:
     """The [height, width] of an RLE."""
     sides = list(size) if isinstance(size, (list, tuple, np.ndarray)) else []
-    if len(sides) != 2 or not all(is_integer(side) and side > 0 for side in sides):
+    if len(sides) != 2 or not (is_integer(sides[0]) and is_integer(sides[1]) and min(sides) > 0):
         raise RegionError(f"RLE size is [height, width], two whole numbers of pixels above 0, got {short(size)}")
     height, width = int(sides[0]), int(sides[1])
     if height * width > _MAX_PIXELS:

@@ -194,7 +194,7 @@ class _Drawn(Shape):
 
 def frames_with_object(region: Region) -> tuple[int, ...]:
     """Frames in which a region of a record can be seen, in order of time."""
-    return tuple(frame for frame in region.frames if not region.is_absent(frame))
+    return region.present
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin, TextKwargs
 
 from videorefer_plugin.errors import ConfigurationError, VideoError
-from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clip_metadata, open_clip
+from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, open_clips
 from videorefer_plugin.inputs.conversations import as_conversations, take_chat_settings
 from videorefer_plugin.inputs.matching import Sample, match_samples, named, take_settings
 from videorefer_plugin.inputs.placeholders import check_expanded, expand
@@ -233,17 +233,12 @@ class VideoLLaMA2Processor(ProcessorMixin):
             region_token=self.region_token,
             one_visual=True,
         )
-        sources = [(sample, source) for sample in samples for source in sample.visuals]
-        known = clip_metadata(settings["video_metadata"], sum(source.kind == "video" for _, source in sources))
-        sampling = self._sampling(settings)
         data: dict[str, Any] = {}
         clips = []
-        for sample, source in sources:
-            with named(f"Sample {sample.index}"):
-                metadata = known[source.number] if known is not None and source.kind == "video" else None
-                clip = open_clip(source, sample.index, sampling, metadata)
+        for clip in open_clips(samples, self._sampling(settings), settings["video_metadata"]):
+            with named(f"Sample {clip.sample}"):
                 self._check_clip(clip)
-                self._encode(sample, clip, settings, data)
+                self._encode(samples[clip.sample], clip, settings, data)
             clips.append(clip)
         self._stack(data)
         data.update(self._tokenize(samples, text_settings))
@@ -273,8 +268,9 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
     def _sampling(self, settings: dict[str, Any]) -> Sampling:
         by_second = bool(settings["sample_by_second"])
-        if by_second and settings["fps"] is not None:
-            raise VideoError(f"sample_by_second and fps={settings['fps']} exclude each other; give one of them.")
+        for name in ("num_frames", "fps"):
+            if by_second and settings[name] is not None:
+                raise VideoError(f"sample_by_second and {name}={settings[name]} exclude each other; give one of them.")
         return Sampling.of(settings, num_frames=self.num_frames, by_second=by_second)
 
     def _check_clip(self, clip: Clip) -> None:

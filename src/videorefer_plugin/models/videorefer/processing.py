@@ -27,10 +27,12 @@ class VideoReferProcessor(VideoLLaMA2Processor):
             Number of unions u of the model's object encoder; a region seen in k frames takes `min(k, u)` positions.
         mask_policy (`str`, *optional*, defaults to `"keep"`):
             With `"keep"`, an object smaller than a cell of the feature grid keeps the cell it covers most, a frame
-            where it is absent is left out, and a region without a pixel anywhere is an error. With `"original"`,
-            small objects may vanish and count as empty frames, as in the released VideoRefer code.
+            where it is absent or has no pixel is left out, masks are merged in order of time, and a region without a
+            pixel anywhere is an error. With `"original"`, small objects may vanish, every annotated frame counts, and
+            masks are merged in the annotation's order, as in the released VideoRefer code.
         max_frames_per_region (`int`, *optional*):
-            The most frames to use of a region that is given in many; they are taken evenly. All by default.
+            The most frames to use of a region that is given in many; they are taken evenly from those that the mask
+            policy leaves. All by default.
         region_token (`str`, *optional*): the placeholder.
 
     The other arguments are those of [`VideoLLaMA2Processor`].

@@ -17,7 +17,7 @@ class RegionInputs(NamedTuple):
         pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`, *optional*):
             Mask-carrying frames of the whole batch; `None` where masks lie on frames that the model sees anyway.
         masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`):
-            Masks on the feature grid, region by region and in order of time within a region.
+            Masks on the feature grid, region by region, and within a region in the order in which they are merged.
         frames (`torch.LongTensor` of shape `(num_masks,)`):
             Row of `pixel_values` of each mask; without them, row of the host's own feature grids.
         lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
