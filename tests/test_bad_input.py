@@ -525,7 +525,7 @@ def test_sampling_that_takes_too_little_for_videorefer(settings, parts, processo
 
 
 def test_start_of_one_video_only(either, clips):
-    with refused(vr.VideoError, "Sample 1: ", "video_start has 1 value(s)", "one for each"):
+    with refused(vr.VideoError, "video_start has 1 value(s)", "2 video(s)", "one for each"):
         either(text=[NONE] * 2, videos=[clips.good] * 2, video_start=[0.0])
 
 

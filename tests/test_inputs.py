@@ -20,6 +20,7 @@ from videorefer_plugin.hosts.llava_onevision import LlavaOnevisionHost
 from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig, pool_masks
 from videorefer_plugin.regions import Shape
 from videorefer_plugin.training.parts import modules_of_parts, set_trainable
+from videorefer_plugin.video.files import FileVideo
 
 LLAVA = BY_NAME["llava_onevision"]
 HEIGHT, WIDTH = 48, 64
@@ -126,6 +127,30 @@ def test_a_mask_is_drawn_once(door: Any, policy: str, limit: int | None) -> None
 
 
 # --- lists of pictures -----------------------------------------------------------------------------------------------
+
+
+def test_a_question_lists_its_file_once_and_looks_for_nan_once(
+    model: Any, processor: Any, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, searched = [], []
+    make, is_nan = FileVideo.__init__, torch.Tensor.isnan
+
+    def opening(self: FileVideo, *args: Any) -> None:
+        listed.append(args)
+        make(self, *args)
+
+    def looking(values: torch.Tensor) -> torch.Tensor:
+        searched.append(tuple(values.shape))
+        return is_nan(values)
+
+    monkeypatch.setattr(FileVideo, "__init__", opening)
+    monkeypatch.setattr(torch.Tensor, "isnan", looking)
+    dog = vr.Region.from_box((1, 1, 8, 8), frame=5)
+    vr.ask(model, clip, "What is <region>?", [dog], processor=processor, max_new_tokens=1)
+    assert len(listed) == 1
+    size = processor.image_size
+    # The frames of the clip, and the one that carries a mask.
+    assert sorted(searched) == [(1, 3, size, size), (1, processor.num_frames, 3, size, size)]
 
 
 @pytest.mark.parametrize("suffix", [".ppm", ".pnm", ".pgm", ".png"])
@@ -247,6 +272,35 @@ def test_a_number_of_frames_and_a_rate_exclude_each_other(door: Any) -> None:
     for settings in ({"num_frames": 4, "fps": 2}, {"num_frames": 4, "videos_kwargs": {"fps": 2}}):
         with refused(vr.VideoError, "num_frames=4 and fps=2 exclude each other"):
             door(text="<video>\n", videos=MISSING, **settings)
+
+
+def test_a_mask_on_a_frame_that_was_not_handed_over(door: Any) -> None:
+    metadata = [{"frames_indices": [0, 3, 6, 9], "fps": 10.0, "total_num_frames": 20}]
+    for region in (vr.Region.from_mask(left(), frame=4), vr.Region.from_mask(left(), time=1.95)):
+        with refused(vr.RegionError, "Sample 0", "carries a mask but is not among the 4 frame(s)"):
+            ask(door, region, video=VIDEO[:4], video_metadata=metadata)
+
+
+@pytest.mark.parametrize("times", [(-5.0, 0.5), (0.5, -5.0), (0.5, 0.0)], ids=str)
+def test_a_rate_counts_the_seconds_of_the_range_that_is_sampled(door: Any, clip: Path, times: tuple) -> None:
+    start, end = times
+    call = {"text": "<video>\n", "videos": clip, "fps": 8, "return_metadata": True}
+    taken = door(**call, video_start=start, video_end=end)["video_metadata"][0]["frames_indices"]
+    assert taken == door(**call, video_start=0.0, video_end=0.5)["video_metadata"][0]["frames_indices"]
+    assert len(taken) == 4
+
+
+@pytest.mark.parametrize("name", ["video_start", "video_end"])
+@pytest.mark.parametrize("values", [[], [1.0, 2.0]], ids=["none", "two"])
+def test_a_list_of_times_has_one_for_each_video(door: Any, name: str, values: list[float]) -> None:
+    with refused(vr.VideoError, f"{name} has {len(values)} value(s)", "1 video(s)", "pass one for each"):
+        door(text="<video>\n", videos=VIDEO, **{name: values})
+
+
+@pytest.mark.parametrize("setting", [{"num_frames": 4}, {"fps": 2}], ids=str)
+def test_one_frame_a_second_excludes_a_number_and_a_rate(processor: Any, clip: Path, setting: dict[str, Any]) -> None:
+    with refused(vr.VideoError, "sample_by_second", next(iter(setting)), "exclude each other"):
+        processor(text="<video>\n", videos=clip, sample_by_second=True, **setting)
 
 
 def test_one_frame_a_second_as_videollama2_does(processor: Any, clip: Path) -> None:

@@ -6,6 +6,8 @@ and `importlib.import_module` with a written name count like any other.
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -172,6 +174,14 @@ def test_no_file_is_long():
     source = PLACES[TOP]
     lines = {path.relative_to(source).as_posix(): len(path.read_bytes().splitlines()) for path in source.rglob("*.py")}
     assert {name: count for name, count in lines.items() if count > LONGEST} == {}
+
+
+def test_the_ground_floor_needs_no_transformers():
+    rooms = ("object_encoder", "regions", "video", "inputs")
+    modules = [module for module in FILES if room_of(module) in rooms]
+    assert f"{TOP}.inputs.matching" in modules
+    code = f"import sys, {', '.join(modules)}; sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # --- the checker, on modules that are made up ------------------------------------------------------------------------

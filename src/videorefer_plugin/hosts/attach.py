@@ -139,6 +139,10 @@ class AttachedRegionMixin(RegionMixin):
             )
         super().check_regions(input_ids, regions)
 
+    def has_pixels(self, inputs: dict[str, Any]) -> bool:
+        """See [`RegionMixin.has_pixels`]."""
+        return any(inputs.get(name) is not None for name, _ in self.region_host.encoders.values())
+
     def encode_visuals(self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, Any] | None) -> dict[str, Any]:
         """See [`RegionMixin.encode_visuals`]."""
         return self.region_host.encode(self, inputs, mm_encoder_outputs)

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import TextKwargs
 from transformers.video_utils import VideoMetadata
 
 from videorefer_plugin.errors import ConfigurationError, RegionError, VideoError
@@ -13,7 +12,7 @@ from videorefer_plugin.hosts.binding import bind_processor
 from videorefer_plugin.hosts.grids import VisualGrid
 from videorefer_plugin.hosts.registry import Visual, host_of
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, open_clips, show_frames
-from videorefer_plugin.inputs.conversations import as_conversations, plain_conversation, regions_of, take_chat_settings
+from videorefer_plugin.inputs.conversations import as_conversations, plain_conversation, regions_of
 from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
 from videorefer_plugin.inputs.matching import (
     REGION_SETTINGS,
@@ -25,11 +24,11 @@ from videorefer_plugin.inputs.matching import (
     take_settings,
 )
 from videorefer_plugin.inputs.placeholders import check_expanded, expand, join_offsets
+from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
 
 __all__ = ["RegionProcessor"]
 
 _SETTINGS = (*REGION_SETTINGS, *CLIP_SETTINGS, "include_region_frames")
-_TEXT_SETTINGS = frozenset(TextKwargs.__annotations__)
 _DEFAULT_NUM_FRAMES = 16
 
 
@@ -166,8 +165,9 @@ class RegionProcessor:
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Separate settings of this class from the host's, and refuse what is neither."""
-        others = _TEXT_SETTINGS | self.host.settings(self.processor)
-        settings, rest = take_settings(kwargs, _SETTINGS, others, type(self).__name__)
+        others = TEXT_SETTINGS | self.host.settings(self.processor)
+        own = (*_SETTINGS, *(name for name in ("min_frames",) if name in others))
+        settings, rest = take_settings(kwargs, own, others, type(self).__name__)
         for name in ("mask_policy", "max_frames_per_region"):
             if settings[name] is None:
                 settings[name] = getattr(self, name)
@@ -197,7 +197,7 @@ class RegionProcessor:
             settings,
             num_frames=number,
             fps=rate,
-            min_frames=defaults["min_frames"] or 1,
+            min_frames=settings.get("min_frames") or defaults["min_frames"] or 1,
             max_frames=defaults["max_frames"],
         )
 
@@ -317,7 +317,7 @@ class RegionProcessor:
         for name in ("return_dict", "return_tensors"):
             kwargs.pop(name, None)
         conversations, batched = as_conversations(conversation)
-        called = {*_SETTINGS, *_TEXT_SETTINGS, *self.host.settings(self.processor)}
+        called = {*_SETTINGS, *TEXT_SETTINGS, *self.host.settings(self.processor)}
         own, of_template = take_chat_settings(
             kwargs, processor_kwargs, called, self.processor, chat_template, type(self).__name__
         )

@@ -16,8 +16,8 @@ class VideoLLaMA2Host(Host):
     processor_names = ("VideoLLaMA2Processor",)
 
     def settings(self, processor: Any) -> set[str]:
-        """See [`Host.settings`]."""
-        return set(processor.call_settings)
+        """See [`Host.settings`]. Its own are about frames, which are chosen and padded as the processor says."""
+        return set()
 
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict

@@ -12,6 +12,7 @@ from videorefer_plugin._text import listed
 from videorefer_plugin.errors import RegionError, VideoError
 from videorefer_plugin.inputs.matching import Sample, Source, named
 from videorefer_plugin.video import Video, load_image, open_video
+from videorefer_plugin.video.sampling import check_range
 
 __all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "open_clip", "open_clips", "show_frames"]
 
@@ -93,8 +94,9 @@ class Sampling:
     def _at_rate(self, rate: Any, video: Video, start: float | None, end: float | None) -> int:
         if isinstance(rate, (bool, str)) or not isinstance(rate, (int, float, np.number)) or not 0 < rate < math.inf:
             raise VideoError(f"fps must be a number of frames a second above 0, but is {rate!r}.")
-        video.sample(1, start=start, end=end)  # checks the range
-        seconds = (video.duration if end is None else min(end, video.duration)) - (start or 0.0)
+        video.sample(1, start=start, end=end)  # checks that the range lies in the video
+        start, end = check_range(start, end)
+        seconds = (video.duration if end is None else min(end, video.duration)) - max(start or 0.0, 0.0)
         return int(max(min(max(round(seconds * rate), self.min_frames), video.num_frames), 1))
 
 
@@ -162,9 +164,22 @@ class Clip:
         }
 
     def read(self, frames: Sequence[int] | None = None) -> np.ndarray:
-        """Read frames, those that are shown by default; `uint8` of shape `(frames, height, width, 3)`."""
+        """Read frames, those that are shown by default; `uint8` of shape `(frames, height, width, 3)`.
+
+        Raises:
+            RegionError: of a video sampled beforehand, a frame was not handed over.
+            VideoError: a frame cannot be decoded.
+        """
         wanted = self.sampled if frames is None else frames
-        return self.video.read(wanted if self.rows is None else [self.rows[frame] for frame in wanted])
+        if self.rows is None:
+            return self.video.read(wanted)
+        missing = [frame for frame in wanted if frame not in self.rows]
+        if missing:
+            raise RegionError(
+                f"frame {missing[0]} carries a mask but is not among the {len(self.rows)} frame(s) that were handed "
+                f"over ({listed(list(self.rows), 8)}). Hand it over too, or mark the object in one of these."
+            )
+        return self.video.read([self.rows[frame] for frame in wanted])
 
 
 def open_clips(samples: Sequence[Sample], sampling: Sampling, metadata: Any = None) -> Iterator[Clip]:
@@ -269,7 +284,7 @@ def show_frames(clip: Clip, wanted: Sequence[int], may_change: bool) -> None:
     if not may_change or clip.rows is not None:
         raise RegionError(
             f"frame {missing[0]} carries a mask but is not among the {len(clip.sampled)} frame(s) shown to the "
-            f"model ({listed(clip.sampled, 8)}). Let the RegionProcessor choose frames (do_sample_frames and "
+            f"model ({listed(clip.sampled, 8)}). Let the processor choose frames (do_sample_frames and "
             "include_region_frames not False), or mark the object in frames that are shown."
         )
     kept = set(wanted)

@@ -1,27 +1,17 @@
 """Conversations as chat templates take them, with regions between the words."""
 
-import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from transformers.processing_utils import ProcessorChatTemplateKwargs, ProcessorMixin
-from transformers.utils.chat_template_utils import _get_template_variables
-
 from videorefer_plugin.errors import PromptError, RegionError
-from videorefer_plugin.inputs.matching import SETTING_GROUPS, take_settings
 from videorefer_plugin.regions import Region
 
-__all__ = ["CONTENT_KINDS", "as_conversations", "plain_conversation", "regions_of", "take_chat_settings"]
+__all__ = ["CONTENT_KINDS", "as_conversations", "plain_conversation", "regions_of"]
 
 CONTENT_KINDS = ("text", "image", "video", "region")
 """Types of the content items of a message."""
 
 Message = dict[str, Any]
-
-_CHAT_SETTINGS = {
-    *ProcessorChatTemplateKwargs.__annotations__,
-    *inspect.signature(ProcessorMixin.apply_chat_template).parameters,
-} - {"self", "conversation", "kwargs"}
 
 
 def as_conversations(conversation: Any, kinds: Sequence[str] = CONTENT_KINDS) -> tuple[list[list[Message]], bool]:
@@ -147,48 +137,3 @@ def _source(item: Message, kind: str) -> Any:
 
 
 # ---------------------------------------------------------------------- settings
-
-
-def take_chat_settings(
-    settings: dict[str, Any],
-    processor_kwargs: dict[str, Any] | None,
-    called: Collection[str],
-    processor: Any,
-    chat_template: str | None,
-    owner: str,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Separate settings of a processor's call from those of its chat template, and refuse what is neither.
-
-    Args:
-        settings (`dict`): keyword arguments of `apply_chat_template`.
-        processor_kwargs (`dict`, *optional*): more settings of the call.
-        called (`Collection[str]`): names that the call knows.
-        processor (`ProcessorMixin`): has the chat template.
-        chat_template (`str`, *optional*): a template, or the name of one of several; the processor's by default.
-        owner (`str`): name of the processor, for messages.
-
-    Returns:
-        `tuple[dict, dict]`: settings of the call, and of the template.
-
-    Raises:
-        ConfigurationError: a name is unknown; the nearest one is suggested.
-    """
-    template = _CHAT_SETTINGS | _template_variables(processor, chat_template)
-    take_settings(processor_kwargs or {}, (), called, owner)
-    take_settings(settings, (), template.union(called), owner)
-    of_call = dict(processor_kwargs or {})
-    of_template: dict[str, Any] = {}
-    for name, value in settings.items():
-        own = name in SETTING_GROUPS or name not in template
-        (of_call if own else of_template)[name] = value
-    return of_call, of_template
-
-
-def _template_variables(processor: Any, chat_template: str | None) -> frozenset[str]:
-    """Names that a processor's chat template looks at."""
-    known = processor.chat_template
-    if isinstance(known, dict):
-        known = known.get(chat_template or "default", chat_template)
-    elif chat_template is not None:
-        known = chat_template
-    return frozenset() if known is None else _get_template_variables(known)

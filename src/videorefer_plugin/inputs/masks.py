@@ -16,12 +16,12 @@ from videorefer_plugin.object_encoder import resize_masks
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import sample_frame_indices
 
-__all__ = ["RegionMasks", "grid_masks", "region_frames"]
+__all__ = ["RegionMasks", "evenly", "grid_masks", "region_frames"]
 
 _MASKS_AT_ONCE = 16  # at full size; of long videos they would fill the memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RegionMasks(Sequence[NDArray[np.bool_]]):
     """The masks of a region, each drawn once and kept small: its bounding box, eight pixels a byte.
 
@@ -48,7 +48,7 @@ class RegionMasks(Sequence[NDArray[np.bool_]]):
         return (kept.unpack(self.size) for kept in self._kept)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Kept:
     """One mask: bits of its bounding box, and where that lies."""
 
@@ -99,11 +99,11 @@ def region_frames(region: Region, clip: Clip, policy: str, limit: int | None) ->
             "Frames are those of the source video, not of the sampled clip."
         )
     if policy == "original":
-        frames = _limited(region.order, limit)
+        frames = evenly(region.order, limit)
         drawn = region.masks(*clip.size, frames=frames)
         return RegionMasks(tuple(frames), clip.size, tuple(_Kept.pack(mask) for _, mask in drawn))
     masks = {frame: _Kept.pack(mask) for frame, mask in region.masks(*clip.size, frames=region.present)}
-    seen = _limited([frame for frame, mask in masks.items() if len(mask.bits)], limit)
+    seen = evenly([frame for frame, mask in masks.items() if len(mask.bits)], limit)
     if not seen:
         height, width = clip.size
         raise RegionError(
@@ -113,7 +113,8 @@ def region_frames(region: Region, clip: Clip, policy: str, limit: int | None) ->
     return RegionMasks(tuple(seen), clip.size, tuple(masks[frame] for frame in seen))
 
 
-def _limited(frames: Sequence[int], limit: int | None) -> list[int]:
+def evenly(frames: Sequence[int], limit: int | None) -> list[int]:
+    """As many of the frames as the limit allows, evenly spread; all of them without one."""
     if limit is None or len(frames) <= limit:
         return list(frames)
     return [frames[index] for index in sample_frame_indices(len(frames), num_frames=limit)]

@@ -50,8 +50,8 @@ class ObjectEncoderConfig:
 
         Args:
             masks (`Sequence`):
-                For each region its masks: a tensor of shape `(num_frames, height, width)`, or a sequence of arrays of
-                shape `(height, width)`. This encoder only asks how many they are.
+                For each region its masks on the frames of the video: a sequence of arrays, or a tensor, of shape
+                `(num_frames, height, width)`. This encoder only asks how many they are.
             frame_sizes (`Sequence[tuple[int, int]]`):
                 For each region, height and width of the frames that it lies on, in pixels. This encoder does not ask.
         """

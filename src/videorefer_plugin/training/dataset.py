@@ -13,11 +13,11 @@ import torch
 from torch.utils.data import Dataset
 
 from videorefer_plugin.errors import ConfigurationError, RecordError
+from videorefer_plugin.inputs.masks import evenly
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 from videorefer_plugin.regions import Region, Shape
 from videorefer_plugin.training.record_files import RecordFile, open_record_file
 from videorefer_plugin.training.records import KINDS, Record, parse_record, read_records
-from videorefer_plugin.video import sample_frame_indices
 
 __all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "ReadOnce", "VideoReferDataset"]
 
@@ -316,9 +316,7 @@ class VideoReferDataset(Dataset):
         limit = self.max_frames_per_region
         if limit is None or len(shapes) <= limit:
             return shapes
-        if len(seen) <= limit:
-            return seen
-        return [seen[place] for place in sample_frame_indices(len(seen), num_frames=limit)]
+        return evenly(seen, limit)
 
 
 def _region(shapes: Mapping[int, Shape], frames: Collection[int]) -> Region:

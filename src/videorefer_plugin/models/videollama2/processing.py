@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import ProcessorMixin, TextKwargs
+from transformers.processing_utils import ProcessorMixin
 
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, open_clips
-from videorefer_plugin.inputs.conversations import as_conversations, take_chat_settings
+from videorefer_plugin.inputs.conversations import as_conversations
 from videorefer_plugin.inputs.matching import Sample, match_samples, named, take_settings
 from videorefer_plugin.inputs.placeholders import check_expanded, expand
+from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.models.videollama2.images import pad_to_square, pillow_based, tower_image_processor
@@ -26,7 +27,6 @@ from videorefer_plugin.models.videollama2.original import is_original_config
 __all__ = ["VideoLLaMA2Processor"]
 
 _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-_TEXT_SETTINGS = frozenset(TextKwargs.__annotations__)
 _IGNORED_SETTINGS = frozenset({"return_mm_token_type_ids", "add_special_tokens"})
 
 
@@ -249,14 +249,14 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Separate visual settings from the tokenizer's, and refuse what is neither."""
-        others = _TEXT_SETTINGS | _IGNORED_SETTINGS
+        others = TEXT_SETTINGS | _IGNORED_SETTINGS
         settings, rest = take_settings(kwargs, self.call_settings, others, type(self).__name__)
         text_settings: dict[str, Any] = {}
         for name, value in rest.items():
             text_settings.update({name: value} if name in others else value)
-        for name in ("image_aspect_ratio", "mask_policy", "max_frames_per_region"):
-            if name in settings and settings[name] is None:
-                settings[name] = getattr(self, name)
+        for name in settings:
+            if settings[name] is None and name not in ("num_frames", "fps"):
+                settings[name] = getattr(self, name, None)
         if settings["image_aspect_ratio"] not in ("square", "pad"):
             raise ConfigurationError(
                 f"Unknown image_aspect_ratio {settings['image_aspect_ratio']!r}; supported are 'square' and 'pad'."
@@ -367,7 +367,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
             ConfigurationError: a setting is unknown to this class and to the template.
         """
         as_conversations(conversation, self.content_kinds)
-        called = {*self.call_settings, *_TEXT_SETTINGS, *_IGNORED_SETTINGS}
+        called = {*self.call_settings, *TEXT_SETTINGS, *_IGNORED_SETTINGS}
         own, of_template = take_chat_settings(
             kwargs, processor_kwargs, called, self, chat_template, type(self).__name__
         )

@@ -29,7 +29,8 @@ class RegionMixin(_Host):
     host's decoder put them in the places of `<region>`, after the host has put its own visual tokens into theirs.
     Nothing is kept on the model between calls.
 
-    A host implements [`RegionMixin.get_region_features`] and [`RegionMixin.encode_visuals`].
+    A host implements [`RegionMixin.get_vision_tower`], [`RegionMixin.get_region_features`] and
+    [`RegionMixin.encode_visuals`].
     """
 
     object_encoder: ObjectEncoder
@@ -155,10 +156,8 @@ class RegionMixin(_Host):
                 "Call the processor with return_tensors='pt'."
             )
         elif not torch.compiler.is_compiling():
-            tokens: list[int] = []
-            if regions is not None:
-                masks = regions.masks.split(regions.lengths.tolist())
-                tokens = self.object_encoder.config.count_tokens(masks, [tuple(one.shape[1:]) for one in masks])
+            lengths = [] if regions is None else regions.lengths.tolist()
+            tokens = [self.object_encoder.config.num_tokens(length) for length in lengths]
             check_placeholders((input_ids == self.region_token_id).sum(dim=1).tolist(), tokens)
 
     def check_object_tokens(

@@ -1,0 +1,67 @@
+"""Settings of `apply_chat_template`: which are the template's, and which the processor's."""
+
+import inspect
+from collections.abc import Collection
+from typing import Any
+
+from transformers.processing_utils import ProcessorMixin, TextKwargs
+from transformers.utils.chat_template_utils import _get_template_variables
+
+from videorefer_plugin.inputs.matching import SETTING_GROUPS, take_settings
+
+__all__ = ["TEXT_SETTINGS", "take_chat_settings"]
+
+TEXT_SETTINGS = frozenset(TextKwargs.__annotations__)
+"""Settings of tokenizers, which every processor takes in a call."""
+
+# What else a template looks at is found in the template.
+_CHAT_SETTINGS = set(inspect.signature(ProcessorMixin.apply_chat_template).parameters) - {
+    "self",
+    "conversation",
+    "kwargs",
+}
+
+
+def take_chat_settings(
+    settings: dict[str, Any],
+    processor_kwargs: dict[str, Any] | None,
+    called: Collection[str],
+    processor: Any,
+    chat_template: str | None,
+    owner: str,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Separate settings of a processor's call from those of its chat template, and refuse what is neither.
+
+    Args:
+        settings (`dict`): keyword arguments of `apply_chat_template`.
+        processor_kwargs (`dict`, *optional*): more settings of the call.
+        called (`Collection[str]`): names that the call knows.
+        processor (`ProcessorMixin`): has the chat template.
+        chat_template (`str`, *optional*): a template, or the name of one of several; the processor's by default.
+        owner (`str`): name of the processor, for messages.
+
+    Returns:
+        `tuple[dict, dict]`: settings of the call, and of the template.
+
+    Raises:
+        ConfigurationError: a name is unknown; the nearest one is suggested.
+    """
+    template = _CHAT_SETTINGS | _template_variables(processor, chat_template)
+    take_settings(processor_kwargs or {}, (), called, owner)
+    take_settings(settings, (), template.union(called), owner)
+    of_call = dict(processor_kwargs or {})
+    of_template: dict[str, Any] = {}
+    for name, value in settings.items():
+        own = name in SETTING_GROUPS or name not in template
+        (of_call if own else of_template)[name] = value
+    return of_call, of_template
+
+
+def _template_variables(processor: Any, chat_template: str | None) -> frozenset[str]:
+    """Names that a processor's chat template looks at."""
+    known = processor.chat_template
+    if isinstance(known, dict):
+        known = known.get(chat_template or "default", chat_template)
+    elif chat_template is not None:
+        known = chat_template
+    return frozenset() if known is None else _get_template_variables(known)
