@@ -1,7 +1,8 @@
 """Where prompts, visuals and regions meet, the same for every processor of this library.
 
 - `visuals`: what a video or image may be, and which belong to a batch.
-- `matching`: prompts with their visuals and regions, conversations, and settings that nobody knows.
+- `matching`: prompts with their visuals and regions, and settings that nobody knows.
+- `conversations`: conversations as chat templates take them, with regions between the words.
 - `clips`: an opened visual, the frames chosen from it, and those that are shown.
 - `masks`: the frames in which a region is used, and its masks on a feature grid.
 - `placeholders`: placeholders made as long as what stands for them, and found again.
