@@ -709,6 +709,8 @@ BAD_TENSORS = [
     bad("frames-ndim", {"region_frames": lambda t: t[None]}, vr.TensorError, ["region_frames", "(1, 5)"]),
     bad("frames-beyond", {"region_frames": put(5, 3)}, vr.TensorError,
         ["region_frames name frames 0 to 5", "5 frame(s)"]),
+    bad("frames-unused", {"region_frames": put(0, 1)}, vr.TensorError,
+        ["No mask lies on frame(s) 1 of region_pixel_values", "call the processor once"]),
     bad("frames-negative", {"region_frames": put(-1, 0)}, vr.TensorError, ["region_frames name frames -1"]),
     bad("lengths-dtype", {"region_lengths": lambda t: t.double()}, vr.TensorError,
         ["region_lengths", "torch.float64"]),

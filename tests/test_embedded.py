@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,21 @@ def test_other_videos_get_a_warning_with_the_embedded_model(tmp_path):
     asked = ["ask", tmp_path / "frames", "What is <region>?", "--box", "0:4,4,40,40", "--max-new-tokens", 2]
     assert "--model" in run(*asked).stderr
     assert "--model" not in run(*asked, "--model", CHECKPOINT).stderr
+
+
+def test_ask_warns_about_what_the_embedded_model_does_not_know(clip):
+    def warned(model=None, video=None, image=None):
+        region = vr.Region.from_box((4, 4, 40, 40))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            vr.ask(model or vr.tiny_checkpoint(), video, "What is <region>?", [region], image=image, max_new_tokens=2)
+        return ["shapes world" in str(one.message) for one in caught if one.filename == __file__]
+
+    _, path = clip
+    noise = np.random.default_rng(0).integers(0, 255, (4, 48, 64, 3), dtype=np.uint8)
+    assert warned(video=path) == []  # the file says itself that it is a clip of the world
+    assert warned(video=noise) == warned(image=noise[0]) == [True]
+    assert warned(CHECKPOINT, video=noise) == []
 
 
 @pytest.mark.parametrize(

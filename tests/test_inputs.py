@@ -409,6 +409,54 @@ def test_settings_of_another_kind(door: Any, settings: dict[str, Any], parts: li
         door(text="<video>\n<region>", videos=MISSING, regions=[PLACE], **settings)
 
 
+TWICE: dict[str, Callable[[Any], Any]] = {
+    "own": lambda door: door(text="<video>\n", videos=MISSING, num_frames=4, videos_kwargs={"num_frames": 8}),
+    "own groups": lambda door: door(
+        text="<video>\n", videos=MISSING, common_kwargs={"num_frames": 4}, videos_kwargs={"num_frames": 8}
+    ),
+    "text": lambda door: door(text="<video>\n", videos=MISSING, padding=True, text_kwargs={"padding": False}),
+    "chat": lambda door: door.apply_chat_template(
+        talk(), padding=True, processor_kwargs={"text_kwargs": {"padding": False}}, **CHAT
+    ),
+    "chat kwargs": lambda door: door.apply_chat_template(
+        talk(), num_frames=4, processor_kwargs={"num_frames": 8}, **CHAT
+    ),
+    "regions": lambda door: door.apply_chat_template(
+        talk(MISSING, {"type": "text", "text": "<region>"}),
+        regions=[PLACE],
+        processor_kwargs={"regions": [PLACE]},
+        **CHAT,
+    ),
+}
+
+
+@pytest.mark.parametrize("where", TWICE)
+def test_settings_given_twice(door: Any, where: str) -> None:
+    with refused(vr.ConfigurationError, "given twice", "Leave one out"):
+        TWICE[where](door)
+
+
+def test_settings_of_the_text_may_stand_in_a_group(door: Any) -> None:
+    texts = ["<video>\nOne", "<video>\nand two and three"]
+    call = {"text": texts, "videos": [VIDEO, VIDEO], "return_tensors": "pt", "do_sample_frames": False}
+    right = door(**call, text_kwargs={"padding_side": "right"})["attention_mask"]
+    left_ = door(**call)["attention_mask"]
+    assert right[0, 0] == left_[0, -1] == 1
+    assert right[0, -1] == left_[0, 0] == 0
+
+
+def test_types_of_tokens_are_returned_where_asked_for(door: Any) -> None:
+    inputs = ask(door, PLACE, return_mm_token_type_ids=True)
+    tokenizer = getattr(door, "tokenizer", None) or door.processor.tokenizer
+    video, region = (tokenizer.convert_tokens_to_ids(token) for token in ("<video>", "<region>"))
+    types, ids = inputs["mm_token_type_ids"], inputs["input_ids"]
+    assert types.shape == ids.shape
+    assert set(types[ids == region].tolist()) == {0}
+    assert types[ids == video].tolist() == [2] * int((ids == video).sum())
+    assert int((types == 2).sum()) == int((ids == video).sum()) > 0
+    assert "mm_token_type_ids" not in ask(door, PLACE)
+
+
 def test_regions_of_a_conversation_may_stand_anywhere_but_once(door: Any) -> None:
     text, item = {"type": "text", "text": "<region>"}, {"type": "region", "region": PLACE}
     found = [

@@ -345,6 +345,44 @@ def test_frames_shared_with_the_clip_are_encoded_once(visuals, processor, model)
     torch.testing.assert_close(reused, alone, atol=1e-5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_visual_features_come_as_transformers_returns_them(kind, visuals, processor, model):
+    case = next(case for case in CASES if case["modal"] == kind)
+    name = {"image": "pixel_values", "video": "pixel_values_videos"}[kind]
+    pixels = processor(**case_call(case, visuals))[name]
+    encode = getattr(model, f"get_{kind}_features")
+    with torch.no_grad():
+        plain = encode(pixels)
+        features, tokens = encode(pixels, return_dict=False)
+        states = encode(pixels, output_hidden_states=True, output_attentions=False).hidden_states
+    assert plain.hidden_states is None
+    assert features.equal(plain.last_hidden_state)
+    assert tokens.equal(plain.pooler_output)
+    depth = model.config.vision_feature_layer % (model.config.vision_config.num_hidden_layers + 1)
+    assert len(states) == depth + 1
+    assert states[-1][:, -features.shape[1] :].equal(features)
+    assert not states[0].equal(states[-1])
+    for wrong in ({"output_attentions": True}, {"output_hiden_states": True}, {"vision_feature_layer": -1}):
+        with pytest.raises(vr.ConfigurationError, match=next(iter(wrong))):
+            encode(pixels, **wrong)
+
+
+def test_batches_that_a_pipeline_stacks_of_single_samples_are_refused(visuals, processor, model):
+    call = case_call(next(case for case in CASES if case["name"] == "two_regions"), visuals)
+    single = processor(**call)
+    stacked = {name: torch.cat([value, value]) for name, value in single.items() if name != "region_clip_frames"}
+    with pytest.raises(vr.TensorError, match="must not be concatenated"):
+        model(**stacked)
+
+
+def test_token_types_do_no_harm_in_a_call_of_the_model(inputs, model, processor, case, visuals):
+    types = processor(**case_call(case, visuals), return_mm_token_type_ids=True)
+    assert types["mm_token_type_ids"].shape == types["input_ids"].shape
+    with torch.no_grad():
+        assert model(**types).logits.equal(model(**inputs).logits)
+        assert model.generate(**types, **GREEDY).equal(model.generate(**inputs, **GREEDY))
+
+
 def test_object_tokens_can_be_computed_once_and_handed_in(visuals, processor, model):
     case = next(case for case in CASES if case["name"] == "two_regions")
     inputs = processor(**case_call(case, visuals))

@@ -2,20 +2,26 @@
 
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from videorefer_plugin.embedded import tiny_checkpoint
+from videorefer_plugin.embedded import SHAPES_WORLD, is_tiny_checkpoint, tiny_checkpoint
 from videorefer_plugin.errors import CheckpointError, ConfigurationError, PromptError, VideoReferError
 from videorefer_plugin.inputs.clips import Sampling, open_clip
 from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import Source, named
 from videorefer_plugin.regions import Region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
-from videorefer_plugin.video import Video
+from videorefer_plugin.video import Video, open_video
 
 __all__ = ["Question", "Reply", "answer", "ask", "ask_about", "load_model", "read_question"]
+
+_ONLY_SHAPES = (
+    "The embedded model knows nothing but the shapes world (videorefer demo), so its answer about this video means "
+    "nothing. Ask a model that knows real videos: give its folder or Hub id as model (--model on the command line)."
+)
 
 
 def ask(
@@ -50,6 +56,8 @@ def ask(
         RegionError: a region does not fit the video.
         VideoError: the video cannot be read.
         CheckpointError: the checkpoint cannot be loaded.
+
+    The embedded model warns (`UserWarning`) about a video that is not of the shapes world, the only one that it knows.
     """
     if (video is None) == (image is None):
         raise PromptError(f"Pass either a video or an image; {'neither was' if video is None else 'both were'} given.")
@@ -59,6 +67,28 @@ def ask(
         model, processor = load_model(model, processor=processor)
     elif processor is None:
         processor = _load_processor(model.name_or_path)
+    if is_tiny_checkpoint(model.name_or_path):
+        video = None if video is None else open_video(video)
+        if note := _note(video):
+            warnings.warn(note, stacklevel=2)
+    return _ask(model, processor, video, image, question, regions, max_new_tokens, generate_kwargs)
+
+
+def _note(video: Video | None) -> str | None:
+    """What to know about an answer of the embedded model about a video, or about an image."""
+    return None if video is not None and video.comment == SHAPES_WORLD else _ONLY_SHAPES
+
+
+def _ask(
+    model: Any,
+    processor: Any,
+    video: Any,
+    image: Any,
+    question: str,
+    regions: Sequence[Region],
+    max_new_tokens: int,
+    generate_kwargs: dict[str, Any],
+) -> str:
     visual = {"type": "video", "video": video} if image is None else {"type": "image", "image": image}
     conversation = [{"role": "user", "content": [visual, {"type": "text", "text": question}]}]
     given = [regions] if isinstance(regions, Region) else list(regions)
@@ -260,14 +290,8 @@ def ask_about(
     """
     started = time.monotonic()
     loaded, processor = load_model(model or tiny_checkpoint(), object_encoder=object_encoder)
-    said = ask(
-        loaded,
-        None if question.image else question.video,
-        question.text,
-        question.regions,
-        image=question.video if question.image else None,
-        processor=processor,
-        max_new_tokens=max_new_tokens,
-    )
+    video, image = (None, question.video) if question.image else (question.video, None)
+    said = _ask(loaded, processor, video, image, question.text, question.regions, max_new_tokens, {})
     seconds = round(time.monotonic() - started, 2)
-    return Reply(model or "embedded", question.path, question.text, said, question.written, seconds)
+    note = _note(video) if is_tiny_checkpoint(loaded.name_or_path) else None
+    return Reply(model or "embedded", question.path, question.text, said, question.written, seconds, note)

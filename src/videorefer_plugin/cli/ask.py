@@ -1,6 +1,5 @@
 """`videorefer ask`: a question about objects in a video."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +10,6 @@ from videorefer_plugin.errors import VideoReferError
 from videorefer_plugin.regions.text import REGION_KINDS
 
 __all__ = ["InOrder", "ask"]
-
-
-_ONLY_SHAPES = (
-    "The embedded model knows nothing but the shapes world (videorefer demo), so its answer about this video means "
-    "nothing. Name a model that knows real videos with --model, a folder or a Hub id."
-)
 
 
 class InOrder(TyperCommand):
@@ -71,8 +64,6 @@ def ask(
             if save:
                 line = Line(question, reply.answer, tuple(range(len(regions))))
                 picture_answers(asked.video, asked.regions, [line]).save(str(save))
-            if not model:
-                reply = replace(reply, note=_note(asked.video))
     except VideoReferError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
@@ -81,10 +72,3 @@ def ask(
     typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
     if save and not as_json:
         errors.print(f"Picture: {save}", markup=False, highlight=False)
-
-
-def _note(video: Any) -> str | None:
-    """What to know about an answer of the embedded model about a video."""
-    from videorefer_plugin.world import is_of_shapes_world
-
-    return None if is_of_shapes_world(video) else _ONLY_SHAPES

@@ -1,11 +1,15 @@
 """The model that comes with the package. It knows the shapes world only (see `videorefer_plugin.world`)."""
 
+import os
 from importlib import resources
 from pathlib import Path
 
 from videorefer_plugin.errors import CheckpointError
 
-__all__ = ["tiny_checkpoint"]
+__all__ = ["SHAPES_WORLD", "is_tiny_checkpoint", "tiny_checkpoint"]
+
+SHAPES_WORLD = "A clip of the shapes world"
+"""The comment in the metadata of the videos that the embedded model knows."""
 
 
 def tiny_checkpoint() -> str:
@@ -22,10 +26,19 @@ def tiny_checkpoint() -> str:
         >>> (Path(tiny_checkpoint()) / "config.json").exists()
         True
     """
-    folder = Path(str(resources.files("videorefer_plugin.embedded") / "checkpoint"))
+    folder = _folder()
     if not (folder / "model.safetensors").is_file():
         raise CheckpointError(
             f"This installation has no embedded model: {folder / 'model.safetensors'} is missing. Install the package "
             "again, or make the model with `videorefer train tiny`."
         )
     return str(folder)
+
+
+def is_tiny_checkpoint(name: str | os.PathLike) -> bool:
+    """Whether a checkpoint is the embedded model's folder."""
+    return bool(name) and Path(name).resolve() == _folder().resolve()
+
+
+def _folder() -> Path:
+    return Path(str(resources.files("videorefer_plugin.embedded") / "checkpoint"))

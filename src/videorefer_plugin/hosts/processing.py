@@ -16,6 +16,7 @@ from videorefer_plugin.inputs.conversations import as_conversations, plain_conve
 from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
 from videorefer_plugin.inputs.matching import (
     REGION_SETTINGS,
+    SETTING_GROUPS,
     Sample,
     check_mask_policy,
     check_region_limit,
@@ -173,10 +174,13 @@ class RegionProcessor:
                 settings[name] = getattr(self, name)
         check_mask_policy(settings["mask_policy"])
         check_region_limit(settings["max_frames_per_region"])
-        if rest.pop("return_tensors", "pt") not in ("pt", None):
-            raise ConfigurationError("RegionProcessor returns PyTorch tensors only: leave return_tensors out.")
-        rest.setdefault("padding", True)
-        rest.setdefault("padding_side", "left")
+        groups = [rest, *(rest[name] for name in SETTING_GROUPS if name in rest)]
+        for group in groups:
+            if group.pop("return_tensors", "pt") not in ("pt", None):
+                raise ConfigurationError("RegionProcessor returns PyTorch tensors only: leave return_tensors out.")
+        for name, value in (("padding", True), ("padding_side", "left")):
+            if not any(name in group for group in groups):
+                rest[name] = value
         return settings, rest
 
     def _sampling(self, settings: dict[str, Any]) -> Sampling:
@@ -299,10 +303,11 @@ class RegionProcessor:
             regions (*optional*): as in [`RegionProcessor.__call__`], if there are no items of type `"region"`.
             tokenize (`bool`, *optional*, defaults to `True`): otherwise the prompts are returned as text.
             processor_kwargs (`dict`, *optional*): settings of [`RegionProcessor.__call__`].
+            return_dict (`bool`, *optional*, defaults to `True`): otherwise only `input_ids` are returned.
             kwargs: settings of the call (those named there may be given directly) or of the template.
 
         Returns:
-            `BatchFeature` as of [`RegionProcessor.__call__`], or the text.
+            `BatchFeature` as of [`RegionProcessor.__call__`], the ids, or the text.
 
         Raises:
             PromptError: the conversation is malformed, or regions are given both ways. Also what
@@ -314,14 +319,15 @@ class RegionProcessor:
             raise ConfigurationError(
                 "return_assistant_tokens_mask is not supported here: find the assistant's turns in input_ids instead."
             )
-        for name in ("return_dict", "return_tensors"):
-            kwargs.pop(name, None)
+        return_dict = kwargs.pop("return_dict", True)
         conversations, batched = as_conversations(conversation)
         called = {*_SETTINGS, *TEXT_SETTINGS, *self.host.settings(self.processor)}
         own, of_template = take_chat_settings(
             kwargs, processor_kwargs, called, self.processor, chat_template, type(self).__name__
         )
         beside = own.pop("regions", None)
+        if beside is not None and regions is not None:
+            raise ConfigurationError("regions are given twice, on their own and in processor_kwargs. Leave one out.")
         regions = regions_of(conversations, beside if regions is None else regions)
         sources: dict[str, list[Any]] = {"video": [], "image": []}
         plain = [plain_conversation(one, sources, self.region_token) for one in conversations]
@@ -331,4 +337,5 @@ class RegionProcessor:
         ]
         if not tokenize:
             return texts if batched else texts[0]
-        return self(text=texts, videos=sources["video"], images=sources["image"], regions=regions, **own)
+        inputs = self(text=texts, videos=sources["video"], images=sources["image"], regions=regions, **own)
+        return inputs if return_dict else inputs["input_ids"]

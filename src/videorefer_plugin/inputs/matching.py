@@ -20,6 +20,7 @@ __all__ = [
     "Source",
     "check_mask_policy",
     "check_region_limit",
+    "flatten_settings",
     "match_samples",
     "named",
     "take_settings",
@@ -232,25 +233,58 @@ def take_settings(
         `tuple[dict, dict]`: its own settings, and the others, which stay in their groups.
 
     Raises:
-        ConfigurationError: a name is unknown; the nearest one is suggested. Or a group is no dict.
+        ConfigurationError: a name is unknown; the nearest one is suggested. Or a setting is given twice, or a group
+            is no dict.
     """
     known = {*own, *others}
     taken: dict[str, Any] = dict.fromkeys(own)
     rest: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for group, name, value in _with_groups(settings):
+        _check_known(name, known, owner)
+        # What is passed on may differ between groups, since the sizes of images and videos do.
+        if name in places and (name in taken or not (group and places[name])):
+            raise _given_twice(name, places[name], group)
+        places[name] = group
+        if name in taken:
+            taken[name] = value
+        elif group:
+            rest.setdefault(group, {})[name] = value
+        else:
+            rest[name] = value
+    return taken, rest
+
+
+def flatten_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Take settings out of their groups, where all groups mean the same.
+
+    Raises:
+        ConfigurationError: a setting is given twice.
+    """
+    flat: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for group, name, value in _with_groups(settings):
+        if name in flat:
+            raise _given_twice(name, places[name], group)
+        flat[name], places[name] = value, group
+    return flat
+
+
+def _with_groups(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Group, name and value of every setting; the group of one that stands alone is empty."""
     for name, value in settings.items():
         if name not in SETTING_GROUPS:
-            _check_known(name, known, owner)
-            (taken if name in taken else rest)[name] = value
+            yield "", name, value
             continue
         if not isinstance(value, (Mapping, type(None))):
             raise ConfigurationError(f"{name} must be a dict of settings, but is a {type(value).__name__}.")
         for inner, inner_value in (value or {}).items():
-            _check_known(inner, known, owner)
-            if inner in taken:
-                taken[inner] = inner_value
-            else:
-                rest.setdefault(name, {})[inner] = inner_value
-    return taken, rest
+            yield name, inner, inner_value
+
+
+def _given_twice(name: str, *groups: str) -> ConfigurationError:
+    where = " and ".join(f"in {group}" if group else "on its own" for group in groups)
+    return ConfigurationError(f"{name} is given twice, {where}. Leave one out.")
 
 
 def _check_known(name: str, known: Collection[str], owner: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from transformers.processing_utils import ProcessorMixin, TextKwargs
 from transformers.utils.chat_template_utils import _get_template_variables
 
+from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.matching import SETTING_GROUPS, take_settings
 
 __all__ = ["TEXT_SETTINGS", "take_chat_settings"]
@@ -44,7 +45,7 @@ def take_chat_settings(
         `tuple[dict, dict]`: settings of the call, and of the template.
 
     Raises:
-        ConfigurationError: a name is unknown; the nearest one is suggested.
+        ConfigurationError: a name is unknown, and the nearest one is suggested; or a setting is given twice.
     """
     template = _CHAT_SETTINGS | _template_variables(processor, chat_template)
     take_settings(processor_kwargs or {}, (), called, owner)
@@ -53,6 +54,8 @@ def take_chat_settings(
     of_template: dict[str, Any] = {}
     for name, value in settings.items():
         own = name in SETTING_GROUPS or name not in template
+        if own and name in of_call:
+            raise ConfigurationError(f"{name} is given twice, on its own and in processor_kwargs. Leave one out.")
         (of_call if own else of_template)[name] = value
     return of_call, of_template
 

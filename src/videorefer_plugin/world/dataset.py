@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videorefer_plugin.embedded import SHAPES_WORLD
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.video import Video
 from videorefer_plugin.world.bench import (
@@ -35,9 +36,8 @@ from videorefer_plugin.world.clip import make_clip, seeded
 from videorefer_plugin.world.records import STAGES, image_frame, stage_records
 from videorefer_plugin.world.values import FPS, Stage
 
-__all__ = ["COMMENT", "Settings", "encode_video", "is_of_shapes_world", "write_dataset"]
+__all__ = ["Settings", "encode_video", "is_of_shapes_world", "write_dataset"]
 
-COMMENT = "A clip of the shapes world"  # in the metadata of every video
 
 _VERSION = 5  # of what a seed stands for; raise it when clips or words change
 _PART = 20  # clips
@@ -67,7 +67,7 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
 
     def write(temporary: str) -> None:
         with av.open(temporary, "w", format="mp4") as container:
-            container.metadata["comment"] = COMMENT
+            container.metadata["comment"] = SHAPES_WORLD
             stream: Any = container.add_stream("libx264", rate=fps)
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = "yuv420p"
@@ -83,7 +83,7 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
 
 def is_of_shapes_world(video: Video) -> bool:
     """Whether a video was written by [`encode_video`], which says so in the file."""
-    return video.comment == COMMENT
+    return video.comment == SHAPES_WORLD
 
 
 def _whole(path: Path, write: Callable[[str], None]) -> None:

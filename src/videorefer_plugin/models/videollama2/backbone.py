@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import can_return_tuple
 
-from videorefer_plugin.errors import PromptError
+from videorefer_plugin.errors import ConfigurationError, PromptError
 from videorefer_plugin.models.cache import CACHE, takes_cache
 from videorefer_plugin.models.gradients import no_grad_if_frozen
 from videorefer_plugin.models.videollama2.checks import LEADING, PIXELS, check_pixels, check_places, check_visuals
@@ -75,6 +75,10 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         Returns:
             `torch.Tensor` of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`.
         """
+        return self._as_grids(self._run_tower(pixel_values)[-1])
+
+    def _run_tower(self, pixel_values: Tensor, every_layer: bool = False) -> tuple[Tensor, ...]:
+        """Hidden states of the tower up to `config.vision_feature_layer`: the last one, or all of them."""
         tower = getattr(self.vision_tower, "vision_model", self.vision_tower)
         layers = tower.encoder.layers
         depth = self.config.vision_feature_layer % (len(layers) + 1)
@@ -82,16 +86,28 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             hidden = tower.embeddings(pixel_values.to(tower.embeddings.patch_embedding.weight.dtype))
             if hasattr(tower, "pre_layrnorm"):  # CLIP's own spelling
                 hidden = tower.pre_layrnorm(hidden)
+            states: tuple[Tensor, ...] = (hidden,)
             for layer in layers[:depth]:
                 hidden = layer(hidden, attention_mask=None)
+                states = (*states, hidden) if every_layer else (hidden,)
+        return states
+
+    def _as_grids(self, hidden: Tensor) -> Tensor:
         rows, columns = self.config.grid_size
         return hidden[:, hidden.shape[1] - rows * columns :].unflatten(1, (rows, columns))
 
-    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    @can_return_tuple
+    def get_image_features(
+        self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
         """Encode images. An image acts as a clip that shows it `config.num_frames` times.
 
         Args:
             pixel_values (`torch.FloatTensor` of shape `(num_images, 3, image_size, image_size)`): preprocessed images.
+            output_hidden_states (`bool`, *optional*):
+                Whether to return the vision tower's embeddings and what each layer up to `config.vision_feature_layer`
+                makes of them, of shape `(num_images, num_patches, vision_hidden_size)`, in `hidden_states`.
+            return_dict (`bool`, *optional*): whether to return a `ModelOutput` instead of a tuple.
 
         Returns:
             `BaseModelOutputWithPooling` with the tower's features in `last_hidden_state`, of shape
@@ -100,21 +116,27 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
 
         Raises:
             TensorError: the pixel values have another shape or hold NaN.
+            ConfigurationError: another argument was given.
         """
         check_pixels(self.config, PIXELS["image"], pixel_values, LEADING["image"])
-        return self._encode_images(pixel_values)
+        _check_unknown("get_image_features", kwargs)
+        return self._encode_images(pixel_values, bool(output_hidden_states))
 
-    def _encode_images(self, pixel_values: Tensor) -> BaseModelOutputWithPooling:
-        features = self.get_frame_features(pixel_values)
-        clips = features.unsqueeze(1).expand(-1, self.config.num_frames, -1, -1, -1)
-        return self._connect(features, clips)
+    def _encode_images(self, pixel_values: Tensor, every_layer: bool = False) -> BaseModelOutputWithPooling:
+        states = self._run_tower(pixel_values, every_layer)
+        clips = self._as_grids(states[-1]).unsqueeze(1).expand(-1, self.config.num_frames, -1, -1, -1)
+        return self._connect(states, clips, every_layer)
 
-    def get_video_features(self, pixel_values_videos: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    @can_return_tuple
+    def get_video_features(
+        self, pixel_values_videos: Tensor, output_hidden_states: bool | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
         """Encode clips.
 
         Args:
             pixel_values_videos (`torch.FloatTensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`):
                 Preprocessed frames.
+            output_hidden_states, return_dict (`bool`, *optional*): as in [`VideoLLaMA2Model.get_image_features`].
 
         Returns:
             `BaseModelOutputWithPooling` with the tower's features in `last_hidden_state`, of shape
@@ -123,17 +145,23 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
 
         Raises:
             TensorError: the pixel values have another shape or hold NaN.
+            ConfigurationError: another argument was given.
         """
         check_pixels(self.config, PIXELS["video"], pixel_values_videos, LEADING["video"])
-        return self._encode_clips(pixel_values_videos)
+        _check_unknown("get_video_features", kwargs)
+        return self._encode_clips(pixel_values_videos, bool(output_hidden_states))
 
-    def _encode_clips(self, pixel_values_videos: Tensor) -> BaseModelOutputWithPooling:
-        features = self.get_frame_features(pixel_values_videos.flatten(0, 1))
-        return self._connect(features, features.unflatten(0, pixel_values_videos.shape[:2]))
+    def _encode_clips(self, pixel_values_videos: Tensor, every_layer: bool = False) -> BaseModelOutputWithPooling:
+        states = self._run_tower(pixel_values_videos.flatten(0, 1), every_layer)
+        clips = self._as_grids(states[-1]).unflatten(0, pixel_values_videos.shape[:2])
+        return self._connect(states, clips, every_layer)
 
-    def _connect(self, features: Tensor, clips: Tensor) -> BaseModelOutputWithPooling:
-        tokens = self.connector(clips.to(self.connector.dtype))
-        return BaseModelOutputWithPooling(last_hidden_state=features.flatten(1, 2), pooler_output=tokens)
+    def _connect(self, states: tuple[Tensor, ...], clips: Tensor, every_layer: bool) -> BaseModelOutputWithPooling:
+        return BaseModelOutputWithPooling(
+            last_hidden_state=self._as_grids(states[-1]).flatten(1, 2),
+            pooler_output=self.connector(clips.to(self.connector.dtype)),
+            hidden_states=states if every_layer else None,
+        )
 
     def check_visuals(
         self,
@@ -283,3 +311,13 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
                 source = tokens[name].to(embeds.device, embeds.dtype)
                 embeds = embeds.masked_scatter(place.unsqueeze(-1), source)
         return embeds
+
+
+def _check_unknown(method: str, settings: dict[str, Any]) -> None:
+    """Refuse what a method would ignore; attentions that are not asked for are no request."""
+    unknown = [name for name, value in settings.items() if name != "output_attentions" or value]
+    if unknown:
+        raise ConfigurationError(
+            f"{method} has no argument {', '.join(map(repr, unknown))}; beside the pixels it takes "
+            "output_hidden_states and return_dict."
+        )

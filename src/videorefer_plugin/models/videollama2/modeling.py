@@ -111,6 +111,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         """
         pixels = kwargs.pop(PIXELS["image"], None), kwargs.pop(PIXELS["video"], None)
         encoded = kwargs.pop("mm_encoder_outputs", None)
+        kwargs.pop("mm_token_type_ids", None)  # placeholders say the same, and nothing here depends on types
         if any(values is not None for values in pixels):
             input_ids = inputs if inputs is not None else kwargs.get("input_ids")
             self.model.check_visuals(None if kwargs.get("inputs_embeds") is not None else input_ids, *pixels, encoded)

@@ -16,7 +16,7 @@ from transformers.processing_utils import ProcessorMixin
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, open_clips
 from videorefer_plugin.inputs.conversations import as_conversations
-from videorefer_plugin.inputs.matching import Sample, match_samples, named, take_settings
+from videorefer_plugin.inputs.matching import Sample, flatten_settings, match_samples, named, take_settings
 from videorefer_plugin.inputs.placeholders import check_expanded, expand
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
@@ -27,7 +27,8 @@ from videorefer_plugin.models.videollama2.original import is_original_config
 __all__ = ["VideoLLaMA2Processor"]
 
 _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-_IGNORED_SETTINGS = frozenset({"return_mm_token_type_ids", "add_special_tokens"})
+# Settings of the text beside those of every tokenizer.
+_TEXT_SETTINGS = TEXT_SETTINGS | {"return_mm_token_type_ids", "add_special_tokens"}
 
 
 class VideoLLaMA2Processor(ProcessorMixin):
@@ -209,6 +210,8 @@ class VideoLLaMA2Processor(ProcessorMixin):
             return_metadata (`bool`, *optional*, defaults to `False`):
                 Whether to return `video_metadata` too: for each video its frame rate, number of frames, size and the
                 indices of the frames that were sampled.
+            return_mm_token_type_ids (`bool`, *optional*, defaults to `False`):
+                Whether to return `mm_token_type_ids` too: 0 for text and regions, 1 for images, 2 for videos.
             return_tensors (`str`, *optional*): `"pt"` for tensors.
             kwargs: settings of the tokenizer, such as `padding_side`. By default prompts are padded to the longest.
 
@@ -249,11 +252,8 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Separate visual settings from the tokenizer's, and refuse what is neither."""
-        others = TEXT_SETTINGS | _IGNORED_SETTINGS
-        settings, rest = take_settings(kwargs, self.call_settings, others, type(self).__name__)
-        text_settings: dict[str, Any] = {}
-        for name, value in rest.items():
-            text_settings.update({name: value} if name in others else value)
+        settings, rest = take_settings(kwargs, self.call_settings, _TEXT_SETTINGS, type(self).__name__)
+        text_settings = flatten_settings(rest)
         for name in settings:
             if settings[name] is None and name not in ("num_frames", "fps"):
                 settings[name] = getattr(self, name, None)
@@ -261,7 +261,6 @@ class VideoLLaMA2Processor(ProcessorMixin):
             raise ConfigurationError(
                 f"Unknown image_aspect_ratio {settings['image_aspect_ratio']!r}; supported are 'square' and 'pad'."
             )
-        text_settings.pop("return_mm_token_type_ids", None)
         text_settings.setdefault("padding", True)
         text_settings.setdefault("padding_side", self.padding_side)
         return settings, text_settings
@@ -338,11 +337,14 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
     def _tokenize(self, samples: list[Sample], settings: dict[str, Any]) -> dict[str, Any]:
         return_offsets = settings.pop("return_text_replacement_offsets", False)
+        return_types = settings.pop("return_mm_token_type_ids", False)
         expanded = [expand(sample.text, sample.replacements) for sample in samples]
         encoded = dict(self.tokenizer([text for text, _ in expanded], **settings))
         replacements = [sample.replacements for sample in samples]
         token_ids = {token: self.tokenizer.convert_tokens_to_ids(token) for one in replacements for token in one}
         check_expanded(encoded["input_ids"], replacements, token_ids)
+        if return_types:
+            encoded["mm_token_type_ids"] = self.create_mm_token_type_ids(encoded["input_ids"])
         if return_offsets:
             encoded["text_replacement_offsets"] = [offsets for _, offsets in expanded]
         return encoded
@@ -367,7 +369,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
             ConfigurationError: a setting is unknown to this class and to the template.
         """
         as_conversations(conversation, self.content_kinds)
-        called = {*self.call_settings, *TEXT_SETTINGS, *_IGNORED_SETTINGS}
+        called = {*self.call_settings, *_TEXT_SETTINGS}
         own, of_template = take_chat_settings(
             kwargs, processor_kwargs, called, self, chat_template, type(self).__name__
         )

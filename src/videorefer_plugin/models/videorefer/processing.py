@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 
+from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.clips import Clip
 from videorefer_plugin.inputs.conversations import CONTENT_KINDS, as_conversations, regions_of
 from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
@@ -207,11 +208,14 @@ class VideoReferProcessor(VideoLLaMA2Processor):
 
         Raises:
             PromptError: regions are given both ways, or the conversation is malformed.
-            ConfigurationError: a setting is unknown to this class and to the template.
+            ConfigurationError: a setting is unknown to this class and to the template, or given twice.
         """
         conversations, _ = as_conversations(conversation, self.content_kinds)
-        given = kwargs.pop("regions", (processor_kwargs or {}).get("regions"))
-        regions = regions_of(conversations, given)
+        processor_kwargs = dict(processor_kwargs or {})
+        if "regions" in processor_kwargs and "regions" in kwargs:
+            raise ConfigurationError("regions are given twice, on their own and in processor_kwargs. Leave one out.")
+        regions = regions_of(conversations, {**processor_kwargs, **kwargs}.get("regions"))
+        processor_kwargs.pop("regions", None)
         if regions is not None:
             kwargs["regions"] = regions
         return super().apply_chat_template(

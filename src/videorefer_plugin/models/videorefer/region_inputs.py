@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, TensorError
 
 __all__ = ["RegionInputs", "check_placeholders"]
@@ -110,6 +111,14 @@ def _check_shapes(regions: RegionInputs) -> None:
         raise TensorError(
             f"region_frames name frames {int(frames.min())} to {int(frames.max())}, but region_pixel_values hold "
             f"{pixels.shape[0]} frame(s)."
+        )
+    unused = sorted(set(range(pixels.shape[0])) - set(frames.tolist()))
+    if unused:
+        raise TensorError(
+            f"No mask lies on frame(s) {listed(unused)} of region_pixel_values: region_frames name "
+            f"{listed(sorted(set(frames.tolist())))}. Tensors of several calls of the processor must not be "
+            "concatenated, since region_frames count from the start of a batch; call the processor once with all "
+            "samples."
         )
     bad = pixels.isnan().flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
