@@ -65,6 +65,15 @@ def _defer(mapping: Any, load: Callable[[], dict[Any, Any]]) -> None:
 
 def _register_configs(module: Any) -> None:
     _defer(module.CONFIG_MAPPING, _load_configs)
+    wrapt.wrap_function_wrapper(module, "AutoConfig.from_pretrained", _fetching)
+
+
+def _fetching(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Let configurations know how their files are fetched, which AutoConfig keeps to itself."""
+    from videorefer_plugin.models.hub_arguments import fetching, hub_arguments
+
+    with fetching(hub_arguments(kwargs)):
+        return wrapped(*args, **kwargs)
 
 
 def _load_configs() -> dict[str, Any]:

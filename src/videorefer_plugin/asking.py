@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from videorefer_plugin.embedded import SHAPES_WORLD, is_tiny_checkpoint, tiny_checkpoint
-from videorefer_plugin.errors import CheckpointError, ConfigurationError, PromptError, VideoReferError
+from videorefer_plugin.errors import ConfigurationError, PromptError
 from videorefer_plugin.inputs.clips import Sampling, open_clip
 from videorefer_plugin.inputs.masks import region_frames
-from videorefer_plugin.inputs.matching import Source, named
+from videorefer_plugin.inputs.matching import Source, named, take_settings
+from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
 from videorefer_plugin.regions import Region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
 from videorefer_plugin.video import Video, open_video
@@ -45,7 +46,9 @@ def ask(
         processor (`VideoReferProcessor`, *optional*): needed if the model was not loaded from a folder or the Hub.
         image: an image to ask about instead of a video.
         max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
-        generate_kwargs: passed on to `generate`; without any, decoding is greedy.
+        generate_kwargs:
+            Passed on to `generate`; without any, decoding is greedy. With a folder or Hub id, what [`load_model`]
+            takes to fetch files from the Hub, such as `revision` and `token`, may stand here as well.
 
     Returns:
         `str`: the answer.
@@ -64,9 +67,10 @@ def ask(
     if not isinstance(question, str):
         raise PromptError(f"The question must be a string, but is a {type(question).__name__}.")
     if isinstance(model, (str, os.PathLike)):
-        model, processor = load_model(model, processor=processor)
+        hub = {name: generate_kwargs.pop(name) for name in HUB_ARGUMENTS if name in generate_kwargs}
+        model, processor = load_model(model, processor=processor, **hub)
     elif processor is None:
-        processor = _load_processor(model.name_or_path)
+        processor = _load_processor(model.name_or_path, **getattr(model, "_fetched_with", {}))
     if is_tiny_checkpoint(model.name_or_path):
         video = None if video is None else open_video(video)
         if note := _note(video):
@@ -101,6 +105,7 @@ def load_model(
     object_encoder: str | os.PathLike | None = None,
     processor: Any = None,
     device: Any = None,
+    **hub_kwargs: Any,
 ) -> tuple[Any, Any]:
     """Load a model that can be asked, and its processor.
 
@@ -109,30 +114,29 @@ def load_model(
         object_encoder (`str` or `os.PathLike`, *optional*): what was saved of an object encoder, for that host.
         processor (*optional*): the processor, if it is not to be loaded.
         device (*optional*): where to; spread over the GPUs by default, if there are any.
+        hub_kwargs:
+            How files are fetched from the Hub, as `from_pretrained` takes it: `revision`, `subfolder`, `token`,
+            `cache_dir`, `local_files_only`, `force_download`, `proxies`. The first two are the checkpoint's, the
+            others count for the object encoder as well.
 
     Raises:
-        CheckpointError: a checkpoint cannot be loaded.
-        ConfigurationError: there is no processor.
+        CheckpointError: a checkpoint cannot be loaded, or lacks weights.
+        ConfigurationError: there is no processor, or an argument is unknown.
     """
     import torch
-    from transformers import AutoModelForImageTextToText
+
+    from videorefer_plugin.hosts import RegionProcessor, load_checkpoint, load_object_encoder
 
     name = os.fspath(name)
+    take_settings(hub_kwargs, (), HUB_ARGUMENTS, "load_model")
+    hub = pinned(name, hub_arguments(hub_kwargs))
     if device is None and torch.cuda.is_available():
         device = "auto"
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(name, device_map=device)
-    except VideoReferError:
-        raise
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"There is no checkpoint that can be loaded at {name!r}: {error}") from error
-    processor = processor or _load_processor(name)
+    model = load_checkpoint(name, device_map=device, **hub)
+    processor = processor or _load_processor(name, **hub)
     if object_encoder is None:
         return model, processor
-
-    from videorefer_plugin.hosts import RegionProcessor, load_object_encoder
-
-    load_object_encoder(model, object_encoder, processor=processor)
+    load_object_encoder(model, object_encoder, processor=processor, **elsewhere(hub))
     return model, RegionProcessor(processor, model)
 
 
@@ -179,11 +183,11 @@ def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **
     return [text.strip() for text in texts]
 
 
-def _load_processor(name: str) -> Any:
+def _load_processor(name: str, **hub: Any) -> Any:
     from transformers import AutoProcessor, ProcessorMixin
 
     try:
-        processor = AutoProcessor.from_pretrained(name) if name else None
+        processor = AutoProcessor.from_pretrained(name, **hub) if name else None
     except OSError:
         processor = None
     # Where the Auto class cannot load a processor, it may come back with a mere tokenizer.
@@ -272,7 +276,12 @@ def read_question(
 
 
 def ask_about(
-    model: str | None, question: Question, *, object_encoder: str | None = None, max_new_tokens: int = 256
+    model: str | None,
+    question: Question,
+    *,
+    object_encoder: str | None = None,
+    revision: str | None = None,
+    max_new_tokens: int = 256,
 ) -> Reply:
     """Ask a question that was read from a command line.
 
@@ -280,6 +289,7 @@ def ask_about(
         model (`str`, *optional*): a checkpoint's folder or Hub id; the embedded model by default.
         question ([`Question`]): what to ask.
         object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
+        revision (`str`, *optional*): branch, tag or commit of the model's repository on the Hub.
         max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
 
     Raises:
@@ -289,7 +299,7 @@ def ask_about(
         CheckpointError: the model cannot be loaded.
     """
     started = time.monotonic()
-    loaded, processor = load_model(model or tiny_checkpoint(), object_encoder=object_encoder)
+    loaded, processor = load_model(model or tiny_checkpoint(), object_encoder=object_encoder, revision=revision)
     video, image = (None, question.video) if question.image else (question.video, None)
     said = _ask(loaded, processor, video, image, question.text, question.regions, max_new_tokens, {})
     seconds = round(time.monotonic() - started, 2)

@@ -23,12 +23,10 @@ def fingerprint(name: str | os.PathLike) -> str:
     """
     folder = Path(name)
     if not folder.is_dir():
-        from transformers import AutoConfig
+        from transformers.utils.hub import resolve_revision
 
-        try:
-            return str(getattr(AutoConfig.from_pretrained(os.fspath(name)), "_commit_hash", None))
-        except (OSError, ValueError):
-            return "None"  # loading says what is wrong
+        # Where there is no such repository, loading says so.
+        return str(getattr(resolve_revision(name), "resolved", None))
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WEIGHTS:

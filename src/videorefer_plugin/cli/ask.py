@@ -35,6 +35,7 @@ def ask(
     object_encoder: Annotated[
         str | None, typer.Option(help="For a host: what was saved of its object encoder.")
     ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")] = None,
     image: Annotated[bool, typer.Option("--image", help="VIDEO is an image.")] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens to answer with.")] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
@@ -60,7 +61,9 @@ def ask(
             asked = read_question(video, question, regions, image=image)
             if save:
                 check_picture(save)
-            reply = ask_about(model, asked, object_encoder=object_encoder, max_new_tokens=max_new_tokens)
+            reply = ask_about(
+                model, asked, object_encoder=object_encoder, revision=revision, max_new_tokens=max_new_tokens
+            )
             if save:
                 line = Line(question, reply.answer, tuple(range(len(regions))))
                 picture_answers(asked.video, asked.regions, [line]).save(str(save))

@@ -17,7 +17,7 @@ from videorefer_plugin.hosts import (  # noqa: F401 - importing a family registe
 from videorefer_plugin.hosts.attach import attach_object_encoder, detach_object_encoder
 from videorefer_plugin.hosts.configuration import AttachmentConfig
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
-from videorefer_plugin.hosts.loading import load_object_encoder
+from videorefer_plugin.hosts.loading import load_checkpoint, load_object_encoder
 from videorefer_plugin.hosts.processing import RegionProcessor
 from videorefer_plugin.hosts.registry import Host, Visual, host_of, register_host, supported_hosts
 
@@ -31,6 +31,7 @@ __all__ = [
     "attach_object_encoder",
     "detach_object_encoder",
     "host_of",
+    "load_checkpoint",
     "load_object_encoder",
     "register_host",
     "supported_hosts",

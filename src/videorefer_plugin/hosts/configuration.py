@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin.errors import CheckpointError
+from videorefer_plugin.models.hub_arguments import in_subfolder
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 
 __all__ = ["CONFIG_NAME", "REGION_TOKEN", "WEIGHTS_NAME", "AttachmentConfig", "find_files"]
@@ -53,14 +54,18 @@ class AttachmentConfig:
         (Path(folder) / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder_or_id: str | os.PathLike) -> "AttachmentConfig":
+    def load(cls, folder_or_id: str | os.PathLike, **hub: Any) -> "AttachmentConfig":
         """Read `object_encoder_config.json` from a folder or a repository of the Hub.
+
+        Args:
+            folder_or_id (`str` or `os.PathLike`): the folder or Hub id.
+            hub: `revision`, `subfolder`, `token` and the like, as [`find_files`] takes them.
 
         Raises:
             CheckpointError: there is none, or it is malformed.
             ConfigurationError: a size is unknown or no positive integer.
         """
-        path = find_files(folder_or_id, CONFIG_NAME)[0]
+        path = find_files(folder_or_id, CONFIG_NAME, **hub)[0]
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             known = {each.name for each in fields(cls)}
@@ -78,16 +83,21 @@ class AttachmentConfig:
             ) from error
 
 
-def find_files(folder_or_id: str | os.PathLike, *names: str) -> list[Path]:
+def find_files(folder_or_id: str | os.PathLike, *names: str, **hub: Any) -> list[Path]:
     """Find files in a folder, or fetch them from a repository of the Hub.
+
+    Args:
+        folder_or_id (`str` or `os.PathLike`): the folder or Hub id.
+        names (`str`): names of the files.
+        hub: `revision`, `subfolder`, `token` and the like, as `from_pretrained` takes them.
 
     Raises:
         CheckpointError: one is missing.
     """
-    folder = Path(folder_or_id)
+    folder = Path(in_subfolder(folder_or_id, hub))
     found = []
     for name in names:
-        if folder.is_dir():
+        if Path(folder_or_id).is_dir():
             if not (folder / name).is_file():
                 raise CheckpointError(
                     f"The folder {str(folder)!r} has no {name}. model.save_object_encoder(folder) writes it."
@@ -97,7 +107,7 @@ def find_files(folder_or_id: str | os.PathLike, *names: str) -> list[Path]:
         from transformers.utils import cached_file
 
         try:
-            found.append(Path(cached_file(os.fspath(folder_or_id), name)))
+            found.append(Path(cached_file(os.fspath(folder_or_id), name, **hub)))
         except OSError as error:
             raise CheckpointError(
                 f"{os.fspath(folder_or_id)!r} is neither a folder nor a repository of the Hub with {name}: {error}"

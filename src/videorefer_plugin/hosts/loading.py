@@ -5,34 +5,79 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers import AutoModelForImageTextToText
 
-from videorefer_plugin.errors import CheckpointError, ConfigurationError
+from videorefer_plugin.errors import CheckpointError, ConfigurationError, VideoReferError
 from videorefer_plugin.hosts.attach import AttachedRegionMixin, attach_object_encoder, detach_object_encoder
 from videorefer_plugin.hosts.binding import bind_processor
 from videorefer_plugin.hosts.configuration import CONFIG_NAME, WEIGHTS_NAME, AttachmentConfig, find_files
 from videorefer_plugin.hosts.saving import attachment_of
+from videorefer_plugin.inputs.matching import take_settings
+from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, hub_arguments, pinned
+from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 from videorefer_plugin.models.videorefer.regions import RegionMixin
+from videorefer_plugin.models.weights import Findings, load_whole_state
 
-__all__ = ["load_object_encoder"]
+__all__ = ["load_checkpoint", "load_object_encoder"]
 
 
-def load_object_encoder(model: Any, folder_or_id: str | os.PathLike, *, processor: Any = None) -> Any:
+def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
+    """Load a model that can be asked, of this library or a host, and refuse one with weights missing.
+
+    Args:
+        name (`str` or `os.PathLike`): folder or Hub id.
+        kwargs: what `AutoModelForImageTextToText.from_pretrained` takes.
+
+    Returns:
+        `PreTrainedModel`
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded, or lacks weights. Of this library's models, a part that is
+            wholly missing is newly initialised, with a warning.
+    """
+    try:
+        model, info = AutoModelForImageTextToText.from_pretrained(name, output_loading_info=True, **kwargs)
+    except VideoReferError:
+        raise
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"There is no checkpoint that can be loaded at {os.fspath(name)!r}: {error}") from error
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise CheckpointError(f"The weights of {os.fspath(name)!r} do not fit its configuration: {error}") from error
+    lacking = Findings(info["missing_keys"])
+    if lacking.missing and not isinstance(model, OriginalCheckpointMixin):  # whose parts are checked as they load
+        raise CheckpointError(
+            f"The weights of {os.fspath(name)!r} are incomplete, so the model would answer with random ones. "
+            f"{lacking} Fetch or save the checkpoint anew."
+        )
+    return model
+
+
+def load_object_encoder(
+    model: Any, folder_or_id: str | os.PathLike, *, processor: Any = None, **hub_kwargs: Any
+) -> Any:
     """Load a saved object encoder onto a host, attaching it if the host has none yet.
 
     Args:
         model (`PreTrainedModel`): a model of the kind that the object encoder was trained for.
         folder_or_id (`str` or `os.PathLike`): folder or Hub id with what `save_object_encoder` wrote.
         processor (`ProcessorMixin`, *optional*): the host's processor, as in [`attach_object_encoder`].
+        hub_kwargs:
+            How files are fetched from the Hub, as `from_pretrained` takes it: `revision`, `subfolder`, `token`,
+            `cache_dir`, `local_files_only`, `force_download`, `proxies`.
 
     Returns:
         `PreTrainedModel`: the same object.
 
     Raises:
         CheckpointError: files are missing or damaged, or belong to another host.
-        ConfigurationError: widths do not fit, or the model is not supported.
+        ConfigurationError: widths do not fit, the model is not supported, or an argument is unknown.
     """
-    saved = AttachmentConfig.load(folder_or_id)
-    weights = find_files(folder_or_id, WEIGHTS_NAME)[0]
+    take_settings(hub_kwargs, (), HUB_ARGUMENTS, "load_object_encoder")
+    hub = pinned(folder_or_id, hub_arguments(hub_kwargs))
+    saved = AttachmentConfig.load(folder_or_id, **hub)
+    weights = find_files(folder_or_id, WEIGHTS_NAME, **hub)[0]
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     if saved.host_model_type != model_type:
         raise CheckpointError(
@@ -53,14 +98,13 @@ def load_object_encoder(model: Any, folder_or_id: str | os.PathLike, *, processo
         raise CheckpointError(f"{str(weights)!r} cannot be read: {error}. Save the object encoder again.") from error
     if not attached:
         attach_object_encoder(model, saved.object_encoder, processor=processor)
+    refusal = f"The weights in {str(weights)!r} are not those that {CONFIG_NAME} beside them speaks of"
     try:
-        model.object_encoder.load_state_dict(state)
-    except RuntimeError as error:
+        load_whole_state(model.object_encoder, state, refusal)
+    except CheckpointError:
         if not attached:
             detach_object_encoder(model)
-        raise CheckpointError(
-            f"The weights in {str(weights)!r} are not those that {CONFIG_NAME} beside them speaks of: {error}"
-        ) from error
+        raise
     if attached and processor is not None:
         bind_processor(processor, model)
     if isinstance(model, AttachedRegionMixin) and model.object_encoder_attachment.region_token_id is None:

@@ -245,7 +245,9 @@ def _add_processor(
     except Exception as error:  # whatever it is, publishing meets it again and explains it
         logger.debug("Could not look for a processor in %s: %s", repo_id, type(error).__name__)
     try:
-        found = AutoProcessor.from_pretrained(model.name_or_path) if model.name_or_path else None
+        # Of the commit that the model was loaded from.
+        fetched_with = getattr(model, "_fetched_with", {})
+        found = AutoProcessor.from_pretrained(model.name_or_path, **fetched_with) if model.name_or_path else None
     except (OSError, ValueError):
         found = None
     if isinstance(found, VideoLLaMA2Processor):

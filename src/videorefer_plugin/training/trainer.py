@@ -13,9 +13,10 @@ from transformers import Trainer, TrainerCallback
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from videorefer_plugin.errors import ConfigurationError, TrainingError
+from videorefer_plugin.errors import CheckpointError, ConfigurationError, TrainingError
 from videorefer_plugin.hosts import load_object_encoder
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
+from videorefer_plugin.models.weights import Findings
 from videorefer_plugin.training.parts import parameters_by_part
 from videorefer_plugin.training.sampling import ModalityLengthSampler
 
@@ -207,9 +208,17 @@ class VideoReferTrainerMixin(_Trainer):
             load_object_encoder(plain, resume_from_checkpoint)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
+        missing = set(load_result.missing_keys) - set(getattr(self.model, "all_tied_weights_keys", None) or ())
         if isinstance(self.model, AttachedRegionMixin):  # whose object encoder lies in a file of its own
-            names = [name for name in load_result.missing_keys if not name.startswith("object_encoder.")]
-            load_result.missing_keys[:] = names
+            missing = {name for name in missing if not name.startswith("object_encoder.")}
+        load_result.missing_keys[:] = sorted(missing)
+        unsaved = set(getattr(self.model, "_keys_to_ignore_on_save", None) or ())
+        findings = Findings(missing - unsaved, (), load_result.unexpected_keys)
+        if any(findings):
+            raise CheckpointError(
+                f"The checkpoint to go on from does not hold the weights of this model. {findings} Delete it, to go "
+                "on from an earlier one."
+            )
         super()._issue_warnings_after_load(load_result)
 
     @property

@@ -9,6 +9,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
 
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.models.hub_arguments import fetched_with, fetching, hub_arguments, pinned
 from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, write_shims
 from videorefer_plugin.models.videollama2.original import is_original_config, translate_config
 
@@ -151,6 +152,7 @@ class VideoLLaMA2Config(PreTrainedConfig):
                 target=cls,
                 checkpoint=kwargs.get("name_or_path", config_dict.get("name_or_path")),
                 vision_tower=kwargs.get("vision_tower"),
+                hub=fetched_with(),
             )
         return super().from_dict(config_dict, **kwargs)
 
@@ -159,9 +161,12 @@ class VideoLLaMA2Config(PreTrainedConfig):
         """Load a configuration, in this library's layout or the original one, from a folder or the Hub."""
         # A tower that an original configuration names by a relative path is looked for beside the checkpoint.
         kwargs.setdefault("name_or_path", os.fspath(pretrained_model_name_or_path))
+        hub = pinned(pretrained_model_name_or_path, hub_arguments(kwargs))
+        kwargs |= hub
         config_dict, unused = cls.get_config_dict(pretrained_model_name_or_path, **kwargs)
         if is_original_config(config_dict):  # the framework would warn that the model type differs
-            return cls.from_dict(config_dict, **unused)
+            with fetching(hub):
+                return cls.from_dict(config_dict, **unused)
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:

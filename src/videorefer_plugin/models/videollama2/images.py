@@ -40,11 +40,17 @@ def pillow_based(image_processor: Any) -> Any:
     return pillow(**values)
 
 
-def tower_image_processor(config: VideoLLaMA2Config, checkpoint: str | os.PathLike) -> Any:
-    """The image processor of the vision tower that an original checkpoint names."""
+def tower_image_processor(config: VideoLLaMA2Config, checkpoint: str | os.PathLike, hub: dict[str, Any]) -> Any:
+    """The image processor of the vision tower that an original checkpoint names.
+
+    Args:
+        config ([`VideoLLaMA2Config`]): the checkpoint's configuration.
+        checkpoint (`str` or `os.PathLike`): its folder or Hub id.
+        hub (`dict`): arguments that say how the tower's files are fetched.
+    """
     folder = find_vision_tower(str(config.vision_tower), checkpoint)
     try:
-        return AutoImageProcessor.from_pretrained(folder or config.vision_tower, backend="pil")
+        return AutoImageProcessor.from_pretrained(folder or config.vision_tower, backend="pil", **hub)
     except (OSError, ValueError):
         if config.vision_config.model_type != "siglip_vision_model":
             raise

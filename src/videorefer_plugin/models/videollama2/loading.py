@@ -1,24 +1,27 @@
 """Loading of original checkpoints: their names, towers kept elsewhere, adapter-only folders."""
 
-import contextlib
+import copy
 import importlib
-import json
 import os
-import pickle
-import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.utils import logging
 
-from videorefer_plugin.errors import CheckpointError, VideoReferError
+from videorefer_plugin.errors import CheckpointError
+from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned, refetched_with
+from videorefer_plugin.models.videollama2.adapters import (
+    ADAPTERS,
+    adapter_files,
+    find_base_model,
+    load_adapter_files,
+    rename_original,
+)
 from videorefer_plugin.models.videollama2.original import ORIGINAL_KEY_MAPPING, find_vision_tower, may_be_on_hub
+from videorefer_plugin.models.weights import Findings, check_parts, part_names, reading_weights
 
 __all__ = ["OriginalCheckpointMixin", "load_adapter_files", "rename_original"]
 
@@ -29,22 +32,11 @@ else:
 
 logger = logging.get_logger(__name__)
 
-_WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+# Arguments that are not the configuration's, although it has an attribute of that name or would drop them.
+_OF_WEIGHTS = ("dtype", "torch_dtype", "quantization_config", "trust_remote_code")
 
 # Settings of `save_pretrained` that are about publishing.
 _PUBLISHING = ("private", "token", "revision", "card", "tags", "create_pr", "commit_message", "commit_description")
-
-# Adapter file of the original training stages -> (marker in its keys, names of the module here, from the outermost
-# model on, and what the names behind the marker become).
-_ADAPTERS = {
-    "mm_projector.bin": ("mm_projector.", "model.connector", "connector"),
-    "region_encoder.bin": ("region_encoder.", "object_encoder", "object encoder"),
-}
 
 
 class OriginalCheckpointMixin(_Model):
@@ -74,12 +66,17 @@ class OriginalCheckpointMixin(_Model):
             base_model (`str` or `os.PathLike`, *optional*):
                 For a folder of adapters: the checkpoint to put them on, instead of the one that the folder names.
             output_loading_info (`bool`, *optional*): whether to return the loading information as well.
-            kwargs: everything else that `PreTrainedModel.from_pretrained` takes.
+            kwargs:
+                Everything else that `PreTrainedModel.from_pretrained` takes. `revision` and `subfolder` are the
+                checkpoint's, or of a folder of adapters the base model's; the other arguments that say how files are
+                fetched from the Hub count for every file that is read.
 
         Raises:
-            CheckpointError: the weights, the vision tower or the base model are missing or unsafe to read.
+            CheckpointError: the weights, the vision tower or the base model are missing or unsafe to read, or a part
+                of the model is partly missing. One that is wholly missing is newly initialised, with a warning.
             ConfigurationError: the checkpoint uses a part that is not supported.
         """
+        kwargs |= pinned(pretrained_model_name_or_path, hub_arguments(kwargs))
         model, info = cls._load(
             pretrained_model_name_or_path,
             *model_args,
@@ -88,7 +85,7 @@ class OriginalCheckpointMixin(_Model):
             base_model=base_model,
             **kwargs,
         )
-        for part, names in model._parts().items():
+        for part, names in part_names(model).items():
             if names and names <= info["missing_keys"]:
                 logger.warning(
                     "%s has no weights for the %s: it is newly initialised. Train it before you use it.",
@@ -107,36 +104,57 @@ class OriginalCheckpointMixin(_Model):
         base_model: str | os.PathLike | None = None,
         **kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        if not isinstance(config, PreTrainedConfig):
-            config, kwargs = cls.config_class.from_pretrained(
-                config if config is not None else pretrained_model_name_or_path,
-                return_unused_kwargs=True,
-                **({} if vision_tower is None else {"vision_tower": os.fspath(vision_tower)}),
-                **kwargs,
-            )
-        elif vision_tower is not None:
-            config.vision_tower = os.fspath(vision_tower)
-
-        adapters = _adapter_files(pretrained_model_name_or_path)
+        hub = hub_arguments(kwargs)
+        folder = in_subfolder(pretrained_model_name_or_path, hub)
+        config, kwargs = cls._load_config(
+            config if config is not None else pretrained_model_name_or_path, vision_tower, kwargs
+        )
+        adapters = adapter_files(folder)
         if adapters:
-            folder = Path(pretrained_model_name_or_path)
-            return cls._load_adapters(folder, adapters, config, base_model, *model_args, **kwargs)
+            return cls._load_adapters(Path(folder), adapters, config, base_model, *model_args, **kwargs)
         if base_model is not None:
             raise CheckpointError(
-                f"base_model= is for folders that hold nothing but adapters ({', '.join(_ADAPTERS)}), "
+                f"base_model= is for folders that hold nothing but adapters ({', '.join(ADAPTERS)}), "
                 f"but {pretrained_model_name_or_path} is not one."
             )
         kwargs["key_mapping"] = {**ORIGINAL_KEY_MAPPING, **(kwargs.get("key_mapping") or {})}
-        with _reading_weights(pretrained_model_name_or_path):
+        # Weights of other shapes are judged together with those that are missing.
+        ignored = kwargs.pop("ignore_mismatched_sizes", False)
+        with reading_weights(pretrained_model_name_or_path):
             model, info = super().from_pretrained(
-                pretrained_model_name_or_path, *model_args, config=config, output_loading_info=True, **kwargs
+                pretrained_model_name_or_path,
+                *model_args,
+                config=config,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **kwargs,
             )
-        info["missing_keys"] = set(info["missing_keys"]) | getattr(model, "_missing_parts", set())
-        tower = model._parts()["vision_tower"]
+        model._fetched_with = refetched_with(hub)
+        findings = model.__dict__.pop("_findings", Findings(()))
+        parts = part_names(model)
+        check_parts(pretrained_model_name_or_path, parts, findings, ignore_mismatched_sizes=ignored)
+        info["missing_keys"] = set(info["missing_keys"]) | set(findings.missing)
+        tower = parts["vision_tower"]
         if tower <= info["missing_keys"]:
-            _load_vision_tower(model, pretrained_model_name_or_path)
+            _load_vision_tower(model, folder, elsewhere(hub))
             info["missing_keys"] -= tower
         return model, info
+
+    @classmethod
+    def _load_config(cls, source: Any, vision_tower: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The configuration, and the arguments that are left for the weights: those of the Hub are for both."""
+        tower = {} if vision_tower is None else {"vision_tower": os.fspath(vision_tower)}
+        if isinstance(source, PreTrainedConfig):
+            if not tower:
+                return source, kwargs
+            config = copy.deepcopy(source)  # the caller's stays as it is
+            config.vision_tower = tower["vision_tower"]
+            return config, kwargs
+        hub = hub_arguments(kwargs)
+        of_weights = {name: kwargs[name] for name in _OF_WEIGHTS if name in kwargs}
+        others = {name: value for name, value in kwargs.items() if name not in {*hub, *of_weights}}
+        config, unused = cls.config_class.from_pretrained(source, return_unused_kwargs=True, **tower, **hub, **others)
+        return config, {**unused, **hub, **of_weights}
 
     @classmethod
     def _load_adapters(
@@ -148,11 +166,13 @@ class OriginalCheckpointMixin(_Model):
         *model_args: Any,
         **kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        base = _find_base_model(folder, base_model)
+        base = find_base_model(folder, base_model)
+        kwargs.pop("subfolder", None)  # of the adapters, which lie in a local folder; what has a revision is the base
+        kwargs |= pinned(base, hub_arguments(kwargs))
         try:
             if not Path(base).exists() and not may_be_on_hub(base):
                 raise FileNotFoundError("there is no such folder, and ids on the Hub have the form owner/name")
-            base_vocabulary = AutoConfig.from_pretrained(base).get_text_config().vocab_size
+            base_vocabulary = AutoConfig.from_pretrained(base, **hub_arguments(kwargs)).get_text_config().vocab_size
         except (OSError, ValueError, AttributeError) as error:
             raise CheckpointError(
                 f"{folder} holds nothing but adapters ({', '.join(path.name for path in adapters)}), and the base "
@@ -162,7 +182,13 @@ class OriginalCheckpointMixin(_Model):
         vocabulary, tower = config.text_config.vocab_size, config.vision_tower
         config.text_config.vocab_size = base_vocabulary
         config.vision_tower = find_vision_tower(tower, folder) or tower
-        model, info = cls._load(base, *model_args, config=config, **kwargs)
+        try:
+            model, info = cls._load(base, *model_args, config=config, **kwargs)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{folder} holds nothing but adapters, and the base model {str(base)!r} cannot be loaded: {error} Pass "
+                "base_model= with the checkpoint that they belong to."
+            ) from error
         lost = sorted(key for key in info["missing_keys"] if "language_model." in key)
         if lost:
             raise CheckpointError(
@@ -174,21 +200,18 @@ class OriginalCheckpointMixin(_Model):
             model.resize_token_embeddings(vocabulary)
         for path in adapters:
             load_adapter_files(model, path)
-            info["missing_keys"] -= model._parts()[_ADAPTERS[path.name][1].rpartition(".")[2]]
+            info["missing_keys"] -= part_names(model)[ADAPTERS[path.name][1].rpartition(".")[2]]
         return model, info
 
-    def _parts(self) -> dict[str, set[str]]:
-        """Names of the weights of each part that a checkpoint may lack."""
-        parts = ("vision_tower", "connector", "object_encoder")
-        return {part: {name for name in self.state_dict() if f"{part}." in name} for part in parts}
-
     def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
-        # A part that is missing altogether is loaded from elsewhere right afterwards, or warned of in one line; the
-        # long report of missing weights would only alarm.
         super()._adjust_missing_and_unexpected_keys(loading_info)
         missing = set(loading_info.missing_keys)
-        self._missing_parts = {name for names in self._parts().values() if names <= missing for name in names}
-        loading_info.missing_keys = missing - self._missing_parts
+        # Noted here, since what is returned in the end may be about an adapter in the same folder.
+        self._findings = Findings(missing, set(loading_info.mismatched_keys), set(loading_info.unexpected_keys))
+        # A part that is missing altogether is loaded from elsewhere right afterwards, or warned of in one line; the
+        # long report of missing weights would only alarm.
+        whole = [names for names in part_names(self).values() if names <= missing]
+        loading_info.missing_keys = missing.difference(*whole)
 
     def save_pretrained(
         self,
@@ -255,97 +278,7 @@ def _push_model(model: Any, folder: str | os.PathLike, repo_id: str, processor: 
     return hub.push_model(model, folder, repo_id, processor=processor, **kwargs).commit
 
 
-@contextlib.contextmanager
-def _reading_weights(source: str | os.PathLike) -> Iterator[None]:
-    """Turn the many errors of missing, damaged and unsafe weights into one."""
-    try:
-        yield
-    except VideoReferError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"The weights of {source} are damaged, or hold pickled Python objects besides tensors, which could run "
-            "code when they are read. Fetch them anew, or convert them to safetensors where you trust them."
-        ) from error
-    except (OSError, EOFError, SafetensorError) as error:
-        reason = str(error) or "the file ends too early"
-        raise CheckpointError(f"The weights of {source} are missing or damaged: {reason}") from error
-    except RuntimeError as error:
-        if "ignore_mismatched_sizes" in str(error):  # the report that it speaks of says which
-            raise CheckpointError(f"The weights of {source} do not fit its configuration: {error}") from error
-        if "PytorchStreamReader" not in str(error):
-            raise
-        raise CheckpointError(f"The weights of {source} are damaged: {error}") from error
-
-
-def _adapter_files(folder: str | os.PathLike) -> list[Path]:
-    """Adapter files of a local folder that holds no complete weights."""
-    path = Path(folder)
-    if any((path / name).is_file() for name in _WEIGHT_FILES):
-        return []
-    return [path / name for name in _ADAPTERS if (path / name).is_file()]
-
-
-def _find_base_model(folder: Path, base_model: str | os.PathLike | None) -> str | os.PathLike:
-    if base_model is not None:
-        return base_model
-    recorded = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_name_or_path")
-    if not recorded:
-        raise CheckpointError(
-            f"{folder} holds nothing but adapters and does not say what they belong to. "
-            "Pass base_model= with the checkpoint that they were trained on."
-        )
-    candidates = [Path(recorded), folder.parent / recorded]
-    return next((path for path in candidates if (path / "config.json").is_file()), recorded)
-
-
-def load_adapter_files(model: torch.nn.Module, path: str | os.PathLike) -> None:
-    """Load the connector or object encoder that an original training stage saved on its own.
-
-    Args:
-        model (`torch.nn.Module`): model to load into.
-        path (`str` or `os.PathLike`): a `mm_projector.bin` or `region_encoder.bin`.
-
-    Raises:
-        CheckpointError: the file is unknown, unsafe or does not fit, or the model has no such part.
-    """
-    path = Path(path)
-    if path.name not in _ADAPTERS:
-        raise CheckpointError(f"{path.name} is no adapter file; expected one of {', '.join(_ADAPTERS)}.")
-    marker, module_name, label = _ADAPTERS[path.name]
-    try:
-        with _reading_weights(path):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    odd = {"it": state} if not isinstance(state, dict) else state
-    odd = {key: type(value).__name__ for key, value in odd.items() if not isinstance(value, torch.Tensor)}
-    if odd:
-        name, kind = next(iter(odd.items()))
-        raise CheckpointError(f"{path} must hold a dict of tensors, but {name} is a {kind}.")
-    names = {f"model.{key[key.index(marker) :]}": value for key, value in state.items() if marker in key}
-    if not names:
-        raise CheckpointError(f"{path} holds no weights of a {label}: none of its keys contains {marker!r}.")
-    try:
-        module = model.get_submodule(module_name)
-    except AttributeError as error:
-        raise CheckpointError(f"{type(model).__name__} has no {label} to load {path} into.") from error
-    try:
-        module.load_state_dict(
-            {rename_original(key).removeprefix(f"{module_name}."): value for key, value in names.items()}
-        )
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit the {label} of this model: {error}") from error
-
-
-def rename_original(key: str) -> str:
-    """Translate the name of a weight from the original layout to this library's."""
-    for pattern, replacement in ORIGINAL_KEY_MAPPING.items():
-        key = re.sub(pattern, replacement, key)
-    return key
-
-
-def _load_vision_tower(model: Any, checkpoint: str | os.PathLike) -> None:
+def _load_vision_tower(model: Any, checkpoint: str, hub: dict[str, Any]) -> None:
     tower = model.base_model.vision_tower
     name = model.config.vision_tower
     if name is None:
@@ -364,9 +297,9 @@ def _load_vision_tower(model: Any, checkpoint: str | os.PathLike) -> None:
     verbosity = logging.get_verbosity()
     logging.set_verbosity(max(verbosity, logging.ERROR))  # it would report that a SigLIP's text part is not used
     try:
-        with _reading_weights(source):
+        with reading_weights(source):
             loaded, info = type(tower).from_pretrained(
-                source, dtype=tower.dtype, ignore_mismatched_sizes=True, output_loading_info=True
+                source, dtype=tower.dtype, ignore_mismatched_sizes=True, output_loading_info=True, **hub
             )
     except ValueError as error:
         raise CheckpointError(

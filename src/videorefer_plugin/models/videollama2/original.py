@@ -10,6 +10,7 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.utils import logging
 
 from videorefer_plugin.errors import CheckpointError, ConfigurationError
+from videorefer_plugin.models.hub_arguments import elsewhere, in_subfolder
 
 __all__ = [
     "ORIGINAL_KEY_MAPPING",
@@ -83,6 +84,7 @@ def translate_config(
     target: type[PreTrainedConfig],
     checkpoint: str | os.PathLike | None,
     vision_tower: str | os.PathLike | None = None,
+    hub: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Translate the original code's flat configuration into nested ones.
 
@@ -91,6 +93,7 @@ def translate_config(
         target (`type`): configuration class to translate for; settings that it does not have are left out.
         checkpoint (`str` or `os.PathLike`, *optional*): folder of the checkpoint.
         vision_tower (`str` or `os.PathLike`, *optional*): name or path to use instead of the recorded one.
+        hub (`dict`, *optional*): arguments that say how the checkpoint's files are fetched.
 
     Raises:
         CheckpointError: no vision tower is named, or it is nowhere to be found.
@@ -108,7 +111,8 @@ def translate_config(
         raise ConfigurationError(
             f"Unsupported mm_vision_select_feature {feature!r}: the connector needs the square grid of 'patch'."
         )
-    vision_config = _vision_config(source, checkpoint)
+    hub = hub or {}
+    vision_config = _vision_config(source, checkpoint and in_subfolder(checkpoint, hub), elsewhere(hub))
     width = flat.get("mm_hidden_size", vision_config.hidden_size)
     if width != vision_config.hidden_size:
         raise CheckpointError(
@@ -119,7 +123,7 @@ def translate_config(
 
     text_keys = set(Qwen2Config.__dataclass_fields__) | {"rope_theta", "rope_scaling"}
     text_keys -= set(PreTrainedConfig.__dataclass_fields__)
-    region = _region_token_id(flat, checkpoint)
+    region = _region_token_id(flat, checkpoint, hub)
     nested: dict[str, Any] = {
         "model_type": target.model_type,
         "text_config": {"model_type": "qwen2", **{key: flat[key] for key in text_keys & set(flat)}},
@@ -141,7 +145,7 @@ def translate_config(
     return extend(flat, nested) if extend is not None else nested
 
 
-def _region_token_id(flat: dict[str, Any], checkpoint: str | os.PathLike | None) -> int:
+def _region_token_id(flat: dict[str, Any], checkpoint: str | os.PathLike | None, hub: dict[str, Any]) -> int:
     """Id of `<region>`: where the original code put it, or would put it."""
     if flat["model_type"] == "videorefer_qwen2":
         return flat["vocab_size"] - 1  # the embedding table was cut to the tokenizer, whose last token it is
@@ -150,7 +154,7 @@ def _region_token_id(flat: dict[str, Any], checkpoint: str | os.PathLike | None)
     from transformers import Qwen2Tokenizer  # not above, where the Auto classes are still being imported
 
     try:
-        vocabulary = Qwen2Tokenizer.from_pretrained(os.fspath(checkpoint or "")).get_vocab()
+        vocabulary = Qwen2Tokenizer.from_pretrained(os.fspath(checkpoint or ""), **hub).get_vocab()
     except (OSError, ValueError):
         vocabulary = {}
     if len(vocabulary) < 256:  # without files, it has no bytes
@@ -158,7 +162,7 @@ def _region_token_id(flat: dict[str, Any], checkpoint: str | os.PathLike | None)
     return vocabulary.get("<region>", len(vocabulary))
 
 
-def _vision_config(source: str, checkpoint: str | os.PathLike | None) -> PreTrainedConfig:
+def _vision_config(source: str, checkpoint: str | os.PathLike | None, hub: dict[str, Any]) -> PreTrainedConfig:
     folder = find_vision_tower(source, checkpoint)
     if folder is None and Path(source).name in _KNOWN_TOWERS:
         known = dict(_KNOWN_TOWERS[Path(source).name])
@@ -166,7 +170,7 @@ def _vision_config(source: str, checkpoint: str | os.PathLike | None) -> PreTrai
     try:
         if folder is None and not may_be_on_hub(source):
             raise FileNotFoundError(source)
-        config_dict, _ = PreTrainedConfig.get_config_dict(folder or source)
+        config_dict, _ = PreTrainedConfig.get_config_dict(folder or source, **hub)
     except (OSError, ValueError) as error:
         beside = f", beside the checkpoint ({Path(checkpoint).parent})" if checkpoint is not None else ""
         raise CheckpointError(

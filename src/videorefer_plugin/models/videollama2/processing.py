@@ -19,6 +19,7 @@ from videorefer_plugin.inputs.conversations import as_conversations
 from videorefer_plugin.inputs.matching import Sample, flatten_settings, match_samples, named, take_settings
 from videorefer_plugin.inputs.placeholders import check_expanded, expand
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
+from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.models.videollama2.images import pad_to_square, pillow_based, tower_image_processor
@@ -105,12 +106,16 @@ class VideoLLaMA2Processor(ProcessorMixin):
             pretrained_model_name_or_path (`str` or `os.PathLike`): folder or Hub id.
             vision_tower (`str` or `os.PathLike`, *optional*):
                 For an original checkpoint: where the vision tower is, instead of the place that it names.
-            kwargs: everything else that `ProcessorMixin.from_pretrained` takes.
+            kwargs:
+                Everything else that `ProcessorMixin.from_pretrained` takes. `revision` and `subfolder` are the
+                checkpoint's; the other arguments that say how files are fetched count for the tower's as well.
 
         Raises:
             CheckpointError: the vision tower that an original checkpoint names is nowhere to be found.
         """
-        if not (Path(pretrained_model_name_or_path) / "processor_config.json").is_file():
+        hub = pinned(pretrained_model_name_or_path, hub_arguments(kwargs))
+        kwargs |= hub
+        if not (Path(in_subfolder(pretrained_model_name_or_path, hub)) / "processor_config.json").is_file():
             try:
                 config_dict, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **kwargs)
             except OSError:
@@ -124,10 +129,11 @@ class VideoLLaMA2Processor(ProcessorMixin):
         cls, checkpoint: str | os.PathLike, vision_tower: str | os.PathLike | None, **kwargs: Any
     ) -> Any:
         tower = {} if vision_tower is None else {"vision_tower": os.fspath(vision_tower)}
-        config = cls.config_class.from_pretrained(checkpoint, **tower)
+        hub = hub_arguments(kwargs)
+        config = cls.config_class.from_pretrained(checkpoint, **tower, **hub)
         settings = {name: kwargs.pop(name) for name in list(kwargs) if name in cls._init_settings()}
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, **kwargs)
-        image_processor = tower_image_processor(config, checkpoint)
+        image_processor = tower_image_processor(config, in_subfolder(checkpoint, hub), elsewhere(hub))
         return cls(image_processor, tokenizer, **{**cls._settings_from_config(config), **settings})
 
     @classmethod

@@ -1,0 +1,151 @@
+"""Reading weights: damaged files, and checkpoints that hold a part of a part."""
+
+import contextlib
+import os
+import pickle
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError
+from torch import nn
+
+from videorefer_plugin._text import listed
+from videorefer_plugin.errors import CheckpointError, VideoReferError
+
+__all__ = ["Findings", "check_parts", "load_whole_state", "part_names", "reading_weights"]
+
+# Part -> what marks the names of its weights.
+_MARKS = {
+    "vision_tower": ("vision_tower.",),
+    "connector": ("connector.",),
+    "object_encoder": ("object_encoder.",),
+    "language_model": ("language_model.", "lm_head."),
+}
+_ORIGINAL_MARKS = {"connector": "mm_projector.", "object_encoder": "region_encoder."}
+# No answer depends on these: features are taken before the tower's last normalisation.
+_UNUSED = re.compile(r"vision_tower\..*\b(post_layernorm|head)\.")
+_SHOWN = 3
+
+_REMEDY = (
+    "Weights that are lacking would be random and the answers wrong, so nothing is loaded. Fetch or save it anew, or "
+    "load it with the configuration that it was saved with."
+)
+
+
+class Findings(NamedTuple):
+    """What came of loading weights into a model.
+
+    Attributes:
+        missing: names that the model has and the weights have not.
+        mismatched: names of another shape, with the shape in the weights and the model's.
+        unexpected: names that the model has no place for.
+    """
+
+    missing: Collection[str]
+    mismatched: Collection[tuple[str, Any, Any]] = ()
+    unexpected: Collection[str] = ()
+
+    def __str__(self) -> str:
+        shapes = [f"{name} is {[*found]} instead of {[*wanted]}" for name, found, wanted in self.mismatched]
+        named = {"Missing": self.missing, "Of another shape": shapes, "Unexpected": self.unexpected}
+        return " ".join(
+            f"{what}: {len(names)} ({listed(sorted(names), _SHOWN)})." for what, names in named.items() if names
+        )
+
+
+@contextlib.contextmanager
+def reading_weights(source: str | os.PathLike) -> Iterator[None]:
+    """Turn the many errors of missing, damaged and unsafe weights into one."""
+    try:
+        yield
+    except VideoReferError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"The weights of {source} are damaged, or hold pickled Python objects besides tensors, which could run "
+            "code when they are read. Fetch them anew, or convert them to safetensors where you trust them."
+        ) from error
+    except (OSError, EOFError, SafetensorError) as error:
+        reason = str(error) or "the file ends too early"
+        raise CheckpointError(f"The weights of {source} are missing or damaged: {reason}") from error
+    except RuntimeError as error:
+        if "PytorchStreamReader" not in str(error):
+            raise
+        raise CheckpointError(f"The weights of {source} are damaged: {error}") from error
+
+
+def part_names(model: Any) -> dict[str, set[str]]:
+    """Names of the weights of each part that a checkpoint may lack; tied ones count once."""
+    names = set(model.state_dict()) - set(getattr(model, "all_tied_weights_keys", None) or ())
+    return {part: {name for name in names if any(mark in name for mark in marks)} for part, marks in _MARKS.items()}
+
+
+def check_parts(
+    source: Any, parts: Mapping[str, set[str]], findings: Findings, *, ignore_mismatched_sizes: bool = False
+) -> None:
+    """Refuse weights that hold a part of a part: it would run with random weights, or without some that it had.
+
+    Args:
+        source: the checkpoint, for messages.
+        parts (`Mapping[str, set[str]]`): what [`part_names`] found.
+        findings ([`Findings`]): what came of loading.
+        ignore_mismatched_sizes (`bool`, *optional*, defaults to `False`):
+            Whether weights of another shape were asked to be newly initialised.
+
+    Raises:
+        CheckpointError: a part is partly missing, or none of the model's weights is there.
+    """
+    mismatched = () if ignore_mismatched_sizes else findings.mismatched
+    for part, names in parts.items():
+        missing = names & set(findings.missing)
+        stray = [key for key in findings.unexpected if _belongs(key, part, names) and not _UNUSED.search(key)]
+        misfits = [each for each in mismatched if each[0] in names]
+        if misfits or stray or (missing and missing != names):
+            hint = " Pass ignore_mismatched_sizes=True to train weights of other shapes anew." if misfits else ""
+            raise CheckpointError(
+                f"The weights of {source} do not fit its {part.replace('_', ' ')} of {len(names)} weights: "
+                f"{Findings(missing, misfits, stray)} {_REMEDY}{hint}"
+            )
+    if mismatched:
+        raise CheckpointError(f"The weights of {source} do not fit: {Findings((), mismatched)} {_REMEDY}")
+    known = set().union(*parts.values())
+    if known and known <= set(findings.missing):
+        raise CheckpointError(
+            f"The weights of {source} are not those of this model: {Findings(known, (), findings.unexpected)} "
+            f"{_REMEDY}"
+        )
+
+
+def _belongs(key: str, part: str, names: set[str]) -> bool:
+    """Whether a weight without a place was one of a part that the model has."""
+    marks = [mark for mark in _MARKS[part] if any(mark in name for name in names)]
+    if marks and part in _ORIGINAL_MARKS:
+        marks.append(_ORIGINAL_MARKS[part])
+    return any(mark in key for mark in marks)
+
+
+def load_whole_state(module: nn.Module, state: Mapping[str, Any], refusal: str) -> None:
+    """Load weights into a module if they are exactly its own; otherwise leave it as it is.
+
+    Args:
+        module (`nn.Module`): the module.
+        state (`Mapping[str, torch.Tensor]`): the weights.
+        refusal (`str`): how the message begins.
+
+    Raises:
+        CheckpointError: weights are missing, have another shape, or are not the module's.
+    """
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    findings = Findings(
+        wanted.keys() - state.keys(),
+        [
+            (name, state[name].shape, shape)
+            for name, shape in wanted.items()
+            if name in state and tuple(state[name].shape) != shape
+        ],
+        state.keys() - wanted.keys(),
+    )
+    if any(findings):
+        raise CheckpointError(f"{refusal}. {findings}")
+    module.load_state_dict(state)
