@@ -10,6 +10,7 @@ import json
 import re
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -56,6 +57,8 @@ class HubServer:
         self.repos: dict[str, Repo] = {}
         self.blobs: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
+        self.anonymous: list[str] = []  # paths of requests without a token
+        self.meanwhile: Callable[[str], None] | None = None  # called with the path of each request, once answered
         self.dies_at: str | None = None  # part of a path: at a request for it, the connection ends unanswered
         self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._httpd.daemon_threads = True
@@ -207,6 +210,8 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             path, query = unquote(url.path), parse_qs(url.query)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             hub.requests.append((self.command, path))
+            if "Authorization" not in self.headers:
+                hub.anonymous.append(path)
             if hub.dies_at is not None and hub.dies_at in path:
                 self.close_connection = True
                 with contextlib.suppress(OSError):
@@ -218,6 +223,8 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 content = json.dumps({"error": refused.message, **refused.more}).encode()
                 headers = {"X-Error-Code": refused.code, "X-Error-Message": refused.message}
                 self._send(refused.status, content, {key: value for key, value in headers.items() if value})
+            if hub.meanwhile is not None:
+                hub.meanwhile(path)
 
         do_GET = do_HEAD = do_POST = do_PUT = _any  # noqa: N815 - names that the base class looks for
 

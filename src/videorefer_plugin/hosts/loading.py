@@ -35,6 +35,8 @@ def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
         CheckpointError: the checkpoint cannot be loaded, or lacks weights. Of this library's models, a part that is
             wholly missing is newly initialised, with a warning.
     """
+    # An adapter is looked for first, and without these in the default cache and on the Hub alone.
+    kwargs = {"adapter_kwargs": hub_arguments(kwargs), **kwargs}
     try:
         model, info = AutoModelForImageTextToText.from_pretrained(name, output_loading_info=True, **kwargs)
     except VideoReferError:

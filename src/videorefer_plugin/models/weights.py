@@ -1,6 +1,7 @@
 """Reading weights: damaged files, and checkpoints that hold a part of a part."""
 
 import contextlib
+import json
 import os
 import pickle
 import re
@@ -28,8 +29,8 @@ _UNUSED = re.compile(r"vision_tower\..*\b(post_layernorm|head)\.")
 _SHOWN = 3
 
 _REMEDY = (
-    "Weights that are lacking would be random and the answers wrong, so nothing is loaded. Fetch or save it anew, or "
-    "load it with the configuration that it was saved with."
+    "Half loaded it would answer wrongly, so it is not loaded. Fetch or save the checkpoint anew, or load it with the "
+    "configuration that it was saved with."
 )
 
 
@@ -69,6 +70,13 @@ def reading_weights(source: str | os.PathLike) -> Iterator[None]:
     except (OSError, EOFError, SafetensorError) as error:
         reason = str(error) or "the file ends too early"
         raise CheckpointError(f"The weights of {source} are missing or damaged: {reason}") from error
+    except (json.JSONDecodeError, KeyError) as error:
+        if isinstance(error, KeyError) and error.args[0] not in ("weight_map", "metadata"):
+            raise
+        raise CheckpointError(
+            f"The weights of {source} come in several files, and the index of these is damaged: {error}. "
+            "Fetch it anew."
+        ) from error
     except RuntimeError as error:
         if "PytorchStreamReader" not in str(error):
             raise

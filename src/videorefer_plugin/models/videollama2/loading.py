@@ -186,8 +186,8 @@ class OriginalCheckpointMixin(_Model):
             model, info = cls._load(base, *model_args, config=config, **kwargs)
         except CheckpointError as error:
             raise CheckpointError(
-                f"{folder} holds nothing but adapters, and the base model {str(base)!r} cannot be loaded: {error} Pass "
-                "base_model= with the checkpoint that they belong to."
+                f"{folder} holds nothing but adapters, and the base model {str(base)!r} cannot be loaded: {error} "
+                "Pass base_model= with the checkpoint that they belong to."
             ) from error
         lost = sorted(key for key in info["missing_keys"] if "language_model." in key)
         if lost:
