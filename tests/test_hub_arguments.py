@@ -112,7 +112,6 @@ def client(hub, folders):
 # What was read of which version, by each way to load.
 LOADERS = {
     "AutoModel": "model(transformers.AutoModel.from_pretrained(name, **kwargs))",
-    "AutoModelForImageTextToText": "model(transformers.AutoModelForImageTextToText.from_pretrained(name, **kwargs))",
     "class": "model(vr.VideoReferForConditionalGeneration.from_pretrained(name, **kwargs))",
     "host class": "model(vr.VideoLLaMA2ForConditionalGeneration.from_pretrained(name, **kwargs))",
     "AutoConfig": "config(transformers.AutoConfig.from_pretrained(name, **kwargs))",

@@ -6,7 +6,9 @@ import random
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+import videorefer_plugin as vr
 from tests.training_runs import assert_equal_runs, command, finish, kill_when, losses, run, weights, write_data
 
 # Two epochs with frames drawn anew in each, shuffled, with the state of AdamW and a schedule.
@@ -43,6 +45,16 @@ def test_killed_while_a_checkpoint_is_written_and_resumed(data, uninterrupted, t
     assert not (tmp_path / "checkpoint-4").exists()
     finish(arguments)
     assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_a_checkpoint_without_all_weights_is_not_gone_on_from(data, tmp_path):
+    run(RECIPE, data, tmp_path, **{"train.save_every": 2, "train.max_steps": 2})
+    path = tmp_path / "checkpoint-2" / "model.safetensors"
+    state = weights(path.parent)
+    state.pop("object_encoder.projector.0.bias")
+    save_file(state, path, {"format": "pt"})
+    with pytest.raises(vr.CheckpointError, match=r"to go on from.*Missing: 1 \(object_encoder\.projector\.0\.bias\)"):
+        run(RECIPE, data, tmp_path, **{"train.save_every": 2, "train.max_steps": 4})
 
 
 @pytest.mark.slow

@@ -10,12 +10,13 @@ from videorefer_plugin.hosts.registry import Host, host_of
 __all__ = ["add_region_token", "bind_processor", "check_processor"]
 
 
-def bind_processor(processor: Any, host: Any) -> AttachmentConfig:
+def bind_processor(processor: Any, host: Any, **hub: Any) -> AttachmentConfig:
     """Check that a processor fits, add `<region>` to its tokenizer, and tell the model the token's id.
 
     Args:
         processor (`ProcessorMixin`): the host's processor.
         host: a model with an attached object encoder, an [`AttachmentConfig`], or a folder or Hub id with one.
+        hub: with a Hub id, `revision`, `token` and the like.
 
     Returns:
         [`AttachmentConfig`]: that of the object encoder.
@@ -29,7 +30,7 @@ def bind_processor(processor: Any, host: Any) -> AttachmentConfig:
     if isinstance(host, AttachmentConfig):
         attachment = host
     elif isinstance(host, (str, os.PathLike)):
-        attachment = AttachmentConfig.load(host)
+        attachment = AttachmentConfig.load(host, **hub)
     else:
         attachment = getattr(host, "object_encoder_attachment", None)
         if attachment is None:

@@ -26,6 +26,7 @@ from videorefer_plugin.inputs.matching import (
 )
 from videorefer_plugin.inputs.placeholders import check_expanded, expand, join_offsets
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
+from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, hub_arguments
 
 __all__ = ["RegionProcessor"]
 
@@ -54,6 +55,7 @@ class RegionProcessor:
             `"keep"` or `"original"`, as in [`VideoReferProcessor`].
         num_frames (`int`, *optional*): frames to sample from each video; by default what the host's processor says.
         max_frames_per_region (`int`, *optional*): the most frames to use of a region, taken evenly; all by default.
+        hub_kwargs: with a Hub id, how its files are fetched, as in [`load_object_encoder`].
 
     Raises:
         ConfigurationError: the processor does not fit the host, there is no object encoder, or a setting is unknown.
@@ -79,8 +81,10 @@ class RegionProcessor:
         mask_policy: str = "keep",
         num_frames: int | None = None,
         max_frames_per_region: int | None = None,
+        **hub_kwargs: Any,
     ):
-        self.attachment = bind_processor(processor, host)
+        take_settings(hub_kwargs, (), HUB_ARGUMENTS, "RegionProcessor")
+        self.attachment = bind_processor(processor, host, **hub_arguments(hub_kwargs))
         self.processor = processor
         self.host = host_of(self.attachment.host_model_type)
         self.mask_policy = check_mask_policy(mask_policy)

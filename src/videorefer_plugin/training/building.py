@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer
 from transformers.utils import logging
 
 from videorefer_plugin.errors import CheckpointError, ConfigurationError, VideoReferError
-from videorefer_plugin.hosts import RegionProcessor, attach_object_encoder, load_object_encoder
+from videorefer_plugin.hosts import RegionProcessor, attach_object_encoder, load_checkpoint, load_object_encoder
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
 from videorefer_plugin.hosts.configuration import CONFIG_NAME
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
@@ -82,7 +82,7 @@ def build_model(settings: ModelSettings, processor: Any) -> Any:
         for name in ("region_token_id", "image_token_id", "video_token_id"):
             setattr(config, name, getattr(processor, name))
         return VideoReferForConditionalGeneration.from_pretrained(settings.language_model, config=config, **options)
-    model = _load(AutoModelForImageTextToText, settings.checkpoint, **options)
+    model = load_checkpoint(str(settings.checkpoint), **options)
     saved = settings.object_encoder
     if saved is None and (Path(str(settings.checkpoint)) / CONFIG_NAME).is_file():
         saved = settings.checkpoint  # a host that was saved with its object encoder
