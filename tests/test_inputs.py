@@ -274,6 +274,19 @@ def test_a_number_of_frames_and_a_rate_exclude_each_other(door: Any) -> None:
             door(text="<video>\n", videos=MISSING, **settings)
 
 
+@pytest.mark.parametrize("number", [4097, 10**12])
+def test_more_frames_than_memory_holds_are_refused_before_a_video_is_opened(door: Any, number: int) -> None:
+    with refused(vr.VideoError, "num_frames must be at most 4096", str(number)):
+        door(text="<video>\n", videos=MISSING, num_frames=number)
+
+
+@pytest.mark.parametrize("settings", [{"fps": 1e9, "video_end": 5000}, {"do_sample_frames": False}], ids=str)
+def test_more_frames_than_memory_holds_are_refused_before_they_are_read(door: Any, settings: dict[str, Any]) -> None:
+    frames = np.broadcast_to(VIDEO[:1], (4097, *VIDEO.shape[1:]))
+    with refused(vr.VideoError, "frames to show", "must be at most 4096", "4097"):
+        door(text="<video>\n", videos=frames, **settings)
+
+
 def test_a_mask_on_a_frame_that_was_not_handed_over(door: Any) -> None:
     metadata = [{"frames_indices": [0, 3, 6, 9], "fps": 10.0, "total_num_frames": 20}]
     for region in (vr.Region.from_mask(left(), frame=4), vr.Region.from_mask(left(), time=1.95)):

@@ -215,6 +215,16 @@ def test_uniform_sampling_is_symmetric_and_covers_the_video(total, num_frames):
         {"total_frames": 10, "num_frames": 4, "fps": 5, "start": 99},
         {"total_frames": 10, "num_frames": 4, "fps": 5, "end": 0},
         {"total_frames": 10, "num_frames": 4, "max_frames": 0},
+        {"total_frames": 10, "num_frames": 4097},
+        {"total_frames": 10, "num_frames": 10**12},
+        pytest.param({"total_frames": 10, "num_frames": 10**5000}, id="thousands of digits"),
+        pytest.param({"total_frames": 10, "num_frames": -(10**5000)}, id="minus thousands of digits"),
+        {"total_frames": 10, "num_frames": 10**12, "max_frames": 8},
+        {"total_frames": 10**12, "fps": 1},
+        {"total_frames": 10**12, "num_frames": 8},
+        {"total_frames": 10, "fps": 1e-300},
+        {"total_frames": 10, "fps": 1e300},
+        {"total_frames": 10, "num_frames": 4, "fps": 1e6, "start": 1e308},
     ],
     ids=str,
 )
@@ -222,6 +232,13 @@ def test_unusable_sampling_arguments(arguments):
     total = arguments.pop("total_frames")
     with pytest.raises(VideoError):
         sample_frame_indices(total, **arguments)
+
+
+def test_as_many_frames_as_the_video_has_can_be_sampled():
+    assert sample_frame_indices(5000, num_frames=5000) == list(range(5000))
+    assert len(sample_frame_indices(10, num_frames=4096)) == 4096
+    assert sample_frame_indices(4_000_000, fps=25, max_frames=2) == [12, 37]
+    assert sample_frame_indices(10, num_frames=1, fps=5, end=1e308) == sample_frame_indices(10, num_frames=1)
 
 
 # --- files: exact frames ---------------------------------------------------------------------------------------------

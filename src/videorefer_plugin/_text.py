@@ -1,16 +1,21 @@
 """Words for messages: what was given, made short."""
 
+import math
 import reprlib
 from collections.abc import Iterable
 from typing import Any
 
 __all__ = ["listed", "short", "size_words"]
 
+_MAX_BITS = 256  # of a whole number that is written out; Python refuses to write out very long ones
+
 
 def short(value: Any) -> str:
     """The value, short enough for a message."""
     if hasattr(value, "shape") and hasattr(value, "dtype") and len(value.shape):
         return f"{type(value).__name__} of shape {tuple(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return f"a whole number of about {int(value.bit_length() * math.log10(2)) + 1} digits"
     return reprlib.repr(value)
 
 

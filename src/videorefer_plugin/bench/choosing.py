@@ -9,6 +9,7 @@ from videorefer_plugin.bench.judges import ChatJudge, Judge, RuleJudge
 from videorefer_plugin.bench.prompts import MAX_NEW_TOKENS
 from videorefer_plugin.bench.runner import Shard
 from videorefer_plugin.errors import BenchError
+from videorefer_plugin.video.sampling import check_sampled
 
 __all__ = ["make_answerer", "make_judge", "make_shard"]
 
@@ -32,7 +33,10 @@ def make_answerer(
 
     Raises:
         BenchError: settings exclude each other.
+        VideoError: `num_frames` is more than can be shown.
     """
+    if num_frames is not None:
+        check_sampled(num_frames, "num_frames")
     tokens = max_new_tokens or MAX_NEW_TOKENS[benchmark]
     if endpoint is not None and marks is None:
         raise BenchError("a model behind an endpoint takes no regions: choose --marks contour, mask or box")

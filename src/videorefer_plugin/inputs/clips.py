@@ -12,7 +12,7 @@ from videorefer_plugin._text import listed
 from videorefer_plugin.errors import RegionError, VideoError
 from videorefer_plugin.inputs.matching import Sample, Source, named
 from videorefer_plugin.video import Video, load_image, open_video
-from videorefer_plugin.video.sampling import check_range
+from videorefer_plugin.video.sampling import check_count, check_range, check_sampled
 
 __all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "open_clip", "open_clips", "show_frames"]
 
@@ -34,6 +34,8 @@ _FRAMES_BY_SECOND = 32  # as in the original code
 @dataclass(frozen=True)
 class Sampling:
     """Which frames of the videos of a batch to choose.
+
+    No more than `MAX_SAMPLED_FRAMES` (4096) of a video are shown, whatever the settings say.
 
     Attributes:
         num_frames (`int`, *optional*): how many, evenly spread.
@@ -61,7 +63,7 @@ class Sampling:
         """Make it from `CLIP_SETTINGS` and what holds where they are not set.
 
         Raises:
-            VideoError: both a number of frames and a rate are given.
+            VideoError: both a number of frames and a rate are given, or a number is not usable.
         """
         number, rate = settings["num_frames"], settings["fps"]
         if number is not None and rate is not None:
@@ -69,7 +71,9 @@ class Sampling:
         if number is not None or rate is not None:
             defaults |= {"num_frames": number, "fps": rate}
         if settings["max_frames"] is not None:
-            defaults["max_frames"] = settings["max_frames"]
+            defaults["max_frames"] = check_count(settings["max_frames"], "max_frames")
+        if defaults.get("num_frames") is not None:
+            check_sampled(defaults["num_frames"], "num_frames")
         all_frames = settings["do_sample_frames"] is False
         return cls(start=settings["video_start"], end=settings["video_end"], all_frames=all_frames, **defaults)
 
@@ -79,6 +83,11 @@ class Sampling:
         Raises:
             VideoError: a setting makes no sense, or does not fit the video.
         """
+        chosen = self._choose(video, number)
+        check_sampled(len(chosen), f"The number of frames to show of {video.name} (num_frames, fps, max_frames)")
+        return chosen
+
+    def _choose(self, video: Video, number: int) -> list[int]:
         if self.all_frames:
             return list(range(video.num_frames))
         start, end = _one(self.start, number), _one(self.end, number)

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.sampling import (
     beyond_end,
     check_count,
     check_number,
     check_range,
+    check_sampled,
+    check_total,
     sample_frame_indices,
     spread,
 )
@@ -73,16 +76,25 @@ class Video(abc.ABC):
 
         Raises:
             VideoError: If an index is not a whole number or lies outside the video, or if a frame asked for cannot be
-                decoded. No frame is ever replaced by another one.
+                decoded or do not fit in memory. No frame is ever replaced by another one.
         """
         rows: dict[int, list[int]] = {}
         order = self._check_indices(indices)
         for row, index in enumerate(order):
             rows.setdefault(index, []).append(row)
-        frames = np.empty((len(order), self.height, self.width, 3), dtype=np.uint8)
+        frames = self._room(len(order))
         for index, frame in self._decode(sorted(rows)):
             frames[rows[index]] = frame
         return frames
+
+    def _room(self, count: int) -> np.ndarray:
+        try:
+            return np.empty((count, self.height, self.width, 3), dtype=np.uint8)
+        except MemoryError as error:
+            raise VideoError(
+                f"{count} frames of {self.name} take {count * self.height * self.width * 3 / 1e9:.1f} GB, more than this "
+                "machine can give; read fewer at a time."
+            ) from error
 
     def frame_at(self, seconds: float) -> int:
         """Finds the frame on screen at a time.
@@ -122,7 +134,8 @@ class Video(abc.ABC):
         0.5 s, 1.5 s, ... of the range.
 
         Args:
-            num_frames (`int`, *optional*): How many frames to take. `None` takes one a second.
+            num_frames (`int`, *optional*): How many frames to take: at most 4096, or as many as the video has if those
+                are more. `None` takes one a second.
             start (`float`, *optional*): Start of the range in seconds.
             end (`float`, *optional*): End of the range in seconds.
             max_frames (`int`, *optional*): Keep only the first `max_frames` of the frames chosen.
@@ -137,7 +150,7 @@ class Video(abc.ABC):
             return sample_frame_indices(
                 self.num_frames, num_frames=num_frames, fps=self.fps, start=start, end=end, max_frames=max_frames
             )
-        wanted = None if num_frames is None else check_count(num_frames, "num_frames")
+        wanted = None if num_frames is None else check_sampled(num_frames, "num_frames", self.num_frames)
         limit = None if max_frames is None else check_count(max_frames, "max_frames")
         start, end = check_range(start, end)
         start = max(start or 0.0, 0.0)
@@ -145,8 +158,10 @@ class Video(abc.ABC):
         first, last = self.frame_at(start), self.frame_at(max(start, end))
         if wanted is not None:
             return [first + index for index in spread(last - first + 1, wanted, 1, limit)]
-        times = [start + second + 0.5 for second in range(math.ceil(end - start - 0.5))] or [(start + end) / 2]
-        return [self._on_screen(time) for time in times[:limit]]
+        seconds = range(math.ceil(end - start - 0.5))[:limit]
+        check_total(len(seconds), f"With a frame for each second, {self.name}")
+        times = [start + second + 0.5 for second in seconds] or [(start + end) / 2]
+        return [self._on_screen(time) for time in times]
 
     def _varies(self) -> bool:
         """Whether some frame is more than one frame away from where an even frame rate would put it."""
@@ -160,7 +175,7 @@ class Video(abc.ABC):
         if hasattr(indices, "tolist"):  # arrays and tensors
             indices = indices.tolist()
         if isinstance(indices, (str, bytes)) or not isinstance(indices, Iterable):
-            raise VideoError(f"Frame indices must be a list of whole numbers, but are {indices!r}.")
+            raise VideoError(f"Frame indices must be a list of whole numbers, but are {short(indices)}.")
         checked = []
         for index in indices:
             try:
@@ -168,10 +183,10 @@ class Video(abc.ABC):
             except TypeError:
                 number = None
             if number is None or isinstance(index, bool):
-                raise VideoError(f"A frame index must be a whole number, but one is {index!r}.")
+                raise VideoError(f"A frame index must be a whole number, but one is {short(index)}.")
             if not 0 <= number < self.num_frames:
                 raise VideoError(
-                    f"Frame {number} was asked for, but {self.name} has {self.num_frames} frames "
+                    f"Frame {short(number)} was asked for, but {self.name} has {self.num_frames} frames "
                     f"(0 to {self.num_frames - 1}, {self.duration:.3f} s)."
                 )
             checked.append(number)

@@ -6,9 +6,31 @@ from typing import Any
 
 import numpy as np
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import VideoError
 
-__all__ = ["beyond_end", "check_count", "check_fps", "check_number", "check_range", "sample_frame_indices", "spread"]
+__all__ = [
+    "MAX_SAMPLED_FRAMES",
+    "MAX_VIDEO_FRAMES",
+    "beyond_end",
+    "check_count",
+    "check_fps",
+    "check_number",
+    "check_range",
+    "check_sampled",
+    "check_total",
+    "sample_frame_indices",
+    "spread",
+]
+
+MAX_SAMPLED_FRAMES = 4096
+"""The most frames to show a model: one a second of more than an hour, and more than any supported model attends to."""
+
+MAX_VIDEO_FRAMES = 4_000_000
+"""The most frames of a video, about a day and a half at 30 a second: longer lists would not fit in memory, and the
+numbers that announce them are mostly damaged or made up."""
+
+_FPS_LIMITS = (1e-6, 1e6)  # from a frame in eleven days to the fastest cameras
 
 
 def sample_frame_indices(
@@ -27,8 +49,9 @@ def sample_frame_indices(
     every frame is taken (the original fails there).
 
     Args:
-        total_frames (`int`): Number of frames of the video, at least 1.
-        num_frames (`int`, *optional*): How many frames to take. `None` takes one a second.
+        total_frames (`int`): Number of frames of the video, from 1 to `MAX_VIDEO_FRAMES` (4 million).
+        num_frames (`int`, *optional*): How many frames to take: at most `MAX_SAMPLED_FRAMES` (4096), or as many as the
+            video has if those are more. `None` takes one a second.
         fps (`float`, *optional*): Frames per second of the video. Needed for sampling by the second and for a range.
         start (`float`, *optional*): Start of the range in seconds.
         end (`float`, *optional*): End of the range in seconds. Where both ends are given, negative values count as 0,
@@ -42,8 +65,8 @@ def sample_frame_indices(
     Raises:
         VideoError: If a number is not usable, `fps` is needed and missing, or the range lies outside the video.
     """
-    total = check_count(total_frames, "total_frames")
-    wanted = None if num_frames is None else check_count(num_frames, "num_frames")
+    total = check_total(check_count(total_frames, "total_frames"), "The video")
+    wanted = None if num_frames is None else check_sampled(num_frames, "num_frames", total)
     limit = None if max_frames is None else check_count(max_frames, "max_frames")
     rate = None if fps is None else check_fps(fps)
     start, end = check_range(start, end)
@@ -53,12 +76,12 @@ def sample_frame_indices(
         if rate is None:
             raise VideoError("A range in seconds (start, end) was given without fps; pass the video's frame rate too.")
         if start is not None:
-            first = max(int(start * rate) - 1, 0)
+            first = max(int(min(start * rate, total + 1)) - 1, 0)
             if first >= total:
                 raise beyond_end("start", start, total, total / rate)
         if end is not None:
             # A range that holds no frame (the original fails on it) gives the frame nearest to its start.
-            last = max(min(int(end * rate) - 1, total - 1), first)
+            last = max(int(min(end * rate, total)) - 1, first)
     if wanted is None and rate is None:
         raise VideoError("Neither num_frames nor fps was given; pass num_frames, or fps to take one frame a second.")
     step = 1 if rate is None else math.floor(rate)
@@ -69,7 +92,7 @@ def spread(length: int, wanted: int | None, step: int, limit: int | None) -> lis
     """Indices within a range of `length` frames: `wanted` evenly spread ones, or every `step`-th."""
     if wanted is None:
         step = max(min(step, length), 1)
-        return list(range(step // 2, length, step))[:limit]
+        return list(range(step // 2, length, step)[:limit])
     # In the same order of floating-point operations as the original, so that exact halves round alike.
     segment = float(length - 1) / wanted
     count = wanted if limit is None else min(wanted, limit)
@@ -81,10 +104,29 @@ def check_count(value: Any, what: str) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise VideoError(f"{what} must be a whole number, but is {value!r} ({type(value).__name__}).") from None
+        raise VideoError(f"{what} must be a whole number, but is {short(value)} ({type(value).__name__}).") from None
     if isinstance(value, bool) or number < 1:
-        raise VideoError(f"{what} must be a whole number of at least 1, but is {value!r}.")
+        raise VideoError(f"{what} must be a whole number of at least 1, but is {short(value)}.")
     return number
+
+
+def check_sampled(value: Any, what: str, total: int = 0) -> int:
+    """`value` as a number of frames to take, at most `MAX_SAMPLED_FRAMES`, or all the `total` frames of a video."""
+    number = check_count(value, what)
+    most = max(total, MAX_SAMPLED_FRAMES)
+    if number > most:
+        raise VideoError(f"{what} must be at most {most}, since every frame takes memory, but is {short(number)}.")
+    return number
+
+
+def check_total(total: int, name: str) -> int:
+    """`total` as the number of frames of a video, at most `MAX_VIDEO_FRAMES`."""
+    if total > MAX_VIDEO_FRAMES:
+        raise VideoError(
+            f"{name} is said to have {short(total)} frames, but at most {MAX_VIDEO_FRAMES} can be handled; cut it into "
+            "parts, or get it again if it is shorter."
+        )
+    return total
 
 
 def check_number(value: Any, what: str) -> float:
@@ -96,7 +138,7 @@ def check_number(value: Any, what: str) -> float:
         except (TypeError, ValueError, OverflowError):
             number = math.nan
     if not math.isfinite(number):
-        raise VideoError(f"{what} must be a finite number, but is {value!r}.")
+        raise VideoError(f"{what} must be a finite number, but is {short(value)}.")
     return number
 
 
@@ -105,6 +147,9 @@ def check_fps(fps: Any) -> float:
     rate = check_number(fps, "fps (frames per second)")
     if rate <= 0:
         raise VideoError(f"fps (frames per second) must be above 0, but is {fps!r}.")
+    low, high = _FPS_LIMITS
+    if not low <= rate <= high:
+        raise VideoError(f"fps (frames per second) must lie between {low:g} and {high:g}, but is {fps!r}.")
     return rate
 
 

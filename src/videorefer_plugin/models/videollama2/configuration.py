@@ -12,6 +12,7 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.hub_arguments import fetched_with, fetching, hub_arguments, pinned
 from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, write_shims
 from videorefer_plugin.models.videollama2.original import is_original_config, translate_config
+from videorefer_plugin.video.sampling import MAX_SAMPLED_FRAMES
 
 __all__ = ["PROJECTOR_TYPES", "VideoLLaMA2Config", "count_visual_tokens"]
 
@@ -115,8 +116,10 @@ class VideoLLaMA2Config(PreTrainedConfig):
             raise ConfigurationError(
                 f"Unknown image_aspect_ratio {self.image_aspect_ratio!r}; supported are 'square' and 'pad'."
             )
-        if self.num_frames < 1:
-            raise ConfigurationError(f"num_frames must be at least 1, but {self.num_frames} was given.")
+        if not 1 <= self.num_frames <= MAX_SAMPLED_FRAMES:
+            raise ConfigurationError(
+                f"num_frames must be at least 1 and at most {MAX_SAMPLED_FRAMES}, but {self.num_frames} was given."
+            )
         if self.vision_config.model_type not in ("siglip_vision_model", "clip_vision_model"):
             raise ConfigurationError(
                 f"Unsupported vision tower of model type {self.vision_config.model_type!r}; "
