@@ -73,6 +73,28 @@ def write_video(
     return Path(path)
 
 
+def write_tracks(path: Path, tracks: Sequence[tuple[str, int, int]], flags: Sequence[int] | None = None) -> Path:
+    """Writes a file with several video tracks: the codec, number of frames and first number of each.
+
+    `flags` are their dispositions, by default those that FFmpeg gives.
+    """
+    with av.open(str(path), "w") as container:
+        streams: list[Any] = []
+        for codec, _, _ in tracks:
+            stream: Any = container.add_stream(codec, rate=25)
+            stream.width, stream.height = SIZE
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            streams.append(stream)
+        for stream, flag in zip(streams, flags or [], strict=False):
+            stream.disposition = flag
+        for stream, (_, count, first) in zip(streams, tracks, strict=True):
+            for number in range(first, first + count):
+                picture = av.VideoFrame.from_ndarray(numbered_frame(number), format="rgb24")
+                container.mux(stream.encode(picture.reformat(format=stream.pix_fmt)))
+            container.mux(stream.encode(None))
+    return path
+
+
 def write_silence(container: Any, codec: str = "aac") -> None:
     stream = container.add_stream(codec, rate=16000)
     frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), dtype=np.float32), format="fltp", layout="mono")

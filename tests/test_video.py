@@ -495,6 +495,78 @@ def test_edit_lists(clips, tmp_path, first, count):
     assert media.read_numbers(video.read([video.num_frames - 1])) == [first + video.num_frames - 1]
 
 
+# --- files: tracks ---------------------------------------------------------------------------------------------------
+
+STILL, FILM, OTHER = ("mjpeg", 1, 500), ("libx264", 20, 0), ("libx264", 30, 100)
+PLAIN, DEFAULT, ATTACHED = 0, 1, 0x400
+
+
+@pytest.mark.parametrize(
+    ("suffix", "tracks", "flags", "first", "count"),
+    [
+        ("mp4", [STILL, FILM], None, 0, 20),
+        ("mp4", [FILM, STILL], None, 0, 20),
+        ("mp4", [STILL, FILM], [DEFAULT, PLAIN], 0, 20),
+        ("mkv", [STILL, FILM], None, 0, 20),
+        ("mkv", [STILL, FILM], [DEFAULT, PLAIN], 0, 20),
+        ("mkv", [STILL, FILM], [PLAIN, DEFAULT], 0, 20),
+        ("mkv", [FILM, OTHER], [PLAIN, DEFAULT], 100, 30),
+        ("mkv", [FILM, OTHER], [DEFAULT, PLAIN], 0, 20),
+        ("mkv", [STILL, FILM, OTHER], [DEFAULT, PLAIN, DEFAULT], 100, 30),
+        ("mkv", [STILL, ("mjpeg", 1, 7)], [PLAIN, DEFAULT], 7, 1),
+        ("mp4", [STILL, STILL], None, 500, 1),
+    ],
+    ids=str,
+)
+def test_the_film_is_found_among_the_tracks(tmp_path, suffix, tracks, flags, first, count):
+    video = open_video(media.write_tracks(tmp_path / f"tracks.{suffix}", tracks, flags))
+    assert media.read_numbers(video.read(range(video.num_frames))) == list(range(first, first + count))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "flags"),
+    [
+        ("mkv", [PLAIN, PLAIN, PLAIN]),
+        ("mkv", [PLAIN, DEFAULT, DEFAULT]),
+        ("mkv", [DEFAULT, PLAIN, PLAIN]),
+        ("mp4", None),
+        ("ts", None),
+    ],
+    ids=str,
+)
+def test_several_films_are_named_and_one_can_be_chosen(tmp_path, suffix, flags):
+    still = [] if suffix == "ts" else [STILL]
+    path = media.write_tracks(tmp_path / f"films.{suffix}", [*still, FILM, OTHER], flags)
+    one, other = len(still), len(still) + 1
+    with pytest.raises(VideoError, match=rf"2 films.*stream=.*stream {one}: h264 80x48.*; stream {other}: h264 80x48"):
+        open_video(path)
+    video = pickle.loads(pickle.dumps(open_video(path, stream=other)))
+    assert media.read_numbers(video.read([29, 0])) == [129, 100]
+    assert open_video(path, stream=one).num_frames == 20
+    assert open_video(video, stream=other) is video
+    with pytest.raises(VideoError, match="already open"):
+        open_video(video, stream=one)
+    if still:
+        assert media.read_numbers(open_video(path, stream=0).read([0])) == [500]
+    with pytest.raises(VideoError, match=f"Stream 9 .*is no video; its video streams are .*stream {other}"):
+        open_video(path, stream=9)
+
+
+@pytest.mark.parametrize("stream", [-1, 1.0, True, "1", 10**5000], ids=lambda stream: str(type(stream)))
+def test_unusable_streams(clips, stream):
+    with pytest.raises(VideoError, match=r"stream must be|is no video"):
+        open_video(clips.sound, stream=stream)
+
+
+def test_streams_of_what_is_no_file(clips, tmp_path):
+    for source in (PICTURES, [PICTURES[0]], media.write_folder(tmp_path / "folder", ["0.png"])):
+        with pytest.raises(VideoError, match="only video files have streams"):
+            open_video(source, stream=0)
+    assert open_video(clips.sound, stream=0).num_frames == 30
+    with pytest.raises(VideoError, match="Stream 1 .*is no video; its video streams are stream 0: h264 80x48"):
+        open_video(clips.sound, stream=1)  # sound
+
+
 # --- files: damage ---------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from videorefer_plugin.embedded import SHAPES_WORLD, is_tiny_checkpoint, tiny_checkpoint
-from videorefer_plugin.errors import ConfigurationError, PromptError
+from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError
 from videorefer_plugin.inputs.clips import Sampling, open_clip
 from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import Source, named, take_settings
@@ -33,6 +33,7 @@ def ask(
     *,
     processor: Any = None,
     image: Any = None,
+    stream: int | None = None,
     max_new_tokens: int = 256,
     **generate_kwargs: Any,
 ) -> str:
@@ -45,6 +46,7 @@ def ask(
         regions (`Sequence[Region]`, *optional*): the regions, in the order of the question.
         processor (`VideoReferProcessor`, *optional*): needed if the model was not loaded from a folder or the Hub.
         image: an image to ask about instead of a video.
+        stream (`int`, *optional*): of a file with several films, the index of its stream; see [`open_video`].
         max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
         generate_kwargs:
             Passed on to `generate`; without any, decoding is greedy. With a folder or Hub id, what [`load_model`]
@@ -66,6 +68,8 @@ def ask(
         raise PromptError(f"Pass either a video or an image; {'neither was' if video is None else 'both were'} given.")
     if not isinstance(question, str):
         raise PromptError(f"The question must be a string, but is a {type(question).__name__}.")
+    if stream is not None:
+        video = _open_stream(video, stream)
     if isinstance(model, (str, os.PathLike)):
         hub = {name: generate_kwargs.pop(name) for name in HUB_ARGUMENTS if name in generate_kwargs}
         model, processor = load_model(model, processor=processor, **hub)
@@ -97,6 +101,12 @@ def _ask(
     conversation = [{"role": "user", "content": [visual, {"type": "text", "text": question}]}]
     given = [regions] if isinstance(regions, Region) else list(regions)
     return answer(model, processor, [conversation], [given], max_new_tokens=max_new_tokens, **generate_kwargs)[0]
+
+
+def _open_stream(video: Any, stream: int) -> Video:
+    if video is None:
+        raise VideoError(f"stream={stream} was given for an image, but only video files have streams.")
+    return open_video(video, stream=stream)
 
 
 def load_model(
@@ -245,7 +255,12 @@ class Reply:
 
 
 def read_question(
-    visual: str | os.PathLike, question: str, regions: Sequence[tuple[str, str]], *, image: bool = False
+    visual: str | os.PathLike,
+    question: str,
+    regions: Sequence[tuple[str, str]],
+    *,
+    image: bool = False,
+    stream: int | None = None,
 ) -> Question:
     """Open a file and read regions as they are written on a command line, before any model is loaded.
 
@@ -254,6 +269,7 @@ def read_question(
         question (`str`): the question, with one `<region>` for each region.
         regions (`Sequence[tuple[str, str]]`): kind and text of each, as [`read_region`] takes them.
         image (`bool`, *optional*, defaults to `False`): whether the file is an image.
+        stream (`int`, *optional*): of a file with several films, the index of its stream.
 
     Raises:
         PromptError: question and regions do not match.
@@ -268,7 +284,8 @@ def read_question(
             f"one <region> for each {', '.join(first)} or {last}, in the same order."
         )
     path = os.fspath(visual)
-    clip = open_clip(Source("image" if image else "video", path, 0), 0, Sampling(num_frames=1))
+    source = path if stream is None else _open_stream(None if image else path, stream)
+    clip = open_clip(Source("image" if image else "video", source, 0), 0, Sampling(num_frames=1))
     for (kind, text), region in zip(regions, given, strict=True):
         with named(f"--{kind} {text!r}"):
             region_frames(region, clip, "keep", None)

@@ -37,6 +37,9 @@ def ask(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")] = None,
     image: Annotated[bool, typer.Option("--image", help="VIDEO is an image.")] = False,
+    stream: Annotated[
+        int | None, typer.Option(min=0, help="Of a file with several films: which of its streams, from 0.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens to answer with.")] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
     save: Annotated[Path | None, typer.Option(help="Write a picture of the regions and the answer.")] = None,
@@ -58,7 +61,7 @@ def ask(
     regions = [(kind, next(given[kind])) for kind in context.meta["kinds"]]
     try:
         with errors.status("Asking"):
-            asked = read_question(video, question, regions, image=image)
+            asked = read_question(video, question, regions, image=image, stream=stream)
             if save:
                 check_picture(save)
             reply = ask_about(

@@ -91,9 +91,9 @@ class Video(abc.ABC):
         try:
             return np.empty((count, self.height, self.width, 3), dtype=np.uint8)
         except MemoryError as error:
+            size = count * self.height * self.width * 3 / 1e9
             raise VideoError(
-                f"{count} frames of {self.name} take {count * self.height * self.width * 3 / 1e9:.1f} GB, more than this "
-                "machine can give; read fewer at a time."
+                f"{count} frames of {self.name} take {size:.1f} GB, more than there is memory; read fewer at a time."
             ) from error
 
     def frame_at(self, seconds: float) -> int:

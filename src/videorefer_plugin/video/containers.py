@@ -8,16 +8,18 @@ import av
 import av.logging
 
 from videorefer_plugin.errors import VideoError
+from videorefer_plugin.video.tracks import choose_track
 
 __all__ = ["decode_packets", "open_container", "read_packets", "reason"]
 
 # FFmpeg reads plain text and arbitrary bytes as character art, and the cover of a song as a video.
 _NO_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf", "mp3", "flac"})
-_ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: cover art
 
 
 @contextlib.contextmanager
-def open_container(source: str, name: str, cut_off: bool, threads: bool = True) -> Iterator[tuple[Any, Any]]:
+def open_container(
+    source: str, name: str, cut_off: bool, threads: bool = True, track: int | None = None
+) -> Iterator[tuple[Any, Any]]:
     """Opens a file for as long as the context lasts.
 
     Args:
@@ -25,22 +27,23 @@ def open_container(source: str, name: str, cut_off: bool, threads: bool = True) 
         name (`str`): How messages call it.
         cut_off (`bool`): Whether the file is known to break off, which then explains a missing stream.
         threads (`bool`): Whether to decode with several threads. With one, errors can be told to their packets.
+        track (`int`, *optional*): Index of the video stream; the film by default, see [`choose_track`].
 
     Yields:
-        The container of PyAV and its first video stream.
+        The container of PyAV and the video stream.
 
     Raises:
         VideoError: If the file cannot be opened, or there is no video in it that can be decoded.
     """
     _stop_python_logging()
-    try:
-        container = av.open(source, metadata_errors="replace")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(
-            f"{name} cannot be opened as a video ({reason(error)}); it may be damaged, cut off, or no video."
-        ) from error
-    with container:
-        stream = _video_stream(container, name, cut_off)
+
+    def open_again() -> Any:
+        return _open(source, name)
+
+    with open_again() as container:
+        _check_format(container, name)
+        stream = choose_track(container, name, track, open_again)
+        _check_track(container, stream, name, cut_off)
         if threads:
             stream.thread_type = "AUTO"
         else:
@@ -49,24 +52,30 @@ def open_container(source: str, name: str, cut_off: bool, threads: bool = True) 
         yield container, stream
 
 
-def _video_stream(container: Any, name: str, cut_off: bool) -> Any:
+def _open(source: str, name: str) -> Any:
+    try:
+        return av.open(source, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(
+            f"{name} cannot be opened as a video ({reason(error)}); it may be damaged, cut off, or no video."
+        ) from error
+
+
+def _check_format(container: Any, name: str) -> None:
     container_format = container.format.name
     if container_format.endswith("_pipe") or container_format == "image2":
         raise VideoError(f"{name} is a single image, not a video; use load_image, or pass [path].")
-    streams = [stream for stream in container.streams.video if not _is_cover_art(stream)]
-    if not streams or container_format in _NO_VIDEO_FORMATS:
+
+
+def _check_track(container: Any, stream: Any, name: str, cut_off: bool) -> None:
+    container_format = container.format.name
+    if stream is None or container_format in _NO_VIDEO_FORMATS:
         kinds = sorted({stream.type for stream in container.streams})
         found = f"format {container_format!r}, streams: {', '.join(kinds) or 'none'}"
         advice = "it is cut off, get it again." if cut_off else "expected a video file."
         raise VideoError(f"{name} has no video stream ({found}); {advice}")
-    if streams[0].codec_context is None:
+    if stream.codec_context is None:
         raise VideoError(f"{name} uses a codec that this build of FFmpeg cannot decode; convert it first.")
-    return streams[0]
-
-
-def _is_cover_art(stream: Any) -> bool:
-    disposition = getattr(stream, "disposition", 0)  # absent before PyAV 14.1
-    return bool(int(getattr(disposition, "value", disposition)) & _ATTACHED_PICTURE)
 
 
 def _stop_python_logging() -> None:

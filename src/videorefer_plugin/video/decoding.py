@@ -27,11 +27,12 @@ class DecodedVideo(Video):
 
     _source: str
     _cut_off: bool
+    _track: int | None  # index of the stream
     _table: FrameTable
     _rotations: Rotations
 
     def _open(self, threads: bool = True) -> AbstractContextManager[tuple[Any, Any]]:
-        return open_container(self._source, self.name, self._cut_off, threads)
+        return open_container(self._source, self.name, self._cut_off, threads, self._track)
 
     def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         if self._table.counted:

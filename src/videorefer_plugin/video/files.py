@@ -19,15 +19,18 @@ class FileVideo(DecodedVideo):
         source (`str`): Absolute path or http(s) address.
         name (`str`): How messages call it.
         fps (`float`, *optional*): Overrides the frame times of the file with an even rate.
+        track (`int`, *optional*): Index, among the streams of the file, of the video; the film by default.
     """
 
-    def __init__(self, source: str, name: str, fps: float | None):
+    def __init__(self, source: str, name: str, fps: float | None, track: int | None = None):
         self.name = name
+        self._track = track
         self._source = source
         self._cut_off = is_cut_off(source)
         self._rotations = Rotations()
         scan = Scan(name, self._rotations, self._cut_off)
         with self._open() as (container, stream):
+            self._track = stream.index
             container_format = container.format.name
             self.comment = container.metadata.get("comment")
             self._time_base = stream.time_base

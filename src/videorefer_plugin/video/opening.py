@@ -1,10 +1,12 @@
 """Finding out what a source is, and opening it as a video."""
 
+import operator
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.arrays import ArrayVideo, ImagesVideo
 from videorefer_plugin.video.base import Video
@@ -23,7 +25,7 @@ _SOURCES = (
 )
 
 
-def open_video(source: Any, *, fps: float | None = None) -> Video:
+def open_video(source: Any, *, fps: float | None = None, stream: int | None = None) -> Video:
     """Opens a video.
 
     Args:
@@ -41,21 +43,31 @@ def open_video(source: Any, *, fps: float | None = None) -> Video:
             Arrays and lists count as 1 frame a second, so that sampling by the second keeps every frame.
         fps (`float`, *optional*): Takes the frames of the source to be evenly spaced at this many frames a second,
             whatever the source says itself.
+        stream (`int`, *optional*): Of a video file with several video tracks, the index of the one to open, counted
+            among all streams of the file (as `ffprobe` lists them). By default the track that holds more than one
+            frame is taken, so cover art and stills do not get in the way; of several films, the one that a Matroska
+            file marks as its default.
 
     Returns:
         [`Video`]: The video. Files are scanned once for the number and times of their frames; pixels are decoded when
         they are read, and only the frames asked for are kept.
 
     Raises:
-        VideoError: If there is nothing at that place, it is not a video, it has no frames, or it cannot be decoded.
+        VideoError: If there is nothing at that place, it is not a video, it has no frames, or it cannot be decoded; if
+            it holds several films and `stream` does not say which.
     """
     rate = None if fps is None else check_fps(fps)
+    track = None if stream is None else _check_stream(stream)
     if isinstance(source, Video):
         if rate is not None and rate != source.fps:
             raise VideoError(f"{source.name} is already open with fps={source.fps:g}; give fps={rate:g} when opening.")
+        if track is not None and track != getattr(source, "_track", None):
+            raise VideoError(f"{source.name} is already open; give stream={track} when opening its file.")
         return source
     if isinstance(source, (str, os.PathLike)):
-        return _open_path(source, rate)
+        return _open_path(source, rate, track)
+    if track is not None:
+        raise VideoError(f"stream={track} was given for a {type(source).__name__}, but only video files have streams.")
     if isinstance(source, (list, tuple)):
         if not source:
             raise VideoError("The list of frames is empty; pass at least one image.")
@@ -68,17 +80,29 @@ def open_video(source: Any, *, fps: float | None = None) -> Video:
     return ArrayVideo(array, rate or _LIST_FPS)
 
 
-def _open_path(source: str | os.PathLike, fps: float | None) -> Video:
+def _check_stream(stream: Any) -> int:
+    try:
+        index = operator.index(stream)
+    except TypeError:
+        index = -1
+    if isinstance(stream, bool) or index < 0:
+        raise VideoError(f"stream must be the index of a stream of the file, from 0, but is {short(stream)}.")
+    return index
+
+
+def _open_path(source: str | os.PathLike, fps: float | None, track: int | None) -> Video:
     text = os.fspath(source)
     if isinstance(text, bytes):
         text = os.fsdecode(text)
     if re.match("https?://", text, re.IGNORECASE):
         # What follows the question mark may hold a key; keep it out of messages.
-        return _open_file(text, repr(text.split("?")[0]), fps)
+        return _open_file(text, repr(text.split("?")[0]), fps, track)
     if not text or "\0" in text:
         raise VideoError(f"{text!r} is not a path; expected {_SOURCES}.")
     path = Path(text)
     if path.is_dir():
+        if track is not None:
+            raise VideoError(f"stream={track} was given for the folder {text!r}, but only video files have streams.")
         return _open_folder(path, fps)
     if not path.exists():
         raise VideoError(f"There is no file or folder at {text!r}; check the path (current folder: {os.getcwd()!r}).")
@@ -87,13 +111,13 @@ def _open_path(source: str | os.PathLike, fps: float | None) -> Video:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise VideoError(f"{text!r} is a single image, not a video; use load_image, or pass [path] as one frame.")
     # Absolute, so that a name such as "concat:a" cannot be taken for one of FFmpeg's protocols.
-    return _open_file(str(path.absolute()), repr(text), fps)
+    return _open_file(str(path.absolute()), repr(text), fps, track)
 
 
-def _open_file(source: str, name: str, fps: float | None) -> Video:
+def _open_file(source: str, name: str, fps: float | None, track: int | None) -> Video:
     from videorefer_plugin.video.files import FileVideo  # brings in PyAV
 
-    return FileVideo(source, name, fps)
+    return FileVideo(source, name, fps, track)
 
 
 def _open_folder(path: Path, fps: float | None) -> Video:

@@ -123,8 +123,8 @@ def check_total(total: int, name: str) -> int:
     """`total` as the number of frames of a video, at most `MAX_VIDEO_FRAMES`."""
     if total > MAX_VIDEO_FRAMES:
         raise VideoError(
-            f"{name} is said to have {short(total)} frames, but at most {MAX_VIDEO_FRAMES} can be handled; cut it into "
-            "parts, or get it again if it is shorter."
+            f"{name} is said to have {short(total)} frames, but at most {MAX_VIDEO_FRAMES} can be handled; cut it "
+            "into parts, or get it again if it is shorter."
         )
     return total
 
