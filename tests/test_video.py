@@ -563,7 +563,7 @@ def test_streams_of_what_is_no_file(clips, tmp_path):
         with pytest.raises(VideoError, match="only video files have streams"):
             open_video(source, stream=0)
     assert open_video(clips.sound, stream=0).num_frames == 30
-    with pytest.raises(VideoError, match="Stream 1 .*is no video; its video streams are stream 0: h264 80x48"):
+    with pytest.raises(VideoError, match=r"Stream 1 .*is no video; its video streams are stream 0: h264 80x48"):
         open_video(clips.sound, stream=1)  # sound
 
 
