@@ -30,6 +30,7 @@ class DecodedVideo(Video):
     _track: int | None  # index of the stream
     _table: FrameTable
     _rotations: Rotations
+    _good: np.ndarray | None = None  # which frames of a damaged file can be trusted, once that is known
 
     def _open(self, threads: bool = True) -> AbstractContextManager[tuple[Any, Any]]:
         return open_container(self._source, self.name, self._cut_off, threads, self._track)
@@ -37,6 +38,9 @@ class DecodedVideo(Video):
     def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         if self._table.counted:
             yield from self._decode_counted(wanted)
+            return
+        if self._table.damaged:
+            yield from self._decode_damaged(wanted)
             return
         try:
             for index, frame in self._decode_indexed(wanted):
@@ -51,7 +55,8 @@ class DecodedVideo(Video):
             raise self._not_decodable(beyond, np.arange(self.num_frames) < self._table.readable)
         left = iter(wanted)
         target = next(left, None)
-        with self._open() as (container, stream):
+        # What several threads make of damage differs from run to run.
+        with self._open(threads=self._table.readable == self.num_frames) as (container, stream):
             # Errors before the first frame were let pass when counting, and there are none later.
             frames = decode_packets(read_packets(container, stream), stream, lambda _, __: None)
             for index, frame in enumerate(frames):
@@ -100,7 +105,9 @@ class DecodedVideo(Video):
 
     def _decode_damaged(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Decodes from the start, after finding out which frames can be trusted."""
-        good = self._find_good()
+        if self._good is None:
+            self._good = self._find_good()
+        good = self._good
         lost = [index for index in wanted if not good[index]]
         if lost:
             raise self._not_decodable(lost, good)
@@ -121,7 +128,7 @@ class DecodedVideo(Video):
         index_of = table.by_pts()
         given = np.zeros(table.readable, dtype=bool)
         is_key = np.zeros(table.readable, dtype=bool)
-        damaged: set[int] = set()  # places, in decoding order, of damaged packets
+        damaged = set(table.damaged)  # places, in decoding order, of damaged packets
         with self._open(threads=False) as (container, stream):
             packets = read_packets(container, stream)
             for frame in decode_packets(packets, stream, lambda place, _: damaged.add(place)):
@@ -131,7 +138,7 @@ class DecodedVideo(Video):
                     is_key[index] = table.is_key[index] and frame.key_frame
                     if frame.is_corrupt:
                         damaged.add(int(table.decode_order[index]))
-        damaged.update(table.decode_order[~given].tolist())
+        damaged.update(place for place in table.decode_order[~given].tolist() if place >= 0)
         good = np.zeros(self.num_frames, dtype=bool)
         good[: table.readable] = table.undamaged(given, is_key, damaged)
         return good

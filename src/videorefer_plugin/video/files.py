@@ -28,7 +28,7 @@ class FileVideo(DecodedVideo):
         self._source = source
         self._cut_off = is_cut_off(source)
         self._rotations = Rotations()
-        scan = Scan(name, self._rotations, self._cut_off)
+        scan = Scan(source, name, self._rotations, self._cut_off)
         with self._open() as (container, stream):
             self._track = stream.index
             container_format = container.format.name
@@ -48,8 +48,10 @@ class FileVideo(DecodedVideo):
             self._extend_times(announced - scan.discarded if announced else round(seconds * average_rate))
 
     def _scan_again(self, scan: Scan) -> FrameTable:
-        with self._open() as (container, stream):
-            return scan.by_decoding(read_packets(container, stream), stream)
+        with self._open(threads=False) as (container, stream):
+            table = scan.by_decoding(read_packets(container, stream), stream)
+        assert table is not None
+        return table
 
     def _set_times(self, average_rate: float, fps: float | None) -> None:
         """Sets the frame times. `num_frames` becomes the number of frames listed."""

@@ -25,6 +25,8 @@ class FrameTable:
         decode_order (`np.ndarray`): Place of each frame in decoding order.
         is_key (`np.ndarray`): Whether decoding can start at each frame.
         seek_times (`np.ndarray`): Time, in ticks, by which the container finds each frame.
+        damaged (`frozenset[int]`): Places, in decoding order, at which the structure of the file is broken. Frames
+            that are missing there have a time stamp, but -1 for their place.
     """
 
     size: tuple[int, int]
@@ -35,11 +37,12 @@ class FrameTable:
     decode_order: np.ndarray = dataclasses.field(default_factory=_no_times)
     is_key: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, dtype=bool))
     seek_times: np.ndarray = dataclasses.field(default_factory=_no_times)
+    damaged: frozenset[int] = frozenset()
 
     def by_pts(self) -> dict[int, int]:
         """Index of the frame with each time stamp."""
         assert self.pts is not None
-        return {int(pts): index for index, pts in enumerate(self.pts)}
+        return {int(self.pts[index]): int(index) for index in np.flatnonzero(self.decode_order >= 0)}
 
     def reach(self) -> np.ndarray:
         """The last frame shown among those decoded up to each frame: until there, damage to it may come to light."""

@@ -1,0 +1,140 @@
+"""What the packets of a file say of its frames."""
+
+from typing import Any
+
+import numpy as np
+
+from videorefer_plugin.video.frames import FrameTable
+
+__all__ = ["PacketList"]
+
+_REORDERED = 16  # most frames that a codec holds back
+_HEADER = 64  # bytes that an element of a file may have before its packet
+
+
+class PacketList:
+    """The packets of a file, in decoding order.
+
+    Args:
+        by_pts (`bool`): Whether the container finds a keyframe by the time it is shown, not by that it is decoded.
+        step (`float`): Ticks from frame to frame at the rate that the file says; 0 if it says none.
+    """
+
+    def __init__(self, by_pts: bool, step: float):
+        self._by_pts = by_pts
+        self._step = step
+        self._packets: list[tuple[int, int, int, bool, int]] = []  # time, time to jump to, duration, keyframe, place
+        self._decode_times: list[int | None] = []
+        self._complete = True  # every packet has a time
+
+    def __len__(self) -> int:
+        return len(self._packets)
+
+    def add(self, packet: Any) -> None:
+        """Notes the next packet."""
+        self._complete = self._complete and packet.pts is not None
+        self._decode_times.append(packet.dts)
+        seek = packet.pts if self._by_pts or packet.dts is None else packet.dts
+        place = -1 if packet.pos is None else packet.pos
+        self._packets.append((packet.pts, seek, packet.duration or 0, packet.is_keyframe, place))
+
+    def has_gaps(self, end: float) -> bool:
+        """Whether frames may be missing: there are gaps between their times, or they end before `end`, in ticks."""
+        if not self._complete or not len(self):
+            return False
+        times = np.sort(self._field(0))
+        step = self._usual_step(times)
+        return bool((np.diff(times) > 1.5 * step).any() or times[0] > 1.5 * step or end - times[-1] > 2.5 * step)
+
+    def order(self, until: int | None = None) -> np.ndarray | None:
+        """Which packets hold the frames, in the order shown; `None` where the packets do not tell.
+
+        With `until`, only what is known of the frames where all packets from that one on may be lost.
+        """
+        if not self._complete:
+            return None
+        pts = self._field(0)
+        if len(np.unique(pts)) != len(pts):
+            return None
+        order = np.argsort(pts)
+        if until is not None:
+            # The packets that are lost were to be decoded after the last one here, but some may have been shown
+            # earlier (B-frames), so only what is shown until then has a known place in the count.
+            decoded = self._decode_times[until - 1]
+            last = self._packets[until - 1][0] if decoded is None else decoded
+            order = order[(pts[order] <= last) & (order < until)]
+            if not len(order):
+                order = np.array([int(np.argmin(pts[:until]))])
+        return order
+
+    def table(self, order: np.ndarray, size: tuple[int, int]) -> FrameTable:
+        """The frames, none of them missing."""
+        pts, seek, durations, is_key = (self._field(field)[order] for field in range(4))
+        return FrameTable(
+            size, durations, len(order), pts, decode_order=order, is_key=is_key.astype(bool), seek_times=seek
+        )
+
+    def table_with_gaps(self, breaks: list[int], size: tuple[int, int]) -> FrameTable | None:
+        """The frames of a file whose structure is broken, with the missing ones in their places.
+
+        Only where the frames follow each other at an even rate do the gaps tell how many are missing; all gaps must
+        lie at the breaks, since files without damage may have some, too. `None` where they do not tell.
+        """
+        order = self.order()
+        places = self._field(4)
+        if order is None or (places < 0).any():
+            return None
+        pts = self._field(0)[order]
+        step = self._usual_step(pts)
+        if breaks[0] < places[0] - _HEADER and pts[0] > 0.5 * step:
+            return None  # the beginning is lost, and nobody knows how much of it
+        gaps = np.diff(pts) / step
+        counts = np.rint(gaps).astype(np.int64)
+        damaged = [int((places < place).sum()) for place in breaks]
+        if (np.abs(gaps - counts) > 0.02 + 1.1 / step).any() or (counts < 1).any():
+            return None
+        wide = np.flatnonzero(counts > 1)
+        if any(not self._lies_at(order[index : index + 2], damaged) for index in wide):
+            return None
+        index_of = np.concatenate([[0], np.cumsum(counts)])
+        total = int(index_of[-1]) + 1
+        listed = self.table(order, size)
+
+        def spread(values: np.ndarray, fill: Any) -> np.ndarray:
+            spread = np.full(total, fill, dtype=values.dtype)
+            spread[index_of] = values
+            return spread
+
+        times = np.rint(np.interp(np.arange(total), index_of, pts)).astype(np.int64)
+        return FrameTable(
+            size,
+            spread(listed.durations, 0),
+            total,
+            times,
+            decode_order=spread(order, -1),
+            is_key=spread(listed.is_key, False),
+            seek_times=times,
+            damaged=frozenset(damaged),
+        )
+
+    def first_break(self, breaks: list[int]) -> int:
+        """How many packets come before the first break of the structure."""
+        return int((self._field(4) < breaks[0]).sum())
+
+    def loses_the_end(self, breaks: list[int]) -> bool:
+        """Whether packets may be missing behind the last one."""
+        return bool(breaks[-1] >= self._field(4).max() - _HEADER)
+
+    def _lies_at(self, neighbors: np.ndarray, damaged: list[int]) -> bool:
+        """Whether packets are missing between two, which are reordered by a few places at most."""
+        low, high = int(neighbors.min()) - _REORDERED, int(neighbors.max()) + _REORDERED
+        return any(low <= place <= high for place in damaged)
+
+    def _usual_step(self, times: np.ndarray) -> float:
+        """Ticks from frame to frame."""
+        if self._step:
+            return self._step
+        return float(max(np.median(np.diff(np.sort(times))), 1)) if len(times) > 1 else 1.0
+
+    def _field(self, field: int) -> np.ndarray:
+        return np.array([packet[field] for packet in self._packets], dtype=np.int64)

@@ -1,0 +1,233 @@
+"""Finding the places at which the structure of a video file is broken.
+
+Decoders and demuxers skip what they cannot read without a word, so that frames are lost and later ones move up. Every
+container chains its elements by their lengths; damage to one of them breaks the chain.
+"""
+
+import contextlib
+import mmap
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+__all__ = ["find_breaks"]
+
+_Data = mmap.mmap  # the bytes of a file
+
+
+def find_breaks(path: str) -> list[int]:
+    """Places in a file, ascending, behind which something is damaged or lost.
+
+    Each is the start of the last element that could be read before. Empty for files without damage to their structure,
+    for containers that this module does not know, and for addresses.
+    """
+    with (
+        contextlib.suppress(OSError, ValueError),  # an address
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        for looks_like, breaks in _CONTAINERS:
+            if looks_like(data):
+                return sorted(set(breaks(data)))
+    return []
+
+
+# --- Matroska: elements of an id, a length and a content -------------------------------------------------------------
+
+_CLUSTER = b"\x1f\x43\xb6\x75"
+_TRACKS = b"\x16\x54\xae\x6b"
+_SEGMENT = b"\x18\x53\x80\x67"
+_BLOCK = b"\xa3"
+_KNOWN = {
+    *(_CLUSTER, _TRACKS, _BLOCK),
+    *(b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x1c\x53\xbb\x6b", b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70"),
+    *(b"\x12\x54\xc3\x67", b"\xec", b"\xbf", b"\xe7", b"\xa7", b"\xab", b"\xa0", b"\xaf", b"\x58\x54"),
+}
+
+
+def _matroska_breaks(data: _Data) -> Iterator[int]:
+    segment = data.find(_SEGMENT, 0, 4096)
+    if segment < 0:
+        yield 0
+        return
+    _, place, length = _element(data, segment) or (b"", len(data), None)
+    end = len(data) if length is None else min(place + length, len(data))
+    last, cluster, cluster_end = segment, segment, None
+    while place < end:
+        if cluster_end is not None and place >= cluster_end:
+            if place > cluster_end:
+                yield cluster  # its elements do not add up to its length
+            cluster_end = None
+        element = _element(data, place)
+        whole = element is not None and (element[2] is None or element[1] + element[2] <= end)
+        if element is None or not whole or element[0] not in _KNOWN:
+            yield last
+            place = data.find(_CLUSTER, place + 1)
+            if place < 0:
+                return
+            cluster_end = None
+            continue
+        name, content, length = element
+        last = place
+        if name == _CLUSTER:
+            if cluster_end is not None:
+                yield cluster
+            cluster, place = place, content
+            cluster_end = None if length is None else content + length
+        elif length is None:
+            yield last
+            return
+        else:
+            if name == _BLOCK and data[content] == 0:  # no number of a track
+                yield last
+            place = content + length
+
+
+def _element(data: _Data, place: int) -> tuple[bytes, int, int | None] | None:
+    """Id, start of the content and length (`None` if unknown) of the element at a place."""
+    first = data[place]
+    id_length = 9 - first.bit_length()
+    if id_length > 4 or place + id_length >= len(data):
+        return None
+    start = place + id_length
+    size_length = 9 - data[start].bit_length()
+    if size_length > 8 or start + size_length > len(data):
+        return None
+    length = int.from_bytes(data[start : start + size_length], "big") & ((1 << 7 * size_length) - 1)
+    unknown = length == (1 << 7 * size_length) - 1
+    return data[place:start], start + size_length, None if unknown else length
+
+
+# --- MP4: boxes of a length, a type and a content. Only the outermost matter, of files in fragments ------------------
+
+_BOXES = {
+    *(b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx", b"ssix", b"mfra", b"prft"),
+    *(b"emsg", b"uuid", b"meta", b"pdin", b"udta", b"bloc", b"mvex", b"PICT", b"pnot"),
+}
+
+
+def _mp4_breaks(data: _Data) -> Iterator[int]:
+    place = last = 0
+    while place + 8 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        if length == 1:
+            length = int.from_bytes(data[place + 8 : place + 16], "big")
+        known = data[place + 4 : place + 8] in _BOXES and (length == 0 or length >= 8)
+        if not known or place + length > len(data):
+            place = data.find(b"moof", place + 5) - 4
+            if place >= 0 or not known:  # otherwise the file just breaks off
+                yield last
+            if place < 0:
+                return
+            continue
+        if length == 0:
+            return
+        last, place = place, place + length
+
+
+# --- AVI: chunks of a type, a length and a content -------------------------------------------------------------------
+
+
+def _avi_breaks(data: _Data) -> Iterator[int]:
+    place = last = 0
+    end = 0
+    while place + 8 <= len(data):
+        name, length = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "little")
+        if name == b"RIFF":
+            end = place + 8 + length
+        elif place >= end - 1:
+            return  # junk behind the end
+        elif not (name.isascii() and name.decode("ascii").isprintable()) or place + 8 + length > len(data):
+            yield last
+            return
+        last = place
+        steps_in = name == b"RIFF" or (name == b"LIST" and data[place + 8 : place + 12] in (b"movi", b"rec "))
+        place += 12 if steps_in else 8 + length + length % 2
+
+
+# --- FLV: tags, each followed by its length --------------------------------------------------------------------------
+
+
+def _flv_breaks(data: _Data) -> Iterator[int]:
+    place = int.from_bytes(data[5:9], "big") + 4
+    last = 0
+    while place + 11 <= len(data):
+        length = 11 + int.from_bytes(data[place + 1 : place + 4], "big")
+        said = int.from_bytes(data[place + length : place + length + 4], "big")
+        if data[place] & 0x1F not in (8, 9, 18) or said not in (length, 0):
+            yield last
+            return
+        last, place = place, place + length + 4
+
+
+# --- MPEG transport streams: packets of one length, each beginning with the same byte --------------------------------
+
+_SYNC = 0x47
+_TS_LAYOUTS = ((188, 0), (192, 4), (204, 0))  # length of a packet, place of the byte in it
+
+
+def _ts_layout(data: _Data) -> tuple[int, int] | None:
+    for layout in _TS_LAYOUTS:
+        head = data[layout[1] : 5 * layout[0] : layout[0]]
+        if len(head) == 5 and head == bytes([_SYNC]) * 5:
+            return layout
+    return None
+
+
+def _ts_breaks(data: _Data) -> Iterator[int]:
+    length, place = _ts_layout(data) or _TS_LAYOUTS[0]
+    wrong = np.flatnonzero(np.frombuffer(data[place::length], dtype=np.uint8) != _SYNC)
+    if len(wrong):
+        yield max(int(wrong[0]) - 1, 0) * length
+
+
+# --- GIF: blocks, made of parts of up to 255 bytes -------------------------------------------------------------------
+
+
+_GRAPHIC = b"\x21\xf9\x04"  # what every picture of an animation begins with
+
+
+def _gif_breaks(data: _Data) -> Iterator[int]:
+    place = last = 13 + _colors(data[10])
+    while place + 10 < len(data):
+        kind = data[place]
+        if kind == 0x3B and data.find(_GRAPHIC, place) < 0:  # the end
+            return
+        if kind not in (0x21, 0x2C):
+            yield last
+            return
+        last = place
+        place += 2 if kind == 0x21 else 11 + _colors(data[place + 9])
+        while place < len(data) and data[place]:
+            place += 1 + data[place]
+        place += 1
+
+
+def _colors(flags: int) -> int:
+    """Bytes of a table of colors."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+# --- streams without a container (H.264, HEVC, MPEG-2): units between start codes, in which no zeros follow zeros ----
+
+_START = re.compile(rb"\x00\x00\x00?\x01")
+_PROGRAM_STREAM = 0xBA  # of MPEG, which may hold sound with any bytes
+_NO_UNIT = re.compile(rb"\x00\x00\x00+[^\x00\x01]")
+
+
+def _unit_breaks(data: _Data) -> Iterator[int]:
+    found = _NO_UNIT.search(data)
+    if found:
+        yield found.start()
+
+
+_CONTAINERS = (
+    (lambda data: data[:4] == b"\x1a\x45\xdf\xa3", _matroska_breaks),
+    (lambda data: data[4:8] in _BOXES, _mp4_breaks),
+    (lambda data: data[:4] == b"RIFF" and data[8:12] == b"AVI ", _avi_breaks),
+    (lambda data: data[:3] == b"FLV", _flv_breaks),
+    (lambda data: data[:4] == b"GIF8", _gif_breaks),
+    (lambda data: _ts_layout(data) is not None, _ts_breaks),
+    (lambda data: _START.match(data) is not None and data[3] != _PROGRAM_STREAM, _unit_breaks),
+)
