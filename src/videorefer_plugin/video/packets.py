@@ -122,8 +122,9 @@ class PacketList:
         return int((self._field(4) < breaks[0]).sum())
 
     def loses_the_end(self, breaks: list[int]) -> bool:
-        """Whether packets may be missing behind the last one."""
-        return bool(breaks[-1] >= self._field(4).max() - _HEADER)
+        """Whether packets may be missing behind the last one, which may be torn."""
+        places = self._field(4)
+        return bool(breaks[-1] >= np.sort(places)[-2:].min() - _HEADER)
 
     def _lies_at(self, neighbors: np.ndarray, damaged: list[int]) -> bool:
         """Whether packets are missing between two, which are reordered by a few places at most."""

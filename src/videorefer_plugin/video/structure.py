@@ -51,8 +51,8 @@ def _matroska_breaks(data: _Data) -> Iterator[int]:
     if segment < 0:
         yield 0
         return
-    _, place, length = _element(data, segment) or (b"", len(data), None)
-    end = len(data) if length is None else min(place + length, len(data))
+    _, place, length = _element(data, segment) or (b"", len(data), 0)
+    end = min(place + length, len(data)) if length else len(data)  # a live recording does not say its length
     last, cluster, cluster_end = segment, segment, None
     while place < end:
         if cluster_end is not None and place >= cluster_end:
@@ -60,8 +60,8 @@ def _matroska_breaks(data: _Data) -> Iterator[int]:
                 yield cluster  # its elements do not add up to its length
             cluster_end = None
         element = _element(data, place)
-        whole = element is not None and (element[2] is None or element[1] + element[2] <= end)
-        if element is None or not whole or element[0] not in _KNOWN:
+        # Of a file that breaks off, the last cluster is longer than the rest.
+        if element is None or element[0] not in _KNOWN or (element[0] != _CLUSTER and element[1] + element[2] > end):
             yield last
             place = data.find(_CLUSTER, place + 1)
             if place < 0:
@@ -74,18 +74,15 @@ def _matroska_breaks(data: _Data) -> Iterator[int]:
             if cluster_end is not None:
                 yield cluster
             cluster, place = place, content
-            cluster_end = None if length is None else content + length
-        elif length is None:
-            yield last
-            return
+            cluster_end = content + length if length else None
         else:
-            if name == _BLOCK and data[content] == 0:  # no number of a track
+            if name == _BLOCK and (data[content] == 0 or data[content + 3] & 0x70):  # no track, or flags that none has
                 yield last
             place = content + length
 
 
-def _element(data: _Data, place: int) -> tuple[bytes, int, int | None] | None:
-    """Id, start of the content and length (`None` if unknown) of the element at a place."""
+def _element(data: _Data, place: int) -> tuple[bytes, int, int] | None:
+    """Id, start of the content and length (0 if unknown) of the element at a place."""
     first = data[place]
     id_length = 9 - first.bit_length()
     if id_length > 4 or place + id_length >= len(data):
@@ -96,7 +93,7 @@ def _element(data: _Data, place: int) -> tuple[bytes, int, int | None] | None:
         return None
     length = int.from_bytes(data[start : start + size_length], "big") & ((1 << 7 * size_length) - 1)
     unknown = length == (1 << 7 * size_length) - 1
-    return data[place:start], start + size_length, None if unknown else length
+    return data[place:start], start + size_length, 0 if unknown else length
 
 
 # --- MP4: boxes of a length, a type and a content. Only the outermost matter, of files in fragments ------------------
@@ -138,24 +135,34 @@ def _avi_breaks(data: _Data) -> Iterator[int]:
             end = place + 8 + length
         elif place >= end - 1:
             return  # junk behind the end
-        elif not (name.isascii() and name.decode("ascii").isprintable()) or place + 8 + length > len(data):
+        steps_in = name == b"RIFF" or (name == b"LIST" and data[place + 8 : place + 12] in (b"movi", b"rec "))
+        overruns = not steps_in and place + 8 + length > min(end, len(data)) + 1
+        if overruns and end > len(data):
+            return  # the file just breaks off
+        if not (name.isascii() and name.decode("ascii").isprintable()) or overruns:
             yield last
             return
         last = place
-        steps_in = name == b"RIFF" or (name == b"LIST" and data[place + 8 : place + 12] in (b"movi", b"rec "))
         place += 12 if steps_in else 8 + length + length % 2
 
 
 # --- FLV: tags, each followed by its length --------------------------------------------------------------------------
 
 
+_FLV_CODEC = {8: 0xF0, 9: 0x0F}  # the bits of a tag's first byte that name the codec of sound and of video
+
+
 def _flv_breaks(data: _Data) -> Iterator[int]:
     place = int.from_bytes(data[5:9], "big") + 4
     last = 0
+    codecs: dict[int, int] = {}  # of sound and of video
     while place + 11 <= len(data):
-        length = 11 + int.from_bytes(data[place + 1 : place + 4], "big")
+        kind, length = data[place] & 0x1F, 11 + int.from_bytes(data[place + 1 : place + 4], "big")
+        if place + length > len(data):
+            return  # the file just breaks off
         said = int.from_bytes(data[place + length : place + length + 4], "big")
-        if data[place] & 0x1F not in (8, 9, 18) or said not in (length, 0):
+        codec = data[place + 11] & _FLV_CODEC.get(kind, 0) if length > 11 else codecs.get(kind, 0)
+        if kind not in (8, 9, 18) or said not in (length, 0) or codecs.setdefault(kind, codec) != codec:
             yield last
             return
         last, place = place, place + length + 4
@@ -164,6 +171,7 @@ def _flv_breaks(data: _Data) -> Iterator[int]:
 # --- MPEG transport streams: packets of one length, each beginning with the same byte --------------------------------
 
 _SYNC = 0x47
+_UNIT = b"\x00\x00\x01"  # that the payload of a video or sound stream begins with
 _TS_LAYOUTS = ((188, 0), (192, 4), (204, 0))  # length of a packet, place of the byte in it
 
 
@@ -176,16 +184,35 @@ def _ts_layout(data: _Data) -> tuple[int, int] | None:
 
 
 def _ts_breaks(data: _Data) -> Iterator[int]:
-    length, place = _ts_layout(data) or _TS_LAYOUTS[0]
-    wrong = np.flatnonzero(np.frombuffer(data[place::length], dtype=np.uint8) != _SYNC)
+    length, sync = _ts_layout(data) or _TS_LAYOUTS[0]
+    count = (len(data) - sync) // length
+    first, second, third = (np.frombuffer(data[sync + k :: length], dtype=np.uint8)[:count] for k in range(3))
+    wrong = np.flatnonzero(first != _SYNC)
     if len(wrong):
         yield max(int(wrong[0]) - 1, 0) * length
+    streams = (second & 0x1F).astype(np.int32) << 8 | third
+    begins: dict[
+        int, list[tuple[int, bool]]
+    ] = {}  # of each stream: places at which a unit begins, and whether one does
+    for packet in np.flatnonzero((second & 0x40 > 0) & (first == _SYNC)).tolist():
+        start = packet * length + sync
+        begins.setdefault(int(streams[packet]), []).append((start, _payload(data, start) == _UNIT))
+    for found in begins.values():
+        if sum(whole for _, whole in found) > len(found) / 2:  # no table of the programs
+            yield from (start for start, whole in found if not whole)
+
+
+def _payload(data: _Data, start: int) -> bytes:
+    """The first bytes that a packet holds."""
+    place = start + 4 + (1 + data[start + 4] if data[start + 3] & 0x20 else 0)
+    return data[place : place + len(_UNIT)]
 
 
 # --- GIF: blocks, made of parts of up to 255 bytes -------------------------------------------------------------------
 
 
 _GRAPHIC = b"\x21\xf9\x04"  # what every picture of an animation begins with
+_PICTURE = re.compile(rb"\x00\x21\xf9\x04.{4}\x00[\x2c\x21]", re.DOTALL)
 
 
 def _gif_breaks(data: _Data) -> Iterator[int]:
@@ -202,6 +229,9 @@ def _gif_breaks(data: _Data) -> Iterator[int]:
         while place < len(data) and data[place]:
             place += 1 + data[place]
         place += 1
+        if _PICTURE.search(data, last + 2, place):  # in the middle of another one
+            yield last
+            return
 
 
 def _colors(flags: int) -> int:
