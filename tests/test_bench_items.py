@@ -66,6 +66,9 @@ def test_descriptions_and_folders_of_frames(bench, tmp_path):
         ({"frame_idx": None}, "has no frame_idx, which single-frame mode needs"),
         ({"frame_idx": "9999"}, "has no annotation of that frame"),
         ({"frame_idx": "second"}, "expected the number of a frame"),
+        ({"frame_idx": "\u0663"}, "expected the number of a frame"),
+        ({"height": True}, "has height True"),
+        ({"height": 32768, "width": 32768}, "a frame of 32768x32768"),
         ({"annotation": []}, "annotation(s): give one for each"),
         ({"annotation": [{"3": {"segmentation": {"size": [4, 4], "counts": "?"}}}] * 2}, "annotation(s)"),
         ({"Question": "What is this?"}, "asks about 0 <region>"),
@@ -139,6 +142,9 @@ def test_records_with_boxes_and_several_captions(tmp_path):
         ({"boxes": {"2": [5, 5, 5, 9]}}, "box without area"),
         ({"boxes": {"2": [5, 5]}}, "expected [x0, y0, x1, y1]"),
         ({"boxes": {}}, "needs 'annotation', 'boxes'"),
+        ({"boxes": {"\u0662": [1, 2, 11, 12]}}, "numbers of frames"),
+        ({"boxes": {"two": [1, 2, 11, 12]}}, "numbers of frames"),
+        ({"annotation": [{"two": None}]}, "numbers of frames"),
     ],
 )
 def test_unusable_captions_are_named(tmp_path, changes, said):

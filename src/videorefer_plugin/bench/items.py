@@ -47,6 +47,7 @@ QUESTION_TYPES = (
     "Future Predictions",
 )
 _LISTED = 5  # problems shown in one message
+_FRAME = "[0-9]{1,18}"  # digits of other scripts are no frames to those who read the annotation later
 
 
 @dataclass(frozen=True)
@@ -285,11 +286,11 @@ def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
     ):
         raise wrong("needs an 'annotation' with a dict of frames for each object")
     frame = value.get("frame_idx")
-    if frame is not None and not re.fullmatch(r"\d+", str(frame)):
+    if frame is not None and not re.fullmatch(_FRAME, str(frame)):
         raise wrong(f"has frame_idx {frame!r}: expected the number of a frame")
     sides = {key: value.get(key) for key in ("height", "width")}
     for key, side in sides.items():
-        if side is not None and (not isinstance(side, int) or side < 1):
+        if side is not None and (not isinstance(side, int) or isinstance(side, bool) or side < 1):
             raise wrong(f"has {key} {side!r}: expected a whole number of pixels")
     return {
         "id": name,
@@ -343,6 +344,9 @@ def _caption(value: Mapping[str, Any], common: dict[str, Any]) -> CaptionItem:
             raise BenchError(f"{where} needs 'annotation', 'boxes' (frame -> [x0, y0, x1, y1]), or HC-STVG's 'bbox'")
         common = {**common, "annotation": [_box_annotation(boxes, where)]}
     if common["frame"] is None:
+        strange = [frame for frame in common["annotation"][0] if not re.fullmatch(_FRAME, str(frame))]
+        if strange:
+            raise BenchError(f"{where} has frame {strange[0]!r}: expected numbers of frames, from 0")
         frames = sorted(int(frame) for frame in common["annotation"][0])
         common = {**common, "frame": frames[len(frames) // 2]}
     return CaptionItem(**common, references=references)
@@ -350,7 +354,7 @@ def _caption(value: Mapping[str, Any], common: dict[str, Any]) -> CaptionItem:
 
 def _hc_stvg_boxes(value: Mapping[str, Any], where: str) -> dict[str, list[float]]:
     boxes, first = value["bbox"], value.get("st_frame")
-    if not isinstance(boxes, list) or not isinstance(first, int):
+    if not isinstance(boxes, list) or not isinstance(first, int) or isinstance(first, bool):
         raise BenchError(f"{where} needs 'bbox', a list of [x, y, width, height], and 'st_frame', a frame number")
     if not all(isinstance(box, list) and len(box) == 4 for box in boxes):
         raise BenchError(f"{where} has a 'bbox' that is not [x, y, width, height]")
