@@ -1,6 +1,8 @@
 """Makers of small media files for tests. Every frame carries its number, so that a test can tell which one it got."""
 
 import io
+import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +27,18 @@ def numbered_frame(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     texture = [(columns * 3 + number * 5) % 200, (rows * 7 + number * 3) % 200, ((rows + columns) * 2 + number) % 200]
     picture[height // 2 :] = np.stack(texture, axis=-1)
     return picture
+
+
+def write_png_header(path: Path, width: int, height: int) -> Path:
+    """A PNG of a hundred bytes that says it has this size, with no pixel in it."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    return path
 
 
 def read_number(picture: np.ndarray) -> int:

@@ -933,6 +933,14 @@ def test_damaged_image_file(tmp_path):
             load_image(tmp_path / name)
 
 
+@pytest.mark.parametrize("read", [load_image, lambda path: open_video([path, path]).read([0]), open_video])
+def test_a_small_file_that_says_it_is_a_giant_image(tmp_path, read):
+    """What it says is looked at before memory is taken: 60,000 x 60,000 pixels would be 10.8 GB."""
+    media.write_png_header(tmp_path / "giant.png", 60_000, 60_000)
+    with pytest.raises(VideoError, match=r"giant\.png.* larger than Pillow reads: .*3600000000.*Scale it down"):
+        read(tmp_path if read is open_video else tmp_path / "giant.png")
+
+
 # --- cost ------------------------------------------------------------------------------------------------------------
 
 PEAK = """

@@ -93,6 +93,11 @@ def _opened_image(source: Any, label: str) -> Iterator[Any]:
             yield image
     except (VideoError, MemoryError):
         raise
+    except Image.DecompressionBombError as error:  # what the file says of its size, before any pixel is read
+        raise VideoError(
+            f"{label} is larger than Pillow reads: {error} Scale it down; if you trust the file, raise "
+            "PIL.Image.MAX_IMAGE_PIXELS."
+        ) from error
     except Exception as error:  # image readers raise almost anything on damaged files
         raise VideoError(f"{label} cannot be read as an image ({error}); it may be damaged or no image.") from error
 
