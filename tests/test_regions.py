@@ -1,14 +1,16 @@
 import copy
+import io
 import json
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -57,6 +59,11 @@ def runs_of(mask):
             value = pixel
         runs[-1] += 1
     return runs
+
+
+def in_pixels(points):
+    """Whether points are no relative ones, nor those of the first pixel."""
+    return not all(0 <= value <= 1 for point in points for value in point)
 
 
 def centres(height, width):
@@ -197,8 +204,51 @@ def test_image_masks(mode):
 
 def test_colour_array_counts_any_channel():
     colour = np.zeros((3, 4, 3))
-    colour[MASK, 1] = 0.1
+    colour[MASK, 1] = 1
     np.testing.assert_array_equal(Region({0: colour}).mask(0, 3, 4), MASK)
+
+
+SOFT = np.array([[0.0, 0.2, 0.7], [0.9, 1.0, 0.0]], np.float32)
+LABELS = np.array([[0, 1, 1], [2, 2, 5]], np.uint8)
+COLORS = np.array([[[0, 0, 0], [255, 0, 0], [255, 0, 0]], [[0, 0, 255], [0, 0, 255], [9, 9, 9]]], np.uint8)
+PALETTE = Image.fromarray(LABELS).convert("P")
+PALETTE.putdata(LABELS.ravel().tolist())
+VALUES = {
+    "probabilities above a threshold": (SOFT, {"threshold": 0.5}, SOFT > 0.5),
+    "probabilities in half precision": (torch.from_numpy(SOFT).bfloat16(), {"threshold": 0.5}, SOFT > 0.5),
+    "the threshold itself does not count": (LABELS, {"threshold": 2}, LABELS > 2),
+    "a threshold below 0": (SOFT * 8 - 4, {"threshold": -3}, SOFT * 8 - 4 > -3),
+    "a JPEG file": (Image.fromarray((SOFT * 255).astype(np.uint8)), {"threshold": 127}, SOFT > 0.5),
+    "a JPEG file in color": (
+        Image.fromarray((SOFT * 255).astype(np.uint8)).convert("RGB"),
+        {"threshold": 127},
+        SOFT > 0.5,
+    ),
+    "an object of a label map": (LABELS, {"label": 2}, LABELS == 2),
+    "the background of a label map": (LABELS, {"label": 0}, LABELS == 0),
+    "a label map of floats": (LABELS.astype(float), {"label": 2}, LABELS == 2),
+    "a label that is not in this frame": (LABELS, {"label": 7}, LABELS == 7),
+    "a palette": (PALETTE, {"label": 5}, LABELS == 5),
+    "a color of a label map": (COLORS, {"label": (0, 0, 255)}, LABELS == 2),
+    "one number for a gray color": (Image.fromarray(COLORS), {"label": 9}, LABELS == 5),
+    "logits": (torch.tensor([[-3.0, 0.4], [9.0, -0.1]]).half(), {}, [[False, True], [True, False]]),
+    "logits as whole numbers": (np.array([[-3, 4], [9, -1]]), {}, [[False, True], [True, False]]),
+    "one value that is large": (np.array([[0.0, 200.0]]), {}, [[False, True]]),
+    "one color": (np.where(LABELS[..., None] == 2, np.array([128, 0, 64]), 0), {}, LABELS == 2),
+    "black and white in color": (Image.fromarray(MASK).convert("RGB"), {}, MASK),
+    "nothing": (np.zeros((2, 3)), {}, np.zeros((2, 3), bool)),
+    "all of it": (np.full((2, 3), 255, np.uint8), {}, np.ones((2, 3), bool)),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_what_counts_of_a_mask(name):
+    mask, options, expected = VALUES[name]
+    height, width = np.shape(expected)
+    for region in (Region.from_mask(mask, 3, **options), Region({3: mask, 5: None}, **options)):
+        np.testing.assert_array_equal(region.mask(3, height, width), expected)
+    np.testing.assert_array_equal(Region(times={1.5: mask}, **options).at_frames(int).mask(1, height, width), expected)
+    np.testing.assert_array_equal(decode_rle(encode_rle(mask, **options)), expected)
 
 
 def test_the_region_keeps_its_own_pixels():
@@ -228,6 +278,7 @@ coordinate = st.floats(-30, 60, allow_nan=False).map(lambda v: round(v * 8) / 8)
 @given(coordinate, coordinate, coordinate, coordinate, st.integers(1, 30), st.integers(1, 30))
 def test_box_covers_the_pixels_whose_centres_lie_inside(x0, y0, x1, y1, height, width):
     x0, x1, y0, y1 = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+    assume(in_pixels([(x0, y0), (x1, y1)]))
     if x0 == x1 or y0 == y1:
         with pytest.raises(RegionError, match="no area"):
             Region.from_box((x0, y0, x1, y1))
@@ -277,22 +328,53 @@ def test_box_inputs(box):
     assert region.mask(3, 6, 6).sum() == 9
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Region({4: (0, 0, 1, 1)}),
+        lambda: Region.from_box((0.0, 0, 1, 1)),
+        lambda: Box(0, 0, 1, 1),
+        lambda: Region.from_polygon([(0, 0), (1, 0), (1, 1), (0, 1)]),
+        lambda: Region.from_scribble([(0, 0), (1, 1)]),
+    ],
+)
+def test_what_may_be_relative_to_the_frame_is_warned_about_once(make):
+    with pytest.warns(UserWarning, match=r"first pixel .*width .*height") as warned:
+        shape = make()
+    assert [warning.filename for warning in warned] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if isinstance(shape, Region):
+            assert shape.mask(*shape.frames, 9, 9).any()
+        for pixels in [(0, 0, 1, 2), (0, 0, 2, 1), (1, 0, 2, 1), (-1, 0, 1, 1), (-0.5, 0.2, 0.9, 0.9)]:
+            Region.from_box(pixels)
+        for point in [(0, 0), (1, 1), (0, 1), [(0.5, 0.5), (3, 3)]]:
+            Region.from_points(point)
+
+
 # --- polygons ----------------------------------------------------------------------------------------------------
 
 
 @given(
-    st.lists(
-        st.lists(st.tuples(st.floats(-20, 60), st.floats(-20, 60)), min_size=3, max_size=7), min_size=1, max_size=3
+    st.sampled_from([5, 60, 3000]).flatmap(
+        lambda far: st.lists(
+            st.lists(st.tuples(st.floats(-far, far), st.floats(-far, far)), min_size=3, max_size=9),
+            min_size=1,
+            max_size=3,
+        )
     ),
     st.integers(1, 40),
     st.integers(1, 40),
 )
 @THEIR_WARNING
 def test_polygons_fill_as_pycocotools_does(parts, height, width):
+    """On the frame, partly outside and far outside; most of these polygons cross themselves."""
+    assume(in_pixels([point for part in parts for point in part]))
     flat = [[value for point in part for value in point] for part in parts]
     expected = coco.decode(coco.merge(coco.frPyObjects(flat, height, width)))
     np.testing.assert_array_equal(Region({0: flat}).mask(0, height, width), expected)
     np.testing.assert_array_equal(Region.from_polygon(parts).mask(0, height, width), expected)
+    assert Polygons(parts).area(height, width) == expected.sum()
 
 
 @pytest.mark.parametrize(
@@ -336,6 +418,7 @@ frame_point = st.tuples(st.floats(0, 29.99), st.floats(0, 19.99))
 
 @given(st.lists(frame_point, min_size=1, max_size=4), st.sampled_from([None, 0, 0.5, 2, 3.7, 12, 1000]))
 def test_points_are_discs_and_keep_their_own_pixels(points, radius):
+    assume(in_pixels(points))
     mask = Region.from_points(points, radius=radius).mask(0, 20, 30)
     x, y = centres(20, 30)
     reach = 20 * POINT_RADIUS if radius is None else radius
@@ -369,6 +452,7 @@ def test_point_inputs_agree():
 )
 @settings(max_examples=60)
 def test_scribble_is_a_line_with_round_ends(points, width):
+    assume(in_pixels(points))
     height, frame_width = 100, 150
     half = max(SCRIBBLE_WIDTH * 100 if width is None else width, 1) / 2
     x, y = centres(height, frame_width)
@@ -412,13 +496,13 @@ def test_a_dragged_point_covers_the_point():
 
 
 def test_frames_are_sorted_and_masks_come_one_by_one_in_order():
-    region = Region({40: (0, 0, 2, 2), 3: (0, 0, 1, 1), np.int64(12): None})
+    region = Region({40: (0, 0, 2, 2), 3: (0, 0, 1, 2), np.int64(12): None})
     assert region.frames == (3, 12, 40)
     assert all(type(frame) is int for frame in region.frames)
     assert len(region) == 3
     masks = region.masks(4, 5)
     assert iter(masks) is masks
-    assert [(frame, int(mask.sum())) for frame, mask in masks] == [(3, 1), (12, 0), (40, 4)]
+    assert [(frame, int(mask.sum())) for frame, mask in masks] == [(3, 2), (12, 0), (40, 4)]
 
 
 def test_masks_are_drawn_only_when_reached():
@@ -454,14 +538,14 @@ def test_every_maker_takes_frame_or_time(make, given_shape):
 
 
 def test_times_become_frames():
-    region = Region({5: (0, 0, 1, 1)}, times={2.5: (0, 0, 2, 2), 0.1: None})
+    region = Region({5: (0, 0, 1, 2)}, times={2.5: (0, 0, 2, 2), 0.1: None})
     assert region.times == (0.1, 2.5)
     assert len(region) == 3
     resolved = region.at_frames(lambda seconds: round(seconds * 30))
-    assert resolved == Region({3: None, 5: (0, 0, 1, 1), 75: (0, 0, 2, 2)})
+    assert resolved == Region({3: None, 5: (0, 0, 1, 2), 75: (0, 0, 2, 2)})
     assert resolved.times == ()
     assert resolved.at_frames(lambda seconds: 0) is resolved
-    assert region.mask(5, 3, 3).sum() == 1
+    assert region.mask(5, 3, 3).sum() == 2
 
 
 def test_two_shapes_on_one_frame_are_named():
@@ -495,7 +579,7 @@ def test_join():
 
 
 def test_select():
-    region = Region({1: None, 2: (0, 0, 1, 1), 3: (0, 0, 2, 2)})
+    region = Region({1: None, 2: (0, 0, 1, 2), 3: (0, 0, 2, 2)})
     assert region.select([3, 1, 3]) == Region({1: None, 3: (0, 0, 2, 2)})
     assert region.select(region.frames) == region
     assert region.select(iter((2,))).frames == (2,)
@@ -518,7 +602,7 @@ def test_equality():
     assert Region({1: MASK}) != Region(times={1: MASK})
     assert Region({1: np.zeros((3, 4))}) != Region({1: None})
     assert Region({1: None}) == Region({1: Absent()})
-    assert Region({1: (0, 0, 1, 1)}) != Region({1: (0, 0, 1, 2)})
+    assert Region({1: (0, 0, 1, 3)}) != Region({1: (0, 0, 1, 2)})
     assert Region({1: Points((1, 1))}) != Region({1: Scribble((1, 1))})
     assert Region({1: Points((1, 1))}) != Region({1: Points((1, 2))})
     assert Region({1: Polygons(TRIANGLE)}) != Region({1: Polygons([TRIANGLE, TRIANGLE])})
@@ -539,7 +623,7 @@ def test_repr_is_short():
 
 @pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
 def test_copies_and_pickles(clone):
-    shapes = [MASK, COMPRESSED, (0, 0, 1, 1), TRIANGLE, Points((1, 1)), Scribble((1, 1), 2), None]
+    shapes = [MASK, COMPRESSED, (0, 0, 1, 2), TRIANGLE, Points((1, 1)), Scribble((1, 1), 2), None]
     region = Region(dict(enumerate(shapes)), times={1.5: Mask(MASK)})
     twin = clone(region)
     assert twin == region
@@ -549,7 +633,7 @@ def test_copies_and_pickles(clone):
 
 # --- the order in which frames are given -------------------------------------------------------------------------
 
-LARGE, SMALL = (0, 0, 2, 2), (0, 0, 1, 1)
+LARGE, SMALL = (0, 0, 2, 2), (0, 0, 1, 2)
 
 
 def test_frames_are_sorted_and_their_order_is_kept():
@@ -564,7 +648,7 @@ def test_frames_are_sorted_and_their_order_is_kept():
 
 def test_masks_come_in_order_of_time_whatever_the_order_given():
     region = Region({20: LARGE, 5: SMALL})
-    assert [(frame, int(mask.sum())) for frame, mask in region.masks(4, 4)] == [(5, 1), (20, 4)]
+    assert [(frame, int(mask.sum())) for frame, mask in region.masks(4, 4)] == [(5, 2), (20, 4)]
 
 
 def test_annotations_keep_their_order():
@@ -768,11 +852,12 @@ def test_odd_forms_of_the_dataset():
             "20": {"segmentation": []},
             "21": [],
             "22": {"area": 3},
+            "23": {"segmentation": None, "bbox": [0, 0, 1, 1], "mask": "12.png"},
             "2": {"segmentation": [[0, 0], [3, 0], [0, 3]]},
         }
     )
-    assert region.frames == (2, *range(12, 23))
-    assert [frame for frame in region.frames if region.is_absent(frame)] == list(range(17, 23))
+    assert region.frames == (2, *range(12, 24))
+    assert [frame for frame in region.frames if region.is_absent(frame)] == list(range(17, 24))
     for frame in (12, 13, 14, 15):
         np.testing.assert_array_equal(region.mask(frame, 3, 4), MASK)
     np.testing.assert_array_equal(region.mask(2, 3, 4), region.mask(16, 3, 4))
@@ -784,6 +869,13 @@ def test_odd_forms_of_the_dataset():
 
 def rle(size, counts):
     return {"size": size, "counts": counts}
+
+
+def damaged_image():
+    """A picture of which the file ends too early, which is noticed when its pixels are read."""
+    file = io.BytesIO()
+    Image.fromarray(np.arange(10**4, dtype=np.uint16).reshape(100, 100)).save(file, "PNG")
+    return Image.open(io.BytesIO(file.getvalue()[:500]))
 
 
 NAN = float("nan")
@@ -821,7 +913,32 @@ BAD_INPUT = {
     "RGBA image": (lambda: Region.from_mask(Image.new("RGBA", (4, 3))), ["'RGBA'", "alpha", "convert"]),
     "LA image": (lambda: Region({4: Image.new("LA", (4, 3))}), ["frame 4", "'LA'", "getchannel"]),
     "CMYK image": (lambda: Region.from_mask(Image.new("CMYK", (4, 3))), ["'CMYK'", "convert"]),
+    "probabilities": (lambda: Region({4: SOFT}), ["frame 4", "float32", "(0.2, 0.7, 0.9, 1", "threshold=0.5"]),
+    "probabilities of one value": (lambda: Region.from_mask(np.array([[0, 0.3]])), ["0.3", "threshold="]),
+    "probabilities in half precision": (lambda: Region.from_mask(torch.from_numpy(SOFT).half()), ["threshold=0.5"]),
+    "color of floats": (lambda: Region.from_mask(np.full((2, 2, 3), 0.1)), ["(0.1, 0.1, 0.1)", "threshold="]),
+    "soft mask of bytes": (lambda: Region.from_mask((SOFT * 255).astype(np.uint8)), ["51, 178, 229", "threshold="]),
+    "soft mask of floats": (lambda: Region.from_mask(SOFT * 255), ["several values", "threshold="]),
+    "label map": (lambda: Region({4: LABELS}), ["frame 4", "uint8", "(1, 2, 5)", "label=", "threshold="]),
+    "label map at a time": (lambda: Region(times={1.5: LABELS}), ["time 1.5 s", "label="]),
+    "label map of floats": (lambda: Region.from_mask(LABELS.astype(float)), ["(1, 2, 5)", "label="]),
+    "label map to encode": (lambda: encode_rle(LABELS), ["(1, 2, 5)", "label="]),
+    "palette": (lambda: Region.from_mask(PALETTE), ["(1, 2, 5)", "label="]),
+    "JPEG mask": (lambda: Region.from_mask(Image.fromarray((SOFT * 255).astype(np.uint8))), ["51, 178", "threshold="]),
+    "label map in color": (lambda: Region.from_mask(Image.fromarray(COLORS)), ["(255, 0, 0)", "label="]),
+    "threshold and label": (lambda: Region.from_mask(LABELS, threshold=1, label=2), ["threshold=1", "label=2"]),
+    "threshold in words": (lambda: Region.from_mask(SOFT, threshold="0.5"), ["threshold", "'0.5'"]),
+    "threshold of NaN": (lambda: Region.from_mask(SOFT, threshold=NAN), ["threshold", "nan"]),
+    "label in words": (lambda: Region.from_mask(LABELS, label="dog"), ["label", "'dog'"]),
+    "label of two": (lambda: Region.from_mask(LABELS, label=(1, 2)), ["label", "(1, 2)"]),
+    "color of a gray label map": (lambda: Region.from_mask(LABELS, label=(1, 2, 3)), ["(1, 2, 3)", "(2, 3)"]),
+    "threshold of a box": (lambda: Region({4: (1, 2, 3, 4)}, threshold=0.5), ["frame 4", "threshold", "(1, 2, 3, 4)"]),
+    "label of an RLE": (lambda: Region({4: COMPRESSED}, label=3), ["frame 4", "label"]),
+    "NaN above a threshold": (lambda: Region.from_mask(np.array([[1, NAN]]), threshold=0.5), ["1 NaN"]),
+    "damaged image": (lambda: Region.from_mask(damaged_image()), ["cannot be read", "truncated"]),
     # boxes
+    "relative box": (lambda: Region({4: (0.1, 0.2, 0.5, 1)}), ["frame 4", "Box(0.1, 0.2, 0.5, 1)", "width", "height"]),
+    "relative box of a whole row": (lambda: Region.from_box((0, 0, 1, 0.5)), ["Box(0, 0, 1, 0.5)", "width", "height"]),
     "reversed box": (lambda: Region({4: (9, 1, 3, 5)}), ["frame 4", "Box(9, 1, 3, 5)", "x0 < x1"]),
     "flat box": (lambda: Region.from_box((1, 5, 3, 5)), ["Box(1, 5, 3, 5)", "no area"]),
     "NaN box": (lambda: Region.from_box((1, NAN, 3, 5)), ["nan", "finite"]),
@@ -842,6 +959,16 @@ BAD_INPUT = {
     "NaN polygon": (lambda: Region.from_polygon([1, 1, 5, NAN, 3, 3]), ["nan", "finite"]),
     "far polygon": (lambda: Region.from_polygon([1, 1, 5e9, 1, 3, 3]), ["5e+09", "100000"]),
     "no polygon": (lambda: Region({4: []}), ["frame 4", "[]"]),
+    "relative polygon": (lambda: Region({4: [[0.1, 0.1, 1, 0, 0.5, 1]]}), ["frame 4", "0 to 1", "width", "height"]),
+    "relative polygons": (
+        lambda: Region.from_polygon([[0, 0, 1, 0, 1, 1], [0, 0, 1, 0.5, 1, 1]]),
+        ["0 to 1", "width"],
+    ),
+    "rows of a mask in pairs": (lambda: Region({4: [[0, 1, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]}), ["rows", "np.array"]),
+    "coordinate of 1e30": (lambda: Region.from_polygon([1, 1, 1e30, 1, 3, 3]), ["1e+30", "100000"]),
+    "infinite polygon": (lambda: Region.from_polygon([1, 1, float("inf"), 1, 3, 3]), ["inf", "finite"]),
+    "coordinate of 400 digits": (lambda: Region.from_polygon([1, 1, 10**400, 1, 3, 3]), ["numbers in pixels"]),
+    "coordinate of 5000 digits": (lambda: Region.from_polygon([1, 1, 10**5000, 1, 3, 3]), ["numbers in pixels"]),
     "text polygon": (lambda: Region.from_polygon("1,1,5,5,3,3"), ["'1,1,5,5,3,3'"]),
     "rows of a mask": (lambda: Region({4: [[0, 1, 0], [1, 1, 0]]}), ["frame 4", "[0, 1, 0]"]),
     # points and scribbles
@@ -851,6 +978,11 @@ BAD_INPUT = {
     "negative point": (lambda: Region.from_points((3, -0.5)).mask(0, 480, 640), ["(3, -0.5)", "480x640"]),
     "negative radius": (lambda: Region.from_points((3, 3), radius=-1), ["radius", "-1"]),
     "NaN radius": (lambda: Region.from_points((3, 3), radius=NAN), ["radius", "nan"]),
+    "relative point": (lambda: Region.from_points((0.5, 0.25)), ["(0.5, 0.25)", "width", "height"]),
+    "relative scribble": (lambda: Region.from_scribble([(0, 0.5), (1, 1)]), ["(0, 0.5)", "width", "height"]),
+    "far point": (lambda: Region.from_points((1e30, 3)), ["1e+30", "100000"]),
+    "giant radius": (lambda: Region.from_points((3, 3), radius=1e30), ["radius", "1e+30", "100000"]),
+    "giant width": (lambda: Region.from_scribble([(3, 3)], width=10**400), ["width", "100000"]),
     "no scribble": (lambda: Region.from_scribble([]), ["0 points", "at least 1"]),
     "zero width": (lambda: Region.from_scribble([(1, 1)], width=0), ["width", "0"]),
     "text width": (lambda: Region.from_scribble([(1, 1)], width="3"), ["width", "'3'"]),
@@ -887,6 +1019,17 @@ BAD_INPUT = {
     "negative key": (lambda: Region.from_annotation({"-1": None}), ["'-1'", "from 0"]),
     "giant key": (lambda: Region.from_annotation({"9" * 5000: None}), ["99999", "no frame"]),
     "bool key": (lambda: Region.from_annotation({True: None}), ["True"]),
+    "key of Arabic digits": (lambda: Region.from_annotation({"\u0661\u0662": None}), ["no frame index"]),
+    "key of 5000 digits": (lambda: Region.from_annotation({10**5000: None}), ["beyond the end"]),
+    "another key": (lambda: Region.from_annotation({"12": {"bbox": [1, 2, 3, 4]}}), ["frame 12", "['bbox']"]),
+    "another key beside known ones": (
+        lambda: Region.from_annotation({"12": {"area": 3, "mask": "12.png"}}),
+        ["frame 12", "['area', 'mask']", "'segmentation'"],
+    ),
+    "misspelt segmentation": (
+        lambda: Region.from_annotation({"3": {"segmentation": None}, "12": {"segmentatoin": COMPRESSED}}),
+        ["frame 12", "['segmentatoin']", "'segmentation'"],
+    ),
     "two points in a record": (
         lambda: Region.from_annotation({"12": {"segmentation": [[1, 2, 3, 4]]}}),
         ["frame 12", "[1, 2, 3, 4]", "at least 3"],
@@ -910,6 +1053,8 @@ BAD_INPUT = {
     "select nothing": (lambda: Region({7: MASK}).select([]), ["no frames", "(7,)"]),
     "select one": (lambda: Region({7: MASK}).select(7), ["several", "7"]),
     "height zero": (lambda: Region({7: None}).mask(7, 0, 640), ["height=0", "width=640"]),
+    "giant frame": (lambda: Region({7: None}).mask(7, 32768, 32768), ["32768x32768", "178956970", "frame"]),
+    "time of 400 digits": (lambda: Region(times={10**400: None}), ["seconds"]),
     "float width": (lambda: Region({7: None}).masks(480, 640.0), ["height=480", "width=640.0"]),
     "bool height": (lambda: Region({7: None}).to_annotation(True, 640), ["height=True"]),
 }
@@ -924,6 +1069,75 @@ def test_bad_input_is_named(name):
     message = str(raised.value)
     assert [part for part in said if part not in message] == [], message
     assert len(message) < 600
+
+
+# --- cost --------------------------------------------------------------------------------------------------------
+
+ZIGZAG = "[(99999.0 if i % 2 else 0.0, 99999.0 * i / n) for i in range(n)]"
+WALK = "np.abs(np.cumsum(np.random.default_rng(0).normal(0, 2, (n, 2)), axis=0)) % 400 + 2"
+BOMBS = {  # code, and the pixels that it draws, or what the RegionError says
+    "zigzag polygon of 200": (f"n = 200; draw(Region.from_polygon({ZIGZAG}))", True),
+    "zigzag polygon of 1000": (f"n = 1000; draw(Region.from_polygon({ZIGZAG}))", True),
+    "zigzag polygon of 1e5": (f"n = 10**5; draw(Region.from_polygon({ZIGZAG}), 480, 640)", "more than 10000000"),
+    "polygon of 1e9 points": ("Region.from_polygon(np.broadcast_to(3.0, (10**9, 2)))", "more than 1000000"),
+    "polygons of 1e9 points": ("Region.from_polygon([[3.0] * 10**5] * 10**4)", "more than 1000000"),
+    "1e5 polygons": ("Region.from_polygon([[1, 1, 5, 1, 5, 5]] * 10**5)", "more than the 10000"),
+    "rows of a dense mask": ("Region({0: [[0] * 32768] * 32768})", "more than 1000000"),
+    "dense mask": ("Region.from_mask([[0] * 32768] * 32768)", "more than 178956970"),
+    "array of one value": ("Region.from_mask(np.broadcast_to(np.uint8(1), (32768, 32768)))", "more than 178956970"),
+    "RLE of 1e9 pixels": ("Region.from_rle({'size': [32768, 32768], 'counts': [2**30]})", "more than 178956970"),
+    "RLE of 1e7 runs": ("Region.from_rle({'size': [10000, 1000], 'counts': [1] * 10**7})", "more than 5000000"),
+    "RLE of 1e7 digits": ("Region.from_rle({'size': [10000, 1000], 'counts': '1' * 10**7})", "more than 5000000"),
+    "RLE of 1e8 digits": ("Region.from_rle({'size': [100, 100], 'counts': '1' * 10**8})", "more than 5000000"),
+    "scribble of 1e5 points": (f"n = 10**5; draw(Region.from_scribble({WALK}, width=3), 480, 640)", True),
+    "scribble of 1e5 points far out": (f"n = 10**5; draw(Region.from_scribble({ZIGZAG}), 64, 64)", True),
+    "points without end": ("Region.from_points(range(10**10))", "more than 1000000"),
+    "pen as large as the frame": (
+        f"n = 10**5; draw(Region.from_points({WALK}, radius=99999), 1080, 1920)",
+        "more than 50000000",
+    ),
+    "frame of 1e10 pixels": ("draw(Region.from_box((3, 3, 9, 9)), 10**5, 10**5)", "more than 178956970"),
+}
+PEAK = """
+import json, resource, sys
+import numpy as np
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions import Region
+def draw(region, height=64, width=64):
+    return bool(region.mask(0, height, width).any())
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+draw(Region.from_polygon([(1, 1), (5, 1), (3, 9)])), draw(Region.from_points((3, 3)))
+start, found = peak(), {}
+for name, code in json.loads(sys.argv[1]).items():
+    *first, last = code.split("; ")
+    try:
+        exec("; ".join(first))
+        found[name] = eval(last)
+    except RegionError as error:
+        found[name] = str(error)
+    found[name] = found[name], peak() - start
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
+def test_no_shape_takes_memory_without_bounds():
+    """One process draws them all, with 300 MB above what it needs anyway; the largest ones took it gigabytes."""
+    path = str(Path(sys.modules["videorefer_plugin.regions"].__file__).parents[2])
+    run = subprocess.run(
+        [sys.executable, "-c", PEAK, json.dumps({name: code for name, (code, _) in BOMBS.items()})],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        check=True,
+    )
+    found = json.loads(run.stdout)
+    assert found.keys() == BOMBS.keys()
+    for name, (_, expected) in BOMBS.items():
+        result, megabytes = found[name]
+        assert result is True if expected is True else expected in str(result), f"{name}: {result}"
+        assert megabytes < 300, name
 
 
 def test_import_is_light():

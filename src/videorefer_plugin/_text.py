@@ -16,7 +16,10 @@ def short(value: Any) -> str:
         return f"{type(value).__name__} of shape {tuple(value.shape)} and dtype {value.dtype}"
     if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         return f"a whole number of about {int(value.bit_length() * math.log10(2)) + 1} digits"
-    return reprlib.repr(value)
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # such a number within something else
+        return f"{type(value).__name__} with a number of thousands of digits"
 
 
 def listed(numbers: Iterable[Any], most: int = 5) -> str:

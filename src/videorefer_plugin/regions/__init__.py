@@ -1,7 +1,8 @@
 """Objects in a video: a `Region` has a shape in each of the frames in which the object is pointed at.
 
-A new kind of shape is a class like those of `shapes` and one entry in `kinds.SHAPES`. Imports point one way: `reading`
-and `drawing`, `run_lengths`, `shapes`, `pixels`, `kinds`, `annotations`, `region`, `text`.
+A new kind of shape is a class like those of `shapes` and one entry in `kinds.SHAPES`. Imports point one way:
+`reading`, `drawing` and `filling`, `mask_values`, `run_lengths`, `shapes`, `pixels`, `kinds`, `annotations` and
+`places`, `region`, `text`.
 """
 
 from videorefer_plugin.regions.annotations import read_annotation

@@ -5,10 +5,13 @@ from typing import Any
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.regions.kinds import draw_at, shape_at
+from videorefer_plugin.regions.kinds import at_place, draw_at, shape_at
 from videorefer_plugin.regions.pixels import Rle, encode_pixels
 from videorefer_plugin.regions.reading import frame_index
 from videorefer_plugin.regions.shapes import Absent, Shape
+
+# What COCO writes beside a segmentation. Alone, it leaves the object absent; other keys would be a shape that is lost.
+_BESIDE = frozenset({"area", "category_id", "id", "image_id", "iscrowd", "score"})
 
 
 def read_annotation(annotation: Mapping[Any, Any]) -> dict[int, Shape]:
@@ -32,7 +35,7 @@ def read_annotation(annotation: Mapping[Any, Any]) -> dict[int, Shape]:
         if frame in records:
             raise RegionError(f"annotation has frame {frame} twice, the second time as key {key!r}: keep one")
         records[frame] = record
-    return {frame: shape_at(_segmentation(record), f"frame {frame}") for frame, record in records.items()}
+    return {frame: _shape(record, f"frame {frame}") for frame, record in records.items()}
 
 
 def write_annotation(shapes: Mapping[int, Shape], height: int, width: int) -> dict[str, dict[str, Any]]:
@@ -49,8 +52,18 @@ def write_annotation(shapes: Mapping[int, Shape], height: int, width: int) -> di
     return written
 
 
+def _shape(record: Any, place: str) -> Shape:
+    return shape_at(at_place(lambda: _segmentation(record), place), place)
+
+
 def _segmentation(record: Any) -> Any:
     """The segmentation of a record, which may also stand for itself; None where the object is absent."""
-    if isinstance(record, Mapping) and "counts" not in record and "size" not in record:
+    if isinstance(record, Mapping) and not {"counts", "size"} & record.keys():
+        strange = [key for key in record if key not in _BESIDE]
+        if strange and "segmentation" not in record:
+            raise RegionError(
+                f"its keys are {short(list(record))}, none of which holds a shape: expected 'segmentation' with a "
+                "COCO RLE, polygons, or None where the object is absent"
+            )
         record = record.get("segmentation")
     return None if isinstance(record, (list, tuple)) and len(record) == 0 else record

@@ -35,9 +35,13 @@ def as_shape(value: Any) -> Shape:
     raise RegionError(f"{short(value)} is no shape: expected {', '.join(first)}, or {last}")
 
 
-def shape_at(value: Any, place: str) -> Shape:
-    """The shape that a value stands for; an error says at which frame or time it is."""
+def shape_at(value: Any, place: str, threshold: float | None = None, label: Any = None) -> Shape:
+    """The shape that a value stands for; an error says at which frame or time it is. The rest is for masks."""
     try:
+        if (threshold is not None or label is not None) and value is not None and not Absent.accepts(value):
+            if isinstance(value, Shape) or not Mask.accepts(value):
+                raise RegionError(f"threshold and label tell what counts of a mask, which {short(value)} is not")
+            return Mask(value, threshold, label)
         return as_shape(value)
     except RegionError as error:
         raise RegionError(f"{place}: {error}") from error.__cause__

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from videorefer_plugin._text import short, size_words
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.drawing import fill
-from videorefer_plugin.regions.reading import existing_file, is_image, is_tensor, positive, to_numpy
+from videorefer_plugin.regions.mask_values import object_pixels
+from videorefer_plugin.regions.reading import existing_file, is_image, is_tensor
 from videorefer_plugin.regions.run_lengths import compressed_runs, read_runs, read_size
 from videorefer_plugin.regions.shapes import Shape
 
@@ -53,10 +54,19 @@ class _Sized(Shape):
 class Mask(_Sized):
     """A (height, width) mask: NumPy array, torch tensor or PIL image; every pixel > 0 belongs to the object.
 
-    Colour, (height, width, 3) or an RGB image, counts where any channel is > 0. The pixels are copied.
+    That holds where the values leave no doubt: one value besides 0, such as True, 1 or 255 (in color, one color
+    besides black), or values below 0, which make it logits. Probabilities, label maps with several objects, and masks
+    with blurred edges, as in JPEG files, are refused without `threshold` or `label`, since "> 0" would take in pixels
+    that were not meant, and nobody would notice. The pixels are copied.
+
+    Args:
+        mask: array, tensor or image; (height, width, 3) and RGB are color, of which any channel may be > 0.
+        threshold: pixels above this value are the object, e.g. 0.5 of probabilities, or 127 of a JPEG file.
+        label: pixels of this value are the object, e.g. 3 of a label map; of color, (r, g, b).
 
     Raises:
-        RegionError: another number of dimensions, no pixels, NaN, an alpha channel, or values that are not numbers.
+        RegionError: another number of dimensions, more pixels than a frame has or none, NaN, an alpha channel, values
+            that are not numbers, or values of which it is unclear what they mean.
     """
 
     __slots__ = ("pixels", "size")
@@ -65,8 +75,8 @@ class Mask(_Sized):
     text_help = "FRAME:PICTURE in which the object is not black."
     text_is_path = True
 
-    def __init__(self, mask: Any) -> None:
-        self.pixels = positive(to_numpy(mask))
+    def __init__(self, mask: Any, threshold: float | None = None, label: Any = None) -> None:
+        self.pixels = object_pixels(mask, threshold, label)
         self.pixels.flags.writeable = False
         self.size = (self.pixels.shape[0], self.pixels.shape[1])
 
@@ -80,9 +90,12 @@ class Mask(_Sized):
         """Open a picture; its file is closed once the pixels are read."""
         from PIL import Image
 
+        path = existing_file(text)
         try:
-            return Image.open(existing_file(text))
-        except OSError as error:
+            return Image.open(path)
+        except MemoryError:
+            raise
+        except Exception as error:  # image readers raise almost anything, also of pictures larger than they accept
             raise RegionError(f"{text} is no picture that can be read: {error}") from error
 
     def decode(self) -> NDArray[np.bool_]:
@@ -182,16 +195,17 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
     return Rle.from_mapping(rle).decode()
 
 
-def encode_rle(mask: Any) -> dict[str, Any]:
+def encode_rle(mask: Any, *, threshold: float | None = None, label: Any = None) -> dict[str, Any]:
     """Encode a (height, width) mask as {"size": [height, width], "counts": str}, compressed, fit for JSON.
 
     Args:
         mask: array, tensor or PIL image; every pixel > 0 counts.
+        threshold, label: what counts instead, of masks with several values; see `Mask`.
 
     Raises:
         RegionError: the mask is not one (see `Mask`).
     """
-    return encode_pixels(Mask(mask).pixels)
+    return encode_pixels(Mask(mask, threshold, label).pixels)
 
 
 def encode_pixels(pixels: NDArray[np.bool_]) -> dict[str, Any]:

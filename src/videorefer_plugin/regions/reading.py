@@ -1,18 +1,27 @@
 """Reading what a caller gave: numbers, frames, times, points and pixels, each checked once."""
 
 import math
-from collections.abc import Iterable
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from videorefer_plugin._text import short
+from videorefer_plugin._text import short, size_words
 from videorefer_plugin.errors import RegionError
 
-# pycocotools walks along polygon edges in steps of a fifth of a pixel, in memory: a stray 1e9 would exhaust it.
-_MAX_COORDINATE = 100_000
+_PACKAGE = __name__.partition(".")[0]
+
+MAX_PIXELS = 2 * 89_478_485
+"""Of a frame or mask, at a byte each: what Pillow accepts of an image, and five times a frame of 8K video."""
+
+_MAX_COORDINATE = 100_000  # beyond it, x and y are no pixels of a frame, but a slip
+_MAX_POINTS = 1_000_000  # of one shape; they take 16 MB, and an outline of an 8K frame has fewer
+_MAX_POLYGONS = 10_000  # of one shape; a mask that falls into as many pieces is not an object
+_MAX_FRAME = 10**18  # frames are kept in 64 bits
 _FRAME_REMEDY = "frames are whole numbers from 0 up; give seconds as times={seconds: shape} or time=seconds"
 
 
@@ -34,40 +43,28 @@ def to_numpy(mask: Any) -> NDArray[Any]:
             mask = mask.float() if "bfloat16" in str(mask.dtype) or "float8" in str(mask.dtype) else mask
             return np.asarray(mask.numpy())
         return np.asarray(mask)
-    except (TypeError, ValueError, RuntimeError, NotImplementedError, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # image readers raise almost anything on damaged files
         raise RegionError(f"mask {short(mask)} cannot be read as a (height, width) array: {error}") from error
-
-
-def positive(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """The pixels > 0 of a grey or color array, as a new bool array (height, width)."""
-    if array.dtype.kind not in "buif":
-        raise RegionError(f"mask of dtype {array.dtype} and shape {array.shape}: expected bool, int or float pixels")
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        if array.ndim == 3 and array.shape[2] == 4:
-            hint = "the last axis looks like RGBA; drop its alpha channel or take it alone"
-        elif array.ndim == 3 and 1 in array.shape:
-            hint = "drop the axis of length 1, e.g. with .squeeze()"
-        else:
-            hint = "a Region is one object, give each frame its own 2-D mask"
-        raise RegionError(f"mask of shape {array.shape}: expected (height, width) or (height, width, 3); {hint}")
-    if array.size == 0:
-        raise RegionError(f"mask of shape {array.shape} has no pixels: expected (height, width) of the source frame")
-    if array.dtype.kind == "f" and np.isnan(array).any():
-        raise RegionError(
-            f"mask of shape {array.shape} holds {int(np.isnan(array).sum())} NaN: replace them, "
-            "e.g. with np.nan_to_num(mask)"
-        )
-    positive = array > 0
-    return np.array(positive.any(axis=2) if array.ndim == 3 else positive, dtype=bool, order="C")
 
 
 def split_polygons(parts: Any) -> list[Any]:
     """Tell one polygon (flat numbers, or pairs) from a list of polygons."""
+    _check_amount(parts, "a polygon")
     parts = to_numpy(parts) if is_tensor(parts) else parts
     items = list(parts) if isinstance(parts, (list, tuple, np.ndarray)) else []
     if not items:
         raise RegionError(f"expected a polygon [(x, y), ...] or a list of polygons, got {short(parts)}")
-    return [items] if all(map(is_number, items)) or all(map(_is_pair, items)) else items
+    if all(map(is_number, items)) or all(map(_is_pair, items)):
+        return [items]
+    if len(items) > _MAX_POLYGONS:
+        raise RegionError(
+            f"{len(items)} polygons are more than the {_MAX_POLYGONS} that one object may have: {short(parts)}; "
+            "give the rows of a mask as an array, np.array(mask)"
+        )
+    _check_amount(items, "polygons", sum(math.prod(shape_of(item)) for item in items))
+    return items
 
 
 def read_path(value: Any, what: str, least: int) -> NDArray[np.float64]:
@@ -84,6 +81,7 @@ def read_path(value: Any, what: str, least: int) -> NDArray[np.float64]:
 
 def read_numbers(value: Any, what: str, limit: float | None = None) -> NDArray[np.float64]:
     """Finite numbers as a new float64 array; never from text or bool."""
+    _check_amount(value, what)
     try:
         array = np.asarray(to_numpy(value) if is_tensor(value) else value)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged, or things which are no numbers
@@ -100,6 +98,39 @@ def read_numbers(value: Any, what: str, limit: float | None = None) -> NDArray[n
     return array
 
 
+def check_in_pixels(points: NDArray[np.float64], what: str) -> None:
+    """Refuse points (N, 2) which are relative to a frame of 1 x 1; warn where they may be, but may be pixels too."""
+    if points.min() < 0 or points.max() > 1:
+        return
+    if (points != np.floor(points)).any():
+        raise RegionError(
+            f"{what} has coordinates from 0 to 1 only, as if relative to the frame, but pixels are expected: "
+            "multiply x by the width and y by the height of the frame"
+        )
+    if not points.min(axis=0).any() and points.max(axis=0).all():
+        warn(
+            f"{what} lies on the first pixel of the frame: coordinates are pixels, so multiply x by the width and y "
+            "by the height of the frame if they were meant to be relative to it"
+        )
+
+
+def warn(message: str) -> None:
+    """Warn at the line outside this package which gave what the message is about."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{_PACKAGE}."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
+
+
+def check_pixels(height: int, width: int, what: str) -> None:
+    """Refuse what is too large for a frame before memory is taken for it."""
+    if height * width > MAX_PIXELS:
+        raise RegionError(
+            f"{what} of {size_words(height, width)} has more than {MAX_PIXELS} pixels, so it cannot be a frame: "
+            "expected the size of the frames of the video"
+        )
+
+
 def read_length(value: Any, name: str, zero_ok: bool) -> float:
     """A radius or a width in pixels."""
     if not is_number(value) or not (0 <= value <= _MAX_COORDINATE) or (value == 0 and not zero_ok):
@@ -113,13 +144,15 @@ def frame_index(frame: Any, origin: str = "") -> int:
     if not is_integer(frame):
         raise RegionError(f"{origin}{short(frame)} is no frame index: {_FRAME_REMEDY}")
     if frame < 0:
-        raise RegionError(f"{origin}frame {int(frame)} is negative: {_FRAME_REMEDY}")
+        raise RegionError(f"{origin}frame {short(int(frame))} is negative: {_FRAME_REMEDY}")
+    if frame >= _MAX_FRAME:
+        raise RegionError(f"{origin}frame {short(int(frame))} is beyond the end of any video: {_FRAME_REMEDY}")
     return int(frame)
 
 
 def read_seconds(time: Any) -> float:
     """A time from the start of the video."""
-    if not is_number(time) or not math.isfinite(time) or time < 0:
+    if not is_number(time) or not (0 <= time <= sys.float_info.max):  # false for NaN; whole numbers may be larger
         raise RegionError(f"time {short(time)} is not a finite number of seconds from 0 up")
     return float(time)
 
@@ -132,6 +165,7 @@ def frame_size(height: Any, width: Any) -> tuple[int, int]:
                 f"height={short(height)}, width={short(width)} is no frame size: "
                 "expected two whole numbers of pixels above 0, height first"
             )
+    check_pixels(int(height), int(width), "a frame")
     return int(height), int(width)
 
 
@@ -172,6 +206,25 @@ def is_number(value: Any) -> bool:
 def is_integer(value: Any) -> bool:
     """Whether it is one whole number, of Python or NumPy; a bool is none."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def shape_of(value: Any, depth: int = 0) -> tuple[int, ...]:
+    """The shape that something has as an array, which is not made for that."""
+    if is_image(value):
+        return (value.height, value.width)
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return shape
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes, bytearray)) or depth > 3:
+        return ()
+    return (len(value), *shape_of(value[0], depth + 1)) if len(value) else (0,)
+
+
+def _check_amount(value: Any, what: str, numbers: int | None = None) -> None:
+    """Refuse too many points before an array is made of them."""
+    numbers = math.prod(shape_of(value)) if numbers is None else numbers
+    if numbers > 2 * _MAX_POINTS:
+        raise RegionError(f"{what} with {numbers // 2} points, more than {_MAX_POINTS}: {short(value)}; give a mask")
 
 
 def _is_pair(value: Any) -> bool:

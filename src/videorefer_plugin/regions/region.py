@@ -7,6 +7,7 @@ j <= x < j + 1, i <= y < i + 1. Frames count from 0 in the source video, not amo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.annotations import read_annotation, write_annotation
 from videorefer_plugin.regions.kinds import at_place, draw_at, shape_at
 from videorefer_plugin.regions.pixels import Mask, Rle
+from videorefer_plugin.regions.places import place_times
 from videorefer_plugin.regions.reading import frame_index, frame_size, no_shape, read_seconds, require_several
 from videorefer_plugin.regions.shapes import Absent, Box, Points, Polygons, Scribble, Shape
 
@@ -26,7 +28,7 @@ class Region:
 
     A shape is one of
 
-    - a mask of shape (height, width): NumPy array, torch tensor or PIL image, every pixel > 0 counting;
+    - a mask of shape (height, width): NumPy array, torch tensor or PIL image, every pixel > 0 counting (see `Mask`);
     - a COCO RLE dict {"size": [height, width], "counts": ...}, compressed or a list of run lengths;
     - polygons: one ([(x, y), ...] or [x, y, x, y, ...]) or a list of several, in pixels;
     - a box, a tuple (x0, y0, x1, y1) in pixels;
@@ -40,6 +42,7 @@ class Region:
     Args:
         frames: frame index in the source video -> shape.
         times: seconds from the start of the video -> shape; `at_frames` turns them into frames.
+        threshold, label: which pixels of the masks are the object, where these have several values; see `Mask`.
 
     Raises:
         RegionError: no shape at all, a key which is no frame or time, or a malformed shape; names the frame or time.
@@ -54,18 +57,26 @@ class Region:
 
     __slots__ = ("_frames", "_times")
 
-    def __init__(self, frames: Mapping[int, Any] | None = None, *, times: Mapping[float, Any] | None = None) -> None:
+    def __init__(
+        self,
+        frames: Mapping[int, Any] | None = None,
+        *,
+        times: Mapping[float, Any] | None = None,
+        threshold: float | None = None,
+        label: Any = None,
+    ) -> None:
         for name, given in (("frames", frames), ("times", times)):
             if given is not None and not isinstance(given, Mapping):
                 raise RegionError(
                     f"Region takes a dict from frame to shape for {name}, got {short(given)}: for a single frame use "
                     "Region.from_mask, from_box, from_polygon, from_points, from_scribble or from_rle"
                 )
+        read = partial(shape_at, threshold=threshold, label=label)
         self._frames: dict[int, Shape] = {
-            frame_index(frame): shape_at(shape, f"frame {frame}") for frame, shape in (frames or {}).items()
+            frame_index(frame): read(shape, f"frame {frame}") for frame, shape in (frames or {}).items()
         }
         self._times: dict[float, Shape] = {
-            read_seconds(time): shape_at(shape, f"time {time} s") for time, shape in (times or {}).items()
+            read_seconds(time): read(shape, f"time {time} s") for time, shape in (times or {}).items()
         }
         if not self._frames and not self._times:
             raise no_shape(frames, times)
@@ -74,32 +85,41 @@ class Region:
     # `frame=None` stands for 0, so that frame=0 given beside time= is noticed.
 
     @classmethod
-    def from_mask(cls, mask: Any, frame: int | None = None, *, time: float | None = None) -> Region:
+    def from_mask(
+        cls,
+        mask: Any,
+        frame: int | None = None,
+        *,
+        time: float | None = None,
+        threshold: float | None = None,
+        label: Any = None,
+    ) -> Region:
         """Make a region of one mask.
 
         Args:
-            mask: array, tensor or PIL image of shape (height, width), the size of the source frame; every pixel > 0
-                counts. Colour, (height, width, 3), counts where any channel is > 0.
+            mask: array, tensor or PIL image of shape (height, width), the size of the source frame, with one value
+                besides 0, or logits with values below 0; every pixel > 0 counts, of color in any channel.
             frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
             time: seconds from the start of the video, instead of `frame`.
+            threshold: pixels above it count, e.g. 0.5 of probabilities, or 127 of a JPEG file.
+            label: pixels of this value count, e.g. 3 of a label map; of color, (r, g, b).
 
         Raises:
-            RegionError: the mask has another shape, no pixels, NaN or an alpha channel; both frame and time given.
+            RegionError: no mask, or one of which it is unclear what counts (see `Mask`); both frame and time given.
         """
-        return cls._single(lambda: Mask(mask), frame, time)
+        return cls._single(lambda: Mask(mask, threshold, label), frame, time)
 
     @classmethod
     def from_box(cls, box: Any, frame: int | None = None, *, time: float | None = None) -> Region:
         """Make a region of one box.
 
         Args:
-            box: (x0, y0, x1, y1) in pixels. It covers the pixels whose centres lie inside, at least one, and is
-                clipped to the frame.
+            box: (x0, y0, x1, y1) in pixels, clipped to the frame. It covers the centres inside, at least one pixel.
             frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
             time: seconds from the start of the video, instead of `frame`.
 
         Raises:
-            RegionError: not four finite numbers with x0 < x1 and y0 < y1; both frame and time given.
+            RegionError: not four finite numbers in pixels, x0 < x1 and y0 < y1; both frame and time given.
         """
         return cls._single(lambda: Box.from_sequence(box), frame, time)
 
@@ -143,8 +163,7 @@ class Region:
         Args:
             points: [(x, y), ...] or (N, 2), in pixels; what lies outside the frame is clipped.
             frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
-            width: of the line, in pixels; drawn at least one pixel wide. Default: 4% (`SCRIBBLE_WIDTH`) of the
-                frame's shorter side.
+            width: of the line, in pixels, at least one. Default: 4% (`SCRIBBLE_WIDTH`) of the frame's shorter side.
             time: seconds from the start of the video, instead of `frame`.
 
         Raises:
@@ -171,11 +190,11 @@ class Region:
         """Read one object of a VideoRefer-700K record: {"12": {"segmentation": ...}, ...}.
 
         Keys are frame indices, as str or int; their order is kept. The segmentation is an RLE, a list of polygons, or
-        None; None, [] and a record without "segmentation" say that the object is absent. It may also stand without
-        the record around it.
+        None; None, [], {} and a record without "segmentation" say that the object is absent. It may also stand without
+        the record around it, and anything beside it, but not a key such as "bbox" or "mask" instead of it.
 
         Raises:
-            RegionError: empty, a key which is no frame, a frame given twice, or a malformed segmentation.
+            RegionError: empty, a key which is no frame, a frame given twice, a malformed or misnamed segmentation.
         """
         return cls.from_shapes(read_annotation(annotation))
 
@@ -275,9 +294,7 @@ class Region:
         return Region._of({**self._frames, **other._frames}, {**self._times, **other._times})
 
     def at_frames(self, frame_at: Callable[[float], int]) -> Region:
-        """Return the region with every time turned into a frame; the region itself when it has no times.
-
-        The frames that were times follow the others, each in the order given.
+        """Return the region with every time turned into a frame, behind the others; itself when it has no times.
 
         Args:
             frame_at: frame index of the source video that is shown at the given seconds.
@@ -285,20 +302,7 @@ class Region:
         Raises:
             RegionError: two shapes fall on the same frame, or `frame_at` returns no frame index.
         """
-        if not self._times:
-            return self
-        origin = {frame: f"frame {frame}" for frame in self._frames}
-        frame_of: dict[float, int] = {}
-        for time in self.times:
-            frame = frame_index(frame_at(time), f"frame_at({time:g}) returned ")
-            if frame in origin:
-                raise RegionError(
-                    f"time {time:g} s and {origin[frame]} both fall on frame {frame}: "
-                    "keep one shape of the object for each frame"
-                )
-            frame_of[time] = frame
-            origin[frame] = f"time {time:g} s"
-        return Region._of({**self._frames, **{frame_of[time]: shape for time, shape in self._times.items()}})
+        return Region._of(place_times(self._frames, self._times, frame_at)) if self._times else self
 
     def select(self, frames: Iterable[int]) -> Region:
         """Return the region with only these frames, for instance `region.select(region.frames[:4])`.

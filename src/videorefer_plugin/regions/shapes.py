@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import short, size_words
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.regions.drawing import covered, dot, fill, inside, stroke
+from videorefer_plugin.regions.drawing import covered, dot, fill, inside, strokes
+from videorefer_plugin.regions.filling import polygon_runs
 from videorefer_plugin.regions.reading import (
+    check_in_pixels,
     is_number,
     read_length,
     read_numbers,
@@ -18,7 +20,6 @@ from videorefer_plugin.regions.reading import (
     split_numbers,
     split_polygons,
 )
-from videorefer_plugin.regions.run_lengths import compressed_runs
 
 POINT_RADIUS = 0.02  # of the frame's shorter side
 SCRIBBLE_WIDTH = 2 * POINT_RADIUS  # a scribble is the default point, dragged
@@ -112,7 +113,8 @@ class Box(Shape):
     """The pixels whose centres lie in x0 <= x < x1, y0 <= y < y1 (pixels), clipped to the frame; never fewer than one.
 
     Raises:
-        RegionError: not four finite numbers with x0 < x1 and y0 < y1; when rasterised, wholly outside the frame.
+        RegionError: not four finite numbers with x0 < x1 and y0 < y1, or numbers relative to 1; when rasterised,
+            wholly outside the frame.
     """
 
     __slots__ = ("x0", "x1", "y0", "y1")
@@ -128,6 +130,7 @@ class Box(Shape):
                 f"{self!r} is reversed or has no area: expected x0 < x1 and y0 < y1 in pixels "
                 "(a COCO box (x, y, width, height) becomes (x, y, x + width, y + height))"
             )
+        check_in_pixels(corners.reshape(2, 2), repr(self))
 
     @classmethod
     def from_sequence(cls, box: Any) -> Box:
@@ -178,7 +181,8 @@ class Polygons(Shape):
     empty.
 
     Raises:
-        RegionError: a polygon with fewer than three points, an odd number of values, or values that are not finite.
+        RegionError: a polygon with fewer than three points, an odd number of values, values that are not finite, rows
+            of a mask, or coordinates relative to 1; when rasterised, edges that cross the frame without end.
     """
 
     __slots__ = ("parts",)
@@ -189,6 +193,13 @@ class Polygons(Shape):
         self.parts: tuple[NDArray[np.float64], ...] = tuple(
             read_path(part, "a polygon", least=3) for part in split_polygons(parts)
         )
+        points = np.concatenate(self.parts)
+        if len(self.parts) > 1 and np.isin(points, (0, 1)).all():
+            raise RegionError(
+                f"{self!r} hold nothing but 0 and 1, like the rows of a mask: give it as an array, np.array(mask); "
+                "polygons are x, y in turn, in pixels"
+            )
+        check_in_pixels(points, repr(self))
 
     @classmethod
     def accepts(cls, value: Any) -> bool:
@@ -204,11 +215,11 @@ class Polygons(Shape):
 
     def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
         """Fill the polygons; bool (height, width)."""
-        from pycocotools import mask as coco
+        return fill(polygon_runs(self.parts, height, width), height, width)
 
-        flat = [part.ravel().tolist() for part in self.parts]
-        rle = coco.merge(coco.frPyObjects(flat, height, width))
-        return fill(compressed_runs(rle["counts"]), height, width)
+    def area(self, height: int, width: int) -> int:
+        """The number of pixels that `rasterise` fills, counted without drawing them."""
+        return int(polygon_runs(self.parts, height, width)[1::2].sum())
 
     def __repr__(self) -> str:
         return f"Polygons({len(self.parts)} with {sum(map(len, self.parts))} points)"
@@ -224,7 +235,8 @@ class Points(Shape):
     shorter side, 0 the points' own pixels only.
 
     Raises:
-        RegionError: no points, values that are not finite, a negative radius; when rasterised, a point outside.
+        RegionError: no points, values that are not finite or relative to 1, a negative radius; when rasterised, a
+            point outside.
     """
 
     __slots__ = ("points", "radius")
@@ -234,6 +246,7 @@ class Points(Shape):
     def __init__(self, points: Any, radius: float | None = None) -> None:
         self.points = read_path(points, "points", least=1)
         self.radius = None if radius is None else read_length(radius, "radius", zero_ok=True)
+        check_in_pixels(self.points, f"{self!r} from {_pair(self.points[0])}")
 
     @classmethod
     def read_text(cls, text: str) -> Any:
@@ -254,8 +267,7 @@ class Points(Shape):
             )
         reach = POINT_RADIUS * min(height, width) if self.radius is None else self.radius
         mask = np.zeros((height, width), dtype=bool)
-        for point in self.points:
-            stroke(mask, point, point, reach)
+        strokes(mask, self.points, self.points, reach)
         dot(mask, self.points)
         return mask
 
@@ -272,7 +284,8 @@ class Scribble(Shape):
     `points` is [(x, y), ...] or (N, 2), in pixels. `width` is in pixels; None means 4% of the frame's shorter side.
 
     Raises:
-        RegionError: no points, values that are not finite, a width <= 0; when rasterised, wholly outside the frame.
+        RegionError: no points, values that are not finite or relative to 1, a width <= 0; when rasterised, wholly
+            outside the frame.
     """
 
     __slots__ = ("points", "width")
@@ -281,6 +294,7 @@ class Scribble(Shape):
     def __init__(self, points: Any, width: float | None = None) -> None:
         self.points = read_path(points, "a scribble", least=1)
         self.width = None if width is None else read_length(width, "width", zero_ok=False)
+        check_in_pixels(self.points, f"{self!r} from {_pair(self.points[0])}")
 
     def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
         """Draw the line; bool (height, width). A scribble wholly outside the frame is an error."""
@@ -288,8 +302,7 @@ class Scribble(Shape):
         reach = max(thickness, 1.0) / 2
         mask = np.zeros((height, width), dtype=bool)
         ends = self.points[1:] if len(self.points) > 1 else self.points
-        for start, end in zip(self.points, ends, strict=False):
-            stroke(mask, start, end, reach)
+        strokes(mask, self.points[: len(ends)], ends, reach)
         dot(mask, self.points[inside(self.points, height, width)])
         if not mask.any():
             raise RegionError(

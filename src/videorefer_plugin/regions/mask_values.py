@@ -1,0 +1,107 @@
+"""What the values of a mask say: which of its pixels belong to the object."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.reading import MAX_PIXELS, is_number, shape_of, to_numpy
+
+_SHOWN = 1 << 20  # pixels that are searched for values to show in a message
+
+
+def object_pixels(mask: Any, threshold: float | None, label: Any) -> NDArray[np.bool_]:
+    """The pixels of the object, as a new bool array (height, width); see `Mask`, which says what counts and why."""
+    shape = shape_of(mask)
+    if math.prod(shape) > MAX_PIXELS * (3 if len(shape) > 2 else 1):
+        raise RegionError(
+            f"mask of shape {shape} has more than {MAX_PIXELS} pixels, so it cannot be a frame: expected "
+            "(height, width) of the source frame"
+        )
+    _check_options(threshold, label)
+    array = to_numpy(mask)
+    _check_array(array)
+    if label is not None:
+        chosen = _with_label(array, label)
+    elif threshold is not None:
+        chosen = _above(array, threshold)
+    else:
+        chosen = _without_doubt(array)
+    return np.array(chosen, dtype=bool, order="C")
+
+
+def _check_options(threshold: Any, label: Any) -> None:
+    if threshold is not None and label is not None:
+        raise RegionError(f"got both threshold={short(threshold)} and label={short(label)}: give one of them")
+    if threshold is not None and not (is_number(threshold) and math.isfinite(threshold)):
+        raise RegionError(f"threshold is a finite number, above which a pixel counts, got {short(threshold)}")
+    parts = label if isinstance(label, (tuple, list)) and len(label) == 3 else [label]
+    if label is not None and not all(map(is_number, parts)):
+        raise RegionError(f"label is the value of the object in a label map, or its (r, g, b), got {short(label)}")
+
+
+def _check_array(array: NDArray[Any]) -> None:
+    """Refuse what is no mask, whatever its values say."""
+    if array.dtype.kind not in "buif":
+        raise RegionError(f"mask of dtype {array.dtype} and shape {array.shape}: expected bool, int or float pixels")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        if array.ndim == 3 and array.shape[2] == 4:
+            hint = "the last axis looks like RGBA; drop its alpha channel or take it alone"
+        elif array.ndim == 3 and 1 in array.shape:
+            hint = "drop the axis of length 1, e.g. with .squeeze()"
+        else:
+            hint = "a Region is one object, give each frame its own 2-D mask"
+        raise RegionError(f"mask of shape {array.shape}: expected (height, width) or (height, width, 3); {hint}")
+    if array.size == 0:
+        raise RegionError(f"mask of shape {array.shape} has no pixels: expected (height, width) of the source frame")
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise RegionError(
+            f"mask of shape {array.shape} holds {int(np.isnan(array).sum())} NaN: replace them, "
+            "e.g. with np.nan_to_num(mask)"
+        )
+
+
+def _above(array: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    """The pixels of which the value, or that of any channel, is above the threshold."""
+    above = array > threshold
+    return np.asarray(above.any(axis=2) if array.ndim == 3 else above)
+
+
+def _with_label(array: NDArray[Any], label: Any) -> NDArray[np.bool_]:
+    """The pixels of which the value, or the color, is the label."""
+    if isinstance(label, (tuple, list)) and array.ndim == 2:
+        raise RegionError(f"label {tuple(label)} is a color, but the mask of shape {array.shape} is not: give a value")
+    same = array == np.asarray(label)
+    return np.asarray(same.all(axis=2) if array.ndim == 3 else same)
+
+
+def _without_doubt(array: NDArray[Any]) -> NDArray[np.bool_]:
+    """The pixels > 0, where the values leave no doubt that these are the object."""
+    counted = _above(array, 0)
+    if array.dtype.kind == "b" or array.min() < 0:
+        return counted
+    what = f"mask of shape {array.shape} and dtype {array.dtype}"
+    if array.dtype.kind == "f" and array.max() <= 1 and ((array != 0) & (array != 1)).any():
+        raise RegionError(
+            f"{what} holds values between 0 and 1 ({_some_values(array, counted)}), so it is unclear from where on a "
+            "pixel belongs to the object: give threshold=0.5, or a mask of 0 and 1"
+        )
+    one = array[np.unravel_index(np.argmax(counted), counted.shape)]  # value of a pixel of the object, if there is one
+    other = np.asarray((array != one).any(axis=2) if array.ndim == 3 else array != one)
+    if (counted & other).any():
+        raise RegionError(
+            f"{what} holds several values besides 0 ({_some_values(array, counted)}), so it is unclear which of them "
+            "are the object: give label=value for one object of a label map, threshold=value for a soft mask, such as "
+            "a JPEG file, or a mask of 0 and 255"
+        )
+    return counted
+
+
+def _some_values(array: NDArray[Any], counted: NDArray[np.bool_]) -> str:
+    found = array[counted][:_SHOWN]
+    if array.ndim == 3:
+        return listed(map(tuple, np.unique(found, axis=0)[:6].tolist()))
+    return listed(f"{value:g}" if isinstance(value, float) else value for value in np.unique(found)[:6].tolist())
