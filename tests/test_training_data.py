@@ -254,6 +254,33 @@ BAD = {
     ),
     "polygon without area": (changed("polygons", annotation=[{"3": {"segmentation": [[5, 5] * 3]}}]), "no pixel"),
     "second frame of an image": (changed("image", annotation=[{"1": compressed(0, 0)}]), "an image has only frame 0"),
+    "size beyond any frame": (changed("polygons", height=32768, width=32768), "object 0: a frame of 32768x32768"),
+    "RLE beyond any frame": (
+        changed("compressed", annotation=[{"3": {"segmentation": {"size": [32768, 32768], "counts": [1 << 30]}}}]),
+        "object 0: frame 3: RLE of 32768x32768",
+    ),
+    "dense mask": (
+        changed("compressed", annotation=[{"3": {"segmentation": [[0, 1] * 40] * 48}}]),
+        "object 0: frame 3: .* rows of a mask",
+    ),
+    "path of a mask": (changed("compressed", annotation=[{"3": {"segmentation": "3.npy"}}]), "'3.npy' is no shape"),
+    "relative polygon": (
+        changed("polygons", annotation=[{"3": {"segmentation": [[0.1, 0.1, 0.9, 0.1, 0.5, 0.9]]}}]),
+        "object 0: frame 3: .*width .*height",
+    ),
+    "box instead of a segmentation": (
+        changed("compressed", annotation=[{"3": {"bbox": [1, 2, 3, 4], "area": 12}}]),
+        r"object 0: frame 3: its keys are \['bbox', 'area'\]",
+    ),
+    "misspelt segmentation": (
+        changed("compressed", annotation=[{"1": compressed(0, 0), "3": {"segmentatoin": [[1, 1, 5, 1, 5, 5]]}}]),
+        r"object 0: frame 3: its keys are \['segmentatoin'\]",
+    ),
+    "Arabic digits as a frame": (
+        changed("compressed", annotation=[{"\u0663": compressed(0, 0)}]),
+        "has frame '\u0663'",
+    ),
+    "height of truth": (changed("compressed", height=True), "its height is True"),
     "height of nothing": (changed("compressed", height=0), "its height is 0"),
     "height in words": (changed("compressed", height="48"), "its height is '48'"),
 }

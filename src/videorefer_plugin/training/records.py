@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from videorefer_plugin.errors import RecordError, RegionError
 from videorefer_plugin.regions import ABSENT, Absent, Polygons, Region, Rle, Shape, read_annotation
+from videorefer_plugin.regions.reading import frame_size
 from videorefer_plugin.training.record_files import Entry, RecordFile
 
 __all__ = ["KINDS", "REGION_TOKEN", "Record", "check_record", "frames_with_object", "parse_record", "read_records"]
@@ -34,7 +35,7 @@ _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "ass
 # By how much the sides of an annotation and of its video may differ in proportion, as they do when videos are scaled
 # to even numbers of pixels. Beyond it the annotation belongs to another video.
 _SIDES_TOLERANCE = 0.02
-_MAX_SIDE = 1 << 15  # pycocotools counts pixels in 32 bits
+_MAX_SIDE = 1 << 15  # of one side; both together are bounded as those of any frame are
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,10 @@ class Record:
                 given = read_annotation(frames)
                 if not given:
                     Region.from_shapes(given)  # refuses it in its own words
+                drawn = {frame: _Drawn(shape, self.height, self.width) for frame, shape in given.items()}
+                objects.append({frame: shape.unless_blank() for frame, shape in drawn.items()})
             except RegionError as error:
                 raise RegionError(f"object {number}: {error}") from error
-            drawn = {frame: _Drawn(shape, self.height, self.width) for frame, shape in given.items()}
-            objects.append({frame: shape.unless_blank() for frame, shape in drawn.items()})
         return objects
 
     @cached_property
@@ -148,7 +149,7 @@ class _Drawn(Shape):
 
     def __init__(self, shape: Shape, height: int | None, width: int | None):
         self.shape = shape
-        self.size = (height, width) if height and width else None
+        self.size = frame_size(height, width) if height and width else None
         if isinstance(shape, Rle):
             self.size = shape.size
 
@@ -159,10 +160,7 @@ class _Drawn(Shape):
         if isinstance(self.shape, Polygons):
             if self.size is None:
                 return self
-            from pycocotools import mask as coco
-
-            flat = [part.ravel().tolist() for part in self.shape.parts]
-            return self if coco.area(coco.merge(coco.frPyObjects(flat, *self.size))) else ABSENT
+            return self if self.shape.area(*self.size) else ABSENT
         return self.shape
 
     def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
