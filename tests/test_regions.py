@@ -17,6 +17,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from safetensors.numpy import load_file
 
+from tests import media
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions import (
     ABSENT,
@@ -929,6 +930,9 @@ BAD_INPUT = {
     "threshold and label": (lambda: Region.from_mask(LABELS, threshold=1, label=2), ["threshold=1", "label=2"]),
     "threshold in words": (lambda: Region.from_mask(SOFT, threshold="0.5"), ["threshold", "'0.5'"]),
     "threshold of NaN": (lambda: Region.from_mask(SOFT, threshold=NAN), ["threshold", "nan"]),
+    "threshold of 400 digits": (lambda: Region.from_mask(SOFT, threshold=10**400), ["threshold"]),
+    "threshold of no mask": (lambda: Region({4: None}, threshold="0.5"), ["threshold", "'0.5'"]),
+    "label of NaN": (lambda: Region.from_mask(SOFT, label=NAN), ["label", "nan"]),
     "label in words": (lambda: Region.from_mask(LABELS, label="dog"), ["label", "'dog'"]),
     "label of two": (lambda: Region.from_mask(LABELS, label=(1, 2)), ["label", "(1, 2)"]),
     "color of a gray label map": (lambda: Region.from_mask(LABELS, label=(1, 2, 3)), ["(1, 2, 3)", "(2, 3)"]),
@@ -1007,6 +1011,7 @@ BAD_INPUT = {
     "empty counts": (lambda: decode_rle(rle([3, 4], "")), ["empty", "height * width"]),
     "strange byte": (lambda: decode_rle(rle([3, 4], "3 1")), ["b' '", "position 1"]),
     "strange letter": (lambda: decode_rle(rle([3, 4], "3é")), ["position 1", "é"]),
+    "half a letter": (lambda: decode_rle(rle([3, 4], "3\ud800")), ["position 1"]),
     "truncated counts": (lambda: decode_rle(rle([9, 9], "Q")), ["'Q'", "truncated"]),
     "endless number": (lambda: decode_rle(rle([9, 9], "o" * 20 + "0")), ["21 digits"]),
     "counts None": (lambda: decode_rle(rle([9, 9], None)), ["None", "run lengths"]),
@@ -1069,6 +1074,21 @@ def test_bad_input_is_named(name):
     message = str(raised.value)
     assert [part for part in said if part not in message] == [], message
     assert len(message) < 600
+
+
+def test_pictures_that_are_no_masks(tmp_path):
+    media.write_png_header(tmp_path / "giant.png", 60_000, 60_000)
+    media.write_png_header(tmp_path / "cut.png", 60, 40)
+    Image.fromarray((SOFT * 255).astype(np.uint8)).save(tmp_path / "soft.png")
+    (tmp_path / "text.png").write_text("hello")
+    for name, said in {
+        "giant.png": "3600000000",
+        "cut.png": "truncated",
+        "soft.png": "several values",
+        "text.png": "no picture",
+    }.items():
+        with pytest.raises(RegionError, match=rf"{name}.*{said}"):
+            text.read_region("mask", str(tmp_path / name))
 
 
 # --- cost --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.mask_values import check_options
 from videorefer_plugin.regions.pixels import Mask, Rle
 from videorefer_plugin.regions.shapes import Absent, Box, Points, Polygons, Scribble, Shape
 
@@ -38,10 +39,12 @@ def as_shape(value: Any) -> Shape:
 def shape_at(value: Any, place: str, threshold: float | None = None, label: Any = None) -> Shape:
     """The shape that a value stands for; an error says at which frame or time it is. The rest is for masks."""
     try:
-        if (threshold is not None or label is not None) and value is not None and not Absent.accepts(value):
-            if isinstance(value, Shape) or not Mask.accepts(value):
+        if threshold is not None or label is not None:
+            check_options(threshold, label)
+            if Mask.accepts(value):
+                return Mask(value, threshold, label)
+            if not isinstance(value, Absent) and value is not None:
                 raise RegionError(f"threshold and label tell what counts of a mask, which {short(value)} is not")
-            return Mask(value, threshold, label)
         return as_shape(value)
     except RegionError as error:
         raise RegionError(f"{place}: {error}") from error.__cause__

@@ -1,6 +1,7 @@
 """What the values of a mask say: which of its pixels belong to the object."""
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -21,26 +22,31 @@ def object_pixels(mask: Any, threshold: float | None, label: Any) -> NDArray[np.
             f"mask of shape {shape} has more than {MAX_PIXELS} pixels, so it cannot be a frame: expected "
             "(height, width) of the source frame"
         )
-    _check_options(threshold, label)
+    check_options(threshold, label)
     array = to_numpy(mask)
     _check_array(array)
     if label is not None:
         chosen = _with_label(array, label)
     elif threshold is not None:
-        chosen = _above(array, threshold)
+        chosen = _above(array, float(threshold))
     else:
         chosen = _without_doubt(array)
     return np.array(chosen, dtype=bool, order="C")
 
 
-def _check_options(threshold: Any, label: Any) -> None:
+def check_options(threshold: Any, label: Any) -> None:
+    """Refuse what cannot say which pixels of a mask are the object."""
     if threshold is not None and label is not None:
         raise RegionError(f"got both threshold={short(threshold)} and label={short(label)}: give one of them")
-    if threshold is not None and not (is_number(threshold) and math.isfinite(threshold)):
+    if threshold is not None and not _is_finite(threshold):
         raise RegionError(f"threshold is a finite number, above which a pixel counts, got {short(threshold)}")
     parts = label if isinstance(label, (tuple, list)) and len(label) == 3 else [label]
-    if label is not None and not all(map(is_number, parts)):
+    if label is not None and not all(map(_is_finite, parts)):
         raise RegionError(f"label is the value of the object in a label map, or its (r, g, b), got {short(label)}")
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and bool(abs(value) <= sys.float_info.max)  # false for NaN; whole numbers may be larger
 
 
 def _check_array(array: NDArray[Any]) -> None:

@@ -53,7 +53,7 @@ def compressed_runs(counts: str | bytes | bytearray) -> NDArray[np.int64]:
     """Run lengths of compressed counts: digits of 5 bits, low first, each run less the one two before it."""
     if len(counts) > _MAX_DIGITS * MAX_RUNS:
         _check_number(len(counts) // _MAX_DIGITS)
-    text = counts.encode("utf-8", "replace") if isinstance(counts, str) else bytes(counts)
+    text = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else bytes(counts)
     return _remembered_runs(text) if len(text) <= _REMEMBERED_BYTES else _decoded_runs(text)
 
 
