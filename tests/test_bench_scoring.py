@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -90,7 +91,80 @@ def test_every_difference_between_the_readers_is_listed(scores):
         ("Neither A nor B, but C", "C"),
         ("I", "I"),
         ("$\\boxed{B}$", "B"),
+        ("The answer is $\\boxed{\\textbf{(B)}}$.", "B"),
+        ("(A) is a man, (B) is a dog. \\boxed{C}", "C"),
         ("<answer>C</answer>", "C"),
+        ("It is A or C. <answer>C</answer>", "C"),
+        ("**Answer:** B", "B"),
+        ("### Answer\nB", "B"),
+        ("Final Answer: The final answer is $\\boxed{B}$", "B"),
+        ("{'answer': 'B'}", "B"),
+        ('{"answer": "B", "reason": "A dog"}', "B"),
+        ("**B) a black dog**", "B"),
+        ("B - a black dog", "B"),
+        ("not A but B", "B"),
+        ("The answer isn't A, it's C", "C"),
+        ("The answer cannot be A. It must be C.", "C"),
+        ("C because of A", "C"),
+        ("A, B", None),
+        ("AB", None),
+        ("B and C are correct", None),
+        ("Answer: B or C", None),
+        ("The answer is B. The answer is C.", None),
+        ("None of the above", None),
+        ("A dog runs", None),
+        ("I see a dog", None),
+        ("B\n\nExplanation: A dog is black.", "B"),
+        ("Respuesta: B", "B"),
+        # What a model thought before it answered is no answer.
+        ("<think>It might be A. Or C.</think>B", "B"),
+        ("<think>\nThe answer is A\n</think>\n\n**Answer: B**", "B"),
+        ("<think>The answer is A", None),
+        ("<think>A</think>", None),
+        ("B <think>or is it A", None),
+        ("The answer is A</think>B", "B"),
+        ("<think>A</think>B<think>C</think>", "B"),
+        ("<think>A</think>B<think>C", None),
+        ("<think>I write <think> here</think>B", "B"),
+        ("<think></think>B", "B"),
+        ("<think/>B", "B"),
+        ("<THINK>A</THINK>B", "B"),
+        ("<thinking>A</thinking>B", "B"),
+        ("<reasoning>A</reasoning>B", "B"),
+        ("[THINK]A[/THINK]B", "B"),
+        ("◁think▷A◁/think▷B", "B"),
+        ("<|begin_of_thought|>A<|end_of_thought|>B", "B"),
+        ("I am thinking: B", "B"),
+        # In Chinese, Japanese and Korean no space parts a letter from the words around it.
+        ("答案是B", "B"),
+        ("答案：B", "B"),
+        ("答案是（B）。", "B"),
+        ("正确答案：Ｂ", "B"),
+        ("【答案】B", "B"),
+        ("答案是 **B**", "B"),
+        ("所以答案是B，因为狗是黑的。", "B"),
+        ("选B。", "B"),
+        ("应该选B", "B"),
+        ("選擇B", "B"),
+        ("选择 B", "B"),
+        ("选项B是正确的。", "B"),
+        ("B选项", "B"),
+        ("B、黑狗", "B"),
+        ("（B）", "B"),
+        ("【B】", "B"),
+        ("不是A，是B", "B"),
+        ("不选A，选B", "B"),
+        ("答案不是A，而是B。", "B"),
+        ("A错误，B正确", "B"),
+        ("排除A，选C", "C"),
+        ("选A还是B", None),
+        ("A和B都正确", None),
+        ("答案是A或B", None),
+        ("答案不是A", None),
+        ("A队赢了", None),
+        ("选T恤", None),
+        ("正解はBです", "B"),
+        ("정답은 B입니다", "B"),
     ],
 )
 def test_strict_letter(prediction, letter):
@@ -114,6 +188,8 @@ def test_strict_letter_knows_the_options():
     assert strict_letter("A red car is behind it. This is not the answer: a blue car", options) is None
     assert strict_letter("Answer: a green car", options) is None
     assert strict_letter("The answer is unknown.", ["(A) a red car", "(B) The answer is unknown"]) == "B"
+    assert strict_letter("<think>A red car?</think>a blue car", options) == "B"
+    assert strict_letter("答案是绿色。", ["（A）红色", "【B】蓝色", "C、绿色"]) == "C"
 
 
 @settings(deadline=None)
@@ -132,10 +208,44 @@ def test_plain_answers_mean_the_same_to_a_careful_reader(letter, form):
 
 
 def test_letters_of_options_and_answers():
-    assert option_letters(["(A) yes", "B. no", " (c) or"]) == ["A", "B", "C"]
+    assert option_letters(["(A) yes", "B. no", " (c) or", "[D] both", "（E）是", "F、不是"]) == list("ABCDEF")
     assert option_letters(["yes", "no"]) is None
     assert option_letters(["(A) yes", "(A) no"]) is None
     assert [gold_letter(text) for text in ("(B) no", "b", "C. x", "D) y", "none")] == ["B", "B", "C", "D", None]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[C] falls",
+        "(C) falls",
+        "C. falls",
+        "C) falls",
+        "C: falls",
+        "C - falls",
+        "C\nfalls",
+        "C",
+        "c",
+        " C ",
+        "[c] falls",
+        "{C} falls",
+        "<C> falls",
+        "**C** falls",
+        "**C.** falls",
+        "falls [C]",
+        "（Ｃ）falls",
+        "【C】跌倒",
+        "C、跌倒",
+        "C：跌倒",
+    ],
+)
+def test_the_right_answer_in_all_its_forms(answer):
+    assert gold_letter(answer) == "C"
+
+
+@pytest.mark.parametrize("answer", ["a cat", "A cat", "T-shirt", "none", ""])
+def test_right_answers_without_a_letter(answer):
+    assert gold_letter(answer) is None
 
 
 def test_missing_answers_count_as_wrong_and_are_listed():
@@ -184,6 +294,58 @@ def test_bootstrap_interval_of_a_mean():
 def test_compatible_scores_are_those_of_the_released_script(row):
     upstream = row["upstream"]
     assert compatible_scores(row["gpt"]) == (upstream["extracted"] if upstream["kept"] else None)
+
+
+SPACES = [" ", "  ", "\t", "\n", "\r\n", " \n\n ", "\xa0", "\u3000", "\v"]
+READ_BY_THE_SCRIPT = re.compile(r"(\d+)\.\s+(.+?):\s+([\d.]+)")
+
+
+@pytest.mark.parametrize("space", SPACES, ids=repr)
+@pytest.mark.parametrize("row", D["items"], ids=lambda row: row["what"])
+def test_any_white_space_stands_between_number_dimension_and_score(row, space):
+    """Only the first and the last place are widened; names of several words stay on their line."""
+
+    def dimensions(scores):
+        return scores and {name: score for name, score in scores.items() if name in DIMENSIONS.values()}
+
+    reply = row["gpt"] and re.sub(r"(?<=\d\.) |(?<=:) ", space, row["gpt"])
+    upstream = row["upstream"]
+    assert dimensions(compatible_scores(reply)) == dimensions(upstream["extracted"] if upstream["kept"] else None)
+    assert reply_scores(reply) == reply_scores(row["gpt"])
+
+
+PARTS = ["1. ", "2.", "10", "Subject Correspondence", "a", ":", ": ", "4", ".", "4.5.", "٤", *SPACES]
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.lists(st.sampled_from(PARTS), max_size=14).map("".join))
+def test_replies_of_any_form_are_read_as_by_the_released_script(reply):
+    found = {name: score for _, name, score in READ_BY_THE_SCRIPT.findall(reply)}
+    try:
+        expected = {name: float(score) for name, score in found.items()}
+        for _, _, score in READ_BY_THE_SCRIPT.findall(reply):
+            float(score)
+    except ValueError:
+        expected = None
+    assert compatible_scores(reply) == expected
+
+
+LONG = ["1. ", "SC ", "SC(", "SC: 4 - 1.", "(A) ", "<think>", "{", '{"a":', "选", "选项", "答案不"]
+STARTS = ["", "(", "answer", "answer: A", "Answer is", "(answer)", "\\boxed{", "答案", "选", "是", "A", "<think", "1."]
+STARTS += ["SC", "SC: score", "SC: 4", "SC: 4/", '{"SC": "4']
+
+
+@pytest.mark.parametrize(
+    "reply", [part * 20_000 for part in LONG] + [f'{s}{" " * 20_000}é"}}' for s in STARTS], ids=lambda text: text[:12]
+)
+def test_long_replies_of_little_sense_take_no_time(reply):
+    compatible_scores(reply)
+    assert set(reply_scores(reply)) <= {"SC"}
+    compatible_letter(reply)
+    gold_letter(reply)
+    option_letters([reply])
+    strict_letter(reply)
+    strict_letter(reply, ["(A) yes", "(B) no"])
 
 
 def test_compatible_means_are_those_of_the_released_script():
@@ -241,6 +403,22 @@ def test_replies_are_read_in_all_their_forms(row):
         ("The description is good, I like it.", []),
         ("{not json} SC: 3", [3]),
         ("SC: 3, and on second thoughts SC: 9", []),
+        ("SC: .5\nAD: 4.\nTD: +3\nHD: 4.5.", [0.5, 4, 3, 4.5]),
+        ('{"SC": ".5", "AD": "4.", "TD": "**3**", "HD": "4 out of 5"}', [0.5, 4, 3, 4]),
+        ("SC: **4**/5\nAD: 4 / 5\nTD: 4/5.0\nHD: 4 out of 5.", [4, 4, 4, 4]),
+        ("SC (0-5): 4\nAppearance Description (out of 5): 3\nTD score: 2", [4, 3, 2]),
+        ("SC：４．５", [4.5]),
+        ("SC: 4 - good\nAD: 3\n- 2 things", [4, 3]),
+        # Not one number from 0 to 5.
+        ("SC: 3-4\nAD: 3 to 4\nTD: 3 or 4\nHD: 3~4", []),
+        ("SC: 4/10\nAD: 4 out of 10\nTD: 4/50\nHD: 80%", []),
+        ("SC: 4,5\nAD: 1e0\nTD: 3D model\nHD: ½", []),
+        ('{"SC": "3-4", "AD": "4/10", "TD": NaN, "HD": 1e999}', []),
+        ('{"SC": null, "AD": false}', []),
+        # What a judge thought before it scored is no score.
+        ("<think>SC: 1</think>SC: 4", [4]),
+        ('maybe {"SC": 1}</think>{"SC": 4}', [4]),
+        ('<think>{"SC": 1}', []),
     ],
 )
 def test_replies_in_other_forms(reply, scores):

@@ -2,13 +2,16 @@
 
 As with answers there are two readers. The compatible one finds what the released script finds, and drops what that
 drops. The strict one reads JSON and every way of writing such lines that means the same, and takes no score outside 0
-to 5. What neither understands is counted by those who use them.
+to 5, nor one that may mean another number ("3-4", "4/10"). What neither understands is counted by those who use them.
 """
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from videorefer_plugin.bench.reasoning import without_reasoning
 
 __all__ = ["DIMENSIONS", "compatible_scores", "reply_scores"]
 
@@ -18,38 +21,69 @@ DIMENSIONS = {
     "TD": "Temporal Description",
     "HD": "Hallucination Detection",
 }
-_ENTRY = re.compile(r"(\d+)\. (.+?): ([\d.]+)")
+_NUMBERED = re.compile(r"(?<!\d)\d+\.\s+")
+_NAME_AND_SCORE = re.compile(r"(.+?):\s+([\d.]+)")
 _LOWEST, _HIGHEST = 0.0, 5.0
 
 
 def compatible_scores(reply: str | None) -> dict[str, float] | None:
     """Name -> score as the released script finds them; `None` where it drops the whole reply.
 
-    It takes every `number. name: score` on a line, whatever the name, and keeps the last score of a name. A score that
-    is no number, such as `4.5.`, or no reply at all, drops everything.
+    It takes every `number. name: score`, whatever the name, and keeps the last score of a name. White space of any
+    kind and length, also a line end, has to follow the full stop and the colon; a name is on one line. A score that is
+    no number, such as `4.5.`, or no reply at all, drops everything.
     """
     if reply is None:
         return None
     try:
-        return {name: float(score) for _, name, score in _ENTRY.findall(reply)}
+        return {name: float(score) for name, score in _entries(reply)}
     except ValueError:
         return None
+
+
+def _entries(reply: str) -> Iterator[tuple[str, str]]:
+    """Names and scores as `re.findall` of `\\d+\\.\\s+(.+?):\\s+([\\d.]+)` gives them.
+
+    That would take minutes for a reply of many numbers without a score. Here a line in which nothing follows is looked
+    through once.
+    """
+    place, barren = 0, -2  # where the last line without a score ends
+    while number := _NUMBERED.search(reply, place):
+        place = number.end()
+        line_end = reply.find("\n", place)
+        entry = _NAME_AND_SCORE.match(reply, place) if line_end != barren else None
+        if entry is None and reply.startswith(":", place) and reply[place - 2].isspace():
+            entry = _NAME_AND_SCORE.match(reply, place - 1)  # the name is the last space
+        if entry is None:
+            barren = line_end
+        else:
+            place = entry.end()
+            yield entry[1], entry[2]
 
 
 _NAMES = {
     **{code.lower(): code for code in DIMENSIONS},
     **{re.sub(r"\W", "", name).lower(): code for code, name in DIMENSIONS.items()},
 }
+_NUMBER = r"(?P<score>[+-]?(?:\d+(?:\.\d*)?|\.\d+))"
+_OF_FIVE = r"(?:/|(?:out\s+)?of)\s*5(?:\.0*)?(?![\d.]*\d)"
+# Not part of a longer number, word or range, and of no other whole than 5.
+_END = (
+    r"(?!\d|\.\d|,\d|[eE][+-]?\d)(?!(?!pts?\b|points?\b|stars?\b|out\b|of\b|and\b)[A-Za-z])"
+    r"(?!\.?[ \t*_]*(?:[~\u2010-\u2014-]|to\b|or\b)[ \t*_]*[\d.]*\d)"
+    rf"(?!\.?[\s*_]*(?!{_OF_FIVE})(?:[/\u2044]|(?:out\s+)?of)[\s*_]*\d)"
+    r"(?!\s*%)"
+)
 _LINE = re.compile(
     r"(?<![A-Za-z])(?P<name>"
     + "|".join([*(name.replace(" ", r"[\s_-]*") for name in DIMENSIONS.values()), *DIMENSIONS])
     + r")(?![A-Za-z])"
-    r"(?:\s*\((?:SC|AD|TD|HD)\))?"  # the name with its short form
+    r"(?:[\s*_]*\([^()\n]{1,40}\))?(?:\s+score\b)?"  # the name with its short form, or with what scores are out of
     r"[\s*_\"'`)\]]*[:=|\u2013-][\s*_\"'`(\[]*"
-    r"(?:score\s*[*_]*\s*[:=]?\s*[*_]*\s*)?[(\[]?"
-    r"(?P<score>-?\d+(?:\.\d+)?)(?!\d|\.\d)",
+    r"(?:score[\s*_:=]*)?[(\[]?" + _NUMBER + _END,
     re.I,
 )
+_VALUE = re.compile(rf"[\s*_]*{_NUMBER}{_END}(?:[\s*_]*{_OF_FIVE})?(?:\s*(?:pts?|points?|stars?))?\.?[\s*_]*", re.I)
 
 
 def reply_scores(reply: str | None) -> dict[str, float]:
@@ -61,14 +95,15 @@ def reply_scores(reply: str | None) -> dict[str, float]:
         >>> reply_scores("**Subject Correspondence:** 4/5")
         {'SC': 4.0}
     """
-    if not reply:
+    said = without_reasoning(unicodedata.normalize("NFKC", reply)) if reply else None
+    if not said:
         return {}
-    for value in _json_objects(reply):
+    for value in _json_objects(said):
         scores = _from_json(value)
         if scores:
             return scores
     found: dict[str, float] = {}
-    for match in _LINE.finditer(reply):
+    for match in _LINE.finditer(said):
         score = _in_range(match["score"])
         code = _NAMES[re.sub(r"[\W_]", "", match["name"]).lower()]
         found.pop(code, None)  # what is said last counts, also where it makes no sense
@@ -83,6 +118,8 @@ def _json_objects(reply: str) -> Iterator[Mapping[str, Any]]:
     while place >= 0:
         try:
             value, end = decoder.raw_decode(reply, place)
+        except RecursionError:  # nothing that a judge would say
+            return
         except ValueError:
             end = place + 1
         else:
@@ -100,10 +137,12 @@ def _from_json(value: Mapping[str, Any]) -> dict[str, float]:
             continue
         if isinstance(given, Mapping):
             given = given.get("score", given.get("Score"))
-        if isinstance(given, bool) or not isinstance(given, (int, float, str)):
-            continue
-        match = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*(?:/\s*5(?:\.0)?)?\s*", str(given))
-        score = _in_range(match.group(1)) if match else None
+        score = None
+        if isinstance(given, str):
+            match = _VALUE.fullmatch(given)
+            score = _in_range(match["score"]) if match else None
+        elif isinstance(given, (int, float)) and not isinstance(given, bool) and _LOWEST <= given <= _HIGHEST:
+            score = float(given)
         if score is not None:
             found[code] = score
     return {code: found[code] for code in DIMENSIONS if code in found}

@@ -2,12 +2,15 @@
 
 Two readers. The compatible one does what the released script does, for figures that can be compared with the paper's.
 The strict one reads like a careful person: it takes letters only where they stand for an option, follows negation, and
-takes nothing where two options are named or none is.
+takes nothing where two options are named or none is. It leaves out what a model thought before it answered, and knows
+the Chinese, Japanese and Korean words for an answer.
 """
 
 import re
 import unicodedata
 from collections.abc import Sequence
+
+from videorefer_plugin.bench.reasoning import without_reasoning
 
 __all__ = ["compatible_correct", "compatible_letter", "gold_letter", "option_letters", "strict_letter"]
 
@@ -42,33 +45,43 @@ def compatible_correct(prediction: str, answer: str) -> bool:
 
 # --- strict ----------------------------------------------------------------------------------------------------------
 
-_LABEL = re.compile(r"\s*\(?\s*([A-Za-z])\s*(?:[).:]|$)")
+_LABEL = re.compile(r"[\s*_\"'`(]*([A-Za-z])(?:\*\*|__|[\s*_\"'`]*(?:[).:、]|\s[-–—](?=\s)|$|\n))")
 _DECORATION = "*_\"'`<>{}[]“”‘’«»"
-_BRACKETS = str.maketrans("[<{]>}", "((()))")
+_BRACKETS = str.maketrans("[<{【「『〔〖]>}】」』〕〗", "((((((((" + "))))))))")
 _REJECTED_BEFORE = re.compile(
-    r"(?:\bnot|n't|\bnever|\bneither|\bnor|\brather than|\binstead of|\bexcept|\brule[sd]? out|\bexclud\w+)"
-    r"(?:\s+(?:be|the|an?|is|it|it's|option|choice|answer|letter))*\s*[:(\"']*\s*$",
+    r"(?:\bnot|\bcannot|n't|\bnever|\bneither|\bnor|\brather than|\binstead of|\bexcept|\brule[sd]? out|\bexclud\w+)"
+    r"(?:\s+(?:be|the|an?|is|it|it's|option|choice|answer|letter))*\s*[:(\"']*\s*$"
+    r"|(?:不|并非|並非|而非|排除|除了)(?:应该?|應該?|能|会|會|可能|是|为|為|选择?|選擇?|选项|選項)*\s*[:(\"']*\s*$",
     re.I,
 )
 _REJECTED_AFTER = re.compile(
     r"^\)?[^.;,(]{0,20}?\b(?:is|are|was|seems?)\b\s*(?:clearly|also|definitely)?\s*"
-    r"(?:not\b|n't|wrong|incorrect|false|ruled out|impossible)",
+    r"(?:not\b|n't|wrong|incorrect|false|ruled out|impossible)"
+    r"|^\)?\s*(?:选项|選項|项|項)?\s*(?:是|可以|可|被|都|也|明显|显然)*(?:错|錯|不|排除|有误)",
     re.I,
 )
+_NEAR = 200  # characters around a letter that can reject it
 _INTRODUCTION = re.compile(
-    r"^\W*(?:the\s+)?(?:(?:correct|right|best)\s+)?(?:answer|option|choice)\s*(?::|\bis\b(?:\s*:)?)"
+    r"^\W*(?:(?:the\s+)?(?:(?:correct|right|best)\s+)?(?:answer|option|choice)\s*(?::|\bis\b(?:\s*:)?)"
+    r"|(?:正确|正確|最佳)?的?(?:答案|选项|選項)(?:应该?|應該?)?\s*(?:是|为|為|:))"
     r"(?!\s*\(?[A-Za-z]\s*[).:])",
     re.I,
 )
+_LEADING = re.compile(
+    r"[\s.\"'*_`]*(?:\(\s*)?([A-Za-z])[\s\"'*_`]*"
+    r"(?:\)|[.:,](?=\s|$)|\.(?=[a-z])|\n|(?<=[A-Z]\s)(?=(?:because|since)\b))"
+)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-_ALTERNATIVE = re.compile(r"^\)?\s*(?:or|and|/|,|&)\s*\(?([A-Za-z])(?:\)|\b(?!\s+[a-z]))")
+_ALTERNATIVE = re.compile(
+    r"^\)?\s*(?:or|and|/|,|&|、|还是|還是|或者?|和|与|與|及|以及|と|또는)\s*\(?([A-Za-z])(?:\)|(?![A-Za-z0-9_])(?!\s+[a-z]))"
+)
 
 
 def option_letters(options: Sequence[str]) -> list[str] | None:
     """Letters of options such as `"(A) a red car"`; `None` if one has none, or two have the same."""
     letters = []
     for option in options:
-        found = re.match(r"\s*\(\s*([A-Za-z])\s*\)|\s*([A-Za-z])\s*[).:]", option)
+        found = re.match(r"\s*\(\s*([A-Za-z])\s*\)|\s*([A-Za-z])\s*[).:、]", _plain(option))
         if not found:
             return None
         letters.append((found.group(1) or found.group(2)).upper())
@@ -76,9 +89,19 @@ def option_letters(options: Sequence[str]) -> list[str] | None:
 
 
 def gold_letter(answer: str) -> str | None:
-    """The right letter of `"(A) a car"`, `"A. a car"`, `"A) a car"`, `"a"` or `"a car (A)"`."""
-    found = re.search(r"\(([A-Z])\)", answer) or _LABEL.match(answer) or re.search(r"\(([a-z])\)", answer)
+    """The right letter of `"(A) a car"`, `"[A] a car"`, `"A. a car"`, `"A) a car"`, `"a"` or `"a car (A)"`."""
+    text = _plain(answer)
+    found = (
+        re.search(r"\(([A-Z])\)", unicodedata.normalize("NFKC", answer))
+        or _LABEL.match(text)
+        or re.search(r"\(([A-Za-z])\)", text)
+    )
     return found.group(1).upper() if found else None
+
+
+def _plain(text: str) -> str:
+    """The text with letters and marks in their usual width, and round brackets in place of all others."""
+    return unicodedata.normalize("NFKC", text).translate(_BRACKETS)
 
 
 def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str | None:
@@ -94,22 +117,26 @@ def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str 
         >>> [strict_letter(text) for text in ("The answer is B.", "Not (A), it is (C)", "(A) or (B)", "Both of them")]
         ['B', 'C', None, None]
     """
-    text = unicodedata.normalize("NFKC", prediction).translate(_BRACKETS)
-    plain = text.strip(_DECORATION + " \t\r\n.,;:!?()")
-    allowed = set(option_letters(options) or "") if options else None
-    if not plain:
+    said = without_reasoning(prediction)
+    if said is None:
         return None
-    if len(plain) == 1:
-        return _known(plain, allowed)
-    if options:
+    text = _plain(said)
+    bare = text.strip(_DECORATION + " \t\r\n.,;:!?()。、")
+    letters = option_letters(options) if options else None
+    allowed = set(letters or "") if options else None
+    if not bare:
+        return None
+    if len(bare) == 1:
+        return _known(bare, allowed)
+    if options and letters:
         *reasons, conclusion = _SENTENCE_END.split(text.strip())
-        said = {_bare(text), _bare(_INTRODUCTION.sub("", text))}
-        said |= {_bare(_INTRODUCTION.sub("", conclusion))} if _INTRODUCTION.match(conclusion) else set()
-        repeated = [gold_letter(option) for option in options if _bare(option) in said]
+        claims = {_bare(text), _bare(_INTRODUCTION.sub("", text))}
+        claims |= {_bare(_INTRODUCTION.sub("", conclusion))} if _INTRODUCTION.match(conclusion) else set()
+        repeated = [letter for letter, option in zip(letters, options, strict=True) if _bare(_plain(option)) in claims]
         if len(repeated) == 1:
             return repeated[0] if _among(" ".join(reasons), allowed) in (None, *repeated) else None
-    leading = re.match(r"[\s.\"'*_`]*\(?\s*([A-Za-z])\s*[\"'*_`]*\s*(\)|[.:,](?=\s|$)|\.(?=[a-z])|\n)", text)
-    if leading and _known(leading.group(1), allowed):
+    leading = _LEADING.match(text)
+    if leading and _known(leading.group(1), allowed) and not any(way.search(text) for way in _WAYS[0]):
         rest = text[leading.end(1) :]
         other = _ALTERNATIVE.match(rest)
         if other and _known(other.group(1), allowed) not in (None, leading.group(1).upper()):
@@ -126,20 +153,38 @@ def _known(letter: str, allowed: set[str] | None) -> str | None:
 
 def _bare(text: str) -> str:
     """An option's text or an answer, without its letter, case and marks around it."""
-    text = re.sub(r"^\s*\(?\s*[A-Za-z]\s*[).:]\s*", "", text)
+    text = re.sub(r"^[\s(]*[A-Za-z]\s*[).:、]\s*", "", text)
     return re.sub(r"\W+", " ", text).strip().lower()
 
 
-# From the surest to the least sure way of naming an option. The last are capitals that stand alone, but for the
-# article and the pronoun.
+_TAIL = r"(?![A-Za-z0-9_'])(?=\W|$|选项|選項|[项項吧呢啊哦的是因所或和与與及还還だでが]|입니다|이다|번)"
+# From the surest to the least sure ways of naming an option. The last are capitals that stand alone, but for the
+# article and the pronoun. In Chinese, Japanese and Korean no space parts a letter from the words around it.
 _WAYS = (
-    re.compile(
-        r"\b(?:answer|option|choice|letter)\b(?:\s+(?:is|would be|should be|must be))?\s*[:=]?\s*[*_\"']*\(?\s*"
-        r"([A-Za-z])\s*(?:\)|[\"'*_]|(?=[\s.,;:!?]*$)|(?=[.,;:!?])|(?=\s+(?:because|since|as|or|and|not|but|is)\b))",
-        re.I,
+    (
+        re.compile(r"\\(?:boxed|fbox)\s*\((?:[\s(]|\\\w+\s*\()*([A-Za-z])\s*\)"),
+        re.compile(r"\(answer\)[\s(]*([A-Za-z])[\s).]*\(/answer\)", re.I),
     ),
-    re.compile(r"\(\s*([A-Za-z])\s*\)"),
-    re.compile(r"(?<![\w'(])([A-Z])(?![\w'])(?!(?<=[AI])\s+(?!(?:or|and|is|not|but|because|since)\b)[a-z])"),
+    (
+        re.compile(
+            r"\b(?:answer|option|choice|letter)\b[\"'*_]*(?:\s+(?:is|would be|should be|must be)\b)?\s*(?:[:=]\s*)?"
+            r"(?:[*_\"']+\s*)?(?:\(\s*)?([A-Za-z])(?:\s*[)\"'*_]|(?=[\s.,;:!?]*$)|(?=\s*[.,;:!?])"
+            r"|(?=\s+(?:because|since|as|or|and|not|but|is)\b))",
+            re.I,
+        ),
+        re.compile(
+            r"(?:答案|正解|答え|정답|选项|選項|选择|選擇|选|選)(?:\s*(?:应该?|應該?|应当|應當|就|只能|[是为為係は은는이])){0,3}"
+            r"(?:[\s:=*_\"'(]|选项|選項){0,30}([A-Za-z])" + _TAIL
+        ),
+    ),
+    (re.compile(r"\(\s*([A-Za-z])\s*\)"),),
+    (
+        re.compile(r"(?<![\w'(])([A-Z])(?![\w'])(?!(?<=[AI])\s+(?!(?:or|and|is|not|but|because|since)\b)[a-z])"),
+        re.compile(r"[是为為][\s(]*([A-Z])" + _TAIL),
+        re.compile(
+            r"(?<![A-Za-z0-9_'(])([A-Z])\s*(?=(?:选项|選項|项|項)|是?(?:正确|正確|对|對|错|錯|不对|不對|不正))"
+        ),
+    ),
 )
 
 
@@ -147,13 +192,14 @@ def _among(text: str, allowed: set[str] | None) -> str | None:
     """The one option that is named by the surest way in which any is named."""
     rejected: set[str] = set()
     named: list[set[str]] = []
-    for way in _WAYS:
+    for ways in _WAYS:
         found = set()
-        for match in way.finditer(text):
+        for match in (match for way in ways for match in way.finditer(text)):
             letter = _known(match.group(1), allowed)
             if letter is None:
                 continue
-            before, after = text[: match.start(1)], text[match.end(1) :]
+            before = text[max(match.start(1) - _NEAR, 0) : match.start(1)]
+            after = text[match.end(1) : match.end(1) + _NEAR]
             if _REJECTED_BEFORE.search(before.rstrip("( ")) or _REJECTED_AFTER.match(after):
                 rejected.add(letter)
             else:
