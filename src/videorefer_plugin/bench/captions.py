@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._text import short
+from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.errors import BenchError
 
 __all__ = ["METRICS", "CaptionScores", "score_captions"]
@@ -62,7 +64,8 @@ def score_captions(
         metrics: those wanted.
 
     Raises:
-        BenchError: a metric is unknown, an item has no reference, or `pycocoevalcap` is not installed.
+        BenchError: a metric is unknown, an item has no reference, references or captions are no texts, no caption is
+            about an item, or `pycocoevalcap` is not installed.
     """
     unknown = [metric for metric in metrics if metric not in METRICS]
     if unknown:
@@ -70,6 +73,10 @@ def score_captions(
     bare = [name for name, sentences in references.items() if not sentences]
     if bare or not references:
         raise BenchError(f"item {bare[0]!r} has no true caption" if bare else "there are no items to score")
+    for name, sentences in references.items():
+        if isinstance(sentences, str) or not all(isinstance(sentence, str) for sentence in sentences):
+            raise BenchError(f"true captions of item {short(name)} are {short(sentences)}: expected a list of texts")
+    check_said("captions", predictions, references, optional=False)
     try:
         import pycocoevalcap  # noqa: F401
     except ImportError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from videorefer_plugin.bench.items import DescriptionItem
 from videorefer_plugin.bench.judge_replies import DIMENSIONS, compatible_scores, reply_scores
+from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.bench.statistics import mean_interval
 
 __all__ = ["DescriptionScores", "compatible_table", "score_descriptions"]
@@ -49,7 +50,12 @@ def score_descriptions(
         items: the objects described.
         descriptions: id -> description.
         replies: id -> what the judge said about it.
+
+    Raises:
+        BenchError: a description or a reply is no text, none is about these objects, or an object is there twice.
     """
+    check_said("descriptions", descriptions, (item.id for item in items))
+    check_said("replies", replies, (item.id for item in items))
     rows: list[dict[str, Any]] = [
         {
             "id": item.id,

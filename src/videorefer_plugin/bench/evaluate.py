@@ -11,7 +11,7 @@ from videorefer_plugin.bench.captions import score_captions
 from videorefer_plugin.bench.description_scores import score_descriptions
 from videorefer_plugin.bench.fingerprint import file_hash
 from videorefer_plugin.bench.items import DescriptionItem, Item, read_captions, read_descriptions, read_questions
-from videorefer_plugin.bench.judges import Judge
+from videorefer_plugin.bench.judges import Judge, RuleJudge
 from videorefer_plugin.bench.question_scores import score_questions
 from videorefer_plugin.bench.runner import WHOLE, ItemError, Outcome, Shard, run
 from videorefer_plugin.bench.store import Store, configuration_hash, write_json
@@ -57,8 +57,10 @@ def evaluate_questions(
     Raises:
         BenchError: the file, the answers or the endpoint cannot be used.
     """
-    items = read_questions(data, media_root, mode)[:limit]
-    settings, outcome = _answer(items, "q", data, answerer, out, mode, batch_size, shard, progress)
+    everything = read_questions(data, media_root, mode)
+    items = everything[:limit]
+    settings = _settings("q", data, mode, answerer)
+    outcome = _answer(everything, items, settings, answerer, out, mode, batch_size, shard, progress)
     predictions = {key: row["prediction"] for key, row in outcome.rows.items()}
     scores = score_questions(items, predictions).to_dict()
     return _write(out, "q", name, settings, items, outcome, {"scores": scores})
@@ -78,8 +80,10 @@ def evaluate_captions(
     progress: Progress | None = None,
 ) -> Result:
     """Evaluate a model's captions, of HC-STVG or of records with true captions; see [`evaluate_questions`]."""
-    items = read_captions(data, media_root, mode)[:limit]
-    settings, outcome = _answer(items, "captions", data, answerer, out, mode, batch_size, shard, progress)
+    everything = read_captions(data, media_root, mode)
+    items = everything[:limit]
+    settings = _settings("captions", data, mode, answerer)
+    outcome = _answer(everything, items, settings, answerer, out, mode, batch_size, shard, progress)
     predictions = {key: row["prediction"] for key, row in outcome.rows.items()}
     scores = score_captions({item.id: item.references for item in items}, predictions).to_dict()
     return _write(out, "captions", name, settings, items, outcome, {"scores": scores})
@@ -108,14 +112,19 @@ def evaluate_descriptions(
         As [`evaluate_questions`], with [`DescriptionScores`] under `scores`, the judge's settings under `judge`, the
         first and last day of judgement under `dates`, and what could not be judged under `judge_failed`.
     """
-    items = read_descriptions(data, media_root, mode)[:limit]
+    everything = read_descriptions(data, media_root, mode)
+    items = everything[:limit]
     if judge is not None and items and judge.settings()["judge"] == "rule":
         require_facts(items)  # before anything is generated
-    settings, outcome = _answer(items, "d", data, answerer, out, mode, batch_size, shard, progress)
+    settings = _settings("d", data, mode, answerer)
+    if judge is not None:
+        with _judgements(everything, settings, judge, out, shard) as store:
+            store.done()  # what is wrong with them is said before anything is generated
+    outcome = _answer(everything, items, settings, answerer, out, mode, batch_size, shard, progress)
     if judge is None:
         return _write(out, "d", name, settings, items, outcome, {"scores": None, "judge": None})
     descriptions = {key: row["prediction"] for key, row in outcome.rows.items()}
-    judged = _judge(items, descriptions, settings, judge, out, shard, progress)
+    judged = _judge(everything, items, descriptions, settings, judge, out, shard, progress)
     replies = {key: row["reply"] for key, row in judged.rows.items()}
     dates = sorted(row["date"][:10] for row in judged.rows.values())
     more = {
@@ -131,7 +140,7 @@ def require_facts(items: Sequence[DescriptionItem]) -> None:
     """Make sure that rules can judge descriptions of these objects.
 
     Raises:
-        BenchError: an item has no facts.
+        BenchError: an item has no facts, or such as no rule understands.
     """
     for item in items:
         if item.facts is None:
@@ -139,20 +148,12 @@ def require_facts(items: Sequence[DescriptionItem]) -> None:
                 f"{item.place}: item {item.id!r} has no facts, which only benchmarks of the shapes world have: "
                 "use a chat model as the judge"
             )
+        RuleJudge().judge(item, item.caption)  # it understands them
 
 
-def _answer(
-    items: Sequence[Any],
-    benchmark: str,
-    data: str | os.PathLike,
-    answerer: Answerer,
-    out: str | os.PathLike,
-    mode: str,
-    batch_size: int,
-    shard: Shard,
-    progress: Progress | None,
-) -> tuple[dict[str, Any], Outcome]:
-    settings = {
+def _settings(benchmark: str, data: str | os.PathLike, mode: str, answerer: Answerer) -> dict[str, Any]:
+    """Everything that answers depend on."""
+    return {
         "benchmark": benchmark,
         "file": {"name": Path(data).name, "hash": file_hash(data)},
         "mode": mode,
@@ -160,11 +161,23 @@ def _answer(
         **answerer.settings(),
     }
 
+
+def _answer(
+    everything: Sequence[Item],
+    items: Sequence[Any],
+    settings: Mapping[str, Any],
+    answerer: Answerer,
+    out: str | os.PathLike,
+    mode: str,
+    batch_size: int,
+    shard: Shard,
+    progress: Progress | None,
+) -> Outcome:
     def work(batch: Sequence[Item]) -> list[dict[str, Any]]:
         said = answerer.answer(batch, mode)
         return [{"prediction": text} for text in said]
 
-    with Store(out, "answers", settings, shard.rank) as store:
+    with Store(out, "answers", settings, shard.rank, {item.id for item in everything}) as store:
         outcome = run(
             items,
             work,
@@ -174,10 +187,25 @@ def _answer(
             shard=shard,
             progress=None if progress is None else lambda done, total: progress("answering", done, total),
         )
-    return settings, outcome
+    return _of_items(outcome, items)
+
+
+def _of_items(outcome: Outcome, items: Sequence[Item]) -> Outcome:
+    """Without the lines of items that a limit leaves out."""
+    wanted = {item.id for item in items}
+    outcome.rows = {key: row for key, row in outcome.rows.items() if key in wanted}
+    return outcome
+
+
+def _judgements(
+    everything: Sequence[Item], settings: Mapping[str, Any], judge: Judge, out: str | os.PathLike, shard: Shard
+) -> Store:
+    configuration = {"answers": configuration_hash(settings), **judge.settings()}
+    return Store(out, "judgements", configuration, shard.rank, {item.id for item in everything})
 
 
 def _judge(
+    everything: Sequence[Item],
     items: Sequence[Any],
     descriptions: Mapping[str, str],
     settings: Mapping[str, Any],
@@ -187,19 +215,19 @@ def _judge(
     progress: Progress | None,
 ) -> Outcome:
     mine = [item for item in list(items)[shard.rank :: shard.size] if item.id in descriptions]
-    configuration = {"answers": configuration_hash(settings), **judge.settings()}
 
     def work(batch: Sequence[Any]) -> list[dict[str, Any] | ItemError]:
         return [judge.judge(item, descriptions[item.id]) for item in batch]
 
-    with Store(out, "judgements", configuration, shard.rank) as store:
-        return run(
+    with _judgements(everything, settings, judge, out, shard) as store:
+        outcome: Outcome = run(
             mine,
             work,
             store,
             workers=judge.workers,
             progress=None if progress is None else lambda done, total: progress("judging", done, total),
         )
+    return _of_items(outcome, items)
 
 
 def _write(
@@ -212,13 +240,12 @@ def _write(
     more: Mapping[str, Any],
 ) -> Result:
     model = str(settings["model"]).rstrip("/")
-    wanted = {item.id for item in items}
     result = {
         "benchmark": benchmark,
         "name": name or Path(model).name,
         "settings": dict(settings),
         "items": len(items),
-        "answered": len(wanted & set(outcome.rows)),
+        "answered": len(outcome.rows),
         "failed": outcome.failed,
         **more,
     }

@@ -1,7 +1,7 @@
 """General video understanding through lmms-eval, which runs as a program of its own."""
 
 import importlib.util
-import json
+import math
 import os
 import subprocess
 import sys
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin.bench.json_files import read_json
 from videorefer_plugin.bench.lmms import MODEL_NAME, TASKS
 from videorefer_plugin.bench.lmms.documents import ENVIRONMENT
 from videorefer_plugin.bench.store import write_json
@@ -100,15 +101,25 @@ def run_general(
         raise BenchError(f"lmms-eval ended with status {done.returncode}; what it said is above")
 
 
-def general_results(folder: str | os.PathLike) -> dict[str, dict[str, float]]:
-    """Task -> metric -> value, of the newest results that lmms-eval left in a folder."""
-    found: dict[str, dict[str, float]] = {}
+def general_results(folder: str | os.PathLike) -> dict[str, dict[str, float | None]]:
+    """Task -> metric -> value, of the newest results that lmms-eval left in a folder.
+
+    A value that is no finite number, which lmms-eval writes where nothing was measured, is `None`.
+
+    Raises:
+        BenchError: a file is not as lmms-eval writes it.
+    """
+    found: dict[str, dict[str, float | None]] = {}
     for path in sorted(Path(folder).rglob("*results.json"), key=lambda path: path.stat().st_mtime):
-        for task, values in json.loads(path.read_text(encoding="utf-8")).get("results", {}).items():
+        written = read_json(path, constants=True)
+        results = written.get("results", {}) if isinstance(written, dict) else None
+        if not isinstance(results, dict) or not all(isinstance(values, dict) for values in results.values()):
+            raise BenchError(f"{path} is no result of lmms-eval: expected a dict of tasks under 'results'")
+        for task, values in results.items():
             numbers = {
-                key.split(",")[0]: float(value)
+                key.split(",")[0]: float(value) if math.isfinite(value) else None
                 for key, value in values.items()
-                if isinstance(value, (int, float)) and "stderr" not in key
+                if isinstance(value, (int, float)) and not isinstance(value, bool) and "stderr" not in key
             }
             if numbers:
                 found[task] = numbers

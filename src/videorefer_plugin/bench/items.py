@@ -10,7 +10,6 @@ Items of Bench-D have a `caption`, what is true of the object, in place of the q
 of frames. `annotation` has one entry for each `<region>`, in the form of VideoRefer-700K.
 """
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from videorefer_plugin._text import listed
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.bench.item_files import item_values
 from videorefer_plugin.bench.letters import gold_letter, option_letters
 from videorefer_plugin.bench.prompts import CAPTION_PROMPT, DESCRIPTION_PROMPT, REGION_TOKEN, question_prompt
-from videorefer_plugin.errors import BenchError, RecordError, RegionError
+from videorefer_plugin.errors import BenchError, RegionError
 from videorefer_plugin.regions import Region
-from videorefer_plugin.training.record_files import open_record_file
 from videorefer_plugin.training.records import Record
 
 __all__ = [
@@ -48,6 +47,7 @@ QUESTION_TYPES = (
 )
 _LISTED = 5  # problems shown in one message
 _FRAME = "[0-9]{1,18}"  # digits of other scripts are no frames to those who read the annotation later
+_FARTHEST = 1e9  # pixels; no frame is that large
 
 
 @dataclass(frozen=True)
@@ -214,10 +214,10 @@ def _read(
         raise BenchError(f"mode is {mode!r}: expected {' or '.join(MODES)}")
     source = Path(path)
     root = Path(media_root) if media_root is not None else source.parent
-    values = _values(source)
+    values = item_values(source)
     if not values:
         raise BenchError(f"{source} holds no items")
-    names = [str(value["id"]) for _, value in values if isinstance(value, Mapping) and value.get("id") is not None]
+    names = [str(value["id"]) for _, value in values if isinstance(value, Mapping) and _names(value.get("id"))]
     own = len(set(names)) == len(values)
     items: list[ItemT] = []
     problems: list[str] = []
@@ -243,27 +243,9 @@ def _read(
     return items
 
 
-def _values(source: Path) -> list[tuple[str, Any]]:
-    """Items of a file with their places; of HC-STVG's own format, each with its video's name."""
-    try:
-        file = open_record_file(source)
-        with open(source, encoding="utf-8-sig") as stream:
-            mapping = stream.read(1) == "{"
-        if mapping:
-            try:
-                whole = json.loads(source.read_text(encoding="utf-8-sig"))
-            except ValueError:
-                whole = None  # a record a line
-            if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
-                return [(f"{source}, {name!r}", {"video": name, **value}) for name, value in whole.items()]
-        values = []
-        for entry in file.scan():
-            if entry.reason:
-                raise BenchError(f"{source}, line {entry.line}: {entry.reason}")
-            values.append((f"{source}, line {entry.line}", entry.value))
-        return values
-    except RecordError as error:
-        raise BenchError(str(error)) from error
+def _names(given: Any) -> bool:
+    """Whether an item's `id` can be its name."""
+    return isinstance(given, (str, int, float)) and not isinstance(given, bool)
 
 
 def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
@@ -274,11 +256,13 @@ def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
 
     if not isinstance(value, Mapping):
         raise BenchError(f"{place}: an item is a JSON object, but this is a {type(value).__name__}")
+    if value.get("id") is not None and not _names(value["id"]):
+        raise wrong(f"has {short(value['id'])} as its id: expected a text or a number")
     video = value.get("video")
     if not isinstance(video, str) or not video:
-        raise wrong(f"has no video: expected a path, but its 'video' is {video!r}")
+        raise wrong(f"has no video: expected a path, but its 'video' is {short(video)}")
     path = root / video
-    if not path.exists():
+    if not os.path.exists(path):  # unlike the method of a path, it also takes names that no file can have
         raise wrong(f"needs the video {video!r}, which is not in {root}: see `videorefer bench fetch`")
     annotation = value.get("annotation")
     if annotation is not None and (
@@ -286,12 +270,12 @@ def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
     ):
         raise wrong("needs an 'annotation' with a dict of frames for each object")
     frame = value.get("frame_idx")
-    if frame is not None and not re.fullmatch(_FRAME, str(frame)):
-        raise wrong(f"has frame_idx {frame!r}: expected the number of a frame")
+    if frame is not None and (isinstance(frame, bool) or not re.fullmatch(_FRAME, str(frame))):
+        raise wrong(f"has frame_idx {short(frame)}: expected the number of a frame")
     sides = {key: value.get(key) for key in ("height", "width")}
     for key, side in sides.items():
-        if side is not None and (not isinstance(side, int) or isinstance(side, bool) or side < 1):
-            raise wrong(f"has {key} {side!r}: expected a whole number of pixels")
+        if side is not None and (isinstance(side, bool) or not isinstance(side, int) or not 1 <= side < _FARTHEST):
+            raise wrong(f"has {key} {short(side)}: expected a whole number of pixels")
     return {
         "id": name,
         "video": path,
@@ -305,7 +289,7 @@ def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
 def _text(value: Mapping[str, Any], key: str, common: dict[str, Any]) -> str:
     text = value.get(key)
     if not isinstance(text, str) or not text.strip():
-        raise BenchError(f"{common['place']}: item {common['id']!r} needs a text under {key!r}, but has {text!r}")
+        raise BenchError(f"{common['place']}: item {common['id']!r} needs a text under {key!r}, but has {short(text)}")
     return text
 
 
@@ -313,10 +297,12 @@ def _question(value: Mapping[str, Any], common: dict[str, Any]) -> QuestionItem:
     where = f"{common['place']}: item {common['id']!r}"
     options = value.get("options")
     if not isinstance(options, list) or not options or not all(isinstance(option, str) for option in options):
-        raise BenchError(f"{where} needs a list of 'options', but has {options!r}")
+        raise BenchError(f"{where} needs a list of 'options', but has {short(options)}")
     letters = option_letters(options)
     if letters is None:
-        raise BenchError(f"{where} has options without letters of their own ({options!r}): write them as '(A) ...'")
+        raise BenchError(
+            f"{where} has options without letters of their own ({short(options)}): write them as '(A) ...'"
+        )
     answer = _text(value, "Answer", common)
     if gold_letter(answer) not in letters:
         raise BenchError(
@@ -329,7 +315,10 @@ def _question(value: Mapping[str, Any], common: dict[str, Any]) -> QuestionItem:
 
 
 def _description(value: Mapping[str, Any], common: dict[str, Any]) -> DescriptionItem:
-    return DescriptionItem(**common, caption=_text(value, "caption", common), facts=value.get("facts"))
+    facts = value.get("facts")
+    if facts is not None and not isinstance(facts, dict):
+        raise BenchError(f"{common['place']}: item {common['id']!r} has {short(facts)} as its facts: expected a dict")
+    return DescriptionItem(**common, caption=_text(value, "caption", common), facts=facts)
 
 
 def _caption(value: Mapping[str, Any], common: dict[str, Any]) -> CaptionItem:
@@ -337,7 +326,7 @@ def _caption(value: Mapping[str, Any], common: dict[str, Any]) -> CaptionItem:
     given = value.get("English") or value.get("caption")
     references = [given] if isinstance(given, str) else given
     if not isinstance(references, list) or not references or not all(isinstance(r, str) and r for r in references):
-        raise BenchError(f"{where} needs a sentence, or a list of sentences, under 'caption', but has {given!r}")
+        raise BenchError(f"{where} needs a sentence, or a list of sentences, under 'caption', but has {short(given)}")
     if not common["annotation"]:
         boxes = _hc_stvg_boxes(value, where) if "bbox" in value else value.get("boxes")
         if not isinstance(boxes, Mapping) or not boxes:
@@ -346,7 +335,7 @@ def _caption(value: Mapping[str, Any], common: dict[str, Any]) -> CaptionItem:
     if common["frame"] is None:
         strange = [frame for frame in common["annotation"][0] if not re.fullmatch(_FRAME, str(frame))]
         if strange:
-            raise BenchError(f"{where} has frame {strange[0]!r}: expected numbers of frames, from 0")
+            raise BenchError(f"{where} has frame {short(strange[0])}: expected numbers of frames, from 0")
         frames = sorted(int(frame) for frame in common["annotation"][0])
         common = {**common, "frame": frames[len(frames) // 2]}
     return CaptionItem(**common, references=references)
@@ -354,9 +343,9 @@ def _caption(value: Mapping[str, Any], common: dict[str, Any]) -> CaptionItem:
 
 def _hc_stvg_boxes(value: Mapping[str, Any], where: str) -> dict[str, list[float]]:
     boxes, first = value["bbox"], value.get("st_frame")
-    if not isinstance(boxes, list) or not isinstance(first, int) or isinstance(first, bool):
+    if not isinstance(boxes, list) or not isinstance(first, int) or isinstance(first, bool) or first < 0:
         raise BenchError(f"{where} needs 'bbox', a list of [x, y, width, height], and 'st_frame', a frame number")
-    if not all(isinstance(box, list) and len(box) == 4 for box in boxes):
+    if not all(isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)) for box in boxes):
         raise BenchError(f"{where} has a 'bbox' that is not [x, y, width, height]")
     return {str(first + number): [x, y, x + w, y + h] for number, (x, y, w, h) in enumerate(boxes)}
 
@@ -365,14 +354,19 @@ def _box_annotation(boxes: Mapping[str, Sequence[float]], where: str) -> dict[st
     """Boxes as polygons, the form that annotations have."""
     annotation = {}
     for frame, box in boxes.items():
-        try:
-            x0, y0, x1, y1 = (float(side) for side in box)
-        except (TypeError, ValueError):
-            raise BenchError(f"{where} has {box!r} as the box of frame {frame}: expected [x0, y0, x1, y1]") from None
+        if not re.fullmatch(r"[0-9]{1,18}", str(frame)):
+            raise BenchError(f"{where} has a box of {short(frame)}: expected the number of a frame")
+        if not isinstance(box, Sequence) or len(box) != 4 or not all(map(_is_number, box)):
+            raise BenchError(f"{where} has {short(box)} as the box of frame {frame}: expected [x0, y0, x1, y1]")
+        x0, y0, x1, y1 = map(float, box)
         if not (x0 < x1 and y0 < y1):
             raise BenchError(f"{where} has a box without area in frame {frame}: {list(box)}")
         annotation[str(frame)] = {"segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]]}
     return annotation
+
+
+def _is_number(side: Any) -> bool:
+    return isinstance(side, (int, float)) and not isinstance(side, bool) and abs(side) < _FARTHEST
 
 
 def shown(names: Iterable[str], limit: int = _LISTED) -> str:

@@ -109,8 +109,8 @@ class RuleJudge:
             )
         try:
             scores = score_description(description, item.facts)
-        except ConfigurationError as error:
-            raise ItemError(f"{item.place}: item {item.id!r}: {error}") from error
+        except (ConfigurationError, TypeError, AttributeError) as error:  # the latter for values of other types
+            raise ItemError(f"{item.place}: item {item.id!r} has facts that no rule understands: {error}") from error
         return {"reply": json.dumps(scores), "date": _now()}
 
 

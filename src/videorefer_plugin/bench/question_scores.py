@@ -6,6 +6,7 @@ from typing import Any
 
 from videorefer_plugin.bench.items import QUESTION_TYPES, QuestionItem
 from videorefer_plugin.bench.letters import compatible_correct, compatible_letter, gold_letter, strict_letter
+from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.bench.statistics import mean_of_shares_interval, share_interval
 
 __all__ = ["READERS", "QuestionScores", "score_questions"]
@@ -42,7 +43,11 @@ def score_questions(items: Sequence[QuestionItem], predictions: Mapping[str, str
     Args:
         items: the questions.
         predictions: id -> answer. A question without one counts as answered wrongly, and is listed.
+
+    Raises:
+        BenchError: a prediction is no text, none is about these questions, or a question is there twice.
     """
+    check_said("predictions", predictions, (item.id for item in items))
     rows = []
     for item in items:
         said = predictions.get(item.id)

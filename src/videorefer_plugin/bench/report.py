@@ -1,6 +1,5 @@
 """A report of results: tables in Markdown and one picture, with the paper's figures beside one's own."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from videorefer_plugin.bench import paper
 from videorefer_plugin.bench.captions import METRICS
 from videorefer_plugin.bench.items import QUESTION_TYPES, shown
 from videorefer_plugin.bench.judge_replies import DIMENSIONS
+from videorefer_plugin.bench.result_files import read_result
 from videorefer_plugin.errors import BenchError
 
 __all__ = ["find_results", "summary", "write_report"]
@@ -31,7 +31,7 @@ def find_results(sources: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
         sources: result files, or folders that `videorefer bench` wrote to.
 
     Raises:
-        BenchError: there are none, or a file is something else.
+        BenchError: there are none, or a file is something else, or was edited into something else.
     """
     paths: list[Path] = []
     for source in map(Path, sources):
@@ -39,17 +39,7 @@ def find_results(sources: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
         if not found:
             raise BenchError(f"{source} has no results: run `videorefer bench q`, `d`, `captions` or `general` first")
         paths += found
-    results = []
-    for path in paths:
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            known = result["benchmark"] in _TITLES
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise BenchError(f"{path} is no result of `videorefer bench`: {error}") from error
-        if not known:
-            raise BenchError(f"{path} is a result of the unknown benchmark {result['benchmark']!r}")
-        results.append(result)
-    return results
+    return [read_result(path) for path in paths]
 
 
 def write_report(results: Sequence[Result], out: str | os.PathLike) -> list[Path]:
@@ -236,7 +226,7 @@ def _general(results: Sequence[Result]) -> list[str]:
     lines: list[str] = []
     for result in results:
         rows = [
-            [task, metric, f"{value:.4g}"]
+            [task, metric, "-" if value is None else f"{value:.4g}"]
             for task, values in result["scores"].items()
             for metric, value in values.items()
         ]

@@ -103,6 +103,9 @@ def run(
         for item, result in zip(batch, results, strict=True):
             if item.id in done:
                 continue
+            problem = "" if isinstance(result, ItemError) else store.problem({"id": item.id, **result})
+            if problem:
+                result = ItemError(f"item {item.id!r}: what was said cannot be kept: {problem}")
             if isinstance(result, ItemError):
                 outcome.failed[item.id] = str(result)
                 in_a_row += 1

@@ -1,0 +1,43 @@
+"""What was said about items, as callers hand it over to be scored."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from videorefer_plugin._text import short
+from videorefer_plugin.bench.json_files import half_character
+from videorefer_plugin.errors import BenchError
+
+__all__ = ["check_said"]
+
+
+def check_said(what: str, said: Mapping[str, Any], ids: Iterable[str], optional: bool = True) -> None:
+    """Make sure that texts can be scored, so that none counts as missing by mistake.
+
+    Args:
+        what (`str`): what they are, for the message.
+        said: id -> text. Ids of further items are no error, those of no item at all are.
+        ids: of the items, each once.
+        optional (`bool`): whether a text may be `None`, where there is none.
+
+    Raises:
+        BenchError: an id or a text is of the wrong type, an item is there twice, or no text is about an item.
+    """
+    known = Counter(iter(ids))
+    twice = next((name for name, count in known.items() if count > 1), None)
+    if twice is not None:
+        raise BenchError(f"the item {short(twice)} is there {known[twice]} times: give every item once")
+    if not isinstance(said, Mapping):
+        raise BenchError(f"{what} are a {type(said).__name__}: expected a dict from the ids of items to texts")
+    for name, text in said.items():
+        if not isinstance(name, str):
+            raise BenchError(f"{what} are under the id {short(name)}, a {type(name).__name__}: ids of items are texts")
+        if not isinstance(text, str) and not (text is None and optional):
+            raise BenchError(f"{what} of item {short(name)} are {short(text)}: expected a text")
+        if text and half_character(text):
+            raise BenchError(f"{what} of item {short(name)} have half a character (a lone surrogate): {short(text)}")
+    if said and known and not known.keys() & said.keys():
+        raise BenchError(
+            f"{what} are about {short(next(iter(said)))} and others, but no item is called so; items are called "
+            f"{short(next(iter(known)))}, for instance"
+        )
