@@ -647,7 +647,7 @@ def drop(_: Any) -> None:
     return None
 
 
-NAN = float("nan")
+NAN, INFINITY = float("nan"), float("inf")
 REGION_TENSORS = ("region_pixel_values", "region_masks", "region_frames", "region_lengths")
 
 BAD_TENSORS = [
@@ -655,6 +655,13 @@ BAD_TENSORS = [
     bad("nan-in-video", {"pixel_values_videos": put(NAN, 1, 3, 0, 5, 5)}, vr.TensorError,
         ["pixel_values_videos holds NaN at index 1"]),
     bad("nan-in-image", {"pixel_values": put(NAN, 0, 2, 0, 0)}, vr.TensorError, ["pixel_values holds NaN at index 0"]),
+    bad("infinity-in-video", {"pixel_values_videos": put(INFINITY, 1, 3, 0, 5, 5)}, vr.TensorError,
+        ["pixel_values_videos holds infinity at index 1"]),
+    bad("infinity-in-image", {"pixel_values": put(-INFINITY, 0, 2, 0, 0)}, vr.TensorError,
+        ["pixel_values holds infinity at index 0"]),
+    bad("both-in-half-video", {"pixel_values_videos": lambda t: put(INFINITY, 0, 0, 0, 0, 0)(
+        put(NAN, 1, 0, 0, 0, 0)(t.half()))}, vr.TensorError,
+        ["pixel_values_videos holds NaN and infinity at index 0, 1 of"]),
     bad("image-size", {"pixel_values": lambda t: t[..., :40, :40]}, vr.TensorError,
         ["pixel_values must have shape (num_images, 3, 42, 42)", "(1, 3, 40, 40)"]),
     bad("video-size", {"pixel_values_videos": lambda t: t[..., :36]}, vr.TensorError,
@@ -690,6 +697,8 @@ BAD_TENSORS = [
       for name in (*REGION_TENSORS, "region_clip_frames")),
     bad("nan-in-region-pixels", {"region_pixel_values": put(NAN, 2, 0, 1, 1)}, vr.TensorError,
         ["region_pixel_values hold NaN in frame(s) 2"]),
+    bad("infinity-in-region-pixels", {"region_pixel_values": put(INFINITY, 2, 0, 1, 1)}, vr.TensorError,
+        ["region_pixel_values hold infinity in frame(s) 2"]),
     bad("region-pixels-size", {"region_pixel_values": lambda t: t[..., :41]}, vr.TensorError,
         ["region_pixel_values must have shape (num_frames, 3, 42, 42)", "(5, 3, 42, 41)"]),
     bad("region-pixels-ndim", {"region_pixel_values": lambda t: t[0]}, vr.TensorError,
@@ -698,6 +707,8 @@ BAD_TENSORS = [
         ["floating-point", "torch.uint8"]),
     bad("nan-in-masks", {"region_masks": lambda t: put(NAN, 0, 0, 0)(t.float())}, vr.TensorError,
         ["region_masks hold NaN"]),
+    bad("infinity-in-masks", {"region_masks": lambda t: put(-INFINITY, 3, 0, 0)(t.bfloat16())}, vr.TensorError,
+        ["region_masks hold infinity in mask(s) 3"]),
     bad("masks-ndim", {"region_masks": lambda t: t.flatten(1)}, vr.TensorError, ["region_masks", "(5, 49)"]),
     bad("masks-grid", {"region_masks": lambda t: t[:, :6]}, vr.TensorError,
         ["(num_masks, 7, 7)", "(5, 6, 7)", "resize_masks"]),

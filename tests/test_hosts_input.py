@@ -533,6 +533,14 @@ def test_bad_tensors(row: HostRow) -> None:
             with pytest.raises(error, match=message):
                 run(spoil(good, **changes))
     pixels = [name for name in good if name.startswith("pixel_values")]
+    for value, what in ((torch.nan, "NaN"), (-torch.inf, "infinity")):
+        spoiled = good[pixels[0]].clone()
+        spoiled[-1] = value
+        for run in (logits, greedy):
+            with pytest.raises(
+                vr.TensorError, match=f"{pixels[0]} holds {what} at index {len(spoiled) - 1} of its first"
+            ):
+                run(model, spoil(good, **{pixels[0]: spoiled}))
     with pytest.raises(vr.PromptError, match="no video or image that they lie on"):
         logits(model, spoil(good, **dict.fromkeys(pixels)))
 

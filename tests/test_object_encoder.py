@@ -825,6 +825,9 @@ BAD_INPUT = {
     "masks with channels": (lambda: resize_masks(torch.zeros(2, 1, 8, 8), 4), r"have shape \(2, 1, 8, 8\)"),
     "masks with NaN": (lambda: resize_masks(NAN_MASKS, 4), "masks hold NaN"),
     "half masks with NaN": (lambda: resize_masks(NAN_MASKS.half(), 4, "original"), "masks hold NaN"),
+    "masks of 8 bits": (lambda: resize_masks(torch.zeros(1, 8, 8).to(torch.float8_e4m3fn), 4), "float8_e4m3fn"),
+    "complex masks": (lambda: resize_masks(torch.zeros(1, 8, 8, dtype=torch.complex64), 4), "complex64"),
+    "masks that are no tensor": (lambda: resize_masks([[[1]]], 4), "masks must be a torch.Tensor, but is a list"),
     "masks without rows": (lambda: resize_masks(torch.zeros(2, 0, 8), 4), r"one row.*have shape \(2, 0, 8\)"),
     "masks without columns": (lambda: resize_masks(torch.zeros(2, 8, 0), 4), r"one row.*have shape \(2, 8, 0\)"),
     "features without grid": (lambda: pool(features=(2, 12, 6)), r"features must have.* have shape \(2, 12, 6\)"),
@@ -856,6 +859,7 @@ BAD_INPUT = {
     "encoder: negative length": (lambda: encode(lengths=(7, -2)), r"must not be negative, but are \[7, -2\]"),
     "encoder: nested lengths": (lambda: encode(lengths=((3, 2),)), r"lengths \(num_regions,\)"),
 }
+NOT_FINITE = {"NaN": torch.nan, "infinity": torch.inf, "infinity below zero": -torch.inf}
 SETTINGS = ("policy", "grid", "negative grid", "no unions", "negative unions")
 
 
@@ -867,6 +871,47 @@ def test_bad_input(name):
         call()
     assert isinstance(caught.value, VideoReferError)
     assert isinstance(caught.value, ValueError)
+
+
+def spoiled(shape, value, dtype, row):
+    values = torch.zeros(shape, dtype=dtype)
+    values[row].view(-1)[-1] = value
+    return values
+
+
+DOORS = {
+    "encoder, features": lambda spoil: make_encoder()(spoil((4, 3, 4, 6)), *FITTING),
+    "encoder, masks": lambda spoil: make_encoder()(torch.zeros(2, 3, 4, 6), spoil((5, 3, 4)), *FITTING[1:]),
+    "pool_masks, features": lambda spoil: pool_masks(spoil((4, 3, 4, 6)), *FITTING[:2]),
+    "pool_masks, masks": lambda spoil: pool_masks(torch.zeros(2, 3, 4, 6), spoil((5, 3, 4)), FITTING[1]),
+    "merge_tokens": lambda spoil: merge_tokens(spoil((5, 6)), FITTING[2], 2),
+    "from_pooled": lambda spoil: make_encoder().from_pooled(spoil((5, 6)), FITTING[2]),
+}
+FITTING = torch.ones(5, 3, 4), torch.tensor([0, 1, 0, 1, 1]), torch.tensor([3, 2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("value", NOT_FINITE)
+@pytest.mark.parametrize("door", DOORS)
+def test_nan_and_infinity_are_refused_wherever_they_stand(door, value, dtype):
+    with pytest.raises(TensorError, match=rf"hold {value.split()[0]} at index 3 of their first dimension"):
+        DOORS[door](lambda shape: spoiled(shape, NOT_FINITE[value], dtype, 3))
+    assert DOORS[door](lambda shape: spoiled(shape, torch.finfo(dtype).max, dtype, 1)) is not None
+
+
+def test_nan_is_passed_on_where_it_is_not_looked_for():
+    features = spoiled((2, 3, 4, 6), torch.nan, torch.float32, 1)
+    tokens, counts = make_encoder()(features, *FITTING, values=False)
+    assert counts.tolist() == [3, 2]
+    assert tokens.isnan().any()
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_encoder_takes_tensors_alone(place):
+    given = [torch.zeros(2, 3, 4, 6), *FITTING]
+    given[place] = given[place].tolist()
+    with pytest.raises(TensorError, match=r"must be a torch.Tensor, but is a list"):
+        make_encoder()(*given)
 
 
 @pytest.mark.parametrize(

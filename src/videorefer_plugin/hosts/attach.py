@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.generation import LogitsProcessorList
 
-from videorefer_plugin.errors import ConfigurationError, PromptError
+from videorefer_plugin._text import listed
+from videorefer_plugin.errors import ConfigurationError, PromptError, TensorError
 from videorefer_plugin.hosts.binding import add_region_token, check_processor
 from videorefer_plugin.hosts.configuration import AttachmentConfig
 from videorefer_plugin.hosts.grids import FrameGrids
@@ -20,6 +21,7 @@ from videorefer_plugin.hosts.registry import Host, host_of
 from videorefer_plugin.hosts.saving import save_object_encoder
 from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
+from videorefer_plugin.object_encoder.checks import not_finite
 
 __all__ = ["AttachedRegionMixin", "attach_object_encoder", "detach_object_encoder"]
 
@@ -142,6 +144,26 @@ class AttachedRegionMixin(RegionMixin):
     def has_pixels(self, inputs: dict[str, Any]) -> bool:
         """See [`RegionMixin.has_pixels`]."""
         return any(inputs.get(name) is not None for name, _ in self.region_host.encoders.values())
+
+    def check_visuals(
+        self,
+        input_ids: Tensor | None,
+        inputs: dict[str, Any],
+        regions: RegionInputs | None,
+        mm_encoder_outputs: dict[str, Any] | None,
+    ) -> None:
+        """See [`RegionMixin.check_visuals`]. Shapes are left to the host.
+
+        Raises:
+            TensorError: pixels hold NaN or infinity.
+        """
+        for name, _ in self.region_host.encoders.values():
+            pixels = inputs.get(name)
+            what, bad = not_finite(pixels) if isinstance(pixels, Tensor) else ("", [])
+            if what:
+                raise TensorError(
+                    f"{name} holds {what} at index {listed(bad)} of its first dimension; the processor makes none."
+                )
 
     def encode_visuals(self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, Any] | None) -> dict[str, Any]:
         """See [`RegionMixin.encode_visuals`]."""

@@ -7,6 +7,13 @@ import torch
 from torch import Tensor
 
 from videorefer_plugin.errors import ConfigurationError, TensorError
+from videorefer_plugin.object_encoder.checks import (
+    FEATURE_VALUES,
+    MASK_VALUES,
+    check_finite,
+    check_tensors,
+    not_finite,
+)
 
 __all__ = ["MASK_POLICIES", "pool_masks", "resize_masks"]
 
@@ -51,10 +58,11 @@ def resize_masks(
     if policy not in MASK_POLICIES:
         raise ConfigurationError(f"Unknown mask policy {policy!r}; known are {', '.join(map(repr, MASK_POLICIES))}.")
     rows, columns = _grid_size(grid)
+    check_tensors(masks=masks)
     if masks.ndim != 3:
         raise TensorError(f"masks must have shape (num_masks, height, width), but have shape {tuple(masks.shape)}.")
-    if masks.is_floating_point() and not torch.compiler.is_compiling() and bool(masks.isnan().any()):
-        raise TensorError("masks hold NaN; a mask is positive where the object is, and zero or less elsewhere.")
+    if "NaN" in not_finite(masks)[0]:
+        raise TensorError(f"masks hold NaN; {MASK_VALUES}.")
     height, width = masks.shape[-2:]
     if height < 1 or width < 1:
         raise TensorError(f"masks must have at least one row and one column, but have shape {tuple(masks.shape)}.")
@@ -127,7 +135,7 @@ def _overlap(size: int, cells: int, offset: int, length: int) -> Tensor:
     return (torch.minimum(high, edge + 1) - torch.maximum(low, edge)).clamp(min=0).float()
 
 
-def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor) -> Tensor:
+def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor, *, values: bool = True) -> Tensor:
     """Average the features below each mask: one vector for each object and frame (paper, section 3.2.2).
 
     Args:
@@ -137,15 +145,20 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor) -> Tensor:
             Masks on the feature grid; every positive value counts.
         mask_frames (`torch.LongTensor` of shape `(num_masks,)`):
             Row of `features` that each mask lies on. Several masks may share a frame.
+        values (`bool`, *optional*, defaults to `True`):
+            Whether to look for NaN and infinity, which reads every feature once more.
 
     Returns:
         `torch.Tensor` of shape `(num_masks, vision_hidden_size)`, in float32 (float64 for float64 features), because
         averages over hundreds of cells lose too much in half precision. The average of an empty mask is zero.
 
     Raises:
-        TensorError: shapes do not fit, or `mask_frames` points outside `features`.
+        TensorError: shapes do not fit, `mask_frames` points outside `features`, or there is NaN or infinity.
     """
     _check_pooling(features, masks, mask_frames)
+    if values:
+        check_finite("features", features, FEATURE_VALUES)
+        check_finite("masks", masks, MASK_VALUES)
     mask_frames = mask_frames.long()
     dtype = torch.promote_types(features.dtype, torch.float32)
     num_frames, cells = features.shape[0], features.shape[1] * features.shape[2]
@@ -169,6 +182,7 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor) -> Tensor:
 
 
 def _check_pooling(features: Tensor, masks: Tensor, mask_frames: Tensor) -> None:
+    check_tensors(features=features, masks=masks, mask_frames=mask_frames)
     if features.ndim != 4:
         raise TensorError(
             "features must have shape (num_frames, grid_height, grid_width, vision_hidden_size), "

@@ -5,11 +5,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videorefer_plugin.errors import ConfigurationError, TensorError
+from videorefer_plugin.object_encoder.checks import FEATURE_VALUES, check_finite, check_tensors
 
 __all__ = ["merge_tokens"]
 
 
-def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
+def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int, *, values: bool = True) -> tuple[Tensor, Tensor]:
     """Merge the most similar neighbours of every region until at most `max_tokens` are left.
 
     For a region of k > u tokens, the k - u neighbouring pairs of highest cosine similarity (paper, equation 2) are
@@ -24,17 +25,20 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tens
             Number of tokens k of each region.
         max_tokens (`int`):
             Number of unions u.
+        values (`bool`, *optional*, defaults to `True`):
+            Whether to look for NaN and infinity.
 
     Returns:
         `tuple[torch.Tensor, torch.LongTensor]`: the merged tokens of shape `(sum(counts), dim)` in the dtype of
         `tokens`, and `counts` of shape `(num_regions,)`, which is exactly `min(k, u)` for each region.
 
     Raises:
-        TensorError: shapes do not fit, or a length is negative.
+        TensorError: shapes do not fit, a length is negative, or there is NaN or infinity.
         ConfigurationError: `max_tokens` is less than 1.
     """
     if max_tokens < 1:
         raise ConfigurationError(f"max_tokens must be at least 1, but {max_tokens!r} was given.")
+    check_tensors(tokens=tokens, lengths=lengths)
     if tokens.ndim != 2 or lengths.ndim != 1:
         raise TensorError(
             "tokens must have shape (sum(lengths), dim) and lengths (num_regions,), "
@@ -49,14 +53,17 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tens
         if int(lengths.sum()) != tokens.shape[0]:
             raise TensorError(f"lengths add up to {int(lengths.sum())}, but there are {tokens.shape[0]} tokens.")
 
+    if values:
+        check_finite("tokens", tokens, FEATURE_VALUES)
+
     counts = lengths.clamp(max=max_tokens)
     num_tokens = tokens.shape[0]
     if num_tokens < 2:
         return tokens, counts
-    values = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
     region = torch.repeat_interleave(torch.arange(len(lengths), device=tokens.device), lengths, output_size=num_tokens)
     left = region[:-1]  # the pair (i, i + 1) belongs to the region of token i
-    similarity = F.cosine_similarity(values[:-1].detach(), values[1:].detach(), dim=-1)
+    similarity = F.cosine_similarity(wide[:-1].detach(), wide[1:].detach(), dim=-1)
     similarity = similarity.masked_fill(left != region[1:], -torch.inf)  # never joined across regions
 
     # Rank of each pair within its region; both sorts are stable, so ties keep the order of the tokens.
@@ -68,8 +75,8 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tens
     joined = rank < (lengths - max_tokens)[left]
 
     union = F.pad((~joined).long().cumsum(0), (1, 0))
-    merged = values.new_zeros((int(counts.sum()), tokens.shape[1])).index_add(0, union, values)
-    sizes = torch.zeros(merged.shape[0], dtype=values.dtype, device=tokens.device).index_add(
-        0, union, torch.ones(num_tokens, dtype=values.dtype, device=tokens.device)
+    merged = wide.new_zeros((int(counts.sum()), tokens.shape[1])).index_add(0, union, wide)
+    sizes = torch.zeros(merged.shape[0], dtype=wide.dtype, device=tokens.device).index_add(
+        0, union, torch.ones(num_tokens, dtype=wide.dtype, device=tokens.device)
     )
     return (merged / sizes[:, None]).to(tokens.dtype), counts

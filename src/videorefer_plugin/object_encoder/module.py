@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from videorefer_plugin.errors import TensorError
+from videorefer_plugin.object_encoder.checks import check_tensors
 from videorefer_plugin.object_encoder.configuration import ObjectEncoderConfig
 from videorefer_plugin.object_encoder.masks import pool_masks
 from videorefer_plugin.object_encoder.merge import merge_tokens
@@ -51,7 +52,13 @@ class ObjectEncoder(nn.Module):
         return next(self.parameters()).device
 
     def forward(
-        self, features: Tensor, masks: Tensor, mask_frames: Tensor, region_lengths: Tensor
+        self,
+        features: Tensor,
+        masks: Tensor,
+        mask_frames: Tensor,
+        region_lengths: Tensor,
+        *,
+        values: bool = True,
     ) -> ObjectEncoderOutput:
         """Turn regions into object tokens.
 
@@ -64,13 +71,17 @@ class ObjectEncoder(nn.Module):
                 Row of `features` that each mask lies on.
             region_lengths (`torch.LongTensor` of shape `(num_regions,)`):
                 Number of masks of each region.
+            values (`bool`, *optional*, defaults to `True`):
+                Whether to look for NaN and infinity, which reads every feature once more. The models of this package
+                have looked at the pixels and masks that they were given, and do not look again.
 
         Returns:
             [`ObjectEncoderOutput`] with the tokens in the dtype of the projector's weights (or of autocast).
 
         Raises:
-            TensorError: shapes, widths or numbers do not fit together.
+            TensorError: shapes, widths or numbers do not fit together, or features or masks hold NaN or infinity.
         """
+        check_tensors(features=features, masks=masks, region_lengths=region_lengths)
         if features.ndim == 4 and features.shape[-1] != self.config.vision_hidden_size:
             raise TensorError(
                 f"features are {features.shape[-1]} wide, but this object encoder was built for a vision tower of "
@@ -80,21 +91,23 @@ class ObjectEncoder(nn.Module):
             raise TensorError(
                 f"region_lengths add up to {int(region_lengths.sum())}, but there are {masks.shape[0]} masks."
             )
-        return self.from_pooled(pool_masks(features, masks, mask_frames), region_lengths)
+        pooled = pool_masks(features, masks, mask_frames, values=values)
+        return self.from_pooled(pooled, region_lengths, values=False)
 
-    def from_pooled(self, pooled: Tensor, lengths: Tensor) -> ObjectEncoderOutput:
+    def from_pooled(self, pooled: Tensor, lengths: Tensor, *, values: bool = True) -> ObjectEncoderOutput:
         """Turn pooled features into object tokens: what `forward` does after [`pool_masks`].
 
         Args:
             pooled (`torch.Tensor` of shape `(num_masks, vision_hidden_size)`):
                 One vector a mask, region by region, in the order in which they are merged.
             lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
+            values (`bool`, *optional*, defaults to `True`): whether to look for NaN and infinity.
 
         Returns:
             [`ObjectEncoderOutput`], as `forward`.
 
         Raises:
-            TensorError: shapes or numbers do not fit together.
+            TensorError: shapes or numbers do not fit together, or there is NaN or infinity.
         """
-        merged, counts = merge_tokens(pooled, lengths, self.config.max_tokens_per_region)
+        merged, counts = merge_tokens(pooled, lengths, self.config.max_tokens_per_region, values=values)
         return ObjectEncoderOutput(self.projector(merged.to(self.dtype)), counts)

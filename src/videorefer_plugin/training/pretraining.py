@@ -200,7 +200,7 @@ class RegionNamer(nn.Module):
         rows, columns = region_masks.shape[1:]
         states = self.tower(pixel_values=region_pixel_values, output_hidden_states=True).hidden_states
         grid = states[self.feature_layer].unflatten(1, (rows, columns))
-        pooled = self.norm(pool_masks(grid, region_masks, region_frames))
+        pooled = self.norm(pool_masks(grid, region_masks, region_frames, values=False))
         place = _places(region_masks)
         other = _nearest(place, region_frames)
         known = other >= 0

@@ -86,7 +86,9 @@ class VideoReferTrainerMixin(_Trainer):
         plain = self.accelerator.unwrap_model(model)
         inputs = dict(inputs)
         if "region_pooled" in inputs:
-            made = plain.object_encoder.from_pooled(inputs.pop("region_pooled"), inputs.pop("region_lengths"))
+            made = plain.object_encoder.from_pooled(
+                inputs.pop("region_pooled"), inputs.pop("region_lengths"), values=False
+            )
             tokens, counts = plain.tokens_by_sample(inputs["input_ids"], made.tokens)
             inputs |= {"object_tokens": tokens, "object_token_counts": counts}
         encoded = {}

@@ -115,7 +115,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             `pooler_output`, of shape `(num_images, num_tokens, hidden_size)`.
 
         Raises:
-            TensorError: the pixel values have another shape or hold NaN.
+            TensorError: the pixel values have another shape or hold NaN or infinity.
             ConfigurationError: another argument was given.
         """
         check_pixels(self.config, PIXELS["image"], pixel_values, LEADING["image"])
@@ -144,7 +144,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             `pooler_output`, of shape `(num_videos, num_tokens, hidden_size)`.
 
         Raises:
-            TensorError: the pixel values have another shape or hold NaN.
+            TensorError: the pixel values have another shape or hold NaN or infinity.
             ConfigurationError: another argument was given.
         """
         check_pixels(self.config, PIXELS["video"], pixel_values_videos, LEADING["video"])
@@ -177,7 +177,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         Raises:
             PromptError: placeholders and visuals do not match, visuals come both as pixels and encoded, or there are
                 visuals but no `input_ids`.
-            TensorError: tensors have the wrong shape or dtype, hold NaN, or are no tensors.
+            TensorError: tensors have the wrong shape or dtype, hold NaN or infinity, or are no tensors.
         """
         pixels = {"image": pixel_values, "video": pixel_values_videos}
         check_visuals(self.config, input_ids, pixels, mm_encoder_outputs)
@@ -237,7 +237,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
 
         Raises:
             PromptError: placeholders and visuals do not match.
-            TensorError: tensors have the wrong shape or hold NaN.
+            TensorError: tensors have the wrong shape or hold NaN or infinity.
         """
         if (input_ids is None) == (inputs_embeds is None):
             given = "neither was" if input_ids is None else "both were"

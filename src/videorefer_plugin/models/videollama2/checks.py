@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
+from videorefer_plugin.object_encoder.checks import not_finite
 
 __all__ = ["LEADING", "PIXELS", "check_pixels", "check_places", "check_visuals"]
 
@@ -20,17 +22,18 @@ LEADING = {"image": ("num_images",), "video": ("num_videos", "num_frames")}
 def check_pixels(
     config: VideoLLaMA2Config, name: str, pixels: Any, leading: tuple[str, ...], values: bool = True
 ) -> None:
-    """Check the shape and dtype of preprocessed frames and that no value is NaN.
+    """Check the shape and dtype of preprocessed frames and that every value is a finite number.
 
     Args:
         config ([`VideoLLaMA2Config`]): the model's configuration.
         name (`str`): of the argument, for messages.
         pixels (`torch.Tensor` of shape `(*leading, 3, image_size, image_size)`): the frames.
         leading (`tuple[str, ...]`): names of the first dimensions.
-        values (`bool`, *optional*, defaults to `True`): whether to look for NaN, which reads every pixel.
+        values (`bool`, *optional*, defaults to `True`): whether to look for NaN and infinity, which reads every
+            pixel.
 
     Raises:
-        TensorError: no tensor, another shape, a dtype that is not floating point, or NaN.
+        TensorError: no tensor, another shape, a dtype that is not floating point, NaN or infinity.
     """
     size = config.vision_config.image_size
     if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
@@ -44,13 +47,10 @@ def check_pixels(
             f"{name} must have shape ({', '.join(leading)}, 3, {size}, {size}), but has shape "
             f"{tuple(pixels.shape)}. Use the processor that belongs to this model."
         )
-    if not values or torch.compiler.is_compiling():
-        return
-    nan = pixels.isnan()
-    if bool(nan.any()):
-        bad = nan.flatten(1).any(1).nonzero().flatten().tolist()
+    what, bad = not_finite(pixels) if values else ("", [])
+    if what:
         raise TensorError(
-            f"{name} holds NaN at index {', '.join(map(str, bad))} of its first dimension; the processor makes none."
+            f"{name} holds {what} at index {listed(bad)} of its first dimension; the processor makes none."
         )
 
 
@@ -71,7 +71,7 @@ def check_visuals(
     Raises:
         PromptError: placeholders and visuals do not match, visuals come both as pixels and encoded, or there are
             visuals but no `input_ids`.
-        TensorError: tensors have the wrong shape or dtype, hold NaN, or are no tensors.
+        TensorError: tensors have the wrong shape or dtype, hold NaN or infinity, or are no tensors.
     """
     if input_ids is not None and (not isinstance(input_ids, Tensor) or input_ids.ndim != 2):
         raise TensorError(

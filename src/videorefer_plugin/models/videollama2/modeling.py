@@ -107,7 +107,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
 
         Raises:
             PromptError: placeholders and visuals do not match.
-            TensorError: tensors have the wrong shape or hold NaN.
+            TensorError: tensors have the wrong shape or hold NaN or infinity.
         """
         pixels = kwargs.pop(PIXELS["image"], None), kwargs.pop(PIXELS["video"], None)
         encoded = kwargs.pop("mm_encoder_outputs", None)

@@ -58,14 +58,15 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
 
         Raises:
             PromptError: placeholders and visuals do not match.
-            TensorError: tensors have the wrong shape or dtype, hold NaN, or point at frames that do not exist.
+            TensorError: tensors have the wrong shape or dtype, hold NaN or infinity, or point at frames that do not
+                exist.
         """
         pixels = inputs.get("pixel_values"), inputs.get("pixel_values_videos")
         self.model.check_visuals(input_ids, *pixels, mm_encoder_outputs)
         if regions is None:
             return
         assert regions.pixel_values is not None
-        # `RegionInputs.collect` has looked for NaN.
+        # `RegionInputs.collect` has looked for NaN and infinity.
         check_pixels(self.config, "region_pixel_values", regions.pixel_values, ("num_frames",), values=False)
         if tuple(regions.masks.shape[1:]) != self.config.grid_size:
             rows, columns = self.config.grid_size

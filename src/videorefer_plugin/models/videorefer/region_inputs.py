@@ -7,6 +7,7 @@ from torch import Tensor
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.object_encoder.checks import not_finite
 
 __all__ = ["RegionInputs", "check_placeholders"]
 
@@ -83,8 +84,11 @@ def _check_shapes(regions: RegionInputs) -> None:
         raise TensorError(
             f"region_masks must have shape (num_masks, grid_height, grid_width), but has shape {tuple(masks.shape)}."
         )
-    if masks.is_floating_point() and not torch.compiler.is_compiling() and bool(masks.isnan().any()):
-        raise TensorError("region_masks hold NaN; make them boolean, as the processor does.")
+    what, bad = not_finite(masks)
+    if what:
+        raise TensorError(
+            f"region_masks hold {what} in mask(s) {listed(bad)}; make them boolean, as the processor does."
+        )
     for name, value in (
         ("region_frames", frames),
         ("region_lengths", lengths),
@@ -120,11 +124,9 @@ def _check_shapes(regions: RegionInputs) -> None:
             "concatenated, since region_frames count from the start of a batch; call the processor once with all "
             "samples."
         )
-    bad = pixels.isnan().flatten(1).any(1).nonzero().flatten().tolist()
-    if bad:
-        raise TensorError(
-            f"region_pixel_values hold NaN in frame(s) {', '.join(map(str, bad))}; the processor makes none."
-        )
+    what, bad = not_finite(pixels)
+    if what:
+        raise TensorError(f"region_pixel_values hold {what} in frame(s) {listed(bad)}; the processor makes none.")
 
 
 def check_placeholders(positions: list[int], tokens: list[int]) -> None:

@@ -119,7 +119,8 @@ class RegionMixin(_Host):
         """Run the object encoder; `regions.frames` are rows of `features`. See [`RegionMixin.get_object_tokens`]."""
         device = self.object_encoder.device
         tokens, _ = self.object_encoder(
-            *(value.to(device) for value in (features, regions.masks, regions.frames, regions.lengths))
+            *(value.to(device) for value in (features, regions.masks, regions.frames, regions.lengths)),
+            values=False,  # pixels and masks were searched before the tower ran
         )
         return self.tokens_by_sample(input_ids, tokens)
 
