@@ -22,6 +22,7 @@ from tests import media
 from tests.checkpoints import TOWER, change_json, make_checkpoint, original_state, weights
 from tests.conftest import CHECKPOINT
 from tests.test_hosts import shared
+from videorefer_plugin.asking import read_question
 
 WIDTH, HEIGHT = media.SIZE
 FRAMES = 20
@@ -264,6 +265,11 @@ def test_videorefer_looks_at_one_visual(call, parts, processor, clips):
         bad("number", {"text": [NONE, 5]}, ["Sample 1: text must be a string", "is a int"]),
         bad("none-inside", {"text": [None, NONE]}, ["Sample 0: text must be a string", "is a NoneType"]),
         bad("text-is-number", {"text": 5}, ["text must be a string or a list of strings", "is a int"]),
+        bad(
+            "half-a-character",
+            {"text": [NONE, f"{NONE} \ud83d"]},
+            ["Sample 1: text cannot be read", "'\\ud83d', a lone surrogate"],
+        ),
         bad("sound", {"text": NONE, "audio": np.zeros(100)}, ["does not listen", "leave audio out"]),
     ],
 )
@@ -306,6 +312,11 @@ def test_videorefer_talks_about_one_visual(conversation, parts, processor):
         bad("empty", [], vr.PromptError, ["list of messages", "[]"]),
         bad("empty-in-batch", [talk("Hello?"), []], vr.PromptError, ["Sample 1", "list of messages"]),
         bad("none", None, vr.PromptError, ["list of messages", "None"]),
+        bad("half-a-character", [talk("Hi."), talk("Hi \ude00.")], vr.PromptError,
+            ["Sample 1", "character 3 is '\\ude00', a lone surrogate"]),
+        bad("half-a-character-alone", [{"role": "user", "content": "\udfff"}], vr.PromptError, ["lone surrogate"]),
+        bad("half-a-character-in-a-role", [{"role": "\ud800", "content": "Hi."}], vr.PromptError,
+            ["role", "lone surrogate"]),
         bad("a-string", "What happens?", vr.PromptError, ["list of messages", "'What happens?'", '"role"']),
         bad("strings", ["What happens?"], vr.PromptError, ["list of messages", "'What happens?'"]),
         bad("misspelt-type", [{"role": "user", "content": [{"type": "regoin"}]}], vr.PromptError,
@@ -1278,6 +1289,13 @@ def test_ask_about_a_video_or_an_image(model, clips):
         bad("frame-beyond", "What is <region>?", [region(99)], vr.RegionError, ["frame 99", f"{FRAMES} frame(s)"]),
         bad("a-mask", "What is <region>?", [empty_mask()], vr.RegionError, ["ndarray", "Region.from_mask"]),
         bad("no-question", None, [], vr.PromptError, ["question must be a string", "NoneType"]),
+        bad(
+            "half-a-character",
+            "What \ud800?",
+            [],
+            vr.PromptError,
+            ["question cannot be read", "character 5 is '\\ud800', a lone surrogate"],
+        ),
         bad("questions", ["What?", "Who?"], [], vr.PromptError, ["question must be a string", "list"]),
     ],
 )
@@ -1285,6 +1303,13 @@ def test_ask_what_cannot_be_answered(question, regions, error, parts, model, cli
     with refused(error, *parts):
         vr.ask(model, clips.good, question, regions)
     assert tower_runs == []
+
+
+def test_a_question_that_cannot_be_read_is_refused_before_anything_is_loaded(clips):
+    with refused(vr.PromptError, "question cannot be read"):
+        vr.ask("no/model", clips.missing, "What \ud800?")
+    with refused(vr.PromptError, "question cannot be read"):
+        read_question(clips.missing, "What \udcff?", [])
 
 
 def test_ask_about_what_cannot_be_read(model, clips, tower_runs):

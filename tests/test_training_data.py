@@ -163,7 +163,10 @@ def test_records_longer_than_what_is_read_at_once(tmp_path):
         ('[{"a": 1}]\n\n{"a": 2}', 3, "the list has ended"),
         ("[", 1, "Expecting value"),
         (b'[{"a": "\xff"}]', 1, "no UTF-8"),
+        ('[{"a": 1},\n' + "[" * 100_000, 2, "no JSON that can be read"),
+        ('[{"a": 1},\n{"a": 1' + "0" * 5000 + "}]", 2, "no JSON that can be read"),
     ],
+    ids=lambda value: str(value)[:20],
 )
 def test_what_is_no_list_is_refused_with_its_line(tmp_path, text, line, reason):
     path = tmp_path / "data.json"
@@ -281,6 +284,19 @@ BAD = {
         "has frame '\u0663'",
     ),
     "height of truth": (changed("compressed", height=True), "its height is True"),
+    "half a character in a question": (changed("text", conversations=turns("A\ud83d?", "B")), r"turn 0 .*'\\ud83d'"),
+    "half a character in an answer": (
+        changed("text", conversations=turns("A?", "\ude00")),
+        r"turn 1 .*lone surrogate",
+    ),
+    "half a character in an id": (changed("text", id="a\udfff"), r"id cannot be read: character 1 is '\\udfff'"),
+    "half a character in a path": (changed("compressed", video="a\ud800.mp4"), r"its video is not there: .*\\ud800"),
+    "half a character in an RLE": (
+        changed("compressed", annotation=[{"3": {"segmentation": {"size": [48, 80], "counts": "\ud800"}}}]),
+        "object 0: frame 3: RLE counts hold the byte",
+    ),
+    "half a character in a frame": (changed("compressed", annotation=[{"3\ud800": None}]), r"has frame '3\\ud800'"),
+    "NUL in a path": (changed("compressed", video="a\0.mp4"), r"its video is not there: .*a\\x00\.mp4"),
     "height of nothing": (changed("compressed", height=0), "its height is 0"),
     "height in words": (changed("compressed", height="48"), "its height is '48'"),
 }
@@ -293,16 +309,20 @@ def test_bad_records_are_told_with_line_and_reason(media, name):
     report = check_data(path)
     assert (report.records, [bad.line for bad in report.bad]) == (3, [2])
     assert re.search(reason, report.bad[0].reason), report.bad[0].reason
+    assert [bad.line for bad in check_data(path, deep=True).bad] == [2]
     with pytest.raises(RecordError, match=r"bad\.jsonl, line 2: .*train check .*on_bad_sample='skip'"):
         VideoReferDataset(path)
+    kept = VideoReferDataset(path, on_bad_sample="skip")
+    assert [item["record"].line for item in items(kept)] == [1, 3]
+    assert [f"line 2: {report.bad[0].reason}" in reason for reason in kept.skipped] == [True]
 
 
 def test_a_line_that_is_no_json_is_one_bad_record(media):
     path = media / "broken.jsonl"
-    path.write_bytes(json.dumps(all_kinds()["text"]).encode() + b'\n{"a": \n\xff\xfe\n')
+    bad = [b'{"a": ', b"\xff\xfe", b"[" * 100_000, b'{"id": 1' + b"0" * 5000 + b"}"]
+    path.write_bytes(b"\n".join([json.dumps(all_kinds()["text"]).encode(), *bad]))
     assert [(bad.line, bad.reason.split("(")[0]) for bad in check_data(path).bad] == [
-        (2, "the line is no JSON "),
-        (3, "the line is no JSON "),
+        (line, "the line is no JSON ") for line in (2, 3, 4, 5)
     ]
 
 
@@ -316,6 +336,10 @@ def test_a_column_that_is_no_json_is_one_bad_record(media):
     assert (report.unit, report.records, [bad.line for bad in report.bad]) == ("row", 2, [2])
     with pytest.raises(RecordError, match=r"broken\.parquet, row 2: "):
         VideoReferDataset(media / "broken.parquet")
+    half = pyarrow.array([b"\xed\xa0\x80"]).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"id": half}), media / "half.parquet")
+    with pytest.raises(RecordError, match=r"half\.parquet, row 1 to 1: a column cannot be read"):
+        check_data(media / "half.parquet")
 
 
 def test_media_are_looked_for_from_the_media_root(data, media, tmp_path):

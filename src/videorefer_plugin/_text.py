@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["listed", "short", "size_words"]
+__all__ = ["listed", "short", "size_words", "text_fault"]
 
 _MAX_BITS = 256  # of a whole number that is written out; Python refuses to write out very long ones
 
@@ -31,3 +31,18 @@ def listed(numbers: Iterable[Any], most: int = 5) -> str:
 def size_words(height: int, width: int) -> str:
     """The size of a frame, saying which side comes first."""
     return f"{height}x{width} (height x width)"
+
+
+def text_fault(text: str) -> str:
+    """Why a text is none that can be written or given to a tokenizer; empty if nothing is wrong with it.
+
+    A text that was cut in the middle of an emoji, or decoded wrongly, has half a character, which is no UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return (
+            f"character {error.start} is {text[error.start]!a}, a lone surrogate, which is half of a character and "
+            "cannot be written as UTF-8"
+        )
+    return ""

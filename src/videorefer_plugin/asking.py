@@ -10,6 +10,7 @@ from typing import Any
 from videorefer_plugin.embedded import SHAPES_WORLD, is_tiny_checkpoint, tiny_checkpoint
 from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError
 from videorefer_plugin.inputs.clips import Sampling, open_clip
+from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import Source, named, take_settings
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
@@ -56,7 +57,8 @@ def ask(
         `str`: the answer.
 
     Raises:
-        PromptError: question and regions do not match, or both or neither of video and image are given.
+        PromptError: question and regions do not match, the question cannot be read, or both or neither of video and
+            image are given.
         ConfigurationError: the processor is missing.
         RegionError: a region does not fit the video.
         VideoError: the video cannot be read.
@@ -68,6 +70,7 @@ def ask(
         raise PromptError(f"Pass either a video or an image; {'neither was' if video is None else 'both were'} given.")
     if not isinstance(question, str):
         raise PromptError(f"The question must be a string, but is a {type(question).__name__}.")
+    check_text(question, "The question")
     if stream is not None:
         video = _open_stream(video, stream)
     if isinstance(model, (str, os.PathLike)):
@@ -272,10 +275,11 @@ def read_question(
         stream (`int`, *optional*): of a file with several films, the index of its stream.
 
     Raises:
-        PromptError: question and regions do not match.
+        PromptError: question and regions do not match, or the question cannot be read.
         RegionError: a region cannot be read, or does not fit the video.
         VideoError: the file cannot be read.
     """
+    check_text(question, "The question")
     given = [read_region(kind, text) for kind, text in regions]
     if question.count("<region>") != len(given):
         *first, last = (f"--{kind}" for kind in REGION_KINDS)

@@ -3,15 +3,30 @@
 from collections.abc import Sequence
 from typing import Any
 
+from videorefer_plugin._text import text_fault
 from videorefer_plugin.errors import PromptError, RegionError
 from videorefer_plugin.regions import Region
 
-__all__ = ["CONTENT_KINDS", "as_conversations", "plain_conversation", "regions_of"]
+__all__ = ["CONTENT_KINDS", "as_conversations", "check_text", "plain_conversation", "regions_of"]
 
 CONTENT_KINDS = ("text", "image", "video", "region")
 """Types of the content items of a message."""
 
 Message = dict[str, Any]
+
+
+def check_text(text: str, what: str) -> None:
+    """Make sure that a text can be given to a tokenizer.
+
+    Args:
+        text (`str`): the text.
+        what (`str`): what it is, for messages, such as `"The question"`.
+
+    Raises:
+        PromptError: it holds half of a character.
+    """
+    if fault := text_fault(text):
+        raise PromptError(f"{what} cannot be read: {fault}. Take it out, or decode the text anew from its source.")
 
 
 def as_conversations(conversation: Any, kinds: Sequence[str] = CONTENT_KINDS) -> tuple[list[list[Message]], bool]:
@@ -40,6 +55,7 @@ def as_conversations(conversation: Any, kinds: Sequence[str] = CONTENT_KINDS) ->
         for message in messages:
             if not isinstance(message.get("role"), str):
                 raise PromptError(f'{where} message needs a string under "role", such as "user", but is {message!r}.')
+            check_text(message["role"], f"{where} message's role")
             _check_content(message.get("content"), kinds, where)
     return conversations, batched
 
@@ -50,6 +66,8 @@ def _check_content(content: Any, kinds: Sequence[str], where: str) -> None:
             f"{where} message's content must be a string or a list of content items, but is a "
             f"{type(content).__name__}."
         )
+    if isinstance(content, str):
+        check_text(content, f"{where} message's content")
     for item in content if isinstance(content, (list, tuple)) else []:
         kind = item.get("type") if isinstance(item, dict) else item
         if not isinstance(item, dict) or kind not in kinds:
@@ -62,6 +80,8 @@ def _check_content(content: Any, kinds: Sequence[str], where: str) -> None:
                 f'{where} content item of type "text" needs a string under "text", but has '
                 f"{type(item.get('text')).__name__}."
             )
+        if kind == "text":
+            check_text(item["text"], f'{where} content item of type "text"')
 
 
 def regions_of(conversations: Sequence[Sequence[Message]], regions: Any) -> Any:

@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any, NamedTuple
 
 from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoReferError
+from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.visuals import flatten_images, flatten_videos
 from videorefer_plugin.object_encoder import MASK_POLICIES
 from videorefer_plugin.regions import Region
@@ -101,7 +102,8 @@ def match_samples(
         one_visual (`bool`, *optional*, defaults to `False`): whether a prompt may have no more than one visual.
 
     Raises:
-        PromptError: the text is no text, there is sound, or placeholders and visuals or regions do not match.
+        PromptError: the text is no text or cannot be read, there is sound, or placeholders and visuals or regions do
+            not match.
         RegionError: a region is no [`Region`].
         VideoError: a visual is nothing that could be one.
     """
@@ -126,6 +128,7 @@ def _texts(text: Any) -> list[str]:
     for index, prompt in enumerate(texts):
         if not isinstance(prompt, str):
             raise PromptError(f"Sample {index}: text must be a string, but is a {type(prompt).__name__}.")
+        check_text(prompt, f"Sample {index}: text")
     return texts
 
 

@@ -190,7 +190,7 @@ def _encode(
 
 
 def _key(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _object_keys(record: Record) -> list[str]:

@@ -133,7 +133,7 @@ class _LinesFile(_TextFile):
                     continue
                 try:
                     yield Entry(number, position, json.loads(line[skip:].decode("utf-8")), "", start)
-                except ValueError as error:  # also where it is not UTF-8
+                except (ValueError, RecursionError) as error:  # also where it is not UTF-8
                     yield Entry(number, position, None, f"the line is no JSON ({error})", start)
 
 
@@ -203,6 +203,8 @@ class _Window:
             except json.JSONDecodeError as error:
                 if self._ended:
                     raise self.error(f"no JSON ({error.msg})", error.pos) from error
+            except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets a thousand deep
+                raise self.error(f"no JSON that can be read ({error})") from error
             else:
                 if end < len(self.text) or self._ended:  # else a number may go on
                     self.move(end)
@@ -257,13 +259,20 @@ class _ParquetFile(RecordFile):
         for group in range(file.num_row_groups):
             place = 0
             for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group], use_threads=False):
-                for value in batch.to_pylist(maps_as_pydicts="strict"):
+                for value in self._values(batch, row + 1):
                     row += 1
                     try:
                         yield Entry(row, (group, place), _plain(value), "", row)
-                    except ValueError as error:
+                    except (ValueError, RecursionError) as error:
                         yield Entry(row, (group, place), None, f"a column holds text that is no JSON ({error})", row)
                     place += 1
+
+    def _values(self, batch: Any, first: int) -> list[Any]:
+        try:
+            return batch.to_pylist(maps_as_pydicts="strict")
+        except (KeyError, ValueError) as error:  # a frame that is named twice, or text that is no UTF-8
+            last = first + batch.num_rows - 1
+            raise RecordError(f"{self.path}, row {first} to {last}: a column cannot be read ({error}).") from error
 
     def read(self, position: tuple[int, int]) -> Any:
         group, place = position
@@ -273,7 +282,7 @@ class _ParquetFile(RecordFile):
                 self._group = group, self._open().read_row_group(group, use_threads=False)
             (value,) = self._group[1].slice(place, 1).to_pylist(maps_as_pydicts="strict")
             return _plain(value)
-        except (IndexError, ValueError) as error:
+        except (IndexError, KeyError, ValueError) as error:
             raise self._changed(error) from error
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videorefer_plugin._text import text_fault
 from videorefer_plugin.errors import RecordError, RegionError
 from videorefer_plugin.regions import ABSENT, Absent, Polygons, Region, Rle, Shape, read_annotation
 from videorefer_plugin.regions.reading import frame_size
@@ -257,8 +258,10 @@ def parse_record(value: Any, source: str = "", line: int = 0, media_root: str | 
         )
     if annotation and kind == "text":
         raise RecordError("it has objects, but neither video nor image that they could be in")
+    name = str(value["id"]) if "id" in value else None
+    _check_text(name or "", "id")
     return Record(
-        id=str(value["id"]) if "id" in value else None,
+        id=name,
         video=media.get("video"),
         image=media.get("image"),
         conversations=conversations,
@@ -313,6 +316,7 @@ def _conversations(value: Mapping[str, Any]) -> list[dict[str, str]]:
             raise RecordError(f"turn {number} is from {_short(role)}; expected 'human' or 'gpt'")
         if not isinstance(content, str) or not content.strip():
             raise RecordError(f"turn {number} says {_short(content)}; expected text")
+        _check_text(content, f"turn {number}")
         turns.append({"role": _ROLES[role], "content": content})
     spoken = [turn["role"] for turn in turns if turn is not turns[0] or turn["role"] != "system"]
     if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
@@ -321,6 +325,11 @@ def _conversations(value: Mapping[str, Any]) -> list[dict[str, str]]:
             "('human' and 'gpt'), ending with an answer"
         )
     return turns
+
+
+def _check_text(text: str, what: str) -> None:
+    if fault := text_fault(text):
+        raise RecordError(f"its {what} cannot be read: {fault}. Take it out, or write the file anew from its source")
 
 
 def _check_placeholder(turns: list[dict[str, str]], kind: str) -> None:
