@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import typing
 
 import pytest
 import yaml
@@ -131,17 +132,183 @@ BAD = [
     ("train.group_by=size", "modality_length"),
     ("model.checkpoint=null", "model.language_model"),
     ("model.language_model=qwen", "either"),
-    ("train.batch_size=0", "at least 1"),
-    ("train.keep_checkpoints=0", "at least 1"),
+    ("train.learning_rates={1: 1.0}", "train.learning_rates"),
+    ("train.parts=[]", "nothing would be trained.*connector"),
+    ("train.scheduler=cosin", "train.scheduler must be one of .*'cosine'.*but is 'cosin'"),
+    ("train.scheduler=warmup_stable_decay", "train.scheduler must be one of"),  # which needs settings of its own
+    ("train.scheduler=reduce_lr_on_plateau", "train.scheduler must be one of"),  # which waits for an evaluation
+    ("train.optimizer=adam", "train.optimizer must be one of .*'adamw_torch'.*but is 'adam'"),
+    ("model.dtype=bf16", "model.dtype must be one of .*'bfloat16'.*but is 'bf16'"),
+    ("model.dtype=int8", "model.dtype"),
+    ("model.attn_implementation=flash", "model.attn_implementation must be one of .*'sdpa'.*but is 'flash'"),
+    ("data.mask_policy=drop", "data.mask_policy must be one of .*'keep'.*but is 'drop'"),
+    ('output.folder="a\\0b"', "output.folder .* NUL"),
+    ('name="a\\ud800"', "name .* lone surrogate"),
     ("learning_rate", "name=value"),
     ("name.first=1", "no section"),
+    ("train.parts=[connector", "train.parts is not YAML"),
+    ("train.epochs=2026-13-45", "train.epochs is not YAML"),
+    ("data.files=" + "[" * 1000, "nested too deeply"),
 ]
 
 
-@pytest.mark.parametrize(("override", "message"), BAD, ids=[override for override, _ in BAD])
+@pytest.mark.parametrize(("override", "message"), BAD, ids=[override[:40] for override, _ in BAD])
 def test_settings_that_cannot_be(override, message):
     with pytest.raises(vr.ConfigurationError, match=message):
         load_recipe("videollama2.1-7b/stage3", [override])
+
+
+# Of every number in a recipe, what is beyond its range by the least, and what is still in it.
+LARGEST, TOO_LARGE = "2147483647", "2147483648"
+COUNT = (["0", "-1", TOO_LARGE], ["1", LARGEST])
+FROM_ZERO = (["-1e-9", "-1"], ["0", "1e-9", "1e9"])
+LAYER = ([TOO_LARGE, f"-{TOO_LARGE}"], ["-1", "0"])
+RANGES = {
+    "model.max_tokens_per_region": COUNT,
+    "model.vision_feature_layer": LAYER,
+    "data.num_frames": COUNT,
+    "data.max_frames_per_region": COUNT,
+    "data.max_length": COUNT,
+    "data.workers": (["-1", "1025"], ["0", "1024"]),
+    "train.learning_rate": FROM_ZERO,
+    "train.learning_rates.connector": FROM_ZERO,
+    "train.global_batch_size": COUNT,
+    "train.batch_size": COUNT,
+    "train.epochs": (["0", "-1", "1000001"], ["1e-9", "0.5", "1000000"]),
+    "train.max_steps": (["0", "-2", "-5", TOO_LARGE], ["1", LARGEST, "-1"]),
+    "train.warmup": (["-0.1", "1.5", TOO_LARGE], ["0", "0.99", "1", "100"]),
+    "train.weight_decay": FROM_ZERO,
+    "train.max_grad_norm": FROM_ZERO,
+    "train.log_every": COUNT,
+    "train.save_every": COUNT,
+    "train.keep_checkpoints": COUNT,
+    "train.seed": (["-1", "4294967296"], ["0", "4294967295"]),
+    "lora.rank": COUNT,
+    "lora.alpha": COUNT,
+    "lora.dropout": (["-0.1", "1"], ["0", "0.99"]),
+    "pretrain.feature_layer": LAYER,
+}
+NO_NUMBER = [
+    ".nan",
+    ".inf",
+    "-.inf",
+    "nan",
+    "true",
+    "many",
+    "١",
+    "1_0e1",
+    "[1]",
+    "{a: 1}",
+    "1" + "0" * 400,
+    "0x" + "f" * 4000,
+]
+
+
+def base(setting):
+    section = setting.split(".")[0]
+    return {"lora": "videollama2.1-7b/stage3_lora", "pretrain": "tiny/stage0_tower"}.get(
+        section, "videollama2.1-7b/stage3"
+    )
+
+
+def numbers(section=Recipe, where=""):
+    """Settings that hold numbers, with the type of these."""
+    for name, hint in typing.get_type_hints(section).items():
+        kinds = typing.get_args(hint) or (hint,)
+        inner = next((kind for kind in kinds if dataclasses.is_dataclass(kind)), None)
+        if inner is not None:
+            yield from numbers(inner, f"{where}{name}.")
+        elif typing.get_origin(hint) is dict and float in kinds:
+            yield f"{where}{name}.connector", float, False
+        elif int in kinds or float in kinds:
+            yield f"{where}{name}", int if int in kinds else float, type(None) in kinds
+
+
+NUMBERS = {setting: (kind, optional) for setting, kind, optional in numbers()}
+
+
+def test_every_number_has_a_range():
+    assert set(NUMBERS) == set(RANGES)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [(setting, value) for setting, (bad, _) in RANGES.items() for value in [*bad, *NO_NUMBER]]
+    + [(setting, "2.5") for setting, (kind, _) in NUMBERS.items() if kind is int]
+    + [(setting, value) for setting, (_, optional) in NUMBERS.items() if not optional for value in ("null", "")],
+    ids=lambda value: value[:20],
+)
+def test_numbers_out_of_range_are_refused_when_a_recipe_is_read(setting, value):
+    with pytest.raises(vr.ConfigurationError) as caught:
+        load_recipe(base(setting), [f"{setting}={value}"])
+    kind, optional = NUMBERS[setting]
+    assert str(caught.value).startswith(
+        f"{setting} must be a {'whole' if kind is int else 'finite'} number ({kind.__name__})"
+    )
+    assert (", or null" in str(caught.value)) == optional
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [(setting, value) for setting, (_, good) in RANGES.items() for value in good]
+)
+def test_numbers_at_the_ends_of_their_range_are_taken(setting, value):
+    place = load_recipe(base(setting), [f"{setting}={value}"])
+    for name in setting.split("."):
+        place = place[name] if isinstance(place, dict) else getattr(place, name)
+    assert place == float(value)
+    assert type(place) is NUMBERS[setting][0]
+
+
+SIZES = {
+    "hidden_size": ["0", "-4", "63", "2.5", ".nan", "wide", TOO_LARGE],
+    "num_hidden_layers": ["0", "-1", "1025", ".inf"],
+    "num_attention_heads": ["0", "3"],
+    "hiden_size": ["64"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in SIZES.items() for value in values])
+@pytest.mark.parametrize("recipe", ["tiny/stage0_tower", "tiny/stage0_language"])
+def test_sizes_that_make_no_part(recipe, name, value):
+    with pytest.raises(vr.ConfigurationError, match=r"pretrain\.sizes"):
+        load_recipe(recipe, [f"pretrain.sizes.{name}={value}"])
+
+
+@pytest.mark.parametrize(
+    "setting", ["sizes.image_size=4", "sizes.patch_size=0", "feature_layer=5", "feature_layer=-6"]
+)
+def test_towers_that_cannot_be(setting):
+    with pytest.raises(vr.ConfigurationError, match="pretrain"):
+        load_recipe("tiny/stage0_tower", [f"pretrain.{setting}"])
+
+
+@pytest.mark.parametrize("targets", ["[]", '["("]', '[""]'])
+def test_layers_that_cannot_be_adapted(targets):
+    with pytest.raises(vr.ConfigurationError, match=r"lora.targets"):
+        load_recipe("videollama2.1-7b/stage3_lora", [f"lora.targets={targets}"])
+
+
+def test_an_adapter_may_be_all_that_is_trained():
+    assert load_recipe("videollama2.1-7b/stage3_lora", ["train.parts=[]"]).train.parts == []
+
+
+@pytest.mark.parametrize("name", ["videollama2.1-7b/stage2", "tiny/stage0_tower"])
+def test_a_recipe_that_was_changed_is_checked_before_its_model_is_loaded(name, tmp_path):
+    from videorefer_plugin.training.run import train
+
+    recipe = load_recipe(name, ["data.files=[none.json]", f"output.folder={tmp_path / 'out'}"])
+    recipe.train.max_steps = -5
+    with pytest.raises(vr.ConfigurationError, match=r"train.max_steps .*but is -5"):
+        train(recipe)
+
+
+def test_optimizers_that_cannot_be_used_here_are_known_before_the_model_is_loaded(tmp_path):
+    from videorefer_plugin.training.run import train
+
+    changes = ["train.optimizer=galore_adamw", "data.files=[none.json]", f"output.folder={tmp_path / 'out'}"]
+    with pytest.raises(vr.ConfigurationError, match=r"train.optimizer=galore_adamw cannot be used here"):
+        train(load_recipe("videollama2.1-7b/stage2", [*changes, "model.dtype=float32"]))
 
 
 def test_a_language_model_needs_its_tower():
@@ -167,11 +334,15 @@ def test_batches_that_do_not_divide():
         ("a: [", "YAML"),
         ("train: {parts: [connector]", "YAML"),
         ("train: 4", "section"),
+        ("seed: 2026-13-45", "YAML"),
+        ("a: " + "[" * 1000, "nested too deeply"),
+        (b"name: \xff", "cannot be read"),
     ],
+    ids=lambda value: value[:20],
 )
 def test_files_that_are_no_recipes(text, message, tmp_path):
     path = tmp_path / "bad.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(vr.ConfigurationError, match=message):
         load_recipe(path)
 
@@ -179,8 +350,9 @@ def test_files_that_are_no_recipes(text, message, tmp_path):
 def test_names_that_are_no_recipes(tmp_path):
     with pytest.raises(vr.ConfigurationError, match=r"did you mean 'videollama2.1-7b/stage2'"):
         load_recipe("videollama2.1-7b/stage22")
-    with pytest.raises(vr.ConfigurationError, match="cannot be read"):
-        load_recipe(tmp_path / "none.yaml")
+    for path in (tmp_path / "none.yaml", "a\0b.yaml"):
+        with pytest.raises(vr.ConfigurationError, match="cannot be read"):
+            load_recipe(path)
 
 
 def test_every_field_is_documented():

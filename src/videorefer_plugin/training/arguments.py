@@ -1,8 +1,9 @@
 """What transformers' Trainer is told of a recipe."""
 
 import torch
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 
+from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training.recipe import Recipe
 
 __all__ = ["training_arguments"]
@@ -12,10 +13,21 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
     """Translate a recipe's training section for transformers.
 
     Raises:
-        ConfigurationError: the global batch size does not fit the number of processes.
+        ConfigurationError: the global batch size does not fit the number of processes, or the optimizer needs a
+            package that is not installed or settings that recipes do not have.
     """
+    arguments = _translated(recipe)
+    arguments.gradient_accumulation_steps = recipe.accumulation_steps(max(arguments.world_size, 1))
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(arguments, torch.nn.Module())
+    except (ImportError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"train.optimizer={recipe.train.optimizer} cannot be used here: {error}") from error
+    return arguments
+
+
+def _translated(recipe: Recipe) -> TrainingArguments:
     settings = recipe.train
-    arguments = TrainingArguments(
+    return TrainingArguments(
         output_dir=recipe.output.folder,
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
@@ -41,5 +53,3 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
     )
-    arguments.gradient_accumulation_steps = recipe.accumulation_steps(max(arguments.world_size, 1))
-    return arguments

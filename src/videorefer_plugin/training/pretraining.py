@@ -59,6 +59,7 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
         ConfigurationError: the recipe cannot be run.
         RecordError: the data hold bad records.
     """
+    recipe.check()  # it may have been made or changed since it was read
     settings = recipe.pretrain
     if settings is None:
         raise ConfigurationError(f"{recipe.name} has no pretrain section, so there is no part to make.")

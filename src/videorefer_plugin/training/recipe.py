@@ -10,8 +10,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.object_encoder import MASK_POLICIES
+from videorefer_plugin.training import choices
 from videorefer_plugin.training.parts import PARTS
+from videorefer_plugin.training.ranges import check_numbers
+from videorefer_plugin.training.settings import (
+    DataSettings,
+    LoraSettings,
+    ModelSettings,
+    OutputSettings,
+    PretrainSettings,
+    TrainSettings,
+)
 
 __all__ = [
     "DataSettings",
@@ -24,160 +36,6 @@ __all__ = [
     "list_recipes",
     "load_recipe",
 ]
-
-
-@dataclass
-class ModelSettings:
-    """What is trained.
-
-    Attributes:
-        checkpoint (`str`, *optional*):
-            Folder or Hub id of the model to start from. One of the supported hosts gets an object encoder attached.
-        language_model, vision_tower (`str`, *optional*):
-            Instead of a checkpoint: a language model and a vision tower to build a new model from.
-        processor (`str`, *optional*): where the processor is, if not with the checkpoint.
-        dtype (`str`): dtype that the weights are loaded in.
-        attn_implementation (`str`, *optional*): attention backend.
-        max_tokens_per_region (`int`, *optional*): unions u of the object encoder; the checkpoint's by default.
-        object_encoder (`str`, *optional*): folder or Hub id of an object encoder to load on top.
-        vision_feature_layer (`int`, *optional*): hidden state of the tower that a new model uses; -2 by default.
-    """
-
-    checkpoint: str | None = None
-    language_model: str | None = None
-    vision_tower: str | None = None
-    processor: str | None = None
-    dtype: str = "bfloat16"
-    attn_implementation: str | None = None
-    max_tokens_per_region: int | None = None
-    object_encoder: str | None = None
-    vision_feature_layer: int | None = None
-
-
-@dataclass
-class DataSettings:
-    """What it is trained on.
-
-    Attributes:
-        files (`list[str]`): files in the VideoRefer-700K format (JSON, JSONL or Parquet).
-        media_root (`str`, *optional*): folder that media paths are relative to; each file's own by default.
-        mode (`str`): `"single"`, `"multi"` or `"mixed"` frames of regions (paper, appendix B.1).
-        template (`str`): `"chat"`, or `"plain"` for the first stage.
-        clip (`bool`): whether conversations show their clips or images. Without them, objects are seen alone, and what
-            the frozen vision tower makes of them is computed once.
-        keep_features (`bool`): whether what the frozen vision tower makes of objects, clips and images is computed
-            once, and kept in memory and in the output folder until the run ends, instead of in every step.
-        features (`str`, *optional*): folder in which such features stay, for other runs with the same tower; what it
-            holds is not computed again.
-        on_bad_sample (`str`): `"error"`, or `"skip"` to count and log bad records.
-        num_frames (`int`, *optional*): frames sampled from each video; the processor's by default.
-        max_frames_per_region (`int`, *optional*): most frames used of a region.
-        max_length (`int`, *optional*): longest conversation in tokens; longer ones lose their last turns.
-        mask_policy (`str`, *optional*): `"keep"` or `"original"`; the processor's by default.
-        workers (`int`): processes that decode videos, for each training process.
-    """
-
-    files: list[str] = field(default_factory=list)
-    media_root: str | None = None
-    mode: str = "mixed"
-    template: str = "chat"
-    clip: bool = True
-    keep_features: bool = False
-    features: str | None = None
-    on_bad_sample: str = "error"
-    num_frames: int | None = None
-    max_frames_per_region: int | None = None
-    max_length: int | None = None
-    mask_policy: str | None = None
-    workers: int = 4
-
-
-@dataclass
-class TrainSettings:
-    """How it is trained.
-
-    Attributes:
-        parts (`list[str]`): parts that are trained, out of vision_tower, connector, object_encoder, language_model.
-        learning_rate (`float`): learning rate of all of them.
-        learning_rates (`dict[str, float]`): learning rates of single parts that differ.
-        global_batch_size (`int`): records an optimiser step, over all processes and accumulation.
-        batch_size (`int`): records a process sees at once; accumulation follows.
-        epochs (`float`), max_steps (`int`, *optional*): length of the run; `max_steps` wins.
-        scheduler (`str`), warmup (`float`): schedule of the learning rate; warm-up in steps, or a share below 1.
-        optimizer (`str`), weight_decay (`float`), max_grad_norm (`float`): as in `TrainingArguments`.
-        gradient_checkpointing (`bool`): whether to trade time for memory.
-        group_by (`str`, *optional*): `"modality_length"` makes batches of one modality and similar length.
-        log_every, save_every (`int`): optimiser steps between logs and checkpoints.
-        keep_checkpoints (`int`): how many checkpoints to keep, at least 1.
-        seed (`int`): seed of everything.
-    """
-
-    parts: list[str] = field(default_factory=lambda: ["object_encoder"])
-    learning_rate: float = 1e-3
-    learning_rates: dict[str, float] = field(default_factory=dict)
-    global_batch_size: int = 256
-    batch_size: int = 8
-    epochs: float = 1.0
-    max_steps: int | None = None
-    scheduler: str = "cosine"
-    warmup: float = 0.03
-    optimizer: str = "adamw_torch"
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    gradient_checkpointing: bool = False
-    group_by: str | None = "modality_length"
-    log_every: int = 1
-    save_every: int = 500
-    keep_checkpoints: int = 2
-    seed: int = 42
-
-
-@dataclass
-class LoraSettings:
-    """Low-rank adaptation of the language model (needs `peft`).
-
-    Attributes:
-        rank (`int`), alpha (`int`), dropout (`float`): as in `LoraConfig`.
-        targets (`list[str]`): names of the linear layers that are adapted.
-    """
-
-    rank: int = 128
-    alpha: int = 256
-    dropout: float = 0.05
-    targets: list[str] = field(
-        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    )
-
-
-@dataclass
-class OutputSettings:
-    """What becomes of it.
-
-    Attributes:
-        folder (`str`): where checkpoints and the result go.
-        save (`str`): `"full"` model, `"object_encoder"` alone, or PEFT `"adapter"` with object encoder.
-        licence (`str`, *optional*): licence of the weights, for their card.
-    """
-
-    folder: str = "output"
-    save: str = "full"
-    licence: str | None = None
-
-
-@dataclass
-class PretrainSettings:
-    """A part that is made from nothing, for models whose parts nobody has trained.
-
-    Attributes:
-        part (`str`): `"language_model"` (with its tokenizer), `"vision_tower"`, or `"connector"`, which is trained in
-            the model that `model` names.
-        sizes (`dict`): settings of the part's configuration, `Qwen2Config` or `SiglipVisionConfig`.
-        feature_layer (`int`): hidden state of a vision tower that is trained, and that models are to use.
-    """
-
-    part: str
-    sizes: dict[str, Any] = field(default_factory=dict)
-    feature_layer: int = -2
 
 
 @dataclass
@@ -225,18 +83,34 @@ class Recipe:
         """Check values and how they go together.
 
         Raises:
-            ConfigurationError: something is missing or contradicts something else.
+            ConfigurationError: a value is unknown or out of its range, or something is missing or contradicts
+                something else.
         """
+        check_numbers(self)
         _one_of("trainer", self.trainer, ("transformers", "videollama2"))
         _one_of("data.mode", self.data.mode, ("single", "multi", "mixed"))
         _one_of("data.template", self.data.template, ("chat", "plain"))
         _one_of("data.on_bad_sample", self.data.on_bad_sample, ("error", "skip"))
         _one_of("output.save", self.output.save, ("full", "object_encoder", "adapter"))
         _one_of("train.group_by", self.train.group_by, (None, "modality_length"))
-        for part in [*self.train.parts, *self.train.learning_rates]:
-            _one_of("train.parts", part, PARTS)
+        _one_of("data.mask_policy", self.data.mask_policy, (None, *MASK_POLICIES))
+        _one_of("model.dtype", self.model.dtype, choices.DTYPES)
+        _one_of("train.optimizer", self.train.optimizer, choices.optimizers())
+        _one_of("train.scheduler", self.train.scheduler, choices.schedulers())
+        choices.check_attention(self.model.attn_implementation)
+        for name, parts in (("train.parts", self.train.parts), ("train.learning_rates", self.train.learning_rates)):
+            for part in parts:
+                _one_of(name, part, PARTS)
+        if not self.train.parts and self.lora is None:
+            raise ConfigurationError(
+                f"train.parts is empty, so nothing would be trained. Name some of {', '.join(PARTS)}, or give a lora "
+                "section."
+            )
+        if self.lora is not None:
+            choices.check_targets(self.lora.targets)
         if self.pretrain is not None:
             _one_of("pretrain.part", self.pretrain.part, ("language_model", "vision_tower", "connector"))
+            choices.check_sizes(self.pretrain)
             if self.train.parts != [self.pretrain.part]:
                 raise ConfigurationError(
                     f"A recipe that makes a {self.pretrain.part} has train.parts: [{self.pretrain.part}]."
@@ -278,9 +152,6 @@ class Recipe:
             raise ConfigurationError(
                 "With a lora section the language model is adapted, not trained; take it out of train.parts."
             )
-        for name in ("global_batch_size", "batch_size", "log_every", "save_every", "keep_checkpoints"):
-            if getattr(self.train, name) < 1:
-                raise ConfigurationError(f"train.{name} must be at least 1, but is {getattr(self.train, name)}.")
         return self
 
 
@@ -303,15 +174,10 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
 
     Raises:
         ConfigurationError: there is no such recipe, a setting is unknown (the nearest name is given) or of the wrong
-            type, or settings contradict each other.
+            type, a number is out of its range, or settings contradict each other.
     """
-    import yaml
-
     text, name = _read(source)
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{source} is not YAML: {error}") from error
+    values = _parse(text, str(source)) or {}
     if not isinstance(values, dict):
         raise ConfigurationError(f"{source} must hold settings by name, but holds a {type(values).__name__}.")
     values.setdefault("name", name)
@@ -327,8 +193,19 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
             place = place[parent]
             if not isinstance(place, dict):
                 raise ConfigurationError(f"Cannot set {path}: {parent} is no section.")
-        place[last] = yaml.safe_load(value)
+        place[last] = _parse(value, f"The value of {path.strip()}")
     return _build(Recipe, values, "").check()
+
+
+def _parse(text: str, what: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # the latter of dates and numbers that are none
+        raise ConfigurationError(f"{what} is not YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{what} is not YAML that can be read: it is nested too deeply.") from error
 
 
 def _read(source: str | os.PathLike) -> tuple[str, str]:
@@ -338,8 +215,8 @@ def _read(source: str | os.PathLike) -> tuple[str, str]:
             return path.read_text(
                 encoding="utf-8"
             ), f"{path.parent.name}/{path.stem}" if path.parent.name else path.stem
-        except OSError as error:
-            raise ConfigurationError(f"The recipe {path} cannot be read: {error}") from error
+        except (OSError, ValueError) as error:  # the latter of text that is not UTF-8, and of impossible paths
+            raise ConfigurationError(f"The recipe {str(path)!r} cannot be read: {error}") from error
     shipped = list_recipes()
     if os.fspath(source) not in shipped:
         close = difflib.get_close_matches(os.fspath(source), shipped, n=1)
@@ -354,7 +231,7 @@ def _read(source: str | os.PathLike) -> tuple[str, str]:
 
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
     if value not in tuple(allowed):
-        raise ConfigurationError(f"{name} must be one of {', '.join(map(repr, allowed))}, but is {value!r}.")
+        raise ConfigurationError(f"{name} must be one of {', '.join(map(repr, allowed))}, but is {short(value)}.")
 
 
 def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
@@ -376,19 +253,32 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     kind = next(option for option in options if option is not type(None))
     if is_dataclass(kind):
         if not isinstance(value, dict):
-            raise ConfigurationError(f"{where} is a section of settings, but {value!r} was given.")
+            raise ConfigurationError(f"{where} is a section of settings, but {short(value)} was given.")
         return _build(kind, value, f"{where}.")
     origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
-    if origin is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
+    if origin in (int, float):  # held against its range by `Recipe.check`
+        return _as_float(value) if origin is float else value
+    if origin is str and isinstance(value, str):
+        fault = text_fault(value) or ("it holds a NUL character" if "\0" in value else "")
+        if fault:
+            raise ConfigurationError(f"{where} is {short(value)}, which is no text for a setting: {fault}.")
     elif origin is list and isinstance(value, (list, str)):
         items = [value] if isinstance(value, str) else value
         return [_convert(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(items)]
-    elif origin is dict and isinstance(value, dict):
+    elif origin is dict and isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {key: _convert(item, arguments[1], f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, origin) and not (isinstance(value, bool) and origin is not bool):
+    if isinstance(value, origin):
         return value
-    raise ConfigurationError(f"{where} must be of type {getattr(kind, '__name__', kind)}, but is {value!r}.")
+    raise ConfigurationError(f"{where} must be of type {getattr(kind, '__name__', kind)}, but is {short(value)}.")
+
+
+def _as_float(value: Any) -> Any:
+    """The number that a text stands for, since YAML reads 1e-3 as text; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return value
+    if isinstance(value, str) and not (value.isascii() and "_" not in value):
+        return value
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return value

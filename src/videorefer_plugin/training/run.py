@@ -50,6 +50,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         from videorefer_plugin.training.pretraining import pretrain
 
         return pretrain(recipe, resume=resume)
+    recipe.check()  # it may have been made or changed since it was read
     if not recipe.data.files:
         raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")
     set_seed(recipe.train.seed)

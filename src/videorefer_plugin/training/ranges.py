@@ -1,0 +1,108 @@
+"""Ranges of the numbers in a recipe, which stand beside the fields that hold them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from numbers import Integral, Real
+from typing import Any, get_args, get_origin, get_type_hints
+
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["COUNT", "FROM_ZERO", "LARGEST", "LAYER", "RANGE", "Range", "check_numbers", "number"]
+
+RANGE = "range"
+"""Key of a field's [`Range`] in its metadata."""
+
+LARGEST = 2**31 - 1
+"""The largest number of anything: what fits the integers of the libraries that recipes are handed to."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number may be. It is always finite.
+
+    Attributes:
+        low, high (`float`, *optional*): the least and the largest value; `None` is no bound.
+        above, below (`bool`): whether `low` or `high` itself is left out.
+        also (`tuple[int, ...]`): values beyond that mean something of their own.
+        whole_from (`float`, *optional*): from here on, only whole numbers.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+    below: bool = False
+    also: tuple[int, ...] = ()
+    whole_from: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies in the range."""
+        if value in self.also:
+            return True
+        try:
+            if not math.isfinite(value):
+                return False
+        except OverflowError:  # a whole number beyond all floats
+            return False
+        if self.low is not None and (value < self.low or (self.above and value == self.low)):
+            return False
+        if self.high is not None and (value > self.high or (self.below and value == self.high)):
+            return False
+        return self.whole_from is None or value < self.whole_from or value == int(value)
+
+    def words(self, kind: type) -> str:
+        """The range in words, such as "a whole number (int) of at least 1"."""
+        named = "a whole number (int)" if kind is int else "a finite number (float)"
+        bounds = []
+        if self.low is not None:
+            bounds.append(f"{'above' if self.above else 'of at least'} {self.low:g}")
+        if self.high is not None:
+            bounds.append(f"{'below' if self.below else 'at most'} {self.high:.10g}")
+        words = f"{named} {' and '.join(bounds)}".strip()
+        if self.whole_from is not None:
+            words += f", whole from {self.whole_from:g} on"
+        return words + "".join(f", or {value}" for value in self.also)
+
+
+COUNT = Range(1, LARGEST)
+LAYER = Range(-LARGEST, LARGEST)  # counted from either end; how many there are is known once a tower is
+FROM_ZERO = Range(0)
+
+
+def number(default: Any, allowed: Range) -> Any:
+    """A field of a dataclass that holds a number of a range."""
+    return field(default=default, metadata={RANGE: allowed})
+
+
+def check_numbers(section: Any, where: str = "") -> None:
+    """Hold every number of a section, and of the sections in it, against its range.
+
+    Args:
+        section: a dataclass, such as a recipe.
+        where (`str`, *optional*): what stands in front of its settings' names, such as `"train."`.
+
+    Raises:
+        ConfigurationError: a number is out of its range, or no number; names the setting.
+    """
+    hints = get_type_hints(type(section))
+    for item in fields(section):
+        value = getattr(section, item.name)
+        if is_dataclass(value):
+            check_numbers(value, f"{where}{item.name}.")
+        elif RANGE in item.metadata:
+            kinds = get_args(hints[item.name]) or (hints[item.name],)
+            optional = type(None) in kinds
+            by_name = isinstance(value, Mapping) and get_origin(hints[item.name]) is dict
+            named = {f".{name}": one for name, one in value.items()} if by_name else {"": value}
+            for name, one in named.items():
+                if not (one is None and optional):
+                    kind = int if int in kinds else float
+                    _check_number(f"{where}{item.name}{name}", one, kind, item.metadata[RANGE], optional)
+
+
+def _check_number(where: str, value: Any, kind: type, allowed: Range, optional: bool) -> None:
+    right = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    if not right or not allowed.holds(value):
+        words = allowed.words(kind) + (", or null" if optional else "")
+        raise ConfigurationError(f"{where} must be {words}, but is {short(value)}.")
