@@ -142,9 +142,9 @@ def test_records_with_boxes_and_several_captions(tmp_path):
         ({"boxes": {"2": [5, 5, 5, 9]}}, "box without area"),
         ({"boxes": {"2": [5, 5]}}, "expected [x0, y0, x1, y1]"),
         ({"boxes": {}}, "needs 'annotation', 'boxes'"),
-        ({"boxes": {"\u0662": [1, 2, 11, 12]}}, "numbers of frames"),
-        ({"boxes": {"two": [1, 2, 11, 12]}}, "numbers of frames"),
-        ({"annotation": [{"two": None}]}, "numbers of frames"),
+        ({"boxes": {"\u0662": [1, 2, 11, 12]}}, "the number of a frame"),
+        ({"boxes": {"two": [1, 2, 11, 12]}}, "the number of a frame"),
+        ({"annotation": [{"two": None}]}, "no frame"),
     ],
 )
 def test_unusable_captions_are_named(tmp_path, changes, said):

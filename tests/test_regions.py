@@ -756,7 +756,7 @@ def test_an_annotation_becomes_shapes():
 
 def test_kinds_of_shapes_are_told_apart():
     assert [kind.name for kind in kinds.SHAPES] == ["mask", "rle", "polygon", "box", "point", "scribble", "absent"]
-    assert list(text.REGION_KINDS) == ["box", "point", "mask", "rle"]
+    assert list(text.REGION_KINDS) == ["polygon", "box", "point", "scribble", "mask", "rle", "region"]
     for value in (
         MASK,
         torch.from_numpy(MASK),
@@ -776,7 +776,7 @@ class Row(Shape):
     """One row of a frame, for which a `range` of one number stands."""
 
     __slots__ = ("row",)
-    name = "row"
+    name = json_key = "row"
     accepted = "a range of one row"
     text_help = "FRAME:row"
 
@@ -795,6 +795,12 @@ class Row(Shape):
     def read_text(cls, text):
         return range(int(text), int(text) + 1)
 
+    def to_json(self):
+        return {"row": self.row}
+
+    def _values(self):
+        return self.row
+
     def rasterise(self, height, width):
         return np.repeat(np.arange(height)[:, None] == self.row, width, axis=1)
 
@@ -802,9 +808,11 @@ class Row(Shape):
 def test_a_new_kind_of_shape_is_a_class_and_one_entry(monkeypatch):
     monkeypatch.setattr(kinds, "SHAPES", (Row, *kinds.SHAPES))
     monkeypatch.setattr(text, "REGION_KINDS", text.kinds_with_text(kinds.SHAPES))
-    assert list(text.REGION_KINDS) == ["row", "box", "point", "mask", "rle"]
+    assert list(text.REGION_KINDS) == ["row", "polygon", "box", "point", "scribble", "mask", "rle", "region"]
     assert Region({4: range(2, 3)}).mask(4, 3, 5).sum() == 5
     assert text.read_region("row", "4:1;7:2").order == (4, 7)
+    for read in (Region.from_json, Region.from_annotation):
+        assert read({"4": {"row": 2}}).to_json() == {"4": {"row": 2}}
     with pytest.raises(RegionError, match=r"expected a range of one row, a \(height, width\) mask"):
         Region({4: 7})
 

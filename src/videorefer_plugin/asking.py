@@ -3,18 +3,18 @@
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from videorefer_plugin.embedded import SHAPES_WORLD, is_tiny_checkpoint, tiny_checkpoint
-from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError
+from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoError
 from videorefer_plugin.inputs.clips import Sampling, open_clip
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import Source, named, take_settings
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
-from videorefer_plugin.regions import Region
+from videorefer_plugin.regions import Region, as_region, is_one_region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
 from videorefer_plugin.video import Video, open_video
 
@@ -30,7 +30,7 @@ def ask(
     model: Any,
     video: Any,
     question: str,
-    regions: Sequence[Region] = (),
+    regions: Sequence[Region | Mapping[str, Any]] = (),
     *,
     processor: Any = None,
     image: Any = None,
@@ -44,7 +44,8 @@ def ask(
         model (`str`, `os.PathLike` or model): a checkpoint's folder or Hub id, or a loaded model.
         video: the video, as [`VideoReferProcessor`] takes it; `None` with `image`.
         question (`str`): the question, with one `<region>` for each region.
-        regions (`Sequence[Region]`, *optional*): the regions, in the order of the question.
+        regions (`Sequence[Region]`, *optional*):
+            the regions, in the order of the question; also in their JSON form, as [`Region.from_json`] takes it.
         processor (`VideoReferProcessor`, *optional*): needed if the model was not loaded from a folder or the Hub.
         image: an image to ask about instead of a video.
         stream (`int`, *optional*): of a file with several films, the index of its stream; see [`open_video`].
@@ -71,6 +72,7 @@ def ask(
     if not isinstance(question, str):
         raise PromptError(f"The question must be a string, but is a {type(question).__name__}.")
     check_text(question, "The question")
+    given = _regions(regions)
     if stream is not None:
         video = _open_stream(video, stream)
     if isinstance(model, (str, os.PathLike)):
@@ -82,7 +84,7 @@ def ask(
         video = None if video is None else open_video(video)
         if note := _note(video):
             warnings.warn(note, stacklevel=2)
-    return _ask(model, processor, video, image, question, regions, max_new_tokens, generate_kwargs)
+    return _ask(model, processor, video, image, question, given, max_new_tokens, generate_kwargs)
 
 
 def _note(video: Video | None) -> str | None:
@@ -96,20 +98,36 @@ def _ask(
     video: Any,
     image: Any,
     question: str,
-    regions: Sequence[Region],
+    regions: list[Region],
     max_new_tokens: int,
     generate_kwargs: dict[str, Any],
 ) -> str:
     visual = {"type": "video", "video": video} if image is None else {"type": "image", "image": image}
     conversation = [{"role": "user", "content": [visual, {"type": "text", "text": question}]}]
-    given = [regions] if isinstance(regions, Region) else list(regions)
-    return answer(model, processor, [conversation], [given], max_new_tokens=max_new_tokens, **generate_kwargs)[0]
+    return answer(model, processor, [conversation], [regions], max_new_tokens=max_new_tokens, **generate_kwargs)[0]
 
 
 def _open_stream(video: Any, stream: int) -> Video:
     if video is None:
         raise VideoError(f"stream={stream} was given for an image, but only video files have streams.")
     return open_video(video, stream=stream)
+
+
+def _regions(regions: Any) -> list[Region]:
+    """The regions of a question, of which there may be one that stands for itself."""
+    if regions is None:
+        return []
+    if is_one_region(regions):
+        regions = [regions]
+    if isinstance(regions, (str, bytes)) or not isinstance(regions, Iterable):
+        raise RegionError(
+            f"regions must be a list of Regions, one for each <region>, but is a {type(regions).__name__}."
+        )
+    checked = []
+    for number, region in enumerate(regions):
+        with named(f"region {number}"):
+            checked.append(as_region(region))
+    return checked
 
 
 def load_model(

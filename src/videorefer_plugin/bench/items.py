@@ -7,7 +7,7 @@
 ```
 
 Items of Bench-D have a `caption`, what is true of the object, in place of the question. `video` is a file or a folder
-of frames. `annotation` has one entry for each `<region>`, in the form of VideoRefer-700K.
+of frames. `annotation` has one entry for each `<region>`, in the form of VideoRefer-700K or the JSON form of a region.
 """
 
 import os
@@ -58,7 +58,8 @@ class Item:
         id (`str`): its name in answer files: the `id` of the file if every item has one of its own, otherwise the
             place in the file, from 0.
         video (`Path`): video file, or folder of frames.
-        annotation (`list[dict]`): for each object, frame (a string of digits) -> `{"segmentation": ...}`.
+        annotation (`list[dict]`): for each object, frame (a string of digits) -> `{"segmentation": ...}`, or the JSON
+            form of a region.
         frame (`int`, *optional*): the frame whose shapes single-frame mode uses.
         height, width (`int`, *optional*): of the frames that polygons were drawn on; the video's if missing.
         place (`str`): file and line, for messages.
@@ -87,7 +88,8 @@ class Item:
             BenchError: an annotation is malformed, or single-frame mode lacks its frame.
         """
         try:
-            shapes = Record(self.id, None, None, [], self.annotation, self.height, self.width).shapes
+            video = os.fspath(self.video)
+            shapes = Record(self.id, video, None, [], self.annotation, self.height, self.width).shapes
         except RegionError as error:
             raise BenchError(f"{self.place}: item {self.id!r}: {error}") from error
         if mode == "multi":
@@ -333,10 +335,7 @@ def _caption(value: Mapping[str, Any], common: dict[str, Any]) -> CaptionItem:
             raise BenchError(f"{where} needs 'annotation', 'boxes' (frame -> [x0, y0, x1, y1]), or HC-STVG's 'bbox'")
         common = {**common, "annotation": [_box_annotation(boxes, where)]}
     if common["frame"] is None:
-        strange = [frame for frame in common["annotation"][0] if not re.fullmatch(_FRAME, str(frame))]
-        if strange:
-            raise BenchError(f"{where} has frame {short(strange[0])}: expected numbers of frames, from 0")
-        frames = sorted(int(frame) for frame in common["annotation"][0])
+        frames = Item(**common).regions("multi")[0].frames
         common = {**common, "frame": frames[len(frames) // 2]}
     return CaptionItem(**common, references=references)
 

@@ -29,8 +29,11 @@ def ask(
     # One for each of REGION_KINDS; they are read by name, from the context.
     box: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["box"].text_help)] = None,
     point: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["point"].text_help)] = None,
+    polygon: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["polygon"].text_help)] = None,
+    scribble: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["scribble"].text_help)] = None,
     mask: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["mask"].text_help)] = None,
     rle: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["rle"].text_help)] = None,
+    region: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["region"].text_help)] = None,
     model: Annotated[str | None, typer.Option(help="Folder or Hub id; the embedded model by default.")] = None,
     object_encoder: Annotated[
         str | None, typer.Option(help="For a host: what was saved of its object encoder.")

@@ -158,7 +158,20 @@ class Clip:
         return {frame: position for position, frame in reversed(list(enumerate(self.sampled)))}
 
     def frame_at(self, seconds: float) -> int:
-        """Frame shown at a time; see [`Video.frame_at`]."""
+        """Frame shown at a time; see [`Video.frame_at`].
+
+        Raises:
+            RegionError: nobody said at what rate the frames are shown.
+            VideoError: the time is beyond the end.
+        """
+        if self.kind == "image":
+            raise RegionError(f"it is given at {seconds:g} s, but an image has no times: give frame 0.")
+        if not (self.video.has_clock if self.rows is None else (self.metadata or {}).get("fps")):
+            remedy = "open_video(frames, fps=...)" if self.rows is None else '"fps" in video_metadata'
+            raise RegionError(
+                f"it is given at {seconds:g} s, but {self.video.name} does not say when its frames are shown. Give "
+                f"frames instead of seconds, or the rate of the video: {remedy}."
+            )
         return self.video.frame_at(seconds) if self.rows is None else int(seconds * self.fps + 1e-6)
 
     def describe(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from videorefer_plugin._text import text_fault
 from videorefer_plugin.errors import PromptError, RegionError
-from videorefer_plugin.regions import Region
+from videorefer_plugin.regions import Region, as_region, is_one_region
 
 __all__ = ["CONTENT_KINDS", "as_conversations", "check_text", "plain_conversation", "regions_of"]
 
@@ -89,7 +89,7 @@ def regions_of(conversations: Sequence[Sequence[Message]], regions: Any) -> Any:
 
     Raises:
         PromptError: they come both ways.
-        RegionError: a content item of type `"region"` has no [`Region`].
+        RegionError: a content item of type `"region"` has no [`Region`] and no JSON form of one.
     """
     inline = [_inline_regions(conversation) for conversation in conversations]
     if not any(inline):
@@ -105,12 +105,12 @@ def _inline_regions(conversation: Sequence[Message]) -> list[Region]:
         content = message.get("content")
         for item in content if isinstance(content, (list, tuple)) else []:
             if item.get("type") == "region":
-                if not isinstance(item.get("region"), Region):
+                if not is_one_region(item.get("region")):
                     raise RegionError(
-                        'A content item of type "region" needs a Region under "region", but has '
+                        'A content item of type "region" needs a Region under "region", or its JSON form, but has '
                         f"{type(item.get('region')).__name__}."
                     )
-                found.append(item["region"])
+                found.append(as_region(item["region"]))
     return found
 
 

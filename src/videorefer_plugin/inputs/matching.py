@@ -12,7 +12,7 @@ from videorefer_plugin.errors import ConfigurationError, PromptError, RegionErro
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.visuals import flatten_images, flatten_videos
 from videorefer_plugin.object_encoder import MASK_POLICIES
-from videorefer_plugin.regions import Region
+from videorefer_plugin.regions import Region, as_region, is_one_region
 
 __all__ = [
     "REGION_SETTINGS",
@@ -95,7 +95,7 @@ def match_samples(
     Args:
         text (`str` or `list[str]`): the prompts.
         images, videos: the visuals of the batch, in any nesting; see [`flatten_images`] and [`flatten_videos`].
-        regions: the regions of one prompt, or a list for each prompt.
+        regions: the regions of one prompt, or a list for each prompt; a region's JSON form may stand for it.
         audio (*optional*): refused, since no model here listens.
         tokens (`Mapping[str, str]`): the placeholders of `"image"` and `"video"`.
         region_token (`str`, *optional*): that of a region; without it the prompts have none.
@@ -104,7 +104,7 @@ def match_samples(
     Raises:
         PromptError: the text is no text or cannot be read, there is sound, or placeholders and visuals or regions do
             not match.
-        RegionError: a region is no [`Region`].
+        RegionError: a region is no [`Region`], and its JSON form is none.
         VideoError: a visual is nothing that could be one.
     """
     if audio is not None:
@@ -180,20 +180,16 @@ def _match_regions(samples: list[Sample], regions: Any, tokens: Mapping[str, str
             raise PromptError(
                 f"{where} has regions and {len(sample.visuals)} visuals, but regions need exactly one to lie on."
             )
-        for region in given:
-            if not isinstance(region, Region):
-                raise RegionError(
-                    f"{where}: a region must be a Region, but is a {type(region).__name__}. Region.from_mask, "
-                    "Region.from_box and Region.from_annotation make one."
-                )
-        sample.regions = given
+        for number, region in enumerate(given):
+            with named(where if len(given) == 1 else f"{where}: region {number}"):
+                sample.regions.append(as_region(region))
 
 
 def _by_sample(regions: Any, num_samples: int) -> list[list[Any]]:
     """Lists of regions, one for each sample."""
     if regions is None:
         return [[] for _ in range(num_samples)]
-    if isinstance(regions, Region):
+    if is_one_region(regions):
         regions = [regions]
     if not isinstance(regions, (list, tuple)):
         raise RegionError(
@@ -208,7 +204,7 @@ def _by_sample(regions: Any, num_samples: int) -> list[list[Any]]:
         )
     by_sample = []
     for index, given in enumerate(regions):
-        if isinstance(given, Region):
+        if is_one_region(given):
             given = [given]
         if given is not None and not isinstance(given, (list, tuple)):
             raise RegionError(f"Sample {index}: expected a list of Regions, but got a {type(given).__name__}.")

@@ -1,23 +1,23 @@
 """Objects in a video: a `Region` has a shape in each of the frames in which the object is pointed at.
 
-A new kind of shape is a class like those of `shapes` and one entry in `kinds.SHAPES`. Imports point one way:
-`reading`, `drawing` and `filling`, `mask_values`, `run_lengths`, `shapes`, `pixels`, `kinds`, `annotations` and
-`places`, `region`, `text`.
+A new kind of shape is a class like those of `shapes` and one entry in `kinds.SHAPES`. Imports point one way: `reading`
+and `drawing`, `base`, `mask_values`, `places` and `run_lengths`, `json_files` and `shapes`, `pixels`, `kinds`,
+`json_form`, `annotations` and `making`, `region`, `given` and `text`.
 """
 
 from videorefer_plugin.regions.annotations import read_annotation
+from videorefer_plugin.regions.base import ABSENT, Absent, Shape
+from videorefer_plugin.regions.given import as_region, is_one_region
 from videorefer_plugin.regions.pixels import Mask, Rle, decode_rle, encode_rle
+from videorefer_plugin.regions.places import is_place
 from videorefer_plugin.regions.region import Region
 from videorefer_plugin.regions.shapes import (
-    ABSENT,
     POINT_RADIUS,
     SCRIBBLE_WIDTH,
-    Absent,
     Box,
     Points,
     Polygons,
     Scribble,
-    Shape,
 )
 
 __all__ = [
@@ -33,7 +33,10 @@ __all__ = [
     "Rle",
     "Scribble",
     "Shape",
+    "as_region",
     "decode_rle",
     "encode_rle",
+    "is_one_region",
+    "is_place",
     "read_annotation",
 ]

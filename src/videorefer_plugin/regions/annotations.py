@@ -1,41 +1,55 @@
 """Objects as the records of VideoRefer-700K have them: {"12": {"segmentation": ...}, ...}."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.base import Absent, Shape
+from videorefer_plugin.regions.json_form import json_kinds, read_shape
 from videorefer_plugin.regions.kinds import at_place, draw_at, shape_at
 from videorefer_plugin.regions.pixels import Rle, encode_pixels
+from videorefer_plugin.regions.places import by_place, place_times
 from videorefer_plugin.regions.reading import frame_index
-from videorefer_plugin.regions.shapes import Absent, Shape
 
 # What COCO writes beside a segmentation. Alone, it leaves the object absent; other keys would be a shape that is lost.
 _BESIDE = frozenset({"area", "category_id", "id", "image_id", "iscrowd", "score"})
 
 
-def read_annotation(annotation: Mapping[Any, Any]) -> dict[int, Shape]:
+def read_annotation(annotation: Mapping[Any, Any], frame_at: Callable[[float], int] | None = None) -> dict[int, Shape]:
     """Read one object of a record, {"12": {"segmentation": ...}, ...}, as `Region.from_annotation` takes it.
 
+    Args:
+        annotation: frame -> segmentation, or another shape of the JSON form.
+        frame_at: frame index of the source video that is shown at the given seconds, for times.
+
     Returns:
-        The shape of each frame, checked, in the order in which the frames are given; empty if there are none.
+        The shape of each frame, checked, in the order in which the frames are given, those given by time last; empty
+        if there are none.
 
     Raises:
-        RegionError: a key which is no frame, a frame given twice, or a malformed segmentation.
+        RegionError: a key which is no frame, a frame given twice, times without `frame_at`, or a malformed shape.
     """
+    return place_times(*read_object(annotation), frame_at)
+
+
+def read_object(annotation: Mapping[Any, Any]) -> tuple[dict[int, Shape], dict[float, Shape]]:
+    """The shapes of one object of a record by frame and by time."""
     if not isinstance(annotation, Mapping):
         raise RegionError(
             f"an annotation is a dict from frame to segmentation, got {short(annotation)}: "
             "a record's list holds one for each object, make one Region of each"
         )
-    records: dict[int, Any] = {}
-    for key, record in annotation.items():
-        digits = isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 19
-        frame = int(key) if digits else frame_index(key)
-        if frame in records:
-            raise RegionError(f"annotation has frame {frame} twice, the second time as key {key!r}: keep one")
-        records[frame] = record
-    return {frame: _shape(record, f"frame {frame}") for frame, record in records.items()}
+    frames, times = by_place(annotation, _frame)
+    return (
+        {frame: _shape(record, f"frame {frame}") for frame, record in frames.items()},
+        {time: _shape(record, f"time {time:g} s") for time, record in times.items()},
+    )
+
+
+def _frame(key: Any) -> int:
+    digits = isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 19
+    return int(key) if digits else frame_index(key)
 
 
 def write_annotation(shapes: Mapping[int, Shape], height: int, width: int) -> dict[str, dict[str, Any]]:
@@ -53,6 +67,11 @@ def write_annotation(shapes: Mapping[int, Shape], height: int, width: int) -> di
 
 
 def _shape(record: Any, place: str) -> Shape:
+    """The shape of a record: a segmentation, beside which anything may stand, or another shape of the JSON form."""
+    if isinstance(record, Mapping) and _is_nothing(record.get("segmentation")):
+        given = {key: value for key, value in record.items() if key != "segmentation" and value is not None}
+        if "counts" not in given and json_kinds().keys() & given.keys():
+            return read_shape(given, place)
     return shape_at(at_place(lambda: _segmentation(record), place), place)
 
 
@@ -66,4 +85,8 @@ def _segmentation(record: Any) -> Any:
                 "COCO RLE, polygons, or None where the object is absent"
             )
         record = record.get("segmentation")
-    return None if isinstance(record, (list, tuple)) and len(record) == 0 else record
+    return None if _is_nothing(record) else record
+
+
+def _is_nothing(segmentation: Any) -> bool:
+    return segmentation is None or (isinstance(segmentation, (list, tuple)) and len(segmentation) == 0)

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.base import Absent, Shape
 from videorefer_plugin.regions.mask_values import check_options
 from videorefer_plugin.regions.pixels import Mask, Rle
-from videorefer_plugin.regions.shapes import Absent, Box, Points, Polygons, Scribble, Shape
+from videorefer_plugin.regions.shapes import Box, Points, Polygons, Scribble
 
 # A new kind of shape is added here. Messages name them in this order.
 SHAPES: tuple[type[Shape], ...] = (Mask, Rle, Polygons, Box, Points, Scribble, Absent)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from videorefer_plugin._text import short, size_words
+from videorefer_plugin._text import listed, short, size_words
 from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.base import Absent, Shape
 from videorefer_plugin.regions.drawing import fill
+from videorefer_plugin.regions.json_files import run_lengths_of
 from videorefer_plugin.regions.mask_values import object_pixels
 from videorefer_plugin.regions.reading import existing_file, is_image, is_tensor
 from videorefer_plugin.regions.run_lengths import compressed_runs, read_runs, read_size
-from videorefer_plugin.regions.shapes import Shape
+from videorefer_plugin.regions.shapes import Polygons
 
 
 class _Sized(Shape):
@@ -28,6 +29,10 @@ class _Sized(Shape):
     def decode(self) -> NDArray[np.bool_]:
         """Return the pixels, bool (height, width)."""
         raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Write {"segmentation": RLE}, compressed, the same for equal pixels however they are stored."""
+        return {"segmentation": encode_pixels(self.decode())}
 
     def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
         """Return the pixels as a new bool array (height, width), which has to be their size."""
@@ -116,8 +121,9 @@ class Rle(_Sized):
     name = "rle"
     noun = "RLE"
     accepted = "a COCO RLE dict"
-    text_help = "JSON file: a COCO RLE, or masks by frame."
+    text_help = "JSON file: a COCO RLE, or masks by frame; FILE.json#2 is object 2 of SAM 2's files."
     text_is_path = True
+    json_key = "segmentation"
 
     def __init__(self, size: Sequence[int], counts: str | bytes | Sequence[int]) -> None:
         self.size = read_size(size)
@@ -164,10 +170,21 @@ class Rle(_Sized):
     @classmethod
     def read_text(cls, text: str) -> Any:
         """Load a JSON file, which may also hold an annotation instead of one RLE."""
-        try:
-            return json.loads(existing_file(text).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RegionError(f"{text} is not JSON: {error}") from error
+        return run_lengths_of(text)
+
+    @classmethod
+    def from_json(cls, value: Any, **details: Any) -> Shape:
+        """Make what a segmentation is: an RLE, polygons, or nothing where the object is absent."""
+        if value is None or (isinstance(value, (list, tuple)) and not value):
+            return Absent.from_value(None)
+        if isinstance(value, (list, tuple)):
+            return Polygons(value)
+        if not isinstance(value, Mapping):
+            raise RegionError(f"a segmentation is a COCO RLE, a list of polygons, or null, got {short(value)}")
+        strange = [key for key in value if key not in ("size", "counts")]
+        if strange:
+            raise RegionError(f"an RLE has the keys 'size' and 'counts', but here also {listed(map(repr, strange))}")
+        return cls.from_mapping(value)
 
     def decode(self) -> NDArray[np.bool_]:
         """Return the pixels, bool (height, width)."""

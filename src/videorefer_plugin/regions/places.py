@@ -1,14 +1,80 @@
 """Places of shapes: frames of the source video, and seconds until the video says which frames they are."""
 
+import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.regions.reading import frame_index
-from videorefer_plugin.regions.shapes import Shape
+from videorefer_plugin.regions.base import Shape
+from videorefer_plugin.regions.reading import frame_index, plain_number, read_seconds
+
+TIME_KEY = "time:"
+_FRAME = re.compile(r"0|[1-9][0-9]{0,17}")
+_SECONDS = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+
+
+def is_place(key: Any) -> bool:
+    """Whether a key of a JSON object is one of the JSON form, such as "12" or "time:1.5"."""
+    if not isinstance(key, str):
+        return False
+    return bool(_SECONDS.fullmatch(key[len(TIME_KEY) :]) if key.startswith(TIME_KEY) else _FRAME.fullmatch(key))
+
+
+def json_frame(key: Any) -> int:
+    """The frame of a key of the JSON form, which may also be a whole number already."""
+    if not isinstance(key, str):
+        return frame_index(key)
+    if not _FRAME.fullmatch(key):
+        raise RegionError(
+            f'{short(key)} is no frame of the JSON form: expected a whole number from 0 up, such as "12", without '
+            'leading zeros, or a time in seconds, such as "time:1.5"'
+        )
+    return int(key)
+
+
+def place_key(place: int | float) -> str:
+    """How the JSON form writes a frame, an int, or a time, a float."""
+    return str(place) if isinstance(place, int) else f"{TIME_KEY}{plain_number(place)}"
+
+
+def by_place(given: Mapping[Any, Any], frame_of: Callable[[Any], int]) -> tuple[dict[int, Any], dict[float, Any]]:
+    """Tell frames from times; everything keeps its order.
+
+    Args:
+        given: key -> whatever stands there.
+        frame_of: reads a key that is no time.
+
+    Raises:
+        RegionError: a key is neither frame nor time, or a place is given twice.
+    """
+    frames: dict[int, Any] = {}
+    times: dict[float, Any] = {}
+    for key, value in given.items():
+        if isinstance(key, str) and key.startswith(TIME_KEY):
+            seconds = _seconds(key)
+            _put(times, seconds, value, f"time {seconds:g} s", key)
+        else:
+            frame = frame_of(key)
+            _put(frames, frame, value, f"frame {frame}", key)
+    return frames, times
+
+
+def _seconds(key: str) -> float:
+    text = key[len(TIME_KEY) :]
+    if not _SECONDS.fullmatch(text):
+        raise RegionError(f'{short(key)} is no time: expected seconds from 0 up as a number, such as "time:1.5"')
+    return read_seconds(float(text))
+
+
+def _put(places: dict[Any, Any], place: int | float, value: Any, words: str, key: Any) -> None:
+    if place in places:
+        raise RegionError(f"it has {words} twice, the second time as key {key!r}: keep one")
+    places[place] = value
 
 
 def place_times(
-    frames: Mapping[int, Shape], times: Mapping[float, Shape], frame_at: Callable[[float], int]
+    frames: Mapping[int, Shape], times: Mapping[float, Shape], frame_at: Callable[[float], int] | None
 ) -> dict[int, Shape]:
     """The shapes of all frames, those that were times behind the others, each in the order given.
 
@@ -17,8 +83,15 @@ def place_times(
         frame_at: frame index of the source video that is shown at the given seconds.
 
     Raises:
-        RegionError: two shapes fall on the same frame, or `frame_at` returns no frame index.
+        RegionError: two shapes fall on the same frame, or nobody says which frames the times are.
     """
+    if not times:
+        return dict(frames)
+    if frame_at is None:
+        raise RegionError(
+            f"there are shapes at times {short(tuple(sorted(times)))} s, but no video which says what frames these "
+            "are: give frames"
+        )
     origin = {frame: f"frame {frame}" for frame in frames}
     frame_of: dict[float, int] = {}
     for time in sorted(times):

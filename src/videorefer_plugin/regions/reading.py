@@ -22,6 +22,7 @@ _MAX_COORDINATE = 100_000  # beyond it, x and y are no pixels of a frame, but a 
 _MAX_POINTS = 1_000_000  # of one shape; they take 16 MB, and an outline of an 8K frame has fewer
 _MAX_POLYGONS = 10_000  # of one shape; a mask that falls into as many pieces is not an object
 _MAX_FRAME = 10**18  # frames are kept in 64 bits
+_EXACT = 2**53  # whole numbers below it are themselves as float64
 _FRAME_REMEDY = "frames are whole numbers from 0 up; give seconds as times={seconds: shape} or time=seconds"
 
 
@@ -88,6 +89,8 @@ def read_numbers(value: Any, what: str, limit: float | None = None) -> NDArray[n
         raise RegionError(f"{what} takes numbers in pixels, x, y in turn, got {short(value)}: {error}") from error
     if array.size and array.dtype.kind not in "uif":
         raise RegionError(f"{what} takes numbers in pixels, got {short(value)}")
+    if array.ndim and _holds_bool(value):
+        raise RegionError(f"{what} takes numbers in pixels, true and false are none, got {short(value)}")
     array = np.array(array, dtype=np.float64)
     if array.ndim == 0 or not np.isfinite(array).all():
         raise RegionError(f"{what} takes finite numbers in pixels, x, y in turn, got {short(value)}")
@@ -129,6 +132,21 @@ def check_pixels(height: int, width: int, what: str) -> None:
             f"{what} of {size_words(height, width)} has more than {MAX_PIXELS} pixels, so it cannot be a frame: "
             "expected the size of the frames of the video"
         )
+
+
+def read_labels(labels: Any, count: int) -> tuple[int, ...]:
+    """Which of `count` points lie on the object, 1, and which do not, 0; all of them do without labels."""
+    if labels is None:
+        return (1,) * count
+    try:
+        given = read_numbers(labels, "labels")
+    except RegionError:
+        given = np.empty(0)
+    if given.shape != (count,) or not np.isin(given, (0, 1)).all():
+        raise RegionError(
+            f"labels are 1, on the object, or 0, not on it, one for each of the {count} point(s), got {short(labels)}"
+        )
+    return tuple(map(int, given))
 
 
 def read_length(value: Any, name: str, zero_ok: bool) -> float:
@@ -183,8 +201,20 @@ def no_shape(frames: Any, times: Any) -> RegionError:
     )
 
 
+def plain_number(value: float) -> int | float:
+    """A number as JSON has it, always the same for equal ones: whole ones without a fraction."""
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
+
+
+def plain_points(points: NDArray[np.float64]) -> list[list[int | float]]:
+    """Points (N, 2) as JSON has them."""
+    return [[plain_number(x), plain_number(y)] for x, y in points.tolist()]
+
+
 def split_numbers(text: str, what: str) -> list[float]:
     """The numbers of a command line's "1,2,3"."""
+    if not text.isascii() or "_" in text:  # float() takes Arabic digits and 1_000
+        raise RegionError(f"{text!r} is not {what}")
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:
@@ -225,6 +255,13 @@ def _check_amount(value: Any, what: str, numbers: int | None = None) -> None:
     numbers = math.prod(shape_of(value)) if numbers is None else numbers
     if numbers > 2 * _MAX_POINTS:
         raise RegionError(f"{what} with {numbers // 2} points, more than {_MAX_POINTS}: {short(value)}; give a mask")
+
+
+def _holds_bool(value: Any) -> bool:
+    """Whether there is a bool in a list, which NumPy takes for a number beside numbers."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_bool, value))
+    return isinstance(value, (bool, np.bool_))
 
 
 def _is_pair(value: Any) -> bool:

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.regions.annotations import read_annotation, write_annotation
-from videorefer_plugin.regions.kinds import at_place, draw_at, shape_at
-from videorefer_plugin.regions.pixels import Mask, Rle
+from videorefer_plugin.regions.annotations import read_object, write_annotation
+from videorefer_plugin.regions.base import Absent, Shape
+from videorefer_plugin.regions.json_form import read_json, write_json
+from videorefer_plugin.regions.kinds import draw_at, shape_at
+from videorefer_plugin.regions.making import OneShape
 from videorefer_plugin.regions.places import place_times
 from videorefer_plugin.regions.reading import frame_index, frame_size, no_shape, read_seconds, require_several
-from videorefer_plugin.regions.shapes import Absent, Box, Points, Polygons, Scribble, Shape
 
 
-class Region:
+class Region(OneShape):
     """One object in a video: frame of the source video -> shape of the object in that frame.
 
     A shape is one of
@@ -46,6 +47,7 @@ class Region:
 
     Raises:
         RegionError: no shape at all, a key which is no frame or time, or a malformed shape; names the frame or time.
+            Or nothing but points which are labeled as not on the object.
 
     Examples:
         >>> ball = Region({12: (40, 30, 80, 75), 40: (52, 30, 92, 75)})
@@ -80,110 +82,9 @@ class Region:
         }
         if not self._frames and not self._times:
             raise no_shape(frames, times)
+        self._require_object()
 
-    # --- one shape in one frame -----------------------------------------------------------------------------------
-    # `frame=None` stands for 0, so that frame=0 given beside time= is noticed.
-
-    @classmethod
-    def from_mask(
-        cls,
-        mask: Any,
-        frame: int | None = None,
-        *,
-        time: float | None = None,
-        threshold: float | None = None,
-        label: Any = None,
-    ) -> Region:
-        """Make a region of one mask.
-
-        Args:
-            mask: array, tensor or PIL image of shape (height, width), the size of the source frame, with one value
-                besides 0, or logits with values below 0; every pixel > 0 counts, of color in any channel.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
-            time: seconds from the start of the video, instead of `frame`.
-            threshold: pixels above it count, e.g. 0.5 of probabilities, or 127 of a JPEG file.
-            label: pixels of this value count, e.g. 3 of a label map; of color, (r, g, b).
-
-        Raises:
-            RegionError: no mask, or one of which it is unclear what counts (see `Mask`); both frame and time given.
-        """
-        return cls._single(lambda: Mask(mask, threshold, label), frame, time)
-
-    @classmethod
-    def from_box(cls, box: Any, frame: int | None = None, *, time: float | None = None) -> Region:
-        """Make a region of one box.
-
-        Args:
-            box: (x0, y0, x1, y1) in pixels, clipped to the frame. It covers the centres inside, at least one pixel.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
-            time: seconds from the start of the video, instead of `frame`.
-
-        Raises:
-            RegionError: not four finite numbers in pixels, x0 < x1 and y0 < y1; both frame and time given.
-        """
-        return cls._single(lambda: Box.from_sequence(box), frame, time)
-
-    @classmethod
-    def from_polygon(cls, points: Any, frame: int | None = None, *, time: float | None = None) -> Region:
-        """Make a region of one polygon, or of several which together are the object.
-
-        Args:
-            points: [(x, y), ...], [x, y, x, y, ...] or a list of such polygons, in pixels; each at least 3 points.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
-            time: seconds from the start of the video, instead of `frame`.
-
-        Raises:
-            RegionError: fewer than 3 points, an odd number of values, values not finite; both frame and time given.
-        """
-        return cls._single(lambda: Polygons(points), frame, time)
-
-    @classmethod
-    def from_points(
-        cls, points: Any, frame: int | None = None, radius: float | None = None, *, time: float | None = None
-    ) -> Region:
-        """Make a region of discs around one or more points.
-
-        Args:
-            points: [(x, y), ...], (N, 2) or one (x, y), in pixels; all inside the frame.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
-            radius: of the discs, in pixels. Default: 2% (`POINT_RADIUS`) of the frame's shorter side.
-            time: seconds from the start of the video, instead of `frame`.
-
-        Raises:
-            RegionError: no points, values not finite, a negative radius; both frame and time given.
-        """
-        return cls._single(lambda: Points(points, radius), frame, time)
-
-    @classmethod
-    def from_scribble(
-        cls, points: Any, frame: int | None = None, width: float | None = None, *, time: float | None = None
-    ) -> Region:
-        """Make a region of a line with round ends, drawn through the points in order.
-
-        Args:
-            points: [(x, y), ...] or (N, 2), in pixels; what lies outside the frame is clipped.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
-            width: of the line, in pixels, at least one. Default: 4% (`SCRIBBLE_WIDTH`) of the frame's shorter side.
-            time: seconds from the start of the video, instead of `frame`.
-
-        Raises:
-            RegionError: no points, values not finite, a width <= 0; both frame and time given.
-        """
-        return cls._single(lambda: Scribble(points, width), frame, time)
-
-    @classmethod
-    def from_rle(cls, rle: Mapping[str, Any], frame: int | None = None, *, time: float | None = None) -> Region:
-        """Make a region of one COCO RLE.
-
-        Args:
-            rle: {"size": [height, width], "counts": ...} with compressed counts (str or bytes) or run lengths.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
-            time: seconds from the start of the video, instead of `frame`.
-
-        Raises:
-            RegionError: malformed, or counts which do not add up to height * width; both frame and time given.
-        """
-        return cls._single(lambda: Rle.from_mapping(rle), frame, time)
+    # --- made of plain forms ---------------------------------------------------------------------------------------
 
     @classmethod
     def from_annotation(cls, annotation: Mapping[Any, Any]) -> Region:
@@ -193,10 +94,32 @@ class Region:
         None; None, [], {} and a record without "segmentation" say that the object is absent. It may also stand without
         the record around it, and anything beside it, but not a key such as "bbox" or "mask" instead of it.
 
+        Other shapes, and times, may stand there as in the JSON form; see `from_json`.
+
         Raises:
             RegionError: empty, a key which is no frame, a frame given twice, a malformed or misnamed segmentation.
         """
-        return cls.from_shapes(read_annotation(annotation))
+        frames, times = read_object(annotation)
+        if not frames and not times:
+            raise no_shape(frames, None)
+        return cls._made(frames, times)
+
+    @classmethod
+    def from_json(cls, value: Mapping[Any, Any]) -> Region:
+        """Read the JSON form: frame, or time in seconds, -> one shape.
+
+        Args:
+            value: such as {"12": {"box": [40, 30, 80, 75]}, "time:1.5": {"points": [[60, 50]], "labels": [1]}}. A
+                frame may also be an int. Each has one of "box" ([x0, y0, x1, y1]), "points" (with "labels" or
+                "radius"), "polygon" (one, or a list of several), "scribble" (with "width"), and "segmentation" (a COCO
+                RLE, polygons, or None where the object is absent; None may also stand for the whole). Nothing else
+                may stand there.
+
+        Raises:
+            RegionError: empty, a key which is no frame or time, a place given twice, no shape or several, a key which
+                means nothing, or a malformed shape; names the frame or time, and the keys.
+        """
+        return cls._made(*read_json(value))
 
     @classmethod
     def from_shapes(cls, shapes: Mapping[int, Shape]) -> Region:
@@ -214,13 +137,10 @@ class Region:
         return cls._of(dict(shapes))
 
     @classmethod
-    def _single(cls, shape: Callable[[], Shape], frame: int | None, time: float | None) -> Region:
-        if frame is not None and time is not None:
-            raise RegionError(f"got both frame={frame!r} and time={time!r}: give one of them, they mean the same")
-        if time is not None:
-            return cls._of({}, {read_seconds(time): at_place(shape, f"time {time} s")})
-        index = 0 if frame is None else frame_index(frame)
-        return cls._of({index: at_place(shape, f"frame {index}")})
+    def _made(cls, frames: dict[int, Shape], times: dict[float, Shape]) -> Region:
+        region = cls._of(frames, times)
+        region._require_object()
+        return region
 
     @classmethod
     def _of(cls, frames: dict[int, Shape], times: dict[float, Shape] | None = None) -> Region:
@@ -379,6 +299,23 @@ class Region:
         self._require_frames("to_annotation")
         return write_annotation(self._frames, *frame_size(height, width))
 
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Write the object in the JSON form, the opposite of `from_json`.
+
+        Shapes stay what they are, but for masks, which are written as compressed RLE. It is canonical: the same shapes
+        are written alike however they were given (3 or 3.0, an array or a list, any form of RLE), and what is left to
+        its default is left out. Frames stand in the order of `order`, which `mask_policy="original"` goes by, and
+        times behind them. Hash `json.dumps(region.to_json(), separators=(",", ":"))` where that order matters; with
+        `sort_keys=True` where it does not, as for `==`.
+
+        Returns:
+            {"12": {"box": [40, 30, 80, 75]}, "time:1.5": {"segmentation": None}, ...}.
+
+        Raises:
+            RegionError: a shape of another library, which says nothing of how it is written.
+        """
+        return write_json(self._frames, self._times)
+
     def _at(self, frame: int) -> Shape:
         return self._frames[self._known(frame)]
 
@@ -391,6 +328,13 @@ class Region:
             waiting = f" (and times {short(self.times)} s, see at_frames)" if self._times else ""
             raise RegionError(f"the region has no frame {index}: it has {short(self.frames)}{waiting}")
         return index
+
+    def _require_object(self) -> None:
+        """Refuse what says only where the object is not."""
+        if all(shape.only_excludes for shapes in (self._frames, self._times) for shape in shapes.values()):
+            raise RegionError(
+                "all points of the region are labeled 0, not on the object, so it has no pixel: label those on it 1"
+            )
 
     def _require_frames(self, method: str) -> None:
         if self._times:

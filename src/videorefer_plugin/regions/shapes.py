@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin._text import short, size_words
 from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.base import Shape
 from videorefer_plugin.regions.drawing import covered, dot, fill, inside, strokes
 from videorefer_plugin.regions.filling import polygon_runs
 from videorefer_plugin.regions.reading import (
     check_in_pixels,
     is_number,
+    plain_number,
+    plain_points,
+    read_labels,
     read_length,
     read_numbers,
     read_path,
@@ -25,90 +29,6 @@ POINT_RADIUS = 0.02  # of the frame's shorter side
 SCRIBBLE_WIDTH = 2 * POINT_RADIUS  # a scribble is the default point, dragged
 
 
-class Shape:
-    """The shape of one object in one frame. Instances are not changed after they are made.
-
-    A kind of shape is a subclass which gives itself a `name` and stands in `kinds.SHAPES`. All else is up to it:
-    plain values may stand for it (`accepts`, in words `accepted`), and it may be written on a command line
-    (`read_text`, with `text_help` there).
-    """
-
-    __slots__ = ()
-    name: ClassVar[str]  # also of the option on a command line
-    accepted: ClassVar[str] = ""  # what stands for it, for messages; empty: only instances do
-    text_help: ClassVar[str] = ""  # for `--help`; empty: it is not written on a command line
-    text_is_path: ClassVar[bool] = False  # of a file; options with numbers are listed before these
-
-    @classmethod
-    def accepts(cls, value: Any) -> bool:
-        """Whether a plain Python value stands for this kind of shape; at most one kind may say so."""
-        return False
-
-    @classmethod
-    def from_value(cls, value: Any) -> Shape:
-        """Make the shape of a value that it accepts, or that `read_text` returned.
-
-        Raises:
-            RegionError: the value is malformed.
-        """
-        return cls(value)  # type: ignore[call-arg]
-
-    @classmethod
-    def read_text(cls, text: str) -> Any:
-        """The value, for `from_value`, which a text on a command line stands for.
-
-        Raises:
-            RegionError: the text cannot be read, or a file is missing.
-        """
-        raise NotImplementedError
-
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Draw the shape on a frame of `height` x `width` pixels; a new bool array of shape (height, width).
-
-        Raises:
-            RegionError: the shape does not fit on a frame of this size.
-        """
-        raise NotImplementedError
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and bool(self._values() == other._values())
-
-    def _values(self) -> Any:
-        """What two equal shapes of one kind share."""
-        raise NotImplementedError
-
-
-class Absent(Shape):
-    """The object is known not to be visible in the frame. Rasterises to zeros."""
-
-    __slots__ = ()
-    name = "absent"
-    accepted = "None where the object is absent"
-
-    @classmethod
-    def accepts(cls, value: Any) -> bool:
-        """Whether it is None."""
-        return value is None
-
-    @classmethod
-    def from_value(cls, value: Any) -> Absent:
-        """Return `ABSENT`."""
-        return ABSENT
-
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Return zeros of shape (height, width)."""
-        return np.zeros((height, width), dtype=bool)
-
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-    def _values(self) -> Any:
-        return ()
-
-
-ABSENT = Absent()
-
-
 class Box(Shape):
     """The pixels whose centres lie in x0 <= x < x1, y0 <= y < y1 (pixels), clipped to the frame; never fewer than one.
 
@@ -118,7 +38,7 @@ class Box(Shape):
     """
 
     __slots__ = ("x0", "x1", "y0", "y1")
-    name = "box"
+    name = json_key = "box"
     accepted = "a box tuple (x0, y0, x1, y1)"
     text_help = "FRAME:x0,y0,x1,y1 in pixels of the video."
 
@@ -149,6 +69,15 @@ class Box(Shape):
     def from_value(cls, value: Any) -> Box:
         """Make a box of (x0, y0, x1, y1)."""
         return cls.from_sequence(value)
+
+    @classmethod
+    def from_json(cls, value: Any, **details: Any) -> Box:
+        """Make a box of [x0, y0, x1, y1]."""
+        return cls.from_sequence(value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write {"box": [x0, y0, x1, y1]}."""
+        return {"box": [plain_number(value) for value in self._values()]}
 
     @classmethod
     def read_text(cls, text: str) -> Any:
@@ -186,8 +115,9 @@ class Polygons(Shape):
     """
 
     __slots__ = ("parts",)
-    name = "polygon"
+    name = json_key = "polygon"
     accepted = "polygons"
+    text_help = "FRAME:x,y,x,y,x,y,... with three points or more."
 
     def __init__(self, parts: Any) -> None:
         self.parts: tuple[NDArray[np.float64], ...] = tuple(
@@ -213,6 +143,16 @@ class Polygons(Shape):
             raise RegionError(f"{value} is a polygon of 2 points; write a box as a tuple {tuple(value)}")
         return cls(value)
 
+    @classmethod
+    def read_text(cls, text: str) -> Any:
+        """Read one polygon as "x,y,x,y,x,y"."""
+        return _text_points(text, "a polygon x,y,x,y,x,y")
+
+    def to_json(self) -> dict[str, Any]:
+        """Write {"polygon": [[x, y], ...]}, or a list of such if there are several."""
+        parts = [plain_points(part) for part in self.parts]
+        return {"polygon": parts if len(parts) > 1 else parts[0]}
+
     def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
         """Fill the polygons; bool (height, width)."""
         return fill(polygon_runs(self.parts, height, width), height, width)
@@ -232,29 +172,44 @@ class Points(Shape):
     """A filled disc around each point (x, y); a point's own pixel always counts.
 
     `points` is [(x, y), ...], (N, 2) or one (x, y), in pixels. `radius` is in pixels; None means 2% of the frame's
-    shorter side, 0 the points' own pixels only.
+    shorter side, 0 the points' own pixels only. `labels` has a 1 for each point on the object and a 0 for each that is
+    not, which segmenters use and nothing is drawn for; None means that all are on it.
 
     Raises:
-        RegionError: no points, values that are not finite or relative to 1, a negative radius; when rasterised, a
-            point outside.
+        RegionError: no points, values that are not finite or relative to 1, a negative radius, labels which are not 0
+            or 1 or not as many as the points; when rasterised, a point outside.
     """
 
-    __slots__ = ("points", "radius")
+    __slots__ = ("labels", "points", "radius")
     name = "point"
     text_help = "FRAME:x,y or FRAME:x,y,x,y,..."
+    json_key = "points"
+    json_details = ("labels", "radius")
 
-    def __init__(self, points: Any, radius: float | None = None) -> None:
+    def __init__(self, points: Any, radius: float | None = None, labels: Any = None) -> None:
         self.points = read_path(points, "points", least=1)
         self.radius = None if radius is None else read_length(radius, "radius", zero_ok=True)
+        self.labels = read_labels(labels, len(self.points))
         check_in_pixels(self.points, f"{self!r} from {_pair(self.points[0])}")
+
+    @property
+    def only_excludes(self) -> bool:  # type: ignore[override]
+        """Whether none of the points lies on the object."""
+        return 1 not in self.labels
 
     @classmethod
     def read_text(cls, text: str) -> Any:
         """Read "x,y", or several points as "x,y,x,y"."""
-        numbers = split_numbers(text, "a point x,y")
-        if len(numbers) % 2:
-            raise RegionError(f"{text!r} has {len(numbers)} numbers, but points have two each: x,y")
-        return list(zip(numbers[::2], numbers[1::2], strict=True))
+        return _text_points(text, "a point x,y")
+
+    def to_json(self) -> dict[str, Any]:
+        """Write {"points": [[x, y], ...]}, with "labels" if some are 0 and "radius" if there is one."""
+        written: dict[str, Any] = {"points": plain_points(self.points)}
+        if 0 in self.labels:
+            written["labels"] = list(self.labels)
+        if self.radius is not None:
+            written["radius"] = plain_number(self.radius)
+        return written
 
     def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
         """Draw the discs; bool (height, width). A point outside the frame is an error."""
@@ -267,15 +222,17 @@ class Points(Shape):
             )
         reach = POINT_RADIUS * min(height, width) if self.radius is None else self.radius
         mask = np.zeros((height, width), dtype=bool)
-        strokes(mask, self.points, self.points, reach)
-        dot(mask, self.points)
+        drawn = self.points[np.array(self.labels, dtype=bool)]
+        strokes(mask, drawn, drawn, reach)
+        dot(mask, drawn)
         return mask
 
     def __repr__(self) -> str:
-        return f"Points({len(self.points)}{'' if self.radius is None else f', radius={self.radius:g}'})"
+        labels = f", {self.labels.count(0)} not on the object" if 0 in self.labels else ""
+        return f"Points({len(self.points)}{labels}{'' if self.radius is None else f', radius={self.radius:g}'})"
 
     def _values(self) -> Any:
-        return self.points.tolist(), self.radius
+        return self.points.tolist(), self.labels, self.radius
 
 
 class Scribble(Shape):
@@ -289,12 +246,24 @@ class Scribble(Shape):
     """
 
     __slots__ = ("points", "width")
-    name = "scribble"
+    name = json_key = "scribble"
+    text_help = "FRAME:x,y,x,y,... along a line."
+    json_details = ("width",)
 
     def __init__(self, points: Any, width: float | None = None) -> None:
         self.points = read_path(points, "a scribble", least=1)
         self.width = None if width is None else read_length(width, "width", zero_ok=False)
         check_in_pixels(self.points, f"{self!r} from {_pair(self.points[0])}")
+
+    @classmethod
+    def read_text(cls, text: str) -> Any:
+        """Read "x,y,x,y"."""
+        return _text_points(text, "a scribble x,y,x,y")
+
+    def to_json(self) -> dict[str, Any]:
+        """Write {"scribble": [[x, y], ...]}, with "width" if there is one."""
+        width = {} if self.width is None else {"width": plain_number(self.width)}
+        return {"scribble": plain_points(self.points), **width}
 
     def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
         """Draw the line; bool (height, width). A scribble wholly outside the frame is an error."""
@@ -317,6 +286,13 @@ class Scribble(Shape):
 
     def _values(self) -> Any:
         return self.points.tolist(), self.width
+
+
+def _text_points(text: str, what: str) -> list[tuple[float, float]]:
+    numbers = split_numbers(text, what)
+    if len(numbers) % 2:
+        raise RegionError(f"{text!r} has {len(numbers)} numbers, but points have two each: x,y")
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _is_four_numbers(value: Any) -> bool:

@@ -5,22 +5,35 @@ from collections.abc import Iterable
 from typing import Any
 
 from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.base import Shape
+from videorefer_plugin.regions.json_files import region_of
 from videorefer_plugin.regions.kinds import SHAPES
 from videorefer_plugin.regions.pixels import Rle
 from videorefer_plugin.regions.region import Region
-from videorefer_plugin.regions.shapes import Shape
 
 __all__ = ["REGION_KINDS", "read_region"]
 
 
-def kinds_with_text(shapes: Iterable[type[Shape]]) -> dict[str, type[Shape]]:
+class WholeRegion:
+    """A region in its JSON form, with all of its frames; on a command line it stands beside the kinds of shapes."""
+
+    name = "region"
+    text_help = "JSON file of a region, or FILE.json#NAME of several: frame -> box, points, ..."
+    read_text = staticmethod(region_of)
+
+
+Kind = type[Shape] | type[WholeRegion]
+
+
+def kinds_with_text(shapes: Iterable[type[Shape]]) -> dict[str, Kind]:
     """Those which can be written on a command line, by name: numbers first, then the paths of files."""
-    return {kind.name: kind for kind in sorted(shapes, key=lambda kind: kind.text_is_path) if kind.text_help}
+    kinds = {kind.name: kind for kind in sorted(shapes, key=lambda kind: kind.text_is_path) if kind.text_help}
+    return {**kinds, WholeRegion.name: WholeRegion}
 
 
 REGION_KINDS = kinds_with_text(SHAPES)
 
-_PLACE = re.compile(r"(?:(?P<frame>\d+)|(?P<time>\d+(?:\.\d+)?)s):(?P<shape>.*)", re.DOTALL)
+_PLACE = re.compile(r"(?:(?P<frame>[0-9]{1,18})|(?P<time>[0-9]+(?:\.[0-9]+)?)s):(?P<shape>.*)", re.DOTALL)
 
 
 def read_region(kind: str, text: str) -> Region:
@@ -28,10 +41,14 @@ def read_region(kind: str, text: str) -> Region:
 
     Args:
         kind (`str`): of [`REGION_KINDS`], the shapes with a `read_text`: `"box"` ("x0,y0,x1,y1"), `"point"` ("x,y",
-            several of them as "x,y,x,y"), `"mask"` (path of a picture in which the object is not black) or `"rle"`
-            (path of a JSON file with one COCO RLE, or with an annotation `{"12": {"segmentation": ...}, ...}`).
+            several of them as "x,y,x,y"), `"polygon"` and `"scribble"` ("x,y,x,y,..."), `"mask"` (path of a picture in
+            which the object is not black) or `"rle"` (path of a JSON file with one COCO RLE, or with an annotation
+            `{"12": {"segmentation": ...}, ...}`, or with frame -> object -> RLE, of which "FILE.json#2" is object 2).
+            Or `"region"`: path of a JSON file with one region as `Region.from_json` reads it, or "FILE.json#NAME" of a
+            file with several, name -> region.
         text (`str`): where it is, in pixels of the video. A frame number, or seconds, stands in front: "12:..." or
-            "1.5s:..."; without, it is the first frame. Further frames of the same object follow a semicolon.
+            "1.5s:..."; without, it is the first frame. Further frames of the same object follow a semicolon. Files
+            that say frames themselves have none in front.
 
     Raises:
         RegionError: the text cannot be read, or a file is missing.
@@ -50,17 +67,17 @@ def read_region(kind: str, text: str) -> Region:
             place = {"frame": int(match["frame"])} if match["frame"] else {"time": float(match["time"])}
         try:
             one = _read_one(REGION_KINDS[kind], (match["shape"] if match else part).strip(), place)
+            region = one if region is None else region | one
         except RegionError as error:
             raise RegionError(f"--{kind} {text!r}: {error}") from error
-        region = one if region is None else region | one
     assert region is not None
     return region
 
 
-def _read_one(kind: type[Shape], text: str, place: dict[str, Any]) -> Region:
+def _read_one(kind: Kind, text: str, place: dict[str, Any]) -> Region:
     value = kind.read_text(text)
-    if kind is not Rle or (isinstance(value, dict) and "counts" in value):
+    if issubclass(kind, Shape) and (kind is not Rle or (isinstance(value, dict) and "counts" in value)):
         return Region._single(lambda: kind.from_value(value), place.get("frame"), place.get("time"))
     if place:
         raise RegionError(f"{text} says its frames itself; leave out the one in front")
-    return Region.from_annotation(value)
+    return Region.from_annotation(value) if kind is Rle else Region.from_json(value)

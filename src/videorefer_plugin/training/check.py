@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from videorefer_plugin.errors import RecordError, VideoReferError
+from videorefer_plugin.regions.json_form import json_kinds
 from videorefer_plugin.training.record_files import open_record_file
 from videorefer_plugin.training.records import (
     KINDS,
@@ -128,7 +129,7 @@ class DataReport:
         self.multi_frame += max(seen, default=0) > 1
         forms = Counter(_form(item) for frames in record.annotation or [] for item in frames.values())
         for form, count in forms.items():
-            self.segmentations[form] += count
+            self.segmentations[form] = self.segmentations.get(form, 0) + count
 
 
 def check_data(
@@ -207,8 +208,9 @@ def check_media(record: Record) -> None:
 
 def _form(item: Any) -> str:
     if isinstance(item, Mapping) and "counts" not in item:
-        if "segmentation" not in item:
-            return "missing"
+        drawn = next((key for key in json_kinds() if item.get(key) is not None), None)
+        if drawn != "segmentation":
+            return drawn or ("null" if "segmentation" in item else "missing")
         item = item["segmentation"]
     if isinstance(item, Mapping):
         return "run lengths" if isinstance(item.get("counts"), (list, tuple)) else "compressed RLE"

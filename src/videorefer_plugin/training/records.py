@@ -7,7 +7,9 @@
 ```
 
 `annotation` has one entry for each `<region>`: frame of the video -> segmentation, which is a COCO RLE (compressed or
-a list of run lengths), a list of polygons, or nothing where the object cannot be seen.
+a list of run lengths), a list of polygons, or nothing where the object cannot be seen. Other shapes may stand there as
+in the JSON form of a region, such as `{"12": {"box": [10, 20, 60, 80]}, "time:1.5": {"points": [[30, 40]]}}`; to read
+the frame of a time, the video is opened.
 """
 
 import os
@@ -21,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin._text import text_fault
-from videorefer_plugin.errors import RecordError, RegionError
-from videorefer_plugin.regions import ABSENT, Absent, Polygons, Region, Rle, Shape, read_annotation
+from videorefer_plugin.errors import RecordError, RegionError, VideoReferError
+from videorefer_plugin.regions import ABSENT, Absent, Mask, Polygons, Region, Rle, Shape, is_place, read_annotation
 from videorefer_plugin.regions.reading import frame_size
 from videorefer_plugin.training.record_files import Entry, RecordFile
+from videorefer_plugin.video import Video, open_video
 
 __all__ = ["KINDS", "REGION_TOKEN", "Record", "check_record", "frames_with_object", "parse_record", "read_records"]
 
@@ -48,7 +51,8 @@ class Record:
         video, image (`str`, *optional*): path of what it is about; at most one of the two.
         conversations (`list[dict[str, str]]`): turns `{"role": ..., "content": ...}`, an optional system message and
             then user and assistant in turn, with the placeholders where the file has them.
-        annotation (`list[dict]`, *optional*): per object, frame (a string of digits) -> `{"segmentation": ...}`.
+        annotation (`list[dict]`, *optional*): per object, frame (a string of digits) -> `{"segmentation": ...}`, or
+            the JSON form of a region.
         height, width (`int`, *optional*): of the frames that polygons were drawn on, in pixels; the video's if
             missing.
         source (`str`): the file that it comes from.
@@ -112,19 +116,27 @@ class Record:
         Masks stay as they are stored; masks without a pixel count as absence.
 
         Raises:
-            RegionError: an annotation is malformed; names the object and frame.
+            RegionError: an annotation is malformed, or the video does not have its times; names the object and frame.
         """
         objects = []
         for number, frames in enumerate(self.annotation or []):
             try:
-                given = read_annotation(frames)
+                given = read_annotation(frames, self._frame_at)
                 if not given:
                     Region.from_shapes(given)  # refuses it in its own words
                 drawn = {frame: _Drawn(shape, self.height, self.width) for frame, shape in given.items()}
                 objects.append({frame: shape.unless_blank() for frame, shape in drawn.items()})
-            except RegionError as error:
+            except VideoReferError as error:
                 raise RegionError(f"object {number}: {error}") from error
         return objects
+
+    @cached_property
+    def _opened(self) -> Video:
+        return open_video(self.video)
+
+    def _frame_at(self, seconds: float) -> int:
+        """The frame at a time of the video."""
+        return self._opened.frame_at(seconds)
 
     @cached_property
     def seen(self) -> list[tuple[int, ...]]:
@@ -156,13 +168,13 @@ class _Drawn(Shape):
 
     def unless_blank(self) -> Shape:
         """The shape itself, or absence where it has no pixel as far as can be told without the video."""
+        if self.shape.only_excludes or isinstance(self.shape, Absent):
+            return ABSENT
         if isinstance(self.shape, Rle):
             return self if self.shape.area else ABSENT
-        if isinstance(self.shape, Polygons):
-            if self.size is None:
-                return self
+        if isinstance(self.shape, Polygons) and self.size is not None:
             return self if self.shape.area(*self.size) else ABSENT
-        return self.shape
+        return self
 
     def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
         """Draw the shape on a frame of the video; bool (height, width).
@@ -183,6 +195,10 @@ class _Drawn(Shape):
         for axis, (drawn, side) in enumerate(((drawn_height, height), (drawn_width, width))):
             mask = np.logical_or.reduceat(mask, np.arange(side) * drawn // side, axis=axis)
         return mask
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the shape itself, or its pixels where it was drawn on frames of a size that the shape does not say."""
+        return self.shape.to_json() if self.size is None else Mask(self.shape.rasterise(*self.size)).to_json()
 
     def __repr__(self) -> str:
         return repr(self.shape)
@@ -356,10 +372,10 @@ def _annotation(given: Any, kind: str) -> list[dict[str, Any]]:
         # In some of the released records, the object's frames stand one level deeper, under another frame.
         if len(frames) == 1 and isinstance(inner, Mapping) and inner and all(map(_is_frame, inner)):
             frames = inner
-        strange = [key for key in frames if not _is_frame(key)]
+        strange = [key for key in frames if not _is_frame(key) and not is_place(key)]
         if strange:
             raise RecordError(f"object {number} has frame {strange[0]!r}; expected numbers of frames, from 0")
-        if kind == "image" and [key for key in frames if int(key)]:
+        if kind == "image" and [key for key in frames if not _is_frame(key) or int(key)]:
             raise RecordError(f"object {number} has frames {_short(list(frames))}; an image has only frame 0")
         objects.append(dict(frames))
     return objects

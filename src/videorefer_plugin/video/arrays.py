@@ -16,7 +16,8 @@ __all__ = ["ArrayVideo", "ImagesVideo"]
 class ArrayVideo(Video):
     """Frames that are all in memory, `(T, H, W, 3)`."""
 
-    def __init__(self, frames: np.ndarray, fps: float):
+    def __init__(self, frames: np.ndarray, fps: float, has_clock: bool = True):
+        self.has_clock = has_clock
         self.name = f"the array of shape {frames.shape}"
         frames = channels_last(frames, self.name, per_frame=False)
         if 0 in frames.shape:
@@ -34,8 +35,9 @@ class ArrayVideo(Video):
 class ImagesVideo(Video):
     """A list of images, or the images of a folder, read when they are asked for."""
 
-    def __init__(self, images: Sequence[Any], name: str, fps: float, check_all: bool):
+    def __init__(self, images: Sequence[Any], name: str, fps: float, check_all: bool, has_clock: bool = True):
         self.name = name
+        self.has_clock = has_clock
         self._images = images
         self.num_frames = len(images)
         self.height, self.width = image_size(images[0], self._label(0))

@@ -39,6 +39,8 @@ class Video(abc.ABC):
         timestamps (`np.ndarray`): `float64` of shape `(num_frames,)`, the time at which each frame appears, in seconds
             from the first frame.
         duration (`float`): Seconds from the first frame to the end of the last one.
+        has_clock (`bool`): Whether the source or the caller says at what rate the frames are shown; without, as for
+            arrays, one a second is assumed.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Video(abc.ABC):
     fps: float
     timestamps: np.ndarray
     duration: float
+    has_clock: bool = True
     # Half the resolution of the clock in which the frame times were stored, in seconds.
     _time_tolerance: float = 1e-9
 

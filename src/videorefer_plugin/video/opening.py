@@ -71,13 +71,14 @@ def open_video(source: Any, *, fps: float | None = None, stream: int | None = No
     if isinstance(source, (list, tuple)):
         if not source:
             raise VideoError("The list of frames is empty; pass at least one image.")
-        return ImagesVideo(list(source), f"the list of {len(source)} images", rate or _LIST_FPS, check_all=True)
+        name = f"the list of {len(source)} images"
+        return ImagesVideo(list(source), name, rate or _LIST_FPS, check_all=True, has_clock=rate is not None)
     if is_pil(source):
         raise VideoError("A video was expected, but a single PIL image was given; use load_image, or pass [image].")
     array = as_array(source)
     if array is None:
         raise VideoError(f"A video was expected ({_SOURCES}), but a {type(source).__name__} was given.")
-    return ArrayVideo(array, rate or _LIST_FPS)
+    return ArrayVideo(array, rate or _LIST_FPS, has_clock=rate is not None)
 
 
 def _check_stream(stream: Any) -> int:

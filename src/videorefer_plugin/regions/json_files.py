@@ -1,0 +1,108 @@
+"""Regions in JSON files: run lengths, and regions by name. Values stay as the file has them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin._text import listed
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.places import is_place
+from videorefer_plugin.regions.reading import existing_file
+
+
+def run_lengths_of(text: str) -> Any:
+    """What "FILE.json" or "FILE.json#OBJECT" holds of one object: an RLE, or an annotation.
+
+    A file of several objects, as SAM 2 writes them, has frame -> object -> RLE.
+
+    Raises:
+        RegionError: there is no such file or object, it is no JSON, or there are several objects and none is named.
+    """
+    path, name = _split(text)
+    value = _read(path)
+    objects = _objects(value)
+    if not objects:
+        if name is not None:
+            raise RegionError(f"{path} holds no objects by name, so there is no {name!r}: leave out '#{name}'")
+        return value
+    if name is None and len(objects) == 1 and objects[0].isdigit():
+        name = objects[0]
+    chosen = _one_of(objects, name, path, "object")
+    return {frame: record[chosen] for frame, record in value.items() if chosen in (record or {})}
+
+
+def region_of(text: str) -> Any:
+    """The JSON form of the region which "FILE.json" holds, or which "FILE.json#NAME" has under that name.
+
+    Raises:
+        RegionError: there is no such file or region, it is no JSON, or there are several regions and none is named.
+    """
+    path, name = _split(text)
+    value = _read(path)
+    if not isinstance(value, Mapping):
+        raise RegionError(
+            f"{path} holds no JSON object, but a {type(value).__name__}: expected a region, or name -> region"
+        )
+    if _objects(value):
+        raise RegionError(f"{path} holds frame -> object -> RLE: give it as --rle")
+    names = [key for key, region in value.items() if _is_region(region)]
+    if not names and (name is None or is_place(name) or all(map(is_place, value))):
+        if name is not None:
+            raise RegionError(f"{path} holds no regions by name, so there is no {name!r}: leave out '#{name}'")
+        return value
+    if name is None and len(names) == len(value) == 1:
+        name = names[0]
+    return value[_one_of(list(value), name, path, "region")]
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """The path of a file, and what follows the "#" behind it."""
+    for place, letter in enumerate(text):
+        if letter == "#" and not Path(text).is_file() and Path(text[:place]).is_file():
+            return text[:place], text[place + 1 :]
+    return text, None
+
+
+def _read(path: str) -> Any:
+    file = existing_file(path)
+    try:
+        return json.loads(file.read_bytes(), object_pairs_hook=_each_once)  # bytes: with a BOM, too
+    except (OSError, ValueError, RecursionError) as error:
+        raise RegionError(f"{path} is not JSON that can be read: {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"one object has the key {key!r} twice")
+        found[key] = value
+    return found
+
+
+def _objects(value: Any) -> list[str]:
+    """The objects of frame -> object -> RLE, in the order of the file; empty if the value is something else."""
+    records = value.values() if isinstance(value, Mapping) else [None]
+    if not all(isinstance(record, (Mapping, type(None))) for record in records):
+        return []
+    named = [(name, mask) for record in records for name, mask in (record or {}).items()]
+    masks = [mask for _, mask in named if mask is not None]
+    told = masks and all(isinstance(mask, Mapping) and "counts" in mask for mask in masks)
+    names = list(dict.fromkeys(name for name, _ in named))
+    return names if told and "segmentation" not in names else []
+
+
+def _is_region(value: Any) -> bool:
+    """Whether it can be the JSON form of a region, told by its keys."""
+    return isinstance(value, Mapping) and bool(value) and all(map(is_place, value))
+
+
+def _one_of(names: list[str], name: str | None, path: str, what: str) -> str:
+    if name is not None and name in names:
+        return name
+    said = "" if name is None else f"no {what} {name!r}, but "
+    raise RegionError(
+        f"{path} holds {said}the {what}{'s' * (len(names) > 1)} {listed(names, 20)}: "
+        f"name one, such as {path}#{names[0]}"
+    )
