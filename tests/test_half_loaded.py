@@ -118,7 +118,7 @@ CONFIGURATIONS = {
     "not deep enough": (("object_encoder_config", "projector_depth"), 1, "object encoder of 2 weights: Unexpected: 2"),
     "tower too deep": (("vision_config", "num_hidden_layers"), 9, "vision tower of 160 weights: Missing: 96"),
     "tower cut": (("vision_config", "num_hidden_layers"), 2, "vision tower of 48 weights: Unexpected: 16"),
-    "language model too wide": (("text_config", "intermediate_size"), 80, "language model.*Of another shape: 6"),
+    "language model too wide": (("text_config", "intermediate_size"), 80, "language model.*Of another shape: 9"),
 }
 
 

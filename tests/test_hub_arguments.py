@@ -262,3 +262,16 @@ def test_a_revision_that_does_not_exist(client):
     answer = client.tries(READ + LOADERS["load_model"], name="me/own", kwargs={"token": READER, "revision": "v9"})
     assert answer.kind == "CheckpointError"
     assert "v9" in answer.message
+
+
+def test_answers_of_a_benchmark_are_kept_by_the_commit_of_the_model(hub, client):
+    code = """
+import os
+from videorefer_plugin.bench.fingerprint import fingerprint
+os.environ["HF_TOKEN"] = token
+try:
+    value = fingerprint("me/own")
+finally:
+    del os.environ["HF_TOKEN"]
+"""
+    assert client.runs(code, token=READER) == hub.server.repos["me/own"].at("main")[0]
