@@ -148,6 +148,21 @@ def spoil_packet(path: Path, target: Path, number: int, start: int = 0) -> Path:
     return target
 
 
+def zero_bytes(path: Path, target: Path, start: int, length: int, noise: bool = False) -> Path:
+    """A copy with zeros, or noise, over some bytes."""
+    data = bytearray(path.read_bytes())
+    length = min(length, len(data) - start)
+    data[start : start + length] = np.random.default_rng(start).bytes(length) if noise else bytes(length)
+    target.write_bytes(data)
+    return target
+
+
+def packet_places(path: Path) -> list[int]:
+    """Where the packets of coded video lie in a file."""
+    with av.open(str(path)) as container:
+        return [packet.pos for packet in container.demux(video=0) if packet.size]
+
+
 def count_packets(path: Path | str) -> int:
     with av.open(str(path)) as container:
         return sum(1 for packet in container.demux(video=0) if packet.size)

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import pickle
+import random
+import struct
 import subprocess
 import sys
 from fractions import Fraction
@@ -62,6 +64,11 @@ def clips(tmp_path_factory):
     # A busy picture, so that damage hits coded pixels; the index comes first, so that the start of the file opens.
     generator = np.random.default_rng(0)
     busy = [generator.integers(0, 255, (12, 16, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(60)]
+    uneven = [40 * number + 120 * (number // 5) for number in range(60)]
+    made.vfr_webm = write(folder / "vfr.webm", 60, "libvpx-vp9", times=uneven, options={**fast, "g": "15"})
+    made.lost_vp9 = write(folder / "lost9.webm", 60, "libvpx-vp9", options={**fast, "g": "15"})
+    made.lost_vp8 = write(folder / "lost8.webm", 60, "libvpx", options={**fast, "g": "15"})
+    made.flv = write(folder / "clip.flv", 60, options=short)
     made.busy_mp4 = write(
         folder / "busy.mp4", busy, options={**short, "g": "15"}, container_options={"movflags": "faststart"}
     )
@@ -607,6 +614,71 @@ def test_damage_in_the_middle(clips, tmp_path, name, packet):
         video.read(range(60))
 
 
+# Files that lose packets, and whether frames behind these can still be told apart.
+LOSING = {"mkv": True, "lost_vp9": True, "lost_vp8": True, "vfr_webm": False, "avi": False, "transport": False}
+
+
+@pytest.mark.parametrize("name", LOSING)
+@pytest.mark.parametrize("packet", [12, 20])
+def test_frames_behind_lost_ones_keep_their_numbers(clips, tmp_path, name, packet):
+    """Zeros over a packet and what stands before it, so that the next ones are lost, too."""
+    whole = getattr(clips, name)
+    plain = media.decode_plainly(whole)
+    start = media.packet_places(whole)[packet] - 20
+    path = media.zero_bytes(whole, tmp_path / f"holed{whole.suffix}", start, 400)
+    assert media.count_packets(path) < len(plain)
+    video = open_video(path)
+    right, refused = right_or_refused(video, plain)
+    assert min(refused) > packet - 15
+    assert video.num_frames == len(plain) or name == "vfr_webm"
+    assert (right[-1] > refused[0]) == LOSING[name]
+    assert right_or_refused(open_video(path), plain) == (right, refused)
+    with pytest.raises(
+        VideoError, match=rf"holed.*cannot be decoded \({refused[0]}\).*{video.num_frames} frames.*can: 0 to"
+    ):
+        video.read([0, refused[0]])
+
+
+@pytest.mark.parametrize("name", ["mkv", "lost_vp9", "vp8", "vfr_webm", "avi", "transport", "flv", "gif", "mov"])
+@pytest.mark.parametrize("seed", range(6))
+def test_no_damage_gives_another_frame(clips, tmp_path, name, seed):
+    """Zeros or noise behind the header: each frame is the right one, is broken in its place, or is refused."""
+    whole = getattr(clips, name)
+    chance = random.Random(seed)
+    start = int(chance.uniform(0.2, 0.9) * whole.stat().st_size)
+    length = chance.choice([8, 60, 500])
+    path = media.zero_bytes(whole, tmp_path / f"holed{whole.suffix}", start, length, noise=seed % 2 == 1)
+    try:
+        video = open_video(path)
+    except VideoError:
+        return
+    right_or_refused(video, media.decode_plainly(whole))
+
+
+def right_or_refused(video, plain):
+    """Frames that can be read one by one, of which none may be another one, and frames that cannot."""
+    right, refused = [], []
+    for index in range(0, len(plain), 3):
+        try:
+            frame = video.read([index])[0]
+        except VideoError:
+            refused.append(index)
+            continue
+        right.append(index)
+        distance = np.abs(plain.astype(np.int16) - frame).mean(axis=(1, 2, 3))
+        nearest = int(distance.argmin())
+        assert nearest == index or distance[nearest] > 2, f"frame {nearest} was given for {index}"
+    return right, refused
+
+
+def test_gaps_of_files_without_damage_stay_gaps(clips):
+    """Where the frame rate varies, a gap between two times is no sign of damage."""
+    video = open_video(clips.vfr_webm)
+    assert video.num_frames == 60
+    assert media.read_numbers(video.read(range(60))) == list(range(60))
+    assert video.timestamps[-1] == pytest.approx(3.68)
+
+
 def test_damage_that_shows_late(clips, tmp_path):
     """B-frames are shown before the later frame they build on; damage to that one must not slip through.
 
@@ -827,6 +899,17 @@ def bad_sources(folder):
     def unindexed():
         return media.cut(media.write_video(folder / "whole.mp4", 10), folder / "cut.mp4", 0.7)
 
+    def huge():
+        data = bytearray(media.write_video(folder / "small.gif", 3, "gif", pixels="rgb8").read_bytes())
+        data[6:10] = (12000).to_bytes(2, "little") + (9000).to_bytes(2, "little")
+        return file("huge.gif", data)
+
+    def endless():
+        data = bytearray(media.write_video(folder / "whole.mkv", 30).read_bytes())
+        place = data.index(b"\x44\x89\x88") + 3  # the length of the film, which is cut off
+        data[place : place + 8] = struct.pack(">d", 1e15)
+        return file("endless.mkv", data[: len(data) * 2 // 3])
+
     picture = media.numbered_frame(0)
     nan = np.full((2, 4, 4, 3), np.nan, dtype=np.float32)
     return {
@@ -840,6 +923,8 @@ def bad_sources(folder):
         "subtitles": (lambda: file("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nhi\n\n"), "no video stream"),
         "sound only": (sound, r"sound.mp4.*no video stream.*audio"),
         "cover art": (lambda: media.write_mp3_with_cover(folder / "a.mp3"), "no video stream.*audio"),
+        "huge frames": (huge, "huge.gif.* said to be 12000x9000 .*at most 67108864 pixels"),
+        "endless": (endless, "endless.mkv.* said to have .* frames, but at most 4000000"),
         "index cut off": (unindexed, "cut.mp4.*cut off"),
         "photo": (photo, "single image.*load_image"),
         "photo named mp4": (photo_as_video, "single image.*load_image"),
@@ -916,6 +1001,7 @@ def test_unreadable_images_in_a_folder_are_named_when_read(tmp_path):
         (np.zeros((4, 5, 3), dtype=np.int32), "int32"),
         (Image.new("I;16", (4, 4)), "8 bits"),
         (Image.new("F", (4, 4)), "8 bits"),
+        (Image.new("1", (20000, 8000)), "20000x8000 .*at most 134217728 pixels"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

@@ -53,8 +53,8 @@ class OneShape:
         """Make a region of one box.
 
         Args:
-            box: (x0, y0, x1, y1) in pixels. It covers the pixels whose centres lie inside, at least one, and is
-                clipped to the frame.
+            box: (x0, y0, x1, y1) in pixels of the upright frame as stored, before players stretch it to a pixel
+                aspect ratio. It covers the pixels whose centres lie inside, at least one, and is clipped to the frame.
             frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
             time: seconds from the start of the video, instead of `frame`.
 

@@ -29,6 +29,9 @@ class Video(abc.ABC):
 
     Nothing is kept open between calls, so a video can be pickled and shared with worker processes.
 
+    Frames are the pixels as stored, turned upright. A pixel aspect ratio (anamorphic video, which players stretch) is
+    not applied, so boxes, points and masks of a frame are in stored pixels, too.
+
     Attributes:
         name (`str`): What the video is called in messages (path, address or kind of source).
         comment (`str`, *optional*): What a video file says of itself under that name.

@@ -8,6 +8,7 @@ import av
 import av.logging
 
 from videorefer_plugin.errors import VideoError
+from videorefer_plugin.video.images import MAX_FRAME_PIXELS, check_size
 from videorefer_plugin.video.tracks import choose_track
 
 __all__ = ["decode_packets", "open_container", "read_packets", "reason"]
@@ -74,8 +75,11 @@ def _check_track(container: Any, stream: Any, name: str, cut_off: bool) -> None:
         found = f"format {container_format!r}, streams: {', '.join(kinds) or 'none'}"
         advice = "it is cut off, get it again." if cut_off else "expected a video file."
         raise VideoError(f"{name} has no video stream ({found}); {advice}")
-    if stream.codec_context is None:
+    context = stream.codec_context
+    if context is None:
         raise VideoError(f"{name} uses a codec that this build of FFmpeg cannot decode; convert it first.")
+    check_size(context.height, context.width, name, MAX_FRAME_PIXELS)
+    context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the coded frames may say something else
 
 
 def _stop_python_logging() -> None:

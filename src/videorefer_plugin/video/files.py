@@ -7,6 +7,7 @@ from videorefer_plugin.video.damage import is_cut_off
 from videorefer_plugin.video.decoding import DecodedVideo
 from videorefer_plugin.video.frames import FrameTable
 from videorefer_plugin.video.pixels import Rotations
+from videorefer_plugin.video.sampling import check_total
 from videorefer_plugin.video.scanning import Scan
 
 __all__ = ["FileVideo"]
@@ -45,7 +46,8 @@ class FileVideo(DecodedVideo):
         # A file that breaks off is still as long as it announces; reading beyond what is there fails by name, and
         # sampling does not silently shrink to the part that is left.
         if scan.cut_off and container_format != "gif":
-            self._extend_times(announced - scan.discarded if announced else round(seconds * average_rate))
+            rate = self.fps if self._varies() else average_rate or self.fps  # lost frames make for a lower one
+            self._extend_times(announced - scan.discarded if announced else round(seconds * rate))
 
     def _scan_again(self, scan: Scan) -> FrameTable:
         with self._open(threads=False) as (container, stream):
@@ -56,7 +58,7 @@ class FileVideo(DecodedVideo):
     def _set_times(self, average_rate: float, fps: float | None) -> None:
         """Sets the frame times. `num_frames` becomes the number of frames listed."""
         durations, pts = self._table.durations, self._table.pts
-        self.num_frames = len(durations)
+        self.num_frames = check_total(len(durations), self.name)
         self._even = fps is not None or pts is None
         if fps is not None or pts is None:
             self._set_even_times(fps or average_rate or 25.0)
@@ -78,7 +80,7 @@ class FileVideo(DecodedVideo):
 
     def _extend_times(self, total: int) -> None:
         """Adds evenly spaced times for frames that the file announces but does not hold."""
-        missing = total - self.num_frames
+        missing = check_total(total, self.name) - self.num_frames
         if missing <= 0:
             return
         self.num_frames = total

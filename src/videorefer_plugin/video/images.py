@@ -12,8 +12,11 @@ from videorefer_plugin.errors import VideoError
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MAX_FRAME_PIXELS",
+    "MAX_IMAGE_PIXELS",
     "as_array",
     "channels_last",
+    "check_size",
     "check_values",
     "image_size",
     "is_pil",
@@ -21,6 +24,13 @@ __all__ = [
     "load_named_image",
     "to_uint8",
 ]
+
+MAX_IMAGE_PIXELS = 1 << 27
+"""The most pixels of an image; a photograph of 100 megapixels fits. More would take a gigabyte to decode, and is
+mostly a number that is damaged or made up."""
+
+MAX_FRAME_PIXELS = 1 << 26
+"""The most pixels of a frame of a video file, 8192 x 8192: twice as many as 8K has. Decoders keep several frames."""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
 """What the names of image files end in, in lower case."""
@@ -85,6 +95,7 @@ def _opened_image(source: Any, label: str) -> Iterator[Any]:
         raise VideoError(f"{label}: there is no image file there; check the path.")
     try:
         with contextlib.nullcontext(source) if path is None else Image.open(path) as image:
+            check_size(image.height, image.width, label)
             if image.mode in ("F", "I") or image.mode.startswith("I;"):
                 raise VideoError(
                     f"{label} has {image.mode!r} pixels (more than 8 bits), which would be clipped; "
@@ -100,6 +111,15 @@ def _opened_image(source: Any, label: str) -> Iterator[Any]:
         ) from error
     except Exception as error:  # image readers raise almost anything on damaged files
         raise VideoError(f"{label} cannot be read as an image ({error}); it may be damaged or no image.") from error
+
+
+def check_size(height: int, width: int, label: str, most: int = MAX_IMAGE_PIXELS) -> None:
+    """Refuses images and frames with too many pixels."""
+    if height * width > most:
+        raise VideoError(
+            f"{label} is said to be {width}x{height} (width x height), but at most {most} pixels can be "
+            "handled; scale it down first."
+        )
 
 
 def is_pil(source: Any) -> bool:

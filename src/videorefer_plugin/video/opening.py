@@ -28,6 +28,9 @@ _SOURCES = (
 def open_video(source: Any, *, fps: float | None = None, stream: int | None = None) -> Video:
     """Opens a video.
 
+    Frames come in the pixels that are stored: where a file says that these are not square (a pixel aspect ratio), they
+    are not stretched as players do, and regions are given in stored pixels.
+
     Args:
         source: One of
 

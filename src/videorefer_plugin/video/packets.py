@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from videorefer_plugin.video.frames import FrameTable
+from videorefer_plugin.video.sampling import check_total
 
 __all__ = ["PacketList"]
 
-_REORDERED = 16  # most frames that a codec holds back
 _HEADER = 64  # bytes that an element of a file may have before its packet
 
 
@@ -74,7 +74,7 @@ class PacketList:
             size, durations, len(order), pts, decode_order=order, is_key=is_key.astype(bool), seek_times=seek
         )
 
-    def table_with_gaps(self, breaks: list[int], size: tuple[int, int]) -> FrameTable | None:
+    def table_with_gaps(self, breaks: list[int], size: tuple[int, int], name: str) -> FrameTable | None:
         """The frames of a file whose structure is broken, with the missing ones in their places.
 
         Only where the frames follow each other at an even rate do the gaps tell how many are missing; all gaps must
@@ -94,10 +94,13 @@ class PacketList:
         if (np.abs(gaps - counts) > 0.02 + 1.1 / step).any() or (counts < 1).any():
             return None
         wide = np.flatnonzero(counts > 1)
-        if any(not self._lies_at(order[index : index + 2], damaged) for index in wide):
-            return None
+        reordered = int(np.abs(order - np.arange(len(order))).max())  # how far packets are from the order shown
+        pairs = np.stack([order[wide], order[wide + 1]], axis=1)
+        between = zip(pairs.min(axis=1) - reordered, pairs.max(axis=1) + reordered, strict=True)
+        if any(not any(low <= place <= high for place in damaged) for low, high in between):
+            return None  # there are gaps that are none of the damage
         index_of = np.concatenate([[0], np.cumsum(counts)])
-        total = int(index_of[-1]) + 1
+        total = check_total(int(index_of[-1]) + 1, name)
         listed = self.table(order, size)
 
         def spread(values: np.ndarray, fill: Any) -> np.ndarray:
@@ -125,11 +128,6 @@ class PacketList:
         """Whether packets may be missing behind the last one, which may be torn."""
         places = self._field(4)
         return bool(breaks[-1] >= np.sort(places)[-2:].min() - _HEADER)
-
-    def _lies_at(self, neighbors: np.ndarray, damaged: list[int]) -> bool:
-        """Whether packets are missing between two, which are reordered by a few places at most."""
-        low, high = int(neighbors.min()) - _REORDERED, int(neighbors.max()) + _REORDERED
-        return any(low <= place <= high for place in damaged)
 
     def _usual_step(self, times: np.ndarray) -> float:
         """Ticks from frame to frame."""

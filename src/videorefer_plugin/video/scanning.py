@@ -116,7 +116,7 @@ class Scan:
 
     def _with_gaps(self, listed: PacketList, breaks: list[int], size: tuple[int, int]) -> FrameTable:
         """Lists the frames of a file whose structure is broken."""
-        table = listed.table_with_gaps(breaks, size)
+        table = listed.table_with_gaps(breaks, size, self._name)
         self.cut_off = self.cut_off or table is None or listed.loses_the_end(breaks)
         if table is not None:
             return table
