@@ -54,6 +54,22 @@ def test_descriptions_and_folders_of_frames(bench, tmp_path):
     assert items[0].caption == read_items(bench / "bench_d.json")[0]["caption"]
 
 
+def test_items_take_the_json_form_of_regions(bench, tmp_path):
+    shapes = {"time:0": {"box": [4, 4, 24, 24]}, "3": {"points": [[14, 14], [1, 1]], "labels": [1, 0]}}
+    path = change_item(bench / "bench_d.json", tmp_path / "d.json", annotation=[shapes], frame_idx="0")
+    item = read_descriptions(path, bench, mode="single")[0]
+    assert [region.frames for region in item.regions("single")] == [(0,)]
+    (region,) = item.regions("multi")
+    assert region.order == (3, 0)
+    assert region.mask(0, 64, 64).sum() == 20 * 20
+    wrong = change_item(bench / "bench_d.json", tmp_path / "w.json", annotation=[{"3": {"box": [1, 2]}}])
+    with pytest.raises(BenchError, match="object 0: frame 3: a box takes four numbers"):
+        read_descriptions(wrong, bench)
+    captions = change_item(wrong, tmp_path / "c.json", annotation=[{"third": {"box": [1, 2, 3, 4]}}], frame_idx=None)
+    with pytest.raises(BenchError, match="'third' is no frame"):
+        read_captions(captions, bench)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -101,12 +101,16 @@ def test_ask_prints_json_and_draws(clip, tmp_path):
         assert len(image.convert("RGB").getcolors(1 << 24)) > 50
 
 
-def test_regions_keep_the_order_of_the_command_line(clip):
+def test_regions_keep_the_order_of_the_command_line(clip, tmp_path):
     made, path = clip
-    given = ["--point", "2:30,30", "--box", box(made, 0, 0), "--point", "3:20,20"]
-    question = "What do <region>, <region> and <region> do?"
+    (tmp_path / "r.json").write_text(json.dumps({"dog": {"1": {"box": [4, 4, 40, 40]}}, "cat": {}}))
+    given = ["--point", "2:30,30", "--box", box(made, 0, 0), "--region", f"{tmp_path / 'r.json'}#dog"]
+    given += ["--scribble", "3:20,20,30,30", "--point", "3:20,20", "--polygon", "0:1,1,30,1,30,30"]
+    question = "What do <region>, <region>, <region>, <region>, <region> and <region> do?"
     said = json.loads(run("ask", path, question, *given, "--json", "--max-new-tokens", 2).stdout)
-    assert [region.split()[0] for region in said["regions"]] == ["point", "box", "point"]
+    assert [region.split()[0] for region in said["regions"]] == [
+        *("point", "box", "region", "scribble", "point", "polygon")
+    ]
 
 
 def test_other_videos_get_a_warning_with_the_embedded_model(tmp_path):

@@ -98,6 +98,65 @@ def test_masks_are_merged_in_order_of_time_or_as_in_the_original_in_the_annotati
         assert inputs["region_masks"][:, 0, 0].tolist() == sides, "masks must stay with their frames"
 
 
+# --- other forms of a region -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_json_form_stands_for_a_region(door: Any, alone: bool) -> None:
+    region = vr.Region({20: (4, 4, 40, 40), 3: left(), 5: None})
+    expected = ask(door, region)
+    call = {"text": "<video>\n<region>", "videos": VIDEO, "do_sample_frames": False, "return_tensors": "pt"}
+    inputs = door(**call, regions=region.to_json() if alone else [region.to_json()])
+    assert frames_of(inputs) == frames_of(expected) == [3, 20]
+    assert torch.equal(inputs["region_masks"], expected["region_masks"])
+
+
+def test_the_json_form_stands_for_a_region_in_batches_and_conversations(door: Any) -> None:
+    boxes = [{"3": {"box": [4, 4, 40, 40]}}, {"7": {"box": [20, 4, 60, 40]}}]
+    regions = [vr.Region.from_json(box) for box in boxes]
+    call = {"text": ["<video>\n<region>"] * 2, "videos": [VIDEO] * 2, "return_tensors": "pt"}
+    expected = door(**call, regions=[[region] for region in regions])
+    for given in ([[box] for box in boxes], boxes, [regions[0], boxes[1]]):
+        assert torch.equal(door(**call, regions=given)["region_masks"], expected["region_masks"])
+    settings = {"tokenize": True, "return_dict": True, "return_tensors": "pt", "add_generation_prompt": True}
+    said = []
+    for region in (regions[1], boxes[1]):
+        items = [{"type": "video", "video": VIDEO}, {"type": "region", "region": region}]
+        said.append(door.apply_chat_template([{"role": "user", "content": items}], **settings))
+    assert torch.equal(said[0]["input_ids"], said[1]["input_ids"])
+    assert torch.equal(said[0]["region_masks"], said[1]["region_masks"])
+
+
+def test_a_wrong_json_form_names_sample_and_frame(door: Any) -> None:
+    with refused(vr.RegionError, "Sample 1: region 1", "frame 12", "'bbox'"):
+        door(
+            text=["<video>\n", "<video>\n<region><region>"],
+            videos=[VIDEO] * 2,
+            regions=[[], [{"1": {"box": [4, 4, 40, 40]}}, {"12": {"bbox": [4, 4, 40, 40]}}]],
+        )
+    with refused(vr.RegionError, "time 1.5 s", "'bbox'"):
+        items = [{"type": "video", "video": VIDEO}, {"type": "region", "region": {"time:1.5": {"bbox": [1]}}}]
+        door.apply_chat_template([{"role": "user", "content": items}], tokenize=True, return_dict=True)
+
+
+def test_seconds_need_to_know_how_fast_frames_are_shown(door: Any) -> None:
+    timed = {"time:0.5": {"box": [4, 4, 40, 40]}}
+    assert frames_of(ask(door, timed, video=vr.open_video(VIDEO, fps=10))) == [5]
+    for video in (VIDEO, list(VIDEO), [Image.fromarray(frame) for frame in VIDEO]):
+        with refused(
+            vr.RegionError, "Sample 0: region 0", "0.5 s", "does not say when", "open_video(frames, fps=...)"
+        ):
+            ask(door, timed, video=video)
+    metadata = [{"frames_indices": [0, 3, 6, 9], "total_num_frames": 20}]
+    with refused(vr.RegionError, "0.5 s", '"fps" in video_metadata'):
+        ask(door, timed, video=VIDEO[:4], video_metadata=metadata)
+
+
+def test_images_have_no_seconds(processor: Any) -> None:
+    with refused(vr.RegionError, "0 s", "an image has no times"):
+        processor(text="<image>\n<region>", images=[VIDEO[0]], regions=[{"time:0": {"box": [4, 4, 40, 40]}}])
+
+
 # --- drawing ---------------------------------------------------------------------------------------------------------
 
 

@@ -297,9 +297,55 @@ BAD = {
     ),
     "half a character in a frame": (changed("compressed", annotation=[{"3\ud800": None}]), r"has frame '3\\ud800'"),
     "NUL in a path": (changed("compressed", video="a\0.mp4"), r"its video is not there: .*a\\x00\.mp4"),
+    "unknown shape": (
+        changed("compressed", annotation=[{"3": {"box": [1, 2, 30, 40], "score": 1}}]),
+        "object 0: frame 3 has the key 'score' beside 'box'",
+    ),
+    "time beyond the end": (
+        changed("compressed", annotation=[{"time:99": {"box": [1, 2, 30, 40]}}]),
+        "object 0: .*99 s",
+    ),
+    "time of an image": (
+        changed("image", annotation=[{"time:0": {"box": [1, 2, 30, 40]}}]),
+        "an image has only frame 0",
+    ),
+    "time twice": (
+        changed("compressed", annotation=[{"0": compressed(0, 0), "time:0": {"box": [1, 2, 30, 40]}}]),
+        "object 0: time 0 s and frame 0 both fall on frame 0",
+    ),
+    "only points beside the object": (
+        changed("compressed", annotation=[{"3": {"points": [[1, 2]], "labels": [0]}}]),
+        "object 0 has no pixel",
+    ),
     "height of nothing": (changed("compressed", height=0), "its height is 0"),
     "height in words": (changed("compressed", height="48"), "its height is '48'"),
 }
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "parquet"])
+def test_records_take_the_json_form_of_regions(media, kind):
+    seconds = float(vr.open_video(media / "clips" / "a.mp4").timestamps[5])
+    shapes = {
+        "3": {"box": [4, 4, 24, 24]},
+        "4": {"segmentation": None},
+        f"time:{seconds}": {"points": [[14, 14]], "radius": 5},
+        "7": {"scribble": [[1, 1], [40, 40]]},
+    }
+    value = changed("compressed", annotation=[shapes], height=HEIGHT // 2, width=WIDTH // 2)
+    path = WRITERS[kind](media / f"shapes.{kind}", [value])
+    (region,) = VideoReferDataset(path, mode="multi")[0]["regions"]
+    assert region.order == (3, 4, 7, 5)
+    assert region.is_absent(4)
+    # They were drawn on frames of half the size.
+    np.testing.assert_array_equal(region.mask(3, HEIGHT, WIDTH), box_mask(8, 8, side=40))
+    report = check_data(path, deep=True)
+    assert report.bad == []
+    assert {form: count for form, count in report.segmentations.items() if count} == {
+        "box": 1,
+        "null": 1,
+        "points": 1,
+        "scribble": 1,
+    }
 
 
 @pytest.mark.parametrize("name", BAD)
