@@ -134,7 +134,7 @@ class _LinesFile(_TextFile):
                 try:
                     yield Entry(number, position, json.loads(line[skip:].decode("utf-8")), "", start)
                 except (ValueError, RecursionError) as error:  # also where it is not UTF-8
-                    yield Entry(number, position, None, f"the line is no JSON ({error})", start)
+                    yield Entry(number, position, None, f"the line is no JSON ({_reason(error)})", start)
 
 
 class _ListFile(_TextFile):
@@ -204,7 +204,7 @@ class _Window:
                 if self._ended:
                     raise self.error(f"no JSON ({error.msg})", error.pos) from error
             except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets a thousand deep
-                raise self.error(f"no JSON that can be read ({error})") from error
+                raise self.error(f"no JSON that can be read ({_reason(error)})") from error
             else:
                 if end < len(self.text) or self._ended:  # else a number may go on
                     self.move(end)
@@ -264,7 +264,7 @@ class _ParquetFile(RecordFile):
                     try:
                         yield Entry(row, (group, place), _plain(value), "", row)
                     except (ValueError, RecursionError) as error:
-                        yield Entry(row, (group, place), None, f"a column holds text that is no JSON ({error})", row)
+                        yield Entry(row, (group, place), None, f"a column holds text that is no JSON ({_reason(error)})", row)
                     place += 1
 
     def _values(self, batch: Any, first: int) -> list[Any]:
@@ -298,3 +298,8 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
                 for item in row[key]
             ]
     return row
+
+
+def _reason(error: Exception) -> str:
+    """Why something cannot be parsed; of what is nested too deep, Python only speaks of itself."""
+    return "lists and objects are nested too deep" if isinstance(error, RecursionError) else str(error)
