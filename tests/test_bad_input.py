@@ -194,7 +194,7 @@ def test_regions_before_the_video_are_assigned_in_order(text, either, clips):
     [
         bad("a-mask", [empty_mask()], vr.RegionError, ["Sample 0", "is a ndarray", "Region.from_mask"]),
         bad("a-box", [[(1, 2, 3, 4)]], vr.RegionError, ["Sample 0", "is a tuple", "Region.from_mask"]),
-        bad("a-dict-alone", {"0": {"segmentation": None}}, vr.PromptError, ["Sample 0", "2 <region>", "1 region(s)"]),
+        bad("a-dict-alone", {"0": {"segmentation": None}}, vr.RegionError, ["Sample 0", "no pixel", "1 frame(s) (0)"]),
         bad("a-wrong-dict", [{"0": {"bbox": [1, 2, 3, 4]}}], vr.RegionError, ["Sample 0", "frame 0", "'bbox'"]),
         bad("a-string", "all of it", vr.RegionError, ["list of Regions", "is a str"]),
         bad("a-number", [3], vr.RegionError, ["Sample 0", "is a int"]),
