@@ -14,7 +14,7 @@ from typing import Any
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import BenchError
 
-__all__ = ["JsonError", "decode", "half_character", "parse_json", "read_json", "read_text"]
+__all__ = ["JsonError", "decode", "parse_json", "read_json", "read_text"]
 
 _DEEPEST = 200
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
@@ -105,15 +105,6 @@ def read_json(path: Path, constants: bool = False) -> Any:
         return parse_json(read_text(path), constants)
     except JsonError as problem:
         raise BenchError(f"{path}, {problem}") from problem
-
-
-def half_character(text: str) -> bool:
-    """Whether a text has a lone surrogate, so that no file can hold it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

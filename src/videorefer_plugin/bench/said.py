@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from videorefer_plugin._text import short
-from videorefer_plugin.bench.json_files import half_character
+from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import BenchError
 
 __all__ = ["check_said"]
@@ -34,7 +33,7 @@ def check_said(what: str, said: Mapping[str, Any], ids: Iterable[str], optional:
             raise BenchError(f"{what} are under the id {short(name)}, a {type(name).__name__}: ids of items are texts")
         if not isinstance(text, str) and not (text is None and optional):
             raise BenchError(f"{what} of item {short(name)} are {short(text)}: expected a text")
-        if text and half_character(text):
+        if text and text_fault(text):
             raise BenchError(f"{what} of item {short(name)} have half a character (a lone surrogate): {short(text)}")
     if said and known and not known.keys() & said.keys():
         raise BenchError(

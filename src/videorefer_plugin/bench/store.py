@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from videorefer_plugin._text import short
-from videorefer_plugin.bench.json_files import JsonError, decode, half_character, parse_json
+from videorefer_plugin._text import short, text_fault
+from videorefer_plugin.bench.json_files import JsonError, decode, parse_json
 from videorefer_plugin.errors import BenchError
 
 __all__ = ["Store", "configuration_hash", "text_hash", "write_json"]
@@ -31,7 +31,7 @@ def text_hash(text: str) -> str:
     Raises:
         BenchError: the text has half a character.
     """
-    if half_character(text):
+    if text_fault(text):
         raise BenchError(f"{short(text)} has half a character (a lone surrogate): give names that are UTF-8")
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -124,7 +124,7 @@ class Store:
     def problem(self, row: Mapping[str, Any]) -> str:
         """Why a line with these values could not be read back, otherwise empty."""
         reason = _row_problem({**row, "configuration": self.hash}, self.kind)
-        bare = next((key for key, value in row.items() if isinstance(value, str) and half_character(value)), None)
+        bare = next((key for key, value in row.items() if isinstance(value, str) and text_fault(value)), None)
         return reason or ("" if bare is None else f"{bare!r} has half a character (a lone surrogate)")
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:

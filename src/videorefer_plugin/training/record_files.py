@@ -264,7 +264,9 @@ class _ParquetFile(RecordFile):
                     try:
                         yield Entry(row, (group, place), _plain(value), "", row)
                     except (ValueError, RecursionError) as error:
-                        yield Entry(row, (group, place), None, f"a column holds text that is no JSON ({_reason(error)})", row)
+                        yield Entry(
+                            row, (group, place), None, f"a column holds text that is no JSON ({_reason(error)})", row
+                        )
                     place += 1
 
     def _values(self, batch: Any, first: int) -> list[Any]:
