@@ -1309,6 +1309,9 @@ def test_ask_what_cannot_be_answered(question, regions, error, parts, model, cli
 def test_a_question_that_cannot_be_read_is_refused_before_anything_is_loaded(clips):
     with refused(vr.PromptError, "question cannot be read"):
         vr.ask("no/model", clips.missing, "What \ud800?")
+    for number in (0, -1, 2.5, float("nan"), "8", True):
+        with refused(vr.ConfigurationError, "max_new_tokens must be a whole number of at least 1", repr(number)):
+            vr.ask("no/model", clips.missing, "What?", max_new_tokens=number)
     with refused(vr.PromptError, "question cannot be read"):
         read_question(clips.missing, "What \udcff?", [])
 

@@ -312,6 +312,9 @@ def test_frames_taken_beforehand_keep_their_numbers(alike: Any) -> None:
     assert (found["fps"], found["total_num_frames"], found["duration"]) == (20, 200, 10)
     assert frames_of(inputs) == [1, 3]
     assert frames_of(ask(alike, vr.Region.from_mask(left(), time=4.0), **call)) == [1]
+    for indices in (np.array([40, 80, 120, 160]), torch.tensor([40, 80, 120, 160]), (40, 80, 120, 160)):
+        call["video_metadata"] = [{**metadata, "frames_indices": indices}]
+        assert ask(alike, vr.Region({160: left()}), **call)["video_metadata"] == inputs["video_metadata"]
 
 
 @pytest.mark.parametrize(
@@ -321,6 +324,16 @@ def test_frames_taken_beforehand_keep_their_numbers(alike: Any) -> None:
         ([], ["0 item(s) for 1 video(s)"]),
         ([{"frames_indices": [3, 2]}], ["ascending order"]),
         ([{}], ["ascending order"]),
+        ([{"frames_indices": 5}], ["list of frame indices", "5"]),
+        ([{"frames_indices": "01"}], ["list of frame indices", "'01'"]),
+        ([{"frames_indices": [0, 1.9]}], ["whole numbers", "1.9"]),
+        ([{"frames_indices": [False, True]}], ["whole numbers", "False"]),
+        ([{"frames_indices": ["0", "1"]}], ["whole numbers", "'0'"]),
+        ([{"frames_indices": [0, 9], "fps": float("nan")}], ["fps", "finite number", "nan"]),
+        ([{"frames_indices": [0, 9], "fps": "30"}], ["fps", "finite number", "'30'"]),
+        ([{"frames_indices": [0, 9], "fps": -30}], ["fps", "above 0", "-30"]),
+        ([{"frames_indices": [0, 9], "total_num_frames": "10"}], ["total_num_frames", "whole number", "'10'"]),
+        ([{"frames_indices": [0, 9], "total_num_frames": 9}], ["9 frames", "frame 9"]),
     ],
 )
 def test_metadata_that_do_not_fit(door: Any, metadata: Any, parts: list[str]) -> None:

@@ -12,7 +12,7 @@ from videorefer_plugin.errors import ConfigurationError, PromptError, RegionErro
 from videorefer_plugin.inputs.clips import Sampling, open_clip
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.masks import region_frames
-from videorefer_plugin.inputs.matching import Source, named, take_settings
+from videorefer_plugin.inputs.matching import Source, check_at_least_one, named, take_settings
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
 from videorefer_plugin.regions import Region, as_region, is_one_region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
@@ -60,7 +60,7 @@ def ask(
     Raises:
         PromptError: question and regions do not match, the question cannot be read, or both or neither of video and
             image are given.
-        ConfigurationError: the processor is missing.
+        ConfigurationError: the processor is missing, or `max_new_tokens` is no number of tokens.
         RegionError: a region does not fit the video.
         VideoError: the video cannot be read.
         CheckpointError: the checkpoint cannot be loaded.
@@ -72,6 +72,7 @@ def ask(
     if not isinstance(question, str):
         raise PromptError(f"The question must be a string, but is a {type(question).__name__}.")
     check_text(question, "The question")
+    check_at_least_one(max_new_tokens, "max_new_tokens")
     given = _regions(regions)
     if stream is not None:
         video = _open_stream(video, stream)
@@ -136,6 +137,7 @@ def load_model(
     object_encoder: str | os.PathLike | None = None,
     processor: Any = None,
     device: Any = None,
+    dtype: Any = None,
     **hub_kwargs: Any,
 ) -> tuple[Any, Any]:
     """Load a model that can be asked, and its processor.
@@ -145,6 +147,7 @@ def load_model(
         object_encoder (`str` or `os.PathLike`, *optional*): what was saved of an object encoder, for that host.
         processor (*optional*): the processor, if it is not to be loaded.
         device (*optional*): where to; spread over the GPUs by default, if there are any.
+        dtype (*optional*): of the weights, as `from_pretrained` takes it; that of the checkpoint by default.
         hub_kwargs:
             How files are fetched from the Hub, as `from_pretrained` takes it: `revision`, `subfolder`, `token`,
             `cache_dir`, `local_files_only`, `force_download`, `proxies`. The first two are the checkpoint's, the
@@ -163,7 +166,7 @@ def load_model(
     hub = pinned(name, hub_arguments(hub_kwargs))
     if device is None and torch.cuda.is_available():
         device = "auto"
-    model = load_checkpoint(name, device_map=device, **hub)
+    model = load_checkpoint(name, device_map=device, **({} if dtype is None else {"dtype": dtype}), **hub)
     processor = processor or _load_processor(name, **hub)
     if object_encoder is None:
         return model, processor

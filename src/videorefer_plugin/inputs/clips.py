@@ -1,18 +1,19 @@
 """Open visuals, choose their frames, and make sure that those are shown that have to be."""
 
 import math
+import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from videorefer_plugin._text import listed
+from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError, VideoError
 from videorefer_plugin.inputs.matching import Sample, Source, named
 from videorefer_plugin.video import Video, load_image, open_video
-from videorefer_plugin.video.sampling import check_count, check_range, check_sampled
+from videorefer_plugin.video.sampling import check_count, check_fps, check_range, check_sampled
 
 __all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "open_clip", "open_clips", "show_frames"]
 
@@ -276,14 +277,42 @@ def _open_image(source: Any) -> Video:
 
 
 def _presampled(video: Video, sample: int, metadata: dict[str, Any]) -> Clip:
-    indices = [int(index) for index in metadata.get("frames_indices") or ()]
+    given = metadata.get("frames_indices")
+    indices = [_source_frame(index) for index in _listed_frames(given)]
     if len(indices) != video.num_frames or indices != sorted(indices) or min(indices, default=0) < 0:
         raise VideoError(
             f"video_metadata must name the source frame of each of the {video.num_frames} frame(s) of "
             f"{video.name} in ascending order, but its {len(indices)} frames_indices are {listed(indices, 8)}."
         )
+    rate, total = metadata.get("fps"), metadata.get("total_num_frames")
+    said = {
+        "fps": None if rate is None else check_fps(rate),
+        "total_num_frames": None if total is None else check_count(total, "total_num_frames of video_metadata"),
+    }
+    if total is not None and total <= indices[-1]:
+        raise VideoError(f"video_metadata says that there are {total} frames, but names frame {indices[-1]}.")
     rows = {frame: row for row, frame in reversed(list(enumerate(indices)))}
-    return Clip("video", sample, video, indices, rows, metadata)
+    return Clip("video", sample, video, indices, rows, said)
+
+
+def _listed_frames(given: Any) -> list[Any]:
+    """The entries of `frames_indices`, which may also be an array."""
+    if given is None:
+        return []
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise VideoError(f"frames_indices of video_metadata must be a list of frame indices, but is {short(given)}.")
+    return list(given)
+
+
+def _source_frame(index: Any) -> int:
+    try:
+        if isinstance(index, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(index)
+    except TypeError:
+        raise VideoError(
+            f"frames_indices of video_metadata must be whole numbers, but {short(index)} is among them."
+        ) from None
 
 
 def show_frames(clip: Clip, wanted: Sequence[int], may_change: bool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, NamedTuple
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoReferError
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.visuals import flatten_images, flatten_videos
@@ -19,6 +20,7 @@ __all__ = [
     "SETTING_GROUPS",
     "Sample",
     "Source",
+    "check_at_least_one",
     "check_mask_policy",
     "check_region_limit",
     "flatten_settings",
@@ -310,5 +312,15 @@ def check_region_limit(limit: Any) -> None:
     Raises:
         ConfigurationError: it is not.
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Integral) or limit < 1):
-        raise ConfigurationError(f"max_frames_per_region must be a whole number of at least 1, but is {limit!r}.")
+    if limit is not None:
+        check_at_least_one(limit, "max_frames_per_region")
+
+
+def check_at_least_one(value: Any, name: str) -> None:
+    """Check that a setting is a whole number of at least 1.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ConfigurationError(f"{name} must be a whole number of at least 1, but is {short(value)}.")
