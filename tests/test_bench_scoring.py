@@ -137,6 +137,9 @@ def test_every_difference_between_the_readers_is_listed(scores):
         ("I am thinking: B", "B"),
         # In Chinese, Japanese and Korean no space parts a letter from the words around it.
         ("答案是B", "B"),
+        ("Bです。", "B"),
+        ("B입니다", "B"),
+        ("B\n\nExplanation: A is wrong, since it runs.", "B"),
         ("答案：B", "B"),
         ("答案是（B）。", "B"),
         ("正确答案：Ｂ", "B"),

@@ -55,7 +55,7 @@ _REJECTED_BEFORE = re.compile(
     re.I,
 )
 _REJECTED_AFTER = re.compile(
-    r"^\)?[^.;,(]{0,20}?\b(?:is|are|was|seems?)\b\s*(?:clearly|also|definitely)?\s*"
+    r"^\)?[^.;,(\n]{0,20}?\b(?:is|are|was|seems?)\b\s*(?:clearly|also|definitely)?\s*"
     r"(?:not\b|n't|wrong|incorrect|false|ruled out|impossible)"
     r"|^\)?\s*(?:选项|選項|项|項)?\s*(?:是|可以|可|被|都|也|明显|显然)*(?:错|錯|不|排除|有误)",
     re.I,
@@ -182,7 +182,7 @@ _WAYS = (
         re.compile(r"(?<![\w'(])([A-Z])(?![\w'])(?!(?<=[AI])\s+(?!(?:or|and|is|not|but|because|since)\b)[a-z])"),
         re.compile(r"[是为為][\s(]*([A-Z])" + _TAIL),
         re.compile(
-            r"(?<![A-Za-z0-9_'(])([A-Z])\s*(?=(?:选项|選項|项|項)|是?(?:正确|正確|对|對|错|錯|不对|不對|不正))"
+            r"(?<![A-Za-z0-9_'(])([A-Z])\s*(?=(?:选项|選項|项|項|です|입니다|이다)|是?(?:正确|正確|对|對|错|錯|不对|不對|不正))"
         ),
     ),
 )
