@@ -216,6 +216,7 @@ def test_one_command_makes_a_model_from_nothing(tmp_path):
     assert {path for path in times if path.stat().st_mtime_ns != times[path]} <= {folder / "model.safetensors"}
 
 
+@pytest.mark.slow
 def test_processes_train_together(tmp_path):
     few = ["train.max_steps=2", "train.global_batch_size=4", "train.log_every=1"]
     run("train", "tiny", "--out", tmp_path, "--clips", 6, "--heldout", 0, "--stage", "vision_tower", *few)
@@ -228,6 +229,7 @@ def test_processes_train_together(tmp_path):
     assert first[0] == pytest.approx(first[1], rel=0.05)  # halves of a batch do not hold equally many objects
 
 
+@pytest.mark.slow
 def test_processes_that_cannot_share_a_batch_or_fail_are_reported(tmp_path):
     with pytest.raises(ConfigurationError, match=r"no multiple of train\.batch_size=2 times 3"):
         make_tiny(tmp_path, stages=["language_model"], processes=3)
@@ -268,6 +270,7 @@ def test_unknown_stages_and_weights_beyond_half_precision_are_refused(tmp_path):
 # --- ablations -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ablations_train_each_row_once_and_write_a_table(tmp_path):
     world.write_dataset(tmp_path / "world", 4, seed=2, heldout=5)
     few = ["train.max_steps=1", "train.batch_size=2", "train.global_batch_size=2"]

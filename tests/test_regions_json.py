@@ -27,7 +27,7 @@ def text_of(region):
 
 # --- round trips and canonical text ----------------------------------------------------------------------------------
 
-number = st.one_of(st.integers(0, 1000), st.floats(0, 1000))
+number = st.one_of(st.integers(2, 1000), st.floats(1.5, 1000))  # from 0 to 1, they might be relative to the frame
 point = st.tuples(number, number)
 sizes = st.one_of(st.none(), st.floats(0.5, 50))
 shapes = st.one_of(
