@@ -279,6 +279,15 @@ BAD = {
         changed("compressed", annotation=[{"1": compressed(0, 0), "3": {"segmentatoin": [[1, 1, 5, 1, 5, 5]]}}]),
         r"object 0: frame 3: its keys are \['segmentatoin'\]",
     ),
+    "frames under a time": (
+        changed("compressed", annotation=[{"time:0.5": {"3": {"box": [1, 2, 30, 40]}}}]),
+        r"object 0: time 0.5 s: its keys are \['3'\]",
+    ),
+    "frames under a name": (changed("compressed", annotation=[{"dog": {"3": compressed(0, 0)}}]), "has frame 'dog'"),
+    "times under a frame": (
+        changed("compressed", annotation=[{"0": {"time:0.5": {"box": [1, 2, 30, 40]}}}]),
+        r"object 0: frame 0: its keys are \['time:0.5'\]",
+    ),
     "Arabic digits as a frame": (
         changed("compressed", annotation=[{"\u0663": compressed(0, 0)}]),
         "has frame '\u0663'",

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videorefer_plugin._text import text_fault
+from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import RecordError, RegionError, VideoReferError
 from videorefer_plugin.regions import ABSENT, Absent, Mask, Polygons, Region, Rle, Shape, is_place, read_annotation
 from videorefer_plugin.regions.reading import frame_size
@@ -257,7 +257,7 @@ def parse_record(value: Any, source: str = "", line: int = 0, media_root: str | 
         RecordError: it is malformed; the message is the reason alone, without the place.
     """
     if not isinstance(value, Mapping):
-        raise RecordError(f"a record is a JSON object, but this is {_short(value)}")
+        raise RecordError(f"a record is a JSON object, but this is {short(value)}")
     value = {key: item for key, item in value.items() if item is not None}
     media = {kind: _media_path(value[kind], kind, source, media_root) for kind in ("video", "image") if kind in value}
     if len(media) > 1:
@@ -315,7 +315,7 @@ def check_record(record: Record) -> None:
 
 def _media_path(name: Any, kind: str, source: str, media_root: str | os.PathLike | None) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise RecordError(f"its {kind} is {_short(name)}; expected a path")
+        raise RecordError(f"its {kind} is {short(name)}; expected a path")
     root = Path(source).parent if media_root is None else Path(media_root)
     return os.path.join(root, name)
 
@@ -323,15 +323,15 @@ def _media_path(name: Any, kind: str, source: str, media_root: str | os.PathLike
 def _conversations(value: Mapping[str, Any]) -> list[dict[str, str]]:
     given = value.get("conversations")
     if not isinstance(given, (list, tuple)) or not given:
-        raise RecordError(f'it has no conversations ({_short(given)}); expected a list of {{"from", "value"}}')
+        raise RecordError(f'it has no conversations ({short(given)}); expected a list of {{"from", "value"}}')
     turns = []
     for number, turn in enumerate(given):
         role = turn.get("from", turn.get("role")) if isinstance(turn, Mapping) else None
         content = turn.get("value", turn.get("content")) if isinstance(turn, Mapping) else None
         if not isinstance(role, str) or role not in _ROLES:
-            raise RecordError(f"turn {number} is from {_short(role)}; expected 'human' or 'gpt'")
+            raise RecordError(f"turn {number} is from {short(role)}; expected 'human' or 'gpt'")
         if not isinstance(content, str) or not content.strip():
-            raise RecordError(f"turn {number} says {_short(content)}; expected text")
+            raise RecordError(f"turn {number} says {short(content)}; expected text")
         _check_text(content, f"turn {number}")
         turns.append({"role": _ROLES[role], "content": content})
     spoken = [turn["role"] for turn in turns if turn is not turns[0] or turn["role"] != "system"]
@@ -361,22 +361,23 @@ def _check_placeholder(turns: list[dict[str, str]], kind: str) -> None:
 
 def _annotation(given: Any, kind: str) -> list[dict[str, Any]]:
     if not isinstance(given, (list, tuple)):
-        raise RecordError(f"its annotation is {_short(given)}; expected a list with one entry for each object")
+        raise RecordError(f"its annotation is {short(given)}; expected a list with one entry for each object")
     objects = []
     for number, frames in enumerate(given):
         if not isinstance(frames, Mapping) or not frames:
-            raise RecordError(f"object {number} is {_short(frames)}; expected frame -> segmentation")
+            raise RecordError(f"object {number} is {short(frames)}; expected frame -> segmentation")
         if kind == "image" and ("segmentation" in frames or "counts" in frames):
             frames = {"0": frames}
-        inner = next(iter(frames.values()))
+        outer, inner = next(iter(frames.items()))
         # In some of the released records, the object's frames stand one level deeper, under another frame.
-        if len(frames) == 1 and isinstance(inner, Mapping) and inner and all(map(_is_frame, inner)):
+        deeper = len(frames) == 1 and _is_frame(outer) and isinstance(inner, Mapping)
+        if deeper and inner and all(map(_is_frame, inner)):
             frames = inner
         strange = [key for key in frames if not _is_frame(key) and not is_place(key)]
         if strange:
             raise RecordError(f"object {number} has frame {strange[0]!r}; expected numbers of frames, from 0")
         if kind == "image" and [key for key in frames if not _is_frame(key) or int(key)]:
-            raise RecordError(f"object {number} has frames {_short(list(frames))}; an image has only frame 0")
+            raise RecordError(f"object {number} has frames {short(list(frames))}; an image has only frame 0")
         objects.append(dict(frames))
     return objects
 
@@ -390,10 +391,5 @@ def _side(value: Mapping[str, Any], name: str) -> int | None:
     if side is None:
         return None
     if isinstance(side, bool) or not isinstance(side, (int, float)) or side // 1 != side or not 0 < side <= _MAX_SIDE:
-        raise RecordError(f"its {name} is {_short(side)}; expected a number of pixels from 1 to {_MAX_SIDE}")
+        raise RecordError(f"its {name} is {short(side)}; expected a number of pixels from 1 to {_MAX_SIDE}")
     return int(side)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
