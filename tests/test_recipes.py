@@ -138,6 +138,15 @@ BAD = [
     ("train.scheduler=warmup_stable_decay", "train.scheduler must be one of"),  # which needs settings of its own
     ("train.scheduler=reduce_lr_on_plateau", "train.scheduler must be one of"),  # which waits for an evaluation
     ("train.optimizer=adam", "train.optimizer must be one of .*'adamw_torch'.*but is 'adam'"),
+    ("train.optimizer=galore_adamw", "train.optimizer=galore_adamw cannot be used here: "),  # settings of its own
+    ("train.optimizer=apollo_adamw", "train.optimizer=apollo_adamw cannot be used here: "),
+    ("train.optimizer=adamw_anyprecision", "train.optimizer=adamw_anyprecision cannot be used here: .*torchdistx"),
+    ("train.parts=[connector, connector]", "train.parts names 'connector' twice"),
+    ("train.learning_rates={vision_tower: 1}", "train.learning_rates has a rate for vision_tower, which is not train"),
+    ('output.folder=""', "output.folder is empty"),
+    ('output.folder=" "', "output.folder is empty"),
+    ('data.files=""', r"data.files\[0\] is empty"),
+    ("data.files=[a.json, ' ']", r"data.files\[1\] is empty"),
     ("model.dtype=bf16", "model.dtype must be one of .*'bfloat16'.*but is 'bf16'"),
     ("model.dtype=int8", "model.dtype"),
     ("model.attn_implementation=flash", "model.attn_implementation must be one of .*'sdpa'.*but is 'flash'"),
@@ -166,7 +175,7 @@ LAYER = ([TOO_LARGE, f"-{TOO_LARGE}"], ["-1", "0"])
 RANGES = {
     "model.max_tokens_per_region": COUNT,
     "model.vision_feature_layer": LAYER,
-    "data.num_frames": COUNT,
+    "data.num_frames": (["0", "-1", "4097", "100000"], ["1", "4096"]),
     "data.max_frames_per_region": COUNT,
     "data.max_length": COUNT,
     "data.workers": (["-1", "1025"], ["0", "1024"]),
@@ -290,7 +299,18 @@ def test_layers_that_cannot_be_adapted(targets):
 
 
 def test_an_adapter_may_be_all_that_is_trained():
-    assert load_recipe("videollama2.1-7b/stage3_lora", ["train.parts=[]"]).train.parts == []
+    train = load_recipe("videollama2.1-7b/stage3_lora", ["train.parts=[]"]).train
+    assert (train.parts, train.learning_rates) == ([], {})  # the rates of the recipe go with its parts
+
+
+def test_an_adapter_may_have_a_learning_rate_of_its_own():
+    recipe = load_recipe("videollama2.1-7b/stage3_lora", ["train.learning_rates={language_model: 1e-4}"])
+    assert recipe.train.learning_rates == {"language_model": 1e-4}
+
+
+@pytest.mark.parametrize("name", ["adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop"])
+def test_optimizers_of_installed_packages_are_taken(name):
+    assert load_recipe("videollama2.1-7b/stage2", [f"train.optimizer={name}"]).train.optimizer == name
 
 
 @pytest.mark.parametrize("name", ["videollama2.1-7b/stage2", "tiny/stage0_tower"])
@@ -306,9 +326,11 @@ def test_a_recipe_that_was_changed_is_checked_before_its_model_is_loaded(name, t
 def test_optimizers_that_cannot_be_used_here_are_known_before_the_model_is_loaded(tmp_path):
     from videorefer_plugin.training.run import train
 
-    changes = ["train.optimizer=galore_adamw", "data.files=[none.json]", f"output.folder={tmp_path / 'out'}"]
+    changes = ["data.files=[none.json]", f"output.folder={tmp_path / 'out'}", "model.dtype=float32"]
+    recipe = load_recipe("videollama2.1-7b/stage2", changes)
+    recipe.train.optimizer = "galore_adamw"
     with pytest.raises(vr.ConfigurationError, match=r"train.optimizer=galore_adamw cannot be used here"):
-        train(load_recipe("videollama2.1-7b/stage2", [*changes, "model.dtype=float32"]))
+        train(recipe)
 
 
 def test_a_language_model_needs_its_tower():

@@ -1,9 +1,8 @@
 """What transformers' Trainer is told of a recipe."""
 
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
-from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training.recipe import Recipe
 
 __all__ = ["training_arguments"]
@@ -13,15 +12,10 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
     """Translate a recipe's training section for transformers.
 
     Raises:
-        ConfigurationError: the global batch size does not fit the number of processes, or the optimizer needs a
-            package that is not installed or settings that recipes do not have.
+        ConfigurationError: the global batch size does not fit the number of processes.
     """
     arguments = _translated(recipe)
     arguments.gradient_accumulation_steps = recipe.accumulation_steps(max(arguments.world_size, 1))
-    try:
-        Trainer.get_optimizer_cls_and_kwargs(arguments, torch.nn.Module())
-    except (ImportError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"train.optimizer={recipe.train.optimizer} cannot be used here: {error}") from error
     return arguments
 
 

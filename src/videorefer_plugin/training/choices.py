@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
-from transformers import SchedulerType, get_scheduler
+from transformers import SchedulerType, TrainingArguments, get_scheduler
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.training_args import OptimizerNames
 
@@ -15,7 +15,7 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training.ranges import COUNT, FROM_ZERO, LARGEST, Range
 from videorefer_plugin.training.settings import PretrainSettings
 
-__all__ = ["DTYPES", "check_attention", "check_sizes", "check_targets", "optimizers", "schedulers"]
+__all__ = ["DTYPES", "check_attention", "check_optimizer", "check_sizes", "check_targets", "optimizers", "schedulers"]
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Dtypes that weights may be loaded in."""
@@ -28,6 +28,22 @@ _FEW = Range(1, 1024)  # layers, heads and channels
 def optimizers() -> tuple[str, ...]:
     """Names of the optimizers that transformers' Trainer knows. Some need packages of their own."""
     return tuple(str(name.value) for name in OptimizerNames)
+
+
+def check_optimizer(name: str) -> None:
+    """Check one of the `optimizers`, by having the Trainer look it up.
+
+    Raises:
+        ConfigurationError: it needs a package that is not installed, or settings that recipes do not have.
+    """
+    from transformers import Trainer  # takes seconds to import
+
+    arguments = TrainingArguments.__new__(TrainingArguments)  # the defaults alone: making one sets up the devices
+    arguments.optim = OptimizerNames(name)
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(arguments, torch.nn.Module())
+    except (ImportError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"train.optimizer={name} cannot be used here: {error}") from error
 
 
 @lru_cache

@@ -96,16 +96,15 @@ class Recipe:
         _one_of("data.mask_policy", self.data.mask_policy, (None, *MASK_POLICIES))
         _one_of("model.dtype", self.model.dtype, choices.DTYPES)
         _one_of("train.optimizer", self.train.optimizer, choices.optimizers())
+        choices.check_optimizer(self.train.optimizer)
         _one_of("train.scheduler", self.train.scheduler, choices.schedulers())
         choices.check_attention(self.model.attn_implementation)
-        for name, parts in (("train.parts", self.train.parts), ("train.learning_rates", self.train.learning_rates)):
-            for part in parts:
-                _one_of(name, part, PARTS)
-        if not self.train.parts and self.lora is None:
-            raise ConfigurationError(
-                f"train.parts is empty, so nothing would be trained. Name some of {', '.join(PARTS)}, or give a lora "
-                "section."
-            )
+        self._check_parts()
+        for index, path in enumerate(self.data.files):
+            if not path.strip():
+                raise ConfigurationError(f"data.files[{index}] is empty. Name a file of records.")
+        if not self.output.folder.strip():
+            raise ConfigurationError("output.folder is empty. Name the folder that checkpoints and the result go to.")
         if self.lora is not None:
             choices.check_targets(self.lora.targets)
         if self.pretrain is not None:
@@ -154,6 +153,24 @@ class Recipe:
             )
         return self
 
+    def _check_parts(self) -> None:
+        for name, parts in (("train.parts", self.train.parts), ("train.learning_rates", self.train.learning_rates)):
+            for part in parts:
+                _one_of(name, part, PARTS)
+        _each_once("train.parts", self.train.parts)
+        if not self.train.parts and self.lora is None:
+            raise ConfigurationError(
+                f"train.parts is empty, so nothing would be trained. Name some of {', '.join(PARTS)}, or give a lora "
+                "section."
+            )
+        trained = [*self.train.parts, *(["language_model"] if self.lora is not None else [])]  # the adapter is there
+        for part in self.train.learning_rates:
+            if part not in trained:
+                raise ConfigurationError(
+                    f"train.learning_rates has a rate for {part}, which is not trained. Take it out, or name {part} "
+                    "in train.parts."
+                )
+
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the package, such as `"videollama2.1-7b/stage2"`."""
@@ -168,6 +185,8 @@ def list_recipes() -> list[str]:
 def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe and change single settings.
 
+    Where an override changes `train.parts`, learning rates that the file has for parts taken out go with them.
+
     Args:
         source (`str` or `os.PathLike`): path of a YAML file, or name of a recipe that comes with the package.
         overrides (`Iterable[str]`): settings such as `"train.learning_rate=1e-4"`; values are YAML.
@@ -181,6 +200,7 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
     if not isinstance(values, dict):
         raise ConfigurationError(f"{source} must hold settings by name, but holds a {type(values).__name__}.")
     values.setdefault("name", name)
+    overrides = list(overrides)
     for override in overrides:
         path, separator, value = override.partition("=")
         if not separator:
@@ -194,7 +214,21 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
             if not isinstance(place, dict):
                 raise ConfigurationError(f"Cannot set {path}: {parent} is no section.")
         place[last] = _parse(value, f"The value of {path.strip()}")
+    _take_rates_along(values, {override.partition("=")[0].strip() for override in overrides})
     return _build(Recipe, values, "").check()
+
+
+def _take_rates_along(values: dict[str, Any], changed: set[str]) -> None:
+    """Take out the rates of parts that an override has taken out, unless rates were given beside it."""
+    train = values.get("train")
+    given_rates = any(name.startswith("train.learning_rates") for name in changed)
+    if "train.parts" not in changed or given_rates or not isinstance(train, dict):
+        return
+    rates, parts = train.get("learning_rates"), train.get("parts")
+    parts = [parts] if isinstance(parts, str) else parts
+    if isinstance(rates, dict) and isinstance(parts, list):
+        adapted = ["language_model"] if values.get("lora") is not None else []
+        train["learning_rates"] = {part: rate for part, rate in rates.items() if part in [*parts, *adapted]}
 
 
 def _parse(text: str, what: str) -> Any:
@@ -232,6 +266,12 @@ def _read(source: str | os.PathLike) -> tuple[str, str]:
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
     if value not in tuple(allowed):
         raise ConfigurationError(f"{name} must be one of {', '.join(map(repr, allowed))}, but is {short(value)}.")
+
+
+def _each_once(name: str, values: list[str]) -> None:
+    double = next((value for index, value in enumerate(values) if value in values[:index]), None)
+    if double is not None:
+        raise ConfigurationError(f"{name} names {short(double)} twice. Name everything once.")
 
 
 def _build(cls: Any, values: dict[str, Any], where: str) -> Any:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from videorefer_plugin.training.ranges import COUNT, FROM_ZERO, LARGEST, LAYER, RANGE, Range, number
+from videorefer_plugin.video.sampling import MAX_SAMPLED_FRAMES
 
 __all__ = [
     "DataSettings",
@@ -59,7 +60,7 @@ class DataSettings:
         features (`str`, *optional*): folder in which such features stay, for other runs with the same tower; what it
             holds is not computed again.
         on_bad_sample (`str`): `"error"`, or `"skip"` to count and log bad records.
-        num_frames (`int`, *optional*): frames sampled from each video; the processor's by default.
+        num_frames (`int`, *optional*): frames sampled from each video, at most 4096; the processor's by default.
         max_frames_per_region (`int`, *optional*): most frames used of a region.
         max_length (`int`, *optional*): longest conversation in tokens; longer ones lose their last turns.
         mask_policy (`str`, *optional*): `"keep"` or `"original"`; the processor's by default.
@@ -74,7 +75,7 @@ class DataSettings:
     keep_features: bool = False
     features: str | None = None
     on_bad_sample: str = "error"
-    num_frames: int | None = number(None, COUNT)
+    num_frames: int | None = number(None, Range(1, MAX_SAMPLED_FRAMES))
     max_frames_per_region: int | None = number(None, COUNT)
     max_length: int | None = number(None, COUNT)
     mask_policy: str | None = None
@@ -88,7 +89,7 @@ class TrainSettings:
     Attributes:
         parts (`list[str]`): parts that are trained, out of vision_tower, connector, object_encoder, language_model.
         learning_rate (`float`): learning rate of all of them.
-        learning_rates (`dict[str, float]`): learning rates of single parts that differ.
+        learning_rates (`dict[str, float]`): learning rates of single parts that differ, of those that are trained.
         global_batch_size (`int`): records an optimiser step, over all processes and accumulation.
         batch_size (`int`): records a process sees at once; accumulation follows.
         epochs (`float`), max_steps (`int`, *optional*):
