@@ -229,11 +229,19 @@ def test_a_region_needs_something_on_the_object():
         lambda: Region.from_points([(3, 3)], labels=[0], time=1),
         lambda: Region({3: beside}, times={0.5: beside}),
         lambda: Region.from_annotation({"3": {"points": [[3, 3]], "labels": [0]}}),
+        lambda: Region({0: None, 3: beside}),
+        lambda: Region.from_json({"0": None, "time:3": {"points": [[3, 3]], "labels": [0]}}),
+        lambda: Region.from_shapes({3: beside}),
+        lambda: Region({3: (1, 1, 5, 5), 9: beside}).select([9]),
+        lambda: Region({0: None, 3: (1, 1, 5, 5), 9: beside}).select([0, 9]),
     ):
         with pytest.raises(RegionError, match="labeled 0, not on the object, so it has no pixel"):
             make()
     corrected = Region({3: (1, 1, 5, 5), 9: beside})
     assert not corrected.mask(9, 16, 16).any()
+    assert Region.from_json(corrected.to_json()) == corrected
+    assert (Region({0: None}) | corrected).select([0, 3]).present == (3,)
+    assert Region({0: None, 3: (1, 1, 5, 5)}).select([0]).is_absent(0)
 
 
 # --- records ---------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class Region(OneShape):
 
     Raises:
         RegionError: no shape at all, a key which is no frame or time, or a malformed shape; names the frame or time.
-            Or nothing but points which are labeled as not on the object.
+            Or no shape but points which are all labeled as not on the object, in whatever way the region is made.
 
     Examples:
         >>> ball = Region({12: (40, 30, 80, 75), 40: (52, 30, 92, 75)})
@@ -130,24 +130,19 @@ class Region(OneShape):
                 up, nor its values to be instances of `Shape`: whatever may be anything else goes to `Region(frames)`.
 
         Raises:
-            RegionError: no shape at all.
+            RegionError: no shape at all, or none but points which are all labeled as not on the object.
         """
         if not shapes:
             raise no_shape(shapes, None)
-        return cls._of(dict(shapes))
+        return cls._made(dict(shapes))
 
     @classmethod
-    def _made(cls, frames: dict[int, Shape], times: dict[float, Shape]) -> Region:
-        region = cls._of(frames, times)
-        region._require_object()
-        return region
-
-    @classmethod
-    def _of(cls, frames: dict[int, Shape], times: dict[float, Shape] | None = None) -> Region:
+    def _made(cls, frames: dict[int, Shape], times: dict[float, Shape] | None = None) -> Region:
         """The region of checked shapes, of which there is one at least; it keeps the dicts themselves."""
         region = cls.__new__(cls)
         region._frames = frames
         region._times = times or {}
+        region._require_object()
         return region
 
     # --- what is in it --------------------------------------------------------------------------------------------
@@ -211,7 +206,7 @@ class Region(OneShape):
                 f"both regions have a shape in {listed(shared)}: join regions of one object at different frames, "
                 "e.g. after select"
             )
-        return Region._of({**self._frames, **other._frames}, {**self._times, **other._times})
+        return Region._made({**self._frames, **other._frames}, {**self._times, **other._times})
 
     def at_frames(self, frame_at: Callable[[float], int]) -> Region:
         """Return the region with every time turned into a frame, behind the others; itself when it has no times.
@@ -222,7 +217,7 @@ class Region(OneShape):
         Raises:
             RegionError: two shapes fall on the same frame, or `frame_at` returns no frame index.
         """
-        return Region._of(place_times(self._frames, self._times, frame_at)) if self._times else self
+        return Region._made(place_times(self._frames, self._times, frame_at)) if self._times else self
 
     def select(self, frames: Iterable[int]) -> Region:
         """Return the region with only these frames, for instance `region.select(region.frames[:4])`.
@@ -230,7 +225,8 @@ class Region(OneShape):
         Their order stays that of the region; with all of its frames, it is the region itself.
 
         Raises:
-            RegionError: no frames, a frame which the region does not have, or times not yet turned into frames.
+            RegionError: no frames, a frame which the region does not have, times not yet turned into frames, or
+                nothing left but points which are all labeled as not on the object.
         """
         require_several(frames, "select")
         self._require_frames("select")
@@ -239,7 +235,7 @@ class Region(OneShape):
             raise RegionError(f"select got no frames: expected some of {short(self.frames)}")
         if len(wanted) == len(self._frames):
             return self
-        return Region._of({frame: shape for frame, shape in self._frames.items() if frame in wanted})
+        return Region._made({frame: shape for frame, shape in self._frames.items() if frame in wanted})
 
     # --- pixels ---------------------------------------------------------------------------------------------------
 
@@ -330,10 +326,13 @@ class Region(OneShape):
         return index
 
     def _require_object(self) -> None:
-        """Refuse what says only where the object is not."""
-        if all(shape.only_excludes for shapes in (self._frames, self._times) for shape in shapes.values()):
+        """Refuse points beside an object that is nowhere: a region has a shape of it, or says only that it is absent."""
+        shapes = [*self._frames.values(), *self._times.values()]
+        beside = any(shape.only_excludes for shape in shapes)
+        if beside and all(shape.only_excludes or isinstance(shape, Absent) for shape in shapes):
             raise RegionError(
-                "all points of the region are labeled 0, not on the object, so it has no pixel: label those on it 1"
+                "all points of the region are labeled 0, not on the object, so it has no pixel: label those on it 1, "
+                "or keep a frame with a shape of it"
             )
 
     def _require_frames(self, method: str) -> None:

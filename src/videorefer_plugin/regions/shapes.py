@@ -173,7 +173,8 @@ class Points(Shape):
 
     `points` is [(x, y), ...], (N, 2) or one (x, y), in pixels. `radius` is in pixels; None means 2% of the frame's
     shorter side, 0 the points' own pixels only. `labels` has a 1 for each point on the object and a 0 for each that is
-    not, which segmenters use and nothing is drawn for; None means that all are on it.
+    not, which segmenters use and nothing is drawn for; None means that all are on it. A frame in which all labels are 0
+    is one with an empty mask: `mask_policy="keep"` leaves it out, and for `"original"` it is annotated like any other.
 
     Raises:
         RegionError: no points, values that are not finite or relative to 1, a negative radius, labels which are not 0
