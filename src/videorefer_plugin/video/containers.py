@@ -1,6 +1,7 @@
 """Opening video files with PyAV (FFmpeg), and reading and decoding their packets in the order stored."""
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,8 +96,11 @@ def _stop_python_logging() -> None:
 
 def read_packets(container: Any, stream: Any) -> Iterator[Any]:
     """The packets from where the container stands to the end of the file."""
-    # Empty packets would end the decoding; `decode_packets` empties the decoder itself.
-    return (packet for packet in container.demux(stream) if packet.size)
+    try:
+        # Empty packets would end the decoding; `decode_packets` empties the decoder itself.
+        yield from (packet for packet in container.demux(stream) if packet.size)
+    except IndexError as error:  # PyAV, where damage looks like the beginning of another stream
+        raise av.error.InvalidDataError(errno.EINVAL, f"a packet of a stream that there is not ({error})") from error
 
 
 def decode_packets(

@@ -90,14 +90,14 @@ class PacketList:
             return None  # the beginning is lost, and nobody knows how much of it
         gaps = np.diff(pts) / step
         counts = np.rint(gaps).astype(np.int64)
-        damaged = [int((places < place).sum()) for place in breaks]
+        damaged = self._packets_before(breaks)
         if (np.abs(gaps - counts) > 0.02 + 1.1 / step).any() or (counts < 1).any():
             return None
         wide = np.flatnonzero(counts > 1)
         reordered = int(np.abs(order - np.arange(len(order))).max())  # how far packets are from the order shown
         pairs = np.stack([order[wide], order[wide + 1]], axis=1)
         between = zip(pairs.min(axis=1) - reordered, pairs.max(axis=1) + reordered, strict=True)
-        if any(not any(low <= place <= high for place in damaged) for low, high in between):
+        if any(np.searchsorted(damaged, low) == np.searchsorted(damaged, high, side="right") for low, high in between):
             return None  # there are gaps that are none of the damage
         index_of = np.concatenate([[0], np.cumsum(counts)])
         total = check_total(int(index_of[-1]) + 1, name)
@@ -117,12 +117,16 @@ class PacketList:
             decode_order=spread(order, -1),
             is_key=spread(listed.is_key, False),
             seek_times=times,
-            damaged=frozenset(damaged),
+            damaged=frozenset(damaged.tolist()),
         )
 
     def first_break(self, breaks: list[int]) -> int:
         """How many packets come before the first break of the structure."""
-        return int((self._field(4) < breaks[0]).sum())
+        return int(self._packets_before(breaks[:1])[0])
+
+    def _packets_before(self, breaks: list[int]) -> np.ndarray:
+        """How many packets lie before each break, in ascending order."""
+        return np.searchsorted(np.sort(self._field(4)), breaks)
 
     def loses_the_end(self, breaks: list[int]) -> bool:
         """Whether packets may be missing behind the last one, which may be torn."""

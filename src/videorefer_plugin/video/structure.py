@@ -8,12 +8,14 @@ import contextlib
 import mmap
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 __all__ = ["find_breaks"]
 
 _Data = mmap.mmap  # the bytes of a file
+_CHUNK = 1 << 16  # bytes that are looked at in one go
 
 
 def find_breaks(path: str) -> list[int]:
@@ -39,6 +41,7 @@ _CLUSTER = b"\x1f\x43\xb6\x75"
 _TRACKS = b"\x16\x54\xae\x6b"
 _SEGMENT = b"\x18\x53\x80\x67"
 _BLOCK = b"\xa3"
+_BLOCK_HEADER = 11  # bytes, at most
 _KNOWN = {
     *(_CLUSTER, _TRACKS, _BLOCK),
     *(b"\x11\x4d\x9b\x74", b"\x15\x49\xa9\x66", b"\x1c\x53\xbb\x6b", b"\x19\x41\xa4\x69", b"\x10\x43\xa7\x70"),
@@ -76,9 +79,15 @@ def _matroska_breaks(data: _Data) -> Iterator[int]:
             cluster, place = place, content
             cluster_end = content + length if length else None
         else:
-            if name == _BLOCK and (data[content] == 0 or data[content + 3] & 0x70):  # no track, or flags that none has
+            if name == _BLOCK and not _is_block(data[content : content + min(length, _BLOCK_HEADER)]):
                 yield last
             place = content + length
+
+
+def _is_block(head: bytes) -> bool:
+    """Whether this can begin a block: the number of a track, two bytes of time, and flags that there are."""
+    flags = 11 - (head[0] if head else 0).bit_length()  # behind the number, of up to eight bytes, and the time
+    return flags < min(len(head), _BLOCK_HEADER) and not head[flags] & 0x70
 
 
 def _element(data: _Data, place: int) -> tuple[bytes, int, int] | None:
@@ -102,25 +111,57 @@ _BOXES = {
     *(b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"sidx", b"ssix", b"mfra", b"prft"),
     *(b"emsg", b"uuid", b"meta", b"pdin", b"udta", b"bloc", b"mvex", b"PICT", b"pnot"),
 }
+_FRAGMENT = re.compile(rb".{4}moof.{4}mfhd", re.DOTALL)
 
 
 def _mp4_breaks(data: _Data) -> Iterator[int]:
     place = last = 0
-    while place + 8 <= len(data):
-        length = int.from_bytes(data[place : place + 4], "big")
-        if length == 1:
-            length = int.from_bytes(data[place + 8 : place + 16], "big")
-        known = data[place + 4 : place + 8] in _BOXES and (length == 0 or length >= 8)
-        if not known or place + length > len(data):
-            place = data.find(b"moof", place + 5) - 4
-            if place >= 0 or not known:  # otherwise the file just breaks off
-                yield last
-            if place < 0:
-                return
+    in_fragments = complete = False  # whether there was what the last fragment is followed by
+    while place < len(data):
+        length, name = _box(data, place), data[place + 4 : place + 8]
+        if length:
+            in_fragments = in_fragments or name == b"moof"
+            complete = complete or name == b"mfra"
+            last, place = place, place + length
             continue
-        if length == 0:
-            return
-        last, place = place, place + length
+        following = _FRAGMENT.search(data, place + 1)
+        in_fragments = in_fragments or following is not None
+        if following:
+            yield last
+            place = following.start()
+            continue
+        # Without fragments, one table has the places of all frames, whatever lies between them.
+        just_ends = name in _BOXES or complete or _is_zero(data, place)
+        if in_fragments and not just_ends:
+            yield last
+        return
+
+
+def _box(data: _Data, place: int) -> int:
+    """The length of the box at a place; 0 if there is none.
+
+    Writers add boxes of their own, so that any name will do where another box or the end of the file follows.
+    """
+    length, name = _box_header(data, place)
+    end = place + length
+    if not name or end > len(data):
+        return 0
+    return length if name in _BOXES or end == len(data) or _box_header(data, end)[1] else 0
+
+
+def _box_header(data: _Data, place: int) -> tuple[int, bytes]:
+    """Length and name of the box at a place; the name is empty if it can be none."""
+    length, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+    if length == 1:
+        length = int.from_bytes(data[place + 8 : place + 16], "big")
+    elif length == 0 and name in _BOXES:
+        length = len(data) - place
+    return length, name if length >= 8 and len(name) == 4 and all(32 <= byte < 127 for byte in name) else b""
+
+
+def _is_zero(data: _Data, place: int) -> bool:
+    """Whether nothing but zeros follows."""
+    return all(not any(data[start : start + _CHUNK]) for start in range(place, len(data), _CHUNK))
 
 
 # --- AVI: chunks of a type, a length and a content -------------------------------------------------------------------
@@ -149,23 +190,39 @@ def _avi_breaks(data: _Data) -> Iterator[int]:
 # --- FLV: tags, each followed by its length --------------------------------------------------------------------------
 
 
-_FLV_CODEC = {8: 0xF0, 9: 0x0F}  # the bits of a tag's first byte that name the codec of sound and of video
+_SOUND, _PICTURES, _SCRIPT = 8, 9, 18  # kinds of tags
 
 
 def _flv_breaks(data: _Data) -> Iterator[int]:
     place = int.from_bytes(data[5:9], "big") + 4
     last = 0
-    codecs: dict[int, int] = {}  # of sound and of video
+    codecs: dict[int, Any] = {}  # of sound and of video
     while place + 11 <= len(data):
         kind, length = data[place] & 0x1F, 11 + int.from_bytes(data[place + 1 : place + 4], "big")
         if place + length > len(data):
             return  # the file just breaks off
         said = int.from_bytes(data[place + length : place + length + 4], "big")
-        codec = data[place + 11] & _FLV_CODEC.get(kind, 0) if length > 11 else codecs.get(kind, 0)
-        if kind not in (8, 9, 18) or said not in (length, 0) or codecs.setdefault(kind, codec) != codec:
+        codec = _flv_codec(kind, data[place + 11 : place + min(length, 16)])
+        other = codec is not None and codecs.setdefault(kind, codec) != codec
+        if kind not in (_SOUND, _PICTURES, _SCRIPT) or said not in (length, 0) or other:
             yield last
             return
         last, place = place, place + length + 4
+
+
+def _flv_codec(kind: int, head: bytes) -> int | bytes | None:
+    """What the first bytes in a tag name as its codec: a number, or four letters. `None` where they name none."""
+    if not head or kind not in (_SOUND, _PICTURES):
+        return None
+    high, low = divmod(head[0], 16)
+    if kind == _PICTURES and high < 8:
+        return low
+    if kind == _SOUND and high != 9:
+        return high
+    # Newer codecs ("enhanced RTMP") have letters, behind the kind of the packet.
+    several_tracks = 6 if kind == _PICTURES else 5
+    is_command = kind == _PICTURES and high == 13
+    return None if low in (several_tracks, 7) or is_command else head[1:]
 
 
 # --- MPEG transport streams: packets of one length, each beginning with the same byte --------------------------------
@@ -216,7 +273,7 @@ _PICTURE = re.compile(rb"\x00\x21\xf9\x04.{4}\x00[\x2c\x21]", re.DOTALL)
 
 
 def _gif_breaks(data: _Data) -> Iterator[int]:
-    place = last = 13 + _colors(data[10])
+    place = last = 13 + _colors(*data[10:11])
     while place + 10 < len(data):
         kind = data[place]
         if kind == 0x3B and data.find(_GRAPHIC, place) < 0:  # the end
@@ -234,7 +291,7 @@ def _gif_breaks(data: _Data) -> Iterator[int]:
             return
 
 
-def _colors(flags: int) -> int:
+def _colors(flags: int = 0) -> int:
     """Bytes of a table of colors."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
@@ -242,7 +299,7 @@ def _colors(flags: int) -> int:
 # --- streams without a container (H.264, HEVC, MPEG-2): units between start codes, in which no zeros follow zeros ----
 
 _START = re.compile(rb"\x00\x00\x00?\x01")
-_PROGRAM_STREAM = 0xBA  # of MPEG, which may hold sound with any bytes
+_PROGRAM_STREAM = b"\xba"  # of MPEG, which may hold sound with any bytes
 _NO_UNIT = re.compile(rb"\x00\x00\x00+[^\x00\x01]")
 
 
@@ -259,5 +316,5 @@ _CONTAINERS = (
     (lambda data: data[:3] == b"FLV", _flv_breaks),
     (lambda data: data[:4] == b"GIF8", _gif_breaks),
     (lambda data: _ts_layout(data) is not None, _ts_breaks),
-    (lambda data: _START.match(data) is not None and data[3] != _PROGRAM_STREAM, _unit_breaks),
+    (lambda data: _START.match(data) is not None and data[3:4] != _PROGRAM_STREAM, _unit_breaks),
 )

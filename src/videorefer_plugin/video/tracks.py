@@ -79,7 +79,7 @@ def _moving(tracks: list[Any], open_again: Callable[[], Any]) -> list[Any]:
 
 def _count_packets(packets: Iterable[Any], counts: dict[int, int]) -> None:
     """Counts the packets of streams, until all have two."""
-    with contextlib.suppress(av.error.FFmpegError):  # damage is told when the track is read
+    with contextlib.suppress(av.error.FFmpegError, IndexError):  # damage is told when the track is read
         for packet in islice(packets, _PACKETS_LOOKED_AT):
             counts[packet.stream.index] += bool(packet.size)
             if min(counts.values()) > 1:
