@@ -23,6 +23,7 @@ from PIL import Image
 from tests import media
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video import FOLDER_FPS, Video, load_image, open_video, sample_frame_indices
+from videorefer_plugin.video.structure import find_breaks
 
 GOLDENS = json.loads((Path(__file__).parent / "data/goldens/frame_sampling/frame_sampling.json").read_text())
 SOURCE = Path(__file__).parents[1] / "src"
@@ -69,6 +70,7 @@ def clips(tmp_path_factory):
     made.lost_vp9 = write(folder / "lost9.webm", 60, "libvpx-vp9", options={**fast, "g": "15"})
     made.lost_vp8 = write(folder / "lost8.webm", 60, "libvpx", options={**fast, "g": "15"})
     made.flv = write(folder / "clip.flv", 60, options=short)
+    made.flv_hevc = write(folder / "hevc.flv", 20, "libx265", options={"x265-params": "log-level=none"})
     made.busy_mp4 = write(
         folder / "busy.mp4", busy, options={**short, "g": "15"}, container_options={"movflags": "faststart"}
     )
@@ -95,6 +97,7 @@ ALL_CLIPS = [
     "single",
     "sound",
     "vfr",
+    "flv_hevc",
 ]
 
 
@@ -679,6 +682,62 @@ def test_gaps_of_files_without_damage_stay_gaps(clips):
     assert video.timestamps[-1] == pytest.approx(3.68)
 
 
+OWN_BOX = struct.pack(">I4s16s", 24, b"CAMD", b"x" * 16)  # as cameras write them
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data.replace(data[data.index(b"moov") - 4 :], OWN_BOX + data[data.index(b"moov") - 4 :]),
+        lambda data: data.replace(b"free", b"beam", 1),
+        lambda data: data + OWN_BOX,
+        lambda data: data + b"made with care by a vendor",
+        lambda data: data + bytes(4096),
+        lambda data: data + b"\xff\x00\x10",
+    ],
+    ids=[
+        "box in the middle",
+        "renamed box",
+        "box at the end",
+        "words at the end",
+        "zeros at the end",
+        "junk at the end",
+    ],
+)
+def test_what_writers_add_to_a_file_is_no_damage(clips, tmp_path, change):
+    path = tmp_path / "more.mp4"
+    path.write_bytes(change(clips.vfr.read_bytes()))
+    video = open_video(path)
+    assert media.read_numbers(video.read(range(video.num_frames))) == list(range(10))
+
+
+def test_a_recording_that_ends_in_a_torn_block(clips, tmp_path):
+    """A live recording does not say how long it is, so it may end anywhere."""
+    data = clips.vfr_webm.read_bytes()
+    length = data.index(b"\x18\x53\x80\x67") + 4
+    assert data[length] == 1  # eight bytes
+    path = tmp_path / "live.webm"
+    path.write_bytes(data[: length + 1] + b"\xff" * 7 + data[length + 8 :] + b"\xa3\x81\x01")
+    right, _ = right_or_refused(open_video(path), media.decode_plainly(clips.vfr_webm))
+    assert right[:19] == list(range(0, 57, 3))
+
+
+@pytest.mark.parametrize("name", ["mkv", "vfr", "avi", "flv", "flv_hevc", "transport", "gif", "raw"])
+def test_structure_of_arbitrary_bytes(clips, tmp_path, name):
+    """Whatever is cut off or overwritten, looking for damage does not fail on it."""
+    whole = getattr(clips, name).read_bytes()
+    chance = random.Random(name)
+    path = tmp_path / "any.bin"
+    for _ in range(150):
+        data = bytearray(whole[: chance.choice([chance.randrange(300), chance.randrange(1, len(whole)), len(whole)])])
+        for _ in range(chance.randrange(6)):
+            start = chance.randrange(min(len(data), chance.choice([400, len(data)])) + 1)
+            data[start : start + chance.randrange(9)] = chance.randbytes(4)
+        path.write_bytes(data)
+        breaks = find_breaks(str(path))
+        assert breaks == sorted(breaks)
+
+
 def test_damage_that_shows_late(clips, tmp_path):
     """B-frames are shown before the later frame they build on; damage to that one must not slip through.
 
@@ -1001,7 +1060,7 @@ def test_unreadable_images_in_a_folder_are_named_when_read(tmp_path):
         (np.zeros((4, 5, 3), dtype=np.int32), "int32"),
         (Image.new("I;16", (4, 4)), "8 bits"),
         (Image.new("F", (4, 4)), "8 bits"),
-        (Image.new("1", (20000, 8000)), "20000x8000 .*at most 134217728 pixels"),
+        (Image.new("1", (20000, 9000)), "20000x9000 .*at most 178956970 pixels"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -1025,6 +1084,14 @@ def test_a_small_file_that_says_it_is_a_giant_image(tmp_path, read):
     media.write_png_header(tmp_path / "giant.png", 60_000, 60_000)
     with pytest.raises(VideoError, match=r"giant\.png.* larger than Pillow reads: .*3600000000.*Scale it down"):
         read(tmp_path if read is open_video else tmp_path / "giant.png")
+
+
+def test_images_may_be_as_large_as_masks(tmp_path):
+    """A photograph of 151 megapixels, whose mask is accepted, is accepted, too; Pillow warns of its size."""
+    path = media.write_png_header(tmp_path / "photo.png", 14_204, 10_652)
+    with pytest.warns(Image.DecompressionBombWarning):
+        video = open_video([path])
+    assert (video.height, video.width) == (10_652, 14_204)
 
 
 # --- cost ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from videorefer_plugin.errors import RegionError
 _PACKAGE = __name__.partition(".")[0]
 
 MAX_PIXELS = 2 * 89_478_485
-"""Of a frame or mask, at a byte each: what Pillow accepts of an image, and five times a frame of 8K video."""
+"""Of an image, frame or mask: what Pillow accepts of an image, and five times a frame of 8K video. A photograph of 150
+megapixels fits; more is mostly a number that is damaged or made up."""
 
 _MAX_COORDINATE = 100_000  # beyond it, x and y are no pixels of a frame, but a slip
 _MAX_POINTS = 1_000_000  # of one shape; they take 16 MB, and an outline of an 8K frame has fewer

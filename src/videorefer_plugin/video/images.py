@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from videorefer_plugin.errors import VideoError
+from videorefer_plugin.regions.reading import MAX_PIXELS
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_FRAME_PIXELS",
-    "MAX_IMAGE_PIXELS",
     "as_array",
     "channels_last",
     "check_size",
@@ -24,10 +24,6 @@ __all__ = [
     "load_named_image",
     "to_uint8",
 ]
-
-MAX_IMAGE_PIXELS = 1 << 27
-"""The most pixels of an image; a photograph of 100 megapixels fits. More would take a gigabyte to decode, and is
-mostly a number that is damaged or made up."""
 
 MAX_FRAME_PIXELS = 1 << 26
 """The most pixels of a frame of a video file, 8192 x 8192: twice as many as 8K has. Decoders keep several frames."""
@@ -113,7 +109,7 @@ def _opened_image(source: Any, label: str) -> Iterator[Any]:
         raise VideoError(f"{label} cannot be read as an image ({error}); it may be damaged or no image.") from error
 
 
-def check_size(height: int, width: int, label: str, most: int = MAX_IMAGE_PIXELS) -> None:
+def check_size(height: int, width: int, label: str, most: int = MAX_PIXELS) -> None:
     """Refuses images and frames with too many pixels."""
     if height * width > most:
         raise VideoError(
