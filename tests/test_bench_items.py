@@ -83,7 +83,12 @@ def test_items_take_the_json_form_of_regions(bench, tmp_path):
         ({"frame_idx": "9999"}, "has no annotation of that frame"),
         ({"frame_idx": "second"}, "expected the number of a frame"),
         ({"frame_idx": "\u0663"}, "expected the number of a frame"),
+        ({"frame_idx": True}, "expected the number of a frame"),
+        ({"frame_idx": 3.0}, "expected the number of a frame"),
         ({"height": True}, "has height True"),
+        ({"height": 48.5}, "has height 48.5: expected a whole number of pixels from 1 to 32768"),
+        ({"width": 40000}, "has width 40000: expected a whole number of pixels from 1 to 32768"),
+        ({"width": 0}, "has width 0"),
         ({"height": 32768, "width": 32768}, "a frame of 32768x32768"),
         ({"annotation": []}, "annotation(s): give one for each"),
         ({"annotation": [{"3": {"segmentation": {"size": [4, 4], "counts": "?"}}}] * 2}, "annotation(s)"),
@@ -99,6 +104,12 @@ def test_unusable_items_are_named(bench, tmp_path, changes, said):
     assert said in str(caught.value)
     assert name in str(caught.value)
     assert "1 of 10 item(s)" in str(caught.value)
+
+
+def test_sides_may_be_whole_floats(bench, tmp_path):
+    path = change_item(bench / "bench_q.json", tmp_path / "q.json", height=64.0, width=32768)
+    item = read_questions(path, bench, "multi")[0]
+    assert (item.height, item.width, type(item.height)) == (64, 32768, int)
 
 
 def test_frame_idx_is_not_needed_in_multi_frame_mode(bench, tmp_path):

@@ -43,6 +43,8 @@ GOLDENS = Path(__file__).parent / "data" / "goldens" / "object_encoder"
 MASK = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]], dtype=bool)
 MASK_RUNS = [3, 2, 1, 1, 4, 1]
 COMPRESSED = encode_rle(MASK)
+MASK48 = np.zeros((48, 64), np.uint8)
+MASK48[9:30, 20:40] = 1
 TRIANGLE = [(1.0, 1.0), (7.0, 1.0), (1.0, 7.0)]
 
 # pycocotools 2.0.11 decodes in a way that NumPy 2 warns about; here only to compare with.
@@ -231,9 +233,20 @@ VALUES = {
     "a label that is not in this frame": (LABELS, {"label": 7}, LABELS == 7),
     "a palette": (PALETTE, {"label": 5}, LABELS == 5),
     "a color of a label map": (COLORS, {"label": (0, 0, 255)}, LABELS == 2),
+    "a color as an array": (COLORS, {"label": np.array([0, 0, 255])}, LABELS == 2),
+    "a color as a tensor": (COLORS, {"label": torch.tensor([0, 0, 255], dtype=torch.uint8)}, LABELS == 2),
+    "a label as an array": (LABELS, {"label": np.array(2)}, LABELS == 2),
     "one number for a gray color": (Image.fromarray(COLORS), {"label": 9}, LABELS == 5),
     "logits": (torch.tensor([[-3.0, 0.4], [9.0, -0.1]]).half(), {}, [[False, True], [True, False]]),
-    "logits as whole numbers": (np.array([[-3, 4], [9, -1]]), {}, [[False, True], [True, False]]),
+    "logits as whole numbers": (np.array([[-3, 4], [9, -1]]), {"threshold": 0}, [[False, True], [True, False]]),
+    "masked logits": (np.array([[-np.inf, np.inf, 0.3, -9]]), {}, [[False, True, True, False]]),
+    "masked logits of nothing": (np.full((1, 2), -np.inf), {}, [[False, False]]),
+    "small logits": (np.array([[-0.002, 0.3]]), {}, [[False, True]]),
+    "traces below 0 of a mask of 0 and 1": (np.array([[-1e-9, 0, 1]]), {}, [[False, False, True]]),
+    "traces of resizing": (np.array([[-1e-9, 0.3, 1.0001]]), {"threshold": 0.5}, [[False, False, True]]),
+    "void beside one object": (np.array([[-1, 0, 1, 1]], np.int8), {}, [[False, False, True, True]]),
+    "void beside several objects": (np.array([[-1, 0, 1, 2]]), {"label": 2}, [[False, False, False, True]]),
+    "infinity above a threshold": (np.array([[0, np.inf]]), {"threshold": 1}, [[False, True]]),
     "one value that is large": (np.array([[0.0, 200.0]]), {}, [[False, True]]),
     "one color": (np.where(LABELS[..., None] == 2, np.array([128, 0, 64]), 0), {}, LABELS == 2),
     "black and white in color": (Image.fromarray(MASK).convert("RGB"), {}, MASK),
@@ -371,6 +384,7 @@ def test_what_may_be_relative_to_the_frame_is_warned_about_once(make):
 def test_polygons_fill_as_pycocotools_does(parts, height, width):
     """On the frame, partly outside and far outside; most of these polygons cross themselves."""
     assume(in_pixels([point for part in parts for point in part]))
+    assume(len(parts) == 1 or len({0, *np.concatenate(parts).ravel()}) > 2)  # unlike rows of a mask
     flat = [[value for point in part for value in point] for part in parts]
     expected = coco.decode(coco.merge(coco.frPyObjects(flat, height, width)))
     np.testing.assert_array_equal(Region({0: flat}).mask(0, height, width), expected)
@@ -860,13 +874,15 @@ def test_odd_forms_of_the_dataset():
             "19": {"segmentation": None},
             "20": {"segmentation": []},
             "21": [],
-            "22": {"area": 3},
-            "23": {"segmentation": None, "bbox": [0, 0, 1, 1], "mask": "12.png"},
+            "22": {"area": 0, "id": 7},
+            "23": {"segmentation": None, "bbox": [0, 0, 0, 0], "mask": None, "track_id": 4, "area": 3, "task": "a"},
+            "24": {"segmentation": [], "bbox": None, "area": 0.0, "category_id": 1, "iscrowd": 0, "score": 0.5},
+            "25": {"segmentation": None, "boxes": [], "mask": "", "polygons": 0, "bbox": [3, 4, 0, 0]},
             "2": {"segmentation": [[0, 0], [3, 0], [0, 3]]},
         }
     )
-    assert region.frames == (2, *range(12, 24))
-    assert [frame for frame in region.frames if region.is_absent(frame)] == list(range(17, 24))
+    assert region.frames == (2, *range(12, 26))
+    assert [frame for frame in region.frames if region.is_absent(frame)] == list(range(17, 26))
     for frame in (12, 13, 14, 15):
         np.testing.assert_array_equal(region.mask(frame, 3, 4), MASK)
     np.testing.assert_array_equal(region.mask(2, 3, 4), region.mask(16, 3, 4))
@@ -935,6 +951,22 @@ BAD_INPUT = {
     "palette": (lambda: Region.from_mask(PALETTE), ["(1, 2, 5)", "label="]),
     "JPEG mask": (lambda: Region.from_mask(Image.fromarray((SOFT * 255).astype(np.uint8))), ["51, 178", "threshold="]),
     "label map in color": (lambda: Region.from_mask(Image.fromarray(COLORS)), ["(255, 0, 0)", "label="]),
+    "void and several objects": (
+        lambda: Region.from_mask(np.array([[-1, 0, 1, 2]])),
+        ["(1, 2)", "label=", "threshold="],
+    ),
+    "void and several colors": (lambda: Region.from_mask(COLORS.astype(int) - 9), ["(246, -9, -9)", "label="]),
+    "bytes seen as signed": (lambda: Region.from_mask(MASK.astype(np.int8) * -1), ["int8", "(-1)", "mask != 0"]),
+    "void alone": (lambda: Region({4: np.full((2, 2), -1)}), ["frame 4", "(-1)", "no pixel"]),
+    "traces of resizing below 0": (lambda: Region.from_mask(np.array([[-1e-9, 0.3, 1]])), ["0.3", "threshold=0.5"]),
+    "traces of resizing above 1": (
+        lambda: Region.from_mask(np.array([[-1e-9, 0.3, 1.0001]])),
+        ["0.3", "threshold=0.5"],
+    ),
+    "infinity": (lambda: Region.from_mask(np.array([[0, np.inf]])), ["infinity", "logits"]),
+    "infinity in color": (lambda: Region.from_mask(np.full((2, 2, 3), np.inf)), ["infinity", "logits"]),
+    "label as an array of two": (lambda: Region.from_mask(LABELS, label=np.array([1, 2])), ["label"]),
+    "label as an array of bool": (lambda: Region.from_mask(LABELS, label=np.array([True] * 3)), ["label"]),
     "threshold and label": (lambda: Region.from_mask(LABELS, threshold=1, label=2), ["threshold=1", "label=2"]),
     "threshold in words": (lambda: Region.from_mask(SOFT, threshold="0.5"), ["threshold", "'0.5'"]),
     "threshold of NaN": (lambda: Region.from_mask(SOFT, threshold=NAN), ["threshold", "nan"]),
@@ -964,10 +996,10 @@ BAD_INPUT = {
         ["frame 4", "Box(700, 0, 800, 9)", "480x640"],
     ),
     # polygons
-    "two points": (lambda: Region({4: [[1, 1, 5, 5]]}), ["frame 4", "2 points", "at least 3"]),
-    "two pairs": (lambda: Region.from_polygon([(1, 1), (5, 5)]), ["2 points", "at least 3"]),
+    "two points": (lambda: Region({4: [[1, 1, 5, 5]]}), ["frame 4", "at least 3 points, but here are 2"]),
+    "two pairs": (lambda: Region.from_polygon([(1, 1), (5, 5)]), ["a polygon has at least 3 points, but here are 2"]),
     "odd values": (lambda: Region.from_polygon([[1, 1, 5, 5, 3, 3, 2]]), ["[1, 1, 5, 5, 3, 3, ...]", "in turn"]),
-    "short second part": (lambda: Region({4: [[1, 1, 5, 5, 3, 3], [2, 2]]}), ["frame 4", "1 points", "[2, 2]"]),
+    "short second part": (lambda: Region({4: [[1, 1, 5, 5, 3, 3], [2, 2]]}), ["frame 4", "here are 1: [2, 2]"]),
     "NaN polygon": (lambda: Region.from_polygon([1, 1, 5, NAN, 3, 3]), ["nan", "finite"]),
     "far polygon": (lambda: Region.from_polygon([1, 1, 5e9, 1, 3, 3]), ["5e+09", "100000"]),
     "no polygon": (lambda: Region({4: []}), ["frame 4", "[]"]),
@@ -977,6 +1009,16 @@ BAD_INPUT = {
         ["0 to 1", "width"],
     ),
     "rows of a mask in pairs": (lambda: Region({4: [[0, 1, 0, 0, 1, 1], [1, 1, 0, 0, 0, 0]]}), ["rows", "np.array"]),
+    "rows of a mask of bytes": (lambda: Region({4: [[0, 255, 255, 0, 0, 0]] * 2}), ["0 and 255", "rows", "np.array"]),
+    "rows of a mask of label 2": (
+        lambda: Region({4: (MASK48 * 2).tolist()}),
+        ["frame 4", "0 and 2", "rows", "np.array"],
+    ),
+    "rows of an empty mask": (lambda: Region.from_polygon([[0] * 6] * 2), ["rows", "np.array"]),
+    "rows of a mask in a record": (
+        lambda: Region.from_annotation({"4": {"segmentation": (MASK48 * 255).tolist()}}),
+        ["frame 4", "0 and 255", "rows"],
+    ),
     "coordinate of 1e30": (lambda: Region.from_polygon([1, 1, 1e30, 1, 3, 3]), ["1e+30", "100000"]),
     "infinite polygon": (lambda: Region.from_polygon([1, 1, float("inf"), 1, 3, 3]), ["inf", "finite"]),
     "coordinate of 400 digits": (lambda: Region.from_polygon([1, 1, 10**400, 1, 3, 3]), ["numbers in pixels"]),
@@ -984,7 +1026,7 @@ BAD_INPUT = {
     "text polygon": (lambda: Region.from_polygon("1,1,5,5,3,3"), ["'1,1,5,5,3,3'"]),
     "rows of a mask": (lambda: Region({4: [[0, 1, 0], [1, 1, 0]]}), ["frame 4", "[0, 1, 0]"]),
     # points and scribbles
-    "no points": (lambda: Region.from_points([]), ["0 points", "at least 1"]),
+    "no points": (lambda: Region.from_points([]), ["a set of points has at least 1 point, but here are 0"]),
     "3-D points": (lambda: Region.from_points([(1, 2, 3), (1, 2, 3)]), ["[(1, 2, 3), (1, 2, 3)]", "in turn"]),
     "point outside": (lambda: Region.from_points((640, 3)).mask(0, 480, 640), ["frame 0", "(640, 3)", "480x640"]),
     "negative point": (lambda: Region.from_points((3, -0.5)).mask(0, 480, 640), ["(3, -0.5)", "480x640"]),
@@ -995,7 +1037,7 @@ BAD_INPUT = {
     "far point": (lambda: Region.from_points((1e30, 3)), ["1e+30", "100000"]),
     "giant radius": (lambda: Region.from_points((3, 3), radius=1e30), ["radius", "1e+30", "100000"]),
     "giant width": (lambda: Region.from_scribble([(3, 3)], width=10**400), ["width", "100000"]),
-    "no scribble": (lambda: Region.from_scribble([]), ["0 points", "at least 1"]),
+    "no scribble": (lambda: Region.from_scribble([]), ["a scribble has at least 1 point, but here are 0"]),
     "zero width": (lambda: Region.from_scribble([(1, 1)], width=0), ["width", "0"]),
     "text width": (lambda: Region.from_scribble([(1, 1)], width="3"), ["width", "'3'"]),
     "scribble outside": (
@@ -1042,6 +1084,31 @@ BAD_INPUT = {
     "misspelt segmentation": (
         lambda: Region.from_annotation({"3": {"segmentation": None}, "12": {"segmentatoin": COMPRESSED}}),
         ["frame 12", "['segmentatoin']", "'segmentation'"],
+    ),
+    "a box beside no segmentation": (
+        lambda: Region.from_annotation({"12": {"segmentation": None, "bbox": [3, 4, 5, 6]}}),
+        ["frame 12", "None", "'bbox' holds [3, 4, 5, 6]", "'box', [x0, y0, x1, y1]"],
+    ),
+    "a mask beside no segmentation": (
+        lambda: Region.from_annotation({"time:1.5": {"segmentation": [], "Mask": "12.png", "area": 0}}),
+        ["time 1.5 s", "'Mask' holds '12.png'"],
+    ),
+    "a misspelt segmentation beside none": (
+        lambda: Region.from_annotation({"12": {"segmentation": None, "segmentatoin": [[1, 1, 5, 1, 5, 5]]}}),
+        ["frame 12", "'segmentatoin' holds"],
+    ),
+    "misspelt polygons beside no segmentation": (
+        lambda: Region.from_annotation({"12": {"segmentation": None, "polygones": [[1, 1, 5, 1, 5, 5]]}}),
+        ["frame 12", "'polygones' holds"],
+    ),
+    "an array beside no segmentation": (
+        lambda: Region.from_annotation({"12": {"segmentation": None, "masks": MASK}}),
+        ["frame 12", "'masks' holds"],
+    ),
+    "area of nothing": (lambda: Region.from_annotation({"12": {"area": 55}}), ["frame 12", "area of 55", "None"]),
+    "frame twice in words": (
+        lambda: Region.from_annotation({"12": None, 12: None}),
+        ["the region has frame 12 twice"],
     ),
     "two points in a record": (
         lambda: Region.from_annotation({"12": {"segmentation": [[1, 2, 3, 4]]}}),

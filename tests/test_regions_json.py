@@ -25,16 +25,21 @@ def text_of(region):
     return json.dumps(region.to_json(), separators=(",", ":"))
 
 
+def unlike_rows(parts):
+    """Whether polygons hold more than the two values of a mask's rows."""
+    return len(parts) == 1 or len({0, *np.concatenate(parts).ravel().tolist()}) > 2
+
+
 # --- round trips and canonical text ----------------------------------------------------------------------------------
 
-number = st.one_of(st.integers(2, 1000), st.floats(1.5, 1000))  # from 0 to 1, they might be relative to the frame
-point = st.tuples(number, number)
+number = st.one_of(st.integers(0, 1000), st.floats(0, 1000))
+point = st.tuples(number, number.map(lambda y: y + 2))  # not within [0, 1], as if relative to the frame
 sizes = st.one_of(st.none(), st.floats(0.5, 50))
 shapes = st.one_of(
     st.none(),
     hnp.arrays(bool, (5, 7)),
     st.builds(lambda x, y, w, h: Box(x, y, x + w + 1, y + h + 1), number, number, number, number),
-    st.lists(st.lists(point, min_size=3, max_size=5), min_size=1, max_size=3).map(Polygons),
+    st.lists(st.lists(point, min_size=3, max_size=5), min_size=1, max_size=3).filter(unlike_rows).map(Polygons),
     st.builds(
         lambda given, radius: Points([xy for xy, _ in given], radius, [1] + [label for _, label in given[1:]]),
         st.lists(st.tuples(point, st.sampled_from([0, 1])), min_size=1, max_size=4),
@@ -135,6 +140,10 @@ BAD = {
         f"time {text!r}": ({f"time:{text}": BOX}, [f"'time:{text}'", "no time"])
         for text in ("-1", "nan", "inf", "", "01", "1.", ".5", "1,5", "1 ", "1s", "0x1", "١")
     },
+    **{
+        f"time {text[:12]!r}": ({f"time:{text}": BOX}, [f"time '{text[:9]}", "too small"])
+        for text in ("1e-9999999", "0.001E-400", f"0.{'0' * 400}1")
+    },
     "endless time": ({"time:1e999": BOX}, ["time inf", "finite"]),
     "frame twice": ({"1": BOX, 1: BOX}, ["frame 1 twice", "key 1"]),
     "time twice": ({"time:1": BOX, "time:1.0": BOX}, ["time 1 s twice", "'time:1.0'"]),
@@ -183,7 +192,7 @@ BAD = {
         f"polygon {value!r}": ({"12": {"polygon": value}}, ["frame 12", "polygon"])
         for value in (None, [], [[1, 2], [3, 4]], [1, 2, 3, 4], [[]], "1,2", {"a": 1}, [1, 2, True, 4, 5, 6])
     },
-    "scribble of nothing": ({"12": {"scribble": []}}, ["frame 12", "scribble", "0 points"]),
+    "scribble of nothing": ({"12": {"scribble": []}}, ["frame 12", "scribble", "here are 0"]),
     **{
         f"segmentation {value!r}": ({"12": {"segmentation": value}}, ["frame 12"])
         for value in ({}, "abc", 5, True, [1, 2, 3, 4], {"size": [3, 4]}, {"size": [3, 4], "counts": [5]})
@@ -272,6 +281,9 @@ FILES = {
     "lonely.json": {"dog": {"12": BOX}},
     "numbers.json": {"1": {"12": BOX}, "2": {"14": BOX}},
     "rle.json": RLE,
+    "coco.json": {"segmentation": RLE, "area": 4, "bbox": [1, 0, 3, 3], "iscrowd": 1},
+    "coco-polygon.json": {"id": 7, "segmentation": [[1, 1, 3, 1, 3, 2.5]]},
+    "coco-lost.json": {"segmentation": None, "bbox": [1, 0, 3, 3]},
     "annotation.json": {"12": {"segmentation": RLE}, "14": None},
     "sam2.json": SAM2,
     "sam2-one.json": {"0": {"1": RLE}, "4": {"1": RLE}},
@@ -299,6 +311,8 @@ def folder(request, tmp_path_factory):
         ("region", "numbers.json#2", {"14": BOX}),
         ("region", "a#b.json", {"5": BOX}),
         ("rle", "rle.json", {"0": {"segmentation": RLE}}),
+        ("rle", "coco.json", {"0": {"segmentation": RLE}}),
+        ("rle", "coco-polygon.json", {"0": {"polygon": [[1, 1], [3, 1], [3, 2.5]]}}),
         ("rle", "annotation.json", {"12": {"segmentation": RLE}, "14": {"segmentation": None}}),
         ("rle", "sam2.json#1", {"0": {"segmentation": RLE}, "9": {"segmentation": None}}),
         ("rle", "sam2.json#2", {"0": {"segmentation": RLE}, "3": {"segmentation": encode_rle(np.zeros((3, 4)))}}),
@@ -308,6 +322,12 @@ def folder(request, tmp_path_factory):
 )
 def test_files_hold_regions(folder, kind, written, expected):
     assert read_region(kind, f"{folder}/{written}").to_json() == expected
+
+
+def test_a_file_of_one_mask_is_put_on_a_frame_or_time(folder):
+    for name in ("rle.json", "coco.json"):
+        written = read_region("rle", f"012:{folder}/{name};1.5s:{folder}/{name}").to_json()
+        assert written == {"12": {"segmentation": RLE}, "time:1.5": {"segmentation": RLE}}
 
 
 def test_shapes_are_written_on_a_command_line():
@@ -335,9 +355,10 @@ def test_shapes_are_written_on_a_command_line():
         ("rle", "sam2.json", ["holds the objects 1, 2", "sam2.json#1"]),
         ("rle", "sam2.json#3", ["no object '3'", "1, 2"]),
         ("rle", "12:sam2.json#1", ["says its frames itself"]),
+        ("rle", "coco-lost.json", ["frame 0", "'bbox' holds [1, 0, 3, 3]"]),
         ("rle", "sam2-name.json", ["holds the object segmentatoin", "sam2-name.json#segmentatoin"]),
         ("rle", "annotation.json#1", ["no objects by name", "leave out '#1'"]),
-        ("polygon", "12:1,1,7,1", ["2 points", "at least 3"]),
+        ("polygon", "12:1,1,7,1", ["at least 3 points, but here are 2"]),
         ("polygon", "12:1,1,7,1,1", ["5 numbers"]),
         ("scribble", "12:", ["not a scribble"]),
         ("box", "١٢:1,2,3,4", ["not a box"]),

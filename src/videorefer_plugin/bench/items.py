@@ -11,7 +11,6 @@ of frames. `annotation` has one entry for each `<region>`, in the form of VideoR
 """
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +21,8 @@ from videorefer_plugin.bench.item_files import item_values
 from videorefer_plugin.bench.letters import gold_letter, option_letters
 from videorefer_plugin.bench.prompts import CAPTION_PROMPT, DESCRIPTION_PROMPT, REGION_TOKEN, question_prompt
 from videorefer_plugin.errors import BenchError, RegionError
-from videorefer_plugin.regions import Region
-from videorefer_plugin.training.records import Record
+from videorefer_plugin.regions import Region, frame_of
+from videorefer_plugin.training.records import _MAX_SIDE, Record
 
 __all__ = [
     "MODES",
@@ -46,8 +45,7 @@ QUESTION_TYPES = (
     "Future Predictions",
 )
 _LISTED = 5  # problems shown in one message
-_FRAME = "[0-9]{1,18}"  # digits of other scripts are no frames to those who read the annotation later
-_FARTHEST = 1e9  # pixels; no frame is that large
+_FARTHEST = 1e9  # pixels; no box reaches that far
 
 
 @dataclass(frozen=True)
@@ -271,19 +269,21 @@ def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
         not isinstance(annotation, list) or not all(isinstance(frames, dict) and frames for frames in annotation)
     ):
         raise wrong("needs an 'annotation' with a dict of frames for each object")
-    frame = value.get("frame_idx")
-    if frame is not None and (isinstance(frame, bool) or not re.fullmatch(_FRAME, str(frame))):
-        raise wrong(f"has frame_idx {short(frame)}: expected the number of a frame")
+    try:
+        frame = None if value.get("frame_idx") is None else frame_of(value["frame_idx"])
+    except RegionError:
+        raise wrong(f"has frame_idx {short(value['frame_idx'])}: expected the number of a frame") from None
     sides = {key: value.get(key) for key in ("height", "width")}
     for key, side in sides.items():
-        if side is not None and (isinstance(side, bool) or not isinstance(side, int) or not 1 <= side < _FARTHEST):
-            raise wrong(f"has {key} {short(side)}: expected a whole number of pixels")
+        whole = isinstance(side, (int, float)) and not isinstance(side, bool) and side // 1 == side
+        if side is not None and not (whole and 1 <= side <= _MAX_SIDE):
+            raise wrong(f"has {key} {short(side)}: expected a whole number of pixels from 1 to {_MAX_SIDE}")
     return {
         "id": name,
         "video": path,
         "annotation": annotation or [],
-        "frame": None if frame is None else int(frame),
-        **sides,
+        "frame": frame,
+        **{key: None if side is None else int(side) for key, side in sides.items()},
         "place": place,
     }
 
@@ -353,8 +353,10 @@ def _box_annotation(boxes: Mapping[str, Sequence[float]], where: str) -> dict[st
     """Boxes as polygons, the form that annotations have."""
     annotation = {}
     for frame, box in boxes.items():
-        if not re.fullmatch(r"[0-9]{1,18}", str(frame)):
-            raise BenchError(f"{where} has a box of {short(frame)}: expected the number of a frame")
+        try:
+            frame_of(frame)
+        except RegionError:
+            raise BenchError(f"{where} has a box of {short(frame)}: expected the number of a frame") from None
         if not isinstance(box, Sequence) or len(box) != 4 or not all(map(_is_number, box)):
             raise BenchError(f"{where} has {short(box)} as the box of frame {frame}: expected [x0, y0, x1, y1]")
         x0, y0, x1, y1 = map(float, box)

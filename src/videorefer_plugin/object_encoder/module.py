@@ -87,6 +87,8 @@ class ObjectEncoder(nn.Module):
                 f"features are {features.shape[-1]} wide, but this object encoder was built for a vision tower of "
                 f"width {self.config.vision_hidden_size}."
             )
+        if region_lengths.is_floating_point() or region_lengths.dtype == torch.bool:
+            raise TensorError(f"region_lengths must be of an integer dtype, but are {region_lengths.dtype}.")
         if not torch.compiler.is_compiling() and int(region_lengths.sum()) != masks.shape[0]:
             raise TensorError(
                 f"region_lengths add up to {int(region_lengths.sum())}, but there are {masks.shape[0]} masks."

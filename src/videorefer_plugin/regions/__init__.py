@@ -9,7 +9,7 @@ from videorefer_plugin.regions.annotations import read_annotation
 from videorefer_plugin.regions.base import ABSENT, Absent, Shape
 from videorefer_plugin.regions.given import as_region, is_one_region
 from videorefer_plugin.regions.pixels import Mask, Rle, decode_rle, encode_rle
-from videorefer_plugin.regions.places import is_place
+from videorefer_plugin.regions.places import frame_of, is_place
 from videorefer_plugin.regions.region import Region
 from videorefer_plugin.regions.shapes import (
     POINT_RADIUS,
@@ -36,6 +36,7 @@ __all__ = [
     "as_region",
     "decode_rle",
     "encode_rle",
+    "frame_of",
     "is_one_region",
     "is_place",
     "read_annotation",

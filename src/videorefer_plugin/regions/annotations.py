@@ -1,7 +1,10 @@
 """Objects as the records of VideoRefer-700K have them: {"12": {"segmentation": ...}, ...}."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import RegionError
@@ -9,11 +12,13 @@ from videorefer_plugin.regions.base import Absent, Shape
 from videorefer_plugin.regions.json_form import json_kinds, read_shape
 from videorefer_plugin.regions.kinds import at_place, draw_at, shape_at
 from videorefer_plugin.regions.pixels import Rle, encode_pixels
-from videorefer_plugin.regions.places import by_place, place_times
-from videorefer_plugin.regions.reading import frame_index
+from videorefer_plugin.regions.places import by_place, frame_of, place_times
+from videorefer_plugin.regions.reading import is_number
 
 # What COCO writes beside a segmentation. Alone, it leaves the object absent; other keys would be a shape that is lost.
 _BESIDE = frozenset({"area", "category_id", "id", "image_id", "iscrowd", "score"})
+# Under these, or what is spelled like them, stands where the object is, so a segmentation of None denies it.
+_SHAPE_KEYS = ("segmentation", "mask", "rle", "polygon", "bbox", "box", "boxes", "points", "scribble")
 
 
 def read_annotation(annotation: Mapping[Any, Any], frame_at: Callable[[float], int] | None = None) -> dict[int, Shape]:
@@ -40,16 +45,11 @@ def read_object(annotation: Mapping[Any, Any]) -> tuple[dict[int, Shape], dict[f
             f"an annotation is a dict from frame to segmentation, got {short(annotation)}: "
             "a record's list holds one for each object, make one Region of each"
         )
-    frames, times = by_place(annotation, _frame)
+    frames, times = by_place(annotation, frame_of)
     return (
         {frame: _shape(record, f"frame {frame}") for frame, record in frames.items()},
         {time: _shape(record, f"time {time:g} s") for time, record in times.items()},
     )
-
-
-def _frame(key: Any) -> int:
-    digits = isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 19
-    return int(key) if digits else frame_index(key)
 
 
 def write_annotation(shapes: Mapping[int, Shape], height: int, width: int) -> dict[str, dict[str, Any]]:
@@ -84,8 +84,39 @@ def _segmentation(record: Any) -> Any:
                 f"its keys are {short(list(record))}, none of which holds a shape: expected 'segmentation' with a "
                 "COCO RLE, polygons, or None where the object is absent"
             )
+        if _is_nothing(record.get("segmentation")):
+            _check_absence(record)
         record = record.get("segmentation")
     return None if _is_nothing(record) else record
+
+
+def _check_absence(record: Mapping[Any, Any]) -> None:
+    """Refuse a record without a segmentation which says all the same that the object is there."""
+    area: Any = record.get("area")
+    if "segmentation" not in record and is_number(area) and area > 0:
+        raise RegionError(
+            f"it has an area of {short(area)}, but no 'segmentation': add the segmentation, or write it as None where "
+            "the object is absent"
+        )
+    for key, value in record.items():
+        if key != "segmentation" and _is_shape_key(key) and not _is_empty(value):
+            raise RegionError(
+                f"its segmentation is {short(record['segmentation'])}, but {key!r} holds {short(value)}, which would "
+                "be lost: write it as 'segmentation', a COCO RLE or polygons, or as 'box', [x0, y0, x1, y1]; leave it "
+                "out where the object is absent"
+            )
+
+
+def _is_shape_key(key: Any) -> bool:
+    return bool(difflib.get_close_matches(str(key).lower(), _SHAPE_KEYS, n=1, cutoff=0.8))
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a value holds no shape: nothing at all, one number, or a box (x, y, width, height) without extent."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        numbers = list(value)
+        return all(is_number(number) and number == 0 for number in (numbers[2:] if len(numbers) == 4 else numbers))
+    return value is None or not isinstance(value, (str, Mapping)) or not value
 
 
 def _is_nothing(segmentation: Any) -> bool:

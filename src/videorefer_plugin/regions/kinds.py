@@ -41,7 +41,7 @@ def shape_at(value: Any, place: str, threshold: float | None = None, label: Any 
     """The shape that a value stands for; an error says at which frame or time it is. The rest is for masks."""
     try:
         if threshold is not None or label is not None:
-            check_options(threshold, label)
+            label = check_options(threshold, label)
             if Mask.accepts(value):
                 return Mask(value, threshold, label)
             if not isinstance(value, Absent) and value is not None:

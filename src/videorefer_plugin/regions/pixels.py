@@ -60,7 +60,8 @@ class Mask(_Sized):
     """A (height, width) mask: NumPy array, torch tensor or PIL image; every pixel > 0 belongs to the object.
 
     That holds where the values leave no doubt: one value besides 0, such as True, 1 or 255 (in color, one color
-    besides black), or values below 0, which make it logits. Probabilities, label maps with several objects, and masks
+    besides black), or floats below 0, which make it logits; those of whole numbers mark what belongs to nothing, as -1
+    does in label maps. Probabilities, also with traces of resizing below 0, label maps with several objects, and masks
     with blurred edges, as in JPEG files, are refused without `threshold` or `label`, since "> 0" would take in pixels
     that were not meant, and nobody would notice. The pixels are copied.
 
@@ -70,8 +71,8 @@ class Mask(_Sized):
         label: pixels of this value are the object, e.g. 3 of a label map; of color, (r, g, b).
 
     Raises:
-        RegionError: another number of dimensions, more pixels than a frame has or none, NaN, an alpha channel, values
-            that are not numbers, or values of which it is unclear what they mean.
+        RegionError: another number of dimensions, more pixels than a frame has or none, NaN, infinity outside logits,
+            an alpha channel, values that are not numbers, or values of which it is unclear what they mean.
     """
 
     __slots__ = ("pixels", "size")

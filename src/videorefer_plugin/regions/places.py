@@ -10,6 +10,7 @@ from videorefer_plugin.regions.base import Shape
 from videorefer_plugin.regions.reading import frame_index, plain_number, read_seconds
 
 TIME_KEY = "time:"
+FRAME_DIGITS = "[0-9]{1,18}"  # digits of other scripts are no frames
 _FRAME = re.compile(r"0|[1-9][0-9]{0,17}")
 _SECONDS = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
@@ -33,17 +34,22 @@ def json_frame(key: Any) -> int:
     return int(key)
 
 
+def frame_of(key: Any) -> int:
+    """The frame of a key of an annotation, or of a benchmark's item: a whole number, or its digits, as in "012"."""
+    return int(key) if isinstance(key, str) and re.fullmatch(FRAME_DIGITS, key) else frame_index(key)
+
+
 def place_key(place: int | float) -> str:
     """How the JSON form writes a frame, an int, or a time, a float."""
     return str(place) if isinstance(place, int) else f"{TIME_KEY}{plain_number(place)}"
 
 
-def by_place(given: Mapping[Any, Any], frame_of: Callable[[Any], int]) -> tuple[dict[int, Any], dict[float, Any]]:
+def by_place(given: Mapping[Any, Any], read_frame: Callable[[Any], int]) -> tuple[dict[int, Any], dict[float, Any]]:
     """Tell frames from times; everything keeps its order.
 
     Args:
         given: key -> whatever stands there.
-        frame_of: reads a key that is no time.
+        read_frame: reads a key that is no time.
 
     Raises:
         RegionError: a key is neither frame nor time, or a place is given twice.
@@ -55,7 +61,7 @@ def by_place(given: Mapping[Any, Any], frame_of: Callable[[Any], int]) -> tuple[
             seconds = _seconds(key)
             _put(times, seconds, value, f"time {seconds:g} s", key)
         else:
-            frame = frame_of(key)
+            frame = read_frame(key)
             _put(frames, frame, value, f"frame {frame}", key)
     return frames, times
 
@@ -64,12 +70,15 @@ def _seconds(key: str) -> float:
     text = key[len(TIME_KEY) :]
     if not _SECONDS.fullmatch(text):
         raise RegionError(f'{short(key)} is no time: expected seconds from 0 up as a number, such as "time:1.5"')
-    return read_seconds(float(text))
+    seconds = read_seconds(float(text))
+    if seconds == 0 and re.search("[1-9]", re.split("[eE]", text)[0]):
+        raise RegionError(f'time {short(text)} s is too small to be told from 0: write "{TIME_KEY}0" for the start')
+    return seconds
 
 
 def _put(places: dict[Any, Any], place: int | float, value: Any, words: str, key: Any) -> None:
     if place in places:
-        raise RegionError(f"it has {words} twice, the second time as key {key!r}: keep one")
+        raise RegionError(f"the region has {words} twice, the second time as key {key!r}: keep one")
     places[place] = value
 
 
@@ -93,7 +102,7 @@ def place_times(
             "are: give frames"
         )
     origin = {frame: f"frame {frame}" for frame in frames}
-    frame_of: dict[float, int] = {}
+    found: dict[float, int] = {}
     for time in sorted(times):
         frame = frame_index(frame_at(time), f"frame_at({time:g}) returned ")
         if frame in origin:
@@ -101,6 +110,6 @@ def place_times(
                 f"time {time:g} s and {origin[frame]} both fall on frame {frame}: "
                 "keep one shape of the object for each frame"
             )
-        frame_of[time] = frame
+        found[time] = frame
         origin[frame] = f"time {time:g} s"
-    return {**frames, **{frame_of[time]: shape for time, shape in times.items()}}
+    return {**frames, **{found[time]: shape for time, shape in times.items()}}

@@ -76,7 +76,8 @@ def read_path(value: Any, what: str, least: int) -> NDArray[np.float64]:
         raise RegionError(f"{what} takes x, y in turn: expected (N, 2) or 2 N numbers, got {short(value)}")
     points = points.reshape(-1, 2)
     if len(points) < least:
-        raise RegionError(f"{what} of {len(points)} points: expected at least {least}, got {short(value)}")
+        needed = f"at least {least} point{'s' * (least > 1)}"
+        raise RegionError(f"{what} has {needed}, but here are {len(points)}: {short(value)}")
     points.flags.writeable = False
     return points
 

@@ -92,7 +92,8 @@ class Region(OneShape):
 
         Keys are frame indices, as str or int; their order is kept. The segmentation is an RLE, a list of polygons, or
         None; None, [], {} and a record without "segmentation" say that the object is absent. It may also stand without
-        the record around it, and anything beside it, but not a key such as "bbox" or "mask" instead of it.
+        the record around it, and anything beside it, but not a key such as "bbox" or "mask" instead of it. What says
+        that the object is there, such as a "bbox" with an extent, is refused beside None, as is an "area" by itself.
 
         Other shapes, and times, may stand there as in the JSON form; see `from_json`.
 
@@ -326,7 +327,7 @@ class Region(OneShape):
         return index
 
     def _require_object(self) -> None:
-        """Refuse points beside an object that is nowhere: a region has a shape of it, or says only that it is absent."""
+        """Refuse points beside an object that is nowhere: a region has a shape of it, or nothing but absence."""
         shapes = [*self._frames.values(), *self._times.values()]
         beside = any(shape.only_excludes for shape in shapes)
         if beside and all(shape.only_excludes or isinstance(shape, Absent) for shape in shapes):

@@ -124,12 +124,13 @@ class Polygons(Shape):
             read_path(part, "a polygon", least=3) for part in split_polygons(parts)
         )
         points = np.concatenate(self.parts)
-        if len(self.parts) > 1 and np.isin(points, (0, 1)).all():
+        high = points.max()
+        if len(self.parts) > 1 and ((points == 0) | (points == high)).all():
             raise RegionError(
-                f"{self!r} hold nothing but 0 and 1, like the rows of a mask: give it as an array, np.array(mask); "
-                "polygons are x, y in turn, in pixels"
+                f"{self._words()} holds nothing but 0 and {high:g}, like the rows of a mask: give it as an array, "
+                "np.array(mask); polygons are x, y in turn, in pixels"
             )
-        check_in_pixels(points, repr(self))
+        check_in_pixels(points, self._words())
 
     @classmethod
     def accepts(cls, value: Any) -> bool:
@@ -164,6 +165,13 @@ class Polygons(Shape):
     def __repr__(self) -> str:
         return f"Polygons({len(self.parts)} with {sum(map(len, self.parts))} points)"
 
+    def _words(self) -> str:
+        """What it is, for messages, which go on in the singular."""
+        points = f"{sum(map(len, self.parts))} points"
+        return (
+            f"a polygon of {points}" if len(self.parts) == 1 else f"an object of {len(self.parts)} polygons ({points})"
+        )
+
     def _values(self) -> Any:
         return [part.tolist() for part in self.parts]
 
@@ -173,8 +181,8 @@ class Points(Shape):
 
     `points` is [(x, y), ...], (N, 2) or one (x, y), in pixels. `radius` is in pixels; None means 2% of the frame's
     shorter side, 0 the points' own pixels only. `labels` has a 1 for each point on the object and a 0 for each that is
-    not, which segmenters use and nothing is drawn for; None means that all are on it. A frame in which all labels are 0
-    is one with an empty mask: `mask_policy="keep"` leaves it out, and for `"original"` it is annotated like any other.
+    not, which segmenters use and nothing is drawn for; None means that all are on it. A frame in which all are 0 has
+    an empty mask: `mask_policy="keep"` leaves it out, and for `"original"` it is annotated like any other.
 
     Raises:
         RegionError: no points, values that are not finite or relative to 1, a negative radius, labels which are not 0
@@ -188,7 +196,7 @@ class Points(Shape):
     json_details = ("labels", "radius")
 
     def __init__(self, points: Any, radius: float | None = None, labels: Any = None) -> None:
-        self.points = read_path(points, "points", least=1)
+        self.points = read_path(points, "a set of points", least=1)
         self.radius = None if radius is None else read_length(radius, "radius", zero_ok=True)
         self.labels = read_labels(labels, len(self.points))
         check_in_pixels(self.points, f"{self!r} from {_pair(self.points[0])}")

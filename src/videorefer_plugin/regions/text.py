@@ -1,7 +1,7 @@
 """Regions as they are written on a command line, e.g. a box as "12:10,20,60,80"."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from videorefer_plugin.errors import RegionError
@@ -9,6 +9,7 @@ from videorefer_plugin.regions.base import Shape
 from videorefer_plugin.regions.json_files import region_of
 from videorefer_plugin.regions.kinds import SHAPES
 from videorefer_plugin.regions.pixels import Rle
+from videorefer_plugin.regions.places import FRAME_DIGITS, place_key
 from videorefer_plugin.regions.region import Region
 
 __all__ = ["REGION_KINDS", "read_region"]
@@ -33,7 +34,7 @@ def kinds_with_text(shapes: Iterable[type[Shape]]) -> dict[str, Kind]:
 
 REGION_KINDS = kinds_with_text(SHAPES)
 
-_PLACE = re.compile(r"(?:(?P<frame>[0-9]{1,18})|(?P<time>[0-9]+(?:\.[0-9]+)?)s):(?P<shape>.*)", re.DOTALL)
+_PLACE = re.compile(rf"(?:(?P<frame>{FRAME_DIGITS})|(?P<time>[0-9]+(?:\.[0-9]+)?)s):(?P<shape>.*)", re.DOTALL)
 
 
 def read_region(kind: str, text: str) -> Region:
@@ -42,10 +43,10 @@ def read_region(kind: str, text: str) -> Region:
     Args:
         kind (`str`): of [`REGION_KINDS`], the shapes with a `read_text`: `"box"` ("x0,y0,x1,y1"), `"point"` ("x,y",
             several of them as "x,y,x,y"), `"polygon"` and `"scribble"` ("x,y,x,y,..."), `"mask"` (path of a picture in
-            which the object is not black) or `"rle"` (path of a JSON file with one COCO RLE, or with an annotation
-            `{"12": {"segmentation": ...}, ...}`, or with frame -> object -> RLE, of which "FILE.json#2" is object 2).
-            Or `"region"`: path of a JSON file with one region as `Region.from_json` reads it, or "FILE.json#NAME" of a
-            file with several, name -> region.
+            which the object is not black) or `"rle"` (path of a JSON file with one COCO RLE, or COCO annotation
+            `{"segmentation": ...}`, or with frames, `{"12": {"segmentation": ...}, ...}`, or with frame -> object ->
+            RLE, of which "FILE.json#2" is object 2). Or `"region"`: path of a JSON file with one region as
+            `Region.from_json` reads it, or "FILE.json#NAME" of a file with several, name -> region.
         text (`str`): where it is, in pixels of the video. A frame number, or seconds, stands in front: "12:..." or
             "1.5s:..."; without, it is the first frame. Further frames of the same object follow a semicolon. Files
             that say frames themselves have none in front.
@@ -78,6 +79,8 @@ def _read_one(kind: Kind, text: str, place: dict[str, Any]) -> Region:
     value = kind.read_text(text)
     if issubclass(kind, Shape) and (kind is not Rle or (isinstance(value, dict) and "counts" in value)):
         return Region._single(lambda: kind.from_value(value), place.get("frame"), place.get("time"))
+    if kind is Rle and isinstance(value, Mapping) and "segmentation" in value:
+        return Region.from_annotation({place_key(place.get("time", place.get("frame", 0))): value})
     if place:
         raise RegionError(f"{text} says its frames itself; leave out the one in front")
     return Region.from_annotation(value) if kind is Rle else Region.from_json(value)
