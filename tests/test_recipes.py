@@ -156,6 +156,7 @@ BAD = [
     ("learning_rate", "name=value"),
     ("name.first=1", "no section"),
     ("train.parts=[connector", "train.parts is not YAML"),
+    ("train.learning_rates={connector: 1, connector: 2}", "train.learning_rates .*the key 'connector' stands twice"),
     ("train.epochs=2026-13-45", "train.epochs is not YAML"),
     ("data.files=" + "[" * 1000, "nested too deeply"),
 ]
@@ -359,6 +360,9 @@ def test_batches_that_do_not_divide():
         ("seed: 2026-13-45", "YAML"),
         ("a: " + "[" * 1000, "nested too deeply"),
         (b"name: \xff", "cannot be read"),
+        ("name: a\nname: b", "(?s)the key 'name' stands twice in one section.*line 2, column 1"),
+        ("train:\n  seed: 1\n  epochs: 1\n  'seed': 2", "(?s)the key 'seed' stands twice.*line 4, column 3"),
+        ("train: {seed: 1}\nname: a\ntrain: {epochs: 2}", "(?s)the key 'train' stands twice.*line 3"),
     ],
     ids=lambda value: value[:20],
 )
@@ -367,6 +371,12 @@ def test_files_that_are_no_recipes(text, message, tmp_path):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(vr.ConfigurationError, match=message):
         load_recipe(path)
+
+
+def test_settings_may_be_merged_from_a_section_and_changed(tmp_path):
+    path = tmp_path / "shared.yaml"
+    path.write_text("train: {learning_rates: {<<: {object_encoder: 1}, object_encoder: 2}}\nmodel: {checkpoint: x}")
+    assert load_recipe(path).train.learning_rates == {"object_encoder": 2}
 
 
 def test_names_that_are_no_recipes(tmp_path):

@@ -288,6 +288,10 @@ BAD = {
         changed("compressed", annotation=[{"0": {"time:0.5": {"box": [1, 2, 30, 40]}}}]),
         r"object 0: frame 0: its keys are \['time:0.5'\]",
     ),
+    "frame twice in the file": (
+        changed("compressed", annotation=[{"3": compressed(0, 0), 3: None}]),  # both are "3" in JSON
+        "one object has the key '3' twice",
+    ),
     "Arabic digits as a frame": (
         changed("compressed", annotation=[{"\u0663": compressed(0, 0)}]),
         "has frame '\u0663'",
@@ -379,6 +383,19 @@ def test_a_line_that_is_no_json_is_one_bad_record(media):
     assert [(bad.line, bad.reason.split("(")[0]) for bad in check_data(path).bad] == [
         (line, "the line is no JSON ") for line in (2, 3, 4, 5)
     ]
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "parquet"])
+@pytest.mark.parametrize("length", [0, 1_500_000])  # of less and of more than is read of a file at once
+def test_a_key_that_stands_twice_is_one_bad_record(media, kind, length):
+    twice = {"3": {**compressed(0, 0), "note": " " * length}, 3: None}  # both are "3" in JSON
+    records = [all_kinds()["text"], changed("compressed", annotation=[twice]), all_kinds()["image"]]
+    path = WRITERS[kind](media / f"twice.{kind}", records)
+    (bad,) = check_data(path).bad
+    assert bad.reason == "one object has the key '3' twice: keep one"
+    kept = VideoReferDataset(path, on_bad_sample="skip")
+    assert [item["kind"] for item in items(kept)] == ["text", "image"]
+    assert f"{path}, {'row' if kind == 'parquet' else 'line'} {bad.line}: one object" in kept.skipped[0]
 
 
 def test_a_column_that_is_no_json_is_one_bad_record(media):

@@ -46,6 +46,9 @@ def _entries(file: RecordFile) -> Iterator[Entry]:
         for entry in file.scan():
             line = entry.line
             if entry.reason:
+                if file.unit == "line":
+                    with open(file.path, "rb") as stream:
+                        _strict(entry, stream, file.path)  # knows the line within the item
                 raise BenchError(f"{file.path}, {file.unit} {line}: {entry.reason}")
             yield entry
     except VideoReferError:
@@ -56,7 +59,7 @@ def _entries(file: RecordFile) -> Iterator[Entry]:
 
 
 def _strict(entry: Entry, stream: BinaryIO, source: Path) -> Any:
-    """A value once more, since the reader of records lets keys that stand twice pass."""
+    """A value once more, since the reader of records lets numbers and characters pass that are none."""
     start, length = entry.position
     stream.seek(start)
     try:

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import each_once
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import BenchError
 
@@ -58,7 +59,7 @@ def parse_json(text: str, constants: bool = False) -> Any:
         raise JsonError(f"{lone[0]} is half a character (a lone surrogate)", _line(text, lone.start()))
     hooks: dict[str, Any] = {} if constants else {"parse_constant": _refuse, "parse_float": _finite}
     try:
-        return json.loads(text, object_pairs_hook=_object, **hooks)
+        return json.loads(text, object_pairs_hook=each_once, **hooks)
     except json.JSONDecodeError as error:
         raise JsonError(f"no JSON ({error.msg}, at column {error.colno})", error.lineno, is_json=False) from error
     except (ValueError, RecursionError) as error:
@@ -105,13 +106,6 @@ def read_json(path: Path, constants: bool = False) -> Any:
         return parse_json(read_text(path), constants)
     except JsonError as problem:
         raise BenchError(f"{path}, {problem}") from problem
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _RefusedError
-    return found
 
 
 def _refuse(constant: str) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import each_once, json_fault
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.places import is_place
@@ -67,18 +68,9 @@ def _split(text: str) -> tuple[str, str | None]:
 def _read(path: str) -> Any:
     file = existing_file(path)
     try:
-        return json.loads(file.read_bytes(), object_pairs_hook=_each_once)  # bytes: with a BOM, too
+        return json.loads(file.read_bytes(), object_pairs_hook=each_once)  # bytes: with a BOM, too
     except (OSError, ValueError, RecursionError) as error:
-        raise RegionError(f"{path} is not JSON that can be read: {error}") from error
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"one object has the key {key!r} twice")
-        found[key] = value
-    return found
+        raise RegionError(f"{path} is not JSON that can be read: {json_fault(error)}") from error
 
 
 def _objects(value: Any) -> list[str]:

@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.object_encoder import MASK_POLICIES
@@ -231,11 +233,24 @@ def _take_rates_along(values: dict[str, Any], changed: set[str]) -> None:
         train["learning_rates"] = {part: rate for part, rate in rates.items() if part in [*parts, *adapted]}
 
 
-def _parse(text: str, what: str) -> Any:
-    import yaml
+class _KeysOnce(yaml.SafeLoader):
+    """Refuses keys that stand twice in a section, of which YAML is read as having the last."""
 
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    problem = f"the key {short(key.value)} stands twice in one section: keep one"
+                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+
+def _parse(text: str, what: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _KeysOnce)
     except (yaml.YAMLError, ValueError) as error:  # the latter of dates and numbers that are none
         raise ConfigurationError(f"{what} is not YAML: {error}") from error
     except RecursionError as error:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from videorefer_plugin._json import TwiceError, each_once, json_fault
 from videorefer_plugin.errors import ConfigurationError, RecordError
 
 __all__ = ["Entry", "RecordFile", "open_record_file"]
@@ -132,9 +133,12 @@ class _LinesFile(_TextFile):
                 if not line.strip():
                     continue
                 try:
-                    yield Entry(number, position, json.loads(line[skip:].decode("utf-8")), "", start)
+                    value = json.loads(line[skip:].decode("utf-8"), object_pairs_hook=each_once)
+                    yield Entry(number, position, value, "", start)
+                except TwiceError as error:
+                    yield Entry(number, position, None, str(error), start)
                 except (ValueError, RecursionError) as error:  # also where it is not UTF-8
-                    yield Entry(number, position, None, f"the line is no JSON ({_reason(error)})", start)
+                    yield Entry(number, position, None, f"the line is no JSON ({json_fault(error)})", start)
 
 
 class _ListFile(_TextFile):
@@ -154,8 +158,8 @@ class _ListFile(_TextFile):
                     window.skip_space()
                 separator = ","
                 start, line = window.byte, window.line
-                value = window.value()
-                yield Entry(line, (start, window.byte - start), value, "", window.byte)
+                value, reason = window.value()
+                yield Entry(line, (start, window.byte - start), value, reason, window.byte)
             window.move(window.at + 1)
             if rest := window.skip_space():
                 raise window.error(f"the list has ended, but {rest!r} follows")
@@ -173,7 +177,7 @@ class _Window:
         self._stream = stream
         self._path = path
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
-        self._json = json.JSONDecoder()
+        self._json = json.JSONDecoder(object_pairs_hook=each_once)
         stream.seek(self.byte)
 
     def error(self, reason: str, place: int | None = None) -> RecordError:
@@ -195,21 +199,27 @@ class _Window:
                 return self.text[self.at : self.at + 1]
             self._grow()
 
-    def value(self) -> Any:
-        """Read the JSON value that begins here, and go behind it."""
+    def value(self) -> tuple[Any, str]:
+        """Read the JSON value that begins here, and go behind it; `None` and why where it cannot be taken."""
         while True:
             try:
-                value, end = self._json.raw_decode(self.text, self.at)
+                value, end, reason = self._decode()
             except json.JSONDecodeError as error:
                 if self._ended:
                     raise self.error(f"no JSON ({error.msg})", error.pos) from error
             except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets a thousand deep
-                raise self.error(f"no JSON that can be read ({_reason(error)})") from error
+                raise self.error(f"no JSON that can be read ({json_fault(error)})") from error
             else:
                 if end < len(self.text) or self._ended:  # else a number may go on
                     self.move(end)
-                    return value
+                    return value, reason
             self._grow()
+
+    def _decode(self) -> tuple[Any, int, str]:
+        try:
+            return *self._json.raw_decode(self.text, self.at), ""
+        except TwiceError as error:  # one bad record, behind which the list goes on
+            return None, json.JSONDecoder().raw_decode(self.text, self.at)[1], str(error)
 
     def _grow(self) -> None:
         data = self._stream.read(max(_CHUNK, len(self.text) - self.at))
@@ -263,9 +273,15 @@ class _ParquetFile(RecordFile):
                     row += 1
                     try:
                         yield Entry(row, (group, place), _plain(value), "", row)
+                    except TwiceError as error:
+                        yield Entry(row, (group, place), None, str(error), row)
                     except (ValueError, RecursionError) as error:
                         yield Entry(
-                            row, (group, place), None, f"a column holds text that is no JSON ({_reason(error)})", row
+                            row,
+                            (group, place),
+                            None,
+                            f"a column holds text that is no JSON ({json_fault(error)})",
+                            row,
                         )
                     place += 1
 
@@ -293,15 +309,10 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in row.items() if value is not None}
     for key in _JSON_COLUMNS:
         if isinstance(row.get(key), str):
-            row[key] = json.loads(row[key])
+            row[key] = json.loads(row[key], object_pairs_hook=each_once)
         elif key in row:
             row[key] = [
                 {name: value for name, value in item.items() if value is not None} if isinstance(item, dict) else item
                 for item in row[key]
             ]
     return row
-
-
-def _reason(error: Exception) -> str:
-    """Why something cannot be parsed; of what is nested too deep, Python only speaks of itself."""
-    return "lists and objects are nested too deep" if isinstance(error, RecursionError) else str(error)
