@@ -187,7 +187,7 @@ def check_media(record: Record) -> None:
         if record.kind == "image":
             height, width = load_image(record.visual).shape[:2]
         else:
-            video = open_video(record.visual)
+            video = open_video(record.opened)
             height, width = video.height, video.width
             if annotated and annotated[-1] >= video.num_frames:
                 raise RecordError(

@@ -191,7 +191,9 @@ class VideoReferCollator:
             raise _UnusableError(unusable) from error
 
     def _call(self, samples: list[dict[str, Any]], prompts: list[Prompt]) -> dict[str, Any]:
-        visuals = {kind: [one["visual"] for one in samples if one["kind"] == kind] for kind in ("image", "video")}
+        visuals = {
+            kind: [one["record"].opened for one in samples if one["kind"] == kind] for kind in ("image", "video")
+        }
         return dict(
             self.processor(
                 text=[prompt.text for prompt in prompts],

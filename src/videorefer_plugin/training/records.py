@@ -82,6 +82,11 @@ class Record:
         return self.video or self.image
 
     @property
+    def opened(self) -> Video | str | None:
+        """The video, if times of the annotation had it opened, so that it is scanned but once; otherwise the path."""
+        return self.__dict__.get("_opened", self.visual)
+
+    @property
     def place(self) -> str:
         """Where it stands, for messages."""
         return f"{self.source}, {'row' if self.source.endswith('.parquet') else 'line'} {self.line}"
@@ -121,7 +126,7 @@ class Record:
         objects = []
         for number, frames in enumerate(self.annotation or []):
             try:
-                given = read_annotation(frames, self._frame_at)
+                given = read_annotation(frames, lambda seconds: self._opened.frame_at(seconds))
                 if not given:
                     Region.from_shapes(given)  # refuses it in its own words
                 drawn = {frame: _Drawn(shape, self.height, self.width) for frame, shape in given.items()}
@@ -133,10 +138,6 @@ class Record:
     @cached_property
     def _opened(self) -> Video:
         return open_video(self.video)
-
-    def _frame_at(self, seconds: float) -> int:
-        """The frame at a time of the video."""
-        return self._opened.frame_at(seconds)
 
     @cached_property
     def seen(self) -> list[tuple[int, ...]]:
@@ -291,7 +292,9 @@ def parse_record(value: Any, source: str = "", line: int = 0, media_root: str | 
 
 
 def check_record(record: Record) -> None:
-    """Make sure that the media of a record are there and that its masks are masks, without opening the media.
+    """Make sure that the media of a record are there and that its masks are masks.
+
+    Only a video whose objects are given at times is opened, to know which frames these are; nothing is decoded.
 
     Raises:
         RecordError: they are not; the message is the reason alone, without the place.
