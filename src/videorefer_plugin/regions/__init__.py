@@ -1,8 +1,8 @@
 """Objects in a video: a `Region` has a shape in each of the frames in which the object is pointed at.
 
 A new kind of shape is a class like those of `shapes` and one entry in `kinds.SHAPES`. Imports point one way: `reading`
-and `drawing`, `base`, `mask_values`, `places` and `run_lengths`, `json_files` and `shapes`, `pixels`, `kinds`,
-`json_form`, `annotations` and `making`, `region`, `given` and `text`.
+and `drawing`, `base`, `mask_values`, `places` and `run_lengths`, `filling`, `json_files` and `shapes`, `pixels`,
+`kinds`, `json_form`, `annotations` and `making`, `region`, `given` and `text`.
 """
 
 from videorefer_plugin.regions.annotations import read_annotation
