@@ -66,7 +66,7 @@ def test_a_step_makes_a_region_an_object_and_reads_and_draws_each_mask_once(fold
     collator = VideoReferCollator(processor)
     with counted(
         called=Region.__init__,
-        trusted=Region._of.__func__,  # type: ignore[attr-defined]
+        trusted=Region._made.__func__,  # type: ignore[attr-defined]
         read=Rle.__init__,
         drawn=Rle.decode,
         checked=frame_index,
