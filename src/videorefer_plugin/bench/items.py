@@ -22,7 +22,7 @@ from videorefer_plugin.bench.letters import gold_letter, option_letters
 from videorefer_plugin.bench.prompts import CAPTION_PROMPT, DESCRIPTION_PROMPT, REGION_TOKEN, question_prompt
 from videorefer_plugin.errors import BenchError, RegionError
 from videorefer_plugin.regions import Region, frame_of
-from videorefer_plugin.training.records import _MAX_SIDE, Record
+from videorefer_plugin.training.records import MAX_SIDE, Record
 
 __all__ = [
     "MODES",
@@ -276,8 +276,8 @@ def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
     sides = {key: value.get(key) for key in ("height", "width")}
     for key, side in sides.items():
         whole = isinstance(side, (int, float)) and not isinstance(side, bool) and side // 1 == side
-        if side is not None and not (whole and 1 <= side <= _MAX_SIDE):
-            raise wrong(f"has {key} {short(side)}: expected a whole number of pixels from 1 to {_MAX_SIDE}")
+        if side is not None and not (whole and 1 <= side <= MAX_SIDE):
+            raise wrong(f"has {key} {short(side)}: expected a whole number of pixels from 1 to {MAX_SIDE}")
     return {
         "id": name,
         "video": path,

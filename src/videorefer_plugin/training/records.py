@@ -39,7 +39,7 @@ _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "ass
 # By how much the sides of an annotation and of its video may differ in proportion, as they do when videos are scaled
 # to even numbers of pixels. Beyond it the annotation belongs to another video.
 _SIDES_TOLERANCE = 0.02
-_MAX_SIDE = 1 << 15  # of one side; both together are bounded as those of any frame are
+MAX_SIDE = 1 << 15  # pixels of one side of a frame; both together are bounded as those of any frame are
 
 
 @dataclass(frozen=True)
@@ -393,6 +393,6 @@ def _side(value: Mapping[str, Any], name: str) -> int | None:
     side = value.get(name)
     if side is None:
         return None
-    if isinstance(side, bool) or not isinstance(side, (int, float)) or side // 1 != side or not 0 < side <= _MAX_SIDE:
-        raise RecordError(f"its {name} is {short(side)}; expected a number of pixels from 1 to {_MAX_SIDE}")
+    if isinstance(side, bool) or not isinstance(side, (int, float)) or side // 1 != side or not 0 < side <= MAX_SIDE:
+        raise RecordError(f"its {name} is {short(side)}; expected a number of pixels from 1 to {MAX_SIDE}")
     return int(side)
