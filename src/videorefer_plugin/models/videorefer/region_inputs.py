@@ -9,30 +9,54 @@ from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.object_encoder.checks import not_finite
 
-__all__ = ["RegionInputs", "check_placeholders"]
+__all__ = ["FlatRegions", "RegionInputs", "check_placeholders", "rows_by_sample", "samples_of_rows"]
+
+_OLD_LAYOUT = (
+    "They were prepared by an earlier version of this library, whose region_frames counted over the whole batch. "
+    "Prepare them anew with the processor"
+)
+
+
+class FlatRegions(NamedTuple):
+    """The regions of a batch one after the other, without padding, in prompt order.
+
+    Attributes:
+        masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`): masks, region by region.
+        samples (`torch.LongTensor` of shape `(num_masks,)`): row of [`RegionInputs`] that each mask comes from.
+        frames (`torch.LongTensor` of shape `(num_masks,)`): as in [`RegionInputs`], without zeros.
+        lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region; padding has none.
+    """
+
+    masks: Tensor
+    samples: Tensor
+    frames: Tensor
+    lengths: Tensor
 
 
 class RegionInputs(NamedTuple):
-    """The regions of a batch, in prompt order, as the processor makes them.
+    """The regions of a batch, one row for each sample, as the processor makes them.
+
+    Rows of several calls can be stacked, or concatenated once they are padded with zeros to the same shape: whatever
+    is counted is counted within the sample.
 
     Attributes:
-        pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`, *optional*):
-            Mask-carrying frames of the whole batch; `None` where masks lie on frames that the model sees anyway.
-        masks (`torch.Tensor` of shape `(num_masks, grid_height, grid_width)`):
+        masks (`torch.Tensor` of shape `(batch, max_masks, grid_height, grid_width)`):
             Masks on the feature grid, region by region, and within a region in the order in which they are merged.
-        frames (`torch.LongTensor` of shape `(num_masks,)`):
-            Row of `pixel_values` of each mask; without them, row of the host's own feature grids.
-        lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
-        clip_frames (`torch.LongTensor` of shape `(num_frames,)`, *optional*):
-            For every mask-carrying frame, its place among the frames that the tower encodes anyway (images first,
-            then the frames of the videos), or -1 if it isn't one of them.
+        frames (`torch.LongTensor` of shape `(batch, max_masks)`):
+            Where each mask lies, counted from 1: `k` is the k-th frame that the sample's own visuals show (those of
+            its videos in prompt order, then its images), or the k-th row of features where a host fuses frames; `-k`
+            is the k-th frame of the sample's `pixel_values`; 0 is no mask.
+        lengths (`torch.LongTensor` of shape `(batch, max_regions)`):
+            Number of masks of each region; 0 where there is no region.
+        pixel_values (`torch.Tensor` of shape `(batch, max_frames, 3, image_size, image_size)`, *optional*):
+            Frames with masks that no visual of the sample shows, filled up with zeros; `None` with a host, to which
+            all of them are shown.
     """
 
-    pixel_values: Tensor | None
     masks: Tensor
     frames: Tensor
     lengths: Tensor
-    clip_frames: Tensor | None = None
+    pixel_values: Tensor | None = None
 
     @classmethod
     def collect(cls, inputs: dict[str, Any], with_pixels: bool = True) -> "RegionInputs | None":
@@ -44,16 +68,17 @@ class RegionInputs(NamedTuple):
                 Whether mask-carrying frames come as pixels of their own, or are among those that the host sees.
 
         Raises:
-            TensorError: some are missing, or their shapes or values do not fit.
+            TensorError: some are missing, their shapes or values do not fit, or they have an old layout.
         """
         given = {field: inputs.pop(f"region_{field}", None) for field in cls._fields}
-        needed = cls._fields[:-1] if with_pixels else cls._fields[1:-1]
+        if inputs.pop("region_clip_frames", None) is not None:
+            raise TensorError(f"region_clip_frames are not an input any more. {_OLD_LAYOUT}.")
+        needed = [field for field in cls._fields if with_pixels or field != "pixel_values"]
         missing = [f"region_{field}" for field in needed if given[field] is None]
-        if not with_pixels and (given["pixel_values"] is not None or given["clip_frames"] is not None):
+        if not with_pixels and given["pixel_values"] is not None:
             raise TensorError(
-                "region_pixel_values and region_clip_frames are for VideoRefer models; with an attached object "
-                "encoder masks lie on the frames that the host sees. Prepare the inputs with "
-                "RegionProcessor(processor, model)."
+                "region_pixel_values are for VideoRefer models; with an attached object encoder masks lie on the "
+                "frames that the host sees. Prepare the inputs with RegionProcessor(processor, model)."
             )
         if len(missing) == len(needed):
             return None
@@ -62,100 +87,194 @@ class RegionInputs(NamedTuple):
                 f"Regions need {', '.join(f'region_{field}' for field in needed)} together, but "
                 f"{', '.join(missing)} is missing. Pass all outputs of the processor on."
             )
-        regions = cls(**given)
         for field, value in given.items():
             if value is not None and not isinstance(value, Tensor):
                 raise TensorError(
                     f"region_{field} must be a tensor, but is a {type(value).__name__}. Call the processor with "
                     "return_tensors='pt'."
                 )
+        regions = cls(**given)
         _check_shapes(regions)
+        if not torch.compiler.is_compiling():
+            _check_counts(regions)
+        _check_values(regions)
         return regions
+
+    def flatten(self) -> FlatRegions:
+        """Leave the padding out."""
+        frames = self.frames.flatten()
+        lengths = self.lengths.flatten().to(frames.device)
+        # Sorted instead of selected, so that this can be compiled: padding comes last, and is cut off.
+        order = (frames == 0).to(torch.int8).argsort(stable=True)[: int(lengths.sum())]
+        samples = torch.arange(len(self.frames), device=frames.device).repeat_interleave(self.frames.shape[1])
+        masks = self.masks.flatten(0, 1)[order.to(self.masks.device)]
+        return FlatRegions(masks, samples[order], frames[order], lengths)
+
+
+    def for_samples(self, positions: Tensor) -> "RegionInputs":
+        """The same with a row for every sample, also where those without regions were left out.
+
+        Args:
+            positions (`torch.LongTensor` of shape `(batch,)`): number of `<region>` positions of each sample.
+
+        Raises:
+            PromptError: the numbers of rows and samples do not fit.
+        """
+        if len(self.frames) == len(positions) or torch.compiler.is_compiling():
+            return self
+        samples = samples_of_rows(positions.tolist(), len(self.frames))
+        return RegionInputs(
+            *(
+                None if value is None else value.new_zeros((len(positions), *value.shape[1:])).index_copy(
+                    0, torch.tensor(samples, device=value.device), value
+                )
+                for value in self
+            )
+        )
+
+
+def rows_by_sample(positions: Tensor, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the rows of features that belong to each sample, from the placeholders that its visuals fill.
+
+    Args:
+        positions (`torch.LongTensor` of shape `(batch,)`): number of placeholder positions of each sample.
+        tokens (`torch.LongTensor` of shape `(num_visuals,)`):
+            Number of positions that each visual fills, in prompt order over the batch.
+        rows (`torch.LongTensor` of shape `(num_visuals,)`): number of rows of features of each visual.
+
+    Returns:
+        `tuple[torch.LongTensor, torch.LongTensor]`: first row and number of rows of each sample, `(batch,)` each.
+    """
+    device = positions.device
+    ends = torch.searchsorted(tokens.to(device).cumsum(0), positions.cumsum(0), right=True)
+    before = torch.nn.functional.pad(rows.to(device).cumsum(0), (1, 0))[ends]
+    first = torch.nn.functional.pad(before[:-1], (1, 0))
+    return first, before - first
 
 
 def _check_shapes(regions: RegionInputs) -> None:
-    pixels, masks, frames, lengths, clip_frames = regions
-    if pixels is not None and (pixels.ndim != 4 or not pixels.is_floating_point()):
+    masks, frames, lengths, pixels = regions
+    if frames.ndim == 1 or masks.ndim == 3:
         raise TensorError(
-            "region_pixel_values must have shape (num_frames, 3, image_size, image_size) and a floating-point dtype, "
-            f"but has shape {tuple(pixels.shape)} and dtype {pixels.dtype}."
+            f"region_frames must have shape (batch, max_masks) and region_masks (batch, max_masks, grid_height, "
+            f"grid_width), but have shapes {tuple(frames.shape)} and {tuple(masks.shape)}. {_OLD_LAYOUT}, or keep the "
+            "first dimension of its tensors."
         )
-    if masks.ndim != 3:
+    if masks.ndim != 4:
         raise TensorError(
-            f"region_masks must have shape (num_masks, grid_height, grid_width), but has shape {tuple(masks.shape)}."
+            "region_masks must have shape (batch, max_masks, grid_height, grid_width), but have shape "
+            f"{tuple(masks.shape)}."
         )
-    what, bad = not_finite(masks)
+    for name, value, shape in (
+        ("region_frames", frames, "(batch, max_masks)"),
+        ("region_lengths", lengths, "(batch, max_regions)"),
+    ):
+        if value.ndim != 2 or value.is_floating_point() or value.dtype == torch.bool:
+            raise TensorError(
+                f"{name} must have shape {shape} and an integer dtype, but has shape {tuple(value.shape)} and dtype "
+                f"{value.dtype}."
+            )
+    if pixels is not None and (pixels.ndim != 5 or not pixels.is_floating_point()):
+        raise TensorError(
+            "region_pixel_values must have shape (batch, max_frames, 3, image_size, image_size) and a floating-point "
+            f"dtype, but has shape {tuple(pixels.shape)} and dtype {pixels.dtype}."
+        )
+    rows = {f"region_{name}": len(value) for name, value in zip(regions._fields, regions, strict=True) if value is not None}
+    if len(set(rows.values())) > 1:
+        raise TensorError(
+            f"Tensors of regions have one row for each sample, but {', '.join(f'{n} has {k}' for n, k in rows.items())}."
+        )
+    if masks.shape[1] != frames.shape[1]:
+        raise TensorError(
+            f"There are {masks.shape[1]} region_masks but {frames.shape[1]} region_frames for each sample."
+        )
+
+
+def _check_counts(regions: RegionInputs) -> None:
+    """Check what is counted: every region has masks, every mask a frame, and every frame a mask."""
+    _, frames, lengths, pixels = regions
+    if lengths.numel() and int(lengths.min()) < 0:
+        raise TensorError(f"No region has fewer than 0 masks, but region_lengths are {lengths.tolist()}.")
+    found, wanted = (frames != 0).sum(dim=1).tolist(), lengths.sum(dim=1).tolist()
+    for sample, (masks, total) in enumerate(zip(found, wanted, strict=True)):
+        if masks != total:
+            raise TensorError(
+                f"Row {sample}: region_lengths add up to {total} mask(s), but region_frames place {masks}; 0 stands "
+                "for no mask. Tensors of samples are padded with zeros and put together whole: use processor.pad, "
+                "or call the processor once with all samples."
+            )
+    if pixels is None:
+        if frames.numel() and int(frames.min()) < 0:
+            raise TensorError(
+                f"region_frames name frame {int(frames.min())} of region_pixel_values, which hosts have not. Prepare "
+                "the inputs with RegionProcessor(processor, model)."
+            )
+        return
+    held = pixels.shape[1]
+    if frames.numel() and -int(frames.min()) > held:
+        raise TensorError(
+            f"region_frames name frame {int(frames.min())} of region_pixel_values, but these hold {held} frame(s) a "
+            "sample, numbered from -1 downward."
+        )
+    for sample, own in enumerate(frames.tolist()):
+        unused = sorted(set(range(held)) - {-1 - frame for frame in own})
+        real = [row for row in unused if bool(pixels[sample, row].any())]
+        if real:
+            raise TensorError(
+                f"Row {sample}: no mask lies on frame(s) {listed(real)} of region_pixel_values. Tensors of samples "
+                "are padded at the end, with zeros: use processor.pad, or call the processor once with all samples."
+            )
+
+
+def _check_values(regions: RegionInputs) -> None:
+    what, bad = not_finite(regions.masks.flatten(0, 1))
     if what:
         raise TensorError(
             f"region_masks hold {what} in mask(s) {listed(bad)}; make them boolean, as the processor does."
         )
-    for name, value in (
-        ("region_frames", frames),
-        ("region_lengths", lengths),
-        ("region_clip_frames", clip_frames),
-    ):
-        if value is None:
-            continue
-        if value.ndim != 1 or value.is_floating_point() or value.dtype == torch.bool:
-            raise TensorError(
-                f"{name} must be one-dimensional and of an integer dtype, but has shape {tuple(value.shape)} "
-                f"and dtype {value.dtype}."
-            )
-    if frames.shape[0] != masks.shape[0]:
-        raise TensorError(f"There are {masks.shape[0]} region_masks but {frames.shape[0]} region_frames.")
-    if torch.compiler.is_compiling():
-        return
-    if lengths.numel() and int(lengths.min()) < 1:
-        raise TensorError(f"Every region needs at least one mask, but region_lengths are {lengths.tolist()}.")
-    if int(lengths.sum()) != masks.shape[0]:
-        raise TensorError(f"region_lengths add up to {int(lengths.sum())}, but there are {masks.shape[0]} masks.")
-    if pixels is None:
-        return
-    if frames.numel() and not 0 <= int(frames.min()) <= int(frames.max()) < pixels.shape[0]:
-        raise TensorError(
-            f"region_frames name frames {int(frames.min())} to {int(frames.max())}, but region_pixel_values hold "
-            f"{pixels.shape[0]} frame(s)."
-        )
-    unused = sorted(set(range(pixels.shape[0])) - set(frames.tolist()))
-    if unused:
-        raise TensorError(
-            f"No mask lies on frame(s) {listed(unused)} of region_pixel_values: region_frames name "
-            f"{listed(sorted(set(frames.tolist())))}. Tensors of several calls of the processor must not be "
-            "concatenated, since region_frames count from the start of a batch; call the processor once with all "
-            "samples."
-        )
-    what, bad = not_finite(pixels)
-    if what:
-        raise TensorError(f"region_pixel_values hold {what} in frame(s) {listed(bad)}; the processor makes none.")
+    if regions.pixel_values is not None:
+        what, bad = not_finite(regions.pixel_values.flatten(0, 1))
+        if what:
+            raise TensorError(f"region_pixel_values hold {what} in frame(s) {listed(bad)}; the processor makes none.")
 
 
-def check_placeholders(positions: list[int], tokens: list[int]) -> None:
-    """Compare `<region>` positions of each sample with the tokens of the regions, in order.
+def check_placeholders(positions: list[int], tokens: list[list[int]]) -> None:
+    """Compare `<region>` positions of each sample with the object tokens of its regions.
 
     Args:
         positions (`list[int]`): number of positions of each sample.
-        tokens (`list[int]`): number of object tokens of each region of the batch.
+        tokens (`list[list[int]]`):
+            For each row of [`RegionInputs`], the number of object tokens of each of its regions. Rows of samples
+            without regions may be left out altogether.
 
     Raises:
         PromptError: they do not fit together; the first sample is named.
     """
-    if sum(positions) == sum(tokens) == 0:
-        return
-    remaining = list(tokens)
-    for sample, wanted in enumerate(positions):
-        taken = 0
-        while remaining and taken < wanted:
-            taken += remaining.pop(0)
-        if taken != wanted:
+    rows = samples_of_rows(positions, len(tokens))
+    by_sample: list[list[int]] = [[] for _ in positions]
+    for sample, own in zip(rows, tokens, strict=True):
+        by_sample[sample] = [count for count in own if count]
+    for sample, (wanted, own) in enumerate(zip(positions, by_sample, strict=True)):
+        if wanted != sum(own):
             raise PromptError(
-                f"Sample {sample} of the batch has {wanted} <region> position(s) (by sample: {positions}), which the "
-                f"next regions do not fill: the regions of the batch become {tokens} token(s). Every region needs as "
-                "many <region> ids as it has object tokens; use the processor that belongs to this model, and pass "
-                "all its outputs on."
+                f"Sample {sample} of the batch has {wanted} <region> position(s) (by sample: {positions}), but its "
+                f"{len(own)} region(s) become {own} token(s). Every region needs as many <region> ids as it has "
+                "object tokens; use the processor that belongs to this model, and pass all its outputs on."
             )
-    if remaining:
+
+
+def samples_of_rows(positions: list[int], rows: int) -> list[int]:
+    """Sample of each row of [`RegionInputs`]: all samples, or those with `<region>` positions.
+
+    Raises:
+        PromptError: there are neither as many rows as samples nor as many as samples with regions.
+    """
+    if rows == len(positions):
+        return list(range(rows))
+    with_regions = [sample for sample, count in enumerate(positions) if count]
+    if rows != len(with_regions):
         raise PromptError(
-            f"{len(remaining)} region(s) are left over: the samples of the batch have {positions} <region> "
-            f"position(s), and its regions become {tokens} token(s). Use the processor that belongs to this model, "
-            "and pass all its outputs on."
+            f"The batch has {len(positions)} sample(s), of which {len(with_regions)} have <region> in them (positions "
+            f"by sample: {positions}), but the tensors of regions have {rows} row(s). They need one row for each."
         )
+    return with_regions

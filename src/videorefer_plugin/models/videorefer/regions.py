@@ -8,7 +8,12 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import PromptError, TensorError
-from videorefer_plugin.models.videorefer.region_inputs import RegionInputs, check_placeholders
+from videorefer_plugin.models.videorefer.region_inputs import (
+    FlatRegions,
+    RegionInputs,
+    check_placeholders,
+    rows_by_sample,
+)
 from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig
 
 __all__ = ["RegionInputs", "RegionMixin"]
@@ -85,9 +90,84 @@ class RegionMixin(_Host):
         """Whether keyword arguments of `forward` hold visuals that are still to be encoded."""
         return any(inputs.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
 
-    def get_region_features(self, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]) -> Tensor:
-        """Features of the mask-carrying frames, of shape `(num_frames, grid_height, grid_width, D)`."""
+    def visual_rows(
+        self, kind: str, output: BaseModelOutputWithPooling, inputs: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """How many rows of features each visual has, and how many positions of the prompt it fills.
+
+        By default every visual has equally many rows.
+
+        Args:
+            kind (`str`): `"video"` or `"image"`.
+            output (`BaseModelOutputWithPooling`): what `encode_visuals` returned for that kind.
+            inputs (`dict`): the other keyword arguments of `forward`.
+
+        Returns:
+            `tuple[torch.LongTensor, torch.LongTensor]`: both of shape `(num_visuals,)`, in prompt order.
+        """
+        tokens = token_counts(output.pooler_output)
+        rows = torch.full_like(tokens, len(output.last_hidden_state) // max(len(tokens), 1))
+        return rows, tokens
+
+    def get_region_features(
+        self,
+        input_ids: Tensor,
+        regions: RegionInputs,
+        encoded: dict[str, BaseModelOutputWithPooling],
+        inputs: dict[str, Any],
+    ) -> tuple[Tensor, FlatRegions]:
+        """Features of the frames that masks lie on.
+
+        Args:
+            input_ids, regions, encoded, inputs: see [`RegionMixin.get_object_tokens`]; `regions` have a row for
+                each sample.
+
+        Returns:
+            `tuple[torch.Tensor, FlatRegions]`: features of shape `(num_frames, grid_height, grid_width, D)`, and the
+            regions with rows of these features as `frames`.
+        """
         raise NotImplementedError
+
+    def place_rows(
+        self,
+        input_ids: Tensor,
+        flat: FlatRegions,
+        encoded: dict[str, BaseModelOutputWithPooling],
+        inputs: dict[str, Any],
+    ) -> tuple[Tensor, int]:
+        """Find the rows that masks lie on among the features of the whole batch: all videos', then all images'.
+
+        Returns:
+            `tuple[torch.LongTensor, int]`: for each mask its row, which means nothing where it lies on a frame of
+            `region_pixel_values`; and how many rows there are.
+
+        Raises:
+            TensorError: a mask lies beyond the frames of its sample.
+        """
+        place = flat.frames - 1
+        row, known, shown = torch.zeros_like(place), 0, torch.zeros_like(place)
+        for kind in ("video", "image"):
+            output = encoded.get(kind)
+            if output is None or output.last_hidden_state is None:
+                continue
+            rows, tokens = self.visual_rows(kind, output, inputs)
+            positions = (input_ids == self.placeholder_id(kind)).sum(dim=1)
+            first, count = (each.to(place.device)[flat.samples] for each in rows_by_sample(positions, tokens, rows))
+            inside = (place >= shown) & (place < shown + count)
+            row = torch.where(inside, known + first + place - shown, row)
+            shown = shown + count
+            known += int(rows.sum())
+        if not torch.compiler.is_compiling() and bool((place >= shown).any()):
+            mask = int((place >= shown).nonzero()[0])
+            raise TensorError(
+                f"region_frames name frame {int(flat.frames[mask])} of sample {int(flat.samples[mask])}, whose visuals "
+                f"have {int(shown[mask])} row(s) of features. Pass all outputs of one call of the processor on."
+            )
+        return row, known
+
+    def placeholder_id(self, kind: str) -> int:
+        """Id that stands for the tokens of a video or image."""
+        return getattr(self.config, f"{kind}_token_id")
 
     # ------------------------------------------------------------------ regions -> object tokens
 
@@ -113,9 +193,10 @@ class RegionMixin(_Host):
         Raises:
             TensorError: shapes do not fit together.
         """
-        return self.encode_regions(input_ids, self.get_region_features(regions, encoded), regions)
+        regions = regions.for_samples((input_ids == self.region_token_id).sum(dim=1))
+        return self.encode_regions(input_ids, *self.get_region_features(input_ids, regions, encoded, inputs or {}))
 
-    def encode_regions(self, input_ids: Tensor, features: Tensor, regions: RegionInputs) -> tuple[Tensor, Tensor]:
+    def encode_regions(self, input_ids: Tensor, features: Tensor, regions: FlatRegions) -> tuple[Tensor, Tensor]:
         """Run the object encoder; `regions.frames` are rows of `features`. See [`RegionMixin.get_object_tokens`]."""
         device = self.object_encoder.device
         tokens, _ = self.object_encoder(
@@ -158,7 +239,7 @@ class RegionMixin(_Host):
             )
         elif not torch.compiler.is_compiling():
             lengths = [] if regions is None else regions.lengths.tolist()
-            tokens = [self.object_encoder.config.num_tokens(length) for length in lengths]
+            tokens = [[self.object_encoder.config.num_tokens(length) for length in own] for own in lengths]
             check_placeholders((input_ids == self.region_token_id).sum(dim=1).tolist(), tokens)
 
     def check_object_tokens(
@@ -215,8 +296,8 @@ class RegionMixin(_Host):
     ) -> Any:
         """Run the host with object tokens in the places of `<region>`.
 
-        Takes the tensors of [`RegionInputs`] under the names `region_pixel_values`, `region_masks`, `region_frames`,
-        `region_lengths` and `region_clip_frames`, or object tokens computed before.
+        Takes the tensors of [`RegionInputs`] under the names `region_masks`, `region_frames`, `region_lengths` and
+        `region_pixel_values`, or object tokens computed before.
         """
         regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
         if object_tokens is not None:
@@ -322,6 +403,13 @@ class RegionMixin(_Host):
             model_inputs["object_tokens"] = torch.zeros((batch, 0, 1), device=device)
             model_inputs["object_token_counts"] = torch.zeros(batch, dtype=torch.long, device=device)
         return model_inputs
+
+
+def token_counts(tokens: Any) -> Tensor:
+    """Number of tokens of each visual, from what a host calls `pooler_output`: a tensor, or one for each visual."""
+    if isinstance(tokens, Tensor):
+        return torch.full((len(tokens),), tokens.shape[1], dtype=torch.long, device=tokens.device)
+    return torch.tensor([len(each) for each in tokens], dtype=torch.long)
 
 
 def scatter_object_tokens(
