@@ -15,7 +15,7 @@ from videorefer_plugin.inputs.matching import Sample, Source, named
 from videorefer_plugin.video import Video, load_image, open_video
 from videorefer_plugin.video.sampling import check_count, check_fps, check_range, check_sampled
 
-__all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "open_clip", "open_clips", "show_frames"]
+__all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "clips_by_sample", "open_clip", "open_clips", "show_frames"]
 
 CLIP_SETTINGS = (
     "num_frames",
@@ -193,16 +193,23 @@ class Clip:
             RegionError: of a video sampled beforehand, a frame was not handed over.
             VideoError: a frame cannot be decoded.
         """
-        wanted = self.sampled if frames is None else frames
+        return self.video.read(self.rows_of(self.sampled if frames is None else frames))
+
+    def rows_of(self, frames: Sequence[int]) -> list[int]:
+        """Where frames, in the numbering of regions, lie in `video`.
+
+        Raises:
+            RegionError: of a video sampled beforehand, a frame was not handed over.
+        """
         if self.rows is None:
-            return self.video.read(wanted)
-        missing = [frame for frame in wanted if frame not in self.rows]
+            return list(frames)
+        missing = [frame for frame in frames if frame not in self.rows]
         if missing:
             raise RegionError(
                 f"frame {missing[0]} carries a mask but is not among the {len(self.rows)} frame(s) that were handed "
                 f"over ({listed(list(self.rows), 8)}). Hand it over too, or mark the object in one of these."
             )
-        return self.video.read([self.rows[frame] for frame in wanted])
+        return [self.rows[frame] for frame in frames]
 
 
 def open_clips(samples: Sequence[Sample], sampling: Sampling, metadata: Any = None) -> Iterator[Clip]:
@@ -231,6 +238,14 @@ def open_clips(samples: Sequence[Sample], sampling: Sampling, metadata: Any = No
             with named(f"Sample {sample.index}"):
                 clip = open_clip(source, sample.index, sampling, said)
             yield clip
+
+
+def clips_by_sample(clips: Sequence[Clip], samples: int) -> list[list[Clip]]:
+    """The clips of each sample, in order of the prompt."""
+    found: list[list[Clip]] = [[] for _ in range(samples)]
+    for clip in clips:
+        found[clip.sample].append(clip)
+    return found
 
 
 def _metadata(metadata: Any, videos: int) -> list[Any] | None:

@@ -16,7 +16,7 @@ from videorefer_plugin.object_encoder import resize_masks
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import sample_frame_indices
 
-__all__ = ["RegionMasks", "evenly", "grid_masks", "region_frames"]
+__all__ = ["DrawnRegion", "RegionMasks", "evenly", "grid_masks", "region_frames"]
 
 _MASKS_AT_ONCE = 16  # at full size; of long videos they would fill the memory
 
@@ -46,6 +46,21 @@ class RegionMasks(Sequence[NDArray[np.bool_]]):
 
     def __iter__(self) -> Iterator[NDArray[np.bool_]]:
         return (kept.unpack(self.size) for kept in self._kept)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnRegion:
+    """A region on the feature grid.
+
+    Attributes:
+        clip ([`Clip`]): what it lies on.
+        frames (`tuple[int, ...]`): frames of the masks, in the order in which they are merged.
+        masks (`torch.Tensor` of shape `(num_frames, grid_height, grid_width)` and dtype `bool`): its masks.
+    """
+
+    clip: Clip
+    frames: tuple[int, ...]
+    masks: Tensor
 
 
 @dataclass(frozen=True, eq=False)

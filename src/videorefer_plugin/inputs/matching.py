@@ -66,6 +66,7 @@ class Sample:
     text: str
     visuals: list[Source] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
+    region_visuals: list[int] = field(default_factory=list)
     replacements: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -185,6 +186,7 @@ def _match_regions(samples: list[Sample], regions: Any, tokens: Mapping[str, str
         for number, region in enumerate(given):
             with named(where if len(given) == 1 else f"{where}: region {number}"):
                 sample.regions.append(as_region(region))
+                sample.region_visuals.append(0)
 
 
 def _by_sample(regions: Any, num_samples: int) -> list[list[Any]]:

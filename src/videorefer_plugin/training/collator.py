@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
 from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
@@ -277,17 +277,25 @@ def _select_regions(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
     """The inputs with some of the regions only; `keep` is bool `(num_regions,)`."""
     if bool(keep.all()):
         return inputs
+    others = {name: value for name, value in inputs.items() if not name.startswith("region_")}
     if not bool(keep.any()):
-        return {name: value for name, value in inputs.items() if not name.startswith("region_")}
-    masks = keep.repeat_interleave(inputs["region_lengths"])
-    kept = {
-        **inputs,
-        "region_lengths": inputs["region_lengths"][keep],
-        "region_masks": inputs["region_masks"][masks],
-        "region_frames": inputs["region_frames"][masks],
-    }
-    if "region_pixel_values" in inputs:  # otherwise masks lie on frames that the host sees anyway
-        used, kept["region_frames"] = kept["region_frames"].unique(return_inverse=True)
-        kept["region_pixel_values"] = inputs["region_pixel_values"][used]
-        kept["region_clip_frames"] = inputs["region_clip_frames"][used]
-    return kept
+        return others
+    names = [name for name in inputs if name.startswith("region_")]
+    rows = []
+    for sample, lengths in enumerate(inputs["region_lengths"]):
+        own, keep = keep.split([int((lengths > 0).sum()), len(keep) - int((lengths > 0).sum())])
+        rows.append(_select_in_row({name: inputs[name][sample] for name in names}, own))
+    return {**others, **{name: nn.utils.rnn.pad_sequence([row[name] for row in rows], True) for name in names}}
+
+
+def _select_in_row(row: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor]:
+    """Some of the regions of one sample, and the frames that only they need."""
+    lengths = row["region_lengths"][row["region_lengths"] > 0]
+    masks = (row["region_frames"] != 0).nonzero().squeeze(1)[keep.repeat_interleave(lengths)]
+    frames = row["region_frames"][masks]
+    kept = {**row, "region_lengths": lengths[keep], "region_masks": row["region_masks"][masks]}
+    if "region_pixel_values" in row:  # otherwise masks lie on frames that the host sees anyway
+        used, place = (-1 - frames[frames < 0]).unique(return_inverse=True)
+        kept["region_pixel_values"] = row["region_pixel_values"][used]
+        frames[frames < 0] = -1 - place
+    return {**kept, "region_frames": frames}

@@ -129,11 +129,12 @@ class ConnectorPart:
         pixels = inputs["pixel_values_videos"][0]
         device = next(self.whole.parameters()).device
         features = self.whole.model.get_frame_features(pixels.to(device)).half().cpu()
-        shown = inputs["region_clip_frames"][inputs["region_frames"]]  # of each mask, its frame in the clip or -1
+        lengths = inputs["region_lengths"][0].tolist()
+        shown = inputs["region_frames"][0].clamp(min=0) - 1  # of each mask, its frame in the clip or -1
         video = open_video(sample["visual"])
         covered, places, labels = [], [], []
-        parts = zip(inputs["region_masks"].split(inputs["region_lengths"].tolist()), names, strict=True)
-        owners = shown.split(inputs["region_lengths"].tolist())
+        parts = zip(inputs["region_masks"][0].split(lengths), names, strict=True)
+        owners = shown.split(lengths)
         # This policy takes the masks of a region as they are given, the other in order of time.
         as_given = self.processor.mask_policy == "original"
         for (masks, name), frames, region in zip(parts, owners, sample["regions"], strict=True):

@@ -19,13 +19,12 @@ from accelerate import PartialState
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import logging
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videollama2.configuration import count_visual_tokens
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
-from videorefer_plugin.models.videorefer.regions import RegionInputs
+from videorefer_plugin.models.videorefer.region_inputs import RegionInputs, frames_with_masks
 from videorefer_plugin.object_encoder import ObjectEncoderConfig, pool_masks
 from videorefer_plugin.training.dataset import VideoReferDataset
 from videorefer_plugin.training.prompts import check_template, make_prompt
@@ -171,20 +170,28 @@ def _encode(
     device, dtype = model.object_encoder.device, next(model.model.vision_tower.parameters()).dtype
     clips: dict[str, Tensor] = {}
     objects: dict[str, Tensor] = {}
-    encoded: dict[str, BaseModelOutputWithPooling] = {}
+
+    def encode(pixels: Tensor) -> Tensor:
+        return model.model.get_frame_features(pixels.to(device, dtype))
+
     if new_clip:
-        pixels = inputs["pixel_values"] if kind == "image" else inputs["pixel_values_videos"][0]
-        grids = model.model.get_frame_features(pixels.to(device, dtype))
-        encoded[kind] = BaseModelOutputWithPooling(last_hidden_state=grids.flatten(1, 2))
+        shown = inputs["pixel_values"] if kind == "image" else inputs["pixel_values_videos"][0]
+        grids = encode(shown)
         clips[_visual_key(sample["record"]) or ""] = grids.half().cpu().contiguous()
     if places:
-        inputs["region_pixel_values"] = inputs["region_pixel_values"].to(device, dtype)
         regions = RegionInputs.collect(dict(inputs))
         assert regions is not None
-        features = model.get_region_features(regions, encoded)
-        pooled = pool_masks(features, regions.masks.to(device), regions.frames.to(device)).float().cpu()
+        flat = regions.flatten()
+        if new_clip:  # of which frames that carry masks may be part
+            fresh = inputs["region_pixel_values"][0]
+            features = torch.cat([grids, encode(fresh)]) if len(fresh) else grids
+            rows = torch.where(flat.frames > 0, flat.frames - 1, len(grids) - 1 - flat.frames)
+        else:
+            pixels, rows = frames_with_masks(inputs)
+            features = encode(pixels)
+        pooled = pool_masks(features, flat.masks.to(device), rows.to(device)).float().cpu()
         keys = _object_keys(sample["record"])
-        parts = pooled.split(regions.lengths.tolist())
+        parts = pooled.split(flat.lengths.tolist())
         objects |= {keys[place]: part.clone() for place, part in zip(places, parts, strict=True)}
     return clips, objects
 

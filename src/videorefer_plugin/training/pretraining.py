@@ -27,6 +27,7 @@ from transformers import (
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
+from videorefer_plugin.models.videorefer.region_inputs import frames_with_masks
 from videorefer_plugin.object_encoder import pool_masks
 from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.collator import VideoReferCollator
@@ -272,10 +273,12 @@ class _VisionTower:
             regions=[sample["regions"]],
             return_tensors="pt",
         )
-        lengths = inputs["region_lengths"].tolist()
-        shown = ("region_pixel_values", "region_masks", "region_frames")
+        lengths = inputs["region_lengths"][0].tolist()
+        pixels, frames = frames_with_masks(inputs)
         return {
-            **{name: inputs[name] for name in shown},
+            "region_pixel_values": pixels,
+            "region_masks": inputs["region_masks"][0],
+            "region_frames": frames,
             "names": [name for name, length in zip(names, lengths, strict=True) for _ in range(length)],
         }
 

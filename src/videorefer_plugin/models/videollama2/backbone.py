@@ -1,5 +1,6 @@
 """VideoLLaMA2.1 without its language-modelling head: vision tower, connector and decoder."""
 
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -12,8 +13,16 @@ from transformers.utils import can_return_tuple
 
 from videorefer_plugin.errors import ConfigurationError, PromptError
 from videorefer_plugin.models.cache import CACHE, takes_cache
+from videorefer_plugin.models.distinct import distinct_frames, take
 from videorefer_plugin.models.gradients import no_grad_if_frozen
-from videorefer_plugin.models.videollama2.checks import LEADING, PIXELS, check_pixels, check_places, check_visuals
+from videorefer_plugin.models.videollama2.checks import (
+    LEADING,
+    PIXELS,
+    check_pixels,
+    check_places,
+    check_visuals,
+    clip_lengths,
+)
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
 from videorefer_plugin.models.videollama2.connector import STCConnector
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
@@ -123,25 +132,35 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         return self._encode_images(pixel_values, bool(output_hidden_states))
 
     def _encode_images(self, pixel_values: Tensor, every_layer: bool = False) -> BaseModelOutputWithPooling:
-        states = self._run_tower(pixel_values, every_layer)
-        clips = self._as_grids(states[-1]).unsqueeze(1).expand(-1, self.config.num_frames, -1, -1, -1)
-        return self._connect(states, clips, every_layer)
+        first, place = distinct_frames(pixel_values)
+        states = self._run_tower(take(pixel_values, first), every_layer)
+        tokens = self.connector(
+            [grid.expand(self.config.num_frames, -1, -1, -1) for grid in self._as_grids(states[-1])]
+        )
+        return self._laid_out(states, place, [tokens[frame] for frame in place], every_layer)
 
     @can_return_tuple
     def get_video_features(
-        self, pixel_values_videos: Tensor, output_hidden_states: bool | None = None, **kwargs: Any
+        self,
+        pixel_values_videos: Tensor,
+        video_lengths: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Encode clips.
 
         Args:
             pixel_values_videos (`torch.FloatTensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`):
-                Preprocessed frames.
+                Preprocessed frames; clips that are shorter than the longest are filled up at the end.
+            video_lengths (`torch.LongTensor` of shape `(num_videos,)`, *optional*):
+                Number of frames of each clip; all by default. Not looked at while a model is compiled or exported.
             output_hidden_states, return_dict (`bool`, *optional*): as in [`VideoLLaMA2Model.get_image_features`].
 
         Returns:
             `BaseModelOutputWithPooling` with the tower's features in `last_hidden_state`, of shape
-            `(num_videos * num_frames, grid_height * grid_width, vision_hidden_size)`, and the connector's tokens in
-            `pooler_output`, of shape `(num_videos, num_tokens, hidden_size)`.
+            `(total_frames, grid_height * grid_width, vision_hidden_size)`, those of all clips one after the other, and
+            the connector's tokens in `pooler_output`, of shape `(num_videos, num_tokens, hidden_size)`, or a list of
+            tensors of shape `(num_tokens, hidden_size)` where clips become different numbers of tokens.
 
         Raises:
             TensorError: the pixel values have another shape or hold NaN or infinity.
@@ -149,18 +168,31 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         """
         check_pixels(self.config, PIXELS["video"], pixel_values_videos, LEADING["video"])
         _check_unknown("get_video_features", kwargs)
-        return self._encode_clips(pixel_values_videos, bool(output_hidden_states))
+        return self._encode_clips(pixel_values_videos, video_lengths, bool(output_hidden_states))
 
-    def _encode_clips(self, pixel_values_videos: Tensor, every_layer: bool = False) -> BaseModelOutputWithPooling:
-        states = self._run_tower(pixel_values_videos.flatten(0, 1), every_layer)
-        clips = self._as_grids(states[-1]).unflatten(0, pixel_values_videos.shape[:2])
-        return self._connect(states, clips, every_layer)
+    def _encode_clips(
+        self, pixel_values_videos: Tensor, video_lengths: Tensor | None = None, every_layer: bool = False
+    ) -> BaseModelOutputWithPooling:
+        lengths = clip_lengths(pixel_values_videos, video_lengths)
+        frames = torch.cat([clip[:length] for clip, length in zip(pixel_values_videos, lengths, strict=True)])
+        first, place = distinct_frames(frames)
+        states = self._run_tower(take(frames, first), every_layer)
+        ends = [*accumulate(lengths)]
+        clips = [tuple(place[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+        distinct = list(dict.fromkeys(clips))  # clips of the same frames are connected once
+        grids = self._as_grids(states[-1])
+        tokens = dict(zip(distinct, self.connector([take(grids, clip) for clip in distinct]), strict=True))
+        return self._laid_out(states, place, [tokens[clip] for clip in clips], every_layer)
 
-    def _connect(self, states: tuple[Tensor, ...], clips: Tensor, every_layer: bool) -> BaseModelOutputWithPooling:
+    def _laid_out(
+        self, states: tuple[Tensor, ...], place: list[int], tokens: list[Tensor], every_layer: bool
+    ) -> BaseModelOutputWithPooling:
+        """What was made of the distinct frames, for every frame and visual."""
+        alike = len({len(each) for each in tokens}) < 2
         return BaseModelOutputWithPooling(
-            last_hidden_state=self._as_grids(states[-1]).flatten(1, 2),
-            pooler_output=self.connector(clips.to(self.connector.dtype)),
-            hidden_states=states if every_layer else None,
+            last_hidden_state=take(self._as_grids(states[-1]).flatten(1, 2), place),
+            pooler_output=torch.stack(tokens) if alike else tokens,
+            hidden_states=tuple(take(state, place) for state in states) if every_layer else None,
         )
 
     def check_visuals(
@@ -169,6 +201,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         pixel_values: Tensor | None,
         pixel_values_videos: Tensor | None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
+        video_lengths: Tensor | None = None,
     ) -> None:
         """Check before the vision tower runs that visuals are well-formed and fill their placeholders.
 
@@ -180,16 +213,17 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             TensorError: tensors have the wrong shape or dtype, hold NaN or infinity, or are no tensors.
         """
         pixels = {"image": pixel_values, "video": pixel_values_videos}
-        check_visuals(self.config, input_ids, pixels, mm_encoder_outputs)
+        check_visuals(self.config, input_ids, pixels, mm_encoder_outputs, video_lengths)
 
     def get_placeholder_mask(
-        self, input_ids: Tensor, features: Tensor | None, token_id: int, what: str
+        self, input_ids: Tensor, features: Tensor | list[Tensor] | None, token_id: int, what: str
     ) -> Tensor | None:
         """Find the positions that visual tokens take, and check that there are as many as tokens.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with placeholders.
-            features (`torch.Tensor` of shape `(num_visuals, num_tokens, hidden_size)`, *optional*): visual tokens.
+            features (`torch.Tensor` of shape `(num_visuals, num_tokens, hidden_size)` or `list`, *optional*):
+                Visual tokens; a tensor for each visual where their numbers differ.
             token_id (`int`): id of the placeholder.
             what (`str`): name of the modality, for messages.
 
@@ -197,8 +231,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             PromptError: the numbers differ.
         """
         mask = input_ids == token_id
-        visuals, each = (0, 0) if features is None else features.shape[:2]
-        check_places(mask, visuals, each, what)
+        check_places(mask, [] if features is None else [len(each) for each in features], what)
         return mask if features is not None else None
 
     @takes_cache
@@ -212,6 +245,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
+        video_lengths: Tensor | None = None,
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
@@ -229,7 +263,9 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             pixel_values (`torch.FloatTensor` of shape `(num_images, 3, image_size, image_size)`, *optional*): images.
             pixel_values_videos
                 (`torch.FloatTensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`, *optional*):
-                Clips.
+                Clips; those that are shorter than the longest are filled up at the end.
+            video_lengths (`torch.LongTensor` of shape `(num_videos,)`, *optional*):
+                Number of frames of each clip; all by default.
             use_cache (`bool`, *optional*): whether to return keys and values.
             mm_encoder_outputs (`dict`, *optional*):
                 Outputs of `get_image_features` and `get_video_features` under `"image"` and `"video"`, instead of
@@ -243,8 +279,8 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             given = "neither was" if input_ids is None else "both were"
             raise PromptError(f"You must specify exactly one of input_ids or inputs_embeds, but {given} given.")
         if any(visuals is not None for visuals in (pixel_values, pixel_values_videos, mm_encoder_outputs)):
-            self.check_visuals(input_ids, pixel_values, pixel_values_videos, mm_encoder_outputs)
-        encoded = self.encode_visuals(pixel_values, pixel_values_videos, mm_encoder_outputs)
+            self.check_visuals(input_ids, pixel_values, pixel_values_videos, mm_encoder_outputs, video_lengths)
+        encoded = self.encode_visuals(pixel_values, pixel_values_videos, mm_encoder_outputs, video_lengths)
         tokens = {name: output.pooler_output for name, output in encoded.items() if output is not None}
         if input_ids is not None:
             inputs_embeds = self._embed(input_ids, tokens)
@@ -284,18 +320,17 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         pixel_values: Tensor | None,
         pixel_values_videos: Tensor | None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
+        video_lengths: Tensor | None = None,
     ) -> dict[str, BaseModelOutputWithPooling]:
         """Encode images and videos that come as pixels and were checked, and keep what was encoded before."""
         encoded = dict(mm_encoder_outputs or {})
-        for name, pixels, encode in (
-            ("image", pixel_values, self._encode_images),
-            ("video", pixel_values_videos, self._encode_clips),
-        ):
-            if pixels is not None:
-                encoded[name] = encode(pixels)
+        if pixel_values is not None:
+            encoded["image"] = self._encode_images(pixel_values)
+        if pixel_values_videos is not None:
+            encoded["video"] = self._encode_clips(pixel_values_videos, video_lengths)
         return encoded
 
-    def _embed(self, input_ids: Tensor, tokens: dict[str, Tensor]) -> Tensor:
+    def _embed(self, input_ids: Tensor, tokens: dict[str, Any]) -> Tensor:
         # Placeholder ids may lie beyond the embedding table: look up any other word there, and overwrite it.
         places = {
             "image": self.get_placeholder_mask(input_ids, tokens.get("image"), self.config.image_token_id, "image"),
@@ -308,7 +343,8 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         embeds = self.get_input_embeddings()(ids)
         for name, place in places.items():
             if place is not None:
-                source = tokens[name].to(embeds.device, embeds.dtype)
+                # One after the other in prompt order, also where visuals become different numbers of tokens.
+                source = torch.cat([each.to(embeds.device, embeds.dtype) for each in tokens[name]])
                 embeds = embeds.masked_scatter(place.unsqueeze(-1), source)
         return embeds
 

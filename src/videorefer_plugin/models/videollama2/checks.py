@@ -10,7 +10,7 @@ from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.object_encoder.checks import not_finite
 
-__all__ = ["LEADING", "PIXELS", "check_pixels", "check_places", "check_visuals"]
+__all__ = ["LEADING", "PIXELS", "check_pixels", "check_places", "check_visuals", "clip_lengths"]
 
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 """For each kind of visual, the argument that holds its pixels."""
@@ -59,6 +59,7 @@ def check_visuals(
     input_ids: Any,
     pixels: dict[str, Any],
     encoded: dict[str, Any] | None,
+    video_lengths: Any = None,
 ) -> None:
     """Check that visuals are well-formed and fill their placeholders.
 
@@ -67,6 +68,7 @@ def check_visuals(
         input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): ids with placeholders.
         pixels (`dict`): preprocessed frames under `"image"` and `"video"`, or `None`.
         encoded (`dict`, *optional*): what `get_image_features` and `get_video_features` returned.
+        video_lengths (`torch.LongTensor` of shape `(num_videos,)`, *optional*): number of frames of each clip.
 
     Raises:
         PromptError: placeholders and visuals do not match, visuals come both as pixels and encoded, or there are
@@ -82,36 +84,65 @@ def check_visuals(
     encoded = {} if encoded is None else encoded
     _check_encoded(config, encoded)
     for what, token_id in (("image", config.image_token_id), ("video", config.video_token_id)):
-        visuals = each = 0
+        tokens: list[int] = []
         if pixels[what] is not None:
             if encoded.get(what) is not None:
                 raise PromptError(
                     f"You cannot pass both raw pixels ({PIXELS[what]}) and mm_encoder_outputs for {what}s. Leave one "
                     "out."
                 )
-            visuals, each = _count(config, what, pixels[what])
+            tokens = _count(config, what, pixels[what], video_lengths)
         elif encoded.get(what) is not None:
-            visuals, each = encoded[what].pooler_output.shape[:2]
+            tokens = [len(each) for each in encoded[what].pooler_output]
         if input_ids is not None:
-            check_places(input_ids == token_id, visuals, each, what)
-        elif visuals:
+            check_places(input_ids == token_id, tokens, what)
+        elif tokens:
             raise PromptError(
                 "Visual inputs need input_ids, since their places cannot be found in inputs_embeds. "
                 "Pass input_ids, or put the visual tokens into inputs_embeds yourself."
             )
 
 
-def _count(config: VideoLLaMA2Config, what: str, pixels: Tensor) -> tuple[int, int]:
-    """How many visuals these are, and how many tokens each becomes."""
+def clip_lengths(pixels: Tensor, lengths: Tensor | None) -> list[int]:
+    """Number of frames of each clip.
+
+    Args:
+        pixels (`torch.Tensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`): the clips.
+        lengths (`torch.LongTensor` of shape `(num_videos,)`, *optional*): as handed to the model.
+
+    Raises:
+        TensorError: the lengths have another shape or dtype, or do not fit the clips.
+    """
+    clips, longest = pixels.shape[:2]
+    # What is compiled or exported is made for clips of one length.
+    if lengths is None or torch.compiler.is_compiling():
+        return [longest] * clips
+    if not isinstance(lengths, Tensor) or lengths.is_floating_point() or lengths.shape != (clips,):
+        given = f"shape {tuple(lengths.shape)}" if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise TensorError(
+            f"video_lengths must hold one whole number for each of the {clips} video(s) in pixel_values_videos, but "
+            f"have {given}. Pass all outputs of the processor on."
+        )
+    found: list[int] = lengths.tolist()
+    if any(not 1 <= length <= longest for length in found):
+        raise TensorError(
+            f"video_lengths are {listed(found)}, but pixel_values_videos have room for 1 to {longest} frame(s) a "
+            "video. Pass all outputs of the processor on."
+        )
+    return found
+
+
+def _count(config: VideoLLaMA2Config, what: str, pixels: Tensor, video_lengths: Any) -> list[int]:
+    """How many tokens each of these visuals becomes."""
     check_pixels(config, PIXELS[what], pixels, LEADING[what])
-    frames = pixels.shape[1] if what == "video" else config.num_frames
-    each = count_visual_tokens(frames, config.grid_size, config.projector_type)
-    if each == 0:
+    frames = clip_lengths(pixels, video_lengths) if what == "video" else [config.num_frames] * len(pixels)
+    tokens = [count_visual_tokens(number, config.grid_size, config.projector_type) for number in frames]
+    if 0 in tokens:
         raise TensorError(
             f"{PIXELS[what]} of shape {tuple(pixels.shape)} makes no token: the connector joins two frames into one, "
-            f"but a clip has {frames}. Use at least 2 frames."
+            f"but a clip has {frames[tokens.index(0)]}. Use at least 2 frames."
         )
-    return len(pixels), each
+    return tokens
 
 
 def _check_encoded(config: VideoLLaMA2Config, encoded: Any) -> None:
@@ -122,29 +153,46 @@ def _check_encoded(config: VideoLLaMA2Config, encoded: Any) -> None:
             raise TensorError(f"mm_encoder_outputs holds {what!r}; known are 'image' and 'video'.")
         tokens = getattr(output, "pooler_output", None)
         width = config.text_config.hidden_size
-        if output is not None and (tokens is None or tokens.ndim != 3 or tokens.shape[2] != width):
-            given = f"is a {type(output).__name__}" if tokens is None else f"has shape {tuple(tokens.shape)}"
+        if output is not None and not _are_tokens(tokens, width):
+            given = (
+                f"has shape {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else f"is a {type(output).__name__}"
+            )
             raise TensorError(
                 f"mm_encoder_outputs must hold under {what!r} what get_{what}_features returns, with tokens of "
                 f"shape (num_{what}s, num_tokens, {width}), but that {given}."
             )
 
 
-def check_places(places: Tensor, visuals: int, each: int, what: str) -> None:
-    """Compare the positions of a placeholder, `(batch, length)`, with `visuals` visuals of `each` tokens.
+def _are_tokens(tokens: Any, width: int) -> bool:
+    """Whether these are the tokens of visuals: a tensor, or one for each visual."""
+    if isinstance(tokens, (list, tuple)):
+        return all(isinstance(each, Tensor) and each.ndim == 2 and each.shape[1] == width for each in tokens)
+    return isinstance(tokens, Tensor) and tokens.ndim == 3 and tokens.shape[2] == width
+
+
+def check_places(places: Tensor, tokens: list[int], what: str) -> None:
+    """Compare the positions of a placeholder, `(batch, length)`, with the number of tokens of each visual.
 
     Raises:
-        PromptError: there are more or fewer positions than tokens.
+        PromptError: there are more or fewer positions than tokens, or a visual would be spread over two samples.
     """
     if torch.compiler.is_compiling():
         return
     found = places.sum(dim=1).tolist()
-    odd = next((sample for sample, count in enumerate(found) if count % max(each, 1)), None)
-    if odd is None and sum(found) == visuals * each:
+    left = list(tokens)
+    odd = None
+    for sample, count in enumerate(found):
+        while left and count > 0:
+            count -= left.pop(0)
+        if count and odd is None:
+            odd = sample
+    if odd is None and not left:
         return
-    named = "" if odd is None else f"; sample {odd} has no whole number of {what}s"
+    whole = odd is None or sum(found) == 0 or not tokens
+    named = "" if whole else f"; sample {odd} has no whole number of {what}s"
+    each = ", ".join(map(str, sorted(set(tokens)))) or "0"
     raise PromptError(
-        f"input_ids hold {sum(found)} <{what}> position(s) (by sample: {found}{named}), but {visuals} {what}(s) of "
-        f"{each} token(s) each were handed over. Use the processor that belongs to this model, and pass all its "
+        f"input_ids hold {sum(found)} <{what}> position(s) (by sample: {found}{named}), but {len(tokens)} {what}(s) "
+        f"of {each} token(s) each were handed over. Use the processor that belongs to this model, and pass all its "
         "outputs on."
     )

@@ -1,5 +1,7 @@
 """Spatial-temporal convolution (STC) connector between the vision tower and the language model."""
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -31,19 +33,21 @@ class STCConnector(nn.Module):
         self.second_stage = RegStage(in_chs=width, out_chs=width, **blocks)
         self.projector = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Connect clips.
 
         Args:
             features (`torch.Tensor` of shape `(num_clips, num_frames, grid_height, grid_width, vision_hidden_size)`):
-                Feature grids of the frames.
+                Feature grids of the frames; or one tensor for each clip, whose numbers of frames may differ.
 
         Returns:
-            `torch.Tensor` of shape `(num_clips, num_tokens, hidden_size)`, ordered by frame, row and column.
+            `torch.Tensor` of shape `(num_clips, num_tokens, hidden_size)`, ordered by frame, row and column; for
+            several tensors a list of tensors of shape `(num_tokens, hidden_size)`.
         """
         # One clip at a time: convolution kernels are chosen by batch size and round differently, which would make a
         # clip's tokens depend on what else is in the batch. A clip is large enough to keep a device busy.
-        return torch.cat([self._connect(clip) for clip in features.split(1)])
+        tokens = [self._connect(clip.unsqueeze(0).to(self.dtype)).squeeze(0) for clip in features]
+        return torch.stack(tokens) if isinstance(features, Tensor) else tokens
 
     def _connect(self, features: Tensor) -> Tensor:
         clips = features.shape[0]

@@ -56,6 +56,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
+        video_lengths: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -80,6 +81,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
             inputs_embeds=inputs_embeds,
             pixel_values=pixel_values,
             pixel_values_videos=pixel_values_videos,
+            video_lengths=video_lengths,
             use_cache=use_cache,
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
@@ -110,13 +112,15 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
             TensorError: tensors have the wrong shape or hold NaN or infinity.
         """
         pixels = kwargs.pop(PIXELS["image"], None), kwargs.pop(PIXELS["video"], None)
+        lengths = kwargs.pop("video_lengths", None)
         encoded = kwargs.pop("mm_encoder_outputs", None)
         kwargs.pop("mm_token_type_ids", None)  # placeholders say the same, and nothing here depends on types
         if any(values is not None for values in pixels):
             input_ids = inputs if inputs is not None else kwargs.get("input_ids")
-            self.model.check_visuals(None if kwargs.get("inputs_embeds") is not None else input_ids, *pixels, encoded)
+            ids = None if kwargs.get("inputs_embeds") is not None else input_ids
+            self.model.check_visuals(ids, *pixels, encoded, lengths)
             with torch.no_grad():
-                encoded = self.model.encode_visuals(*pixels, encoded)
+                encoded = self.model.encode_visuals(*pixels, encoded, lengths)
         if encoded is not None:
             kwargs["mm_encoder_outputs"] = encoded
         return super().generate(inputs, **kwargs)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
@@ -16,6 +17,8 @@ from transformers.processing_utils import ProcessorMixin
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, open_clips
 from videorefer_plugin.inputs.conversations import as_conversations
+from videorefer_plugin.inputs.frames import FrameStore
+from videorefer_plugin.inputs.masks import DrawnRegion
 from videorefer_plugin.inputs.matching import Sample, flatten_settings, match_samples, named, take_settings
 from videorefer_plugin.inputs.placeholders import check_expanded, expand
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
@@ -185,7 +188,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         """Names of the tensors that a call may return for the model."""
-        return ["input_ids", "attention_mask", "pixel_values", "pixel_values_videos"]
+        return ["input_ids", "attention_mask", "pixel_values", "pixel_values_videos", "video_lengths"]
 
     # ------------------------------------------------------------------ calling
 
@@ -196,7 +199,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
         Args:
             images: the images of the prompts, in order; paths, PIL images or arrays, as a list, or a list a sample.
-            text (`str` or `list[str]`): prompts, each with at most one `<image>` or `<video>`.
+            text (`str` or `list[str]`): prompts with an `<image>` or `<video>` for each of their visuals.
             videos:
                 The videos of the prompts, in order: files, folders of frames, arrays of shape
                 `(frames, height, width, 3)`, lists of images, or [`Video`]s.
@@ -223,7 +226,9 @@ class VideoLLaMA2Processor(ProcessorMixin):
 
         Returns:
             `BatchFeature` with `input_ids` and `attention_mask`, and as needed `pixel_values` of shape
-            `(num_images, 3, S, S)` and `pixel_values_videos` of shape `(num_videos, num_frames, 3, S, S)`.
+            `(num_images, 3, S, S)`, and `pixel_values_videos` of shape `(num_videos, num_frames, 3, S, S)` with
+            `video_lengths` of shape `(num_videos,)`, the number of frames of each video; shorter videos are filled up
+            with zeros.
 
         Raises:
             PromptError: placeholders and visuals do not match.
@@ -240,16 +245,20 @@ class VideoLLaMA2Processor(ProcessorMixin):
             audio=audio,
             tokens=tokens,
             region_token=self.region_token,
-            one_visual=True,
         )
-        data: dict[str, Any] = {}
         clips = []
         for clip in open_clips(samples, self._sampling(settings), settings["video_metadata"]):
             with named(f"Sample {clip.sample}"):
                 self._check_clip(clip)
-                self._encode(samples[clip.sample], clip, settings, data)
+            self._make_room(samples[clip.sample], clip)
             clips.append(clip)
-        self._stack(data)
+        regions = self._draw_regions(samples, clips, settings)
+        frames = FrameStore(lambda read: self.preprocess_frames(read, settings["image_aspect_ratio"]))
+        for clip in clips:
+            frames.want(clip, clip.sampled)
+        for one in (one for own in regions for one in own):
+            frames.want(one.clip, one.frames)
+        data: dict[str, Any] = {**self._visual_tensors(clips, frames), **self._region_tensors(clips, regions, frames)}
         data.update(self._tokenize(samples, text_settings))
         tensor_type = text_settings.get("return_tensors")
         if settings["return_metadata"]:
@@ -292,32 +301,37 @@ class VideoLLaMA2Processor(ProcessorMixin):
             "use at least 2."
         )
 
-    def _encode(self, sample: Sample, clip: Clip, settings: dict[str, Any], data: dict[str, Any]) -> None:
-        """Read and preprocess the frames of one sample, each once, and add them to the batch."""
-        extra = self._extra_frames(sample, clip, settings, data)
-        wanted = sorted({*clip.sampled, *extra})
-        pixels = self.preprocess_frames(clip.read(wanted), settings["image_aspect_ratio"])
-        row = {frame: position for position, frame in enumerate(wanted)}
-        shown = pixels[[row[frame] for frame in clip.sampled]]
+    def _make_room(self, sample: Sample, clip: Clip) -> None:
+        """Make the placeholder of a visual as long as what stands for it."""
         image = clip.kind == "image"
-        key, token = ("pixel_values", self.image_token) if image else ("pixel_values_videos", self.video_token)
-        clips = data.setdefault(key, [])
-        if clips and clips[0].shape != shown.shape:
-            raise VideoError(
-                f"{len(shown)} frames were sampled from {clip.video.name}, but {len(clips[0])} from the first video "
-                "of the batch. Sample equally many from each (num_frames), or run them one by one."
-            )
-        clips.append(shown)
-        count = count_visual_tokens(self.num_frames if image else len(shown), self.grid_size, self.projector_type)
-        sample.replacements[token] = [token * count]
-        self._add_extra(pixels, row, clip, data)
+        token = self.image_token if image else self.video_token
+        frames = self.num_frames if image else len(clip.sampled)
+        count = count_visual_tokens(frames, self.grid_size, self.projector_type)
+        sample.replacements.setdefault(token, []).append(token * count)
 
-    def _extra_frames(self, sample: Sample, clip: Clip, settings: dict[str, Any], data: dict[str, Any]) -> list[int]:
-        """Frames needed beside the sampled ones."""
+    def _draw_regions(
+        self, samples: list[Sample], clips: list[Clip], settings: dict[str, Any]
+    ) -> list[list[DrawnRegion]]:
+        """Draw the regions of each sample, bring them to the feature grid, and make room for their tokens."""
         return []
 
-    def _add_extra(self, pixels: Tensor, row: dict[int, int], clip: Clip, data: dict[str, Any]) -> None:
-        """Take the extra frames from `pixels`, where frame `f` of the video is row `row[f]`."""
+    def _visual_tensors(self, clips: list[Clip], frames: FrameStore) -> dict[str, Tensor]:
+        """Pixels of the images and videos of the batch, shorter videos being filled up with zeros."""
+        data: dict[str, Tensor] = {}
+        images = [frames.get(clip, clip.sampled) for clip in clips if clip.kind == "image"]
+        videos = [clip for clip in clips if clip.kind == "video"]
+        if images:
+            data["pixel_values"] = torch.cat(images)
+        if videos:
+            data["pixel_values_videos"] = pad_sequence([frames.get(clip, clip.sampled) for clip in videos], True)
+            data["video_lengths"] = torch.tensor([len(clip.sampled) for clip in videos])
+        return data
+
+    def _region_tensors(
+        self, clips: list[Clip], regions: list[list[DrawnRegion]], frames: FrameStore
+    ) -> dict[str, Tensor]:
+        """The tensors of the regions, if there are any."""
+        return {}
 
     def preprocess_frames(self, frames: np.ndarray, image_aspect_ratio: str | None = None) -> Tensor:
         """Resize and normalise frames.
@@ -333,13 +347,6 @@ class VideoLLaMA2Processor(ProcessorMixin):
             frames = pad_to_square(frames, [int(mean * 255) for mean in self.image_processor.image_mean])
         images = [Image.fromarray(frame) for frame in frames]
         return self.image_processor(images, return_tensors="pt")["pixel_values"]
-
-    def _stack(self, data: dict[str, Any]) -> None:
-        """Join what the samples added into tensors of the batch."""
-        if "pixel_values" in data:
-            data["pixel_values"] = torch.cat(data["pixel_values"])
-        if "pixel_values_videos" in data:
-            data["pixel_values_videos"] = torch.stack(data["pixel_values_videos"])
 
     def _tokenize(self, samples: list[Sample], settings: dict[str, Any]) -> dict[str, Any]:
         return_offsets = settings.pop("return_text_replacement_offsets", False)

@@ -9,13 +9,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import TensorError
 from videorefer_plugin.models.cache import takes_cache
+from videorefer_plugin.models.distinct import distinct_frames, take
 from videorefer_plugin.models.videollama2.checks import check_pixels
 from videorefer_plugin.models.videollama2.modeling import (
     VideoLLaMA2CausalLMOutputWithPast,
     VideoLLaMA2ForConditionalGeneration,
 )
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
-from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
+from videorefer_plugin.models.videorefer.region_inputs import FlatRegions, RegionInputs
+from videorefer_plugin.models.videorefer.regions import RegionMixin
 
 __all__ = ["VideoReferForConditionalGeneration"]
 
@@ -62,23 +64,19 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
                 exist.
         """
         pixels = inputs.get("pixel_values"), inputs.get("pixel_values_videos")
-        self.model.check_visuals(input_ids, *pixels, mm_encoder_outputs)
+        self.model.check_visuals(input_ids, *pixels, mm_encoder_outputs, inputs.get("video_lengths"))
         if regions is None:
             return
         assert regions.pixel_values is not None
         # `RegionInputs.collect` has looked for NaN and infinity.
-        check_pixels(self.config, "region_pixel_values", regions.pixel_values, ("num_frames",), values=False)
-        if tuple(regions.masks.shape[1:]) != self.config.grid_size:
+        leading = ("batch", "max_frames")
+        check_pixels(self.config, "region_pixel_values", regions.pixel_values, leading, values=False)
+        if tuple(regions.masks.shape[2:]) != self.config.grid_size:
             rows, columns = self.config.grid_size
             raise TensorError(
-                f"region_masks must have shape (num_masks, {rows}, {columns}), the grid of the vision tower, but have "
-                f"shape {tuple(regions.masks.shape)}. resize_masks brings masks to a grid."
+                f"region_masks must have shape (batch, max_masks, {rows}, {columns}), with the grid of the vision "
+                f"tower, but have shape {tuple(regions.masks.shape)}. resize_masks brings masks to a grid."
             )
-        known = sum(values.shape[:-3].numel() for values in pixels if values is not None)
-        for output in (mm_encoder_outputs or {}).values():
-            if output is not None and output.last_hidden_state is not None:
-                known += len(output.last_hidden_state)
-        _check_clip_frames(regions.clip_frames, len(regions.pixel_values), known)
 
     def get_vision_tower(self) -> torch.nn.Module:
         """See [`RegionMixin.get_vision_tower`]."""
@@ -89,27 +87,57 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
     ) -> dict[str, BaseModelOutputWithPooling]:
         """See [`RegionMixin.encode_visuals`]."""
         pixels = inputs.pop("pixel_values", None), inputs.pop("pixel_values_videos", None)
-        return self.model.encode_visuals(*pixels, mm_encoder_outputs)
+        return self.model.encode_visuals(*pixels, mm_encoder_outputs, inputs.get("video_lengths"))
 
-    def get_region_features(self, regions: RegionInputs, encoded: dict[str, BaseModelOutputWithPooling]) -> Tensor:
-        """Encode mask-carrying frames, except those that were encoded as part of an image or clip."""
-        pixels, clip_frames = regions.pixel_values, regions.clip_frames
-        assert pixels is not None
+    def visual_rows(
+        self, kind: str, output: BaseModelOutputWithPooling, inputs: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """See [`RegionMixin.visual_rows`]. A row is a frame."""
+        rows, tokens = super().visual_rows(kind, output, inputs)
+        lengths = inputs.get("video_lengths") if kind == "video" else None
+        return (rows if lengths is None else lengths.to(rows.device)), tokens
+
+    def get_region_features(
+        self,
+        input_ids: Tensor,
+        regions: RegionInputs,
+        encoded: dict[str, BaseModelOutputWithPooling],
+        inputs: dict[str, Any],
+    ) -> tuple[Tensor, FlatRegions]:
+        """See [`RegionMixin.get_region_features`]. Frames that no visual shows are encoded here, each once."""
+        assert regions.pixel_values is not None
+        flat = regions.flatten()
+        row, known = self.place_rows(input_ids, flat, encoded, inputs)
         grids = [
             output.last_hidden_state.unflatten(1, self.config.grid_size)
-            for output in (encoded.get("image"), encoded.get("video"))
+            for output in (encoded.get("video"), encoded.get("image"))
             if output is not None and output.last_hidden_state is not None
         ]
-        if clip_frames is None or not grids:
-            return self.model.get_frame_features(pixels)
-        known = torch.cat(grids)
-        _check_clip_frames(clip_frames, len(pixels), len(known))
-        fresh = clip_frames < 0
-        features = known[clip_frames.clamp(min=0).to(known.device)]
-        if bool(fresh.any()):
-            new = self.model.get_frame_features(pixels[fresh.to(pixels.device)])
-            features = features.index_put((fresh.nonzero().squeeze(1).to(features.device),), new.to(features))
-        return features
+        held = regions.pixel_values.shape[1]
+        if held or not grids:
+            # Frame -k of sample s is number s * held + k - 1 of all of them, some of which are padding.
+            number = flat.samples * held - 1 - flat.frames
+            fresh, place = self._encode_fresh(regions.pixel_values.flatten(0, 1), number, flat.frames < 0)
+            grids.append(fresh.to(grids[0]) if grids else fresh)
+            row = torch.where(flat.frames < 0, known + place, row)
+        return torch.cat(grids), flat._replace(frames=row)
+
+    def _encode_fresh(self, pixels: Tensor, number: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode frames that carry masks, and find for each wanted mask its row of the result."""
+        if torch.compiler.is_compiling():
+            return self.model.get_frame_features(pixels), number
+        rows = torch.zeros_like(number)
+        if not bool(wanted.any()):
+            empty = torch.empty(
+                (0, *self.config.grid_size, self.config.vision_config.hidden_size), device=number.device
+            )
+            return empty, rows
+        used, place = number[wanted].unique(return_inverse=True)
+        frames = pixels[used.to(pixels.device)]
+        first, same = distinct_frames(frames)
+        features = self.model.get_frame_features(take(frames, first))
+        rows[wanted] = torch.tensor(same, dtype=rows.dtype, device=rows.device)[place]
+        return features, rows
 
     @takes_cache
     def forward(
@@ -121,11 +149,11 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
-        region_pixel_values: Tensor | None = None,
+        video_lengths: Tensor | None = None,
         region_masks: Tensor | None = None,
         region_frames: Tensor | None = None,
         region_lengths: Tensor | None = None,
-        region_clip_frames: Tensor | None = None,
+        region_pixel_values: Tensor | None = None,
         object_tokens: Tensor | None = None,
         object_token_counts: Tensor | None = None,
         labels: Tensor | None = None,
@@ -137,10 +165,10 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         """Predict the next token everywhere.
 
         Args:
-            region_pixel_values, region_masks, region_frames, region_lengths, region_clip_frames:
+            region_masks, region_frames, region_lengths, region_pixel_values:
                 The regions of the batch, as the processor makes them; see [`RegionInputs`].
             object_tokens (`torch.FloatTensor` of shape `(batch, max_tokens, hidden_size)`, *optional*):
-                Object tokens computed before, instead of the five above, padded at the end.
+                Object tokens computed before, instead of the four above, padded at the end.
             object_token_counts (`torch.LongTensor` of shape `(batch,)`, *optional*):
                 Number of object tokens of each sample; needed with `object_tokens`.
 
@@ -155,11 +183,11 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
             inputs_embeds=inputs_embeds,
             pixel_values=pixel_values,
             pixel_values_videos=pixel_values_videos,
-            region_pixel_values=region_pixel_values,
+            video_lengths=video_lengths,
             region_masks=region_masks,
             region_frames=region_frames,
             region_lengths=region_lengths,
-            region_clip_frames=region_clip_frames,
+            region_pixel_values=region_pixel_values,
             object_tokens=object_tokens,
             object_token_counts=object_token_counts,
             labels=labels,
@@ -167,15 +195,4 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
             logits_to_keep=logits_to_keep,
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
-        )
-
-
-def _check_clip_frames(places: Tensor | None, frames: int, known: int) -> None:
-    """Check that mask-carrying frames are found among the `known` frames of the batch's images and videos."""
-    if places is None or not known or torch.compiler.is_compiling():
-        return
-    if places.shape[0] != frames or not all(-1 <= place < known for place in places.tolist()):
-        raise TensorError(
-            f"region_clip_frames must hold, for each of the {frames} mask-carrying frame(s), its place among the "
-            f"{known} frame(s) of the images and videos or -1, but is {places.tolist()}."
         )

@@ -4,12 +4,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers.feature_extraction_utils import BatchFeature
 
 from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.inputs.clips import Clip
+from videorefer_plugin.inputs.clips import Clip, clips_by_sample
 from videorefer_plugin.inputs.conversations import CONTENT_KINDS, as_conversations, regions_of
-from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
+from videorefer_plugin.inputs.frames import FrameStore
+from videorefer_plugin.inputs.masks import DrawnRegion, RegionMasks, grid_masks, region_frames
 from videorefer_plugin.inputs.matching import REGION_SETTINGS, Sample, check_mask_policy, check_region_limit, named
 from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
@@ -91,11 +93,10 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         """Names of the tensors that a call may return for the model."""
         return [
             *super().model_input_names,
-            "region_pixel_values",
             "region_masks",
             "region_frames",
             "region_lengths",
-            "region_clip_frames",
+            "region_pixel_values",
         ]
 
     def __call__(
@@ -106,18 +107,17 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         Args:
             regions (`list[Region]` or `list[list[Region]]`, *optional*):
                 One [`Region`] for each `<region>`, in prompt order; a list for each sample if there are several
-                prompts.
+                prompts. A region lies on the visual that stands last before it, unless its `visual` says another.
             mask_policy (`str`, *optional*): `"keep"` or `"original"`, instead of the processor's.
             max_frames_per_region (`int`, *optional*): instead of the processor's.
             kwargs: the arguments of [`VideoLLaMA2Processor.__call__`].
 
         Returns:
             `BatchFeature` with what [`VideoLLaMA2Processor.__call__`] returns and, if there are regions,
-            `region_pixel_values` of shape `(F, 3, S, S)`, the mask-carrying frames, each once a sample;
-            `region_masks` of shape `(M, grid_height, grid_width)` and dtype `bool`; `region_frames` of shape `(M,)`,
-            the row of `region_pixel_values` of each mask; `region_lengths` of shape `(R,)`, the number of masks of
-            each region; and `region_clip_frames` of shape `(F,)`, the place of each mask-carrying frame among the
-            images and then the video frames of the batch, or -1.
+            `region_masks` of shape `(B, M, grid_height, grid_width)` and dtype `bool`; `region_frames` of shape
+            `(B, M)`, where each mask lies; `region_lengths` of shape `(B, R)`, the number of masks of each region; and
+            `region_pixel_values` of shape `(B, F, 3, S, S)`, the frames with masks that no visual of the sample shows.
+            Every prompt has its row, which ends with zeros where others have more; see [`RegionInputs`].
 
         Raises:
             PromptError: `<region>` placeholders and regions do not match.
@@ -140,56 +140,66 @@ class VideoReferProcessor(VideoLLaMA2Processor):
 
     # ------------------------------------------------------------------ regions of one sample
 
-    def _extra_frames(self, sample: Sample, clip: Clip, settings: dict[str, Any], data: dict[str, Any]) -> list[int]:
-        """Draw the sample's regions and bring them to the feature grid, before any frame is decoded."""
+    def _draw_regions(
+        self, samples: list[Sample], clips: list[Clip], settings: dict[str, Any]
+    ) -> list[list[DrawnRegion]]:
         policy, limit = settings["mask_policy"], settings["max_frames_per_region"]
-        used: list[RegionMasks] = []
-        for number, region in enumerate(sample.regions):
-            with named(f"region {number}"):
-                used.append(region_frames(region, clip, policy, limit))
-        encoder = self.object_encoder_config
-        counts = encoder.count_tokens(used, [masks.size for masks in used])
-        sample.replacements[self.region_token] = [encoder.placeholder(self.region_token, count) for count in counts]
         pad = settings["image_aspect_ratio"] == "pad"
-        data["_gridded"] = [(masks.frames, grid_masks(masks, self.grid_size, policy, pad)) for masks in used]
-        return sorted({frame for masks in used for frame in masks.frames})
+        visuals = clips_by_sample(clips, len(samples))
+        drawn = []
+        for sample, own in zip(samples, visuals, strict=True):
+            used: list[RegionMasks] = []
+            for number, region in enumerate(sample.regions):
+                with named(f"Sample {sample.index}: region {number}"):
+                    used.append(region_frames(region, own[sample.region_visuals[number]], policy, limit))
+            encoder = self.object_encoder_config
+            counts = encoder.count_tokens(used, [masks.size for masks in used])
+            sample.replacements[self.region_token] = [encoder.placeholder(self.region_token, n) for n in counts]
+            drawn.append(
+                [
+                    DrawnRegion(own[visual], masks.frames, grid_masks(masks, self.grid_size, policy, pad))
+                    for visual, masks in zip(sample.region_visuals, used, strict=True)
+                ]
+            )
+        return drawn
 
-    def _add_extra(self, pixels: Tensor, row: dict[int, int], clip: Clip, data: dict[str, Any]) -> None:
-        gridded = data.pop("_gridded")
-        frames = sorted({frame for own, _ in gridded for frame in own})
-        if not frames:
-            return
-        first = sum(len(part) for part in data.get("region_pixel_values", []))
-        place = {frame: first + position for position, frame in enumerate(frames)}
-        data.setdefault("region_pixel_values", []).append(pixels[[row[frame] for frame in frames]])
-        data.setdefault("region_masks", []).extend(masks for _, masks in gridded)
-        data.setdefault("region_frames", []).extend(place[frame] for own, _ in gridded for frame in own)
-        data.setdefault("region_lengths", []).extend(len(own) for own, _ in gridded)
-        # Where the tower sees a mask-carrying frame anyway, its features are taken from there.
-        kind = "pixel_values" if clip.kind == "image" else "pixel_values_videos"
-        visual, shown = len(data[kind]) - 1, clip.place
-        data.setdefault("region_clip_frames", []).extend(
-            (kind, visual, shown[frame]) if frame in shown else None for frame in frames
-        )
+    def _region_tensors(
+        self, clips: list[Clip], regions: list[list[DrawnRegion]], frames: FrameStore
+    ) -> dict[str, Tensor]:
+        if not any(regions):
+            return {}
+        rows = [
+            self._sample_tensors(visuals, own, frames)
+            for visuals, own in zip(clips_by_sample(clips, len(regions)), regions, strict=True)
+        ]
+        return {f"region_{name}": pad_sequence([row[name] for row in rows], True) for name in rows[0]}
 
-    def _stack(self, data: dict[str, Any]) -> None:
-        super()._stack(data)
-        if "region_pixel_values" not in data:
-            return
-        data["region_pixel_values"] = torch.cat(data["region_pixel_values"])
-        data["region_masks"] = torch.cat(data["region_masks"])
-        data["region_frames"] = torch.tensor(data["region_frames"])
-        data["region_lengths"] = torch.tensor(data["region_lengths"])
-        # First row of each kind among all frames of the batch, and rows a visual: images first, then video frames.
-        images = len(data["pixel_values"]) if "pixel_values" in data else 0
-        length = data["pixel_values_videos"].shape[1] if "pixel_values_videos" in data else 0
-        rows = {"pixel_values": (0, 1), "pixel_values_videos": (images, length)}
-        data["region_clip_frames"] = torch.tensor(
-            [
-                -1 if place is None else rows[place[0]][0] + place[1] * rows[place[0]][1] + place[2]
-                for place in data["region_clip_frames"]
-            ]
-        )
+    def _sample_tensors(
+        self, visuals: list[Clip], regions: list[DrawnRegion], frames: FrameStore
+    ) -> dict[str, Tensor]:
+        """The regions of one sample; see [`RegionInputs`]."""
+        first, shown = {}, 0
+        for clip in sorted(visuals, key=lambda clip: clip.kind == "image"):  # videos come first
+            first[id(clip)] = shown
+            shown += len(clip.sampled)
+        extra: dict[tuple[int, int], int] = {}  # frames that no visual shows, each once
+        pixels: list[Tensor] = []
+        places = []
+        for region in regions:
+            place = region.clip.place
+            for frame in region.frames:
+                key = id(region.clip.video), frame
+                if frame not in place and key not in extra:
+                    extra[key] = len(extra)
+                    pixels.append(frames.get(region.clip, [frame])[0])
+                places.append(first[id(region.clip)] + place[frame] + 1 if frame in place else -1 - extra[key])
+        size = self.image_size
+        return {
+            "masks": torch.cat([torch.zeros((0, *self.grid_size), dtype=torch.bool), *(r.masks for r in regions)]),
+            "frames": torch.tensor(places, dtype=torch.long),
+            "lengths": torch.tensor([len(region.frames) for region in regions], dtype=torch.long),
+            "pixel_values": torch.stack(pixels) if pixels else torch.zeros((0, 3, size, size)),
+        }
 
     # ------------------------------------------------------------------ chat
 

@@ -1,5 +1,6 @@
 """The regions of a batch as tensors, and their checks."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,14 @@ from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.object_encoder.checks import not_finite
 
-__all__ = ["FlatRegions", "RegionInputs", "check_placeholders", "rows_by_sample", "samples_of_rows"]
+__all__ = [
+    "FlatRegions",
+    "RegionInputs",
+    "check_placeholders",
+    "frames_with_masks",
+    "rows_by_sample",
+    "samples_of_rows",
+]
 
 _OLD_LAYOUT = (
     "They were prepared by an earlier version of this library, whose region_frames counted over the whole batch. "
@@ -110,7 +118,6 @@ class RegionInputs(NamedTuple):
         masks = self.masks.flatten(0, 1)[order.to(self.masks.device)]
         return FlatRegions(masks, samples[order], frames[order], lengths)
 
-
     def for_samples(self, positions: Tensor) -> "RegionInputs":
         """The same with a row for every sample, also where those without regions were left out.
 
@@ -123,14 +130,33 @@ class RegionInputs(NamedTuple):
         if len(self.frames) == len(positions) or torch.compiler.is_compiling():
             return self
         samples = samples_of_rows(positions.tolist(), len(self.frames))
-        return RegionInputs(
-            *(
-                None if value is None else value.new_zeros((len(positions), *value.shape[1:])).index_copy(
-                    0, torch.tensor(samples, device=value.device), value
-                )
-                for value in self
-            )
-        )
+
+        def spread(value: Tensor) -> Tensor:
+            spread_out = value.new_zeros((len(positions), *value.shape[1:]))
+            return spread_out.index_copy(0, torch.tensor(samples, device=value.device), value)
+
+        pixels = None if self.pixel_values is None else spread(self.pixel_values)
+        return RegionInputs(spread(self.masks), spread(self.frames), spread(self.lengths), pixels)
+
+
+def frames_with_masks(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The frames of one sample that carry masks, each once, whether or not one of its visuals shows them.
+
+    Args:
+        inputs (`Mapping[str, torch.Tensor]`): what the processor returned for one prompt with regions.
+
+    Returns:
+        `tuple[torch.Tensor, torch.LongTensor]`: frames of shape `(num_frames, 3, image_size, image_size)`, and the row
+        of each mask among them, of shape `(num_masks,)`.
+    """
+    clips = inputs.get("pixel_values_videos", ()), inputs.get("video_lengths", ())
+    shown = [clip[:length] for clip, length in zip(*clips, strict=True)]
+    shown += [inputs["pixel_values"]] if "pixel_values" in inputs else []
+    pixels = torch.cat([*shown, inputs["region_pixel_values"][0]])
+    frames = inputs["region_frames"][0]
+    known = sum(map(len, shown))
+    used, rows = torch.where(frames > 0, frames - 1, known - 1 - frames).unique(return_inverse=True)
+    return pixels[used], rows
 
 
 def rows_by_sample(positions: Tensor, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -179,11 +205,10 @@ def _check_shapes(regions: RegionInputs) -> None:
             "region_pixel_values must have shape (batch, max_frames, 3, image_size, image_size) and a floating-point "
             f"dtype, but has shape {tuple(pixels.shape)} and dtype {pixels.dtype}."
         )
-    rows = {f"region_{name}": len(value) for name, value in zip(regions._fields, regions, strict=True) if value is not None}
+    rows = {f"region_{name}": len(value) for name, value in regions._asdict().items() if value is not None}
     if len(set(rows.values())) > 1:
-        raise TensorError(
-            f"Tensors of regions have one row for each sample, but {', '.join(f'{n} has {k}' for n, k in rows.items())}."
-        )
+        given = ", ".join(f"{name} has {number}" for name, number in rows.items())
+        raise TensorError(f"Tensors of regions have one row for each sample, but {given}.")
     if masks.shape[1] != frames.shape[1]:
         raise TensorError(
             f"There are {masks.shape[1]} region_masks but {frames.shape[1]} region_frames for each sample."

@@ -160,8 +160,9 @@ class RegionMixin(_Host):
         if not torch.compiler.is_compiling() and bool((place >= shown).any()):
             mask = int((place >= shown).nonzero()[0])
             raise TensorError(
-                f"region_frames name frame {int(flat.frames[mask])} of sample {int(flat.samples[mask])}, whose visuals "
-                f"have {int(shown[mask])} row(s) of features. Pass all outputs of one call of the processor on."
+                f"region_frames name frame {int(flat.frames[mask])} of sample {int(flat.samples[mask])}, but the "
+                f"visuals of that sample have {int(shown[mask])} row(s) of features. Pass all outputs of one call of "
+                "the processor on."
             )
         return row, known
 
