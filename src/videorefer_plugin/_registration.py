@@ -23,6 +23,7 @@ def register() -> None:
     wrapt.register_post_import_hook(_register_configs, f"{auto}.configuration_auto")
     wrapt.register_post_import_hook(_register_models, f"{auto}.modeling_auto")
     wrapt.register_post_import_hook(_register_processors, f"{auto}.processing_auto")
+    wrapt.register_post_import_hook(_join_in_pipelines, "transformers.pipelines.base")
 
 
 class _Deferred(dict):
@@ -74,6 +75,18 @@ def _fetching(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...],
 
     with fetching(hub_arguments(kwargs)):
         return wrapped(*args, **kwargs)
+
+
+def _join_in_pipelines(module: Any) -> None:
+    wrapt.wrap_function_wrapper(module, "pad_collate_fn", _joining)
+
+
+def _joining(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Let pipelines join samples with regions as this library does; all others they join as before."""
+    from videorefer_plugin.models.batches import collates_prepared
+
+    tokenizer = args[0] if args else kwargs.get("tokenizer")
+    return collates_prepared(wrapped(*args, **kwargs), getattr(tokenizer, "pad_token_id", None))
 
 
 def _load_configs() -> dict[str, Any]:

@@ -21,6 +21,7 @@ from videorefer_plugin.inputs.frames import FrameStore
 from videorefer_plugin.inputs.masks import DrawnRegion
 from videorefer_plugin.inputs.matching import Sample, flatten_settings, match_samples, named, take_settings
 from videorefer_plugin.inputs.placeholders import check_expanded, expand
+from videorefer_plugin.models.batches import JoinsSamples, PreparedBatch
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
@@ -35,7 +36,7 @@ _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 _TEXT_SETTINGS = TEXT_SETTINGS | {"return_mm_token_type_ids", "add_special_tokens"}
 
 
-class VideoLLaMA2Processor(ProcessorMixin):
+class VideoLLaMA2Processor(JoinsSamples, ProcessorMixin):
     r"""
     Turns prompts with `<video>` or `<image>`, and the visuals that belong to them, into the inputs of a
     [`VideoLLaMA2ForConditionalGeneration`].
@@ -263,7 +264,7 @@ class VideoLLaMA2Processor(ProcessorMixin):
         tensor_type = text_settings.get("return_tensors")
         if settings["return_metadata"]:
             data["video_metadata"] = [clip.describe() for clip in clips if clip.kind == "video"]
-        return BatchFeature(data, tensor_type=tensor_type, skip_tensor_conversion=self.skip_tensor_conversion)
+        return PreparedBatch(data, tensor_type=tensor_type, skip_tensor_conversion=self.skip_tensor_conversion)
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Separate visual settings from the tokenizer's, and refuse what is neither."""

@@ -1,0 +1,198 @@
+"""Put samples that were prepared one by one together into a batch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers.feature_extraction_utils import BatchFeature
+
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import ConfigurationError, TensorError
+
+__all__ = ["JoinsSamples", "PreparedBatch", "collates_prepared", "join_samples"]
+
+_FILL = {"labels": -100, "assistant_masks": 0}
+_BY_POSITION = ("attention_mask", "labels", "token_type_ids", "mm_token_type_ids", "special_tokens_mask", *_FILL)
+
+
+class PreparedBatch(BatchFeature):
+    """What the processors of this library return: a `BatchFeature` that pipelines join with [`join_samples`]."""
+
+
+def collates_prepared(collate: Callable[..., Any], pad_token_id: int | None) -> Callable[..., Any]:
+    """A pipeline's own way of joining samples, save for those that a processor of this library prepared."""
+
+    def join(items: Sequence[Any]) -> Any:
+        if not all(isinstance(item, PreparedBatch) for item in items):
+            return collate(items)
+        # Answers are written at the end, so padding stands in front.
+        return join_samples(items, pad_token_id=pad_token_id, padding_side="left")
+
+    return join
+
+
+class JoinsSamples:
+    """A processor whose samples can be put together after they were prepared one by one."""
+
+    tokenizer: Any
+
+    def pad(
+        self,
+        encoded_inputs: Any,
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: str | None = "pt",
+    ) -> BatchFeature:
+        """Put samples together into a batch, as `pad` of a tokenizer does.
+
+        Args:
+            encoded_inputs (`list[BatchFeature]`): what this processor returned for each sample, as tensors.
+            padding (`bool` or `str`, *optional*): `True` or `"longest"`, or `"max_length"` for at least `max_length`.
+            max_length (`int`, *optional*): with `padding="max_length"`, the length to pad to.
+            pad_to_multiple_of (`int`, *optional*): divisor of the length of the batch.
+            padding_side (`str`, *optional*): `"left"` or `"right"`, instead of the processor's.
+            return_tensors (`str`, *optional*): `"pt"`.
+
+        Raises:
+            TensorError: there are no samples, or their tensors do not fit together.
+            ConfigurationError: a setting has an unknown value.
+        """
+        if return_tensors not in (None, "pt"):
+            raise ConfigurationError(f"return_tensors must be 'pt', but is {short(return_tensors)}.")
+        if padding not in (True, "longest", "max_length"):
+            raise ConfigurationError(
+                f"padding must be True, 'longest' or 'max_length', but is {short(padding)}: samples of a batch need "
+                "one length."
+            )
+        side = padding_side or getattr(self, "padding_side", "left")
+        if side not in ("left", "right"):
+            raise ConfigurationError(f"padding_side must be 'left' or 'right', but is {short(side)}.")
+        return PreparedBatch(
+            join_samples(
+                [encoded_inputs] if isinstance(encoded_inputs, Mapping) else encoded_inputs,
+                pad_token_id=self.tokenizer.pad_token_id,
+                padding_side=side,
+                min_length=(max_length or 0) if padding == "max_length" else 0,
+                multiple_of=pad_to_multiple_of or 1,
+            )
+        )
+
+
+def join_samples(
+    samples: Sequence[Mapping[str, Any]],
+    *,
+    pad_token_id: int | None,
+    padding_side: str = "left",
+    min_length: int = 0,
+    multiple_of: int = 1,
+) -> dict[str, Any]:
+    """Put samples together into one batch.
+
+    What stands at positions of the prompt is padded to the longest prompt. Tensors of regions get a row for each
+    sample, also where a sample has none. All others are put one after the other along their first dimension, and
+    filled up with zeros at the end of the others. Lists are joined, and whatever else there is becomes a list.
+
+    Args:
+        samples (`Sequence[Mapping]`):
+            What a processor returned for each sample, with `return_tensors="pt"`; several prompts may be in one.
+        pad_token_id (`int`, *optional*): what `input_ids` are padded with.
+        padding_side (`str`, *optional*, defaults to `"left"`): where prompts are padded.
+        min_length, multiple_of (`int`, *optional*): lower bound and divisor of the length of the batch.
+
+    Raises:
+        TensorError: there are no samples, one has no `input_ids`, or tensors do not fit together.
+        ConfigurationError: there is something to pad, and the tokenizer has no padding token.
+    """
+    if not isinstance(samples, Sequence) or not samples or not all(isinstance(one, Mapping) for one in samples):
+        raise TensorError(
+            "A batch is made of a list of samples as the processor returns them, one call for each, but got "
+            f"{'an empty list' if isinstance(samples, Sequence) and not samples else type(samples).__name__}."
+        )
+    prompts = [_prompt(sample, number) for number, sample in enumerate(samples)]
+    length = max(min_length, *(ids.shape[1] for ids in prompts))
+    length += -length % multiple_of
+    if pad_token_id is None:
+        if any(ids.shape[1] != length for ids in prompts):
+            raise ConfigurationError(
+                "The prompts have different lengths, but the tokenizer has no padding token. Set "
+                "tokenizer.pad_token = tokenizer.eos_token."
+            )
+        pad_token_id = 0
+    joined: dict[str, Any] = {}
+    for name in dict.fromkeys(name for sample in samples for name in sample):
+        values = [sample.get(name) for sample in samples]
+        if name == "input_ids" or _is_by_position(name, values, prompts):
+            fill = pad_token_id if name == "input_ids" else _FILL.get(name, 0)
+            rows = [_at_positions(name, value, ids) for value, ids in zip(values, prompts, strict=True)]
+            joined[name] = torch.cat([_pad_prompt(row, length, fill, padding_side) for row in rows])
+        elif name.startswith("region_") and any(isinstance(value, Tensor) for value in values):
+            joined[name] = _cat(name, _with_rows(values, prompts))
+        elif all(isinstance(value, Tensor) for value in values if value is not None):
+            joined[name] = _cat(name, [value for value in values if value is not None])
+        elif all(isinstance(value, (list, tuple)) for value in values if value is not None):
+            joined[name] = [one for value in values if value is not None for one in value]
+        else:
+            joined[name] = values
+    return joined
+
+
+def _prompt(sample: Mapping[str, Any], number: int) -> Tensor:
+    ids = sample.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.ndim != 2:
+        given = f"have shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else f"are a {type(ids).__name__}"
+        raise TensorError(
+            f"Sample {number}: input_ids must be a tensor of shape (1, length), but {given}. Call the processor with "
+            "return_tensors='pt' and keep the first dimension."
+        )
+    return ids
+
+
+def _is_by_position(name: str, values: list[Any], prompts: list[Tensor]) -> bool:
+    """Whether there is a value for each position of the prompts."""
+    return name in _BY_POSITION and all(
+        value is None or (isinstance(value, Tensor) and value.shape[:2] == ids.shape)
+        for value, ids in zip(values, prompts, strict=True)
+    )
+
+
+def _at_positions(name: str, value: Tensor | None, ids: Tensor) -> Tensor:
+    if value is not None:
+        return value
+    return torch.ones_like(ids) if name == "attention_mask" else torch.full_like(ids, _FILL.get(name, 0))
+
+
+def _pad_prompt(value: Tensor, length: int, fill: int, side: str) -> Tensor:
+    missing = length - value.shape[1]
+    beside = [0, 0] * (value.ndim - 2)
+    return F.pad(value, [*beside, *((missing, 0) if side == "left" else (0, missing))], value=fill)
+
+
+def _with_rows(values: list[Tensor | None], prompts: list[Tensor]) -> list[Tensor]:
+    """The same with empty rows for samples that have no regions."""
+    example = next(value for value in values if value is not None)
+    empty = [0] * (example.ndim - 1)
+    return [
+        example.new_zeros((len(ids), *empty)) if value is None else value
+        for value, ids in zip(values, prompts, strict=True)
+    ]
+
+
+def _cat(name: str, values: list[Tensor]) -> Tensor:
+    if len({value.ndim for value in values}) > 1:
+        shapes = ", ".join(str(tuple(value.shape)) for value in values)
+        raise TensorError(
+            f"{name} of the samples have shapes {shapes}, which cannot be joined. Prepare all samples with the same "
+            "processor."
+        )
+    largest = [max(sizes) for sizes in zip(*(value.shape[1:] for value in values), strict=True)]
+    padded = []
+    for value in values:
+        missing = [size - own for size, own in zip(largest, value.shape[1:], strict=True)]
+        padded.append(
+            F.pad(value, [part for size in reversed(missing) for part in (0, size)]) if any(missing) else value
+        )
+    return torch.cat(padded)
