@@ -550,6 +550,28 @@ def test_every_maker_takes_frame_or_time(make, given_shape):
         make(given_shape, time=-1)
     with pytest.raises(RegionError, match=r"2\.0 .*time="):
         make(given_shape, 2.0)
+    assert make(given_shape).visual is None
+    assert make(given_shape, 7, visual=1) == Region({7: make(given_shape)._at(0)}, visual=1)
+    assert make(given_shape, time=2, visual=1).visual == 1
+    with pytest.raises(RegionError, match="visual=-1"):
+        make(given_shape, visual=-1)
+
+
+def test_regions_made_of_a_region_stay_on_its_visual():
+    region = Region({1: MASK, 2: None}, times={0.5: MASK}, visual=np.int64(2))
+    assert (region.visual, type(region.visual)) == (2, int)
+    placed = region.at_frames(lambda seconds: 3)
+    assert (placed.visual, placed.at_frames(lambda seconds: 3).visual) == (2, 2)
+    assert placed.select([1]).visual == 2
+    assert (placed | Region({9: None}, visual=2)).visual == 2
+    assert (placed | Region({9: None})).visual == (Region({9: None}) | placed).visual == 2
+    with pytest.raises(RegionError, match="different visuals, 2 and 0"):
+        placed | Region({9: None}, visual=0)
+    moved = placed.on_visual(0)
+    assert (moved.visual, moved.on_visual(2) == placed, moved.on_visual(0) is moved) == (0, True, True)
+    assert moved.on_visual(None).visual is None
+    shapes = {3: Box(0, 0, 1, 2)}
+    assert Region.from_shapes(shapes, visual=1) == Region(shapes, visual=1)
 
 
 def test_times_become_frames():
@@ -622,6 +644,9 @@ def test_equality():
     assert Region({1: Points((1, 1))}) != Region({1: Points((1, 2))})
     assert Region({1: Polygons(TRIANGLE)}) != Region({1: Polygons([TRIANGLE, TRIANGLE])})
     assert Region({1: MASK}) != "a region"
+    assert Region({1: MASK}, visual=0) == Region({1: COMPRESSED}, visual=np.int8(0))
+    assert Region({1: MASK}, visual=0) != Region({1: MASK})
+    assert Region({1: MASK}, visual=0) != Region({1: MASK}, visual=1)
 
 
 def test_repr_is_short():
@@ -633,15 +658,17 @@ def test_repr_is_short():
     assert repr(Region(times={1.5: None})) == "Region(1.5s: ABSENT)"
     assert "radius=3" in repr(Region.from_points([(1, 1), (2, 2)], radius=3))
     assert "width=3" in repr(Region.from_scribble([(1, 1), (2, 2)], width=3))
+    assert repr(Region.from_box((1, 2, 3.5, 4), 12, visual=1)) == "Region(12: Box(1, 2, 3.5, 4), visual=1)"
     assert "2 with 6 points" in repr(Region.from_polygon([TRIANGLE, TRIANGLE]))
 
 
 @pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
 def test_copies_and_pickles(clone):
     shapes = [MASK, COMPRESSED, (0, 0, 1, 2), TRIANGLE, Points((1, 1)), Scribble((1, 1), 2), None]
-    region = Region(dict(enumerate(shapes)), times={1.5: Mask(MASK)})
+    region = Region(dict(enumerate(shapes)), times={1.5: Mask(MASK)}, visual=3)
     twin = clone(region)
     assert twin == region
+    assert twin.visual == 3
     assert twin.is_absent(6)
     np.testing.assert_array_equal(twin.mask(0, 3, 4), MASK)
 
@@ -1136,6 +1163,20 @@ BAD_INPUT = {
     "giant frame": (lambda: Region({7: None}).mask(7, 32768, 32768), ["32768x32768", "178956970", "frame"]),
     "time of 400 digits": (lambda: Region(times={10**400: None}), ["seconds"]),
     "float width": (lambda: Region({7: None}).masks(480, 640.0), ["height=480", "width=640.0"]),
+    **{
+        f"visual {visual!r:.20}": (lambda visual=visual: Region({7: None}, visual=visual), ["visual=", said, "from 0"])
+        for visual, said in [
+            (True, "True"),
+            (np.False_, "False"),
+            (-1, "-1"),
+            (1.0, "1.0"),
+            ("1", "'1'"),
+            ([1], "[1]"),
+            (float("nan"), "nan"),
+            (-(10**400), "digits"),
+            (np.zeros(3), "(3,)"),
+        ]
+    },
     "bool height": (lambda: Region({7: None}).to_annotation(True, 640), ["height=True"]),
 }
 

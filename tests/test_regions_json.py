@@ -48,9 +48,10 @@ shapes = st.one_of(
     st.builds(Scribble, st.lists(point, min_size=1, max_size=4), sizes),
 )
 regions = st.builds(
-    lambda frames, times: Region(frames, times=times),
+    lambda frames, times, visual: Region(frames, times=times, visual=visual),
     st.dictionaries(st.integers(0, 10**9), shapes, min_size=1, max_size=4),
     st.dictionaries(st.one_of(st.floats(0, 1e9), st.floats(0, 1e-4)), shapes, max_size=2),
+    st.one_of(st.none(), st.integers(0, 99)),
 )
 
 
@@ -86,6 +87,15 @@ CANONICAL = {
         lambda: Region.from_json({"0": None}),
         lambda: Region.from_json({"0": {"segmentation": []}}),
         lambda: Region.from_annotation({"0": {}}),
+    ],
+    '{"0":{"segmentation":null},"visual":2}': [
+        lambda: Region({0: None}, visual=np.int64(2)),
+        lambda: Region.from_json({"visual": 2, "0": None}),
+        lambda: Region.from_json({"0": None}, visual=2),
+        lambda: Region.from_json({"0": None, "visual": 2}, visual=2),
+        lambda: Region.from_json({"0": None, "visual": None}, visual=2),
+        lambda: Region.from_annotation({"0": {}, "visual": 2}),
+        lambda: Region.from_annotation(Region({0: None}, visual=2).to_annotation(4, 4)),
     ],
     '{"0":{"polygon":[[1,1],[7,1],[1,7.5]]}}': [
         lambda: Region.from_polygon([(1, 1), (7, 1), (1, 7.5)]),
@@ -179,6 +189,12 @@ BAD = {
         for value in (1, [], [1, 0], [2], [-1], [0.5], [True], ["1"], [None], [[1]], {}, "1")
     },
     "labels null": ({"12": {"points": [[1, 2]], "labels": None}}, ["frame 12", "null", "'labels'"]),
+    **{
+        f"visual {value!r:.20}": ({"12": BOX, "visual": value}, ["visual=", "from 0"])
+        for value in (True, -1, 1.0, NAN, "1", [1], {"12": BOX}, "9" * 10**6, -(10**400))
+    },
+    "only a visual": ({"visual": 1}, ["empty"]),
+    "visual of a frame": ({"12": {**BOX, "visual": 1}}, ["frame 12", "'visual'", "beside 'box'"]),
     "only points beside": ({"12": {"points": [[1, 2], [3, 4]], "labels": [0, 0]}}, ["labeled 0", "no pixel"]),
     **{
         f"radius {value!r}": ({"12": {"points": [[1, 2]], "radius": value}}, ["frame 12", "radius"])
@@ -208,6 +224,14 @@ def test_what_is_no_json_form_is_named(name):
     message = str(raised.value)
     assert [part for part in said if part not in message] == [], message
     assert len(message) < 400
+
+
+def test_a_visual_is_said_once():
+    for make in (Region.from_json, Region.from_annotation):
+        with pytest.raises(RegionError, match="visual=1 beside it and 0 under 'visual'"):
+            make({"12": BOX, "visual": 0}, visual=1)
+        with pytest.raises(RegionError, match="visual='1'"):
+            make({"12": BOX}, visual="1")
 
 
 def test_numbers_are_never_true_or_false():
@@ -279,6 +303,8 @@ FILES = {
     "one.json": {"12": BOX, "time:0.5": {"points": [[1, 2]]}},
     "named.json": {"dog": {"12": BOX}, "cat #2": {"7": {"segmentation": RLE}}, "typo": {"7": {"bbox": [1, 2, 3, 4]}}},
     "lonely.json": {"dog": {"12": BOX}},
+    "visual.json": {"12": BOX, "visual": 1},
+    "visuals.json": {"dog": {"12": BOX, "visual": 1}, "visual": {"14": BOX, "visual": 0}},
     "numbers.json": {"1": {"12": BOX}, "2": {"14": BOX}},
     "rle.json": RLE,
     "coco.json": {"segmentation": RLE, "area": 4, "bbox": [1, 0, 3, 3], "iscrowd": 1},
@@ -309,6 +335,9 @@ def folder(request, tmp_path_factory):
         ("region", "named.json#cat #2", {"7": {"segmentation": RLE}}),
         ("region", "lonely.json", {"12": BOX}),
         ("region", "numbers.json#2", {"14": BOX}),
+        ("region", "visual.json", FILES["visual.json"]),
+        ("region", "visuals.json#visual", {"14": BOX, "visual": 0}),
+        ("region", "visuals.json#dog", {"12": BOX, "visual": 1}),
         ("region", "a#b.json", {"5": BOX}),
         ("rle", "rle.json", {"0": {"segmentation": RLE}}),
         ("rle", "coco.json", {"0": {"segmentation": RLE}}),

@@ -8,7 +8,7 @@ from typing import Any
 from videorefer_plugin._json import each_once, json_fault
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.regions.places import is_place
+from videorefer_plugin.regions.places import VISUAL_KEY, is_place
 from videorefer_plugin.regions.reading import existing_file
 
 
@@ -48,7 +48,7 @@ def region_of(text: str) -> Any:
     if _objects(value):
         raise RegionError(f"{path} holds frame -> object -> RLE: give it as --rle")
     names = [key for key, region in value.items() if _is_region(region)]
-    if not names and (name is None or is_place(name) or all(map(is_place, value))):
+    if not names and (name is None or is_place(name) or _has_places(value)):
         if name is not None:
             raise RegionError(f"{path} holds no regions by name, so there is no {name!r}: leave out '#{name}'")
         return value
@@ -87,7 +87,12 @@ def _objects(value: Any) -> list[str]:
 
 def _is_region(value: Any) -> bool:
     """Whether it can be the JSON form of a region, told by its keys."""
-    return isinstance(value, Mapping) and bool(value) and all(map(is_place, value))
+    return isinstance(value, Mapping) and _has_places(value)
+
+
+def _has_places(value: Mapping[Any, Any]) -> bool:
+    keys = [key for key in value if key != VISUAL_KEY]
+    return bool(keys) and all(map(is_place, keys))
 
 
 def _one_of(names: list[str], name: str | None, path: str, what: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions import kinds
-from videorefer_plugin.regions.places import by_place, json_frame, place_key
+from videorefer_plugin.regions.places import VISUAL_KEY, by_place, json_frame, place_key
+from videorefer_plugin.regions.reading import read_visual
 from videorefer_plugin.regions.shapes import Shape
 
 _EXAMPLE = '{"12": {"box": [10, 20, 60, 80]}}'
@@ -43,6 +44,32 @@ def write_json(frames: Mapping[int, Shape], times: Mapping[float, Shape]) -> dic
         for shapes in (frames, times)
         for place, shape in shapes.items()
     }
+
+
+def split_visual(given: Any, visual: int | None = None) -> tuple[Any, int | None]:
+    """Take the visual out of a region's JSON form, where it stands beside the frames.
+
+    Args:
+        given: the JSON form.
+        visual: the one said beside it.
+
+    Raises:
+        RegionError: it is said twice, or is no whole number from 0 up.
+    """
+    if not isinstance(given, Mapping) or VISUAL_KEY not in given:
+        return given, visual
+    stated = read_visual(given[VISUAL_KEY])
+    if visual is not None and stated is not None and stated != read_visual(visual):
+        raise RegionError(
+            f"the region has visual={short(visual)} beside it and {short(stated)} under {VISUAL_KEY!r}: keep one"
+        )
+    frames = {key: value for key, value in given.items() if key != VISUAL_KEY}
+    return frames, visual if stated is None else stated
+
+
+def write_visual(visual: int | None) -> dict[str, int]:
+    """What the JSON form says of the visual, if anything."""
+    return {} if visual is None else {VISUAL_KEY: visual}
 
 
 def json_kinds() -> dict[str, type[Shape]]:

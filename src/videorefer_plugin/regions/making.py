@@ -18,7 +18,7 @@ Made = TypeVar("Made", bound="OneShape")
 class OneShape:
     """What `Region` makes of one shape in one frame, or at one time.
 
-    `frame=None` stands for 0, so that frame=0 given beside time= is noticed.
+    `frame=None` stands for 0, so that frame=0 given beside time= is noticed. `visual`, everywhere, is as of `Region`.
     """
 
     __slots__ = ()
@@ -32,6 +32,7 @@ class OneShape:
         time: float | None = None,
         threshold: float | None = None,
         label: Any = None,
+        visual: int | None = None,
     ) -> Made:
         """Make a region of one mask.
 
@@ -46,10 +47,12 @@ class OneShape:
         Raises:
             RegionError: no mask, or one of which it is unclear what counts (see `Mask`); both frame and time given.
         """
-        return cls._single(lambda: Mask(mask, threshold, label), frame, time)
+        return cls._single(lambda: Mask(mask, threshold, label), frame, time, visual)
 
     @classmethod
-    def from_box(cls: type[Made], box: Any, frame: int | None = None, *, time: float | None = None) -> Made:
+    def from_box(
+        cls: type[Made], box: Any, frame: int | None = None, *, time: float | None = None, visual: int | None = None
+    ) -> Made:
         """Make a region of one box.
 
         Args:
@@ -61,10 +64,12 @@ class OneShape:
         Raises:
             RegionError: not four finite numbers in pixels with x0 < x1 and y0 < y1; both frame and time given.
         """
-        return cls._single(lambda: Box.from_sequence(box), frame, time)
+        return cls._single(lambda: Box.from_sequence(box), frame, time, visual)
 
     @classmethod
-    def from_polygon(cls: type[Made], points: Any, frame: int | None = None, *, time: float | None = None) -> Made:
+    def from_polygon(
+        cls: type[Made], points: Any, frame: int | None = None, *, time: float | None = None, visual: int | None = None
+    ) -> Made:
         """Make a region of one polygon, or of several which together are the object.
 
         Args:
@@ -75,7 +80,7 @@ class OneShape:
         Raises:
             RegionError: fewer than 3 points, an odd number of values, values not finite; both frame and time given.
         """
-        return cls._single(lambda: Polygons(points), frame, time)
+        return cls._single(lambda: Polygons(points), frame, time, visual)
 
     @classmethod
     def from_points(
@@ -86,6 +91,7 @@ class OneShape:
         *,
         labels: Any = None,
         time: float | None = None,
+        visual: int | None = None,
     ) -> Made:
         """Make a region of discs around one or more points.
 
@@ -101,7 +107,7 @@ class OneShape:
             RegionError: no points, values not finite, a negative radius, labels other than 0 and 1 or not as many as
                 the points, no label 1; both frame and time given.
         """
-        return cls._single(lambda: Points(points, radius, labels), frame, time)
+        return cls._single(lambda: Points(points, radius, labels), frame, time, visual)
 
     @classmethod
     def from_scribble(
@@ -111,6 +117,7 @@ class OneShape:
         width: float | None = None,
         *,
         time: float | None = None,
+        visual: int | None = None,
     ) -> Made:
         """Make a region of a line with round ends, drawn through the points in order.
 
@@ -124,11 +131,16 @@ class OneShape:
         Raises:
             RegionError: no points, values not finite, a width <= 0; both frame and time given.
         """
-        return cls._single(lambda: Scribble(points, width), frame, time)
+        return cls._single(lambda: Scribble(points, width), frame, time, visual)
 
     @classmethod
     def from_rle(
-        cls: type[Made], rle: Mapping[str, Any], frame: int | None = None, *, time: float | None = None
+        cls: type[Made],
+        rle: Mapping[str, Any],
+        frame: int | None = None,
+        *,
+        time: float | None = None,
+        visual: int | None = None,
     ) -> Made:
         """Make a region of one COCO RLE.
 
@@ -140,18 +152,20 @@ class OneShape:
         Raises:
             RegionError: malformed, or counts which do not add up to height * width; both frame and time given.
         """
-        return cls._single(lambda: Rle.from_mapping(rle), frame, time)
+        return cls._single(lambda: Rle.from_mapping(rle), frame, time, visual)
 
     @classmethod
-    def _single(cls: type[Made], shape: Callable[[], Shape], frame: int | None, time: float | None) -> Made:
+    def _single(
+        cls: type[Made], shape: Callable[[], Shape], frame: int | None, time: float | None, visual: int | None = None
+    ) -> Made:
         if frame is not None and time is not None:
             raise RegionError(f"got both frame={frame!r} and time={time!r}: give one of them, they mean the same")
         if time is not None:
-            return cls._made({}, {read_seconds(time): at_place(shape, f"time {time} s")})
+            return cls._made({}, {read_seconds(time): at_place(shape, f"time {time} s")}, visual)
         index = 0 if frame is None else frame_index(frame)
-        return cls._made({index: at_place(shape, f"frame {index}")}, {})
+        return cls._made({index: at_place(shape, f"frame {index}")}, {}, visual)
 
     @classmethod
-    def _made(cls: type[Made], frames: dict[int, Shape], times: dict[float, Shape]) -> Made:
+    def _made(cls: type[Made], frames: dict[int, Shape], times: dict[float, Shape], visual: int | None) -> Made:
         """The region of shapes which are checked, each for itself."""
         raise NotImplementedError

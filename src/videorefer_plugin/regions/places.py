@@ -10,6 +10,7 @@ from videorefer_plugin.regions.base import Shape
 from videorefer_plugin.regions.reading import frame_index, plain_number, read_seconds
 
 TIME_KEY = "time:"
+VISUAL_KEY = "visual"  # stands beside the places
 FRAME_DIGITS = "[0-9]{1,18}"  # digits of other scripts are no frames
 _FRAME = re.compile(r"0|[1-9][0-9]{0,17}")
 _SECONDS = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")

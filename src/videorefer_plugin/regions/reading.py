@@ -177,6 +177,18 @@ def read_seconds(time: Any) -> float:
     return float(time)
 
 
+def read_visual(visual: Any) -> int | None:
+    """Which visual of a prompt a region lies on, from 0; None where that is not said."""
+    if visual is None:
+        return None
+    if not is_integer(visual) or visual < 0:
+        raise RegionError(
+            f"visual={short(visual)} is no place of a visual: expected a whole number from 0 up, which counts the "
+            "videos and images of the prompt together, in their order"
+        )
+    return int(visual)
+
+
 def frame_size(height: Any, width: Any) -> tuple[int, int]:
     """Height and width of a frame in pixels."""
     for side in (height, width):

@@ -17,11 +17,18 @@ from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.annotations import read_object, write_annotation
 from videorefer_plugin.regions.base import Absent, Shape
-from videorefer_plugin.regions.json_form import read_json, write_json
+from videorefer_plugin.regions.json_form import read_json, split_visual, write_json, write_visual
 from videorefer_plugin.regions.kinds import draw_at, shape_at
 from videorefer_plugin.regions.making import OneShape
 from videorefer_plugin.regions.places import place_times
-from videorefer_plugin.regions.reading import frame_index, frame_size, no_shape, read_seconds, require_several
+from videorefer_plugin.regions.reading import (
+    frame_index,
+    frame_size,
+    no_shape,
+    read_seconds,
+    read_visual,
+    require_several,
+)
 
 
 class Region(OneShape):
@@ -38,16 +45,19 @@ class Region(OneShape):
 
     Nothing is drawn before `mask` or `masks` is called with the size of the frame. A region is not changed after it
     is made; two are equal when they have equal shapes in the same places, in whatever order they were given (a mask
-    equals an RLE of the same pixels).
+    equals an RLE of the same pixels), and the same `visual`.
 
     Args:
         frames: frame index in the source video -> shape.
         times: seconds from the start of the video -> shape; `at_frames` turns them into frames.
         threshold, label: which pixels of the masks are the object, where these have several values; see `Mask`.
+        visual: which visual of its prompt or conversation the object is in, counting videos and images together in
+            their order, from 0. By default the one that stands last before the region, or the first if none does.
 
     Raises:
         RegionError: no shape at all, a key which is no frame or time, or a malformed shape; names the frame or time.
-            Or no shape but points which are all labeled as not on the object, in whatever way the region is made.
+            Or no shape but points which are all labeled as not on the object, in whatever way the region is made. Or
+            `visual` is no whole number from 0 up.
 
     Examples:
         >>> ball = Region({12: (40, 30, 80, 75), 40: (52, 30, 92, 75)})
@@ -57,7 +67,7 @@ class Region(OneShape):
         1800
     """
 
-    __slots__ = ("_frames", "_times")
+    __slots__ = ("_frames", "_times", "_visual")
 
     def __init__(
         self,
@@ -66,6 +76,7 @@ class Region(OneShape):
         times: Mapping[float, Any] | None = None,
         threshold: float | None = None,
         label: Any = None,
+        visual: int | None = None,
     ) -> None:
         for name, given in (("frames", frames), ("times", times)):
             if given is not None and not isinstance(given, Mapping):
@@ -82,12 +93,13 @@ class Region(OneShape):
         }
         if not self._frames and not self._times:
             raise no_shape(frames, times)
+        self._visual = read_visual(visual)
         self._require_object()
 
     # --- made of plain forms ---------------------------------------------------------------------------------------
 
     @classmethod
-    def from_annotation(cls, annotation: Mapping[Any, Any]) -> Region:
+    def from_annotation(cls, annotation: Mapping[Any, Any], *, visual: int | None = None) -> Region:
         """Read one object of a VideoRefer-700K record: {"12": {"segmentation": ...}, ...}.
 
         Keys are frame indices, as str or int; their order is kept. The segmentation is an RLE, a list of polygons, or
@@ -95,18 +107,19 @@ class Region(OneShape):
         the record around it, and anything beside it, but not a key such as "bbox" or "mask" instead of it. What says
         that the object is there, such as a "bbox" with an extent, is refused beside None, as is an "area" by itself.
 
-        Other shapes, and times, may stand there as in the JSON form; see `from_json`.
+        Other shapes, times and "visual" may stand there as in the JSON form; see `from_json`.
 
         Raises:
             RegionError: empty, a key which is no frame, a frame given twice, a malformed or misnamed segmentation.
         """
+        annotation, visual = split_visual(annotation, visual)
         frames, times = read_object(annotation)
         if not frames and not times:
             raise no_shape(frames, None)
-        return cls._made(frames, times)
+        return cls._made(frames, times, visual)
 
     @classmethod
-    def from_json(cls, value: Mapping[Any, Any]) -> Region:
+    def from_json(cls, value: Mapping[Any, Any], *, visual: int | None = None) -> Region:
         """Read the JSON form: frame, or time in seconds, -> one shape.
 
         Args:
@@ -114,35 +127,41 @@ class Region(OneShape):
                 frame may also be an int. Each has one of "box" ([x0, y0, x1, y1]), "points" (with "labels" or
                 "radius"), "polygon" (one, or a list of several), "scribble" (with "width"), and "segmentation" (a COCO
                 RLE, polygons, or None where the object is absent; None may also stand for the whole). Nothing else
-                may stand there.
+                may stand there. Beside the frames there may be "visual", as in {"12": ..., "visual": 1}.
+            visual: as of `Region`, if it does not stand there.
 
         Raises:
             RegionError: empty, a key which is no frame or time, a place given twice, no shape or several, a key which
                 means nothing, or a malformed shape; names the frame or time, and the keys.
         """
-        return cls._made(*read_json(value))
+        value, visual = split_visual(value, visual)
+        return cls._made(*read_json(value), visual)
 
     @classmethod
-    def from_shapes(cls, shapes: Mapping[int, Shape]) -> Region:
+    def from_shapes(cls, shapes: Mapping[int, Shape], *, visual: int | None = None) -> Region:
         """Make a region of shapes that are checked already, such as those of `read_annotation`.
 
         Args:
             shapes: frame -> shape. The dict is copied, but neither are its keys checked to be frames, as int from 0
                 up, nor its values to be instances of `Shape`: whatever may be anything else goes to `Region(frames)`.
+            visual: as of `Region`.
 
         Raises:
             RegionError: no shape at all, or none but points which are all labeled as not on the object.
         """
         if not shapes:
             raise no_shape(shapes, None)
-        return cls._made(dict(shapes))
+        return cls._made(dict(shapes), visual=visual)
 
     @classmethod
-    def _made(cls, frames: dict[int, Shape], times: dict[float, Shape] | None = None) -> Region:
+    def _made(
+        cls, frames: dict[int, Shape], times: dict[float, Shape] | None = None, visual: int | None = None
+    ) -> Region:
         """The region of checked shapes, of which there is one at least; it keeps the dicts themselves."""
         region = cls.__new__(cls)
         region._frames = frames
         region._times = times or {}
+        region._visual = read_visual(visual)
         region._require_object()
         return region
 
@@ -164,6 +183,11 @@ class Region(OneShape):
         return tuple(sorted(self._times))
 
     @property
+    def visual(self) -> int | None:
+        """Which visual of its prompt it lies on, from 0; None where its place in the prompt says so."""
+        return self._visual
+
+    @property
     def present(self) -> tuple[int, ...]:
         """The frames, sorted, from which the object is not declared absent; see `is_absent`."""
         return tuple([frame for frame in self.frames if not isinstance(self._frames[frame], Absent)])
@@ -182,12 +206,13 @@ class Region(OneShape):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Region):
             return NotImplemented
-        return self._frames == other._frames and self._times == other._times
+        return (self._visual, self._frames, self._times) == (other._visual, other._frames, other._times)
 
     def __repr__(self) -> str:
         places = [f"{frame}: {self._frames[frame]!r}" for frame in self.frames]
         places += [f"{time:g}s: {self._times[time]!r}" for time in self.times]
         rest = [f"... {len(places) - 3} more"] if len(places) > 3 else []
+        rest += [] if self._visual is None else [f"visual={short(self._visual)}"]
         return f"Region({', '.join(places[:3] + rest)})"
 
     # --- other regions from it ------------------------------------------------------------------------------------
@@ -195,8 +220,10 @@ class Region(OneShape):
     def __or__(self, other: Region) -> Region:
         """Join two regions of the same object which have no frame in common; the other's frames come second.
 
+        Where only one of them names its visual, it is that of both.
+
         Raises:
-            RegionError: both have a shape in the same frame, or at the same time.
+            RegionError: both have a shape in the same frame, or at the same time; or they name different visuals.
         """
         if not isinstance(other, Region):
             return NotImplemented
@@ -207,7 +234,13 @@ class Region(OneShape):
                 f"both regions have a shape in {listed(shared)}: join regions of one object at different frames, "
                 "e.g. after select"
             )
-        return Region._made({**self._frames, **other._frames}, {**self._times, **other._times})
+        named = {region._visual for region in (self, other)} - {None}
+        if len(named) > 1:
+            raise RegionError(
+                f"the regions lie on different visuals, {short(self._visual)} and {short(other._visual)}: join "
+                "regions of one object in one visual"
+            )
+        return Region._made({**self._frames, **other._frames}, {**self._times, **other._times}, *named)
 
     def at_frames(self, frame_at: Callable[[float], int]) -> Region:
         """Return the region with every time turned into a frame, behind the others; itself when it has no times.
@@ -218,7 +251,21 @@ class Region(OneShape):
         Raises:
             RegionError: two shapes fall on the same frame, or `frame_at` returns no frame index.
         """
-        return Region._made(place_times(self._frames, self._times, frame_at)) if self._times else self
+        if not self._times:
+            return self
+        return Region._made(place_times(self._frames, self._times, frame_at), visual=self._visual)
+
+    def on_visual(self, visual: int | None) -> Region:
+        """Return the region on another visual of its prompt; itself when it lies there already.
+
+        Args:
+            visual: as of `Region`.
+
+        Raises:
+            RegionError: it is no whole number from 0 up.
+        """
+        wanted = read_visual(visual)
+        return self if wanted == self._visual else Region._made(self._frames, self._times, wanted)
 
     def select(self, frames: Iterable[int]) -> Region:
         """Return the region with only these frames, for instance `region.select(region.frames[:4])`.
@@ -236,7 +283,8 @@ class Region(OneShape):
             raise RegionError(f"select got no frames: expected some of {short(self.frames)}")
         if len(wanted) == len(self._frames):
             return self
-        return Region._made({frame: shape for frame, shape in self._frames.items() if frame in wanted})
+        kept = {frame: shape for frame, shape in self._frames.items() if frame in wanted}
+        return Region._made(kept, visual=self._visual)
 
     # --- pixels ---------------------------------------------------------------------------------------------------
 
@@ -280,7 +328,7 @@ class Region(OneShape):
                 wanted = tuple(self._known(frame) for frame in wanted)
         return ((frame, draw_at(self._frames[frame], frame, *size)) for frame in wanted)
 
-    def to_annotation(self, height: int, width: int) -> dict[str, dict[str, Any]]:
+    def to_annotation(self, height: int, width: int) -> dict[str, Any]:
         """Write the object as in VideoRefer-700K, fit for JSON, the opposite of `from_annotation`.
 
         Args:
@@ -288,22 +336,24 @@ class Region(OneShape):
 
         Returns:
             {"12": {"segmentation": {"size": [height, width], "counts": str}}, ...} in the order of `order`, with the
-            segmentation None where the object is absent. Drawn shapes become their pixels.
+            segmentation None where the object is absent. Drawn shapes become their pixels. With a `visual`, it stands
+            last, as in the JSON form.
 
         Raises:
             RegionError: times are not yet turned into frames, or a shape does not fit the frame.
         """
         self._require_frames("to_annotation")
-        return write_annotation(self._frames, *frame_size(height, width))
+        return {**write_annotation(self._frames, *frame_size(height, width)), **write_visual(self._visual)}
 
-    def to_json(self) -> dict[str, dict[str, Any]]:
+    def to_json(self) -> dict[str, Any]:
         """Write the object in the JSON form, the opposite of `from_json`.
 
         Shapes stay what they are, but for masks, which are written as compressed RLE. It is canonical: the same shapes
         are written alike however they were given (3 or 3.0, an array or a list, any form of RLE), and what is left to
         its default is left out. Frames stand in the order of `order`, which `mask_policy="original"` goes by, and
-        times behind them. Hash `json.dumps(region.to_json(), separators=(",", ":"))` where that order matters; with
-        `sort_keys=True` where it does not, as for `==`.
+        times behind them; `visual` is last, where it is set. Hash
+        `json.dumps(region.to_json(), separators=(",", ":"))` where that order matters; with `sort_keys=True` where it
+        does not, as for `==`.
 
         Returns:
             {"12": {"box": [40, 30, 80, 75]}, "time:1.5": {"segmentation": None}, ...}.
@@ -311,7 +361,7 @@ class Region(OneShape):
         Raises:
             RegionError: a shape of another library, which says nothing of how it is written.
         """
-        return write_json(self._frames, self._times)
+        return {**write_json(self._frames, self._times), **write_visual(self._visual)}
 
     def _at(self, frame: int) -> Shape:
         return self._frames[self._known(frame)]
