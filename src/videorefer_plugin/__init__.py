@@ -34,6 +34,9 @@ _EXPORTS = {
     "merge_tokens": "object_encoder",
     "pool_masks": "object_encoder",
     "resize_masks": "object_encoder",
+    "DrawnRegion": "inputs.masks",
+    "draw_region": "inputs.masks",
+    "frame_features": "models.videollama2.tower",
     "VideoLLaMA2Config": "models.videollama2.configuration",
     "VideoLLaMA2ForConditionalGeneration": "models.videollama2.modeling",
     "VideoLLaMA2Model": "models.videollama2.modeling",
@@ -57,6 +60,7 @@ __all__ = [
     "BenchError",
     "CheckpointError",
     "ConfigurationError",
+    "DrawnRegion",
     "ObjectEncoder",
     "ObjectEncoderConfig",
     "ObjectEncoderOutput",
@@ -82,6 +86,8 @@ __all__ = [
     "ask",
     "attach_object_encoder",
     "detach_object_encoder",
+    "draw_region",
+    "frame_features",
     "load_image",
     "load_object_encoder",
     "merge_tokens",
@@ -118,9 +124,11 @@ if TYPE_CHECKING:
         register_host,
         supported_hosts,
     )
+    from videorefer_plugin.inputs.masks import DrawnRegion, draw_region
     from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
     from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration, VideoLLaMA2Model
     from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
+    from videorefer_plugin.models.videollama2.tower import frame_features
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
     from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
     from videorefer_plugin.models.videorefer.processing import VideoReferProcessor

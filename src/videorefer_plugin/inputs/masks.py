@@ -12,11 +12,12 @@ from torch import Tensor
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.inputs.clips import Clip
+from videorefer_plugin.inputs.matching import check_mask_policy, check_region_limit
 from videorefer_plugin.object_encoder import resize_masks
-from videorefer_plugin.regions import Region
-from videorefer_plugin.video import sample_frame_indices
+from videorefer_plugin.regions import Region, as_region
+from videorefer_plugin.video import open_video, sample_frame_indices
 
-__all__ = ["DrawnRegion", "RegionMasks", "evenly", "grid_masks", "region_frames"]
+__all__ = ["DrawnRegion", "RegionMasks", "draw_region", "evenly", "grid_masks", "region_frames"]
 
 _MASKS_AT_ONCE = 16  # at full size; of long videos they would fill the memory
 
@@ -87,6 +88,42 @@ class _Kept:
         box = np.unpackbits(self.bits, count=height * width).reshape(height, width)
         mask[self.top : self.top + height, self.left : self.left + width] = box
         return mask
+
+
+def draw_region(
+    region: Any,
+    video: Any,
+    grid: tuple[int, int],
+    *,
+    mask_policy: str = "keep",
+    max_frames: int | None = None,
+    pad_to_square: bool = False,
+) -> DrawnRegion:
+    """Draw a region on the feature grid of a vision tower, as the processors do.
+
+    Args:
+        region ([`Region`] or `dict`): the region, or its JSON form.
+        video: what it lies on, as [`open_video`] takes it; an image counts as a video of one frame.
+        grid (`tuple[int, int]`): rows and columns of the grid.
+        mask_policy (`str`, *optional*, defaults to `"keep"`): `"keep"` or `"original"`, as in [`VideoReferProcessor`].
+        max_frames (`int`, *optional*): the most frames to use, taken evenly; all by default.
+        pad_to_square (`bool`, *optional*, defaults to `False`):
+            Whether frames are centered on a square before they are resized.
+
+    Returns:
+        [`DrawnRegion`] with the frames that carry masks, in the order in which they are merged, and the masks.
+
+    Raises:
+        RegionError: the region lies beyond the end, does not fit the frames, or has no pixel anywhere.
+        VideoError: the video cannot be read.
+        ConfigurationError: a setting has an unknown value.
+    """
+    check_mask_policy(mask_policy)
+    check_region_limit(max_frames)
+    opened = open_video(video)
+    clip = Clip("video", 0, opened, [])
+    masks = region_frames(as_region(region), clip, mask_policy, max_frames)
+    return DrawnRegion(clip, masks.frames, grid_masks(masks, grid, mask_policy, pad_to_square))
 
 
 def region_frames(region: Region, clip: Clip, policy: str, limit: int | None) -> RegionMasks:

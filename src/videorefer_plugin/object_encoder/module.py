@@ -25,6 +25,10 @@ class ObjectEncoderOutput(NamedTuple):
     tokens: Tensor
     counts: Tensor
 
+    def split(self) -> list[Tensor]:
+        """The tokens of each region, of shape `(num_tokens, hidden_size)` each."""
+        return list(self.tokens.split(self.counts.tolist()))
+
 
 class ObjectEncoder(nn.Module):
     """Spatial Token Extractor and Temporal Token Merge of VideoRefer (paper, section 3.2.2).

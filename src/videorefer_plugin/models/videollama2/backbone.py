@@ -14,7 +14,6 @@ from transformers.utils import can_return_tuple
 from videorefer_plugin.errors import ConfigurationError, PromptError
 from videorefer_plugin.models.cache import CACHE, takes_cache
 from videorefer_plugin.models.distinct import distinct_frames, take
-from videorefer_plugin.models.gradients import no_grad_if_frozen
 from videorefer_plugin.models.videollama2.checks import (
     LEADING,
     PIXELS,
@@ -29,6 +28,7 @@ from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 from videorefer_plugin.models.videollama2.outputs import (
     VideoLLaMA2ModelOutputWithPast,
 )
+from videorefer_plugin.models.videollama2.tower import as_grids, frame_features, run_tower
 
 __all__ = ["VideoLLaMA2Model", "VideoLLaMA2PreTrainedModel"]
 
@@ -73,10 +73,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         self.language_model.set_input_embeddings(value)
 
     def get_frame_features(self, pixel_values: Tensor) -> Tensor:
-        """Encode frames one by one with the vision tower.
-
-        The features are the hidden states at `config.vision_feature_layer`, without the tower's last normalisation
-        and without a class token. Layers above that one are not run.
+        """Encode frames one by one with the vision tower; see [`frame_features`].
 
         Args:
             pixel_values (`torch.Tensor` of shape `(num_frames, 3, image_size, image_size)`): preprocessed frames.
@@ -84,26 +81,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         Returns:
             `torch.Tensor` of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`.
         """
-        return self._as_grids(self._run_tower(pixel_values)[-1])
-
-    def _run_tower(self, pixel_values: Tensor, every_layer: bool = False) -> tuple[Tensor, ...]:
-        """Hidden states of the tower up to `config.vision_feature_layer`: the last one, or all of them."""
-        tower = getattr(self.vision_tower, "vision_model", self.vision_tower)
-        layers = tower.encoder.layers
-        depth = self.config.vision_feature_layer % (len(layers) + 1)
-        with no_grad_if_frozen(tower.parameters(), pixel_values):
-            hidden = tower.embeddings(pixel_values.to(tower.embeddings.patch_embedding.weight.dtype))
-            if hasattr(tower, "pre_layrnorm"):  # CLIP's own spelling
-                hidden = tower.pre_layrnorm(hidden)
-            states: tuple[Tensor, ...] = (hidden,)
-            for layer in layers[:depth]:
-                hidden = layer(hidden, attention_mask=None)
-                states = (*states, hidden) if every_layer else (hidden,)
-        return states
-
-    def _as_grids(self, hidden: Tensor) -> Tensor:
-        rows, columns = self.config.grid_size
-        return hidden[:, hidden.shape[1] - rows * columns :].unflatten(1, (rows, columns))
+        return frame_features(self.vision_tower, self.config, pixel_values)
 
     @can_return_tuple
     def get_image_features(
@@ -133,9 +111,9 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
 
     def _encode_images(self, pixel_values: Tensor, every_layer: bool = False) -> BaseModelOutputWithPooling:
         first, place = distinct_frames(pixel_values)
-        states = self._run_tower(take(pixel_values, first), every_layer)
+        states = run_tower(self.vision_tower, self.config, take(pixel_values, first), every_layer)
         tokens = self.connector(
-            [grid.expand(self.config.num_frames, -1, -1, -1) for grid in self._as_grids(states[-1])]
+            [grid.expand(self.config.num_frames, -1, -1, -1) for grid in as_grids(self.config, states[-1])]
         )
         return self._laid_out(states, place, [tokens[frame] for frame in place], every_layer)
 
@@ -176,11 +154,11 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         lengths = clip_lengths(pixel_values_videos, video_lengths)
         frames = torch.cat([clip[:length] for clip, length in zip(pixel_values_videos, lengths, strict=True)])
         first, place = distinct_frames(frames)
-        states = self._run_tower(take(frames, first), every_layer)
+        states = run_tower(self.vision_tower, self.config, take(frames, first), every_layer)
         ends = [*accumulate(lengths)]
         clips = [tuple(place[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
         distinct = list(dict.fromkeys(clips))  # clips of the same frames are connected once
-        grids = self._as_grids(states[-1])
+        grids = as_grids(self.config, states[-1])
         tokens = dict(zip(distinct, self.connector([take(grids, clip) for clip in distinct]), strict=True))
         return self._laid_out(states, place, [tokens[clip] for clip in clips], every_layer)
 
@@ -190,7 +168,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         """What was made of the distinct frames, for every frame and visual."""
         alike = len({len(each) for each in tokens}) < 2
         return BaseModelOutputWithPooling(
-            last_hidden_state=take(self._as_grids(states[-1]).flatten(1, 2), place),
+            last_hidden_state=take(as_grids(self.config, states[-1]).flatten(1, 2), place),
             pooler_output=torch.stack(tokens) if alike else tokens,
             hidden_states=tuple(take(state, place) for state in states) if every_layer else None,
         )

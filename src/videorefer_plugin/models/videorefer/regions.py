@@ -14,7 +14,7 @@ from videorefer_plugin.models.videorefer.region_inputs import (
     check_placeholders,
     rows_by_sample,
 )
-from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig
+from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig, ObjectEncoderOutput
 
 __all__ = ["RegionInputs", "RegionMixin"]
 
@@ -199,12 +199,43 @@ class RegionMixin(_Host):
 
     def encode_regions(self, input_ids: Tensor, features: Tensor, regions: FlatRegions) -> tuple[Tensor, Tensor]:
         """Run the object encoder; `regions.frames` are rows of `features`. See [`RegionMixin.get_object_tokens`]."""
+        return self.tokens_by_sample(input_ids, self._run_object_encoder(features, regions).tokens)
+
+    def _run_object_encoder(self, features: Tensor, regions: FlatRegions) -> ObjectEncoderOutput:
         device = self.object_encoder.device
-        tokens, _ = self.object_encoder(
+        return self.object_encoder(
             *(value.to(device) for value in (features, regions.masks, regions.frames, regions.lengths)),
             values=False,  # pixels and masks were searched before the tower ran
         )
-        return self.tokens_by_sample(input_ids, tokens)
+
+    @torch.no_grad()
+    def get_region_tokens(self, input_ids: Tensor, **inputs: Any) -> list[list[Tensor]]:
+        """Object tokens of single regions, for whoever puts them in their places elsewhere.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with `<region>` placeholders.
+            inputs: the other outputs of the processor.
+
+        Returns:
+            `list[list[torch.Tensor]]`: for each sample, tokens of shape `(num_tokens, hidden_size)` of each region.
+
+        Raises:
+            TensorError: region tensors are incomplete or do not fit.
+            PromptError: the numbers of `<region>` positions and regions differ.
+        """
+        regions = RegionInputs.collect(inputs, self._regions_with_pixels)
+        self.check_regions(input_ids, regions)
+        if regions is None:
+            return [[] for _ in input_ids]
+        encoded = inputs.pop("mm_encoder_outputs", None)
+        self.check_visuals(input_ids, inputs, regions, encoded)
+        encoded = self.encode_visuals(inputs, encoded)
+        regions = regions.for_samples((input_ids == self.region_token_id).sum(dim=1))
+        output = self._run_object_encoder(*self.get_region_features(input_ids, regions, encoded, inputs))
+        tokens = iter(output.split())
+        width = regions.lengths.shape[1]
+        by_sample = [[next(tokens) for _ in range(width)] for _ in input_ids]
+        return [[each for each in own if len(each)] for own in by_sample]
 
     def tokens_by_sample(self, input_ids: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Lay the object tokens of a batch out by sample, as `forward` takes them.
