@@ -430,10 +430,14 @@ CALLS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "not a region": ({"regions": ["dog"]}, vr.RegionError, "Sample 0: a region must be a Region, but is a str"),
     "no video": ({"videos": []}, vr.PromptError, "has <video> in its text, but only 0 video"),
     "two videos": ({"videos": [LLAVA.video(), LLAVA.video()]}, vr.PromptError, "2 video.s. were given"),
-    "two visuals": (
-        {"text": LLAVA.prompt("<video> <region>"), "videos": [LLAVA.video(), LLAVA.video()]},
-        vr.PromptError,
-        "has regions and 2 visuals, but regions need exactly one",
+    "third visual of two": (
+        {
+            "text": LLAVA.prompt("<video> <region>"),
+            "videos": [LLAVA.video(), LLAVA.video()],
+            "regions": [PLACE.on_visual(2)],
+        },
+        vr.RegionError,
+        r"Sample 0: it lies on visual 2, but its prompt has 2 visual\(s\), numbered from 0",
     ),
     "no text": ({"text": None}, vr.PromptError, "text is missing"),
     "text of another kind": ({"text": [3]}, vr.PromptError, "Sample 0: text must be a string"),

@@ -1,9 +1,8 @@
 """Bring together what belongs together: prompts, visuals and regions; and refuse what nobody would look at."""
 
 import difflib
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoReferError
 from videorefer_plugin.inputs.conversations import check_text
+from videorefer_plugin.inputs.placeholders import placeholder_kinds, visuals_before
 from videorefer_plugin.inputs.visuals import flatten_images, flatten_videos
 from videorefer_plugin.object_encoder import MASK_POLICIES
 from videorefer_plugin.regions import Region, as_region, is_one_region
@@ -26,6 +26,8 @@ __all__ = [
     "flatten_settings",
     "match_samples",
     "named",
+    "named_region",
+    "regions_by_sample",
     "take_settings",
 ]
 
@@ -59,6 +61,7 @@ class Sample:
         text (`str`): the prompt, with placeholders.
         visuals (`list[Source]`): its videos and images, in the order of their placeholders.
         regions (`list[Region]`): its regions, in the order of theirs.
+        region_visuals (`list[int]`): for each region, which of `visuals` it lies on.
         replacements (`dict[str, list[str]]`): what each placeholder, in order, is replaced by.
     """
 
@@ -79,6 +82,11 @@ def named(place: str) -> Iterator[None]:
         raise type(error)(f"{place}: {error}") from error
 
 
+def named_region(sample: int, number: int, count: int) -> AbstractContextManager[None]:
+    """Errors that leave the block say which of the regions of a sample they are about."""
+    return named(f"Sample {sample}" if count == 1 else f"Sample {sample}: region {number}")
+
+
 # ---------------------------------------------------------------------- prompts, visuals and regions
 
 
@@ -91,9 +99,11 @@ def match_samples(
     audio: Any = None,
     tokens: Mapping[str, str],
     region_token: str | None = None,
-    one_visual: bool = False,
 ) -> list[Sample]:
     """Give every placeholder of the prompts what it stands for, in order.
+
+    A region lies on the visual that it names, or else on the one whose placeholder stands last before its own; on the
+    first one if there is none before it.
 
     Args:
         text (`str` or `list[str]`): the prompts.
@@ -102,19 +112,18 @@ def match_samples(
         audio (*optional*): refused, since no model here listens.
         tokens (`Mapping[str, str]`): the placeholders of `"image"` and `"video"`.
         region_token (`str`, *optional*): that of a region; without it the prompts have none.
-        one_visual (`bool`, *optional*, defaults to `False`): whether a prompt may have no more than one visual.
 
     Raises:
         PromptError: the text is no text or cannot be read, there is sound, or placeholders and visuals or regions do
             not match.
-        RegionError: a region is no [`Region`], and its JSON form is none.
+        RegionError: a region is no [`Region`], and its JSON form is none; or its prompt has no such visual.
         VideoError: a visual is nothing that could be one.
     """
     if audio is not None:
         raise PromptError("This model does not listen: leave audio out.")
     texts = _texts(text)
     samples = [Sample(index, prompt) for index, prompt in enumerate(texts)]
-    _match_visuals(samples, {"image": flatten_images(images), "video": flatten_videos(videos)}, tokens, one_visual)
+    _match_visuals(samples, {"image": flatten_images(images), "video": flatten_videos(videos)}, tokens)
     if region_token is not None:
         _match_regions(samples, regions, tokens, region_token)
     return samples
@@ -135,25 +144,16 @@ def _texts(text: Any) -> list[str]:
     return texts
 
 
-def _match_visuals(
-    samples: list[Sample], given: dict[str, list[Any]], tokens: Mapping[str, str], one_visual: bool
-) -> None:
-    pattern = re.compile("|".join(f"(?P<{kind}>{re.escape(token)})" for kind, token in tokens.items()))
+def _match_visuals(samples: list[Sample], given: dict[str, list[Any]], tokens: Mapping[str, str]) -> None:
     taken = dict.fromkeys(tokens, 0)
     for sample in samples:
-        kinds = [str(found.lastgroup) for found in pattern.finditer(sample.text)]
-        if one_visual and len(kinds) > 1:
-            raise PromptError(
-                f"Sample {sample.index} has {kinds.count('video')} {tokens['video']} and {kinds.count('image')} "
-                f"{tokens['image']} in its text, but a sample can have one visual. If the words are meant literally, "
-                "write them without the angle brackets."
-            )
-        for kind in kinds:
+        for kind in placeholder_kinds(sample.text, tokens):
             number = taken[kind]
             if number >= len(given[kind]):
                 raise PromptError(
                     f"Sample {sample.index} has {tokens[kind]} in its text, but only {len(given[kind])} {kind}(s) "
-                    f"were given for the batch. Pass one {kind} for each {tokens[kind]}."
+                    f"were given for the batch. Pass one {kind} for each {tokens[kind]}; if the word is meant "
+                    "literally, write it without the angle brackets."
                 )
             sample.visuals.append(Source(kind, given[kind][number], number))
             taken[kind] += 1
@@ -166,8 +166,9 @@ def _match_visuals(
 
 
 def _match_regions(samples: list[Sample], regions: Any, tokens: Mapping[str, str], region_token: str) -> None:
-    for sample, given in zip(samples, _by_sample(regions, len(samples)), strict=True):
-        count = sample.text.count(region_token)
+    for sample, given in zip(samples, regions_by_sample(regions, len(samples)), strict=True):
+        kinds = placeholder_kinds(sample.text, {**tokens, "region": region_token})
+        count = kinds.count("region")
         where = f"Sample {sample.index}"
         if count and not sample.visuals:
             raise PromptError(
@@ -179,18 +180,29 @@ def _match_regions(samples: list[Sample], regions: Any, tokens: Mapping[str, str
                 f"{where} has {count} {region_token} in its text, but {len(given)} region(s) were given for it. Pass "
                 "one Region for each, in the order of the text."
             )
-        if given and len(sample.visuals) != 1:
-            raise PromptError(
-                f"{where} has regions and {len(sample.visuals)} visuals, but regions need exactly one to lie on."
-            )
-        for number, region in enumerate(given):
-            with named(where if len(given) == 1 else f"{where}: region {number}"):
-                sample.regions.append(as_region(region))
-                sample.region_visuals.append(0)
+        for number, before in enumerate(visuals_before(kinds)):
+            with named_region(sample.index, number, count):
+                region = as_region(given[number])
+                sample.region_visuals.append(_visual_of(region, before, len(sample.visuals)))
+            sample.regions.append(region)
 
 
-def _by_sample(regions: Any, num_samples: int) -> list[list[Any]]:
-    """Lists of regions, one for each sample."""
+def _visual_of(region: Region, before: int, visuals: int) -> int:
+    if region.visual is not None and region.visual >= visuals:
+        raise RegionError(
+            f"it lies on visual {short(region.visual)}, but its prompt has {visuals} visual(s), numbered from 0: "
+            "videos and images count together, in their order."
+        )
+    return before if region.visual is None else region.visual
+
+
+def regions_by_sample(regions: Any, num_samples: int) -> list[list[Any]]:
+    """Lists of regions, one for each sample.
+
+    Raises:
+        PromptError: there are lists for more or fewer samples.
+        RegionError: it is no list.
+    """
     if regions is None:
         return [[] for _ in range(num_samples)]
     if is_one_region(regions):

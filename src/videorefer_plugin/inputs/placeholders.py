@@ -8,9 +8,34 @@ import torch
 
 from videorefer_plugin.errors import PromptError
 
-__all__ = ["check_expanded", "expand", "join_offsets"]
+__all__ = ["check_expanded", "expand", "join_offsets", "placeholder_kinds", "visuals_before"]
 
 Offset = dict[str, Any]
+
+
+def placeholder_kinds(text: str, tokens: Mapping[str, str]) -> list[str]:
+    """What the placeholders of a text stand for, in order.
+
+    Args:
+        text (`str`): the text.
+        tokens (`Mapping[str, str]`): the placeholders by kind, such as `{"video": "<video>", "region": "<region>"}`.
+
+    Returns:
+        `list[str]`: the kinds.
+    """
+    pattern = "|".join(f"(?P<{kind}>{re.escape(token)})" for kind, token in tokens.items())
+    return [str(found.lastgroup) for found in re.finditer(pattern, text)]
+
+
+def visuals_before(kinds: Sequence[str]) -> list[int]:
+    """For each `"region"` among placeholders, which visual stands last before it; the first one where none does."""
+    visuals, before = 0, []
+    for kind in kinds:
+        if kind == "region":
+            before.append(max(visuals - 1, 0))
+        else:
+            visuals += 1
+    return before
 
 
 def expand(text: str, replacements: Mapping[str, Sequence[str]]) -> tuple[str, list[Offset]]:
