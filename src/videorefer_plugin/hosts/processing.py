@@ -25,6 +25,7 @@ from videorefer_plugin.inputs.matching import (
     take_settings,
 )
 from videorefer_plugin.inputs.placeholders import check_expanded, expand, join_offsets
+from videorefer_plugin.inputs.placing import place_regions
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, hub_arguments
 
@@ -302,7 +303,8 @@ class RegionProcessor:
             conversation (`list[dict]` or `list[list[dict]]`):
                 Messages. Content items are `{"type": "video", "video": ...}`, `{"type": "image", "image": ...}`,
                 `{"type": "text", "text": ...}` and `{"type": "region", "region": Region}`, which stands for a
-                `<region>` in the text around it.
+                `<region>` in the text around it, and whatever else [`as_conversations`] reads. A region lies on the
+                visual that stands last before it in the conversation, unless it names its own.
             chat_template (`str`, *optional*): instead of the host's.
             regions (*optional*): as in [`RegionProcessor.__call__`], if there are no items of type `"region"`.
             tokenize (`bool`, *optional*, defaults to `True`): otherwise the prompts are returned as text.
@@ -324,7 +326,7 @@ class RegionProcessor:
                 "return_assistant_tokens_mask is not supported here: find the assistant's turns in input_ids instead."
             )
         return_dict = kwargs.pop("return_dict", True)
-        conversations, batched = as_conversations(conversation)
+        conversations, batched = as_conversations(conversation, with_sources=tokenize)
         called = {*_SETTINGS, *TEXT_SETTINGS, *self.host.settings(self.processor)}
         own, of_template = take_chat_settings(
             kwargs, processor_kwargs, called, self.processor, chat_template, type(self).__name__
@@ -341,5 +343,10 @@ class RegionProcessor:
         ]
         if not tokenize:
             return texts if batched else texts[0]
+        if regions is not None:
+            tokens = {kind: getattr(self.processor, f"{kind}_token") for kind in ("video", "image")}
+            regions = place_regions(
+                conversations, regions, lambda: texts, tokens=tokens, region_token=self.region_token
+            )
         inputs = self(text=texts, videos=sources["video"], images=sources["image"], regions=regions, **own)
         return inputs if return_dict else inputs["input_ids"]

@@ -1,16 +1,26 @@
 """Conversations as chat templates take them, with regions between the words."""
 
-from collections.abc import Sequence
+import base64
+import binascii
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-from videorefer_plugin._text import text_fault
+from videorefer_plugin._text import listed, short, text_fault
 from videorefer_plugin.errors import PromptError, RegionError
+from videorefer_plugin.inputs.placeholders import placeholder_kinds
 from videorefer_plugin.regions import Region, as_region, is_one_region
 
-__all__ = ["CONTENT_KINDS", "as_conversations", "check_text", "plain_conversation", "regions_of"]
+__all__ = ["CONTENT_KINDS", "as_conversations", "check_text", "content_kinds", "plain_conversation", "regions_of"]
 
 CONTENT_KINDS = ("text", "image", "video", "region")
 """Types of the content items of a message."""
+
+_URL_KINDS = {"image_url": "image", "video_url": "video"}  # as OpenAI's interface has visuals
+_SOURCES = ("image", "video", *_URL_KINDS, "url", "path", "base64")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")  # no image is shorter
 
 Message = dict[str, Any]
 
@@ -29,59 +39,174 @@ def check_text(text: str, what: str) -> None:
         raise PromptError(f"{what} cannot be read: {fault}. Take it out, or decode the text anew from its source.")
 
 
-def as_conversations(conversation: Any, kinds: Sequence[str] = CONTENT_KINDS) -> tuple[list[list[Message]], bool]:
-    """Check that this is a conversation, or a list of them, with content that a processor knows.
+def as_conversations(
+    conversation: Any, kinds: Sequence[str] = CONTENT_KINDS, *, with_sources: bool = True
+) -> tuple[list[list[Message]], bool]:
+    """Check a conversation, or a list of them, and bring it to the one form that the rest of this library knows.
+
+    Messages and content items may also be dataclasses or pydantic models, and a conversation an object with
+    `messages`, as in transformers. A visual stands under its type, `"url"`, `"path"` or `"base64"`, or as OpenAI's
+    interface has it, `{"type": "image_url", "image_url": {"url": ...}}`.
 
     Args:
         conversation: messages, or a list of these for each sample.
         kinds (`Sequence[str]`, *optional*): types of content items that are known.
+        with_sources (`bool`, *optional*, defaults to `True`):
+            Whether every visual has to be there. Text can be made without.
 
     Returns:
-        `tuple[list, bool]`: the conversations, and whether there may be several.
+        `tuple[list, bool]`: the conversations, and whether there may be several. Messages are new dicts without the
+        keys whose value is None, and so are content items. A visual stands under its type; base64 has become bytes.
 
     Raises:
         PromptError: it is malformed; the sample is named.
     """
     batched = isinstance(conversation, (list, tuple)) and bool(conversation)
-    batched = batched and isinstance(conversation[0], (list, tuple))
-    conversations = list(conversation) if batched else [conversation]
-    for index, messages in enumerate(conversations):
+    batched = batched and (isinstance(conversation[0], (list, tuple)) or hasattr(conversation[0], "messages"))
+    batched = batched and _said_by(conversation[0]) is None
+    read = []
+    for index, one in enumerate(conversation if batched else [conversation]):
         where = f"Sample {index}: a" if batched else "A"
-        if not isinstance(messages, (list, tuple)) or not messages or not all(isinstance(m, dict) for m in messages):
-            raise PromptError(
-                f"{where} conversation must be a list of messages such as "
-                f'{{"role": "user", "content": "What happens here?"}}, but is {messages!r}.'
-            )
-        for message in messages:
-            if not isinstance(message.get("role"), str):
-                raise PromptError(f'{where} message needs a string under "role", such as "user", but is {message!r}.')
-            check_text(message["role"], f"{where} message's role")
-            _check_content(message.get("content"), kinds, where)
-    return conversations, batched
+        read.append([_message(message, kinds, with_sources, where) for message in _messages(one, where)])
+    return read, batched
 
 
-def _check_content(content: Any, kinds: Sequence[str], where: str) -> None:
-    if content is not None and not isinstance(content, (str, list, tuple)):
+def _messages(conversation: Any, where: str) -> list[Message]:
+    given = getattr(conversation, "messages", conversation)
+    wrong = None
+    if not isinstance(given, (list, tuple)) or not given:
+        wrong = f"is {_named(given)}"
+    else:
+        messages = [_said_by(message) for message in given]
+        if None in messages:
+            place = messages.index(None)
+            wrong = f"its message {place} is {_named(given[place])}"
+    if wrong is not None:
+        raise PromptError(
+            f"{where} conversation must be a list of messages such as "
+            f'{{"role": "user", "content": "What happens here?"}}, but {wrong}.'
+        )
+    return messages
+
+
+def _said_by(value: Any) -> Message | None:
+    """What a message or content item says, by name; None if it is none."""
+    if isinstance(value, Mapping):
+        said = dict(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        said = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif callable(getattr(value, "model_dump", None)) and not isinstance(value, type):  # of pydantic
+        said = value.model_dump()
+    elif hasattr(value, "role") and hasattr(value, "content"):
+        said = {"role": value.role, "content": value.content}
+    else:
+        return None
+    return {name: one for name, one in said.items() if one is not None}
+
+
+def _named(value: Any) -> str:
+    """What was given, for messages, which show nothing of what may be long inside."""
+    plain = value is None or isinstance(value, (str, bytes, int, float))
+    empty = isinstance(value, (list, tuple, dict)) and not value
+    return short(value) if plain or empty else f"a {type(value).__name__}"
+
+
+def _message(message: Message, kinds: Sequence[str], with_sources: bool, where: str) -> Message:
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str):
+        keys = listed([_named(key) for key in message])
+        raise PromptError(f'{where} message needs a string under "role", such as "user", but has {keys or "nothing"}.')
+    check_text(role, f"{where} message's role")
+    if isinstance(content, str):
+        check_text(content, f"{where} message's content")
+    elif isinstance(content, (list, tuple)):
+        message["content"] = [_item(item, kinds, with_sources, where) for item in content]
+    elif content is not None:
         raise PromptError(
             f"{where} message's content must be a string or a list of content items, but is a "
             f"{type(content).__name__}."
         )
-    if isinstance(content, str):
-        check_text(content, f"{where} message's content")
-    for item in content if isinstance(content, (list, tuple)) else []:
-        kind = item.get("type") if isinstance(item, dict) else item
-        if not isinstance(item, dict) or kind not in kinds:
+    return message
+
+
+def _item(given: Any, kinds: Sequence[str], with_sources: bool, where: str) -> Message:
+    item = _said_by(given)
+    kind = item.get("type") if item is not None else given
+    known = isinstance(kind, str) and _URL_KINDS.get(kind, kind) in kinds
+    if item is None or not known:
+        raise PromptError(
+            f"{where} content item must be a dict with one of the types {', '.join(map(repr, kinds))}, but one has "
+            f"{_named(kind)}."
+        )
+    if kind == "text":
+        _check_text_item(item, where)
+    elif kind != "region":
+        return _visual_item(item, _URL_KINDS.get(kind, kind), with_sources, where)
+    return item
+
+
+def _check_text_item(item: Message, where: str) -> None:
+    what = f'{where} content item of type "text"'
+    if not isinstance(item.get("text"), str):
+        raise PromptError(f'{what} needs a string under "text", but has {type(item.get("text")).__name__}.')
+    check_text(item["text"], what)
+    lost = next((name for name in _SOURCES if name in item), None)
+    if lost is not None:
+        raise PromptError(f'{what} has "{lost}" beside its text, which nobody would look at. Make two items of it.')
+
+
+# --- visuals ---------------------------------------------------------------------------------------------------------
+
+
+def _visual_item(item: Message, kind: str, with_sources: bool, where: str) -> Message:
+    """A content item of a visual in its plain form."""
+    what = f'{where} content item of type "{item["type"]}"'
+    given = [name for name in _SOURCES if name in item]
+    if len(given) > 1:
+        raise PromptError(f"{what} names its {kind} {len(given)} times, as {listed(map(repr, given))}. Keep one.")
+    own = [name for name in (kind, f"{kind}_url", "url", "path", "base64") if name in given]
+    if given != own or (with_sources and not own):
+        a = "an" if kind == "image" else "a"
+        raise PromptError(
+            f'{what} needs {a} {kind} under "{kind}", "url", "path" or "base64", but has '
+            f"{listed(map(repr, given)) or 'none'}."
+        )
+    return {"type": kind, kind: _source(item[own[0]], own[0], kind, what)} if own else {"type": kind}
+
+
+def _source(value: Any, name: str, kind: str, what: str) -> Any:
+    if name in _URL_KINDS:
+        address = value if isinstance(value, str) else (_said_by(value) or {}).get("url")
+        if not isinstance(address, str):
             raise PromptError(
-                f"{where} content item must be a dict with one of the types {', '.join(map(repr, kinds))}, but one "
-                f"has {kind!r}."
+                f'{what} needs an address under "{name}", as a string or {{"url": ...}}, but has a '
+                f"{type(value).__name__}."
             )
-        if kind == "text" and not isinstance(item.get("text"), str):
-            raise PromptError(
-                f'{where} content item of type "text" needs a string under "text", but has '
-                f"{type(item.get('text')).__name__}."
-            )
-        if kind == "text":
-            check_text(item["text"], f'{where} content item of type "text"')
+        value = address
+    if name == "base64":
+        return _decoded(value, what)
+    if kind == "image" and isinstance(value, str) and _BASE64.fullmatch(value) and not os.path.isfile(value):
+        return _decoded(value, what)  # transformers takes it without a word of what it is
+    return value
+
+
+def _decoded(text: Any, what: str) -> Any:
+    """The bytes that base64 stands for. A data: address says itself what it is, and is left to those who open it."""
+    if isinstance(text, str) and text[:5].lower() == "data:":
+        return text
+    if not isinstance(text, (str, bytes, bytearray)):
+        raise PromptError(f'{what} needs a string under "base64", but has a {type(text).__name__}.')
+    try:
+        plain = text.encode("ascii") if isinstance(text, str) else bytes(text)
+        return base64.b64decode(plain.translate(None, b" \t\r\n"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):  # whose words may repeat what was given
+        raise PromptError(
+            f'{what} has {len(text)} characters under "base64" which are no valid base64; they may be damaged or cut '
+            "off."
+        ) from None
+
+
+# --- regions ---------------------------------------------------------------------------------------------------------
 
 
 def regions_of(conversations: Sequence[Sequence[Message]], regions: Any) -> Any:
@@ -102,9 +227,8 @@ def regions_of(conversations: Sequence[Sequence[Message]], regions: Any) -> Any:
 def _inline_regions(conversation: Sequence[Message]) -> list[Region]:
     found = []
     for message in conversation:
-        content = message.get("content")
-        for item in content if isinstance(content, (list, tuple)) else []:
-            if item.get("type") == "region":
+        for item in _items(message):
+            if item["type"] == "region":
                 if not is_one_region(item.get("region")):
                     raise RegionError(
                         'A content item of type "region" needs a Region under "region", or its JSON form, but has '
@@ -114,23 +238,44 @@ def _inline_regions(conversation: Sequence[Message]) -> list[Region]:
     return found
 
 
+def content_kinds(conversation: Sequence[Message], tokens: Mapping[str, str]) -> list[str]:
+    """What stands in a conversation, in its order, before a chat template moves anything.
+
+    Args:
+        conversation (`list[dict]`): messages, as [`as_conversations`] returns them.
+        tokens (`Mapping[str, str]`): the placeholders, which may also stand in texts, by kind.
+
+    Returns:
+        `list[str]`: the kinds, such as `["video", "region"]`.
+    """
+    found = []
+    for message in conversation:
+        for item in _items(message):
+            kind = item["type"]
+            found += placeholder_kinds(item["text"], tokens) if kind == "text" else [kind]
+    return found
+
+
+def _items(message: Message) -> Iterator[Message]:
+    """The content items of a message; a text by itself is one."""
+    content = message.get("content")
+    yield from [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+
+
 def plain_conversation(
     conversation: Sequence[Message], sources: dict[str, list[Any]], region_token: str
 ) -> list[Message]:
     """A conversation as a host's chat template knows it: without visuals and regions themselves.
 
     Args:
-        conversation (`list[dict]`): messages, checked by [`as_conversations`].
+        conversation (`list[dict]`): messages, as [`as_conversations`] returns them.
         sources (`dict[str, list]`): gets the visuals, by kind, in their order.
         region_token (`str`): what stands for a region in the text around it.
-
-    Raises:
-        PromptError: a content item of a visual has none.
     """
     messages = []
     for message in conversation:
         content = message.get("content")
-        if not isinstance(content, (list, tuple)):
+        if not isinstance(content, list):
             messages.append(message)
             continue
         items: list[Message] = []
@@ -143,17 +288,7 @@ def plain_conversation(
                 else:
                     items.append({"type": "text", "text": text})
             else:
-                sources[kind].append(_source(item, kind))
+                sources[kind] += [item[kind]] if kind in item else []
                 items.append({"type": kind})
         messages.append({**message, "content": items})
     return messages
-
-
-def _source(item: Message, kind: str) -> Any:
-    source = next((item[name] for name in (kind, "path", "url") if item.get(name) is not None), None)
-    if source is None:
-        raise PromptError(f'A content item of type "{kind}" needs a {kind} under "{kind}".')
-    return source
-
-
-# ---------------------------------------------------------------------- settings

@@ -10,10 +10,15 @@ from transformers.utils.chat_template_utils import _get_template_variables
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.matching import SETTING_GROUPS, take_settings
 
-__all__ = ["TEXT_SETTINGS", "take_chat_settings"]
+__all__ = ["TEXT_SETTINGS", "TOKENIZE_SETTINGS", "take_chat_settings"]
 
 TEXT_SETTINGS = frozenset(TextKwargs.__annotations__)
 """Settings of tokenizers, which every processor takes in a call."""
+
+TOKENIZE_SETTINGS = frozenset(
+    {"tokenize", "return_dict", "return_tensors", "return_assistant_tokens_mask", "sanitize_control_tokens"}
+)
+"""Settings of `apply_chat_template` that are about what is made of the text."""
 
 # What else a template looks at is found in the template.
 _CHAT_SETTINGS = set(inspect.signature(ProcessorMixin.apply_chat_template).parameters) - {

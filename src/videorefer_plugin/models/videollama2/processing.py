@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from videorefer_plugin.inputs.frames import FrameStore
 from videorefer_plugin.inputs.masks import DrawnRegion
 from videorefer_plugin.inputs.matching import Sample, flatten_settings, match_samples, named, take_settings
 from videorefer_plugin.inputs.placeholders import check_expanded, expand
+from videorefer_plugin.inputs.placing import place_regions
 from videorefer_plugin.models.batches import JoinsSamples, PreparedBatch
-from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
+from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, TOKENIZE_SETTINGS, take_chat_settings
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
@@ -375,18 +377,31 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorMixin):
         """Format a conversation, or many, and prepare it for the model with `tokenize=True, return_dict=True`.
 
         Content items are `{"type": "video", "video": ...}`, `{"type": "image", "image": ...}` and
-        `{"type": "text", "text": ...}`. Settings of the processor's own call, such as `num_frames`, may be given
-        directly or in `processor_kwargs`. Otherwise this is `ProcessorMixin.apply_chat_template`.
+        `{"type": "text", "text": ...}`, and whatever else [`as_conversations`] reads. Settings of the processor's own
+        call, such as `num_frames`, may be given directly or in `processor_kwargs`. Otherwise this is
+        `ProcessorMixin.apply_chat_template`.
 
         Raises:
             PromptError: the conversation is malformed.
             ConfigurationError: a setting is unknown to this class and to the template.
         """
-        as_conversations(conversation, self.content_kinds)
+        tokenize = bool(kwargs.get("tokenize"))
+        conversations, batched = as_conversations(conversation, self.content_kinds, with_sources=tokenize)
         called = {*self.call_settings, *_TEXT_SETTINGS}
         own, of_template = take_chat_settings(
             kwargs, processor_kwargs, called, self, chat_template, type(self).__name__
         )
-        return super().apply_chat_template(
-            conversation, chat_template=chat_template, processor_kwargs=own, **of_template
+        render = partial(
+            super().apply_chat_template, conversations if batched else conversations[0], chat_template=chat_template
         )
+        if tokenize and own.get("regions") is not None:
+
+            def prompts() -> list[str]:
+                said = render(**{name: of_template[name] for name in of_template.keys() - TOKENIZE_SETTINGS})
+                return said if batched else [said]
+
+            tokens = {"image": self.image_token, "video": self.video_token}
+            own["regions"] = place_regions(
+                conversations, own["regions"], prompts, tokens=tokens, region_token=str(self.region_token)
+            )
+        return render(processor_kwargs=own, **of_template)

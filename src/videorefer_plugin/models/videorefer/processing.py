@@ -213,14 +213,16 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         """Format a conversation, or many, and prepare it for the model with `tokenize=True, return_dict=True`.
 
         Regions are given as `regions=`, one for each `<region>` in the text (a list for each conversation if there
-        are several), or in place as content items `{"type": "region", "region": Region}`. Otherwise see
+        are several), or in place as content items `{"type": "region", "region": Region}`. They lie on the visual that
+        stands last before them in the conversation, unless they name theirs. Otherwise see
         [`VideoLLaMA2Processor.apply_chat_template`].
 
         Raises:
             PromptError: regions are given both ways, or the conversation is malformed.
             ConfigurationError: a setting is unknown to this class and to the template, or given twice.
         """
-        conversations, _ = as_conversations(conversation, self.content_kinds)
+        tokenize = bool(kwargs.get("tokenize"))
+        conversations, batched = as_conversations(conversation, self.content_kinds, with_sources=tokenize)
         processor_kwargs = dict(processor_kwargs or {})
         if "regions" in processor_kwargs and "regions" in kwargs:
             raise ConfigurationError("regions are given twice, on their own and in processor_kwargs. Leave one out.")
@@ -229,5 +231,8 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         if regions is not None:
             kwargs["regions"] = regions
         return super().apply_chat_template(
-            conversation, chat_template=chat_template, processor_kwargs=processor_kwargs, **kwargs
+            conversations if batched else conversations[0],
+            chat_template=chat_template,
+            processor_kwargs=processor_kwargs,
+            **kwargs,
         )
