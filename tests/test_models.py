@@ -362,6 +362,7 @@ def test_visual_features_come_as_transformers_returns_them(kind, visuals, proces
     assert len(states) == depth + 1
     assert states[-1][:, -features.shape[1] :].equal(features)
     assert not states[0].equal(states[-1])
+    # The default attention returns no weights.
     for wrong in ({"output_attentions": True}, {"output_hiden_states": True}, {"vision_feature_layer": -1}):
         with pytest.raises(vr.ConfigurationError, match=next(iter(wrong))):
             encode(pixels, **wrong)

@@ -1,5 +1,6 @@
 """VideoLLaMA2.1 without its language-modelling head: vision tower, connector and decoder."""
 
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -18,6 +19,7 @@ from videorefer_plugin.models.videollama2.checks import (
     LEADING,
     PIXELS,
     check_pixels,
+    check_place_count,
     check_places,
     check_visuals,
     clip_lengths,
@@ -25,9 +27,8 @@ from videorefer_plugin.models.videollama2.checks import (
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
 from videorefer_plugin.models.videollama2.connector import STCConnector
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
-from videorefer_plugin.models.videollama2.outputs import (
-    VideoLLaMA2ModelOutputWithPast,
-)
+from videorefer_plugin.models.videollama2.outputs import VideoLLaMA2ModelOutputWithPast
+from videorefer_plugin.models.videollama2.recording import recorded_attentions
 from videorefer_plugin.models.videollama2.tower import as_grids, frame_features, run_tower
 
 __all__ = ["VideoLLaMA2Model", "VideoLLaMA2PreTrainedModel"]
@@ -83,9 +84,16 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         """
         return frame_features(self.vision_tower, self.config, pixel_values)
 
+    def _tower(self) -> Any:
+        return getattr(self.vision_tower, "vision_model", self.vision_tower)
+
     @can_return_tuple
     def get_image_features(
-        self, pixel_values: Tensor, output_hidden_states: bool | None = None, **kwargs: Any
+        self,
+        pixel_values: Tensor,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Encode images. An image acts as a clip that shows it `config.num_frames` times.
 
@@ -93,7 +101,12 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             pixel_values (`torch.FloatTensor` of shape `(num_images, 3, image_size, image_size)`): preprocessed images.
             output_hidden_states (`bool`, *optional*):
                 Whether to return the vision tower's embeddings and what each layer up to `config.vision_feature_layer`
-                makes of them, of shape `(num_images, num_patches, vision_hidden_size)`, in `hidden_states`.
+                makes of them, of shape `(num_images, num_patches, vision_hidden_size)`, in `hidden_states`; by
+                default what `config.output_hidden_states` says.
+            output_attentions (`bool`, *optional*):
+                Whether to return the attention weights of these layers, of shape
+                `(num_images, num_heads, num_patches, num_patches)`, in `attentions`, which only the implementation
+                `"eager"` returns; by default what `config.output_attentions` says.
             return_dict (`bool`, *optional*): whether to return a `ModelOutput` instead of a tuple.
 
         Returns:
@@ -103,13 +116,15 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
 
         Raises:
             TensorError: the pixel values have another shape or hold NaN or infinity.
-            ConfigurationError: another argument was given.
+            ConfigurationError: another argument was given, or the tower's attention returns no weights.
         """
         check_pixels(self.config, PIXELS["image"], pixel_values, LEADING["image"])
         _check_unknown("get_image_features", kwargs)
-        return self._encode_images(pixel_values, bool(output_hidden_states))
+        return self._with_asked(self._encode_images, pixel_values, output_hidden_states, output_attentions)
 
-    def _encode_images(self, pixel_values: Tensor, every_layer: bool = False) -> BaseModelOutputWithPooling:
+    def _encode_images(
+        self, pixel_values: Tensor, every_layer: bool = False
+    ) -> tuple[BaseModelOutputWithPooling, list[int]]:
         first, place = distinct_frames(pixel_values)
         states = run_tower(self.vision_tower, self.config, take(pixel_values, first), every_layer)
         tokens = self.connector(
@@ -123,6 +138,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         pixel_values_videos: Tensor,
         video_lengths: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Encode clips.
@@ -132,7 +148,8 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
                 Preprocessed frames; clips that are shorter than the longest are filled up at the end.
             video_lengths (`torch.LongTensor` of shape `(num_videos,)`, *optional*):
                 Number of frames of each clip; all by default. Not looked at while a model is compiled or exported.
-            output_hidden_states, return_dict (`bool`, *optional*): as in [`VideoLLaMA2Model.get_image_features`].
+            output_hidden_states, output_attentions, return_dict (`bool`, *optional*):
+                As in [`VideoLLaMA2Model.get_image_features`].
 
         Returns:
             `BaseModelOutputWithPooling` with the tower's features in `last_hidden_state`, of shape
@@ -146,11 +163,12 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         """
         check_pixels(self.config, PIXELS["video"], pixel_values_videos, LEADING["video"])
         _check_unknown("get_video_features", kwargs)
-        return self._encode_clips(pixel_values_videos, video_lengths, bool(output_hidden_states))
+        encode = partial(self._encode_clips, video_lengths=video_lengths)
+        return self._with_asked(encode, pixel_values_videos, output_hidden_states, output_attentions)
 
     def _encode_clips(
         self, pixel_values_videos: Tensor, video_lengths: Tensor | None = None, every_layer: bool = False
-    ) -> BaseModelOutputWithPooling:
+    ) -> tuple[BaseModelOutputWithPooling, list[int]]:
         lengths = clip_lengths(pixel_values_videos, video_lengths)
         frames = torch.cat([clip[:length] for clip, length in zip(pixel_values_videos, lengths, strict=True)])
         first, place = distinct_frames(frames)
@@ -162,16 +180,28 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         tokens = dict(zip(distinct, self.connector([take(grids, clip) for clip in distinct]), strict=True))
         return self._laid_out(states, place, [tokens[clip] for clip in clips], every_layer)
 
+    def _with_asked(
+        self, encode: Any, pixels: Tensor, output_hidden_states: bool | None, output_attentions: bool | None
+    ) -> BaseModelOutputWithPooling:
+        """Encode, and return what the tower made on the way as the caller or the configuration asks."""
+        asked = (output_hidden_states, "output_hidden_states"), (output_attentions, "output_attentions")
+        states, attentions = (getattr(self.config, name) if given is None else given for given, name in asked)
+        with recorded_attentions(self._tower(), bool(attentions)) as weights:
+            output, place = encode(pixels, every_layer=bool(states))
+        output.attentions = tuple(take(each, place) for each in weights) or None
+        return output
+
     def _laid_out(
         self, states: tuple[Tensor, ...], place: list[int], tokens: list[Tensor], every_layer: bool
-    ) -> BaseModelOutputWithPooling:
-        """What was made of the distinct frames, for every frame and visual."""
+    ) -> tuple[BaseModelOutputWithPooling, list[int]]:
+        """What was made of the distinct frames, for every frame and visual; and where each frame is among these."""
         alike = len({len(each) for each in tokens}) < 2
-        return BaseModelOutputWithPooling(
+        output = BaseModelOutputWithPooling(
             last_hidden_state=take(as_grids(self.config, states[-1]).flatten(1, 2), place),
             pooler_output=torch.stack(tokens) if alike else tokens,
             hidden_states=tuple(take(state, place) for state in states) if every_layer else None,
         )
+        return output, place
 
     def check_visuals(
         self,
@@ -194,23 +224,49 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         check_visuals(self.config, input_ids, pixels, mm_encoder_outputs, video_lengths)
 
     def get_placeholder_mask(
-        self, input_ids: Tensor, features: Tensor | list[Tensor] | None, token_id: int, what: str
-    ) -> Tensor | None:
+        self,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None = None,
+        image_features: Any = None,
+        video_features: Any = None,
+    ) -> tuple[Tensor, Tensor]:
         """Find the positions that visual tokens take, and check that there are as many as tokens.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with placeholders.
-            features (`torch.Tensor` of shape `(num_visuals, num_tokens, hidden_size)` or `list`, *optional*):
-                Visual tokens; a tensor for each visual where their numbers differ.
-            token_id (`int`): id of the placeholder.
-            what (`str`): name of the modality, for messages.
+            input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): ids with placeholders.
+            inputs_embeds (`torch.Tensor` of shape `(batch, length, hidden_size)`, *optional*):
+                Embeddings of the ids. Without ids, placeholders are found by the embedding of theirs.
+            image_features, video_features (`torch.Tensor` of shape `(..., hidden_size)` or a list, *optional*):
+                Visual tokens; the positions of a kind are counted if its tokens are given.
+
+        Returns:
+            `tuple[torch.BoolTensor, torch.BoolTensor]`: where the tokens of images and of videos belong, of shape
+            `(batch, length, 1)`.
 
         Raises:
-            PromptError: the numbers differ.
+            PromptError: the numbers differ, or neither ids nor embeddings are given.
         """
-        mask = input_ids == token_id
-        check_places(mask, [] if features is None else [len(each) for each in features], what)
-        return mask if features is not None else None
+        features = {"image": image_features, "video": video_features}
+        masks = {}
+        for what, given in features.items():
+            mask = self._placeholders(input_ids, inputs_embeds, what)
+            if given is not None:
+                parts = given if isinstance(given, (list, tuple)) else [given]
+                check_place_count(mask, sum(part.numel() // part.shape[-1] for part in parts), what)
+            masks[what] = mask.unsqueeze(-1)
+        return masks["image"], masks["video"]
+
+    def _placeholders(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, what: str) -> Tensor:
+        token_id = {"image": self.config.image_token_id, "video": self.config.video_token_id}[what]
+        if input_ids is not None:
+            return input_ids == token_id
+        if inputs_embeds is None:
+            raise PromptError("Placeholders are found in input_ids or inputs_embeds, but neither is given.")
+        table: Any = self.get_input_embeddings()
+        if token_id >= table.num_embeddings:  # no embedding is that of an id beyond the table
+            return inputs_embeds.new_zeros(inputs_embeds.shape[:2], dtype=torch.bool)
+        own = table(torch.tensor(token_id, device=table.weight.device))
+        return (inputs_embeds == own.to(inputs_embeds)).all(-1)
 
     @takes_cache
     @can_return_tuple
@@ -282,6 +338,8 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             attentions=outputs.attentions,
             image_hidden_states=tokens.get("image"),
             video_hidden_states=tokens.get("video"),
+            image_outputs=encoded.get("image"),
+            video_outputs=encoded.get("video"),
         )
 
     def _no_visuals(self, inputs_embeds: Tensor) -> Tensor:
@@ -291,7 +349,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             return inputs_embeds.new_zeros(())
         size = self.config.vision_config.image_size
         frames = torch.zeros((1, 2, 3, size, size), device=inputs_embeds.device)
-        return self._encode_clips(frames).pooler_output.to(inputs_embeds).sum() * 0
+        return self._encode_clips(frames)[0].pooler_output.to(inputs_embeds).sum() * 0
 
     def encode_visuals(
         self,
@@ -303,35 +361,31 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         """Encode images and videos that come as pixels and were checked, and keep what was encoded before."""
         encoded = dict(mm_encoder_outputs or {})
         if pixel_values is not None:
-            encoded["image"] = self._encode_images(pixel_values)
+            encoded["image"], _ = self._encode_images(pixel_values)
         if pixel_values_videos is not None:
-            encoded["video"] = self._encode_clips(pixel_values_videos, video_lengths)
+            encoded["video"], _ = self._encode_clips(pixel_values_videos, video_lengths)
         return encoded
 
     def _embed(self, input_ids: Tensor, tokens: dict[str, Any]) -> Tensor:
+        places = dict(zip(("image", "video"), self.get_placeholder_mask(input_ids), strict=True))
         # Placeholder ids may lie beyond the embedding table: look up any other word there, and overwrite it.
-        places = {
-            "image": self.get_placeholder_mask(input_ids, tokens.get("image"), self.config.image_token_id, "image"),
-            "video": self.get_placeholder_mask(input_ids, tokens.get("video"), self.config.video_token_id, "video"),
-        }
         ids = input_ids
-        for place in places.values():
-            if place is not None:
-                ids = ids.masked_fill(place, 0)
-        embeds = self.get_input_embeddings()(ids)
         for name, place in places.items():
-            if place is not None:
-                # One after the other in prompt order, also where visuals become different numbers of tokens.
-                source = torch.cat([each.to(embeds.device, embeds.dtype) for each in tokens[name]])
-                embeds = embeds.masked_scatter(place.unsqueeze(-1), source)
+            check_places(place.squeeze(-1), [len(each) for each in tokens.get(name, ())], name)
+            if name in tokens:
+                ids = ids.masked_fill(place.squeeze(-1), 0)
+        embeds = self.get_input_embeddings()(ids)
+        for name, visuals in tokens.items():
+            # One after the other in prompt order, also where visuals become different numbers of tokens.
+            source = torch.cat([each.to(embeds.device, embeds.dtype) for each in visuals])
+            embeds = embeds.masked_scatter(places[name].to(embeds.device), source)
         return embeds
 
 
 def _check_unknown(method: str, settings: dict[str, Any]) -> None:
-    """Refuse what a method would ignore; attentions that are not asked for are no request."""
-    unknown = [name for name, value in settings.items() if name != "output_attentions" or value]
-    if unknown:
+    """Refuse what a method would ignore."""
+    if settings:
         raise ConfigurationError(
-            f"{method} has no argument {', '.join(map(repr, unknown))}; beside the pixels it takes "
-            "output_hidden_states and return_dict."
+            f"{method} has no argument {', '.join(map(repr, settings))}; beside the pixels it takes "
+            "output_hidden_states, output_attentions and return_dict."
         )

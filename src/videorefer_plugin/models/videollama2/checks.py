@@ -10,7 +10,15 @@ from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.object_encoder.checks import not_finite
 
-__all__ = ["LEADING", "PIXELS", "check_pixels", "check_places", "check_visuals", "clip_lengths"]
+__all__ = [
+    "LEADING",
+    "PIXELS",
+    "check_pixels",
+    "check_place_count",
+    "check_places",
+    "check_visuals",
+    "clip_lengths",
+]
 
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 """For each kind of visual, the argument that holds its pixels."""
@@ -196,3 +204,16 @@ def check_places(places: Tensor, tokens: list[int], what: str) -> None:
         f"of {each} token(s) each were handed over. Use the processor that belongs to this model, and pass all its "
         "outputs on."
     )
+
+
+def check_place_count(places: Tensor, tokens: int, what: str) -> None:
+    """Compare the number of positions of a placeholder, `(batch, length)`, with that of its visual tokens.
+
+    Raises:
+        PromptError: there are more or fewer positions than tokens.
+    """
+    if not torch.compiler.is_compiling() and (found := int(places.sum())) != tokens:
+        raise PromptError(
+            f"There are {found} <{what}> position(s), but {tokens} token(s) of {what}s. Pass all tokens that "
+            f"get_{what}_features makes of the {what}s of the prompts."
+        )

@@ -22,6 +22,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
     """VideoLLaMA2.1 with its language-modelling head."""
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
+    _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
 
     def __init__(self, config: VideoLLaMA2Config):
         super().__init__(config)
@@ -102,6 +103,8 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
             video_hidden_states=outputs.video_hidden_states,
+            image_outputs=outputs.image_outputs,
+            video_outputs=outputs.video_outputs,
         )
 
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
