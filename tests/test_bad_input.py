@@ -1,6 +1,7 @@
 """Every way of handing in something unusable ends in an error that says what, where and what to do about it."""
 
 import contextlib
+import json
 import os
 import pickle
 import shutil
@@ -1269,6 +1270,13 @@ def test_ask_about_a_video_or_an_image(model, clips):
         bad("no-placeholder", "What is it?", [region()], vr.PromptError, ["has 0 <region>", "1 region(s)"]),
         bad("literal-video", "What is <video>?", [], vr.PromptError, ["only 1 video(s)", "angle brackets"]),
         bad("frame-beyond", "What is <region>?", [region(99)], vr.RegionError, ["frame 99", f"{FRAMES} frame(s)"]),
+        bad(
+            "another-visual",
+            "What is <region>?",
+            [region().on_visual(1)],
+            vr.RegionError,
+            ["region 0: it lies on visual 1", "has 1 visual(s)"],
+        ),
         bad("a-mask", "What is <region>?", [empty_mask()], vr.RegionError, ["ndarray", "Region.from_mask"]),
         bad("no-question", None, [], vr.PromptError, ["question must be a string", "NoneType"]),
         bad(
@@ -1295,6 +1303,15 @@ def test_a_question_that_cannot_be_read_is_refused_before_anything_is_loaded(cli
             vr.ask("no/model", clips.missing, "What?", max_new_tokens=number)
     with refused(vr.PromptError, "question cannot be read"):
         read_question(clips.missing, "What \udcff?", [])
+
+
+def test_a_region_of_another_visual_is_refused_before_anything_is_loaded(clips, tmp_path):
+    path = tmp_path / "region.json"
+    path.write_text(json.dumps(region().on_visual(1).to_json()))
+    with refused(vr.RegionError, "--region", "it lies on visual 1", "has 1 visual(s)"):
+        read_question(clips.good, "What is <region>?", [("region", str(path))])
+    with refused(vr.RegionError, "region 0: it lies on visual 1"):
+        vr.ask("no/such/model", clips.good, "What is <region>?", [region().on_visual(1)])
 
 
 def test_ask_about_what_cannot_be_read(model, clips, tower_runs):

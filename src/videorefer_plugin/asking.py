@@ -12,7 +12,7 @@ from videorefer_plugin.errors import ConfigurationError, PromptError, RegionErro
 from videorefer_plugin.inputs.clips import Sampling, open_clip
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.masks import region_frames
-from videorefer_plugin.inputs.matching import Source, check_at_least_one, named, take_settings
+from videorefer_plugin.inputs.matching import Source, check_at_least_one, named, take_settings, visual_of
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
 from videorefer_plugin.regions import Region, as_region, is_one_region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
@@ -128,6 +128,7 @@ def _regions(regions: Any) -> list[Region]:
     for number, region in enumerate(regions):
         with named(f"region {number}"):
             checked.append(as_region(region))
+            visual_of(checked[-1], 0, visuals=1)
     return checked
 
 
@@ -313,6 +314,7 @@ def read_question(
     clip = open_clip(Source("image" if image else "video", source, 0), 0, Sampling(num_frames=1))
     for (kind, text), region in zip(regions, given, strict=True):
         with named(f"--{kind} {text!r}"):
+            visual_of(region, 0, visuals=1)
             region_frames(region, clip, "keep", None)
     return Question(path, clip.video, question, given, [f"{kind} {text}" for kind, text in regions], image)
 

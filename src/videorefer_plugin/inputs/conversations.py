@@ -73,20 +73,22 @@ def as_conversations(
 
 def _messages(conversation: Any, where: str) -> list[Message]:
     given = getattr(conversation, "messages", conversation)
-    wrong = None
     if not isinstance(given, (list, tuple)) or not given:
-        wrong = f"is {_named(given)}"
-    else:
-        messages = [_said_by(message) for message in given]
-        if None in messages:
-            place = messages.index(None)
-            wrong = f"its message {place} is {_named(given[place])}"
-    if wrong is not None:
-        raise PromptError(
-            f"{where} conversation must be a list of messages such as "
-            f'{{"role": "user", "content": "What happens here?"}}, but {wrong}.'
-        )
+        raise _no_messages(where, f"is {_named(given)}")
+    messages = []
+    for place, one in enumerate(given):
+        message = _said_by(one)
+        if message is None:
+            raise _no_messages(where, f"its message {place} is {_named(one)}")
+        messages.append(message)
     return messages
+
+
+def _no_messages(where: str, wrong: str) -> PromptError:
+    return PromptError(
+        f"{where} conversation must be a list of messages such as "
+        f'{{"role": "user", "content": "What happens here?"}}, but {wrong}.'
+    )
 
 
 def _said_by(value: Any) -> Message | None:
@@ -131,9 +133,8 @@ def _message(message: Message, kinds: Sequence[str], with_sources: bool, where: 
 
 def _item(given: Any, kinds: Sequence[str], with_sources: bool, where: str) -> Message:
     item = _said_by(given)
-    kind = item.get("type") if item is not None else given
-    known = isinstance(kind, str) and _URL_KINDS.get(kind, kind) in kinds
-    if item is None or not known:
+    kind: Any = given if item is None else item.get("type")
+    if item is None or not isinstance(kind, str) or _URL_KINDS.get(kind, kind) not in kinds:
         raise PromptError(
             f"{where} content item must be a dict with one of the types {', '.join(map(repr, kinds))}, but one has "
             f"{_named(kind)}."
@@ -248,7 +249,7 @@ def content_kinds(conversation: Sequence[Message], tokens: Mapping[str, str]) ->
     Returns:
         `list[str]`: the kinds, such as `["video", "region"]`.
     """
-    found = []
+    found: list[str] = []
     for message in conversation:
         for item in _items(message):
             kind = item["type"]

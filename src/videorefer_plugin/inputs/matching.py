@@ -29,6 +29,7 @@ __all__ = [
     "named_region",
     "regions_by_sample",
     "take_settings",
+    "visual_of",
 ]
 
 REGION_SETTINGS = ("regions", "mask_policy", "max_frames_per_region")
@@ -183,11 +184,16 @@ def _match_regions(samples: list[Sample], regions: Any, tokens: Mapping[str, str
         for number, before in enumerate(visuals_before(kinds)):
             with named_region(sample.index, number, count):
                 region = as_region(given[number])
-                sample.region_visuals.append(_visual_of(region, before, len(sample.visuals)))
+                sample.region_visuals.append(visual_of(region, before, len(sample.visuals)))
             sample.regions.append(region)
 
 
-def _visual_of(region: Region, before: int, visuals: int) -> int:
+def visual_of(region: Region, before: int, visuals: int) -> int:
+    """Which of the visuals of its prompt a region lies on: the one that it names, or the one that stands before it.
+
+    Raises:
+        RegionError: it names one that the prompt does not have.
+    """
     if region.visual is not None and region.visual >= visuals:
         raise RegionError(
             f"it lies on visual {short(region.visual)}, but its prompt has {visuals} visual(s), numbered from 0: "
@@ -306,7 +312,7 @@ def _check_known(name: str, known: Collection[str], owner: str) -> None:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise ConfigurationError(f"{owner} has no setting {name!r}{hint}")
+        raise ConfigurationError(f"{owner} has no setting {short(name)}{hint}")
 
 
 def check_mask_policy(policy: Any) -> str:
@@ -316,7 +322,9 @@ def check_mask_policy(policy: Any) -> str:
         ConfigurationError: it is not.
     """
     if policy not in MASK_POLICIES:
-        raise ConfigurationError(f"Unknown mask_policy {policy!r}; known are {', '.join(map(repr, MASK_POLICIES))}.")
+        raise ConfigurationError(
+            f"Unknown mask_policy {short(policy)}; known are {', '.join(map(repr, MASK_POLICIES))}."
+        )
     return policy
 
 

@@ -12,7 +12,7 @@ __all__ = ["place_regions"]
 
 
 def place_regions(
-    conversations: Sequence[Sequence[Mapping[str, Any]]],
+    conversations: Sequence[Sequence[dict[str, Any]]],
     regions: Any,
     prompts: Callable[[], Sequence[str]],
     *,
