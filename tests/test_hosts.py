@@ -148,7 +148,7 @@ def test_padded_batch_of_ragged_samples_equals_single_runs(row: HostRow) -> None
     each = samples(row)
     batch = processor(**together(each))
     assert not batch["attention_mask"].all(), "the samples must differ in length"
-    assert batch["region_lengths"].tolist() == [1, 2, 3]
+    assert batch["region_lengths"].tolist() == [[1, 2], [3, 0]]
     got, answers = logits(model, batch), greedy(model, batch)
     beams = greedy(model, batch, num_beams=3)
     for place, sample in enumerate(each):
@@ -210,9 +210,9 @@ def pooled(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
     given = dict(inputs)
     regions = vr.RegionInputs.collect(given, with_pixels=False)
     with torch.no_grad():
-        grids = model.get_frame_grids(model.encode_visuals(given, None), given)
-    features, frames = grids.gather(regions.masks, regions.frames)
-    return vr.pool_masks(features, regions.masks, frames)
+        encoded = model.encode_visuals(given, None)
+        features, flat = model.get_region_features(inputs["input_ids"], regions, encoded, given)
+    return vr.pool_masks(features, flat.masks, flat.frames)
 
 
 def cell(row: HostRow, place: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -236,7 +236,7 @@ def test_exactly_the_masked_cell_reacts_to_a_painted_patch(row: HostRow) -> None
     call = functools.partial(processor, text=text, regions=regions, do_sample_frames=False)
     clip = row.video(frames=frames)
     inputs = call(videos=[clip])
-    assert inputs["region_masks"].flatten(1).sum(1).eq(1).all()
+    assert inputs["region_masks"].flatten(2).sum(2).eq(1).all()
     before = pooled(model, inputs)
     last = row.grid[0] - 1, row.grid[1] - 1
     for painted in [(0, (0, 0)), (1, (0, last[1])), (2, (last[0], 0)), (3, last), (1, (1, 2)), (2, (2, 1))]:
@@ -261,7 +261,7 @@ def test_images_beside_videos_react_in_their_places(row: HostRow) -> None:
     regions = [[vr.Region.from_box(cell(fine, place)) for place in places], [quarter(row, 3)]]
     call = functools.partial(processor, text=text, regions=regions, do_sample_frames=False)
     inputs = call(images=[image], videos=[clip])
-    assert inputs["region_lengths"].tolist() == [1] * (len(places) + 1)
+    assert inputs["region_lengths"].tolist() == [[1] * len(places), [1] + [0] * (len(places) - 1)]
     before = pooled(model, inputs)
     for painted in (places[0], places[-1], (1, 2)):
         changed = image.copy()

@@ -54,19 +54,19 @@ def test_chat_template_with_regions_in_either_way(row: HostRow) -> None:
     assert greedy(model, inputs).shape == (1, 5)
     batch = processor.apply_chat_template([ask(text), ask(text)], regions=[[first, second]] * 2, num_frames=2)
     assert batch["input_ids"].shape[0] == 2
-    assert batch["region_lengths"].tolist() == [1, 2, 1, 2]
+    assert batch["region_lengths"].tolist() == [[1, 2], [1, 2]]
 
 
 @every_host
 def test_region_count_follows_the_unions(row: HostRow) -> None:
     _, processor = shared(row.name)
     inputs = processor(text=row.prompt(), videos=[row.video()], regions=[quarter(row, *range(6))], num_frames=8)
-    assert inputs["region_lengths"].tolist() == [6]
+    assert inputs["region_lengths"].tolist() == [[6]]
     assert int((inputs["input_ids"] == VOCAB).sum()) == 4
     limited = processor(
         text=row.prompt(), videos=[row.video()], regions=[quarter(row, *range(6))], max_frames_per_region=3
     )
-    assert limited["region_lengths"].tolist() == [3]
+    assert limited["region_lengths"].tolist() == [[3]]
     assert int((limited["input_ids"] == VOCAB).sum()) == 3
 
 
@@ -83,7 +83,7 @@ def test_frames_of_a_file_are_exact_and_mask_frames_take_the_nearest_places(tmp_
     assert sampled == vr.sample_frame_indices(24, num_frames=4) == [3, 9, 14, 20]
     inputs = processor(**call, regions=[vr.Region.from_box((0, 0, 8, 8), frame=10)])
     assert inputs["video_metadata"][0]["frames_indices"] == [3, 10, 14, 20]
-    assert inputs["region_frames"].tolist() == [1]
+    assert inputs["region_frames"].tolist() == [[2]]
     mean, std = (torch.tensor(getattr(processor.video_processor, f"image_{name}")) for name in ("mean", "std"))
     pixels = inputs["pixel_values_videos"][0].mean(dim=(2, 3)) * std + mean
     torch.testing.assert_close(pixels.mean(dim=1) * 25.5, torch.tensor([3.0, 10, 14, 20]), atol=0.3, rtol=0)
@@ -116,8 +116,8 @@ def test_presampled_frames_keep_the_numbers_of_their_source() -> None:
     metadata = {"frames_indices": [40, 80, 120, 160], "fps": 20, "total_num_frames": 200}
     call = {"videos": [LLAVA.video(frames=4)], "text": LLAVA.prompt(), "video_metadata": [metadata]}
     inputs = processor(**call, regions=[quarter(LLAVA, 80, 160)])
-    assert inputs["region_frames"].tolist() == [1, 3]
-    assert processor(**call, regions=[vr.Region.from_box((0, 0, 4, 4), time=4.0)])["region_frames"].tolist() == [1]
+    assert inputs["region_frames"].tolist() == [[2, 4]]
+    assert processor(**call, regions=[vr.Region.from_box((0, 0, 4, 4), time=4.0)])["region_frames"].tolist() == [[2]]
     with pytest.raises(vr.RegionError, match="frame 81 carries a mask but is not among the 4 frame"):
         processor(**call, regions=[quarter(LLAVA, 81)])
 
@@ -145,7 +145,7 @@ def test_odd_frames_and_pairs() -> None:
         regions=[quarter(QWEN3, frame) for frame in range(5)],
         do_sample_frames=False,
     )
-    assert inputs["region_frames"].tolist() == [0, 0, 1, 1, 2]
+    assert inputs["region_frames"].tolist() == [[1, 1, 2, 2, 3]]
     assert torch.isfinite(logits(model, inputs)).all()
 
 
@@ -164,10 +164,10 @@ def test_videos_of_several_sizes_in_one_batch(name: str) -> None:
         num_frames=3,
     )
     singles = [processor(**one, num_frames=3) for one in each]
-    heights, widths = zip(*(inputs["region_masks"].shape[1:] for inputs in singles), strict=True)
+    heights, widths = zip(*(inputs["region_masks"].shape[2:] for inputs in singles), strict=True)
     assert heights[0] < heights[1]
     assert widths[0] > widths[1]
-    assert batch["region_masks"].shape[1:] == (max(heights), max(widths))
+    assert batch["region_masks"].shape[2:] == (max(heights), max(widths))
     together = pooled(model, batch)
     alone = torch.cat([pooled(model, inputs) for inputs in singles])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
@@ -180,7 +180,7 @@ def test_smolvlm_batch_of_videos_of_several_lengths() -> None:
     regions = [[quarter(row, 2)], [quarter(row, 4)]]
     call = {"do_sample_frames": False}
     batch = processor(text=[row.prompt()] * 2, videos=clips, regions=regions, **call)
-    assert batch["region_frames"].tolist() == [2, 7]
+    assert batch["region_frames"].tolist() == [[3], [5]]
     single = [
         processor(text=row.prompt(), videos=[clip], regions=own, **call)
         for clip, own in zip(clips, regions, strict=True)
@@ -200,9 +200,9 @@ def test_masks_of_any_source_size_come_to_the_grid(row: HostRow) -> None:
     mask = np.zeros((height, width), dtype=bool)
     mask[5:30, 50:79] = True
     inputs = processor(text=row.prompt(), videos=[clip], regions=[vr.Region.from_mask(mask, frame=2)])
-    grid = tuple(inputs["region_masks"].shape[1:])
+    grid = tuple(inputs["region_masks"].shape[2:])
     expected = vr.resize_masks(torch.from_numpy(mask)[None], grid)
-    assert torch.equal(inputs["region_masks"], expected)
+    assert torch.equal(inputs["region_masks"][0], expected)
     assert 0 < int(expected.sum()) < expected.numel()
 
 
@@ -213,11 +213,11 @@ def test_mask_policies() -> None:
     clip = np.zeros((4, 160, 160, 3), dtype=np.uint8)
     region = vr.Region({0: dot, 1: np.zeros_like(dot), 2: None})
     kept = processor(text=LLAVA.prompt(), videos=[clip], regions=[region])
-    assert kept["region_masks"].sum(dim=(1, 2)).tolist() == [1]
-    assert bool(kept["region_masks"][0, 0, 0])
+    assert kept["region_masks"].sum(dim=(2, 3)).tolist() == [[1]]
+    assert bool(kept["region_masks"][0, 0, 0, 0])
     original = processor(text=LLAVA.prompt(), videos=[clip], regions=[region], mask_policy="original")
-    assert original["region_masks"].sum(dim=(1, 2)).tolist() == [0, 0, 0]
-    assert original["region_lengths"].tolist() == [3]
+    assert original["region_masks"].sum(dim=(2, 3)).tolist() == [[0, 0, 0]]
+    assert original["region_lengths"].tolist() == [[3]]
 
 
 def test_padded_frames_have_padded_masks() -> None:
@@ -227,7 +227,7 @@ def test_padded_frames_have_padded_masks() -> None:
     wrapped = vr.RegionProcessor(processor, vr.attach_object_encoder(row.model()))
     clip = np.zeros((4, 20, 40, 3), dtype=np.uint8)
     inputs = wrapped(text=row.prompt(), videos=[clip], regions=[vr.Region.from_box((0, 0, 40, 20))])
-    assert inputs["region_masks"][0].any(dim=1).tolist() == [False, True, True, False]
+    assert inputs["region_masks"][0, 0].any(dim=1).tolist() == [False, True, True, False]
 
 
 # ------------------------------------------------------------------------------------------------- a host of one's own
@@ -482,10 +482,12 @@ def test_videos_of_unequal_lengths_where_the_host_stacks_them() -> None:
 def test_regions_on_images_that_are_cut_into_tiles(name: str) -> None:
     row, (_, processor) = BY_NAME[name], shared(name)
     image = Image.fromarray(row.video()[0])
-    with pytest.raises(vr.RegionError, match=r"cut images into tiles.*as a video of one frame"):
+    with pytest.raises(
+        vr.RegionError, match=r"cut images into tiles.*as a video of one frame.*llava_onevision, qwen2_5_vl"
+    ):
         processor(text=f"{row.image_token} <region>", images=[image], regions=[PLACE])
     shown = processor(text=row.prompt(), videos=[[image]], regions=[PLACE])
-    assert shown["region_frames"].tolist() == [0]
+    assert shown["region_frames"].tolist() == [[1]]
 
 
 def test_bad_chats() -> None:
@@ -516,16 +518,25 @@ def test_bad_tensors(row: HostRow) -> None:
     masks, frames = good["region_masks"], good["region_frames"]
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         (
-            {"region_masks": masks[:, :-1]},
+            {"region_masks": masks[:, :, :-1]},
             vr.TensorError,
             "region_masks are .* but the features below them form grids of",
         ),
-        ({"region_frames": frames + 50}, vr.TensorError, r"region_frames name rows .*, but the visuals of this batch"),
-        ({"region_frames": frames - 9}, vr.TensorError, "region_frames name rows -9"),
+        (
+            {"region_frames": frames + 50},
+            vr.TensorError,
+            r"name frame 51 of sample 0, but the visuals of that sample have \d row",
+        ),
+        ({"region_frames": frames - 9}, vr.TensorError, "name frame -8 of region_pixel_values, which hosts have not"),
         ({"region_masks": None}, vr.TensorError, "region_masks is missing"),
-        ({"region_lengths": torch.tensor([1])}, (vr.TensorError, vr.PromptError), "add up to 1|position"),
-        ({"region_pixel_values": torch.zeros(1, 3, 16, 16)}, vr.TensorError, "are for VideoRefer models"),
-        ({"input_ids": good["input_ids"].clamp(max=65)}, vr.PromptError, "region.s. are left over"),
+        ({"region_lengths": torch.tensor([[1]])}, (vr.TensorError, vr.PromptError), "add up to 1|position"),
+        ({"region_pixel_values": torch.zeros(1, 1, 3, 16, 16)}, vr.TensorError, "are for VideoRefer models"),
+        ({"input_ids": good["input_ids"].clamp(max=65)}, vr.PromptError, r"1 region\(s\) become 2 token"),
+        (
+            {"region_frames": frames[0], "region_masks": masks[0]},
+            vr.TensorError,
+            "earlier version .* Prepare them anew",
+        ),
         (
             {"region_masks": None, "region_frames": None, "region_lengths": None},
             vr.PromptError,
@@ -556,7 +567,7 @@ def test_cells_beyond_a_smaller_grid_and_missing_grids() -> None:
         text=[QWEN3.prompt()] * 2, videos=[QWEN3.video(frames=4), large], regions=[[quarter(QWEN3, 0)], [PLACE]]
     )
     masks = inputs["region_masks"].clone()
-    masks[0, -1] = True
+    masks[0, 0, -1] = True
     with pytest.raises(vr.TensorError, match="cover cells beyond the feature grid of their frame"):
         logits(model, spoil(inputs, region_masks=masks))
     encoded = model.encode_visuals(dict(inputs), None)

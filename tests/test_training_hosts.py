@@ -69,7 +69,7 @@ def test_answers_and_the_ends_of_their_turns_are_learnt_and_nothing_else(row: Ho
     batch = VideoReferCollator(processor)(samples)
     answers = [[turn["content"] for turn in one["messages"] if turn["role"] == "assistant"] for one in samples]
     assert learnt(row, batch, processor) == ["".join(f"{lead}{answer}{end}" for answer in one) for one in answers]
-    assert batch["region_lengths"].tolist() == [2, 1, 2, 2, 1]
+    assert batch["region_lengths"].tolist() == [[2, 1, 2], [0, 0, 0], [2, 1, 0], [0, 0, 0]][: len(samples)]
     alone = VideoReferCollator(processor)(samples[:1])
     assert learnt(row, alone, processor) == learnt(row, batch, processor)[:1]
     assert model.train()(**batch).loss > 0
@@ -85,8 +85,8 @@ def test_turns_that_do_not_fit_are_left_out_with_their_regions(row: HostRow, dat
     last = int((learnt_here[:-1] & ~learnt_here[1:]).nonzero()[0])  # of the first answer
     collator = VideoReferCollator(processor, max_length=last + 5)
     batch = collator([dataset[0]])
-    assert (collator.truncated_turns, batch["region_lengths"].tolist()) == (2, [2])
-    assert batch["region_frames"].tolist() == whole["region_frames"][:2].tolist()
+    assert (collator.truncated_turns, batch["region_lengths"].tolist()) == (2, [[2]])
+    assert batch["region_frames"].tolist() == whole["region_frames"][:, :2].tolist()
     text = processor.tokenizer.decode(batch["labels"][batch["labels"] >= 0])
     assert "A dog." in text
     assert "A cat." not in text

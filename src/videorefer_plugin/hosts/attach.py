@@ -19,6 +19,7 @@ from videorefer_plugin.hosts.configuration import AttachmentConfig
 from videorefer_plugin.hosts.grids import FrameGrids
 from videorefer_plugin.hosts.registry import Host, host_of
 from videorefer_plugin.hosts.saving import save_object_encoder
+from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
 from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 from videorefer_plugin.object_encoder.checks import not_finite
@@ -169,16 +170,27 @@ class AttachedRegionMixin(RegionMixin):
         """See [`RegionMixin.encode_visuals`]."""
         return self.region_host.encode(self, inputs, mm_encoder_outputs)
 
-    def get_object_tokens(
-        self,
-        input_ids: Tensor,
-        regions: RegionInputs,
-        encoded: dict[str, Any],
-        inputs: dict[str, Any] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """See [`RegionMixin.get_object_tokens`]."""
-        features, frames = self.get_frame_grids(encoded, inputs or {}).gather(regions.masks, regions.frames)
-        return self.encode_regions(input_ids, features, regions._replace(frames=frames))
+    def visual_rows(self, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """See [`RegionMixin.visual_rows`]."""
+        return self.region_host.visual_rows(self, kind, output, inputs)
+
+    def placeholder_id(self, kind: str) -> int:
+        """See [`RegionMixin.placeholder_id`]."""
+        return self.region_host.placeholder_id(self.config, kind)
+
+    def get_region_features(
+        self, input_ids: Tensor, regions: RegionInputs, encoded: dict[str, Any], inputs: dict[str, Any]
+    ) -> tuple[Tensor, FlatRegions]:
+        """See [`RegionMixin.get_region_features`]."""
+        grids, flat = self.get_frame_grids(encoded, inputs), regions.flatten()
+        rows, known = self.place_rows(input_ids, flat, encoded, inputs)
+        if known != len(grids.sizes):
+            raise TensorError(
+                f"By visual_rows of {type(self.region_host).__name__}, the visuals of this batch have {known} row(s) "
+                f"of features, but its lay_out makes {len(grids.sizes)}. Let the two agree."
+            )
+        features, frames = grids.gather(flat.masks, rows)
+        return features, flat._replace(frames=frames)
 
     def get_frame_grids(self, encoded: dict[str, Any], inputs: dict[str, Any]) -> FrameGrids:
         """Features of all frames of the batch, videos first.
@@ -189,7 +201,7 @@ class AttachedRegionMixin(RegionMixin):
         grids = [
             self.region_host.lay_out(self, kind, encoded[kind], inputs)
             for kind in ("video", "image")
-            if encoded.get(kind) is not None
+            if encoded.get(kind) is not None and encoded[kind].last_hidden_state is not None
         ]
         if not grids:
             raise PromptError("There are regions, but no video or image that they lie on. Pass its pixels on.")

@@ -21,11 +21,15 @@ class FrameGrids(NamedTuple):
         order (`torch.LongTensor` of shape `(num_cells,)`, *optional*):
             Where in `cells` the features lie that belong to each place, places being counted row by row and within a
             row from left to right and top to bottom. `None` if `cells` are in that order already.
+        of_any_size (`bool`, *optional*, defaults to `False`):
+            Whether grids follow the sizes of visuals, so that masks may be filled up to a larger grid of some other
+            sample.
     """
 
     cells: Tensor
     sizes: Tensor
     order: Tensor | None = None
+    of_any_size: bool = False
 
     @classmethod
     def uniform(cls, features: Tensor, size: tuple[int, int] | None = None) -> "FrameGrids":
@@ -60,6 +64,7 @@ class FrameGrids(NamedTuple):
             torch.cat([grid.cells.to(device) for grid in grids]),
             torch.cat([grid.sizes.to(device) for grid in grids]),
             torch.cat(orders),
+            any(grid.of_any_size for grid in grids),
         )
 
     def gather(self, masks: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,7 +72,7 @@ class FrameGrids(NamedTuple):
 
         Args:
             masks (`torch.Tensor` of shape `(num_masks, height, width)`):
-                Masks on the grids; height and width are those of the largest grid used.
+                Masks on the grids; height and width are those of the largest grid used, or larger.
             frames (`torch.LongTensor` of shape `(num_masks,)`): row of each mask.
 
         Returns:
@@ -86,7 +91,7 @@ class FrameGrids(NamedTuple):
         height, width = masks.shape[1:]
         row = torch.arange(height, device=device).expand(len(used), -1)
         column = torch.arange(width, device=device).expand(len(used), -1)
-        _check_masks(masks.to(device), frames, heights, widths, row, column)
+        _check_masks(masks.to(device), frames, (heights, widths), (row, column), self.of_any_size)
         row, column = torch.minimum(row, heights[:, None] - 1), torch.minimum(column, widths[:, None] - 1)
         place = starts[:, None, None] + row[:, :, None] * widths[:, None, None] + column[:, None, :]
         return self.cells[place if self.order is None else self.order[place]], frames
@@ -96,16 +101,19 @@ class FrameGrids(NamedTuple):
             return
         if int(used[0]) < 0 or int(used[-1]) >= len(self.sizes):
             raise TensorError(
-                f"region_frames name rows {int(used[0])} to {int(used[-1])}, but the visuals of this batch have "
+                f"Masks lie on rows {int(used[0])} to {int(used[-1])}, but the visuals of this batch have "
                 f"{len(self.sizes)} feature grid(s), numbered from 0. Pass all outputs of one RegionProcessor call on."
             )
 
 
-def _check_masks(masks: Tensor, frames: Tensor, heights: Tensor, widths: Tensor, row: Tensor, column: Tensor) -> None:
+def _check_masks(
+    masks: Tensor, frames: Tensor, sizes: tuple[Tensor, Tensor], places: tuple[Tensor, Tensor], of_any_size: bool
+) -> None:
+    (heights, widths), (row, column) = sizes, places
     if torch.compiler.is_compiling() or not len(heights):
         return
-    largest = int(heights.max()), int(widths.max())
-    if tuple(masks.shape[1:]) != largest:
+    largest, given = (int(heights.max()), int(widths.max())), tuple(masks.shape[1:])
+    if given[0] < largest[0] or given[1] < largest[1] or (given != largest and not of_any_size):
         raise TensorError(
             f"region_masks are {masks.shape[1]} x {masks.shape[2]}, but the features below them form grids of "
             f"{largest[0]} x {largest[1]} cells. Use the RegionProcessor made for this model."
@@ -119,10 +127,10 @@ def _check_masks(masks: Tensor, frames: Tensor, heights: Tensor, widths: Tensor,
 
 
 class VisualGrid(NamedTuple):
-    """Where a video or image lies among the rows of [`FrameGrids`], as a processor knows it.
+    """Where a video or image lies among the rows of its sample, as a processor knows it.
 
     Attributes:
-        first_row (`int`): row of its first frame.
+        first_row (`int`): row of its first frame, among those of its sample, counted from 0.
         size (`tuple[int, int]`): height and width of its grid, in cells.
         frames_per_row (`int`): consecutive frames that share a row.
         pad_to_square (`bool`): whether frames were centred on a square before they were resized.

@@ -1,22 +1,27 @@
 """Hosts that encode frames of any size, packed one after the other, with their grids in a `..._grid_thw` tensor."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from videorefer_plugin.errors import TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
-from videorefer_plugin.hosts.registry import Host, Visual
+from videorefer_plugin.hosts.registry import Host, Visual, first_rows
+from videorefer_plugin.models.distinct import distinct_frames
+from videorefer_plugin.models.videorefer.regions import token_counts
 
 __all__ = ["MergeBlockHost", "PackedHost", "merge_block_order"]
+
+_BY_VISUAL = ("pooler_output", "deepstack_features")  # what hosts split by visuals
 
 
 class PackedHost(Host):
     """See [`Host`]. `merge_size` says by how much the tower's output is coarser than `..._grid_thw`."""
 
     equal_frames = False
+    places_images = True
 
     def grid_sizes(self, kind: str, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Rows of each visual, of shape `(num_visuals,)`, and the size of its grid, of shape `(num_visuals, 2)`.
@@ -34,7 +39,29 @@ class PackedHost(Host):
         rows, sizes = self.grid_sizes(kind, inputs)
         cells = output.last_hidden_state
         sizes = sizes.to(cells.device).repeat_interleave(rows.to(cells.device), dim=0)
-        return FrameGrids(cells, sizes, self.order(model, kind, cells, inputs))
+        return FrameGrids(cells, sizes, self.order(model, kind, cells, inputs), of_any_size=True)
+
+    def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """See [`Host.visual_rows`]."""
+        return self.grid_sizes(kind, inputs)[0], token_counts(output.pooler_output)
+
+    def encode_distinct(self, encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:
+        """See [`Host.encode_distinct`]. Rows of features are encoded one by one, each of them packed patches."""
+        grid, merge = arguments.get(f"{kind}_grid_thw"), arguments.get(f"{kind}_merge_sizes")
+        plain = super().encode_distinct
+        if grid is None or (merge is not None and len(set(merge.tolist())) > 1):
+            return plain(encode, kind, pixels, arguments)
+        rows = _Rows.of(grid)
+        if sum(rows.patches) != len(pixels):  # for the host to refuse
+            return plain(encode, kind, pixels, arguments)
+        first, place = rows.distinct(pixels)
+        if len(first) == len(rows.patches):
+            return plain(encode, kind, pixels, arguments)
+        arguments = {**arguments, f"{kind}_grid_thw": grid.new_tensor([(1, *rows.sizes[row]) for row in first])}
+        if merge is not None:
+            arguments[f"{kind}_merge_sizes"] = merge[:1].expand(len(first))
+        parts = pixels.split(rows.patches)
+        return rows.spread(plain(encode, kind, torch.cat([parts[row] for row in first]), arguments), first, place)
 
     def order(self, model: Any, kind: str, cells: Tensor, inputs: dict[str, Any]) -> Tensor | None:
         """Place of each feature, as in [`FrameGrids`]; in order by default."""
@@ -44,19 +71,72 @@ class PackedHost(Host):
         self, processor: Any, outputs: dict[str, Any], visuals: Sequence[Visual], patch_size: int
     ) -> list[VisualGrid | None]:
         """See [`Host.locate`]."""
-        row = 0
-        grids: list[VisualGrid | None] = [None] * len(visuals)
+        found: list[tuple[int, tuple[int, int]]] = [(0, (0, 0))] * len(visuals)
         for kind in ("video", "image"):
             places = [place for place, visual in enumerate(visuals) if visual.kind == kind]
             if not places:
                 continue
             rows, sizes = self.grid_sizes(kind, outputs)
             for place, count, (height, width) in zip(places, rows.tolist(), sizes.tolist(), strict=True):
-                # The last frame is repeated where the number of frames is odd, hence rounded up.
-                fused = -(-visuals[place].num_frames // count)
-                grids[place] = VisualGrid(row, (height, width), fused)
-                row += count
-        return grids
+                found[place] = count, (height, width)
+        first = first_rows(visuals, [count for count, _ in found])
+        return [
+            # The last frame is repeated where the number of frames is odd, hence rounded up.
+            None if row is None else VisualGrid(row, size, -(-visual.num_frames // count))
+            for visual, row, (count, size) in zip(visuals, first, found, strict=True)
+        ]
+
+
+class _Rows(NamedTuple):
+    """The rows of features of packed visuals, which a tower does not mix.
+
+    Attributes:
+        sizes (`list[tuple[int, int]]`): height and width of each, in patches.
+        patches (`list[int]`): how many each has.
+        visuals (`list[int]`): how many rows each visual has.
+    """
+
+    sizes: list[tuple[int, int]]
+    patches: list[int]
+    visuals: list[int]
+
+    @classmethod
+    def of(cls, grid: Tensor) -> "_Rows":
+        sizes = [(height, width) for rows, height, width in grid.tolist() for _ in range(rows)]
+        return cls(sizes, [height * width for height, width in sizes], grid[:, 0].tolist())
+
+    def distinct(self, pixels: Tensor) -> tuple[list[int], list[int]]:
+        """Rows that are not equal to an earlier one, and for each row its place among these."""
+        if len(set(self.sizes)) == 1:
+            return distinct_frames(pixels.unflatten(0, (len(self.sizes), -1)))
+        parts = pixels.split(self.patches)
+        same: dict[int, int] = {}
+        for size in set(self.sizes):
+            alike = [row for row, own in enumerate(self.sizes) if own == size]
+            first, place = distinct_frames(torch.stack([parts[row] for row in alike]))
+            same |= {row: alike[first[one]] for row, one in zip(alike, place, strict=True)}
+        kept = sorted(set(same.values()))
+        return kept, [kept.index(same[row]) for row in range(len(self.sizes))]
+
+    def spread(self, output: Any, first: list[int], place: list[int]) -> Any:
+        """Lay what a tower returned for the distinct rows out for all visuals."""
+        total = sum(self.patches[row] for row in first)
+
+        def by_row(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                parts = value.split([self.patches[row] * len(value) // total for row in first])
+                return torch.cat([parts[one] for one in place])
+            return type(value)([by_row(each) for each in value]) if isinstance(value, (list, tuple)) else value
+
+        def by_visual(parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            rows = iter(place)
+            return tuple(torch.cat([parts[next(rows)] for _ in range(count)]) for count in self.visuals)
+
+        laid_out = {name: by_row(value) for name, value in output.items() if name not in _BY_VISUAL}
+        laid_out["pooler_output"] = by_visual(output.pooler_output)
+        if "deepstack_features" in output:
+            laid_out["deepstack_features"] = [by_visual(layer) for layer in output.deepstack_features]
+        return type(output)(**laid_out)
 
 
 class MergeBlockHost(PackedHost):

@@ -1,10 +1,13 @@
 """PerceptionLM: a timm tower, frame by frame on a square grid, with or without a class token."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from videorefer_plugin.hosts.registry import Host, register_host
+from videorefer_plugin.hosts.repeats import spread_output
+from videorefer_plugin.models.distinct import distinct_frames
 
 __all__ = ["PerceptionLMHost"]
 
@@ -36,6 +39,15 @@ class PerceptionLMHost(Host):
         """See [`Host.select_features`]."""
         features = output.last_hidden_state
         return features[:, 1:] if config.vision_use_cls_token else features
+
+    def encode_distinct(self, encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:
+        """See [`Host.encode_distinct`]. Frames and tiles are encoded one by one."""
+        frames = pixels.flatten(0, 1)
+        first, place = distinct_frames(frames)
+        if len(first) == len(frames):
+            return super().encode_distinct(encode, kind, pixels, arguments)
+        output = super().encode_distinct(encode, kind, frames[first].unsqueeze(0), arguments)
+        return spread_output(output, place, len(first))
 
 
 register_host(PerceptionLMHost())

@@ -2,18 +2,16 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.video_utils import VideoMetadata
 
-from videorefer_plugin.errors import ConfigurationError, RegionError, VideoError
+from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.hosts.binding import bind_processor
-from videorefer_plugin.hosts.grids import VisualGrid
+from videorefer_plugin.hosts.placing import UsedRegion, read_once, region_tensors
 from videorefer_plugin.hosts.registry import Visual, host_of
-from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, open_clips, show_frames
+from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clips_by_sample, open_clips, show_frames
 from videorefer_plugin.inputs.conversations import as_conversations, plain_conversation, regions_of
-from videorefer_plugin.inputs.masks import RegionMasks, grid_masks, region_frames
+from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import (
     REGION_SETTINGS,
     SETTING_GROUPS,
@@ -26,6 +24,7 @@ from videorefer_plugin.inputs.matching import (
 )
 from videorefer_plugin.inputs.placeholders import check_expanded, expand, join_offsets
 from videorefer_plugin.inputs.placing import place_regions
+from videorefer_plugin.models.batches import JoinsSamples, PreparedBatch
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, hub_arguments
 
@@ -35,7 +34,7 @@ _SETTINGS = (*REGION_SETTINGS, *CLIP_SETTINGS, "include_region_frames")
 _DEFAULT_NUM_FRAMES = 16
 
 
-class RegionProcessor:
+class RegionProcessor(JoinsSamples):
     """Turns prompts with `<region>`, visuals and regions into the inputs of a host with an attached object encoder.
 
     It wraps the host's own processor, which still does all that is not about regions, and offers its attributes.
@@ -117,7 +116,7 @@ class RegionProcessor:
             videos: the videos of the prompts, in order, as [`open_video`] takes them.
             regions (`list[Region]` or `list[list[Region]]`, *optional*):
                 One [`Region`] for each `<region>`, in prompt order; a list for each sample if there are several.
-                They lie on the one video or image of their sample.
+                A region lies on the visual that stands last before it, unless its `visual` says another.
             mask_policy, num_frames, max_frames_per_region: instead of the processor's.
             fps (`float`, *optional*): frames to sample a second, evenly spread, instead of `num_frames`.
             max_frames (`int`, *optional*): the most frames to sample from a video.
@@ -134,9 +133,10 @@ class RegionProcessor:
 
         Returns:
             `BatchFeature` with what the host's processor returns and, if there are regions, `region_masks` of shape
-            `(M, height, width)` and dtype `bool` on the feature grids, those of smaller grids filled up;
-            `region_frames` of shape `(M,)`, the feature grid of the batch that each lies on; and `region_lengths` of
-            shape `(R,)`, the number of masks of each region.
+            `(B, M, height, width)` and dtype `bool` on the feature grids, those of smaller grids filled up;
+            `region_frames` of shape `(B, M)`, the feature grid of the sample that each lies on, counted from 1; and
+            `region_lengths` of shape `(B, R)`, the number of masks of each region. Every prompt has its row, which
+            ends with zeros where others have more; see [`RegionInputs`].
 
         Raises:
             PromptError: placeholders, visuals and regions do not match.
@@ -155,19 +155,23 @@ class RegionProcessor:
             region_token=self.region_token,
         )
         clips = self._open(samples, settings)
-        used = self._use(samples, clips, settings)
+        used = self._use(samples, clips_by_sample(clips, len(samples)), settings)
         self._check_lengths(clips)
         both = [expand(sample.text, sample.replacements) for sample in samples]
         outputs = self._call_processor([text for text, _ in both], clips, rest)
         if "text_replacement_offsets" in outputs:
             moved = zip(both, outputs["text_replacement_offsets"], strict=True)
             outputs["text_replacement_offsets"] = [join_offsets(own, of_host) for (_, own), of_host in moved]
-        data = {**dict(outputs), **self._region_tensors(outputs, clips, used, settings["mask_policy"])}
+        data = dict(outputs)
+        if any(used):
+            visuals = [Visual(clip.kind, len(clip.sampled), clip.sample) for clip in clips]
+            grids = self.host.locate(self.processor, outputs, visuals, self.attachment.patch_size)
+            data |= region_tensors(self.host, clips, grids, used, settings["mask_policy"])
         replacements = [sample.replacements for sample in samples]
         check_expanded(data["input_ids"], replacements, {self.region_token: self.region_token_id})
         if settings["return_metadata"]:
             data["video_metadata"] = [clip.describe() for clip in clips if clip.kind == "video"]
-        return BatchFeature(data)
+        return PreparedBatch(data)
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Separate settings of this class from the host's, and refuse what is neither."""
@@ -214,21 +218,26 @@ class RegionProcessor:
         """Open the visuals of the batch, in order of the prompts."""
         return list(open_clips(samples, self._sampling(settings), settings["video_metadata"]))
 
-    def _use(self, samples: list[Sample], clips: list[Clip], settings: dict[str, Any]) -> dict[int, list[RegionMasks]]:
+    def _use(self, samples: list[Sample], clips: list[list[Clip]], settings: dict[str, Any]) -> list[list[UsedRegion]]:
         """Draw the regions of every sample, make room for their tokens, and show the frames that they lie on."""
-        used: dict[int, list[RegionMasks]] = {}
         encoder = self.attachment.object_encoder
         may_change = settings["include_region_frames"] is not False and settings["do_sample_frames"] is not False
-        for clip in clips:
-            sample = samples[clip.sample]
-            own = used[clip.sample] = []
+        used = []
+        for sample, visuals in zip(samples, clips, strict=True):
+            own: list[UsedRegion] = []
             for number, region in enumerate(sample.regions):
-                with named(f"Sample {clip.sample}: region {number}"):
-                    own.append(region_frames(region, clip, settings["mask_policy"], settings["max_frames_per_region"]))
-            with named(f"Sample {clip.sample}"):
-                show_frames(clip, [frame for masks in own for frame in masks.frames], may_change)
-            counts = encoder.count_tokens(own, [masks.size for masks in own])
+                clip = visuals[sample.region_visuals[number]]
+                with named(f"Sample {sample.index}: region {number}"):
+                    masks = region_frames(region, clip, settings["mask_policy"], settings["max_frames_per_region"])
+                own.append(UsedRegion(clip, masks))
+            for clip in visuals:
+                with named(f"Sample {sample.index}"):
+                    frames = [frame for one in own if one.clip is clip for frame in one.masks.frames]
+                    show_frames(clip, frames, may_change)
+            drawn = [one.masks for one in own]
+            counts = encoder.count_tokens(drawn, [masks.size for masks in drawn])
             sample.replacements[self.region_token] = [encoder.placeholder(self.region_token, n) for n in counts]
+            used.append(own)
         return used
 
     def _check_lengths(self, clips: list[Clip]) -> None:
@@ -242,48 +251,10 @@ class RegionProcessor:
 
     def _call_processor(self, texts: list[str], clips: list[Clip], kwargs: dict[str, Any]) -> dict[str, Any]:
         visuals: dict[str, list[Any]] = {"video": [], "image": []}
-        for clip in clips:
-            with named(f"Sample {clip.sample}"):
-                frames = clip.read()
+        for clip, frames in zip(clips, read_once(clips), strict=True):
             visuals[clip.kind].append(frames if clip.kind == "video" else frames[0])
         metadata = [VideoMetadata(**clip.describe()) for clip in clips if clip.kind == "video"]
         return self.host.call_processor(self.processor, texts, visuals, metadata, kwargs)
-
-    def _region_tensors(
-        self, outputs: dict[str, Any], clips: list[Clip], used: dict[int, list[RegionMasks]], policy: str
-    ) -> dict[str, Tensor]:
-        if not any(used.values()):
-            return {}
-        visuals = [Visual(clip.kind, len(clip.sampled), clip.sample) for clip in clips]
-        grids = self.host.locate(self.processor, outputs, visuals, self.attachment.patch_size)
-        masks: list[Tensor] = []
-        rows: list[int] = []
-        lengths: list[int] = []
-        for clip, found in zip(clips, grids, strict=True):
-            if not used[clip.sample]:
-                continue
-            grid, place = self._placed(found, clip), clip.place
-            for own in used[clip.sample]:
-                masks.append(grid_masks(own, grid.size, policy, grid.pad_to_square))
-                rows += [grid.first_row + place[frame] // grid.frames_per_row for frame in own.frames]
-                lengths.append(len(own))
-        height, width = (max(mask.shape[axis] for mask in masks) for axis in (1, 2))
-        padded = [
-            torch.nn.functional.pad(mask, (0, width - mask.shape[2], 0, height - mask.shape[1])) for mask in masks
-        ]
-        return {
-            "region_masks": torch.cat(padded),
-            "region_frames": torch.tensor(rows),
-            "region_lengths": torch.tensor(lengths),
-        }
-
-    def _placed(self, grid: VisualGrid | None, clip: Clip) -> VisualGrid:
-        if grid is None:
-            raise RegionError(
-                f"Sample {clip.sample}: {self.host.model_type} hosts cut images into tiles, so that regions cannot be "
-                "placed in a batch with images. Show the image as a video of one frame, videos=[[image]]."
-            )
-        return grid
 
     # ------------------------------------------------------------------ chat
 

@@ -2,18 +2,20 @@
 
 import inspect
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
 from videorefer_plugin.models.gradients import no_grad_if_frozen
+from videorefer_plugin.models.videorefer.regions import token_counts
 
 _PROCESSOR_SETTINGS = ("return_mm_token_type_ids", "return_text_replacement_offsets")  # before transformers 5.24
 
-__all__ = ["Host", "Visual", "host_of", "register_host", "supported_hosts"]
+__all__ = ["Host", "Visual", "first_rows", "host_of", "hosts_with_images", "register_host", "supported_hosts"]
 
 
 class Visual(NamedTuple):
@@ -36,7 +38,7 @@ class Host:
     A subclass says where the family keeps its frame features and how they are ordered; the defaults here are those of
     hosts that encode frame by frame on a square grid. An instance of it is registered with [`register_host`].
 
-    Rows of features are counted over the batch: the frames of its videos first, then its images.
+    Rows of features are counted within a sample: the frames of its videos first, then its images.
 
     Example: Qwen2-VL orders features as Qwen3-VL does, so two lines describe it.
 
@@ -62,6 +64,7 @@ class Host:
             that takes them as its first argument.
         tower_name (`str`): attribute of the base model that is its vision tower; see [`Host.tower`].
         equal_frames (`bool`): whether all videos of a batch need equally many frames.
+        places_images (`bool`): whether regions can lie on images; otherwise on videos only.
     """
 
     model_type: str = ""
@@ -72,6 +75,7 @@ class Host:
     }
     tower_name: str = "vision_tower"
     equal_frames: bool = True
+    places_images: bool = False
 
     # ------------------------------------------------------------------ sizes
 
@@ -135,9 +139,57 @@ class Host:
             _, *others = inspect.signature(encode).parameters
             arguments = {name: inputs[name] for name in others if name in inputs}
             values = inputs.pop(pixels)
+            # What is equal can be told from values only, which a model being compiled has none of.
+            once = not torch.compiler.is_compiling() and isinstance(values, Tensor) and not values.requires_grad
+            run = self.encode_distinct if once else _encode
             with no_grad_if_frozen(_visual_parameters(model), values):
-                encoded[kind] = encode(values, **arguments, return_dict=True)
+                encoded[kind] = run(encode, kind, values, arguments)
         return encoded
+
+    def encode_distinct(self, encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:
+        """Run the vision tower on what is distinct among the visuals; by default, on all of them.
+
+        Args:
+            encode (`Callable`): the method of the base model.
+            kind (`str`): `"video"` or `"image"`.
+            pixels (`torch.Tensor`): its first argument.
+            arguments (`dict`): its other arguments.
+
+        Returns:
+            `BaseModelOutputWithPooling`: what `encode` returns for all visuals.
+        """
+        return _encode(encode, kind, pixels, arguments)
+
+    def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """How many rows of features each visual has, and how many positions of the prompt it fills.
+
+        A visual may also be told in parts, such as its frames: what counts is which rows belong to which positions.
+        By default every visual has equally many rows.
+
+        Args:
+            model (`PreTrainedModel`): the host.
+            kind (`str`): `"video"` or `"image"`.
+            output (`BaseModelOutputWithPooling`): what `encode` returned for that kind.
+            inputs (`dict`): the other keyword arguments of `forward`.
+
+        Returns:
+            `tuple[torch.LongTensor, torch.LongTensor]`: both of shape `(num_visuals,)`, in prompt order.
+
+        Raises:
+            TensorError: the rows cannot be shared out evenly.
+        """
+        tokens = token_counts(output.pooler_output)
+        rows = len(output.last_hidden_state)
+        if rows % max(len(tokens), 1):
+            raise TensorError(
+                f"The {rows} row(s) of features of {len(tokens)} {kind}(s) cannot be shared out evenly. Let "
+                f"{type(self).__name__} say in a method visual_rows how many belong to each."
+            )
+        return torch.full_like(tokens, rows // max(len(tokens), 1)), tokens
+
+    def placeholder_id(self, config: Any, kind: str) -> int:
+        """Id that stands for the tokens of a kind of visual, from the model's configuration."""
+        return getattr(config, f"{kind}_token_id")
 
     def lay_out(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> FrameGrids:
         """Bring features to their places.
@@ -200,19 +252,43 @@ class Host:
             patch_size (`int`): what [`Host.patch_size`] said of the model.
 
         Returns:
-            `list[VisualGrid | None]`: one for each visual; `None` where regions cannot be placed.
+            `list[VisualGrid | None]`: one for each visual; `None` where regions cannot be placed. Rows are counted
+            within the sample: those of its videos, then those of its images.
         """
-        pixels = self.encoders["video"][0]
         grids: list[VisualGrid | None] = []
-        row = 0
-        for visual in visuals:
-            if visual.kind == "video":
-                height, width = outputs[pixels].shape[-2:]
+        for visual, row in zip(visuals, first_rows(visuals, [visual.num_frames for visual in visuals]), strict=True):
+            if visual.kind == "video" and row is not None:
+                height, width = outputs[self.encoders["video"][0]].shape[-2:]
                 grids.append(VisualGrid(row, (height // patch_size, width // patch_size)))
-                row += visual.num_frames
             else:
                 grids.append(None)
         return grids
+
+
+def _encode(encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:
+    return encode(pixels, **arguments, return_dict=True)
+
+
+def first_rows(visuals: Sequence[Visual], rows: Sequence[int | None], prompt_order: bool = False) -> list[int | None]:
+    """First row of each visual among those of its sample.
+
+    Args:
+        visuals (`Sequence[Visual]`): the videos and images of the batch, in order of the prompts.
+        rows (`Sequence[int | None]`): how many rows each has; `None` if that is not known.
+        prompt_order (`bool`, *optional*, defaults to `False`):
+            Whether rows follow the prompt, as where videos and images share a tensor; otherwise videos come first.
+
+    Returns:
+        `list[int | None]`: `None` behind a visual of which it is not known how many rows it has.
+    """
+    first: list[int | None] = [None] * len(visuals)
+    following: dict[int, int | None] = {}
+    for kinds in (("video", "image"),) if prompt_order else (("video",), ("image",)):
+        for place, (visual, count) in enumerate(zip(visuals, rows, strict=True)):
+            if visual.kind in kinds:
+                row = first[place] = following.get(visual.sample, 0)
+                following[visual.sample] = None if row is None or count is None else row + count
+    return first
 
 
 def _visual_parameters(model: Any) -> Iterator[nn.Parameter]:
@@ -257,6 +333,11 @@ def register_host(host: Host) -> Host:
 def supported_hosts() -> tuple[str, ...]:
     """Model types that an object encoder can be attached to, in alphabetical order."""
     return tuple(sorted(_HOSTS))
+
+
+def hosts_with_images() -> tuple[str, ...]:
+    """Model types of the hosts whose images regions can lie on, in alphabetical order."""
+    return tuple(name for name in supported_hosts() if _HOSTS[name].places_images)
 
 
 def host_of(model_type: Any) -> Host:

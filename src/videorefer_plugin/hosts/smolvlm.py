@@ -1,32 +1,52 @@
 """SmolVLM2: the frames of a video are images to it, frame by frame on a square grid."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from videorefer_plugin.errors import PromptError
 from videorefer_plugin.hosts.grids import VisualGrid
-from videorefer_plugin.hosts.registry import Host, Visual, register_host
+from videorefer_plugin.hosts.registry import Host, Visual, first_rows, register_host
+from videorefer_plugin.hosts.repeats import distinct_by, spread_output
+from videorefer_plugin.models.distinct import distinct_frames
+from videorefer_plugin.models.videorefer.regions import token_counts
 
 __all__ = ["FramesAsImagesHost", "SmolVLMHost"]
 
 
 class FramesAsImagesHost(Host):
-    """See [`Host`]. Videos and images share one tensor; into how many tiles an image was cut is not told."""
+    """See [`Host`]. Videos and images share one tensor, in prompt order, and so do the rows of a sample."""
 
     encoders = {"image": ("pixel_values", "get_image_features")}  # noqa: RUF012 - read only
+
+    def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """See [`Host.visual_rows`]. Every frame and every tile fills equally many positions."""
+        rows, tokens = len(output.last_hidden_state), int(token_counts(output.pooler_output).sum())
+        ones = torch.ones(rows, dtype=torch.long)
+        return ones, ones * (tokens // max(rows, 1))
+
+    def image_rows(self, processor: Any, outputs: dict[str, Any], visuals: Sequence[Visual]) -> list[int | None]:
+        """Into how many tiles each visual that is an image was cut; `None` if that is not told, and for videos."""
+        return [None] * len(visuals)
 
     def locate(
         self, processor: Any, outputs: dict[str, Any], visuals: Sequence[Visual], patch_size: int
     ) -> list[VisualGrid | None]:
         """See [`Host.locate`]."""
-        if any(visual.kind == "image" for visual in visuals):
-            return [None] * len(visuals)
         height, width = outputs["pixel_values"].shape[-2:]
-        grids: list[VisualGrid | None] = []
-        row = 0
-        for visual in visuals:
-            grids.append(VisualGrid(row, (height // patch_size, width // patch_size)))
-            row += visual.num_frames
-        return grids
+        tiles = self.image_rows(processor, outputs, visuals)
+        rows = [
+            visual.num_frames if visual.kind == "video" else count
+            for visual, count in zip(visuals, tiles, strict=True)
+        ]
+        return [
+            None
+            if row is None or visual.kind == "image"
+            else VisualGrid(row, (height // patch_size, width // patch_size))
+            for visual, row in zip(visuals, first_rows(visuals, rows, prompt_order=True), strict=True)
+        ]
 
 
 class SmolVLMHost(FramesAsImagesHost):
@@ -40,13 +60,47 @@ class SmolVLMHost(FramesAsImagesHost):
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
     ) -> dict[str, Any]:
-        """See [`Host.call_processor`]. This processor counts visuals prompt by prompt."""
+        """See [`Host.call_processor`]. This processor counts visuals prompt by prompt.
+
+        Raises:
+            PromptError: there are videos and images, of which it would keep the videos alone.
+        """
+        if visuals["video"] and visuals["image"]:
+            raise PromptError(
+                f"{len(visuals['video'])} video(s) and {len(visuals['image'])} image(s) were given, but processors of "
+                "smolvlm hosts take either in one call. Show images as videos of one frame, videos=[[image]], prepare "
+                "prompts with videos and those with images in calls of their own, or use another host: all others "
+                "take both."
+            )
         nested: dict[str, list[Any]] = {}
         for kind, token in (("video", processor.video_token), ("image", processor.image_token)):
             left = iter(visuals[kind])
             by_prompt = [[next(left) for _ in range(prompt.count(token))] for prompt in text]
             nested[kind] = by_prompt if visuals[kind] else []
         return super().call_processor(processor, text, nested, metadata, settings)
+
+    def encode_distinct(self, encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:
+        """See [`Host.encode_distinct`]. Frames of zeros are padding, which the host leaves out."""
+        frames = pixels.flatten(0, 1)
+        real = frames.flatten(1).ne(0).any(dim=1)
+        frames, counts = frames[real], real.view(pixels.shape[:2]).sum(dim=1).tolist()
+        mask = arguments.get("pixel_attention_mask")
+        if mask is None:
+            first, place = distinct_frames(frames)
+        else:
+            mask = mask.flatten(0, 1)[real.to(mask.device)]
+            first, place = distinct_by(frames, mask)
+        if len(first) == len(frames):
+            return super().encode_distinct(encode, kind, pixels, arguments)
+        if mask is not None:
+            arguments = {**arguments, "pixel_attention_mask": mask[first].unsqueeze(0)}
+        output = super().encode_distinct(encode, kind, frames[first].unsqueeze(0), arguments)
+        tokens = output.pooler_output
+        output = spread_output(output, place, len(first))
+        if not isinstance(tokens, Tensor):  # from transformers 5.19, a list of what each entry of the batch shows
+            rows = torch.cat(list(tokens)).unflatten(0, (len(first), -1))[place]
+            output.pooler_output = [each.flatten(0, 1) for each in rows.split(counts)]
+        return output
 
 
 register_host(SmolVLMHost())

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from videorefer_plugin.hosts.packed import PackedHost
@@ -21,6 +22,14 @@ class VideoLlama3Host(PackedHost):
         """See [`PackedHost.grid_sizes`]."""
         rows, sizes = super().grid_sizes(kind, inputs)
         return rows, sizes // inputs[f"{kind}_merge_sizes"][:, None]
+
+    def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """See [`Host.visual_rows`]. Tokens that compression leaves out fill no positions."""
+        rows, tokens = super().visual_rows(model, kind, output, inputs)
+        kept = inputs.get(f"{kind}_compression_mask")
+        if kept is not None:
+            tokens = torch.stack([part.sum() for part in kept.split(tokens.tolist())])
+        return rows, tokens
 
 
 register_host(VideoLlama3Host())

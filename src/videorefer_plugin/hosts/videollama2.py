@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from videorefer_plugin.hosts.grids import VisualGrid
-from videorefer_plugin.hosts.registry import Host, Visual, register_host
+import torch
+from torch import Tensor
+
+from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
+from videorefer_plugin.hosts.registry import Host, Visual, first_rows, register_host
 
 __all__ = ["VideoLLaMA2Host"]
 
@@ -14,6 +17,8 @@ class VideoLLaMA2Host(Host):
 
     model_type = "videollama2"
     processor_names = ("VideoLLaMA2Processor",)
+    places_images = True
+    equal_frames = False
 
     def settings(self, processor: Any) -> set[str]:
         """See [`Host.settings`]. Its own are about frames, which are chosen and padded as the processor says."""
@@ -37,12 +42,23 @@ class VideoLLaMA2Host(Host):
     ) -> list[VisualGrid | None]:
         """See [`Host.locate`]."""
         pad = processor.image_aspect_ratio == "pad"
-        rows = {"video": 0, "image": sum(visual.num_frames for visual in visuals if visual.kind == "video")}
-        grids: list[VisualGrid | None] = []
-        for visual in visuals:
-            grids.append(VisualGrid(rows[visual.kind], processor.grid_size, pad_to_square=pad))
-            rows[visual.kind] += visual.num_frames
-        return grids
+        first = first_rows(visuals, [visual.num_frames for visual in visuals])
+        return [None if row is None else VisualGrid(row, processor.grid_size, pad_to_square=pad) for row in first]
+
+    def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """See [`Host.visual_rows`]. Frames that fill a clip up to the longest of the batch have no rows."""
+        rows, tokens = super().visual_rows(model, kind, output, inputs)
+        lengths = inputs.get("video_lengths") if kind == "video" else None
+        return (rows if lengths is None else lengths), tokens
+
+    def lay_out(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> FrameGrids:
+        """See [`Host.lay_out`]."""
+        features = self.select_features(model.config, output)
+        lengths = inputs.get("video_lengths") if kind == "video" else None
+        if lengths is not None and len(features) != int(lengths.sum()):
+            clips = features.unflatten(0, (len(lengths), -1))
+            features = clips[torch.arange(clips.shape[1], device=clips.device) < lengths.to(clips.device)[:, None]]
+        return FrameGrids.uniform(features)
 
 
 register_host(VideoLLaMA2Host())

@@ -1,0 +1,116 @@
+"""Frames of a batch for a host's processor, and where regions lie on what it makes of them."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.hosts.grids import VisualGrid
+from videorefer_plugin.hosts.registry import Host, hosts_with_images
+from videorefer_plugin.inputs.clips import Clip
+from videorefer_plugin.inputs.frames import FrameStore
+from videorefer_plugin.inputs.masks import RegionMasks, grid_masks
+from videorefer_plugin.inputs.matching import named
+
+__all__ = ["UsedRegion", "read_once", "region_tensors"]
+
+
+class UsedRegion(NamedTuple):
+    """A region of a sample.
+
+    Attributes:
+        clip ([`Clip`]): what it lies on.
+        masks ([`RegionMasks`]): its masks, in the order in which they are merged.
+    """
+
+    clip: Clip
+    masks: RegionMasks
+
+
+def read_once(clips: Sequence[Clip]) -> Iterator[np.ndarray]:
+    """The frames that each clip shows; of a video that several clips show, each frame is decoded once.
+
+    Raises:
+        VideoError: a frame cannot be decoded; the sample is named.
+    """
+    store = FrameStore(torch.from_numpy)
+    times = Counter(id(clip.video) for clip in clips)
+    for clip in clips:
+        if times[id(clip.video)] > 1:
+            store.want(clip, clip.sampled)
+    for clip in clips:
+        if times[id(clip.video)] > 1:
+            yield store.get(clip, clip.sampled).numpy()
+        else:
+            with named(f"Sample {clip.sample}"):
+                frames = clip.read()
+            yield frames
+
+
+def region_tensors(
+    host: Host,
+    clips: Sequence[Clip],
+    grids: Sequence[VisualGrid | None],
+    regions: Sequence[Sequence[UsedRegion]],
+    policy: str,
+) -> dict[str, Tensor]:
+    """The tensors of [`RegionInputs`] for a batch with regions.
+
+    Args:
+        host ([`Host`]): the host, for messages.
+        clips (`Sequence[Clip]`): the visuals of the batch, in order of the prompts.
+        grids (`Sequence[VisualGrid | None]`): where each lies, as [`Host.locate`] says.
+        regions (`Sequence[Sequence[UsedRegion]]`): the regions of each sample, in prompt order.
+        policy (`str`): `"keep"` or `"original"`.
+
+    Raises:
+        RegionError: a region lies on a visual that the host cannot place regions on; the sample is named.
+    """
+    found = {id(clip): grid for clip, grid in zip(clips, grids, strict=True)}
+    masks: list[list[Tensor]] = []
+    frames: list[Tensor] = []
+    for own in regions:
+        rows: list[int] = []
+        masks.append([])
+        for clip, drawn in own:
+            grid, place = _placed(host, clip, found[id(clip)]), clip.place
+            masks[-1] += grid_masks(drawn, grid.size, policy, grid.pad_to_square).unbind()
+            rows += [grid.first_row + place[frame] // grid.frames_per_row + 1 for frame in drawn.frames]
+        frames.append(torch.tensor(rows, dtype=torch.long))
+    lengths = [torch.tensor([len(drawn) for _, drawn in own], dtype=torch.long) for own in regions]
+    return {
+        "region_masks": _padded(masks),
+        "region_frames": pad_sequence(frames, batch_first=True),
+        "region_lengths": pad_sequence(lengths, batch_first=True),
+    }
+
+
+def _placed(host: Host, clip: Clip, grid: VisualGrid | None) -> VisualGrid:
+    if grid is not None:
+        return grid
+    where = f"Sample {clip.sample}: {host.model_type} hosts cut images into tiles, so that"
+    if clip.kind == "image":
+        raise RegionError(
+            f"{where} no region can lie on an image. Show the image as a video of one frame, videos=[[image]], or use "
+            f"one of the hosts that place regions on images: {', '.join(hosts_with_images())}."
+        )
+    raise RegionError(
+        f"{where} it is not known where the frames of a video lie behind an image of the same prompt. Put the video "
+        "first, or show the image as a video of one frame."
+    )
+
+
+def _padded(masks: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Masks of samples, whose numbers and sizes may differ, in one tensor filled up with `False`."""
+    shapes = [mask.shape for own in masks for mask in own]
+    height, width = (max(shape[axis] for shape in shapes) for axis in (0, 1))
+    padded = torch.zeros((len(masks), max(map(len, masks)), height, width), dtype=torch.bool)
+    for sample, own in enumerate(masks):
+        for number, mask in enumerate(own):
+            padded[sample, number, : mask.shape[0], : mask.shape[1]] = mask
+    return padded
