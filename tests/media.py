@@ -41,6 +41,20 @@ def write_png_header(path: Path, width: int, height: int) -> Path:
     return path
 
 
+class OneWay(io.RawIOBase):
+    """Bytes that can be read once, and in small pieces, as those of a connection."""
+
+    def __init__(self, data: bytes):
+        super().__init__()
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._data.readinto(memoryview(buffer)[:1000])
+
+
 def read_number(picture: np.ndarray) -> int:
     """The number that an upright picture carries."""
     height, width = picture.shape[:2]

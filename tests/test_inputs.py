@@ -1,5 +1,7 @@
 """What the processors of VideoRefer and of hosts do alike: settings, frames and masks of regions, prompts."""
 
+import base64
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,19 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from transformers.video_utils import VideoMetadata
 
 import videorefer_plugin as vr
 from tests import media
+from tests.media import OneWay
 from tests.test_bad_input import refused
 from tests.test_hosts import greedy, one_thread, shared  # noqa: F401
 from tests.tiny_hosts import BY_NAME
 from videorefer_plugin.hosts import Host, registry
 from videorefer_plugin.hosts.llava_onevision import LlavaOnevisionHost
+from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, open_clips
+from videorefer_plugin.inputs.matching import match_samples
+from videorefer_plugin.inputs.visuals import flatten_videos
 from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig, pool_masks
 from videorefer_plugin.regions import Shape
 from videorefer_plugin.training.parts import modules_of_parts, set_trainable
@@ -323,7 +330,8 @@ def test_frames_taken_beforehand_keep_their_numbers(alike: Any) -> None:
         ([5], ["video_metadata", "is a int"]),
         ([], ["0 item(s) for 1 video(s)"]),
         ([{"frames_indices": [3, 2]}], ["ascending order"]),
-        ([{}], ["ascending order"]),
+        ([{"frames_indices": []}], ["ascending order"]),
+        ([{"frames_indices": [1, 2, 3]}], ["each of the 2 frame(s)", "3 frames_indices"]),
         ([{"frames_indices": 5}], ["list of frame indices", "5"]),
         ([{"frames_indices": "01"}], ["list of frame indices", "'01'"]),
         ([{"frames_indices": [0, 1.9]}], ["whole numbers", "1.9"]),
@@ -334,6 +342,12 @@ def test_frames_taken_beforehand_keep_their_numbers(alike: Any) -> None:
         ([{"frames_indices": [0, 9], "fps": -30}], ["fps", "above 0", "-30"]),
         ([{"frames_indices": [0, 9], "total_num_frames": "10"}], ["total_num_frames", "whole number", "'10'"]),
         ([{"frames_indices": [0, 9], "total_num_frames": 9}], ["9 frames", "frame 9"]),
+        ([{"total_num_frames": 9}], ["9 frames", "holds 2", "frames_indices"]),
+        ([{"fps": 0}], ["fps", "above 0", "0"]),
+        ([{"fps": 2, "duration": 50}], ["contradicts itself", "2 frames at fps=2 last 1 s", "50 s"]),
+        ([{"duration": -1}], ["duration", "negative", "-1"]),
+        ([{"duration": "long"}], ["duration", "finite number", "'long'"]),
+        ([[{}], [{}]], ["2 item(s) for 1 video(s)"]),
     ],
 )
 def test_metadata_that_do_not_fit(door: Any, metadata: Any, parts: list[str]) -> None:
@@ -355,7 +369,7 @@ def test_more_frames_than_memory_holds_are_refused_before_a_video_is_opened(door
 
 @pytest.mark.parametrize("settings", [{"fps": 1e9, "video_end": 5000}, {"do_sample_frames": False}], ids=str)
 def test_more_frames_than_memory_holds_are_refused_before_they_are_read(door: Any, settings: dict[str, Any]) -> None:
-    frames = np.broadcast_to(VIDEO[:1], (4097, *VIDEO.shape[1:]))
+    frames = vr.open_video(np.broadcast_to(VIDEO[:1], (4097, *VIDEO.shape[1:])), fps=1)
     with refused(vr.VideoError, "frames to show", "must be at most 4096", "4097"):
         door(text="<video>\n", videos=frames, **settings)
 
@@ -409,6 +423,253 @@ def test_settings_of_the_host_s_own_processor_reach_it() -> None:
     large = processor(**call, size={"height": 32, "width": 32})
     assert large["pixel_values_videos"].shape == (1, 2, 3, 32, 32)
     assert processor(**call, do_resize=False)["pixel_values_videos"].shape == (1, 2, 3, HEIGHT, WIDTH)
+
+
+# --- settings of each video ------------------------------------------------------------------------------------------
+
+
+def opened(
+    texts: list[str],
+    videos: list[Any],
+    metadata: Any = None,
+    images: Any = None,
+    usual: int = 6,
+    **settings: Any,
+) -> list[Clip]:
+    """The clips of a batch, for processors that show `usual` frames where nothing is said."""
+    samples = match_samples(texts, images, videos, tokens={"image": "<image>", "video": "<video>"})
+    sampling = Sampling.of({**dict.fromkeys(CLIP_SETTINGS), **settings}, num_frames=usual)
+    return list(open_clips(samples, sampling, metadata))
+
+
+def shown(*args: Any, **kwargs: Any) -> list[list[int]]:
+    return [one.sampled for one in opened(*args, **kwargs) if one.kind == "video"]
+
+
+def spread(count: int, **more: Any) -> list[int]:
+    return vr.sample_frame_indices(24, num_frames=count, fps=8, **more)
+
+
+ONE_EACH = ["<video>", "<video>"]
+TWO_AND_ONE = ["<video><video>", "<video>", "no video"]  # three samples, three videos
+TWO_AND_IMAGE = ["<video><video>", "<image>"]
+
+OF_EACH: dict[str, tuple[list[str], dict[str, Any], list[list[int]]]] = {
+    "number": (ONE_EACH, {"num_frames": [4, 8]}, [spread(4), spread(8)]),
+    "rate": (ONE_EACH, {"fps": (4, 2)}, [spread(12), spread(6)]),
+    "limit": (ONE_EACH, {"max_frames": [2, 20]}, [spread(2), spread(6)]),
+    "limits of rates": (ONE_EACH, {"fps": 4, "max_frames": [5, None]}, [spread(5), spread(12)]),
+    "start": (ONE_EACH, {"video_start": [None, 1.0]}, [spread(6), spread(6, start=1.0)]),
+    "nothing for one": (ONE_EACH, {"num_frames": [4, None]}, [spread(4), spread(6)]),
+    "number and rate": (ONE_EACH, {"num_frames": [4, None], "fps": [None, 4]}, [spread(4), spread(12)]),
+    "an array": (ONE_EACH, {"num_frames": np.array([4, 8])}, [spread(4), spread(8)]),
+    "a tensor": (ONE_EACH, {"num_frames": torch.tensor([4, 8])}, [spread(4), spread(8)]),
+    "video before sample": (TWO_AND_ONE, {"num_frames": [2, 3, 4]}, [spread(2), spread(3), spread(4)]),
+    "sample": (TWO_AND_IMAGE[:1] + ["<video>"], {"num_frames": [2, 3]}, [spread(2), spread(2), spread(3)]),
+    "sample of an image": (["<video>", "<image>"], {"num_frames": [2, None]}, [spread(2)]),
+    "sample and video": (
+        ["<video><video>", "<video>"],
+        {"num_frames": [2, 3], "video_start": [0.0, 1.0, 2.0]},
+        [spread(2, start=0.0), spread(2, start=1.0), spread(3, start=2.0)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OF_EACH)
+def test_settings_of_each_video_or_sample(case: str, clip: Path) -> None:
+    texts, settings, expected = OF_EACH[case]
+    assert (
+        shown(texts, [clip] * len(expected), images=[VIDEO[0]] * str(texts).count("<image>"), **settings) == expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"num_frames": [4]}, ["num_frames has 1 value(s)", "2 video(s)", "pass one for each"]),
+        ({"fps": [1.0, 2.0, 3.0]}, ["fps has 3 value(s)", "2 video(s)", "pass one for each"]),
+        ({"max_frames": []}, ["max_frames has 0 value(s)", "pass one for each"]),
+        ({"num_frames": [4, "8"]}, ["num_frames", "whole number", "'8'"]),
+        ({"num_frames": [4, 4097]}, ["num_frames must be at most 4096", "4097"]),
+        ({"num_frames": [[4], [8]]}, ["num_frames", "whole number", "[4]"]),
+        ({"max_frames": [4, 0]}, ["max_frames", "at least 1", "0"]),
+        ({"num_frames": [4, 8], "fps": [None, 2]}, ["num_frames=8 and fps=2 exclude each other for video 1"]),
+        ({"num_frames": 4, "fps": [None, 2]}, ["num_frames=4 and fps=2 exclude each other for video 1"]),
+    ],
+    ids=str,
+)
+def test_settings_of_each_video_that_do_not_fit(door: Any, settings: dict[str, Any], parts: list[str]) -> None:
+    with refused(vr.VideoError, *parts):
+        door(text=["<video>\n"] * 2, videos=[MISSING] * 2, **settings)
+
+
+# --- frames decoded elsewhere ----------------------------------------------------------------------------------------
+
+TAKEN = {"frames_indices": [40, 80, 120, 160], "fps": 20, "total_num_frames": 200}  # a frame every two seconds
+
+OF_HANDED: dict[str, tuple[int, dict[str, Any], dict[str, Any], list[int]]] = {
+    # Frames handed over, what is said of them, settings, frames shown.
+    "all": (4, TAKEN, {}, [40, 80, 120, 160]),
+    "some": (4, TAKEN, {"num_frames": 2}, [80, 120]),
+    "as many": (4, TAKEN, {"num_frames": 4}, [40, 80, 120, 160]),
+    "limit": (4, TAKEN, {"max_frames": 3}, [40, 80, 160]),
+    "limit above": (4, TAKEN, {"max_frames": 9}, [40, 80, 120, 160]),
+    "rate": (4, TAKEN, {"fps": 0.25}, [80, 120]),
+    "their own rate": (4, TAKEN, {"fps": 0.5}, [40, 80, 120, 160]),
+    "their own rate, rounded": (4, {**TAKEN, "fps": 19.98}, {"fps": 0.5}, [40, 80, 120, 160]),
+    "range": (4, TAKEN, {"video_start": 3.0, "video_end": 6.0}, [80, 120]),
+    "number in a range": (4, TAKEN, {"video_start": 3.0, "num_frames": 1}, [120]),
+    "rate in words of length": (
+        4,
+        {"frames_indices": [40, 80, 120, 160], "total_num_frames": 200, "duration": 10},
+        {"fps": 0.25},
+        [80, 120],
+    ),
+    "all asked for": (4, TAKEN, {"num_frames": 2, "do_sample_frames": False}, [40, 80, 120, 160]),
+    "whole": (24, {}, {}, spread(6)),
+    "whole at a rate": (24, {"fps": 8}, {"fps": 4}, spread(12)),
+    "whole at a rate that follows": (24, {"duration": 3.0}, {"fps": 4}, spread(12)),
+    "whole with all facts": (24, {"fps": 8, "duration": 3.0, "total_num_frames": 24}, {"num_frames": 4}, spread(4)),
+    "whole in a range": (24, {"fps": 8}, {"video_start": 1.0, "video_end": 2.0}, spread(6, start=1.0, end=2.0)),
+    "whole and none of the indices": (24, {"fps": 8, "frames_indices": None}, {"fps": 4}, spread(12)),
+}
+
+
+@pytest.mark.parametrize("case", OF_HANDED)
+def test_frames_are_chosen_among_those_handed_over(case: str) -> None:
+    handed, said, settings, expected = OF_HANDED[case]
+    for metadata in (said, [said], [[said]], [VideoMetadata(**{"total_num_frames": None, **said})]):
+        assert shown(["<video>"], [VIDEO[:handed]], metadata, **settings) == [expected]
+
+
+def test_each_frame_chosen_is_the_one_that_was_handed_over(door: Any) -> None:
+    inputs = door(text="<video>\n", videos=VIDEO[:4], video_metadata=TAKEN, num_frames=2, return_tensors="pt")
+    expected = door(text="<video>\n", videos=VIDEO[1:3], do_sample_frames=False, return_tensors="pt")
+    assert torch.equal(inputs["pixel_values_videos"], expected["pixel_values_videos"])
+
+
+def test_a_region_brings_back_the_frame_that_it_lies_on(door: Any) -> None:
+    settings = {"video_metadata": TAKEN, "num_frames": 2, "do_sample_frames": None}
+    ask(door, vr.Region({160: left()}), video=VIDEO[:4], **settings)
+    with refused(vr.RegionError, "carries a mask but is not among the 4 frame(s)", "handed over"):
+        ask(door, vr.Region({161: left()}), video=VIDEO[:4], **settings)
+
+
+def test_metadata_may_be_nested_like_the_videos() -> None:
+    said = [{"fps": 8}, {"fps": 4}, {"fps": 2}]
+    videos = [VIDEO, VIDEO.copy(), VIDEO.copy()]
+    for metadata in (said, [said[:2], said[2:]], [said[:2], [], said[2:]]):
+        clips = opened(["<video><video>", "nothing", "<video>"], videos, metadata, fps=2)
+        assert [one.fps for one in clips] == [8, 4, 2]
+        assert [len(one.sampled) for one in clips] == [6, 12, 24]
+
+
+def test_times_work_where_the_rate_is_said(door: Any) -> None:
+    region = vr.Region.from_mask(left(), time=1.0)
+    inputs = ask(door, region, video_metadata={"fps": 8}, return_metadata=True)
+    assert frames_of(inputs) == [8]
+    assert (inputs["video_metadata"][0]["fps"], inputs["video_metadata"][0]["duration"]) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("said", "settings", "parts"),
+    [
+        (TAKEN, {"num_frames": 5}, ["num_frames=5", "4 frame(s) taken beforehand"]),
+        (TAKEN, {"fps": 1}, ["fps=1", "0.5 a second"]),
+        (TAKEN, {"video_start": 9.0}, ["None of the 4 frames", "2 s to 8 s", "video_start"]),
+        ({"frames_indices": [0, 5, 9, 12]}, {"fps": 1}, ["Fps=1", "video_metadata", "open_video(frames, fps=...)"]),
+        ({"frames_indices": [0, 5, 9, 12]}, {"video_end": 1.0}, ["range of seconds", "video_metadata"]),
+        ({}, {"fps": 1}, ["Fps=1", "does not say at what rate", "video_metadata", "open_video(frames, fps=...)"]),
+        ({}, {"fps": "fast"}, ["fps must be a number", "'fast'"]),
+        (None, {"fps": 1}, ["Fps=1", "does not say at what rate", "video_metadata", "open_video(frames, fps=...)"]),
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_what_was_handed_over(door: Any, said: Any, settings: Any, parts: list[str]) -> None:
+    with refused(vr.VideoError, "Sample 0", *parts):
+        door(text="<video>\n", videos=VIDEO[:4], video_metadata=said, **settings)
+
+
+def test_the_rate_of_a_file_is_its_own(clip: Path) -> None:
+    assert shown(["<video>"], [clip], {"fps": 8.01, "total_num_frames": 24}, fps=4) == [spread(12)]
+    with refused(vr.VideoError, "video_metadata says fps=25", "8 frames a second", "open_video(..., fps=...)"):
+        shown(["<video>"], [clip], {"fps": 25}, fps=4)
+
+
+# --- one source in several places ------------------------------------------------------------------------------------
+
+
+def test_a_source_that_stands_in_several_places_is_opened_once(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, url = clip.read_bytes(), "data:video/mp4;base64," + base64.b64encode(clip.read_bytes()).decode()
+    sources = [str(clip), clip, VIDEO, data, url, clip.as_uri(), list(VIDEO), vr.open_video(clip)]
+    scans = []
+    init = FileVideo.__init__
+    monkeypatch.setattr(FileVideo, "__init__", lambda *args, **kwargs: scans.append(args) or init(*args, **kwargs))
+    clips = opened(["<video>" * len(sources)] * 2, [*sources, *sources], num_frames=[4, 8])
+    assert len(scans) == 4
+    for one, other in zip(clips[: len(sources)], clips[len(sources) :], strict=True):
+        assert one.video is other.video
+        assert (one.sampled, other.sampled) == (spread(4), spread(8))
+    assert clips[0].video is clips[1].video
+
+
+def test_a_file_object_that_stands_in_several_places_is_read_once(clip: Path) -> None:
+    with open(clip, "rb") as file:
+        stream = OneWay(file.read())
+    one, other = opened(ONE_EACH, [stream, stream])
+    assert one.video is other.video
+    assert one.read().shape[0] == 6
+
+
+def test_an_image_that_stands_in_several_places_is_opened_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(VIDEO[0]).save(path)
+    one, other, another = opened(["<image>"] * 3, [], images=[path, str(path), VIDEO[0]])
+    assert one.video is other.video
+    assert another.video is not one.video
+
+
+# --- what a video may be ---------------------------------------------------------------------------------------------
+
+
+def test_videos_and_images_may_be_bytes_open_files_and_addresses(door: Any, clip: Path, tmp_path: Path) -> None:
+    data, picture = clip.read_bytes(), io.BytesIO()
+    Image.fromarray(VIDEO[0]).save(picture, "PNG")
+    call = {"text": "<video>\n", "num_frames": 4, "return_tensors": "pt"}
+    expected = door(videos=clip, **call)["pixel_values_videos"]
+    base64_url = "data:video/mp4;base64," + base64.b64encode(data).decode()
+    for source in (data, bytearray(data), memoryview(data), io.BytesIO(data), clip.as_uri(), base64_url):
+        for videos in (source, [source], [[source]]):
+            assert torch.equal(door(videos=videos, **call)["pixel_values_videos"], expected)
+    call["text"] = "<image>\n"
+    expected = door(images=VIDEO[0], **call)["pixel_values"]
+    for source in (picture.getvalue(), io.BytesIO(picture.getvalue())):
+        for images in (source, [source]):
+            assert torch.equal(door(images=images, **call)["pixel_values"], expected)
+
+
+def test_lists_of_bytes_are_told_apart_by_what_they_hold(clip: Path, tmp_path: Path) -> None:
+    """Pictures are the frames of one video, as their paths are; films and animations are a video each."""
+    pictures, animations = [], []
+    for number in range(3):
+        for kept, more in (
+            (pictures, {}),
+            (animations, {"save_all": True, "append_images": [Image.new("L", (9, 9))]}),
+        ):
+            kept.append(io.BytesIO())
+            Image.new("RGB", (9, 9), (number, 0, 0)).save(kept[-1], "WEBP", **more)
+    for number, one in enumerate(animations):
+        (tmp_path / f"{number}.webp").write_bytes(one.getvalue())
+
+    def number_of(videos: Any) -> int:
+        return len(flatten_videos(videos))
+
+    urls = ["data:image/webp;base64," + base64.b64encode(one.getvalue()).decode() for one in pictures]
+    assert number_of([one.getvalue() for one in pictures]) == number_of(pictures) == number_of(urls) == 1
+    assert number_of([one.getvalue() for one in animations]) == number_of(animations) == 3
+    assert number_of([tmp_path / f"{number}.webp" for number in range(3)]) == 3
+    assert number_of([clip.read_bytes()] * 2) == number_of([open(clip, "rb")] * 2) == 2
+    assert [one.tell() for one in pictures] == [0, 0, 0] or all(one.tell() for one in pictures)
 
 
 # --- what cannot be used, told before a video is opened --------------------------------------------------------------

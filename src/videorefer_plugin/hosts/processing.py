@@ -193,15 +193,13 @@ class RegionProcessor(JoinsSamples):
         return settings, rest
 
     def _sampling(self, settings: dict[str, Any]) -> Sampling:
-        if settings["num_frames"] is None and settings["fps"] is None and self.num_frames is not None:
-            settings = {**settings, "num_frames": self.num_frames}
         own = getattr(self.processor, "video_processor", self.processor)
-        defaults: dict[str, Any] = {
+        usual: dict[str, Any] = {
             name: getattr(own, name, None) for name in ("num_frames", "fps", "min_frames", "max_frames")
         }
-        number, rate = defaults["num_frames"], defaults["fps"]
-        if settings["num_frames"] is not None or (settings["fps"] is None and number is not None):
-            defaults["max_frames"] = None  # the host's limit is meant for its rate
+        number, rate = usual["num_frames"], usual["fps"]
+        if self.num_frames is not None:
+            number = self.num_frames
         if number is not None:
             rate = None
         elif rate is None:
@@ -210,8 +208,8 @@ class RegionProcessor(JoinsSamples):
             settings,
             num_frames=number,
             fps=rate,
-            min_frames=settings.get("min_frames") or defaults["min_frames"] or 1,
-            max_frames=defaults["max_frames"],
+            min_frames=settings.get("min_frames") or usual["min_frames"] or 1,
+            max_frames=usual["max_frames"],  # the host's limit is meant for its rate
         )
 
     def _open(self, samples: list[Sample], settings: dict[str, Any]) -> list[Clip]:

@@ -1,118 +1,23 @@
 """Open visuals, choose their frames, and make sure that those are shown that have to be."""
 
-import math
-import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from videorefer_plugin._text import listed, short
+from videorefer_plugin._text import listed
 from videorefer_plugin.errors import RegionError, VideoError
 from videorefer_plugin.inputs.matching import Sample, Source, named
+from videorefer_plugin.inputs.metadata import VideoFacts, read_metadata
+from videorefer_plugin.inputs.sampling import CLIP_SETTINGS, Sampling
 from videorefer_plugin.video import Video, load_image, open_video
-from videorefer_plugin.video.sampling import check_count, check_fps, check_range, check_sampled
+from videorefer_plugin.video.sources import Stored, is_stored, stored
 
 __all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "clips_by_sample", "open_clip", "open_clips", "show_frames"]
 
-CLIP_SETTINGS = (
-    "num_frames",
-    "fps",
-    "video_start",
-    "video_end",
-    "max_frames",
-    "do_sample_frames",
-    "video_metadata",
-    "return_metadata",
-)
-"""Settings of a processor's call that are about which frames are shown."""
-
-_FRAMES_BY_SECOND = 32  # as in the original code
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which frames of the videos of a batch to choose.
-
-    No more than `MAX_SAMPLED_FRAMES` (4096) of a video are shown, whatever the settings say.
-
-    Attributes:
-        num_frames (`int`, *optional*): how many, evenly spread.
-        fps (`float`, *optional*): how many a second instead, evenly spread.
-        start, end (`float` or `list[float]`, *optional*): part of the videos to look at, in seconds.
-        max_frames (`int`, *optional*): the most frames.
-        min_frames (`int`, *optional*, defaults to 1): with `fps`, the fewest.
-        by_second (`bool`, *optional*, defaults to `False`):
-            Whether to take one frame a second as the original code does: in steps of whole frames, and the first
-            `max_frames` (by default 32) of them.
-        all_frames (`bool`, *optional*, defaults to `False`): whether to take all frames.
-    """
-
-    num_frames: int | None = None
-    fps: float | None = None
-    start: Any = None
-    end: Any = None
-    max_frames: int | None = None
-    min_frames: int = 1
-    by_second: bool = False
-    all_frames: bool = False
-
-    @classmethod
-    def of(cls, settings: dict[str, Any], **defaults: Any) -> "Sampling":
-        """Make it from `CLIP_SETTINGS` and what holds where they are not set.
-
-        Raises:
-            VideoError: both a number of frames and a rate are given, or a number is not usable.
-        """
-        number, rate = settings["num_frames"], settings["fps"]
-        if number is not None and rate is not None:
-            raise VideoError(f"num_frames={number} and fps={rate} exclude each other; give one of them.")
-        if number is not None or rate is not None:
-            defaults |= {"num_frames": number, "fps": rate}
-        if settings["max_frames"] is not None:
-            defaults["max_frames"] = check_count(settings["max_frames"], "max_frames")
-        if defaults.get("num_frames") is not None:
-            check_sampled(defaults["num_frames"], "num_frames")
-        all_frames = settings["do_sample_frames"] is False
-        return cls(start=settings["video_start"], end=settings["video_end"], all_frames=all_frames, **defaults)
-
-    def choose(self, video: Video, number: int = 0) -> list[int]:
-        """Choose frames of a video, which is the `number`-th of the batch.
-
-        Raises:
-            VideoError: a setting makes no sense, or does not fit the video.
-        """
-        chosen = self._choose(video, number)
-        check_sampled(len(chosen), f"The number of frames to show of {video.name} (num_frames, fps, max_frames)")
-        return chosen
-
-    def _choose(self, video: Video, number: int) -> list[int]:
-        if self.all_frames:
-            return list(range(video.num_frames))
-        start, end = _one(self.start, number), _one(self.end, number)
-        if self.by_second:
-            limit = self.max_frames if self.max_frames is not None else _FRAMES_BY_SECOND
-            return video.sample(None, start=start, end=end, max_frames=limit)
-        wanted = self.num_frames if self.fps is None else self._at_rate(self.fps, video, start, end)
-        if self.max_frames is not None:
-            video.sample(1, max_frames=self.max_frames)  # checks the limit
-            wanted = self.max_frames if wanted is None else min(wanted, self.max_frames)
-        return video.sample(wanted, start=start, end=end)
-
-    def _at_rate(self, rate: Any, video: Video, start: float | None, end: float | None) -> int:
-        if isinstance(rate, (bool, str)) or not isinstance(rate, (int, float, np.number)) or not 0 < rate < math.inf:
-            raise VideoError(f"fps must be a number of frames a second above 0, but is {rate!r}.")
-        video.sample(1, start=start, end=end)  # checks that the range lies in the video
-        start, end = check_range(start, end)
-        seconds = (video.duration if end is None else min(end, video.duration)) - max(start or 0.0, 0.0)
-        return int(max(min(max(round(seconds * rate), self.min_frames), video.num_frames), 1))
-
-
-def _one(value: Any, number: int) -> float | None:
-    """Setting of one video, from one value for all or a list."""
-    return value[number] if isinstance(value, (list, tuple)) else value
+_RATES_APART = 0.02  # share by which a rate may differ from that of the file, since it is often rounded
 
 
 @dataclass
@@ -215,6 +120,9 @@ class Clip:
 def open_clips(samples: Sequence[Sample], sampling: Sampling, metadata: Any = None) -> Iterator[Clip]:
     """Open the visuals of a batch and choose their frames, one after the other, in order of the prompts.
 
+    A source that stands in several places, as the same object or the same path, is opened once: its clips share one
+    [`Video`].
+
     Args:
         samples (`Sequence[Sample]`): the prompts with their visuals.
         sampling ([`Sampling`]): which frames to choose.
@@ -222,21 +130,17 @@ def open_clips(samples: Sequence[Sample], sampling: Sampling, metadata: Any = No
 
     Raises:
         VideoError: a visual cannot be read (the sample is named), or a list of settings has another length than the
-            batch has videos.
+            batch has videos or samples.
     """
-    videos = sum(source.kind == "video" for sample in samples for source in sample.visuals)
-    for name, value in (("video_start", sampling.start), ("video_end", sampling.end)):
-        if isinstance(value, (list, tuple)) and len(value) != videos:
-            raise VideoError(
-                f"{name} has {len(value)} value(s), but the batch has {videos} video(s); pass one for each, or a "
-                "single number for all."
-            )
-    known = _metadata(metadata, videos)
+    owners = [sample.index for sample in samples for source in sample.visuals if source.kind == "video"]
+    sampling = sampling.by_video(owners, len(samples))
+    known = read_metadata(metadata, len(owners))
+    visuals = _Visuals()
     for sample in samples:
         for source in sample.visuals:
-            said = known[source.number] if known is not None and source.kind == "video" else None
+            said = known[source.number] if source.kind == "video" else None
             with named(f"Sample {sample.index}"):
-                clip = open_clip(source, sample.index, sampling, said)
+                clip = _open_clip(source, sample.index, sampling, said, visuals)
             yield clip
 
 
@@ -248,18 +152,6 @@ def clips_by_sample(clips: Sequence[Clip], samples: int) -> list[list[Clip]]:
     return found
 
 
-def _metadata(metadata: Any, videos: int) -> list[Any] | None:
-    if metadata is None:
-        return None
-    metadata = list(metadata) if isinstance(metadata, (list, tuple)) else [metadata]
-    for entry in metadata:
-        if entry is not None and not isinstance(entry, dict) and not hasattr(entry, "frames_indices"):
-            raise VideoError(f"video_metadata must be a dict for each video, but one is a {type(entry).__name__}.")
-    if len(metadata) != videos:
-        raise VideoError(f"video_metadata has {len(metadata)} item(s) for {videos} video(s).")
-    return metadata
-
-
 def open_clip(source: Source, sample: int, sampling: Sampling, metadata: Any = None) -> Clip:
     """Open a visual and choose its frames.
 
@@ -267,17 +159,68 @@ def open_clip(source: Source, sample: int, sampling: Sampling, metadata: Any = N
         source ([`Source`]): the visual, as [`open_video`] or [`load_image`] takes it, or a [`Video`].
         sample (`int`): prompt that it belongs to.
         sampling ([`Sampling`]): which frames to choose.
-        metadata (`dict` or `VideoMetadata`, *optional*): which frames of a longer video the source holds.
+        metadata (`dict` or `VideoMetadata`, *optional*): what is known of a video whose frames are handed over.
 
     Raises:
         VideoError: the source cannot be read, or the metadata do not fit it.
     """
+    return _open_clip(source, sample, sampling, metadata, _Visuals())
+
+
+def _open_clip(source: Source, sample: int, sampling: Sampling, metadata: Any, visuals: "_Visuals") -> Clip:
     if source.kind == "image":
-        return Clip("image", sample, _open_image(source.value), [0])
-    video = open_video(source.value)
-    if metadata is not None:
-        return _presampled(video, sample, metadata if isinstance(metadata, dict) else vars(metadata))
-    return Clip("video", sample, video, sampling.choose(video, source.number))
+        return Clip("image", sample, visuals.image(source.value), [0])
+    video = visuals.video(source.value)
+    if metadata is None:
+        return Clip("video", sample, video, sampling.choose(video, source.number))
+    facts = VideoFacts.of(metadata, video.num_frames, video.name)
+    if facts.indices is None:
+        video = video if facts.fps is None else visuals.at_rate(source.value, facts.fps)
+        return Clip("video", sample, video, sampling.choose(video, source.number))
+    shown = sampling.choose_among(facts.indices, facts.fps, video.name, source.number)
+    rows = {frame: row for row, frame in reversed(list(enumerate(facts.indices)))}
+    return Clip("video", sample, video, shown, rows, {"fps": facts.fps, "total_num_frames": facts.total})
+
+
+class _Visuals:
+    """The visuals of a batch, each opened once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[Any, Video] = {}
+
+    def video(self, source: Any) -> Video:
+        """The video of a source."""
+        return self._once(("video", _identity(source)), lambda: open_video(source))
+
+    def image(self, source: Any) -> Video:
+        """An image, as a video of one frame."""
+        return self._once(("image", _identity(source)), lambda: _open_image(source))
+
+    def at_rate(self, source: Any, fps: float) -> Video:
+        """The video of a source that is said to have this rate."""
+        video = self.video(source)
+        if video.is_rate_assumed:
+            return self._once(("video", _identity(source), fps), lambda: video.at_rate(fps))
+        if abs(video.fps - fps) > _RATES_APART * fps:
+            raise VideoError(
+                f"video_metadata says fps={fps:g}, but {video.name} has {video.fps:g} frames a second. Leave it out, "
+                "or overrule the video with open_video(..., fps=...)."
+            )
+        return video
+
+    def _once(self, key: Any, opens: Callable[[], Video]) -> Video:
+        if key not in self._opened:
+            self._opened[key] = opens()
+        return self._opened[key]
+
+
+def _identity(source: Any) -> Any:
+    """What is equal for sources that stand for the same visual: paths that are written alike, or the same object."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    if isinstance(source, (list, tuple)):
+        return tuple(_identity(item) for item in source)
+    return id(source)
 
 
 def _open_image(source: Any) -> Video:
@@ -285,49 +228,12 @@ def _open_image(source: Any) -> Video:
         if source.num_frames != 1:
             raise VideoError(f"An image was expected, but {source.name} has {source.num_frames} frames.")
         return source
+    if is_stored(source):
+        source = stored(source)
     image = open_video(load_image(source)[None])
-    if isinstance(source, (str, os.PathLike)):
-        image.name = repr(os.fspath(source))
+    if isinstance(source, Stored):
+        image.name = source.name
     return image
-
-
-def _presampled(video: Video, sample: int, metadata: dict[str, Any]) -> Clip:
-    given = metadata.get("frames_indices")
-    indices = [_source_frame(index) for index in _listed_frames(given)]
-    if len(indices) != video.num_frames or indices != sorted(indices) or min(indices, default=0) < 0:
-        raise VideoError(
-            f"video_metadata must name the source frame of each of the {video.num_frames} frame(s) of "
-            f"{video.name} in ascending order, but its {len(indices)} frames_indices are {listed(indices, 8)}."
-        )
-    rate, total = metadata.get("fps"), metadata.get("total_num_frames")
-    said = {
-        "fps": None if rate is None else check_fps(rate),
-        "total_num_frames": None if total is None else check_count(total, "total_num_frames of video_metadata"),
-    }
-    if total is not None and total <= indices[-1]:
-        raise VideoError(f"video_metadata says that there are {total} frames, but names frame {indices[-1]}.")
-    rows = {frame: row for row, frame in reversed(list(enumerate(indices)))}
-    return Clip("video", sample, video, indices, rows, said)
-
-
-def _listed_frames(given: Any) -> list[Any]:
-    """The entries of `frames_indices`, which may also be an array."""
-    if given is None:
-        return []
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise VideoError(f"frames_indices of video_metadata must be a list of frame indices, but is {short(given)}.")
-    return list(given)
-
-
-def _source_frame(index: Any) -> int:
-    try:
-        if isinstance(index, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(index)
-    except TypeError:
-        raise VideoError(
-            f"frames_indices of video_metadata must be whole numbers, but {short(index)} is among them."
-        ) from None
 
 
 def show_frames(clip: Clip, wanted: Sequence[int], may_change: bool) -> None:
@@ -347,7 +253,8 @@ def show_frames(clip: Clip, wanted: Sequence[int], may_change: bool) -> None:
     missing = sorted(set(wanted) - set(clip.sampled))
     if not missing:
         return
-    if not may_change or clip.rows is not None:
+    clip.rows_of(wanted)  # raises for a frame that was not handed over
+    if not may_change:
         raise RegionError(
             f"frame {missing[0]} carries a mask but is not among the {len(clip.sampled)} frame(s) shown to the "
             f"model ({listed(clip.sampled, 8)}). Let the processor choose frames (do_sample_frames and "

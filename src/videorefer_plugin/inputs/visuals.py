@@ -1,11 +1,12 @@
 """Tell the videos and images of a batch apart, in whatever nesting they come."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 from videorefer_plugin.errors import VideoError
-from videorefer_plugin.video import IMAGE_SUFFIXES, Video
+from videorefer_plugin.video import Video
+from videorefer_plugin.video.animations import looks_like_picture
+from videorefer_plugin.video.sources import is_stored
 
 __all__ = ["flatten_images", "flatten_videos"]
 
@@ -13,12 +14,13 @@ __all__ = ["flatten_images", "flatten_videos"]
 def flatten_videos(videos: Any) -> list[Any]:
     """List the videos of a batch: one video, a list of them, or a list for each sample.
 
-    A list of images (PIL images, arrays, image paths) is one video.
+    A list of images (PIL images, arrays; paths, addresses or bytes of images) is one video. An animated WebP or PNG is
+    a video itself.
 
     Raises:
         VideoError: something in it is no video.
     """
-    return _flatten(videos, _is_video, "a path, an array (frames, height, width, 3), or a list of images")
+    return _flatten(videos, _is_video, "a path, bytes, an array (frames, height, width, 3), or a list of images")
 
 
 def flatten_images(images: Any) -> list[Any]:
@@ -27,7 +29,7 @@ def flatten_images(images: Any) -> list[Any]:
     Raises:
         VideoError: something in it is no image.
     """
-    return _flatten(images, _is_image, "a path, a PIL image, or an array (height, width, 3)")
+    return _flatten(images, _is_image, "a path, bytes, a PIL image, or an array (height, width, 3)")
 
 
 def _flatten(value: Any, is_one: Callable[[Any], bool], expected: str) -> list[Any]:
@@ -44,19 +46,17 @@ def _flatten(value: Any, is_one: Callable[[Any], bool], expected: str) -> list[A
 
 
 def _is_video(value: Any) -> bool:
-    if isinstance(value, (str, os.PathLike, Video)) or getattr(value, "ndim", None) == 4:
+    if isinstance(value, Video) or is_stored(value) or getattr(value, "ndim", None) == 4:
         return True
     return isinstance(value, (list, tuple)) and len(value) > 0 and all(_is_frame(item) for item in value)
 
 
 def _is_frame(value: Any) -> bool:
-    if isinstance(value, (str, os.PathLike)):
-        return os.path.splitext(os.fspath(value))[1].lower() in IMAGE_SUFFIXES
-    return _is_picture(value)
+    return looks_like_picture(value) if is_stored(value) else _is_picture(value)
 
 
 def _is_image(value: Any) -> bool:
-    return isinstance(value, (str, os.PathLike, Video)) or _is_picture(value)
+    return isinstance(value, Video) or is_stored(value) or _is_picture(value)
 
 
 def _is_picture(value: Any) -> bool:

@@ -1,6 +1,5 @@
 """Videos whose frames are arrays in memory, or single images."""
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.base import Video
 from videorefer_plugin.video.images import channels_last, check_values, image_size, load_named_image, to_uint8
+from videorefer_plugin.video.sources import Stored, is_stored, stored
 
 __all__ = ["ArrayVideo", "ImagesVideo"]
 
@@ -17,7 +17,7 @@ class ArrayVideo(Video):
     """Frames that are all in memory, `(T, H, W, 3)`."""
 
     def __init__(self, frames: np.ndarray, fps: float, has_clock: bool = True):
-        self.has_clock = has_clock
+        self.has_clock, self.is_rate_assumed = has_clock, not has_clock
         self.name = f"the array of shape {frames.shape}"
         frames = channels_last(frames, self.name, per_frame=False)
         if 0 in frames.shape:
@@ -33,21 +33,30 @@ class ArrayVideo(Video):
 
 
 class ImagesVideo(Video):
-    """A list of images, or the images of a folder, read when they are asked for."""
+    """A list of images, or the images of a folder, decoded when they are asked for."""
 
     def __init__(self, images: Sequence[Any], name: str, fps: float, check_all: bool, has_clock: bool = True):
         self.name = name
-        self.has_clock = has_clock
-        self._images = images
+        self.has_clock, self.is_rate_assumed = has_clock, not has_clock
+        self._images = [self._kept(index, image) for index, image in enumerate(images)]
         self.num_frames = len(images)
-        self.height, self.width = image_size(images[0], self._label(0))
+        self.height, self.width = image_size(self._images[0], self._label(0))
         for index in range(1, len(images) if check_all else 1):
-            self._check_size(index, image_size(images[index], self._label(index)))
+            self._check_size(index, image_size(self._images[index], self._label(index)))
         self._set_even_times(fps)
+
+    def _kept(self, index: int, image: Any) -> Any:
+        """What is kept of an image: files are read and addresses taken apart once."""
+        if isinstance(image, Stored) or not is_stored(image):
+            return image
+        try:
+            return stored(image)
+        except VideoError as error:
+            raise VideoError(f"frame {index} of {self.name}: {error}") from error
 
     def _label(self, index: int) -> str:
         image = self._images[index]
-        where = f" ({os.fspath(image)!r})" if isinstance(image, (str, os.PathLike)) else ""
+        where = f" ({image.name})" if isinstance(image, Stored) else ""
         return f"frame {index} of {self.name}{where}"
 
     def _check_size(self, index: int, size: tuple[int, int]) -> None:

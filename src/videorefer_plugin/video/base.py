@@ -1,6 +1,7 @@
 """What every video can do, wherever its frames come from."""
 
 import abc
+import copy
 import math
 import operator
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.sampling import (
     beyond_end,
     check_count,
+    check_fps,
     check_number,
     check_range,
     check_sampled,
@@ -44,6 +46,7 @@ class Video(abc.ABC):
         duration (`float`): Seconds from the first frame to the end of the last one.
         has_clock (`bool`): Whether the source or the caller says at what rate the frames are shown; without, as for
             arrays, one a second is assumed.
+        is_rate_assumed (`bool`): Whether nobody says at what rate the frames are shown, as for arrays and folders.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Video(abc.ABC):
     timestamps: np.ndarray
     duration: float
     has_clock: bool = True
+    is_rate_assumed: bool = False
     # Half the resolution of the clock in which the frame times were stored, in seconds.
     _time_tolerance: float = 1e-9
 
@@ -64,6 +68,13 @@ class Video(abc.ABC):
         self.timestamps = np.arange(self.num_frames, dtype=np.float64) / fps
         self.duration = self.num_frames / fps
         self._time_tolerance = 1e-9
+
+    def at_rate(self, fps: float) -> "Video":
+        """The same video, with its frames evenly spaced at this many frames a second."""
+        video = copy.copy(self)
+        video.has_clock, video.is_rate_assumed = True, False
+        video._set_even_times(check_fps(fps))
+        return video
 
     def __repr__(self) -> str:
         return (

@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import io
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,16 +18,18 @@ __all__ = ["decode_packets", "open_container", "read_packets", "reason"]
 
 # FFmpeg reads plain text and arbitrary bytes as character art, and the cover of a song as a video.
 _NO_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf", "mp3", "flac"})
+# Bytes come from anywhere: what they hold must not name other files or addresses to be opened.
+_NOTHING_ELSE = {"protocol_whitelist": "data"}
 
 
 @contextlib.contextmanager
 def open_container(
-    source: str, name: str, cut_off: bool, threads: bool = True, track: int | None = None
+    source: str | bytes, name: str, cut_off: bool, threads: bool = True, track: int | None = None
 ) -> Iterator[tuple[Any, Any]]:
     """Opens a file for as long as the context lasts.
 
     Args:
-        source (`str`): Absolute path or http(s) address.
+        source (`str` or `bytes`): Absolute path, http(s) address, or the bytes of the file.
         name (`str`): How messages call it.
         cut_off (`bool`): Whether the file is known to break off, which then explains a missing stream.
         threads (`bool`): Whether to decode with several threads. With one, errors can be told to their packets.
@@ -54,13 +58,16 @@ def open_container(
         yield container, stream
 
 
-def _open(source: str, name: str) -> Any:
+def _open(source: str | bytes, name: str) -> Any:
     try:
+        if isinstance(source, bytes):
+            return av.open(io.BytesIO(source), metadata_errors="replace", options=_NOTHING_ELSE)
         return av.open(source, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(
-            f"{name} cannot be opened as a video ({reason(error)}); it may be damaged, cut off, or no video."
-        ) from error
+        advice = "it may be damaged, cut off, or no video"
+        if isinstance(source, str) and re.match("https?://", source, re.IGNORECASE):
+            advice = "download it first and give the path of the file"
+        raise VideoError(f"{name} cannot be opened as a video ({reason(error)}); {advice}.") from error
 
 
 def _check_format(container: Any, name: str) -> None:

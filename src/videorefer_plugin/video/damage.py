@@ -2,6 +2,8 @@
 
 from typing import BinaryIO
 
+from videorefer_plugin.video.sources import opened
+
 __all__ = ["is_cut_off"]
 
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # that an MP4 or MOV file starts with
@@ -9,10 +11,10 @@ _EBML = b"\x1a\x45\xdf\xa3"  # that a Matroska file starts with
 _SEGMENT = b"\x18\x53\x80\x67"  # the element that holds all the rest of a Matroska file
 
 
-def is_cut_off(path: str) -> bool:
-    """Whether an MP4, Matroska, AVI or GIF file is shorter than it says itself."""
+def is_cut_off(source: str | bytes) -> bool:
+    """Whether an MP4, Matroska, AVI, GIF or PNG file is shorter than it says itself."""
     try:
-        with open(path, "rb") as file:
+        with opened(source) as file:
             head = file.read(4096)
             size = file.seek(0, 2)
             if head[4:8] in _MP4_BOXES:
@@ -23,6 +25,8 @@ def is_cut_off(path: str) -> bool:
         return False
     if head.startswith(b"GIF8"):
         return not tail.rstrip(b"\0").endswith(b";")
+    if head.startswith(b"\x89PNG"):
+        return b"IEND" not in tail
     if head.startswith(b"RIFF"):
         return int.from_bytes(head[4:8], "little") + 8 > size
     return head.startswith(_EBML) and _segment_overruns(head, size)

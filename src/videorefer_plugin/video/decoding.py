@@ -25,7 +25,7 @@ class _DamageError(Exception):
 class DecodedVideo(Video):
     """A video in a container file whose frames are listed. The subclass lists them."""
 
-    _source: str
+    _source: str | bytes
     _cut_off: bool
     _track: int | None  # index of the stream
     _table: FrameTable

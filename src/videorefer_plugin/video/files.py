@@ -17,13 +17,13 @@ class FileVideo(DecodedVideo):
     """A video in a container file.
 
     Args:
-        source (`str`): Absolute path or http(s) address.
+        source (`str` or `bytes`): Absolute path, http(s) address, or the bytes of the file.
         name (`str`): How messages call it.
         fps (`float`, *optional*): Overrides the frame times of the file with an even rate.
         track (`int`, *optional*): Index, among the streams of the file, of the video; the film by default.
     """
 
-    def __init__(self, source: str, name: str, fps: float | None, track: int | None = None):
+    def __init__(self, source: str | bytes, name: str, fps: float | None, track: int | None = None):
         self.name = name
         self._track = track
         self._source = source

@@ -1,8 +1,8 @@
 """Loading single images, from files or from arrays."""
 
 import contextlib
+import io
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.regions.reading import MAX_PIXELS
+from videorefer_plugin.video.sources import Stored, is_stored, stored
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -36,8 +37,10 @@ def load_image(source: Any) -> np.ndarray:
     """Loads one image.
 
     Args:
-        source: A path to an image file, a PIL image, or an array or tensor of shape `(H, W, 3)` or `(3, H, W)`,
-            `uint8`, or floating point in [0, 1]. Orientation metadata (EXIF) is applied. Transparency is dropped.
+        source: A path to an image file, a `file://` or `data:` URL, the bytes of a file, a binary file object (read
+            from where it stands), a PIL image, or an array or tensor of shape `(H, W, 3)` or `(3, H, W)`, `uint8`, or
+            floating point in [0, 1]. Orientation metadata (EXIF) is applied. Transparency is dropped. Of an
+            animation, the first frame is taken.
 
     Returns:
         `np.ndarray`: `uint8` RGB of shape `(H, W, 3)`.
@@ -45,21 +48,25 @@ def load_image(source: Any) -> np.ndarray:
     Raises:
         VideoError: If the source is missing, is not an image, or cannot be decoded.
     """
-    label = repr(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else f"the {type(source).__name__}"
-    return load_named_image(source, label)
+    if is_stored(source):
+        source = stored(source)
+    return load_named_image(source, source.name if isinstance(source, Stored) else f"the {type(source).__name__}")
 
 
 def load_named_image(source: Any, label: str) -> np.ndarray:
-    """Loads one image as [`load_image`] does; messages call it `label`."""
+    """Loads one image as [`load_image`] does; messages call it `label`.
+
+    What can be read is given as a [`Stored`].
+    """
     from PIL import ImageOps
 
-    if isinstance(source, (str, os.PathLike)) or is_pil(source):
+    if isinstance(source, Stored) or is_pil(source):
         with _opened_image(source, label) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
     array = as_array(source)
     if array is None:
         raise VideoError(
-            f"An image was expected for {label} (a path, a PIL image, or an (H, W, 3) array), but a "
+            f"An image was expected for {label} (a path, bytes, a PIL image, or an (H, W, 3) array), but a "
             f"{type(source).__name__} was given."
         )
     array = channels_last(array, label, per_frame=True)
@@ -71,7 +78,7 @@ def load_named_image(source: Any, label: str) -> np.ndarray:
 
 def image_size(source: Any, label: str) -> tuple[int, int]:
     """Height and width of an image, without decoding it where it is a file."""
-    if isinstance(source, (str, os.PathLike)) or is_pil(source):
+    if isinstance(source, Stored) or is_pil(source):
         with _opened_image(source, label) as image:
             width, height = image.size
             turned = image.getexif().get(0x0112) in (5, 6, 7, 8)  # orientations with the sides swapped
@@ -81,16 +88,16 @@ def image_size(source: Any, label: str) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _opened_image(source: Any, label: str) -> Iterator[Any]:
-    """The PIL image of a path or PIL image; whatever the readers raise becomes a `VideoError` that names it."""
+    """The PIL image of a source, which may be one; whatever the readers raise becomes a `VideoError` that names it."""
     from PIL import Image
 
-    path = None if is_pil(source) else os.fsdecode(os.fspath(source))
-    if path is not None and re.match("[a-zA-Z][a-zA-Z0-9+.-]+://", path):
-        raise VideoError(f"{label} is an address; download the image first and pass the file's path.")
-    if path is not None and not os.path.isfile(path):
-        raise VideoError(f"{label}: there is no image file there; check the path.")
+    if isinstance(source, Stored):
+        if source.is_address:
+            raise VideoError(f"{label} is an address; download the image first and pass the file's path.")
+        if isinstance(source.place, str) and not os.path.isfile(source.place):
+            raise VideoError(f"{label}: there is no image file there; check the path.")
     try:
-        with contextlib.nullcontext(source) if path is None else Image.open(path) as image:
+        with contextlib.nullcontext(source) if is_pil(source) else Image.open(_for_pillow(source)) as image:
             check_size(image.height, image.width, label)
             if image.mode in ("F", "I") or image.mode.startswith("I;"):
                 raise VideoError(
@@ -105,8 +112,16 @@ def _opened_image(source: Any, label: str) -> Iterator[Any]:
             f"{label} is larger than Pillow reads: {error} Scale it down; if you trust the file, raise "
             "PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
+    except Image.UnidentifiedImageError as error:
+        raise VideoError(
+            f"{label} cannot be read as an image (in no format that Pillow knows); it may be damaged or no image."
+        ) from error
     except Exception as error:  # image readers raise almost anything on damaged files
         raise VideoError(f"{label} cannot be read as an image ({error}); it may be damaged or no image.") from error
+
+
+def _for_pillow(source: Stored) -> str | io.BytesIO:
+    return io.BytesIO(source.place) if isinstance(source.place, bytes) else source.place
 
 
 def check_size(height: int, width: int, label: str, most: int = MAX_PIXELS) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import VideoError
+from videorefer_plugin.video.animations import Kind, WebPVideo, kind_of
 from videorefer_plugin.video.arrays import ArrayVideo, ImagesVideo
 from videorefer_plugin.video.base import Video
 from videorefer_plugin.video.images import IMAGE_SUFFIXES, as_array, is_pil
 from videorefer_plugin.video.sampling import check_fps
+from videorefer_plugin.video.sources import Stored, is_stored, opened, stored
 
 __all__ = ["FOLDER_FPS", "open_video"]
 
@@ -20,8 +22,8 @@ FOLDER_FPS = 3.0
 
 _LIST_FPS = 1.0
 _SOURCES = (
-    "a path to a video or GIF file, a folder of frames, an http(s) address, a (T, H, W, 3) uint8 array or tensor, "
-    "or a list of images"
+    "a path to a video or GIF file, a folder of frames, an http(s), file:// or data: URL, the bytes of a video file, "
+    "an open binary file, a (T, H, W, 3) uint8 array or tensor, or a list of images"
 )
 
 
@@ -34,11 +36,15 @@ def open_video(source: Any, *, fps: float | None = None, stream: int | None = No
     Args:
         source: One of
 
-            - a path (`str` or `Path`) to a video file (mp4, webm, mkv, avi, mov, ...) or a GIF. Rotation metadata is
-              applied, frame times come from the file (also for GIFs, which the original counts as 25 frames a second);
+            - a path (`str` or `Path`) to a video file (mp4, webm, mkv, avi, mov, ...), a GIF, or an animated WebP or
+              PNG. Rotation metadata is applied, frame times come from the file (also for GIFs, which the original
+              counts as 25 frames a second);
             - a path to a folder of images, which are ordered by name with numbers compared as numbers (`frame2` before
               `frame10`) and count as 3 frames a second;
-            - an http(s) address of a video file;
+            - an http(s) address of a video file, its `file://` URL, or a `data:` URL with the file in it;
+            - the bytes of such a file (`bytes`, `bytearray`, `memoryview`), or a binary file object. File objects are
+              read at once, from where they stand to their end; those that can go back are left where they stood. At
+              most 1 GiB is taken of them and of `data:` URLs, since it is held in memory;
             - an array or tensor of shape `(T, H, W, 3)` or `(T, 3, H, W)`, `uint8`, or floating point in [0, 1];
             - a list of images of one size: PIL images, arrays or tensors as [`load_image`] takes them, or image paths;
             - a [`Video`], which is returned as it is.
@@ -67,8 +73,8 @@ def open_video(source: Any, *, fps: float | None = None, stream: int | None = No
         if track is not None and track != getattr(source, "_track", None):
             raise VideoError(f"{source.name} is already open; give stream={track} when opening its file.")
         return source
-    if isinstance(source, (str, os.PathLike)):
-        return _open_path(source, rate, track)
+    if is_stored(source):
+        return _open_stored(stored(source), rate, track)
     if track is not None:
         raise VideoError(f"stream={track} was given for a {type(source).__name__}, but only video files have streams.")
     if isinstance(source, (list, tuple)):
@@ -94,37 +100,65 @@ def _check_stream(stream: Any) -> int:
     return index
 
 
-def _open_path(source: str | os.PathLike, fps: float | None, track: int | None) -> Video:
-    text = os.fspath(source)
-    if isinstance(text, bytes):
-        text = os.fsdecode(text)
-    if re.match("https?://", text, re.IGNORECASE):
-        # What follows the question mark may hold a key; keep it out of messages.
-        return _open_file(text, repr(text.split("?")[0]), fps, track)
-    if not text or "\0" in text:
-        raise VideoError(f"{text!r} is not a path; expected {_SOURCES}.")
-    path = Path(text)
-    if path.is_dir():
+def _open_stored(source: Stored, fps: float | None, track: int | None) -> Video:
+    place, name = source
+    if isinstance(place, bytes):
+        return _open_content(place, name, fps, track)
+    if re.match("https?://", place, re.IGNORECASE):
+        return _open_file(place, name, fps, track)
+    if not place or "\0" in place:
+        raise VideoError(f"{name} is not a path; expected {_SOURCES}.")
+    path = Path(place)
+    try:
+        if path.is_dir():
+            if track is not None:
+                raise VideoError(f"stream={track} was given for the folder {name}, but only video files have streams.")
+            return _open_folder(path, name, fps)
+        if not path.exists():
+            raise _not_there(source)
+        # Absolute, so that a name such as "concat:a" cannot be taken for one of FFmpeg's protocols.
+        absolute = str(path.absolute())
+        if not path.is_file():  # a device or a pipe, which can be read once
+            return _open_file(absolute, name, fps, track)
+        if path.stat().st_size == 0:
+            raise VideoError(f"{name} is an empty file (0 bytes); a download or copy may have failed.")
+        return _open_content(absolute, name, fps, track)
+    except OSError as error:
+        raise VideoError(
+            f"{name} cannot be opened ({error.strerror or error}); check the path and who may read it."
+        ) from error
+
+
+def _not_there(source: Stored) -> VideoError:
+    advice = f"check the path (current folder: {os.getcwd()!r})"
+    if source.is_address:
+        advice = "addresses of this kind cannot be read, so download it first and give the path of the file"
+    return VideoError(f"There is no file or folder at {source.name}; {advice}.")
+
+
+def _open_content(source: str | bytes, name: str, fps: float | None, track: int | None) -> Video:
+    """Opens a file, or the bytes of one."""
+    with opened(source) as file:
+        kind = kind_of(file)
+    if kind is Kind.ANIMATED_WEBP:
         if track is not None:
-            raise VideoError(f"stream={track} was given for the folder {text!r}, but only video files have streams.")
-        return _open_folder(path, fps)
-    if not path.exists():
-        raise VideoError(f"There is no file or folder at {text!r}; check the path (current folder: {os.getcwd()!r}).")
-    if path.stat().st_size == 0 and path.is_file():
-        raise VideoError(f"{text!r} is an empty file (0 bytes); a download or copy may have failed.")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise VideoError(f"{text!r} is a single image, not a video; use load_image, or pass [path] as one frame.")
-    # Absolute, so that a name such as "concat:a" cannot be taken for one of FFmpeg's protocols.
-    return _open_file(str(path.absolute()), repr(text), fps, track)
+            raise VideoError(f"stream={track} was given for {name}, but an animated WebP has no streams.")
+        return WebPVideo(source, name, fps)
+    is_picture = kind is Kind.PICTURE
+    if isinstance(source, str):
+        is_picture = kind is not Kind.ANIMATED_PNG and Path(source).suffix.lower() in IMAGE_SUFFIXES
+    if is_picture:
+        raise VideoError(f"{name} is a single image, not a video; use load_image, or pass [image] as one frame.")
+    return _open_file(source, name, fps, track)
 
 
-def _open_file(source: str, name: str, fps: float | None, track: int | None) -> Video:
+def _open_file(source: str | bytes, name: str, fps: float | None, track: int | None) -> Video:
     from videorefer_plugin.video.files import FileVideo  # brings in PyAV
 
     return FileVideo(source, name, fps, track)
 
 
-def _open_folder(path: Path, fps: float | None) -> Video:
+def _open_folder(path: Path, name: str, fps: float | None) -> Video:
     files = [
         entry.path
         for entry in os.scandir(path)
@@ -135,10 +169,13 @@ def _open_folder(path: Path, fps: float | None) -> Video:
     if not files:
         what = "holds no images" if any(path.iterdir()) else "is empty"
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise VideoError(f"The folder {str(path)!r} {what}; a folder of frames needs image files ({kinds}).")
+        raise VideoError(f"The folder {name} {what}; a folder of frames needs image files ({kinds}).")
     files.sort(key=_natural_key)
     # Unlike a list, a folder may be long and on a slow disk: sizes are checked as frames are read.
-    return ImagesVideo(files, repr(str(path)), fps or FOLDER_FPS, check_all=False)
+    images = [Stored(file, repr(file)) for file in files]
+    video = ImagesVideo(images, name, fps or FOLDER_FPS, check_all=False)
+    video.is_rate_assumed = fps is None
+    return video
 
 
 def _natural_key(path: str) -> tuple:

@@ -29,7 +29,7 @@ class Scan:
     """Lists the frames of one file.
 
     Args:
-        source (`str`): Absolute path or http(s) address.
+        source (`str` or `bytes`): Absolute path, http(s) address, or the bytes of the file.
         name (`str`): How messages call the file.
         rotations ([`Rotations`]): What turns its frames upright.
         cut_off (`bool`): Whether the file is known to break off.
@@ -40,7 +40,7 @@ class Scan:
         discarded (`int`): Packets found so far that are decoded but not shown (edit lists).
     """
 
-    def __init__(self, source: str, name: str, rotations: Rotations, cut_off: bool):
+    def __init__(self, source: str | bytes, name: str, rotations: Rotations, cut_off: bool):
         self.cut_off = cut_off
         self.discarded = 0
         self._source = source

@@ -7,6 +7,7 @@ container chains its elements by their lengths; damage to one of them breaks the
 import contextlib
 import mmap
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,24 +15,28 @@ import numpy as np
 
 __all__ = ["find_breaks"]
 
-_Data = mmap.mmap  # the bytes of a file
+_Data = mmap.mmap | bytes  # the bytes of a file
 _CHUNK = 1 << 16  # bytes that are looked at in one go
 
 
-def find_breaks(path: str) -> list[int]:
-    """Places in a file, ascending, behind which something is damaged or lost.
+def find_breaks(source: str | bytes) -> list[int]:
+    """Places in a file (its path, or its bytes), ascending, behind which something is damaged or lost.
 
     Each is the start of the last element that could be read before. Empty for files without damage to their structure,
     for containers that this module does not know, and for addresses.
     """
-    with (
-        contextlib.suppress(OSError, ValueError),  # an address
-        open(path, "rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-    ):
-        for looks_like, breaks in _CONTAINERS:
-            if looks_like(data):
-                return sorted(set(breaks(data)))
+    with contextlib.suppress(OSError, ValueError):  # an address
+        if isinstance(source, bytes):
+            return _breaks(source)
+        with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _breaks(data)
+    return []
+
+
+def _breaks(data: _Data) -> list[int]:
+    for looks_like, breaks in _CONTAINERS:
+        if looks_like(data):
+            return sorted(set(breaks(data)))
     return []
 
 
@@ -296,6 +301,23 @@ def _colors(flags: int = 0) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
+# --- PNG: chunks of a length, a type, a content and a checksum, which no decoder looks at ----------------------------
+
+
+def _png_breaks(data: _Data) -> Iterator[int]:
+    place = last = 8
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if end > len(data):
+            return  # the file just breaks off
+        if zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            yield last
+            return
+        if data[place + 4 : place + 8] == b"IEND":
+            return
+        last, place = place, end
+
+
 # --- streams without a container (H.264, HEVC, MPEG-2): units between start codes, in which no zeros follow zeros ----
 
 _START = re.compile(rb"\x00\x00\x00?\x01")
@@ -315,6 +337,7 @@ _CONTAINERS = (
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"AVI ", _avi_breaks),
     (lambda data: data[:3] == b"FLV", _flv_breaks),
     (lambda data: data[:4] == b"GIF8", _gif_breaks),
+    (lambda data: data[:4] == b"\x89PNG", _png_breaks),
     (lambda data: _ts_layout(data) is not None, _ts_breaks),
     (lambda data: _START.match(data) is not None and data[3:4] != _PROGRAM_STREAM, _unit_breaks),
 )

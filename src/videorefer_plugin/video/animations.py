@@ -1,0 +1,156 @@
+"""Animated WebP, which Pillow decodes; and telling animations from pictures."""
+
+import enum
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from videorefer_plugin.errors import VideoError
+from videorefer_plugin.video.base import Video
+from videorefer_plugin.video.images import IMAGE_SUFFIXES, MAX_FRAME_PIXELS, check_size
+from videorefer_plugin.video.sampling import check_total
+from videorefer_plugin.video.sources import first_bytes, is_data_url, opened
+
+__all__ = ["Kind", "WebPVideo", "kind_of", "looks_like_picture"]
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PICTURES = (b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")  # what files of other pictures begin with
+_ANIMATED = 0x02  # the flag of a WebP file
+_DEFAULT_MS = 100  # that browsers show frames for which are said to last no time
+_MAY_BE_ANIMATED = (".webp", ".png")
+_MOST_CHUNKS = 1000  # of a PNG, looked at for the one that announces an animation
+
+
+class Kind(enum.Enum):
+    """What a file holds, as far as its first bytes tell."""
+
+    ANIMATED_WEBP = enum.auto()
+    ANIMATED_PNG = enum.auto()
+    PICTURE = enum.auto()
+    OTHER = enum.auto()
+
+
+def kind_of(file: BinaryIO) -> Kind:
+    """Looks at the first bytes of a file that is open at its start."""
+    head = file.read(21)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        is_animated = head[12:16] == b"VP8X" and bool(head[20:] and head[20] & _ANIMATED)
+        return Kind.ANIMATED_WEBP if is_animated else Kind.PICTURE
+    if head.startswith(_PNG):
+        return Kind.ANIMATED_PNG if _announces_animation(file) else Kind.PICTURE
+    is_pnm = head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
+    return Kind.PICTURE if is_pnm or head.startswith(_PICTURES) else Kind.OTHER
+
+
+def looks_like_picture(source: Any) -> bool:
+    """Whether a path, address, bytes or open file seems to be a single picture: by its name, or else its content."""
+    if not isinstance(source, (str, os.PathLike)) or is_data_url(source):
+        return kind_of(io.BytesIO(first_bytes(source))) is Kind.PICTURE
+    suffix = os.path.splitext(os.fsdecode(os.fspath(source)))[1].lower()
+    if suffix in _MAY_BE_ANIMATED:
+        return kind_of(io.BytesIO(first_bytes(source))) not in (Kind.ANIMATED_WEBP, Kind.ANIMATED_PNG)
+    return suffix in IMAGE_SUFFIXES
+
+
+def _announces_animation(file: BinaryIO) -> bool:
+    """Whether a PNG has the chunk of an animation, which stands before the first pixels."""
+    place = len(_PNG)
+    for _ in range(_MOST_CHUNKS):
+        file.seek(place)
+        head = file.read(8)
+        if head[4:] in (b"acTL", b"IDAT", b""):
+            return head[4:] == b"acTL"
+        place += 12 + int.from_bytes(head[:4], "big")
+    return False
+
+
+class WebPVideo(Video):
+    """An animated WebP. Its frames build on each other, so they are decoded from the first one on.
+
+    Args:
+        source (`str` or `bytes`): Path, or the bytes of the file.
+        name (`str`): How messages call it.
+        fps (`float`, *optional*): Overrides the frame times of the file with an even rate.
+    """
+
+    def __init__(self, source: str | bytes, name: str, fps: float | None):
+        self.name = name
+        self._source = source
+        with opened(source) as file:
+            self.height, self.width, durations = _read_structure(file, name)
+        self.num_frames = len(durations)
+        if fps is not None:
+            self._set_even_times(fps)
+        else:
+            ends = np.cumsum(durations)
+            self.timestamps = np.concatenate([[0], ends[:-1]]) / 1000
+            self.duration = float(ends[-1]) / 1000
+            self.fps = self.num_frames / self.duration
+        with self._image() as image:
+            if image.n_frames != self.num_frames or image.size != (self.width, self.height):
+                raise VideoError(f"{name} is damaged: what it says of its frames does not fit them; get it again.")
+
+    @contextmanager
+    def _image(self) -> Iterator[Any]:
+        from PIL import Image
+
+        with opened(self._source) as file:
+            try:
+                image = Image.open(file, formats=["WEBP"])
+            except (Image.UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+                raise VideoError(
+                    f"{self.name} cannot be read as an animated WebP; it may be damaged, or Pillow lacks WebP."
+                ) from error
+            with image:
+                yield image
+
+    def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        with self._image() as image:
+            for index in wanted:
+                try:
+                    image.seek(index)
+                    frame = np.asarray(image.convert("RGB"), dtype=np.uint8)
+                except (OSError, EOFError, ValueError, SyntaxError) as error:
+                    raise VideoError(
+                        f"{self.name} is damaged: frame {index} cannot be decoded ({error}). Get the file again."
+                    ) from error
+                yield index, frame
+
+
+def _read_structure(file: BinaryIO, name: str) -> tuple[int, int, np.ndarray]:
+    """Height and width of an animated WebP, and how long each frame stays, in milliseconds."""
+    end = int.from_bytes(file.read(12)[4:8], "little") + 8
+    size = file.seek(0, 2)
+    if end > size:
+        raise VideoError(f"{name} is cut off: it says that it has {end} bytes, but there are {size}; get it again.")
+    durations: list[int] = []
+    height = width = 0
+    for chunk, content, length in _chunks(file, end):
+        if content + length > end:
+            raise VideoError(f"{name} is damaged: a part of it reaches beyond its end; get it again.")
+        file.seek(content)
+        if chunk == b"VP8X" and length >= 10:
+            head = file.read(10)
+            width, height = (int.from_bytes(head[place : place + 3], "little") + 1 for place in (4, 7))
+            check_size(height, width, name, MAX_FRAME_PIXELS)
+        elif chunk == b"ANMF" and length >= 16:
+            durations.append(int.from_bytes(file.read(16)[12:15], "little") or _DEFAULT_MS)
+            check_total(len(durations), name)
+    if not durations:
+        raise VideoError(f"{name} is an animated WebP without frames; it may be damaged.")
+    return height, width, np.array(durations, dtype=np.int64)
+
+
+def _chunks(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start of the content and length of each part of a RIFF file."""
+    place = 12
+    while place + 8 <= end:
+        file.seek(place)
+        head = file.read(8)
+        length = int.from_bytes(head[4:], "little")
+        yield head[:4], place + 8, length
+        place += 8 + length + length % 2
