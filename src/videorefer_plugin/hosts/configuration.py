@@ -8,6 +8,7 @@ from typing import Any
 
 from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.models.hub_arguments import in_subfolder
+from videorefer_plugin.models.local_paths import without_local_path
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 
 __all__ = ["CONFIG_NAME", "REGION_TOKEN", "WEIGHTS_NAME", "AttachmentConfig", "find_files"]
@@ -27,7 +28,8 @@ class AttachmentConfig:
         object_encoder ([`ObjectEncoderConfig`]): sizes of the object encoder.
         patch_size (`int`): side of a cell of the feature grid, in pixels of what the host's processor returns.
         vision_feature_layer (`int` or `list[int]`, *optional*): hidden state of the tower that the features are.
-        base_model_name_or_path (`str`, *optional*): where the host was loaded from.
+        base_model_name_or_path (`str`, *optional*):
+            Where the host was loaded from. Of a path of this machine no more than the folder's name is saved.
         region_token (`str`, *optional*, defaults to `"<region>"`): the placeholder.
         region_token_id (`int`, *optional*): its id; known once a processor was seen.
         version (`str`, *optional*): version of this library that wrote it.
@@ -50,7 +52,9 @@ class AttachmentConfig:
         """Write `object_encoder_config.json` into a folder."""
         from videorefer_plugin import __version__
 
-        text = json.dumps({**self.to_dict(), "version": __version__}, indent=2)
+        values = {**self.to_dict(), "version": __version__}
+        values["base_model_name_or_path"] = without_local_path(self.base_model_name_or_path)
+        text = json.dumps(values, indent=2)
         (Path(folder) / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
 
     @classmethod

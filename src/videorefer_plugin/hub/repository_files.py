@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin.hub.contents import FolderContents, read_json
+from videorefer_plugin.models.local_paths import without_local_path
 from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS
 
 __all__ = ["configurations", "shims", "write_file"]
@@ -31,9 +32,7 @@ def configurations(contents: FolderContents) -> dict[str, str]:
             continue
         values = read_json(contents.folder / name)
         wanted: dict[str, Any] = {
-            key: os.path.basename(values[key].rstrip(os.sep))
-            for key in _PATHS
-            if isinstance(values.get(key), str) and os.path.isabs(values[key])
+            key: without_local_path(values[key]) for key in _PATHS if isinstance(values.get(key), str)
         }
         processor_type = _processor_type(contents)
         if name == "config.json" and contents.kind == "model":

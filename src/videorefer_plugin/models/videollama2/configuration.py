@@ -1,5 +1,6 @@
 """Configuration of the VideoLLaMA2.1 host."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConf
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.hub_arguments import fetched_with, fetching, hub_arguments, pinned
+from videorefer_plugin.models.local_paths import without_local_path
 from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, write_shims
 from videorefer_plugin.models.videollama2.original import is_original_config, translate_config
 from videorefer_plugin.video.sampling import MAX_SAMPLED_FRAMES
@@ -81,7 +83,7 @@ class VideoLLaMA2Config(PreTrainedConfig):
             never reach the embedding table.
         vision_tower (`str`, *optional*):
             Name or path that the vision tower came from. Needed only to load original checkpoints that lack the
-            tower's weights.
+            tower's weights. Of a path of this machine no more than the folder's name is saved.
 
     Raises:
         ConfigurationError: a projector type, aspect ratio or tower is not supported.
@@ -183,6 +185,12 @@ class VideoLLaMA2Config(PreTrainedConfig):
         write_shims(save_directory, CONFIG_SHIMS)
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+
+    def to_json_file(self, json_file_path: str | os.PathLike, use_diff: bool = True) -> None:
+        """Write the configuration into a file, without the folder of this machine that the tower came from."""
+        written = copy.copy(self)
+        written.vision_tower = without_local_path(self.vision_tower)
+        super(VideoLLaMA2Config, written).to_json_file(json_file_path, use_diff=use_diff)
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:

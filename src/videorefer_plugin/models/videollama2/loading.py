@@ -4,6 +4,7 @@ import copy
 import importlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class OriginalCheckpointMixin(_Model):
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | os.PathLike,
+        pretrained_model_name_or_path: str | os.PathLike | None,
         *model_args: Any,
         config: PreTrainedConfig | str | os.PathLike | None = None,
         vision_tower: str | os.PathLike | None = None,
@@ -56,9 +57,10 @@ class OriginalCheckpointMixin(_Model):
         """Load a checkpoint in this library's layout or the original one.
 
         Args:
-            pretrained_model_name_or_path (`str` or `os.PathLike`):
+            pretrained_model_name_or_path (`str` or `os.PathLike`, *optional*):
                 Folder or Hub id. An original checkpoint may lack the vision tower's weights, and a folder may hold
-                nothing but adapters (`mm_projector.bin`, `region_encoder.bin`).
+                nothing but adapters (`mm_projector.bin`, `region_encoder.bin`). `None` with `config=` and
+                `state_dict=`, the weights.
             config (`PreTrainedConfig` or path, *optional*): configuration to use instead of the checkpoint's.
             vision_tower (`str` or `os.PathLike`, *optional*):
                 Where the vision tower is, instead of the place that the checkpoint names. A relative name is looked
@@ -76,7 +78,10 @@ class OriginalCheckpointMixin(_Model):
                 of the model is partly missing. One that is wholly missing is newly initialised, with a warning.
             ConfigurationError: the checkpoint uses a part that is not supported.
         """
-        kwargs |= pinned(pretrained_model_name_or_path, hub_arguments(kwargs))
+        if pretrained_model_name_or_path is None:
+            _check_in_memory(cls.__name__, config, kwargs.get("state_dict"))
+        else:
+            kwargs |= pinned(pretrained_model_name_or_path, hub_arguments(kwargs))
         model, info = cls._load(
             pretrained_model_name_or_path,
             *model_args,
@@ -89,7 +94,7 @@ class OriginalCheckpointMixin(_Model):
             if names and names <= info["missing_keys"]:
                 logger.warning(
                     "%s has no weights for the %s: it is newly initialised. Train it before you use it.",
-                    pretrained_model_name_or_path,
+                    pretrained_model_name_or_path or "state_dict",
                     part.replace("_", " "),
                 )
         return (model, info) if output_loading_info else model
@@ -97,7 +102,7 @@ class OriginalCheckpointMixin(_Model):
     @classmethod
     def _load(
         cls,
-        pretrained_model_name_or_path: str | os.PathLike,
+        pretrained_model_name_or_path: str | os.PathLike | None,
         *model_args: Any,
         config: PreTrainedConfig | str | os.PathLike | None = None,
         vision_tower: str | os.PathLike | None = None,
@@ -105,22 +110,23 @@ class OriginalCheckpointMixin(_Model):
         **kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
         hub = hub_arguments(kwargs)
-        folder = in_subfolder(pretrained_model_name_or_path, hub)
+        source = "state_dict" if pretrained_model_name_or_path is None else pretrained_model_name_or_path
+        folder = in_subfolder(source, hub)
         config, kwargs = cls._load_config(
             config if config is not None else pretrained_model_name_or_path, vision_tower, kwargs
         )
-        adapters = adapter_files(folder)
+        adapters = [] if pretrained_model_name_or_path is None else adapter_files(folder)
         if adapters:
             return cls._load_adapters(Path(folder), adapters, config, base_model, *model_args, **kwargs)
         if base_model is not None:
             raise CheckpointError(
                 f"base_model= is for folders that hold nothing but adapters ({', '.join(ADAPTERS)}), "
-                f"but {pretrained_model_name_or_path} is not one."
+                f"but {source} is not one."
             )
         kwargs["key_mapping"] = {**ORIGINAL_KEY_MAPPING, **(kwargs.get("key_mapping") or {})}
         # Weights of other shapes are judged together with those that are missing.
         ignored = kwargs.pop("ignore_mismatched_sizes", False)
-        with reading_weights(pretrained_model_name_or_path):
+        with reading_weights(source):
             model, info = super().from_pretrained(
                 pretrained_model_name_or_path,
                 *model_args,
@@ -132,7 +138,7 @@ class OriginalCheckpointMixin(_Model):
         model._fetched_with = refetched_with(hub)
         findings = model.__dict__.pop("_findings", Findings(()))
         parts = part_names(model)
-        check_parts(pretrained_model_name_or_path, parts, findings, ignore_mismatched_sizes=ignored)
+        check_parts(source, parts, findings, ignore_mismatched_sizes=ignored)
         info["missing_keys"] = set(info["missing_keys"]) | set(findings.missing)
         tower = parts["vision_tower"]
         if tower <= info["missing_keys"]:
@@ -270,6 +276,17 @@ class OriginalCheckpointMixin(_Model):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, max_shard_size=max_shard_size)
             return _push_model(self, folder, repo_id, processor, **kwargs)
+
+
+def _check_in_memory(name: str, config: Any, state: Any) -> None:
+    """Check what takes the place of a checkpoint's files."""
+    if not isinstance(config, PreTrainedConfig) or not isinstance(state, Mapping):
+        given = f"a {type(config).__name__} and a {type(state).__name__}"
+        raise CheckpointError(
+            f"{name}.from_pretrained(None) needs the configuration as config= and the weights as state_dict=, a "
+            f"PreTrainedConfig and a dict of tensors, but got {given}. Pass both, or the folder or Hub id of a "
+            "checkpoint."
+        )
 
 
 def _push_model(model: Any, folder: str | os.PathLike, repo_id: str, processor: Any, **kwargs: Any) -> Any:
