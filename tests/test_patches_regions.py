@@ -35,17 +35,24 @@ def clip(seed):
     return torch.randn(2, 3, 42, 42, generator=torch.Generator().manual_seed(seed)), "video"
 
 
-def region_tensors(lengths, seed=5):
-    """Random masks: as many regions as `lengths`, each seen in so many of four frames."""
+def image(seed):
+    return torch.randn(1, 3, 42, 42, generator=torch.Generator().manual_seed(seed)), "image"
+
+
+def region_tensors(samples, seed=5):
+    """Random masks: for each sample its regions, and for each region the places of the frames that it is seen in."""
     generator = torch.Generator().manual_seed(seed)
-    count = sum(lengths)
-    masks = torch.rand(count, 7, 7, generator=generator) > 0.6
-    masks[:, 3, 3] = True
+    places = [torch.tensor([place for region in own for place in region], dtype=torch.long) for own in samples]
+    lengths = [torch.tensor([len(region) for region in own], dtype=torch.long) for own in samples]
+    masks = [torch.rand(len(own), 7, 7, generator=generator) > 0.6 for own in places]
+    for own in masks:
+        own[:, 3, 3] = True
+    held = [max([0, *(-own).tolist()]) for own in places]
+    pixels = [torch.randn(count, 3, 42, 42, generator=generator) for count in held]
+    rows = {"masks": masks, "frames": places, "lengths": lengths, "pixel_values": pixels}
     return {
-        "region_pixel_values": torch.randn(min(4, count), 3, 42, 42, generator=generator),
-        "region_masks": masks,
-        "region_frames": torch.arange(count) % 4,
-        "region_lengths": torch.tensor(lengths),
+        f"region_{name}": torch.nn.utils.rnn.pad_sequence(own, batch_first=True, padding_value=0)
+        for name, own in rows.items()
     }
 
 
@@ -74,8 +81,8 @@ def ragged_batch():
         "input_ids": torch.tensor([row + [0] * (longest - len(row)) for row in ids]),
         "attention_mask": torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids]),
         "labels": torch.tensor([[-100, *row[1:]] + [-100] * (longest - len(row)) for row in ids]),
-        "images": [clip(0), clip(1), clip(2), clip(3), clip(4)],
-        **region_tensors([1, 2, 1, 1, 9, 1]),
+        "images": [clip(0), image(1), clip(2), clip(3), clip(4)],
+        **region_tensors([[[1], [3, -1], [2]], [[2], [-1, 1, 2, -2, 1, -3, 2, 1, 2]], [], [[1]]]),
     }
 
 
@@ -86,25 +93,42 @@ REGIONS = [3, 2, 0, 1]
 def sample_of(batch, row):
     """One sample of a batch by itself, without padding."""
     kept = batch["attention_mask"][row].bool()
-    visuals, regions = sum(VISUALS[:row]), sum(REGIONS[:row])
-    lengths = batch["region_lengths"].tolist()
-    first, own = sum(lengths[:regions]), lengths[regions : regions + REGIONS[row]]
+    visuals = sum(VISUALS[:row])
     single = {name: batch[name][row, kept][None] for name in ("input_ids", "attention_mask", "labels")}
     single["images"] = batch["images"][visuals : visuals + VISUALS[row]]
-    if own:
-        used, frames = batch["region_frames"][first : first + sum(own)].unique(return_inverse=True)
-        single["region_pixel_values"], single["region_frames"] = batch["region_pixel_values"][used], frames
-        single["region_masks"] = batch["region_masks"][first : first + sum(own)]
-        single["region_lengths"] = torch.tensor(own)
+    if REGIONS[row]:
+        lengths, frames = batch["region_lengths"][row, : REGIONS[row]], batch["region_frames"][row]
+        count = int(lengths.sum())
+        single["region_lengths"], single["region_frames"] = lengths[None], frames[None, :count]
+        single["region_masks"] = batch["region_masks"][row][None, :count]
+        held = max(0, -int(frames.min()))
+        single["region_pixel_values"] = batch["region_pixel_values"][row][None, :held]
     return single
+
+
+def objects_by_hand(model, batch):
+    """Object tokens of a batch, mask by mask: the features of each on its own frame."""
+    visuals, tokens = iter(batch["images"]), []
+    for row, ids in enumerate(batch["input_ids"]):
+        own = [next(visuals) for _ in range(max(int((ids < 0).sum()), 1))]
+        shown = [frame for kind in ("video", "image") for frames, its in own if its == kind for frame in frames]
+        masks = iter(batch["region_masks"][row])
+        places = iter(batch["region_frames"][row].tolist())
+        for length in batch["region_lengths"][row].tolist():
+            used = [next(places) for _ in range(length)]
+            if not used:
+                continue
+            frames = [shown[at - 1] if at > 0 else batch["region_pixel_values"][row][-at - 1] for at in used]
+            features = model.get_vision_tower()(torch.stack(frames)).unflatten(1, (7, 7))
+            its_masks = torch.stack([next(masks) for _ in used])
+            tokens += model.object_encoder(features, its_masks, torch.arange(length), torch.tensor([length])).tokens
+    return tokens
 
 
 def by_hand(model, batch):
     """Embeddings, labels and attention mask of a batch, id by id."""
     visuals = iter(model.encode_images_or_videos(batch["images"]))
-    features = model.get_vision_tower()(batch["region_pixel_values"]).unflatten(1, (7, 7))
-    regions = (batch[f"region_{name}"] for name in ("masks", "frames", "lengths"))
-    objects = iter(model.object_encoder(features, *regions).tokens)
+    objects = iter(objects_by_hand(model, batch))
     rows, labels, masks = [], [], []
     for row in range(len(batch["input_ids"])):
         embeds, targets, mask = [], [], []
@@ -155,7 +179,9 @@ def test_every_object_token_stands_at_its_region(model):
     """Place by place: without its object, exactly the places of a region change."""
     batch = ragged_batch()
     changed = {**batch, "region_masks": batch["region_masks"].clone()}
-    changed["region_masks"][1:3] = ~changed["region_masks"][1:3]  # the second region of the first sample: two tokens
+    changed["region_masks"][0, 1:3] = ~changed["region_masks"][
+        0, 1:3
+    ]  # the second region of the first sample: two tokens
     before, _ = decoder_inputs(model, lambda: model(**batch))
     after, _ = decoder_inputs(model, lambda: model(**changed))
     differ = (before["inputs_embeds"] != after["inputs_embeds"]).any(-1).nonzero().tolist()
@@ -190,14 +216,14 @@ def test_a_batch_without_a_mask_is_masked_where_visuals_make_it_ragged(model):
     batch = {
         "input_ids": torch.tensor([[VIDEO_ID, 1, REGION], [2, 3, 4]]),
         "images": [clip(0), clip(1)],
-        **region_tensors([1]),
+        **region_tensors([[[1]], []]),
     }
     given, output = decoder_inputs(model, lambda: model(**batch))
     assert given["attention_mask"].sum(1).tolist() == [51, 3]
     with torch.no_grad():
         single = model(input_ids=batch["input_ids"][1:], images=[clip(1)]).logits[0]
     torch.testing.assert_close(output.logits[1, :3], single, atol=1e-5, rtol=0)
-    alone = {**batch, "input_ids": batch["input_ids"][:1], "images": [clip(0)]}
+    alone = {**batch, "input_ids": batch["input_ids"][:1], "images": [clip(0)], **region_tensors([[[1]]])}
     given, _ = decoder_inputs(model, lambda: model(**alone))
     assert given["attention_mask"] is None
 
@@ -238,6 +264,36 @@ def test_without_regions_the_model_is_the_original_bit_for_bit(original):
             results.append((output.logits, output.loss, model.generate(**prompt, **GREEDY)))
     for result in results[:-1]:
         assert all(torch.equal(found, expected) for found, expected in zip(result, results[-1], strict=True))
+
+
+def test_rows_of_samples_without_regions_may_be_left_out(model):
+    batch = ragged_batch()
+    fewer = {name: value[[0, 1, 3]] if name.startswith("region_") else value for name, value in batch.items()}
+    with torch.no_grad():
+        assert torch.equal(model(**fewer).logits, model(**batch).logits)
+
+
+def test_tensors_that_hold_no_region_change_nothing(model):
+    batch = {"input_ids": torch.tensor([[VIDEO_ID, 1, 2]]), "images": [clip(0)]}
+    empty = {name: value[[2]] for name, value in ragged_batch().items() if name.startswith("region_")}
+    empty["region_pixel_values"] = empty["region_pixel_values"][:, :0]
+    with torch.no_grad():
+        assert torch.equal(model(**batch, **empty).logits, model(**batch).logits)
+
+
+def test_the_tower_encodes_each_frame_with_masks_once(model):
+    """Four prompts about the same two frames, one of which their clip shows."""
+    single = {"input_ids": torch.tensor([[VIDEO_ID, 1, REGION, REGION, REGION]]), "images": [clip(0)]}
+    single.update(region_tensors([[[2, -1], [2]]]))
+    four = {name: value * 4 if name == "images" else torch.cat([value] * 4) for name, value in single.items()}
+    seen = []
+    hook = model.get_vision_tower().register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    with torch.no_grad():
+        logits = model(**four).logits
+    hook.remove()
+    assert seen == [2, 8]  # those with masks, and the clips, which are the original's to encode
+    with torch.no_grad():
+        torch.testing.assert_close(logits, model(**single).logits.expand(4, -1, -1), atol=1e-5, rtol=0)
 
 
 # --- generation ------------------------------------------------------------------------------------------------------
@@ -327,7 +383,7 @@ def test_the_originals_trainer_trains_the_object_encoder(model, tmp_path):
         batch = collate(samples)
         batch["input_ids"][:, 2] = REGION
         batch["labels"][:, 2] = REGION
-        return {**batch, **region_tensors([1, 1], seed=7)}
+        return {**batch, **region_tensors([[[1]], [[-1]]], seed=7)}
 
     model.requires_grad_(False)
     model.object_encoder.requires_grad_(True)
@@ -377,6 +433,37 @@ def test_batches_of_the_processor_are_rewritten(original, visuals, processor):
     greedy = {**GREEDY, "max_new_tokens": 12}
     del inputs["labels"]
     assert model.generate(**inputs, **greedy).tolist() == [case["greedy_ids"] for case in CASES]
+
+
+def test_a_sample_may_hold_several_visuals(original, visuals, processor):
+    """Videos and images in any turn, with regions on each, beside a sample without a visual: as in our own model."""
+    still = visuals["img_c.frames"][0].numpy()
+    first, second = (visuals[f"{name}.frames"].numpy() for name in ("vid_a", "vid_b"))
+    box = (4, 4, 30, 30)
+    batch = processor(
+        text=[
+            "<image>\nIs <region> in <video>? It is <region>, or <region>.",
+            "Hello!",
+            "<video>\nWhat is <region>? A dog. <video><video>\nAnd <region>?",
+        ],
+        images=[still],
+        videos=[first, second, first, second],
+        regions=[[vr.Region.from_box(box, frame=frame) for frame in own] for own in ([0, 0, 13], [], [8, 7])],
+        return_tensors="pt",
+    )
+    assert (batch["region_frames"] > 0).any()
+    assert (batch["region_frames"] < 0).any()
+    with torch.no_grad():
+        expected = vr_model()(**batch).logits
+    mask = batch["attention_mask"].bool()
+    inputs = original_inputs({**batch, "attention_mask": mask}, processor)
+    assert torch.equal(mask, batch["attention_mask"].bool())  # as it was
+    assert [kind for _, kind in inputs["images"]] == ["image", "video", "image", "video", "video", "video"]
+    model = checkpoint_model()
+    given, output = decoder_inputs(model, lambda: model(**inputs))
+    for row in range(3):
+        found = output.logits[row, given["attention_mask"][row].bool()]
+        torch.testing.assert_close(found, expected[row, mask[row]], atol=2e-4, rtol=0)
 
 
 def vr_model():
@@ -436,21 +523,56 @@ def bad_batch(**changes):
     return {**sample_of(ragged_batch(), 1), **changes}
 
 
+def one_region(place, **changes):
+    """One region on one frame of one clip of two frames."""
+    ids = torch.tensor([[VIDEO_ID, 1, REGION]])
+    return {"input_ids": ids, "images": [clip(0)], **region_tensors([[[place]]]), **changes}
+
+
 BAD = [
     pytest.param({"inputs_embeds": torch.zeros(1, 8, 48)}, vr.PromptError, "found in inputs_embeds", id="embeds"),
     pytest.param({"images": None}, vr.PromptError, "no images", id="no-images"),
     pytest.param({"region_lengths": None}, vr.TensorError, "region_lengths is missing", id="incomplete"),
-    pytest.param({"region_masks": torch.ones(10, 5, 5)}, vr.TensorError, r"\(num_masks, 7, 7\)", id="grid"),
+    pytest.param({"region_masks": torch.ones(1, 10, 5, 5)}, vr.TensorError, r"max_masks, 7, 7\)", id="grid"),
     pytest.param(
-        {"region_pixel_values": torch.zeros(4, 3, 30, 30)}, vr.TensorError, r"\(num_frames, 3, 42, 42\)", id="size"
+        {"region_pixel_values": torch.zeros(1, 4, 3, 30, 30)}, vr.TensorError, r"max_frames, 3, 42, 42\)", id="size"
     ),
     pytest.param(
         {"input_ids": torch.tensor([[VIDEO_ID, REGION, REGION]])}, vr.PromptError, "Sample 0 .* 2 <region>", id="few"
     ),
-    pytest.param({"input_ids": torch.tensor([[1, VIDEO_ID, 2]])}, vr.PromptError, "left over", id="none"),
+    pytest.param({"input_ids": torch.tensor([[1, VIDEO_ID, 2]])}, vr.PromptError, "has 0 <region>", id="none"),
     pytest.param(
-        {"input_ids": torch.tensor([[REGION]]), **region_tensors([1])}, vr.PromptError, "no visual", id="short"
+        {"input_ids": torch.tensor([[REGION]]), **region_tensors([[[-1]]])}, vr.PromptError, "no visual", id="short"
     ),
+    pytest.param(one_region(3), vr.TensorError, r"frame 3 of sample 0, but .* show 2 frame\(s\)", id="beyond"),
+    pytest.param(
+        one_region(1, input_ids=torch.tensor([[1, REGION]])), vr.TensorError, r"show 0 frame\(s\)", id="nothing-shown"
+    ),
+    pytest.param(
+        one_region(-2, region_pixel_values=torch.ones(1, 1, 3, 42, 42)), vr.TensorError, "frame -2", id="beyond-held"
+    ),
+    pytest.param(one_region(1, images=[]), vr.PromptError, r"1 id\(s\) of visuals, but 0 of the 0", id="few-images"),
+    pytest.param(one_region(1, images=clip(0)[0]), vr.TensorError, "images must be a list", id="images-tensor"),
+    pytest.param(one_region(1, images=[clip(0)[0]]), vr.TensorError, r"images\[0\] must be", id="images-no-kind"),
+    pytest.param(
+        one_region(1, images=[(torch.zeros(2, 3, 30, 30), "video")]),
+        vr.TensorError,
+        r"images\[0\] must .* \(num_frames, 3, 42, 42\), but is .*30, 30",
+        id="images-size",
+    ),
+    pytest.param(
+        one_region(1, images=[(torch.full((2, 3, 42, 42), torch.nan), "video")]),
+        vr.TensorError,
+        r"images\[0\] holds NaN",
+        id="images-nan",
+    ),
+    pytest.param(
+        {name: value[0] for name, value in one_region(1).items() if name.startswith("region_")},
+        vr.TensorError,
+        "earlier version",
+        id="old-layout",
+    ),
+    pytest.param({"region_clip_frames": torch.tensor([0])}, vr.TensorError, "earlier version", id="old-name"),
 ]
 
 
@@ -514,6 +636,14 @@ def test_batches_that_cannot_be_rewritten_are_refused(visuals, processor):
         original_inputs({name: value for name, value in batch.items() if name != "pixel_values_videos"}, processor)
     with pytest.raises(vr.TensorError, match=r"1 image\(s\) are left over"):
         original_inputs({**batch, "pixel_values": torch.zeros(1, 3, 42, 42)}, processor)
+    ids = batch["input_ids"].clone()
+    ids[0, (ids[0] == processor.video_token_id).nonzero()[0]] = 0
+    with pytest.raises(vr.TensorError, match=r"Sample 0 has \d+ id\(s\) of <video> left for a video that takes"):
+        original_inputs({**batch, "input_ids": ids}, processor)
+    frames = visuals["vid_a.frames"].numpy()
+    batch = processor(text=["<video>"] * 2, videos=[frames, frames[:4]], do_sample_frames=False, return_tensors="pt")
+    with pytest.raises(vr.TensorError, match=r"20, 4 frames, but the original takes clips of one length"):
+        original_inputs(batch, processor)
 
 
 def test_a_splicing_that_gives_no_labels_is_refused(original):

@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.errors import TensorError
+from videorefer_plugin.models.videollama2.checks import clip_lengths
+from videorefer_plugin.models.videollama2.configuration import count_visual_tokens
 
 __all__ = ["original_inputs"]
 
@@ -18,7 +21,7 @@ def original_inputs(batch: Mapping[str, Any], processor: Any) -> dict[str, Any]:
     """Rewrite a batch of [`VideoReferProcessor`] for the original `Videollama2Qwen2ForCausalLM`.
 
     Our processor writes one id for each token of a visual, the original takes one for the whole visual. Visuals become
-    the original's list of `(frames, "image" | "video")`, one for each sample, and padding goes to the right.
+    the original's list of `(frames, "image" | "video")`, in prompt order, and padding goes to the right.
 
     Args:
         batch (`Mapping`): outputs of the processor, as tensors; with `labels` as well, if you like.
@@ -29,7 +32,8 @@ def original_inputs(batch: Mapping[str, Any], processor: Any) -> dict[str, Any]:
         were some, `images` if there are any, and the `region_...` tensors as they are.
 
     Raises:
-        TensorError: the batch holds no tensors, or its visuals are not those that its ids speak of.
+        TensorError: the batch holds no tensors, its visuals are not those that its ids speak of, or its clips have
+            different lengths, which the original does not take.
     """
     ids = batch.get("input_ids")
     if not isinstance(ids, Tensor) or ids.ndim != 2:
@@ -39,28 +43,14 @@ def original_inputs(batch: Mapping[str, Any], processor: Any) -> dict[str, Any]:
     mask = batch.get("attention_mask")
     mask = torch.ones_like(ids) if mask is None else mask
     labels = batch.get("labels")
-    pixels, clips = batch.get("pixel_values"), batch.get("pixel_values_videos")
-    visuals = {
-        "image": [] if pixels is None else list(pixels.unsqueeze(1)),  # a clip of one frame each
-        "video": [] if clips is None else list(clips),
-    }
-    tokens = {"image": processor.image_token_id, "video": processor.video_token_id}
-    rows, row_labels, images = [], [], []
+    visuals = _visuals(batch)
+    rows, row_labels = [], []
+    images: list[tuple[Tensor, str] | None] = []
     for row, row_ids in enumerate(ids):
-        kept = mask[row].bool()
-        shown: tuple[Tensor, str] | None = None
-        row_ids = row_ids.clone()
-        for kind, token in tokens.items():
-            at = ((row_ids == token) & kept).nonzero().flatten()
-            if not len(at):
-                continue
-            if not visuals[kind]:
-                raise TensorError(f"Sample {row} has an id of <{kind}>, but the batch has no {kind} left for it.")
-            shown = visuals[kind].pop(0), kind
-            row_ids[at[0]] = _SENTINELS[kind]
-            kept[at[1:]] = False
+        row_ids, kept = row_ids.clone(), mask[row] != 0
+        # A sample without a visual takes one all the same, of which the original uses nothing.
+        images += _take_visuals(row, row_ids, kept, visuals, processor) or [None]
         rows.append(row_ids[kept])
-        images.append(shown)
         if labels is not None:
             row_labels.append(labels[row][kept])
     for kind, left in visuals.items():
@@ -75,12 +65,53 @@ def original_inputs(batch: Mapping[str, Any], processor: Any) -> dict[str, Any]:
     }
     if labels is not None:
         result["labels"] = _pad_right(row_labels, -100)
-    example = next((shown for shown in images if shown is not None), None)
+    example = next((visual for visual in images if visual is not None), None)
     if example is not None:
-        # A sample without a visual takes one all the same, of which the original uses nothing.
-        blank = torch.zeros_like(example[0][:1]), "image"
-        result["images"] = [blank if shown is None else shown for shown in images]
+        blank = torch.zeros_like(example[0]), example[1]
+        result["images"] = [blank if visual is None else visual for visual in images]
     return result
+
+
+def _visuals(batch: Mapping[str, Any]) -> dict[str, list[Tensor]]:
+    """Images, as clips of one frame each, and clips of a batch, both in prompt order."""
+    pixels, clips = batch.get("pixel_values"), batch.get("pixel_values_videos")
+    lengths = [] if clips is None else clip_lengths(clips, batch.get("video_lengths"))
+    if len(set(lengths)) > 1:
+        raise TensorError(
+            f"The clips of the batch have {listed(lengths)} frames, but the original takes clips of one length only. "
+            "Sample as many frames from each, with num_frames= and without fps=, or use "
+            "VideoReferForConditionalGeneration, which takes any lengths."
+        )
+    return {
+        "image": [] if pixels is None else list(pixels.unsqueeze(1)),
+        "video": [] if clips is None else [clip[:length] for clip, length in zip(clips, lengths, strict=True)],
+    }
+
+
+def _take_visuals(
+    row: int, ids: Tensor, kept: Tensor, visuals: dict[str, list[Tensor]], processor: Any
+) -> list[tuple[Tensor, str]]:
+    """Take the visuals of one sample, in prompt order, and leave one id of each in `ids`, where `kept` is true."""
+    tokens = {"image": processor.image_token_id, "video": processor.video_token_id}
+    shown: dict[int, tuple[Tensor, str]] = {}  # position -> visual
+    for kind, token in tokens.items():
+        left = ((ids == token) & kept).nonzero().flatten().tolist()
+        while left:
+            if not visuals[kind]:
+                raise TensorError(f"Sample {row} has an id of <{kind}>, but the batch has no {kind} left for it.")
+            visual = visuals[kind].pop(0)
+            frames = processor.num_frames if kind == "image" else len(visual)
+            count = count_visual_tokens(frames, processor.grid_size, processor.projector_type)
+            if len(left) < count:
+                raise TensorError(
+                    f"Sample {row} has {len(left)} id(s) of <{kind}> left for a {kind} that takes {count}. Pass the "
+                    "batch as the processor made it, and that processor."
+                )
+            shown[left[0]] = visual, kind
+            ids[left[0]] = _SENTINELS[kind]
+            kept[left[1:count]] = False
+            left = left[count:]
+    return [shown[position] for position in sorted(shown)]
 
 
 def _pad_right(rows: list[Tensor], value: int) -> Tensor:

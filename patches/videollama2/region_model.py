@@ -21,9 +21,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from videorefer_plugin.errors import CheckpointError, ConfigurationError, PatchError, PromptError, TensorError
+from videorefer_plugin.errors import CheckpointError, ConfigurationError, PatchError, PromptError
 from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
 from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig
+
+from .region_frames import region_features, vision_tower
 
 __all__ = ["region_methods"]
 
@@ -94,7 +96,7 @@ def add_object_encoder(
     """
     if getattr(self, "object_encoder", None) is not None:
         raise ConfigurationError("This model has an object encoder already; load_object_encoder replaces its weights.")
-    tower = _vision_tower(self)
+    tower = vision_tower(self)
     widths = {"vision_hidden_size": tower.hidden_size, "hidden_size": self.config.hidden_size}
     config = ObjectEncoderConfig(**widths) if config is None else config
     for name, width in widths.items():
@@ -129,7 +131,7 @@ def save_object_encoder(self: Any, folder: str | os.PathLike) -> None:
     encoder: Any = _object_encoder(self)
     # PEFT keeps the original beside the trained copy, which is the one to save.
     encoder = encoder.modules_to_save[encoder.active_adapter] if hasattr(encoder, "modules_to_save") else encoder
-    tower = _vision_tower(self)
+    tower = vision_tower(self)
     Path(folder).mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(state, Path(folder) / WEIGHTS_NAME, metadata={"format": "pt"})
@@ -189,16 +191,6 @@ def _object_encoder(model: Any) -> ObjectEncoder:
             "model.add_object_encoder(region_token_id=processor.region_token_id) or model.load_object_encoder(folder)."
         )
     return encoder
-
-
-def _vision_tower(model: Any) -> Any:
-    tower = model.get_vision_tower()
-    if tower is None:
-        raise ConfigurationError(
-            f"This {type(model).__name__} has no vision tower, so there is nothing to point at. Load a multimodal "
-            "checkpoint, or call model.get_model().initialize_vision_modules first."
-        )
-    return tower
 
 
 def _wrap_init(init: Callable[..., None]) -> Callable[..., None]:
@@ -297,7 +289,7 @@ def _encode(
         _object_encoder(model)  # says how to get one
     RegionMixin.check_regions(model, input_ids, regions)  # the same check as in every other host
     encoder = model.object_encoder
-    if regions is None:
+    if regions is None or not bool(regions.lengths.any()):
         if not model.training or input_ids is None:
             return None
         # No object in a training batch: run over nothing, so that every process of a distributed run has gradients.
@@ -306,34 +298,10 @@ def _encode(
     if images is None:
         raise PromptError("Regions were given, but no images: there is nothing to point at. Pass images as well.")
     assert input_ids is not None
-    features = _frame_features(model, regions)
-    moved = (value.to(encoder.device) for value in (features, regions.masks, regions.frames, regions.lengths))
-    return _ObjectTokens(input_ids == model.region_token_id, encoder(*moved).tokens, pad_left)
-
-
-def _frame_features(model: Any, regions: RegionInputs) -> Tensor:
-    """Features of the mask-carrying frames, `(num_frames, rows, columns, width)`."""
-    tower = _vision_tower(model)
-    pixels, side, size = regions.pixel_values, tower.num_patches_per_side, tower.config.image_size
-    assert pixels is not None
-    if tuple(pixels.shape[1:]) != (3, size, size):
-        raise TensorError(
-            f"region_pixel_values must have shape (num_frames, 3, {size}, {size}), but have shape "
-            f"{tuple(pixels.shape)}. Use the processor that belongs to this model."
-        )
-    if tuple(regions.masks.shape[1:]) != (side, side):
-        raise TensorError(
-            f"region_masks must have shape (num_masks, {side}, {side}), the grid of the vision tower, but have shape "
-            f"{tuple(regions.masks.shape)}. resize_masks brings masks to a grid."
-        )
-    with torch.no_grad():
-        features = tower(pixels.to(tower.device, tower.dtype))
-    if features.shape[1] != side * side:
-        raise ConfigurationError(
-            f"The vision tower gives {features.shape[1]} features a frame, which are no {side} x {side} grid. "
-            "Regions need mm_vision_select_feature='patch'."
-        )
-    return features.unflatten(1, (side, side))
+    places = input_ids == model.region_token_id
+    features, flat = region_features(model, input_ids, regions.for_samples(places.sum(dim=1)), images)
+    moved = (value.to(encoder.device) for value in (features, flat.masks, flat.frames, flat.lengths))
+    return _ObjectTokens(places, encoder(*moved).tokens, pad_left)
 
 
 # ---------------------------------------------------------------------- splicing
