@@ -19,6 +19,8 @@ from videorefer_plugin.hosts.configuration import AttachmentConfig
 from videorefer_plugin.hosts.grids import FrameGrids
 from videorefer_plugin.hosts.registry import Host, host_of
 from videorefer_plugin.hosts.saving import save_object_encoder
+from videorefer_plugin.models.placing import Prompt
+from videorefer_plugin.models.videorefer.generation import rows_beyond
 from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
 from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
@@ -115,6 +117,7 @@ class AttachedRegionMixin(RegionMixin):
     object_encoder_attachment: AttachmentConfig
     _object_encoder_hook: Any
     _regions_with_pixels = False
+    _counts_visuals = False
 
     @property
     def region_host(self) -> Host:
@@ -215,9 +218,30 @@ class AttachedRegionMixin(RegionMixin):
 
     # ------------------------------------------------------------------ generation
 
-    def _bans_region_token(self, inputs: dict[str, Any]) -> bool:
-        # Without regions the model must answer exactly as the bare host.
-        return inputs.get("object_tokens") is not None
+    def _bans_region_token(self, input_ids: Tensor | None, inputs: dict[str, Any]) -> bool:
+        # Without regions, here or in the cache, the model must answer exactly as the bare host.
+        return input_ids is not None and bool((input_ids == self.region_token_id).any())
+
+    def fit_visuals(self, prompt: Prompt, encoded: dict[str, Any]) -> Tensor:
+        """See [`RegionGeneration.fit_visuals`]."""
+        placeholders = self._visual_placeholders()
+
+        def check(input_ids: Tensor) -> None:
+            for kind, output in encoded.items():
+                tokens = sum(len(visual) for visual in output.pooler_output)
+                if tokens != int((input_ids == placeholders.get(kind, -1)).sum()):
+                    raise PromptError(f"The {kind}s are not those of these placeholders.")
+
+        try:
+            return prompt.seen_by(check, self.hide_region_ids, list(placeholders.values()))
+        except PromptError:  # the host counts them itself, some in other ways
+            return prompt.input_ids
+
+    def visuals_beyond(self, input_ids: Tensor, encoded: dict[str, Any], cached: int) -> dict[str, Any]:
+        """See [`RegionGeneration.visuals_beyond`]."""
+        if hasattr(self, "visual_token_ids"):  # it finds them itself
+            return encoded
+        return rows_beyond(input_ids, encoded, cached, self._visual_placeholders())
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
         processors = super()._get_logits_processor(*args, **kwargs)
@@ -278,6 +302,8 @@ class _WithoutRegionIds(LogitsProcessorList):
         self.token_id = token_id
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Any:
+        if not input_ids.shape[1]:  # nothing was written yet after a prompt of embeddings
+            return super().__call__(input_ids, scores, **kwargs)
         is_region = input_ids == self.token_id
         other = input_ids.masked_fill(is_region, 0).amax(dim=1, keepdim=True)
         return super().__call__(torch.where(is_region, other, input_ids), scores, **kwargs)

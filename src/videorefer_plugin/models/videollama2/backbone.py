@@ -15,6 +15,7 @@ from transformers.utils import can_return_tuple
 from videorefer_plugin.errors import ConfigurationError, PromptError
 from videorefer_plugin.models.cache import CACHE, takes_cache
 from videorefer_plugin.models.distinct import distinct_frames, take
+from videorefer_plugin.models.placing import cached_length, insert, number_places, written_step
 from videorefer_plugin.models.videollama2.checks import (
     LEADING,
     PIXELS,
@@ -282,6 +283,7 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
         video_lengths: Tensor | None = None,
         use_cache: bool | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        placed_visuals: tuple[Tensor, Tensor] | None = None,
         **kwargs: Any,
     ) -> VideoLLaMA2ModelOutputWithPast:
         """Run the decoder over text with visual tokens in the places of their placeholders.
@@ -304,6 +306,10 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             mm_encoder_outputs (`dict`, *optional*):
                 Outputs of `get_image_features` and `get_video_features` under `"image"` and `"video"`, instead of
                 pixel values.
+            placed_visuals (`tuple[torch.Tensor, torch.LongTensor]`, *optional*):
+                Visual tokens of the whole batch and, for each column of `input_ids`, its token or -1, as
+                [`VideoLLaMA2Model.place_visuals`] returns them. Placeholders without a token are words then, as are
+                single ids after a `cache`.
 
         Raises:
             PromptError: placeholders and visuals do not match.
@@ -316,13 +322,17 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             self.check_visuals(input_ids, pixel_values, pixel_values_videos, mm_encoder_outputs, video_lengths)
         encoded = self.encode_visuals(pixel_values, pixel_values_videos, mm_encoder_outputs, video_lengths)
         tokens = {name: output.pooler_output for name, output in encoded.items() if output is not None}
-        if input_ids is not None:
+        if placed_visuals is None and not tokens and written_step(input_ids, cache):
+            assert input_ids is not None
+            placed_visuals = input_ids.new_zeros((0, 1)), torch.full_like(input_ids, -1)
+        if placed_visuals is not None and input_ids is not None:
+            inputs_embeds = self._embed_placed(input_ids, *placed_visuals)
+        elif input_ids is not None:
             inputs_embeds = self._embed(input_ids, tokens)
         if self.training and not tokens and inputs_embeds is not None:
             inputs_embeds = inputs_embeds + self._no_visuals(inputs_embeds)
-        if position_ids is None and cache is None and attention_mask is not None and attention_mask.ndim == 2:
-            # Padding on the left must not shift positions, else rounding makes a batch differ from single runs.
-            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        if position_ids is None and inputs_embeds is not None:
+            position_ids = _positions(attention_mask, inputs_embeds.shape[1], cache)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -366,6 +376,36 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             encoded["video"], _ = self._encode_clips(pixel_values_videos, video_lengths)
         return encoded
 
+    def place_visuals(
+        self, input_ids: Tensor, encoded: dict[str, BaseModelOutputWithPooling]
+    ) -> tuple[Tensor, Tensor]:
+        """Lay visual tokens out by column, so that a prompt can be run in pieces.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with a placeholder for every token.
+            encoded (`dict`): outputs of `get_image_features` and `get_video_features`.
+
+        Returns:
+            `tuple[torch.Tensor, torch.LongTensor]`: tokens of shape `(num_tokens, hidden_size)`, and for each column
+            its token or -1, of shape `(batch, length)`.
+        """
+        places = torch.full_like(input_ids, -1)
+        tokens = [torch.zeros((0, self.config.text_config.hidden_size), device=input_ids.device)]
+        for name, token_id in (("image", self.config.image_token_id), ("video", self.config.video_token_id)):
+            if encoded.get(name) is not None:
+                numbers = number_places(input_ids == token_id)
+                places = torch.where(numbers >= 0, numbers + sum(map(len, tokens)), places)
+                tokens += [visual.flatten(0, -2) for visual in encoded[name].pooler_output]
+        return torch.cat([part.to(tokens[-1]) for part in tokens]), places
+
+    def _embed_placed(self, input_ids: Tensor, tokens: Tensor, places: Tensor) -> Tensor:
+        hidden = places.to(input_ids.device) >= 0
+        for token_id in (self.config.image_token_id, self.config.video_token_id):
+            if token_id >= self.config.text_config.vocab_size:
+                hidden = hidden | (input_ids == token_id)
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(hidden, 0))
+        return insert(embeds, tokens, places) if len(tokens) else embeds
+
     def _embed(self, input_ids: Tensor, tokens: dict[str, Any]) -> Tensor:
         places = dict(zip(("image", "video"), self.get_placeholder_mask(input_ids), strict=True))
         # Placeholder ids may lie beyond the embedding table: look up any other word there, and overwrite it.
@@ -380,6 +420,19 @@ class VideoLLaMA2Model(VideoLLaMA2PreTrainedModel):
             source = torch.cat([each.to(embeds.device, embeds.dtype) for each in visuals])
             embeds = embeds.masked_scatter(places[name].to(embeds.device), source)
         return embeds
+
+
+def _positions(attention_mask: Tensor | None, length: int, cache: Cache | None) -> Tensor | None:
+    """Positions of the last `length` columns of a mask; `None` for those that the decoder gives by itself."""
+    if attention_mask is None or attention_mask.ndim != 2:
+        return None
+    # Padding on the left must not shift positions, else rounding makes a batch differ from single runs; after a cache,
+    # positions go on from there.
+    if cache is None or attention_mask.shape[1] > length:
+        return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
+    if not torch.compiler.is_compiling() and not cached_length(cache):
+        return _positions(attention_mask, length, None)
+    return None
 
 
 def _check_unknown(method: str, settings: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import can_return_tuple
 
 from videorefer_plugin.models.cache import CACHE, takes_cache
+from videorefer_plugin.models.placing import Placed, Prompt, cached_length
 from videorefer_plugin.models.videollama2.backbone import VideoLLaMA2Model, VideoLLaMA2PreTrainedModel
 from videorefer_plugin.models.videollama2.checks import PIXELS
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
@@ -107,45 +108,83 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
             video_outputs=outputs.video_outputs,
         )
 
+    @property
+    def visual_token_ids(self) -> list[int]:
+        """Ids that stand for visual tokens in `input_ids`."""
+        return [self.config.image_token_id, self.config.video_token_id]
+
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
         """Generate as every transformers model does.
+
+        Visuals whose placeholders are in `cache` may be left out. Placeholders are never generated, unless
+        `suppress_tokens` is given (`suppress_tokens=[]` lifts the ban); a generated one is a word like any other.
 
         Raises:
             PromptError: placeholders and visuals do not match.
             TensorError: tensors have the wrong shape or hold NaN or infinity.
         """
-        pixels = kwargs.pop(PIXELS["image"], None), kwargs.pop(PIXELS["video"], None)
-        lengths = kwargs.pop("video_lengths", None)
-        encoded = kwargs.pop("mm_encoder_outputs", None)
         kwargs.pop("mm_token_type_ids", None)  # placeholders say the same, and nothing here depends on types
-        if any(values is not None for values in pixels):
-            input_ids = inputs if inputs is not None else kwargs.get("input_ids")
-            ids = None if kwargs.get("inputs_embeds") is not None else input_ids
-            self.model.check_visuals(ids, *pixels, encoded, lengths)
-            with torch.no_grad():
-                encoded = self.model.encode_visuals(*pixels, encoded, lengths)
-        if encoded is not None:
-            kwargs["mm_encoder_outputs"] = encoded
+        if kwargs.get("placed_visuals") is None:  # else the model that this one drafts for has placed them
+            self._place_visuals(inputs if inputs is not None else kwargs.get("input_ids"), kwargs)
+        generation_config = kwargs.get("generation_config") or self.generation_config
+        if "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None:
+            kwargs["suppress_tokens"] = self.visual_token_ids
         return super().generate(inputs, **kwargs)
 
+    def _place_visuals(self, input_ids: Tensor | None, inputs: dict[str, Any]) -> None:
+        """Encode visuals, and leave in `inputs` what `prepare_inputs_for_generation` takes."""
+        pixels = inputs.pop(PIXELS["image"], None), inputs.pop(PIXELS["video"], None)
+        encoded = inputs.pop("mm_encoder_outputs", None)
+        lengths = inputs.pop("video_lengths", None)
+        if input_ids is None or inputs.get("inputs_embeds") is not None:
+            self.model.check_visuals(None, *pixels, encoded, lengths)
+            return
+        prompt = Prompt.of(input_ids, inputs)
+        seen = prompt.seen_by(
+            lambda ids: self.model.check_visuals(ids, *pixels, encoded, lengths),
+            lambda ids, places: ids.masked_fill(places, 0),
+            self.visual_token_ids,
+        )
+        with torch.no_grad():
+            tokens, inputs["visual_places"] = self.model.place_visuals(
+                seen, self.model.encode_visuals(*pixels, encoded, lengths)
+            )
+        inputs["placed_visuals"] = Placed(tokens, prompt.origin)
+
+    @takes_cache
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,
+        cache: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         pixel_values_videos: Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        placed_visuals: Placed | None = None,
+        visual_places: Tensor | None = None,
         is_first_iteration: bool | None = False,
         use_cache: bool | None = True,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Leave visuals out once they are in the cache."""
+        """Hand on the visuals of the positions that are run now."""
         model_inputs = super().prepare_inputs_for_generation(
-            input_ids, is_first_iteration=is_first_iteration, use_cache=use_cache, **kwargs
+            input_ids,
+            inputs_embeds=inputs_embeds,
+            is_first_iteration=is_first_iteration,
+            use_cache=use_cache,
+            **{CACHE: cache},
+            **kwargs,
         )
-        if is_first_iteration or not use_cache:
+        ids = model_inputs.get("input_ids")
+        if ids is not None and placed_visuals is not None and visual_places is not None:
+            past = cached_length(cache) if use_cache else 0
+            model_inputs["placed_visuals"] = placed_visuals.at(visual_places, past, ids.shape[1])
+        elif is_first_iteration or not use_cache:
             model_inputs["pixel_values"] = pixel_values
             model_inputs["pixel_values_videos"] = pixel_values_videos
             model_inputs["mm_encoder_outputs"] = mm_encoder_outputs
+        elif ids is not None:
+            model_inputs["placed_visuals"] = ids.new_zeros((0, 1)), torch.full_like(ids, -1)  # generated: words
         return model_inputs
 
     def _get_logits_processor(

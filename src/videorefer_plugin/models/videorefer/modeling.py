@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from videorefer_plugin.errors import TensorError
 from videorefer_plugin.models.cache import takes_cache
 from videorefer_plugin.models.distinct import distinct_frames, take
-from videorefer_plugin.models.videollama2.checks import check_pixels
+from videorefer_plugin.models.videollama2.checks import LEADING, PIXELS, check_pixels
 from videorefer_plugin.models.videollama2.modeling import (
     VideoLLaMA2CausalLMOutputWithPast,
     VideoLLaMA2ForConditionalGeneration,
@@ -22,7 +22,7 @@ from videorefer_plugin.models.videorefer.regions import RegionMixin
 __all__ = ["VideoReferForConditionalGeneration"]
 
 
-class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalGeneration):  # type: ignore[misc]
+class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalGeneration):
     """A Video LLM that can be pointed at objects.
 
     Example:
@@ -77,6 +77,14 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
                 f"region_masks must have shape (batch, max_masks, {rows}, {columns}), with the grid of the vision "
                 f"tower, but have shape {tuple(regions.masks.shape)}. resize_masks brings masks to a grid."
             )
+
+    def check_pixels(
+        self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None
+    ) -> None:
+        """See [`RegionMixin.check_pixels`]."""
+        for kind, name in PIXELS.items():
+            if inputs.get(name) is not None:
+                check_pixels(self.config, name, inputs[name], LEADING[kind])
 
     def get_vision_tower(self) -> torch.nn.Module:
         """See [`RegionMixin.get_vision_tower`]."""

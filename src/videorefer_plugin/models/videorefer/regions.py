@@ -1,6 +1,6 @@
 """`RegionMixin`: regions for any host with a vision tower and a decoder."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,6 +8,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.models.placing import Prompt, cached_length, given_cache, insert, written_step
+from videorefer_plugin.models.videorefer.generation import RegionGeneration
 from videorefer_plugin.models.videorefer.region_inputs import (
     FlatRegions,
     RegionInputs,
@@ -18,16 +20,11 @@ from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig,
 
 __all__ = ["RegionInputs", "RegionMixin"]
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel as _Host
-else:
-    _Host = object
-
 # Name under which object tokens travel from `forward` through the host to the hook on its decoder.
 _SCATTER = "object_token_scatter"
 
 
-class RegionMixin(_Host):
+class RegionMixin(RegionGeneration):
     """Give a host's `...ForConditionalGeneration` regions, when mixed in front of it.
 
     The mixin owns `object_encoder`, turns regions into object tokens before the host runs, and lets a hook on the
@@ -39,9 +36,6 @@ class RegionMixin(_Host):
     """
 
     object_encoder: ObjectEncoder
-
-    # Whether mask-carrying frames come as pixels of their own; see `RegionInputs.collect`.
-    _regions_with_pixels = True
 
     def add_object_encoder(self, config: ObjectEncoderConfig) -> RemovableHandle:
         """Create the object encoder and hook the decoder. Called once, when the model is built.
@@ -324,48 +318,62 @@ class RegionMixin(_Host):
         object_token_counts: Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         labels: Tensor | None = None,
+        placed_objects: tuple[Tensor, Tensor] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Run the host with object tokens in the places of `<region>`.
+
+        After a `cache`, only the `<region>`s of these `input_ids` need regions, and visuals whose placeholders are in
+        the cache may come along for them. Single ids after a cache are taken for words that the model wrote.
 
         Takes the tensors of [`RegionInputs`] under the names `region_masks`, `region_frames`, `region_lengths` and
         `region_pixel_values`, or object tokens computed before.
         """
         regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
-        if object_tokens is not None:
-            decoding = isinstance(object_tokens, Tensor) and object_tokens.shape[1] == 0
-            if regions is not None or not decoding:
-                self.check_object_tokens(input_ids, object_tokens, object_token_counts, regions)
-        else:
-            self.check_regions(input_ids, regions)
-            if regions is not None and input_ids is not None:
-                self.check_visuals(input_ids, kwargs, regions, mm_encoder_outputs)
-                mm_encoder_outputs = self.encode_visuals(kwargs, mm_encoder_outputs)
-                object_tokens, object_token_counts = self.get_object_tokens(
-                    input_ids, regions, mm_encoder_outputs, kwargs
-                )
-            elif self.training and input_ids is not None:
-                object_tokens, object_token_counts = self._no_object_tokens(input_ids)
-        if (
-            object_tokens is not None
-            and (self.training or object_tokens.shape[1])
-            and input_ids is not None
-            and object_token_counts is not None
-        ):
-            places = self._region_places(input_ids, object_token_counts)
-            if regions is None and self.has_pixels(kwargs):
-                self.check_visuals(input_ids, kwargs, None, mm_encoder_outputs)
-            # Encoded here, because some hosts pass every argument on to their vision tower, and that one is not its.
-            mm_encoder_outputs = self.encode_visuals(kwargs, mm_encoder_outputs) or None
-            kwargs[_SCATTER] = (places, object_tokens)
+        kwargs["mm_encoder_outputs"] = mm_encoder_outputs
+        if placed_objects is None:
+            placed_objects = self._place(input_ids, regions, object_tokens, object_token_counts, kwargs)
+        if placed_objects is not None and input_ids is not None:
+            tokens, places = placed_objects
+            if len(tokens) or self.training:
+                if regions is None and self.has_pixels(kwargs):
+                    self.check_visuals(input_ids, kwargs, None, kwargs["mm_encoder_outputs"])
+                # Encoded here, because some hosts pass every argument on to their vision tower, and that one is not
+                # its.
+                kwargs["mm_encoder_outputs"] = self.encode_visuals(kwargs, kwargs["mm_encoder_outputs"]) or None
+                kwargs[_SCATTER] = placed_objects
             if labels is not None:
-                labels = labels.masked_fill(places.to(labels.device), -100)
-            input_ids = self.hide_region_ids(input_ids, places)
-        return super().forward(input_ids=input_ids, mm_encoder_outputs=mm_encoder_outputs, labels=labels, **kwargs)
+                labels = labels.masked_fill((places >= 0).to(labels.device), -100)
+            hidden = places >= 0
+            if self.region_token_id >= self.config.get_text_config().vocab_size:
+                hidden = hidden | (input_ids == self.region_token_id).to(hidden.device)
+            input_ids = self.hide_region_ids(input_ids, hidden)
+        return super().forward(input_ids=input_ids, labels=labels, **kwargs)
 
-    def hide_region_ids(self, input_ids: Tensor, places: Tensor) -> Tensor:
-        """Replace `<region>` ids by one that every embedding table has, since the id may lie beyond it."""
-        return input_ids.masked_fill(places.to(input_ids.device), 0)
+    def _place(
+        self,
+        input_ids: Tensor | None,
+        regions: RegionInputs | None,
+        object_tokens: Tensor | None,
+        counts: Tensor | None,
+        inputs: dict[str, Any],
+    ) -> tuple[Tensor, Tensor] | None:
+        """Object tokens of the whole batch, and for each column of the ids its token or -1; see [`insert`]."""
+        cache = given_cache(inputs)
+        if object_tokens is not None:
+            if regions is not None or not isinstance(object_tokens, Tensor) or object_tokens.shape[1]:
+                self.check_object_tokens(input_ids, object_tokens, counts, regions)
+        elif regions is None and written_step(input_ids, cache):
+            assert input_ids is not None
+            return input_ids.new_zeros((0, 1)), torch.full_like(input_ids, -1)
+        else:
+            past = 0 if torch.compiler.is_compiling() else cached_length(cache)
+            _, object_tokens, counts = self.object_tokens_of(Prompt(input_ids, origin=past), regions, inputs)
+            if object_tokens is None and self.training and input_ids is not None:
+                object_tokens, counts = self._no_object_tokens(input_ids)
+        if input_ids is None or object_tokens is None or counts is None:
+            return None
+        return object_tokens.flatten(0, 1), self.object_places(input_ids, counts, object_tokens.shape[1])
 
     def _no_object_tokens(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         # A training batch without regions still runs the projector over nothing, so that every process of a
@@ -375,66 +383,6 @@ class RegionMixin(_Host):
         empty = encoder.projector(torch.zeros((0, width), dtype=encoder.dtype, device=encoder.device))
         counts = torch.zeros(len(input_ids), dtype=torch.long, device=input_ids.device)
         return empty.unsqueeze(0).expand(len(input_ids), -1, -1), counts
-
-    def _region_places(self, input_ids: Tensor, counts: Tensor) -> Tensor:
-        """Positions of the prompt's `<region>`s; a model may write the same id into its answer, which is text."""
-        places = input_ids == self.region_token_id
-        return places & (places.cumsum(dim=1) <= counts.to(places.device)[:, None])
-
-    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
-        """Generate as every transformers model does; also takes the region tensors of [`RegionMixin.forward`].
-
-        `<region>` is never generated, unless `suppress_tokens` is given (`suppress_tokens=[]` lifts the ban).
-
-        Raises:
-            TensorError: region tensors are incomplete or do not fit.
-            PromptError: the numbers of `<region>` positions and regions differ.
-        """
-        regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
-        input_ids = inputs if inputs is not None else kwargs.get("input_ids")
-        object_tokens = kwargs.get("object_tokens")
-        if object_tokens is not None:
-            self.check_object_tokens(input_ids, object_tokens, kwargs.get("object_token_counts"), regions)
-        else:
-            self.check_regions(input_ids, regions)
-            if regions is not None and input_ids is not None:
-                encoded = kwargs.pop("mm_encoder_outputs", None)
-                self.check_visuals(input_ids, kwargs, regions, encoded)
-                with torch.no_grad():
-                    encoded = self.encode_visuals(kwargs, encoded)
-                    tokens, counts = self.get_object_tokens(input_ids, regions, encoded, kwargs)
-                kwargs.update(mm_encoder_outputs=encoded, object_tokens=tokens, object_token_counts=counts)
-        generation_config = kwargs.get("generation_config") or self.generation_config
-        unset = "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None
-        if unset and self._bans_region_token(kwargs):
-            kwargs["suppress_tokens"] = [self.region_token_id]
-        return super().generate(inputs, **kwargs)
-
-    def _bans_region_token(self, inputs: dict[str, Any]) -> bool:
-        return True
-
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        object_tokens: Tensor | None = None,
-        object_token_counts: Tensor | None = None,
-        is_first_iteration: bool | None = False,
-        use_cache: bool | None = True,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Leave object tokens out once they are in the cache."""
-        model_inputs = super().prepare_inputs_for_generation(
-            input_ids, is_first_iteration=is_first_iteration, use_cache=use_cache, **kwargs
-        )
-        if is_first_iteration or not use_cache:
-            model_inputs["object_tokens"] = object_tokens
-            model_inputs["object_token_counts"] = object_token_counts
-        else:
-            # Generated ids are text: no check of placeholders, no object tokens.
-            batch, device = input_ids.shape[0], input_ids.device
-            model_inputs["object_tokens"] = torch.zeros((batch, 0, 1), device=device)
-            model_inputs["object_token_counts"] = torch.zeros(batch, dtype=torch.long, device=device)
-        return model_inputs
 
 
 def token_counts(tokens: Any) -> Tensor:
@@ -451,10 +399,11 @@ def scatter_object_tokens(
     scatter = kwargs.pop(_SCATTER, None)
     if scatter is None:
         return None
-    places, tokens = scatter
+    tokens, places = scatter
     embeds = kwargs["inputs_embeds"]
-    kept = places.sum(dim=1, keepdim=True)
-    real = torch.arange(tokens.shape[1], device=tokens.device) < kept.to(tokens.device)
-    source = tokens[real].to(embeds.device, embeds.dtype)
-    kwargs["inputs_embeds"] = embeds.masked_scatter(places.to(embeds.device).unsqueeze(-1), source)
+    if not len(tokens):
+        # Nothing to put in, but gradients of the object encoder are zero then, not missing.
+        kwargs["inputs_embeds"] = embeds + tokens.sum().to(embeds)
+    else:
+        kwargs["inputs_embeds"] = insert(embeds, tokens, places)
     return args, kwargs
