@@ -10,7 +10,7 @@ from videorefer_plugin.errors import TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
 from videorefer_plugin.hosts.registry import Host, Visual, first_rows
 from videorefer_plugin.models.distinct import distinct_frames
-from videorefer_plugin.models.videorefer.regions import token_counts
+from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
 __all__ = ["MergeBlockHost", "PackedHost", "merge_block_order"]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
 from videorefer_plugin.models.gradients import no_grad_if_frozen
-from videorefer_plugin.models.videorefer.regions import token_counts
+from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
 _PROCESSOR_SETTINGS = ("return_mm_token_type_ids", "return_text_replacement_offsets")  # before transformers 5.24
 

@@ -11,7 +11,7 @@ from videorefer_plugin.hosts.grids import VisualGrid
 from videorefer_plugin.hosts.registry import Host, Visual, first_rows, register_host
 from videorefer_plugin.hosts.repeats import distinct_by, spread_output
 from videorefer_plugin.models.distinct import distinct_frames
-from videorefer_plugin.models.videorefer.regions import token_counts
+from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
 __all__ = ["FramesAsImagesHost", "SmolVLMHost"]
 

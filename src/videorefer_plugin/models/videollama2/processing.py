@@ -1,7 +1,5 @@
 """Processor of VideoLLaMA2.1: prompts, videos and images in, tensors out."""
 
-import inspect
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoTokenizer
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.processing_utils import ProcessorMixin
 
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, open_clips
@@ -25,11 +21,9 @@ from videorefer_plugin.inputs.placeholders import check_expanded, expand
 from videorefer_plugin.inputs.placing import place_regions
 from videorefer_plugin.models.batches import JoinsSamples, PreparedBatch
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, TOKENIZE_SETTINGS, take_chat_settings
-from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned
-from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
-from videorefer_plugin.models.videollama2.images import pad_to_square, pillow_based, tower_image_processor
-from videorefer_plugin.models.videollama2.original import is_original_config
+from videorefer_plugin.models.videollama2.images import pad_to_square, pillow_based
+from videorefer_plugin.models.videollama2.processor_files import ProcessorFiles
 
 __all__ = ["VideoLLaMA2Processor"]
 
@@ -38,7 +32,7 @@ _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 _TEXT_SETTINGS = TEXT_SETTINGS | {"return_mm_token_type_ids", "add_special_tokens"}
 
 
-class VideoLLaMA2Processor(JoinsSamples, ProcessorMixin):
+class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
     r"""
     Turns prompts with `<video>` or `<image>`, and the visuals that belong to them, into the inputs of a
     [`VideoLLaMA2ForConditionalGeneration`].
@@ -96,83 +90,6 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorMixin):
         tokenizer.add_tokens(missing, special_tokens=True)
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
         self.video_token_id = tokenizer.convert_tokens_to_ids(video_token)
-
-    # ------------------------------------------------------------------ loading
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike,
-        vision_tower: str | os.PathLike | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Load a processor, from this library's layout or next to an original checkpoint.
-
-        Args:
-            pretrained_model_name_or_path (`str` or `os.PathLike`): folder or Hub id.
-            vision_tower (`str` or `os.PathLike`, *optional*):
-                For an original checkpoint: where the vision tower is, instead of the place that it names.
-            kwargs:
-                Everything else that `ProcessorMixin.from_pretrained` takes. `revision` and `subfolder` are the
-                checkpoint's; the other arguments that say how files are fetched count for the tower's as well.
-
-        Raises:
-            CheckpointError: the vision tower that an original checkpoint names is nowhere to be found.
-        """
-        hub = pinned(pretrained_model_name_or_path, hub_arguments(kwargs))
-        kwargs |= hub
-        if not (Path(in_subfolder(pretrained_model_name_or_path, hub)) / "processor_config.json").is_file():
-            try:
-                config_dict, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **kwargs)
-            except OSError:
-                config_dict = {}
-            if is_original_config(config_dict):
-                return cls._from_original(pretrained_model_name_or_path, vision_tower, **kwargs)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-
-    @classmethod
-    def _from_original(
-        cls, checkpoint: str | os.PathLike, vision_tower: str | os.PathLike | None, **kwargs: Any
-    ) -> Any:
-        tower = {} if vision_tower is None else {"vision_tower": os.fspath(vision_tower)}
-        hub = hub_arguments(kwargs)
-        config = cls.config_class.from_pretrained(checkpoint, **tower, **hub)
-        settings = {name: kwargs.pop(name) for name in list(kwargs) if name in cls._init_settings()}
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, **kwargs)
-        image_processor = tower_image_processor(config, in_subfolder(checkpoint, hub), elsewhere(hub))
-        return cls(image_processor, tokenizer, **{**cls._settings_from_config(config), **settings})
-
-    @classmethod
-    def _init_settings(cls) -> set[str]:
-        return set(inspect.signature(cls.__init__).parameters) - {"self", "image_processor", "tokenizer", "kwargs"}
-
-    @classmethod
-    def _settings_from_config(cls, config: VideoLLaMA2Config) -> dict[str, Any]:
-        return {
-            "num_frames": config.num_frames,
-            "image_aspect_ratio": config.image_aspect_ratio,
-            "patch_size": config.vision_config.patch_size,
-            "projector_type": config.projector_type,
-        }
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> Any:
-        """Save the processor, and what lets its folder load with `trust_remote_code=True`."""
-        if self.config_class.model_type not in PROCESSOR_AUTO_MAPS:  # a class derived elsewhere brings its own files
-            return super().save_pretrained(os.fspath(save_directory), push_to_hub=push_to_hub, **kwargs)
-        # Only while saving, since a loaded processor has no such attribute either.
-        self.auto_map = dict(PROCESSOR_AUTO_MAPS[self.config_class.model_type])
-        try:
-            files = super().save_pretrained(os.fspath(save_directory))
-        finally:
-            del self.auto_map
-        write_shims(save_directory, PROCESSOR_SHIMS)
-        if push_to_hub:
-            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
-        return files
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: Any = "AutoProcessor") -> None:
-        """Do nothing: published checkpoints name this package instead of carrying copies of its files."""
 
     # ------------------------------------------------------------------ sizes
 

@@ -15,7 +15,6 @@ __all__ = [
     "RegionInputs",
     "check_placeholders",
     "frames_with_masks",
-    "rows_by_sample",
     "samples_of_rows",
 ]
 
@@ -157,25 +156,6 @@ def frames_with_masks(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     known = sum(map(len, shown))
     used, rows = torch.where(frames > 0, frames - 1, known - 1 - frames).unique(return_inverse=True)
     return pixels[used], rows
-
-
-def rows_by_sample(positions: Tensor, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the rows of features that belong to each sample, from the placeholders that its visuals fill.
-
-    Args:
-        positions (`torch.LongTensor` of shape `(batch,)`): number of placeholder positions of each sample.
-        tokens (`torch.LongTensor` of shape `(num_visuals,)`):
-            Number of positions that each visual fills, in prompt order over the batch.
-        rows (`torch.LongTensor` of shape `(num_visuals,)`): number of rows of features of each visual.
-
-    Returns:
-        `tuple[torch.LongTensor, torch.LongTensor]`: first row and number of rows of each sample, `(batch,)` each.
-    """
-    device = positions.device
-    ends = torch.searchsorted(tokens.to(device).cumsum(0), positions.cumsum(0), right=True)
-    before = torch.nn.functional.pad(rows.to(device).cumsum(0), (1, 0))[ends]
-    first = torch.nn.functional.pad(before[:-1], (1, 0))
-    return first, before - first
 
 
 def _check_shapes(regions: RegionInputs) -> None:

@@ -9,12 +9,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.models.placing import Prompt, cached_length, given_cache, insert, written_step
+from videorefer_plugin.models.videorefer.feature_rows import FeatureRows
 from videorefer_plugin.models.videorefer.generation import RegionGeneration
 from videorefer_plugin.models.videorefer.region_inputs import (
     FlatRegions,
     RegionInputs,
     check_placeholders,
-    rows_by_sample,
 )
 from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig, ObjectEncoderOutput
 
@@ -24,7 +24,7 @@ __all__ = ["RegionInputs", "RegionMixin"]
 _SCATTER = "object_token_scatter"
 
 
-class RegionMixin(RegionGeneration):
+class RegionMixin(FeatureRows, RegionGeneration):
     """Give a host's `...ForConditionalGeneration` regions, when mixed in front of it.
 
     The mixin owns `object_encoder`, turns regions into object tokens before the host runs, and lets a hook on the
@@ -84,25 +84,6 @@ class RegionMixin(RegionGeneration):
         """Whether keyword arguments of `forward` hold visuals that are still to be encoded."""
         return any(inputs.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
 
-    def visual_rows(
-        self, kind: str, output: BaseModelOutputWithPooling, inputs: dict[str, Any]
-    ) -> tuple[Tensor, Tensor]:
-        """How many rows of features each visual has, and how many positions of the prompt it fills.
-
-        By default every visual has equally many rows.
-
-        Args:
-            kind (`str`): `"video"` or `"image"`.
-            output (`BaseModelOutputWithPooling`): what `encode_visuals` returned for that kind.
-            inputs (`dict`): the other keyword arguments of `forward`.
-
-        Returns:
-            `tuple[torch.LongTensor, torch.LongTensor]`: both of shape `(num_visuals,)`, in prompt order.
-        """
-        tokens = token_counts(output.pooler_output)
-        rows = torch.full_like(tokens, len(output.last_hidden_state) // max(len(tokens), 1))
-        return rows, tokens
-
     def get_region_features(
         self,
         input_ids: Tensor,
@@ -121,48 +102,6 @@ class RegionMixin(RegionGeneration):
             regions with rows of these features as `frames`.
         """
         raise NotImplementedError
-
-    def place_rows(
-        self,
-        input_ids: Tensor,
-        flat: FlatRegions,
-        encoded: dict[str, BaseModelOutputWithPooling],
-        inputs: dict[str, Any],
-    ) -> tuple[Tensor, int]:
-        """Find the rows that masks lie on among the features of the whole batch: all videos', then all images'.
-
-        Returns:
-            `tuple[torch.LongTensor, int]`: for each mask its row, which means nothing where it lies on a frame of
-            `region_pixel_values`; and how many rows there are.
-
-        Raises:
-            TensorError: a mask lies beyond the frames of its sample.
-        """
-        place = flat.frames - 1
-        row, known, shown = torch.zeros_like(place), 0, torch.zeros_like(place)
-        for kind in ("video", "image"):
-            output = encoded.get(kind)
-            if output is None or output.last_hidden_state is None:
-                continue
-            rows, tokens = self.visual_rows(kind, output, inputs)
-            positions = (input_ids == self.placeholder_id(kind)).sum(dim=1)
-            first, count = (each.to(place.device)[flat.samples] for each in rows_by_sample(positions, tokens, rows))
-            inside = (place >= shown) & (place < shown + count)
-            row = torch.where(inside, known + first + place - shown, row)
-            shown = shown + count
-            known += int(rows.sum())
-        if not torch.compiler.is_compiling() and bool((place >= shown).any()):
-            mask = int((place >= shown).nonzero()[0])
-            raise TensorError(
-                f"region_frames name frame {int(flat.frames[mask])} of sample {int(flat.samples[mask])}, but the "
-                f"visuals of that sample have {int(shown[mask])} row(s) of features. Pass all outputs of one call of "
-                "the processor on."
-            )
-        return row, known
-
-    def placeholder_id(self, kind: str) -> int:
-        """Id that stands for the tokens of a video or image."""
-        return getattr(self.config, f"{kind}_token_id")
 
     # ------------------------------------------------------------------ regions -> object tokens
 
@@ -383,13 +322,6 @@ class RegionMixin(RegionGeneration):
         empty = encoder.projector(torch.zeros((0, width), dtype=encoder.dtype, device=encoder.device))
         counts = torch.zeros(len(input_ids), dtype=torch.long, device=input_ids.device)
         return empty.unsqueeze(0).expand(len(input_ids), -1, -1), counts
-
-
-def token_counts(tokens: Any) -> Tensor:
-    """Number of tokens of each visual, from what a host calls `pooler_output`: a tensor, or one for each visual."""
-    if isinstance(tokens, Tensor):
-        return torch.full((len(tokens),), tokens.shape[1], dtype=torch.long, device=tokens.device)
-    return torch.tensor([len(each) for each in tokens], dtype=torch.long)
 
 
 def scatter_object_tokens(
