@@ -41,6 +41,15 @@ def write_png_header(path: Path, width: int, height: int) -> Path:
     return path
 
 
+def animation(frames: Sequence[np.ndarray], suffix: str = "webp", **options: Any) -> bytes:
+    """A WebP or PNG of these frames, without loss; of one frame, a picture."""
+    data = io.BytesIO()
+    first, *others = map(Image.fromarray, frames)
+    more = {"save_all": True, "append_images": others} if others else {}
+    first.save(data, suffix, **({"lossless": True} if suffix == "webp" else {}), **more, **options)
+    return data.getvalue()
+
+
 class OneWay(io.RawIOBase):
     """Bytes that can be read once, and in small pieces, as those of a connection."""
 

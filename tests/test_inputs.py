@@ -452,7 +452,6 @@ def spread(count: int, **more: Any) -> list[int]:
 
 ONE_EACH = ["<video>", "<video>"]
 TWO_AND_ONE = ["<video><video>", "<video>", "no video"]  # three samples, three videos
-TWO_AND_IMAGE = ["<video><video>", "<image>"]
 
 OF_EACH: dict[str, tuple[list[str], dict[str, Any], list[list[int]]]] = {
     "number": (ONE_EACH, {"num_frames": [4, 8]}, [spread(4), spread(8)]),
@@ -465,7 +464,7 @@ OF_EACH: dict[str, tuple[list[str], dict[str, Any], list[list[int]]]] = {
     "an array": (ONE_EACH, {"num_frames": np.array([4, 8])}, [spread(4), spread(8)]),
     "a tensor": (ONE_EACH, {"num_frames": torch.tensor([4, 8])}, [spread(4), spread(8)]),
     "video before sample": (TWO_AND_ONE, {"num_frames": [2, 3, 4]}, [spread(2), spread(3), spread(4)]),
-    "sample": (TWO_AND_IMAGE[:1] + ["<video>"], {"num_frames": [2, 3]}, [spread(2), spread(2), spread(3)]),
+    "sample": (["<video><video>", "<video>"], {"num_frames": [2, 3]}, [spread(2), spread(2), spread(3)]),
     "sample of an image": (["<video>", "<image>"], {"num_frames": [2, None]}, [spread(2)]),
     "sample and video": (
         ["<video><video>", "<video>"],
@@ -512,7 +511,7 @@ OF_HANDED: dict[str, tuple[int, dict[str, Any], dict[str, Any], list[int]]] = {
     "all": (4, TAKEN, {}, [40, 80, 120, 160]),
     "some": (4, TAKEN, {"num_frames": 2}, [80, 120]),
     "as many": (4, TAKEN, {"num_frames": 4}, [40, 80, 120, 160]),
-    "limit": (4, TAKEN, {"max_frames": 3}, [40, 80, 160]),
+    "limit": (4, TAKEN, {"max_frames": 3}, [80, 120, 160]),
     "limit above": (4, TAKEN, {"max_frames": 9}, [40, 80, 120, 160]),
     "rate": (4, TAKEN, {"fps": 0.25}, [80, 120]),
     "their own rate": (4, TAKEN, {"fps": 0.5}, [40, 80, 120, 160]),
@@ -650,26 +649,18 @@ def test_videos_and_images_may_be_bytes_open_files_and_addresses(door: Any, clip
 
 def test_lists_of_bytes_are_told_apart_by_what_they_hold(clip: Path, tmp_path: Path) -> None:
     """Pictures are the frames of one video, as their paths are; films and animations are a video each."""
-    pictures, animations = [], []
-    for number in range(3):
-        for kept, more in (
-            (pictures, {}),
-            (animations, {"save_all": True, "append_images": [Image.new("L", (9, 9))]}),
-        ):
-            kept.append(io.BytesIO())
-            Image.new("RGB", (9, 9), (number, 0, 0)).save(kept[-1], "WEBP", **more)
-    for number, one in enumerate(animations):
-        (tmp_path / f"{number}.webp").write_bytes(one.getvalue())
-
-    def number_of(videos: Any) -> int:
-        return len(flatten_videos(videos))
-
-    urls = ["data:image/webp;base64," + base64.b64encode(one.getvalue()).decode() for one in pictures]
-    assert number_of([one.getvalue() for one in pictures]) == number_of(pictures) == number_of(urls) == 1
-    assert number_of([one.getvalue() for one in animations]) == number_of(animations) == 3
-    assert number_of([tmp_path / f"{number}.webp" for number in range(3)]) == 3
-    assert number_of([clip.read_bytes()] * 2) == number_of([open(clip, "rb")] * 2) == 2
-    assert [one.tell() for one in pictures] == [0, 0, 0] or all(one.tell() for one in pictures)
+    still, animated, film = [media.numbered_frame(0)], list(VIDEO[:2]), clip.read_bytes()
+    for suffix, count in (("webp", 1), ("png", 1), ("webp", 3), ("png", 3), ("mp4", 3)):
+        data = film if suffix == "mp4" else media.animation(still if count == 1 else animated, suffix)
+        paths = [tmp_path / f"{number}.{suffix}" for number in range(3)]
+        for path in paths:
+            path.write_bytes(data)
+        files = [io.BytesIO(data) for _ in paths]
+        urls = [f"data:;base64,{base64.b64encode(data).decode()}"] * 3
+        named = [[str(path) for path in paths], [path.as_uri() for path in paths]]
+        for sources in (paths, *named, [data] * 3, files, urls):
+            assert len(flatten_videos(sources)) == count, (suffix, sources)
+        assert [file.tell() for file in files] == [0, 0, 0]
 
 
 # --- what cannot be used, told before a video is opened --------------------------------------------------------------
