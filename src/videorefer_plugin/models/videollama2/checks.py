@@ -18,6 +18,7 @@ __all__ = [
     "check_places",
     "check_visuals",
     "clip_lengths",
+    "count_frames",
 ]
 
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
@@ -125,11 +126,16 @@ def clip_lengths(pixels: Tensor, lengths: Tensor | None) -> list[int]:
     # What is compiled or exported is made for clips of one length.
     if lengths is None or torch.compiler.is_compiling():
         return [longest] * clips
-    if not isinstance(lengths, Tensor) or lengths.is_floating_point() or lengths.shape != (clips,):
-        given = f"shape {tuple(lengths.shape)}" if isinstance(lengths, Tensor) else type(lengths).__name__
+    if not isinstance(lengths, Tensor):
+        given = f"are a {type(lengths).__name__}"
+    elif lengths.is_floating_point() or lengths.dtype == torch.bool or lengths.shape != (clips,):
+        given = f"have shape {tuple(lengths.shape)} and dtype {lengths.dtype}"
+    else:
+        given = ""
+    if given:
         raise TensorError(
             f"video_lengths must hold one whole number for each of the {clips} video(s) in pixel_values_videos, but "
-            f"have {given}. Pass all outputs of the processor on."
+            f"{given}. Pass all outputs of the processor on."
         )
     found: list[int] = lengths.tolist()
     if any(not 1 <= length <= longest for length in found):
@@ -143,14 +149,32 @@ def clip_lengths(pixels: Tensor, lengths: Tensor | None) -> list[int]:
 def _count(config: VideoLLaMA2Config, what: str, pixels: Tensor, video_lengths: Any) -> list[int]:
     """How many tokens each of these visuals becomes."""
     check_pixels(config, PIXELS[what], pixels, LEADING[what])
-    frames = clip_lengths(pixels, video_lengths) if what == "video" else [config.num_frames] * len(pixels)
-    tokens = [count_visual_tokens(number, config.grid_size, config.projector_type) for number in frames]
+    frames, tokens = count_frames(config, what, pixels, video_lengths)
     if 0 in tokens:
         raise TensorError(
             f"{PIXELS[what]} of shape {tuple(pixels.shape)} makes no token: the connector joins two frames into one, "
             f"but a clip has {frames[tokens.index(0)]}. Use at least 2 frames."
         )
     return tokens
+
+
+def count_frames(
+    config: VideoLLaMA2Config, what: str, pixels: Tensor, video_lengths: Tensor | None
+) -> tuple[list[int], list[int]]:
+    """How many frames each of these visuals has, and how many tokens it becomes.
+
+    Args:
+        config ([`VideoLLaMA2Config`]): the model's configuration.
+        what (`str`): `"image"` or `"video"`.
+        pixels (`torch.Tensor`): preprocessed frames of the visuals of that kind.
+        video_lengths (`torch.LongTensor` of shape `(num_videos,)`, *optional*): number of frames of each clip.
+
+    Raises:
+        TensorError: the lengths have another shape or dtype, or do not fit the clips.
+    """
+    frames = clip_lengths(pixels, video_lengths) if what == "video" else [1] * len(pixels)
+    shown = frames if what == "video" else [config.num_frames] * len(pixels)
+    return frames, [count_visual_tokens(number, config.grid_size, config.projector_type) for number in shown]
 
 
 def _check_encoded(config: VideoLLaMA2Config, encoded: Any) -> None:

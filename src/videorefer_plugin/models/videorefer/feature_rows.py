@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from videorefer_plugin.errors import TensorError
-from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
+from videorefer_plugin.models.videorefer.region_inputs import FlatRegions, check_shown
 
 __all__ = ["FeatureRows", "rows_by_sample", "token_counts"]
 
@@ -68,13 +67,7 @@ class FeatureRows(_Host):
             row = torch.where(inside, known + first + place - shown, row)
             shown = shown + count
             known += int(rows.sum())
-        if not torch.compiler.is_compiling() and bool((place >= shown).any()):
-            mask = int((place >= shown).nonzero()[0])
-            raise TensorError(
-                f"region_frames name frame {int(flat.frames[mask])} of sample {int(flat.samples[mask])}, but the "
-                f"visuals of that sample have {int(shown[mask])} row(s) of features. Pass all outputs of one call of "
-                "the processor on."
-            )
+        check_shown(flat, shown)
         return row, known
 
     def placeholder_id(self, kind: str) -> int:

@@ -10,13 +10,18 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from videorefer_plugin.errors import TensorError
 from videorefer_plugin.models.cache import takes_cache
 from videorefer_plugin.models.distinct import distinct_frames, take
-from videorefer_plugin.models.videollama2.checks import LEADING, PIXELS, check_pixels
+from videorefer_plugin.models.videollama2.checks import LEADING, PIXELS, check_pixels, count_frames
 from videorefer_plugin.models.videollama2.modeling import (
     VideoLLaMA2CausalLMOutputWithPast,
     VideoLLaMA2ForConditionalGeneration,
 )
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
-from videorefer_plugin.models.videorefer.region_inputs import FlatRegions, RegionInputs
+from videorefer_plugin.models.videorefer.feature_rows import rows_by_sample
+from videorefer_plugin.models.videorefer.region_inputs import (
+    FlatRegions,
+    RegionInputs,
+    check_shown,
+)
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 
 __all__ = ["VideoReferForConditionalGeneration"]
@@ -77,6 +82,31 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
                 f"region_masks must have shape (batch, max_masks, {rows}, {columns}), with the grid of the vision "
                 f"tower, but have shape {tuple(regions.masks.shape)}. resize_masks brings masks to a grid."
             )
+        if input_ids is not None and not torch.compiler.is_compiling():
+            self._check_frames(input_ids, inputs, regions, mm_encoder_outputs or {})
+
+    def _check_frames(
+        self,
+        input_ids: Tensor,
+        inputs: dict[str, Any],
+        regions: RegionInputs,
+        encoded: dict[str, BaseModelOutputWithPooling],
+    ) -> None:
+        """Check that masks lie on frames that there are, by the shapes of visuals that are still to be encoded."""
+        positions = {kind: (input_ids == self.placeholder_id(kind)).sum(dim=1) for kind in PIXELS}
+        shown = torch.zeros_like(positions["video"])
+        for kind, name in PIXELS.items():
+            output = encoded.get(kind)
+            if inputs.get(name) is not None:
+                sizes = count_frames(self.config, kind, inputs[name], inputs.get("video_lengths"))
+                rows, tokens = (torch.tensor(each, dtype=torch.long, device=shown.device) for each in sizes)
+            elif output is not None and output.last_hidden_state is not None:
+                rows, tokens = self.visual_rows(kind, output, inputs)
+            else:
+                continue
+            shown = shown + rows_by_sample(positions[kind], tokens, rows)[1]
+        flat = regions.for_samples((input_ids == self.region_token_id).sum(dim=1)).flatten()
+        check_shown(flat, shown.to(flat.samples.device)[flat.samples])
 
     def check_pixels(
         self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None

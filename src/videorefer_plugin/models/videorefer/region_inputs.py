@@ -14,6 +14,7 @@ __all__ = [
     "FlatRegions",
     "RegionInputs",
     "check_placeholders",
+    "check_shown",
     "frames_with_masks",
     "samples_of_rows",
 ]
@@ -217,9 +218,10 @@ def _check_counts(regions: RegionInputs) -> None:
         return
     held = pixels.shape[1]
     if frames.numel() and -int(frames.min()) > held:
+        row = int((frames < -held).any(dim=1).nonzero()[0])
         raise TensorError(
-            f"region_frames name frame {int(frames.min())} of region_pixel_values, but these hold {held} frame(s) a "
-            "sample, numbered from -1 downward."
+            f"Row {row}: region_frames name frame {int(frames[row].min())} of region_pixel_values, but these hold "
+            f"{held} frame(s) a sample, numbered from -1 downward. Pass all outputs of one call of the processor on."
         )
     for sample, own in enumerate(frames.tolist()):
         unused = sorted(set(range(held)) - {-1 - frame for frame in own})
@@ -232,15 +234,35 @@ def _check_counts(regions: RegionInputs) -> None:
 
 
 def _check_values(regions: RegionInputs) -> None:
-    what, bad = not_finite(regions.masks.flatten(0, 1))
+    what, bad = not_finite(regions.masks)
     if what:
         raise TensorError(
-            f"region_masks hold {what} in mask(s) {listed(bad)}; make them boolean, as the processor does."
+            f"region_masks hold {what} in row(s) {listed(bad)}; make them boolean, as the processor does."
         )
     if regions.pixel_values is not None:
-        what, bad = not_finite(regions.pixel_values.flatten(0, 1))
+        what, bad = not_finite(regions.pixel_values)
         if what:
-            raise TensorError(f"region_pixel_values hold {what} in frame(s) {listed(bad)}; the processor makes none.")
+            raise TensorError(f"region_pixel_values hold {what} in row(s) {listed(bad)}; the processor makes none.")
+
+
+def check_shown(regions: FlatRegions, shown: Tensor) -> None:
+    """Check that masks lie on frames that the visuals of their sample show.
+
+    Args:
+        regions ([`FlatRegions`]): the regions.
+        shown (`torch.LongTensor` of shape `(num_masks,)`): for each mask, number of rows of features of its sample.
+
+    Raises:
+        TensorError: a mask lies beyond them; its sample is named.
+    """
+    if torch.compiler.is_compiling() or not bool((regions.frames > shown).any()):
+        return
+    mask = int((regions.frames > shown).nonzero()[0])
+    raise TensorError(
+        f"region_frames name frame {int(regions.frames[mask])} of sample {int(regions.samples[mask])}, but the "
+        f"visuals of that sample have {int(shown[mask])} row(s) of features, numbered from 1. Pass all outputs of one "
+        "call of the processor on."
+    )
 
 
 def check_placeholders(positions: list[int], tokens: list[list[int]]) -> None:
@@ -255,7 +277,7 @@ def check_placeholders(positions: list[int], tokens: list[list[int]]) -> None:
     Raises:
         PromptError: they do not fit together; the first sample is named.
     """
-    rows = samples_of_rows(positions, len(tokens))
+    rows = samples_of_rows(positions, len(tokens)) if tokens else []
     by_sample: list[list[int]] = [[] for _ in positions]
     for sample, own in zip(rows, tokens, strict=True):
         by_sample[sample] = [count for count in own if count]
