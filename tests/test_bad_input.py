@@ -184,7 +184,7 @@ def test_regions_before_the_video_are_assigned_in_order(text, either, clips):
     long = vr.Region(dict.fromkeys((0, 3, 5), (10, 5, 60, 40)))
     short = region(7)
     inputs = either(text=text, videos=clips.good, regions=[long, short], return_tensors="pt")
-    assert inputs["region_lengths"].tolist() == [3, 1]
+    assert inputs["region_lengths"].tolist() == [[3, 1]]
     ids = inputs["input_ids"][0]
     runs = [len(run) for run in "".join("R" if one == either.region_token_id else " " for one in ids).split()]
     assert runs == [3, 1]
@@ -388,7 +388,7 @@ def test_a_frame_that_an_image_does_not_have(either, clips):
     text = "<image>\nWhat is <region>?"
     with refused(vr.RegionError, "Sample 1: region 0", "frame 1", "picture.png", "1 frame(s)"):
         either(text=[text] * 2, images=[clips.picture] * 2, regions=[[region(0)], [region(1)]])
-    assert either(text=text, images=clips.picture, regions=[region(0)])["region_lengths"].tolist() == [1]
+    assert either(text=text, images=clips.picture, regions=[region(0)])["region_lengths"].tolist() == [[1]]
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_a_frame_that_an_image_does_not_have(either, clips):
 )
 def test_objects_without_a_pixel_are_accepted_as_the_original_does(made, processor, model, clips):
     inputs = processor(text=ONE, videos=clips.good, regions=[made], mask_policy="original", return_tensors="pt")
-    assert inputs["region_lengths"].tolist() == [len(made)]
+    assert inputs["region_lengths"].tolist() == [[len(made)]]
     assert not inputs["region_masks"].any()
     with torch.no_grad():
         assert model(**inputs).logits.isfinite().all()
@@ -585,7 +585,10 @@ def test_truncation_must_leave_placeholders(max_length, side, processor, clips):
 
 @pytest.fixture(scope="module")
 def good_inputs(processor: Any, clips: SimpleNamespace) -> dict[str, Any]:
-    """Three samples: 1 video with one region of two frames, 1 with two regions, 1 image with one region."""
+    """Three samples: 1 video with one region of two frames, 1 with two regions, 1 image with one region.
+
+    The frames of the first region are not in the clip; those of the others are.
+    """
     regions = [
         [region(2) | region(7)],
         [region(1), region(4)],
@@ -640,6 +643,7 @@ def drop(_: Any) -> None:
 
 NAN, INFINITY = float("nan"), float("inf")
 REGION_TENSORS = ("region_pixel_values", "region_masks", "region_frames", "region_lengths")
+CLIPS = ("pixel_values_videos", "video_lengths")
 
 BAD_TENSORS = [
     # visuals
@@ -664,90 +668,113 @@ BAD_TENSORS = [
         ["pixel_values_videos", "floating-point", "torch.uint8", "processor"]),
     bad("video-list", {"pixel_values_videos": lambda t: t.tolist()}, vr.TensorError,
         ["pixel_values_videos", "list", "return_tensors='pt'"]),
-    bad("one-frame", {"pixel_values_videos": lambda t: t[:, :1]}, vr.TensorError,
+    bad("one-frame", {"pixel_values_videos": lambda t: t[:, :1], "video_lengths": drop}, vr.TensorError,
         ["(2, 1, 3, 42, 42)", "no token", "at least 2 frames"]),
-    bad("video-missing", {"pixel_values_videos": drop, "region_clip_frames": drop}, vr.PromptError,
+    bad("video-missing", {"pixel_values_videos": drop}, vr.PromptError,
         ["<video> position(s)", "by sample", "0 video(s)", "all its outputs"]),
-    bad("image-missing", {"pixel_values": drop, "region_clip_frames": drop}, vr.PromptError,
-        ["<image> position(s)", "0 image(s)"]),
-    bad("video-too-few", {"pixel_values_videos": lambda t: t[:1]}, vr.PromptError,
-        ["<video> position(s)", "1 video(s)"]),
-    bad("video-too-many", {"pixel_values_videos": lambda t: t[[0, 1, 1]]}, vr.PromptError,
-        ["3 video(s)", "processor"]),
-    bad("fewer-frames", {"pixel_values_videos": lambda t: t[:, :4]}, vr.PromptError,
+    bad("image-missing", {"pixel_values": drop}, vr.PromptError, ["<image> position(s)", "0 image(s)"]),
+    bad("video-too-few", dict.fromkeys(CLIPS, lambda t: t[:1]), vr.PromptError, ["<video> position(s)", "1 video(s)"]),
+    bad("video-too-many", dict.fromkeys(CLIPS, lambda t: t[[0, 1, 1]]), vr.PromptError, ["3 video(s)", "processor"]),
+    bad("fewer-frames", {"pixel_values_videos": lambda t: t[:, :4], "video_lengths": drop}, vr.PromptError,
         ["by sample: [36, 36, 0]", "2 video(s) of 18 token(s)"]),
+    bad("one-shorter-clip", {"video_lengths": put(4, 1)}, vr.PromptError,
+        ["sample 1 has no whole number of videos", "2 video(s) of 18, 36 token(s)"]),
+    bad("one-clip-of-one-frame", {"video_lengths": put(1, 1)}, vr.TensorError, ["no token", "at least 2 frames"]),
+    bad("lengths-of-clips-too-few", {"video_lengths": lambda t: t[:1]}, vr.TensorError,
+        ["video_lengths must hold one whole number for each of the 2 video(s)", "(1,)"]),
+    bad("lengths-of-clips-beyond", {"video_lengths": put(9, 1)}, vr.TensorError,
+        ["video_lengths are 8, 9", "room for 1 to 8 frame(s)"]),
+    bad("lengths-of-clips-zero", {"video_lengths": put(0, 0)}, vr.TensorError,
+        ["video_lengths are 0, 8", "room for 1 to 8 frame(s)"]),
+    bad("lengths-of-clips-dtype", {"video_lengths": lambda t: t.float()}, vr.TensorError,
+        ["video_lengths must hold one whole number", "torch.float32"]),
+    bad("lengths-of-clips-bool", {"video_lengths": lambda t: t.bool()}, vr.TensorError,
+        ["video_lengths must hold one whole number", "torch.bool"]),
+    bad("lengths-of-clips-list", {"video_lengths": lambda t: t.tolist()}, vr.TensorError,
+        ["video_lengths must hold one whole number", "list"]),
     # ids
     bad("ids-list", {"input_ids": lambda t: t.tolist()}, vr.TensorError, ["input_ids", "list", "return_tensors='pt'"]),
     bad("ids-without-batch", {"input_ids": lambda t: t[0]}, vr.TensorError, ["(batch, length)"]),
     bad("ids-cut", {"input_ids": lambda t: t[:, :40], "attention_mask": lambda t: t[:, :40]}, vr.PromptError,
-        ["4 region(s) are left over", "[0, 0, 0] <region> position(s)", "all its outputs"]),
+        ["Sample 0 of the batch has 0 <region> position(s)", "by sample: [0, 0, 0]", "become [2] token(s)",
+         "all its outputs"]),
     # regions
     *(bad(f"no-{name}", {name: drop}, vr.TensorError,
         [f"{name} is missing", "all outputs"]) for name in REGION_TENSORS),
     *(bad(f"list-{name}", {name: lambda t: t.tolist()}, vr.TensorError, [name, "list", "return_tensors='pt'"])
-      for name in (*REGION_TENSORS, "region_clip_frames")),
-    bad("nan-in-region-pixels", {"region_pixel_values": put(NAN, 2, 0, 1, 1)}, vr.TensorError,
-        ["region_pixel_values hold NaN in frame(s) 2"]),
-    bad("infinity-in-region-pixels", {"region_pixel_values": put(INFINITY, 2, 0, 1, 1)}, vr.TensorError,
-        ["region_pixel_values hold infinity in frame(s) 2"]),
+      for name in REGION_TENSORS),
+    *(bad(f"no-row-{name}", {name: lambda t: t[:-1]}, vr.TensorError, ["one row for each sample", f"{name} has 2"])
+      for name in REGION_TENSORS),
+    bad("nan-in-region-pixels", {"region_pixel_values": put(NAN, 0, 1, 0, 1, 1)}, vr.TensorError,
+        ["region_pixel_values hold NaN in row(s) 0"]),
+    bad("infinity-in-region-pixels", {"region_pixel_values": put(INFINITY, 0, 1, 0, 1, 1)}, vr.TensorError,
+        ["region_pixel_values hold infinity in row(s) 0"]),
     bad("region-pixels-size", {"region_pixel_values": lambda t: t[..., :41]}, vr.TensorError,
-        ["region_pixel_values must have shape (num_frames, 3, 42, 42)", "(5, 3, 42, 41)"]),
+        ["region_pixel_values must have shape (batch, max_frames, 3, 42, 42)", "(3, 2, 3, 42, 41)"]),
     bad("region-pixels-ndim", {"region_pixel_values": lambda t: t[0]}, vr.TensorError,
-        ["(num_frames, 3", "(3, 42, 42)"]),
+        ["(batch, max_frames, 3", "(2, 3, 42, 42)"]),
     bad("region-pixels-dtype", {"region_pixel_values": lambda t: t.byte()}, vr.TensorError,
         ["floating-point", "torch.uint8"]),
-    bad("nan-in-masks", {"region_masks": lambda t: put(NAN, 0, 0, 0)(t.float())}, vr.TensorError,
-        ["region_masks hold NaN"]),
-    bad("infinity-in-masks", {"region_masks": lambda t: put(-INFINITY, 3, 0, 0)(t.bfloat16())}, vr.TensorError,
-        ["region_masks hold infinity in mask(s) 3"]),
-    bad("masks-ndim", {"region_masks": lambda t: t.flatten(1)}, vr.TensorError, ["region_masks", "(5, 49)"]),
-    bad("masks-grid", {"region_masks": lambda t: t[:, :6]}, vr.TensorError,
-        ["(num_masks, 7, 7)", "(5, 6, 7)", "resize_masks"]),
-    bad("masks-of-frame-size", {"region_masks": lambda t: torch.ones(5, HEIGHT, WIDTH, dtype=torch.bool)},
-        vr.TensorError, ["(num_masks, 7, 7)", f"(5, {HEIGHT}, {WIDTH})"]),
-    bad("mask-missing", {"region_masks": lambda t: t[:-1]}, vr.TensorError, ["4 region_masks but 5 region_frames"]),
+    bad("region-pixels-left-over", {"region_pixel_values": put(1.0, 2, 1)}, vr.TensorError,
+        ["Row 2: no mask lies on frame(s) 1 of region_pixel_values", "with zeros"]),
+    bad("region-pixels-missing", {"region_pixel_values": lambda t: t[:, :1]}, vr.TensorError,
+        ["Row 0", "frame -2 of region_pixel_values", "1 frame(s)"]),
+    bad("nan-in-masks", {"region_masks": lambda t: put(NAN, 0, 0, 0, 0)(t.float())}, vr.TensorError,
+        ["region_masks hold NaN in row(s) 0"]),
+    bad("infinity-in-masks", {"region_masks": lambda t: put(-INFINITY, 1, 1, 0, 0)(t.bfloat16())}, vr.TensorError,
+        ["region_masks hold infinity in row(s) 1"]),
+    bad("masks-flat", {"region_masks": lambda t: t.flatten(1)}, vr.TensorError, ["region_masks", "(3, 98)"]),
+    bad("masks-ndim", {"region_masks": lambda t: t.flatten(2)}, vr.TensorError, ["region_masks", "(3, 2, 49)"]),
+    bad("masks-grid", {"region_masks": lambda t: t[:, :, :6]}, vr.TensorError,
+        ["(batch, max_masks, 7, 7)", "(3, 2, 6, 7)", "resize_masks"]),
+    bad("masks-of-frame-size", {"region_masks": lambda t: torch.ones(3, 2, HEIGHT, WIDTH, dtype=torch.bool)},
+        vr.TensorError, ["(batch, max_masks, 7, 7)", f"(3, 2, {HEIGHT}, {WIDTH})"]),
+    bad("mask-missing", {"region_masks": lambda t: t[:, :-1]}, vr.TensorError, ["1 region_masks but 2 region_frames"]),
     bad("frames-dtype", {"region_frames": lambda t: t.float()}, vr.TensorError, ["region_frames", "torch.float32"]),
     bad("frames-bool", {"region_frames": lambda t: t.bool()}, vr.TensorError, ["region_frames", "torch.bool"]),
-    bad("frames-ndim", {"region_frames": lambda t: t[None]}, vr.TensorError, ["region_frames", "(1, 5)"]),
-    bad("frames-beyond", {"region_frames": put(5, 3)}, vr.TensorError,
-        ["region_frames name frames 0 to 5", "5 frame(s)"]),
-    bad("frames-unused", {"region_frames": put(0, 1)}, vr.TensorError,
-        ["No mask lies on frame(s) 1 of region_pixel_values", "call the processor once"]),
-    bad("frames-negative", {"region_frames": put(-1, 0)}, vr.TensorError, ["region_frames name frames -1"]),
+    bad("frames-ndim", {"region_frames": lambda t: t[None]}, vr.TensorError, ["region_frames", "(1, 3, 2)"]),
+    bad("frames-flat", {"region_frames": lambda t: t.flatten()}, vr.TensorError,
+        ["region_frames", "(6,)", "earlier version"]),
+    bad("frames-beyond-the-clip", {"region_frames": put(9, 1, 0)}, vr.TensorError,
+        ["region_frames name frame 9 of sample 1", "8 "]),
+    bad("frames-beyond-the-image", {"region_frames": put(2, 2, 0)}, vr.TensorError,
+        ["region_frames name frame 2 of sample 2", "1 "]),
+    bad("frames-beyond-the-pixels", {"region_frames": put(-3, 1, 1)}, vr.TensorError,
+        ["Row 1", "frame -3 of region_pixel_values", "2 frame(s)"]),
+    bad("frames-unused", {"region_frames": put(-1, 0, 1)}, vr.TensorError,
+        ["Row 0: no mask lies on frame(s) 1 of region_pixel_values", "call the processor once"]),
+    bad("frames-missing", {"region_frames": put(0, 1, 1)}, vr.TensorError,
+        ["Row 1: region_lengths add up to 2 mask(s), but region_frames place 1"]),
+    bad("frames-too-many", {"region_frames": put(1, 2, 1)}, vr.TensorError,
+        ["Row 2: region_lengths add up to 1 mask(s), but region_frames place 2"]),
     bad("lengths-dtype", {"region_lengths": lambda t: t.double()}, vr.TensorError,
         ["region_lengths", "torch.float64"]),
-    bad("lengths-zero", {"region_lengths": put(0, 1)}, vr.TensorError, ["at least one mask", "[2, 0, 1, 1]"]),
-    bad("lengths-negative", {"region_lengths": put(-1, 1)}, vr.TensorError, ["at least one mask", "[2, -1, 1, 1]"]),
-    bad("lengths-sum", {"region_lengths": put(3, 0)}, vr.TensorError, ["region_lengths add up to 6", "5 masks"]),
-    bad("clip-frames-dtype", {"region_clip_frames": lambda t: t.half()}, vr.TensorError,
-        ["region_clip_frames", "torch.float16"]),
-    bad("clip-frames-beyond", {"region_clip_frames": put(17, 0)}, vr.TensorError,
-        ["region_clip_frames", "17 frame(s)", "5 mask-carrying"]),
-    bad("clip-frames-negative", {"region_clip_frames": put(-7, 0)}, vr.TensorError,
-        ["region_clip_frames", "or -1", "-7"]),
-    bad("clip-frames-missing", {"region_clip_frames": lambda t: t[:2]}, vr.TensorError,
-        ["region_clip_frames", "each of the 5"]),
+    bad("lengths-flat", {"region_lengths": lambda t: t.flatten()}, vr.TensorError, ["region_lengths", "(6,)"]),
+    bad("lengths-zero", {"region_lengths": put(0, 1, 1)}, vr.TensorError,
+        ["Row 1: region_lengths add up to 1 mask(s), but region_frames place 2"]),
+    bad("lengths-negative", {"region_lengths": put(-1, 1, 1)}, vr.TensorError, ["fewer than 0", "[1, -1]"]),
+    bad("lengths-sum", {"region_lengths": put(3, 0, 0)}, vr.TensorError,
+        ["Row 0: region_lengths add up to 3 mask(s), but region_frames place 2"]),
+    bad("clip-frames", {"region_clip_frames": lambda _: torch.tensor([0])}, vr.TensorError,
+        ["region_clip_frames", "earlier version", "Prepare them anew"]),
     # regions and ids
-    bad("no-regions", dict.fromkeys((*REGION_TENSORS, "region_clip_frames"), drop), vr.PromptError,
+    bad("no-regions", dict.fromkeys(REGION_TENSORS, drop), vr.PromptError,
         ["Sample 0 of the batch has 2 <region> position(s)", "all its outputs"]),
-    bad("first-region-lost", {"region_lengths": lambda t: t[1:], "region_masks": lambda t: t[2:],
-        "region_frames": lambda t: t[2:]}, vr.TensorError, ["No mask lies on frame(s) 0, 1"]),
-    bad("first-region-and-frames-lost", {"region_lengths": lambda t: t[1:], "region_masks": lambda t: t[2:],
-        "region_frames": lambda t: t[2:] - 2, "region_pixel_values": lambda t: t[2:],
-        "region_clip_frames": lambda t: t[2:]}, vr.PromptError,
-            ["Sample 1 of the batch has 2", "by sample: [2, 2, 1]", "become [1, 1, 1]"]),
-    bad("unlike-lengths", {"region_lengths": lambda t: torch.tensor([1, 2, 1, 1])}, vr.PromptError,
-        ["Sample 0 of the batch has 2 <region> position(s)", "[1, 2, 1, 1]"]),
-    bad("regions-left-over", {"region_lengths": lambda t: torch.cat([t, t[-1:]]),
-        "region_masks": lambda t: torch.cat([t, t[-1:]]), "region_frames": lambda t: torch.cat([t, t[-1:]])},
-        vr.PromptError, ["1 region(s) are left over", "[2, 2, 1]", "[2, 1, 1, 1, 1]"]),
+    bad("row-lost", dict.fromkeys(REGION_TENSORS, lambda t: t[1:]), vr.PromptError,
+        ["3 sample(s), of which 3 have <region>", "[2, 2, 1]", "2 row(s)"]),
+    bad("row-left-over", dict.fromkeys(REGION_TENSORS, lambda t: t[[0, 1, 2, 2]]), vr.PromptError,
+        ["3 sample(s)", "4 row(s)"]),
+    bad("region-lost", {"region_lengths": put(0, 1, 1), "region_frames": put(0, 1, 1)}, vr.PromptError,
+        ["Sample 1 of the batch has 2", "by sample: [2, 2, 1]", "1 region(s) become [1] token(s)"]),
+    bad("region-left-over", {"region_lengths": put(1, 2, 1), "region_frames": put(1, 2, 1)}, vr.PromptError,
+        ["Sample 2 of the batch has 1", "by sample: [2, 2, 1]", "2 region(s) become [1, 1] token(s)"]),
 ]  # fmt: skip
 
 
 @MODEL_DOORS
 @pytest.mark.parametrize(("changes", "error", "parts"), BAD_TENSORS)
 def test_bad_tensors_are_refused_before_the_tower_runs(door, changes, error, parts, good_inputs, model, tower_runs):
-    inputs = {**good_inputs, **{name: change(good_inputs[name]) for name, change in changes.items()}}
+    inputs = {**good_inputs, **{name: change(good_inputs.get(name)) for name, change in changes.items()}}
     with refused(error, *parts):
         door(model, {name: value for name, value in inputs.items() if value is not None})
     assert tower_runs == []
@@ -764,8 +791,8 @@ def test_region_ids_of_any_sample(door, sample, more, good_inputs, processor, mo
     else:
         ids[sample, (ids[sample] == region_id).nonzero()[0]] = 5
     found = (ids == region_id).sum(1).tolist()
-    # Which sample is to blame cannot be told from tensors: a region does not say whose it is.
-    with refused(vr.PromptError, "<region> position(s)", str(found), "[2, 1, 1, 1] token(s)", "all its outputs"):
+    has = f"Sample {sample} of the batch has {found[sample]} <region> position(s)"
+    with refused(vr.PromptError, has, str(found), f"become {[[2], [1, 1], [1]][sample]} token(s)", "all its outputs"):
         door(model, {**good_inputs, "input_ids": ids})
     assert tower_runs == []
 
@@ -876,7 +903,7 @@ def test_object_tokens_with_bad_pixels(door, good_inputs, model, tower_runs):
 @pytest.mark.parametrize("training", [True, False])
 def test_training_batches_are_checked_as_well(training, good_inputs, model, tower_runs):
     model.train(training)
-    inputs = {**good_inputs, "region_masks": good_inputs["region_masks"][:, :6]}
+    inputs = {**good_inputs, "region_masks": good_inputs["region_masks"][:, :, :6]}
     with refused(vr.TensorError, "region_masks"):
         model(**inputs, labels=inputs["input_ids"])
     assert tower_runs == []
@@ -891,7 +918,7 @@ def test_the_bare_host_checks_too(door, good_inputs, processor, model, tower_run
     with refused(vr.TensorError, "pixel_values_videos holds NaN at index 1"):
         door(host, {**inputs, "pixel_values_videos": put(NAN, 1, 0, 0, 0, 0)(inputs["pixel_values_videos"])})
     with refused(vr.PromptError, "<video> position(s)", "1 video(s)"):
-        door(host, {**inputs, "pixel_values_videos": inputs["pixel_values_videos"][:1]})
+        door(host, {**inputs, **{name: inputs[name][:1] for name in CLIPS}})
     assert tower_runs == []
 
 

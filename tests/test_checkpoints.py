@@ -316,7 +316,7 @@ def test_clip(inside, clip, tmp_path):
     model, processor = load(folder), AutoProcessor.from_pretrained(folder)
     assert_same_state(model.model.vision_tower, tower)
     inputs = golden_inputs(processor, "two_regions")
-    pixels = inputs["region_pixel_values"]
+    pixels = inputs["pixel_values_videos"][0]
     with torch.no_grad():
         features = model.model.get_frame_features(pixels)
         expected = tower(pixels, output_hidden_states=True).hidden_states[-2][:, 1:]  # the first is the class token

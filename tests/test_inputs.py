@@ -65,12 +65,11 @@ def ask(door: Any, *regions: vr.Region, video: Any = VIDEO, **settings: Any) -> 
 
 def frames_of(inputs: Any) -> list[int]:
     """Frames of the video that the masks lie on, where all are shown."""
-    rows = inputs["region_frames"]
-    return (inputs["region_clip_frames"][rows] if "region_clip_frames" in inputs else rows).tolist()
+    return (inputs["region_frames"][0] - 1).tolist()
 
 
 def has_pixels(inputs: Any) -> list[bool]:
-    return inputs["region_masks"].flatten(1).any(dim=1).tolist()
+    return inputs["region_masks"][0].flatten(1).any(dim=1).tolist()
 
 
 # --- frames of a region ----------------------------------------------------------------------------------------------
@@ -102,7 +101,7 @@ def test_masks_are_merged_in_order_of_time_or_as_in_the_original_in_the_annotati
     for policy, frames, sides in (("original", [20, 5], [True, False]), ("keep", [5, 20], [False, True])):
         inputs = ask(door, region, mask_policy=policy)
         assert frames_of(inputs) == frames
-        assert inputs["region_masks"][:, 0, 0].tolist() == sides, "masks must stay with their frames"
+        assert inputs["region_masks"][0, :, 0, 0].tolist() == sides, "masks must stay with their frames"
 
 
 # --- other forms of a region -----------------------------------------------------------------------------------------
@@ -802,7 +801,7 @@ def test_regions_of_a_conversation_may_stand_anywhere_but_once(door: Any) -> Non
         door.apply_chat_template(talk(VIDEO, text), regions=[PLACE], **CHAT),
         door.apply_chat_template(talk(VIDEO, text), processor_kwargs={"regions": [PLACE]}, **CHAT),
     ]
-    assert [one["region_lengths"].tolist() for one in found] == [[1]] * 3
+    assert [one["region_lengths"].tolist() for one in found] == [[[1]]] * 3
     for extra in ({"regions": [PLACE]}, {"processor_kwargs": {"regions": [PLACE]}}):
         with refused(vr.PromptError, "both as regions= and as content items"):
             door.apply_chat_template(talk(MISSING, item), **extra, **CHAT)
@@ -851,7 +850,7 @@ def test_the_text_of_a_region_is_the_object_encoder_s() -> None:
     assert written == ["[" + "<region>" * count + "]" for count in (1, 3, 4)]
     said = processor.tokenizer.decode(inputs["input_ids"][0])
     assert said.endswith("{}, {} and {}?".format(*written))
-    assert inputs["region_lengths"].tolist() == [1, 3, 8]
+    assert inputs["region_lengths"].tolist() == [[1, 3, 8]]
     assert greedy(model, inputs).shape == (1, 5)
     # The tokens are those of the plain placeholder, in the same order.
     plain = shared("llava_onevision")[1](text=text, videos=VIDEO[:8], regions=regions, num_frames=8)

@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 from transformers import DynamicCache
 
 import videorefer_plugin as vr
+from tests.batches import collate, logits_by_sample, take_samples, tower_rows
 from tests.conftest import CASES, TINY, batch_call, case_call
 from videorefer_plugin.models.cache import CACHE
+from videorefer_plugin.models.videorefer.region_inputs import frames_with_masks
 
 NAMES = [case["name"] for case in CASES]
 # The reference may write `<region>` into its answers, which this library prevents unless told otherwise.
@@ -33,6 +35,13 @@ def new_ids(output, inputs):
     return output[:, inputs["input_ids"].shape[1] :]
 
 
+def encode_objects(model, inputs):
+    """Object tokens of a single sample, and the number of them of each region."""
+    frames, rows = frames_with_masks(inputs)
+    features = model.model.get_frame_features(frames)
+    return model.object_encoder(features, inputs["region_masks"][0], rows, inputs["region_lengths"][0])
+
+
 # --- one sample at a time --------------------------------------------------------------------------------------------
 
 
@@ -52,10 +61,7 @@ def test_visual_and_object_tokens_agree_with_the_original(case, inputs, model):
             found = output.video_hidden_states if case["modal"] == "video" else output.image_hidden_states
             torch.testing.assert_close(found, expected["video_tokens"], atol=1e-4, rtol=1e-4)
         if "region_tokens" in expected and case.get("annotation"):
-            features = model.model.get_frame_features(inputs["region_pixel_values"])
-            tokens, counts = model.object_encoder(
-                features, inputs["region_masks"], inputs["region_frames"], inputs["region_lengths"]
-            )
+            tokens, counts = encode_objects(model, inputs)
             assert counts.tolist() == case["region_token_nums"]
             torch.testing.assert_close(tokens, expected["region_tokens"], atol=1e-4, rtol=1e-4)
 
@@ -314,12 +320,7 @@ def test_regions_before_the_video_are_assigned_in_order(visuals, processor, mode
     )
     with torch.no_grad():
         model(**inputs)
-        expected = model.object_encoder(
-            model.model.get_frame_features(inputs["region_pixel_values"]),
-            inputs["region_masks"],
-            inputs["region_frames"],
-            inputs["region_lengths"],
-        ).tokens
+        expected = encode_objects(model, inputs).tokens
     hook.remove()
     places = inputs["input_ids"][0] == model.region_token_id
     assert places.nonzero().flatten().tolist()[0] == 0
@@ -330,18 +331,19 @@ def test_frames_shared_with_the_clip_are_encoded_once(visuals, processor, model)
     """The tower sees a mask-carrying frame on its own only if the clip does not show it already."""
     case = next(case for case in CASES if case["name"] == "multi_frame_one_region")
     inputs = processor(**case_call(case, visuals))
-    frames = []
-    tower = model.model.vision_tower.embeddings.register_forward_hook(
-        lambda module, args, output: frames.append(len(output))
-    )
-    shared = len(set(case["mask_frame_indices"]) & set(case["sampled_frame_indices"]))
-    assert 0 < shared < len(case["mask_frame_indices"])
-    with torch.no_grad():
-        reused = model(**inputs).logits
-        assert frames == [8, len(case["mask_frame_indices"]) - shared]
-        alone = model(**{name: value for name, value in inputs.items() if name != "region_clip_frames"}).logits
-        assert frames[2:] == [8, len(case["mask_frame_indices"])]
-    tower.remove()
+    marked, shown = case["mask_frame_indices"], case["sampled_frame_indices"]
+    beyond = len(set(marked) - set(shown))
+    assert 0 < beyond < len(marked)
+    assert inputs["region_pixel_values"].shape[:2] == (1, beyond)
+    with tower_rows(model) as runs:
+        (reused,) = logits_by_sample(model, inputs)
+    assert runs == [8, beyond]
+    # Every frame on its own, as if the clip showed none of them.
+    frames, rows = frames_with_masks(inputs)
+    copied = {**inputs, "region_pixel_values": frames[None], "region_frames": -1 - rows[None]}
+    with tower_rows(model) as runs:
+        (alone,) = logits_by_sample(model, copied)
+    assert runs == [8, len(marked)]
     torch.testing.assert_close(reused, alone, atol=1e-5, rtol=1e-6)
 
 
@@ -368,12 +370,14 @@ def test_visual_features_come_as_transformers_returns_them(kind, visuals, proces
             encode(pixels, **wrong)
 
 
-def test_batches_that_a_pipeline_stacks_of_single_samples_are_refused(visuals, processor, model):
-    call = case_call(next(case for case in CASES if case["name"] == "two_regions"), visuals)
-    single = processor(**call)
-    stacked = {name: torch.cat([value, value]) for name, value in single.items() if name != "region_clip_frames"}
-    with pytest.raises(vr.TensorError, match="must not be concatenated"):
-        model(**stacked)
+def test_batches_that_are_stacked_of_single_samples_give_their_answers(visuals, processor, model):
+    cases = [case for case in CASES if case["modal"] == "video"]
+    singles = [processor(**case_call(case, visuals)) for case in cases]
+    batch = collate(singles, processor.tokenizer.pad_token_id)
+    assert new_ids(model.generate(**batch, **GREEDY), batch).tolist() == [case["greedy_ids"] for case in cases]
+    for case, logits in zip(cases, logits_by_sample(model, batch), strict=True):
+        expected = load_file(TINY / case["file"])["logits"][0]
+        torch.testing.assert_close(logits, expected, atol=2e-4, rtol=0)
 
 
 def test_token_types_do_no_harm_in_a_call_of_the_model(inputs, model, processor, case, visuals):
@@ -431,15 +435,27 @@ def test_masks_and_the_frames_below_them_agree_with_the_original(training_batch)
     """The original counts frames of one sample in whatever order, and those of samples without regions."""
     batch, inputs, _ = training_batch
     tensors = load_file(TINY / "train_batch_mixed.safetensors")
-    samples = [number for number, sample in enumerate(batch["samples"]) if sample.get("annotation")]
     frames = torch.cat([tensors[f"mask_frame_pixel_values.{number}"] for number in range(len(batch["samples"]))])
-    regions = [rows for number in samples for rows in batch["ann_indices_in_batch"][number]]
-    rows = [row for region in regions for row in region]
-    assert inputs["region_lengths"].tolist() == [len(region) for region in regions]
-    found = inputs["region_pixel_values"][inputs["region_frames"]]
-    torch.testing.assert_close(found, frames[rows], atol=1e-6, rtol=0)
-    masks = [vr.resize_masks(tensors[f"masks.{number}"], 7, "original") for number in samples]
-    assert torch.equal(inputs["region_masks"], torch.cat(masks))
+    visuals = {"video": 0, "image": 0}  # of the samples before
+    for number, sample in enumerate(batch["samples"]):
+        kind = "video" if "video" in sample else "image"
+        own = [visuals[kind]]
+        visuals[kind] += 1
+        regions = batch["ann_indices_in_batch"][number] if sample.get("annotation") else []
+        lengths = [len(region) for region in regions]
+        padding = inputs["region_lengths"].shape[1] - len(regions)
+        assert inputs["region_lengths"][number].tolist() == lengths + [0] * padding
+        masks = inputs["region_masks"][number]
+        assert not masks[sum(lengths) :].any()
+        assert not inputs["region_frames"][number, sum(lengths) :].any()
+        if not regions:
+            continue
+        single = take_samples(inputs, [number], *([own, []] if kind == "video" else [[], own]))
+        single["region_frames"] = single["region_frames"][:, : sum(lengths)]
+        pixels, rows = frames_with_masks(single)
+        expected = frames[[row for region in regions for row in region]]
+        torch.testing.assert_close(pixels[rows], expected, atol=1e-6, rtol=0)
+        assert torch.equal(masks[: sum(lengths)], vr.resize_masks(tensors[f"masks.{number}"], 7, "original"))
 
 
 def test_loss_and_gradient_norms_agree_with_the_original(training_batch, model):

@@ -7,14 +7,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import videorefer_plugin as vr
+from tests.batches import take_samples
 from tests.conftest import CASES, CHECKPOINT, GOLDENS, TINY, case_call
+from videorefer_plugin.models.videorefer.region_inputs import frames_with_masks
 
 VIDEO = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8)
-
-
-def masks_of(inputs):
-    """Masks on the grid, one list a region."""
-    return [list(part) for part in inputs["region_masks"].split(inputs["region_lengths"].tolist())]
 
 
 # --- agreement with the original -------------------------------------------------------------------------------------
@@ -44,14 +41,13 @@ def test_ids_pixels_and_frames_agree_with_the_original(case, visuals, processor)
             inputs["pixel_values"], visuals[f"{case['pixel_values']}.pixel_values"], atol=1e-6, rtol=0
         )
     if case.get("annotation"):
-        torch.testing.assert_close(
-            inputs["region_pixel_values"], expected["mask_frame_pixel_values"], atol=1e-6, rtol=0
-        )
-        rows = [row for sample in case["ann_indices"] for region in sample for row in region]
-        assert inputs["region_frames"].tolist() == rows
-        lengths = [len(region) for sample in case["ann_indices"] for region in sample]
-        assert inputs["region_lengths"].tolist() == lengths
-        assert torch.equal(inputs["region_masks"], vr.resize_masks(expected["masks"], 7, "original"))
+        frames, rows = frames_with_masks(inputs)
+        assert len(frames) == len(expected["mask_frame_pixel_values"]), "each frame once"
+        regions = [region for sample in case["ann_indices"] for region in sample]
+        below = expected["mask_frame_pixel_values"][[row for region in regions for row in region]]
+        torch.testing.assert_close(frames[rows], below, atol=1e-6, rtol=0)
+        assert inputs["region_lengths"].tolist() == [[len(region) for region in regions]]
+        assert torch.equal(inputs["region_masks"][0], vr.resize_masks(expected["masks"], 7, "original"))
 
 
 @pytest.mark.parametrize("mode", ["square", "pad"])
@@ -129,7 +125,7 @@ def test_batch_of_chats(processor):
     inputs = processor.apply_chat_template(conversations, regions=[[region], [], []], **CHAT)
     assert inputs["input_ids"].shape[0] == 3
     assert inputs["pixel_values_videos"].shape == (2, 8, 3, 42, 42)
-    assert inputs["region_lengths"].tolist() == [1]
+    assert inputs["region_lengths"].tolist() == [[1], [0], [0]]
 
 
 def test_settings_of_the_call_may_be_given_to_the_chat_template(processor):
@@ -247,7 +243,7 @@ def test_a_region_takes_as_many_positions_as_unions(processor):
         region = vr.Region(dict.fromkeys(range(frames), box))
         inputs = processor(text="<video>\n<region>", videos=VIDEO, regions=[region], return_tensors="pt")
         assert (inputs["input_ids"] == processor.region_token_id).sum() == min(frames, 4)
-        assert inputs["region_lengths"].tolist() == [frames]
+        assert inputs["region_lengths"].tolist() == [[frames]]
 
 
 def test_masks_are_ordered_by_time(processor):
@@ -255,8 +251,9 @@ def test_masks_are_ordered_by_time(processor):
     inputs = processor(text="<video>\n<region>", videos=VIDEO, regions=[vr.Region(boxes)], return_tensors="pt")
     expected = [vr.Region({frame: boxes[frame]}).mask(frame, 48, 64) for frame in sorted(boxes)]
     grids = vr.resize_masks(torch.from_numpy(np.stack(expected)), 7)
-    assert torch.equal(inputs["region_masks"], grids)
-    assert inputs["region_frames"].tolist() == [0, 1, 2]
+    assert torch.equal(inputs["region_masks"][0], grids)
+    frames, rows = frames_with_masks(inputs)
+    assert torch.equal(frames[rows], processor.preprocess_frames(VIDEO[[2, 5, 9]]))
 
 
 def test_frames_shared_by_objects_appear_once(processor):
@@ -265,31 +262,33 @@ def test_frames_shared_by_objects_appear_once(processor):
         vr.Region({8: (30, 20, 60, 40), 4: (30, 20, 60, 40)}),
     ]
     inputs = processor(text="<video>\n<region> <region>", videos=VIDEO, regions=regions, return_tensors="pt")
-    assert inputs["region_pixel_values"].shape[0] == 3
-    assert inputs["region_frames"].tolist() == [0, 2, 1, 2]
+    frames, rows = frames_with_masks(inputs)
+    assert len(frames) == 3
+    assert torch.equal(frames[rows], processor.preprocess_frames(VIDEO[[3, 8, 4, 8]]))
 
 
 def test_an_absent_frame_is_left_out_or_counts_as_empty(processor):
     region = vr.Region({3: (0, 0, 20, 20), 8: None, 12: (0, 0, 20, 20)})
     call = {"text": "<video>\n<region>", "videos": VIDEO, "regions": [region], "return_tensors": "pt"}
-    assert processor(**call)["region_lengths"].tolist() == [2]
+    assert processor(**call)["region_lengths"].tolist() == [[2]]
     original = processor(**call, mask_policy="original")
-    assert original["region_lengths"].tolist() == [3]
-    assert original["region_masks"].flatten(1).sum(1).gt(0).tolist() == [True, False, True]
+    assert original["region_lengths"].tolist() == [[3]]
+    assert original["region_masks"][0].flatten(1).sum(1).gt(0).tolist() == [True, False, True]
 
 
 def test_frames_of_a_long_region_can_be_limited(processor):
     region = vr.Region(dict.fromkeys(range(20), (0, 0, 20, 20)))
     call = {"text": "<video>\n<region>", "videos": VIDEO, "regions": [region], "return_tensors": "pt"}
     inputs = processor(**call, max_frames_per_region=5)
-    assert inputs["region_lengths"].tolist() == [5]
+    assert inputs["region_lengths"].tolist() == [[5]]
     chosen = processor(
         text="<video>\n<region>",
         videos=VIDEO,
         regions=[region.select(vr.sample_frame_indices(20, num_frames=5))],
         return_tensors="pt",
     )
-    assert torch.equal(inputs["region_pixel_values"], chosen["region_pixel_values"])
+    for name, value in chosen.items():
+        assert torch.equal(inputs[name], value), name
 
 
 def test_regions_by_time_meet_the_frame_on_screen(processor):
@@ -300,7 +299,8 @@ def test_regions_by_time_meet_the_frame_on_screen(processor):
         processor(text="<video>\n<region>", videos=video, regions=[region], return_tensors="pt")
         for region in (by_time, by_frame)
     )
-    assert torch.equal(found["region_pixel_values"], expected["region_pixel_values"])
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
 
 
 def test_pad_mode_pads_masks_like_frames(processor):
@@ -309,30 +309,34 @@ def test_pad_mode_pads_masks_like_frames(processor):
         text="<video>\n<region>", videos=VIDEO, regions=[region], image_aspect_ratio="pad", return_tensors="pt"
     )
     padded = np.pad(np.ones((48, 64), dtype=np.uint8), ((8, 8), (0, 0)))  # 64 x 64, the object in the middle
-    assert torch.equal(inputs["region_masks"], vr.resize_masks(torch.from_numpy(padded)[None], 7))
+    assert torch.equal(inputs["region_masks"][0], vr.resize_masks(torch.from_numpy(padded)[None], 7))
     assert not inputs["region_masks"].all()
 
 
-def test_region_clip_frames_point_at_identical_pixels(visuals, processor):
-    image = visuals["img_c.frames"][0].numpy()
+def test_masks_lie_on_the_pixels_of_their_frames(visuals, processor):
+    """Frames of a batch that a visual shows are named; only the others come as pixels of their own."""
+    image, backwards = visuals["img_c.frames"][0].numpy(), VIDEO[::-1].copy()
+    marked = [[*range(20)], [0], [*range(5), 19]]
     inputs = processor(
         text=["<video>\n<region>", "<image>\n<region>", "<video>\n<region> <region>"],
-        videos=[VIDEO, VIDEO[::-1].copy()],
+        videos=[VIDEO, backwards],
         images=[image],
         regions=[
-            [vr.Region(dict.fromkeys(range(20), (0, 0, 20, 20)))],
+            [vr.Region(dict.fromkeys(marked[0], (0, 0, 20, 20)))],
             [vr.Region.from_box((0, 0, 20, 20))],
             [vr.Region(dict.fromkeys(range(5), (0, 0, 20, 20))), vr.Region.from_box((0, 0, 20, 20), frame=19)],
         ],
         return_tensors="pt",
     )
-    encoded = torch.cat([inputs["pixel_values"], inputs["pixel_values_videos"].flatten(0, 1)])
-    shared = 0
-    for pixels, place in zip(inputs["region_pixel_values"], inputs["region_clip_frames"].tolist(), strict=True):
-        if place >= 0:
-            shared += 1
-            assert torch.equal(pixels, encoded[place])
-    assert shared == 8 + 1 + len({*range(5), 19} & set(vr.sample_frame_indices(20, num_frames=8)))
+    sampled = set(vr.sample_frame_indices(20, num_frames=8))
+    sources, shown = (VIDEO, image[None], backwards), (sampled, {0}, sampled)
+    for sample, (visuals_of, frames) in enumerate(zip((([0], []), ([], [0]), ([1], [])), marked, strict=True)):
+        single = take_samples(inputs, [sample], *visuals_of)
+        single["region_frames"] = single["region_frames"][:, : len(frames)]
+        assert (single["region_frames"][0] > 0).tolist() == [frame in shown[sample] for frame in frames]
+        pixels, rows = frames_with_masks(single)
+        assert torch.equal(pixels[rows], processor.preprocess_frames(sources[sample][frames]))
+    assert inputs["region_pixel_values"].shape[:2] == (3, 20 - 8)
 
 
 def test_real_files_of_many_kinds(tmp_path, processor, model):
@@ -357,7 +361,7 @@ def test_real_files_of_many_kinds(tmp_path, processor, model):
     )
     with torch.no_grad():
         assert model(**inputs).logits.isfinite().all()
-    assert inputs["region_lengths"].tolist() == [1, 1, 2, 1]
+    assert inputs["region_lengths"].tolist() == [[1, 1], [2, 0], [1, 0]]
 
 
 def test_ask(model, processor):
