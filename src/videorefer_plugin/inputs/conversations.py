@@ -1,7 +1,5 @@
 """Conversations as chat templates take them, with regions between the words."""
 
-import base64
-import binascii
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,19 +54,22 @@ def as_conversations(
 
     Returns:
         `tuple[list, bool]`: the conversations, and whether there may be several. Messages are new dicts without the
-        keys whose value is None, and so are content items. A visual stands under its type; base64 has become bytes.
+        keys whose value is None, and so are content items. A visual stands under its type; base64 is a data: URL.
 
     Raises:
         PromptError: it is malformed; the sample is named.
     """
-    batched = isinstance(conversation, (list, tuple)) and bool(conversation)
-    batched = batched and (isinstance(conversation[0], (list, tuple)) or hasattr(conversation[0], "messages"))
-    batched = batched and _said_by(conversation[0]) is None
+    batched = isinstance(conversation, (list, tuple)) and bool(conversation) and _is_conversation(conversation[0])
     read = []
     for index, one in enumerate(conversation if batched else [conversation]):
         where = f"Sample {index}: a" if batched else "A"
         read.append([_message(message, kinds, with_sources, where) for message in _messages(one, where)])
     return read, batched
+
+
+def _is_conversation(value: Any) -> bool:
+    # A message may be a tuple with names.
+    return hasattr(value, "messages") or (isinstance(value, (list, tuple)) and _said_by(value) is None)
 
 
 def _messages(conversation: Any, where: str) -> list[Message]:
@@ -151,7 +152,7 @@ def _check_text_item(item: Message, where: str) -> None:
     if not isinstance(item.get("text"), str):
         raise PromptError(f'{what} needs a string under "text", but has {type(item.get("text")).__name__}.')
     check_text(item["text"], what)
-    lost = next((name for name in _SOURCES if name in item), None)
+    lost = next((name for name in ("image", "video", *_URL_KINDS) if name in item), None)
     if lost is not None:
         raise PromptError(f'{what} has "{lost}" beside its text, which nobody would look at. Make two items of it.')
 
@@ -185,26 +186,21 @@ def _source(value: Any, name: str, kind: str, what: str) -> Any:
             )
         value = address
     if name == "base64":
-        return _decoded(value, what)
+        return _as_data_url(value, kind, what)
     if kind == "image" and isinstance(value, str) and _BASE64.fullmatch(value) and not os.path.isfile(value):
-        return _decoded(value, what)  # transformers takes it without a word of what it is
+        return _as_data_url(value, kind, what)  # transformers takes it without a word of what it is
     return value
 
 
-def _decoded(text: Any, what: str) -> Any:
-    """The bytes that base64 stands for. A data: address says itself what it is, and is left to those who open it."""
-    if isinstance(text, str) and text[:5].lower() == "data:":
-        return text
-    if not isinstance(text, (str, bytes, bytearray)):
+def _as_data_url(text: Any, kind: str, what: str) -> Any:
+    """Base64 as an address, which whoever opens it decodes; equal ones are then known to be the same visual."""
+    if isinstance(text, (bytes, bytearray)):
+        if not text.isascii():  # decoded already, as by pydantic
+            return bytes(text)
+        text = text.decode("ascii")
+    if not isinstance(text, str):
         raise PromptError(f'{what} needs a string under "base64", but has a {type(text).__name__}.')
-    try:
-        plain = text.encode("ascii") if isinstance(text, str) else bytes(text)
-        return base64.b64decode(plain.translate(None, b" \t\r\n"), validate=True)
-    except (binascii.Error, UnicodeEncodeError):  # whose words may repeat what was given
-        raise PromptError(
-            f'{what} has {len(text)} characters under "base64" which are no valid base64; they may be damaged or cut '
-            "off."
-        ) from None
+    return text if text[:5].lower() == "data:" else f"data:{kind}/*;base64,{text}"
 
 
 # --- regions ---------------------------------------------------------------------------------------------------------
