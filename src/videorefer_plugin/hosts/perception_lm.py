@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.hosts.registry import Host, register_host
 from videorefer_plugin.hosts.repeats import spread_output
@@ -34,6 +35,14 @@ class PerceptionLMHost(Host):
         """See [`Host.patch_size`]. The configuration only names the tower's architecture."""
         tower: Any = self.tower(model)
         return tower.timm_model.patch_embed.patch_size[0]
+
+    def encode(self, model: Any, inputs: dict[str, Any], encoded: dict[str, Any] | None) -> dict[str, Any]:
+        """See [`Host.encode`]. To run a prompt in chunks, transformers makes outputs of tokens alone, not timm's."""
+        outputs = super().encode(model, inputs, encoded)
+        return {
+            kind: output if output is None else BaseModelOutputWithPooling(**output)
+            for kind, output in outputs.items()
+        }
 
     def select_features(self, config: Any, output: Any) -> Tensor:
         """See [`Host.select_features`]."""
