@@ -210,6 +210,7 @@ def pooled(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
     given = dict(inputs)
     regions = vr.RegionInputs.collect(given, with_pixels=False)
     with torch.no_grad():
+        model.check_visuals(inputs["input_ids"], given, regions, None)
         encoded = model.encode_visuals(given, None)
         features, flat = model.get_region_features(inputs["input_ids"], regions, encoded, given)
     return vr.pool_masks(features, flat.masks, flat.frames)

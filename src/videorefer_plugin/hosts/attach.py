@@ -19,6 +19,7 @@ from videorefer_plugin.hosts.configuration import AttachmentConfig
 from videorefer_plugin.hosts.grids import FrameGrids
 from videorefer_plugin.hosts.registry import Host, host_of
 from videorefer_plugin.hosts.saving import save_object_encoder
+from videorefer_plugin.hosts.stacked import StackedHost, UnpaddedVisualsMixin
 from videorefer_plugin.models.placing import Prompt
 from videorefer_plugin.models.videorefer.generation import rows_beyond
 from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
@@ -110,7 +111,7 @@ def detach_object_encoder(model: Any) -> Any:
     return model
 
 
-class AttachedRegionMixin(RegionMixin):
+class AttachedRegionMixin(UnpaddedVisualsMixin, RegionMixin):
     """What [`attach_object_encoder`] mixes in front of a host's class."""
 
     host_class: type[PreTrainedModel]
@@ -156,18 +157,21 @@ class AttachedRegionMixin(RegionMixin):
         regions: RegionInputs | None,
         mm_encoder_outputs: dict[str, Any] | None,
     ) -> None:
-        """See [`RegionMixin.check_visuals`]. Shapes are left to the host.
+        """See [`RegionMixin.check_visuals`]. Shapes are left to the host. What fills visuals up is taken out.
 
         Raises:
             TensorError: pixels hold NaN or infinity.
         """
+        if isinstance(self.region_host, StackedHost):
+            self.region_host.take_padding_out(self, input_ids, inputs)
         for name, _ in self.region_host.encoders.values():
             pixels = inputs.get(name)
-            what, bad = not_finite(pixels) if isinstance(pixels, Tensor) else ("", [])
-            if what:
-                raise TensorError(
-                    f"{name} holds {what} at index {listed(bad)} of its first dimension; the processor makes none."
-                )
+            for part in pixels if isinstance(pixels, list) else [pixels]:
+                what, bad = not_finite(part) if isinstance(part, Tensor) else ("", [])
+                if what:
+                    raise TensorError(
+                        f"{name} holds {what} at index {listed(bad)} of its first dimension; the processor makes none."
+                    )
 
     def encode_visuals(self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, Any] | None) -> dict[str, Any]:
         """See [`RegionMixin.encode_visuals`]."""

@@ -5,15 +5,19 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from videorefer_plugin.hosts.registry import Visual, register_host
 from videorefer_plugin.hosts.repeats import spread_output
 from videorefer_plugin.hosts.smolvlm import FramesAsImagesHost
+from videorefer_plugin.inputs.placeholders import placeholder_kinds
 from videorefer_plugin.models.distinct import distinct_frames
 
 __all__ = ["InternVLHost"]
+
+_CLIPS = "pixel_values_videos"
 
 
 class InternVLHost(FramesAsImagesHost):
@@ -21,25 +25,59 @@ class InternVLHost(FramesAsImagesHost):
 
     model_type = "internvl"
     processor_names = ("InternVLProcessor",)
+    equal_frames = False
 
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
     ) -> dict[str, Any]:
-        """See [`Host.call_processor`]. This processor fails to return where its placeholders are; they are noted."""
-        if not settings.get("return_text_replacement_offsets"):
-            return super().call_processor(processor, text, visuals, metadata, settings)
+        """See [`Host.call_processor`]. This processor stacks clips of equal length, so shorter ones are filled up.
+
+        Nor does it return where its placeholders are; they are noted.
+        """
+        own = copy.copy(processor)
+        lengths = [len(video) for video in visuals["video"]]
+        longest = max(lengths, default=0)
+        ragged = any(length < longest for length in lengths)
+        if ragged:
+
+            def replace_video_token(video_inputs: Any, video_idx: int, **kwargs: Any) -> Any:
+                clips = [clip[:length] for clip, length in zip(video_inputs[_CLIPS], lengths, strict=True)]
+                return processor.replace_video_token({**video_inputs, _CLIPS: clips}, video_idx, **kwargs)
+
+            own.replace_video_token = replace_video_token
+            filled = [video[np.minimum(np.arange(longest), len(video) - 1)] for video in visuals["video"]]
+            visuals = {**visuals, "video": filled}
         noted: list[Any] = []
-        noting = copy.copy(processor)
+        note = bool(settings.get("return_text_replacement_offsets"))
+        if note:
 
-        def get_text_with_replacements(*args: Any, **kwargs: Any) -> Any:
-            expanded, offsets = processor.get_text_with_replacements(*args, **kwargs)
-            noted.extend(offsets)
-            return expanded, offsets
+            def get_text_with_replacements(*args: Any, **kwargs: Any) -> Any:
+                expanded, offsets = processor.get_text_with_replacements(*args, **kwargs)
+                noted.extend(offsets)
+                return expanded, offsets
 
-        noting.get_text_with_replacements = get_text_with_replacements
-        others = {name: value for name, value in settings.items() if name != "return_text_replacement_offsets"}
-        outputs = super().call_processor(noting, text, visuals, metadata, others)
-        return {**outputs, "text_replacement_offsets": noted}
+            own.get_text_with_replacements = get_text_with_replacements
+            settings = {name: value for name, value in settings.items() if name != "return_text_replacement_offsets"}
+        outputs = dict(super().call_processor(own if note or ragged else processor, text, visuals, metadata, settings))
+        if note:
+            outputs["text_replacement_offsets"] = noted
+        if ragged:
+            outputs["pixel_values"] = self._without_filling(processor, text, outputs, lengths)
+        return outputs
+
+    def _without_filling(self, processor: Any, text: list[str], outputs: dict[str, Any], lengths: list[int]) -> Tensor:
+        tokens = {kind: getattr(processor, f"{kind}_token") for kind in ("video", "image")}
+        left = iter(lengths)
+        visuals = [
+            Visual(kind, next(left) if kind == "video" else 1, sample)
+            for sample, prompt in enumerate(text)
+            for kind in placeholder_kinds(prompt, tokens)
+        ]
+        rows = self.image_rows(processor, outputs, visuals)
+        shown = [visual.num_frames if count is None else count for visual, count in zip(visuals, rows, strict=True)]
+        held = [max(lengths) if count is None else count for count in rows]
+        parts = outputs["pixel_values"].split(held)
+        return torch.cat([part[:count] for part, count in zip(parts, shown, strict=True)])
 
     def select_features(self, config: Any, output: Any) -> Tensor:
         """See [`Host.select_features`]."""

@@ -1,15 +1,18 @@
 """LLaVA-OneVision: frame by frame on a square grid; the features are hidden states of a chosen layer."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.hosts.grids import VisualGrid
-from videorefer_plugin.hosts.registry import Host, Visual, first_rows, register_host
+from videorefer_plugin.hosts.registry import Visual, first_rows, register_host
 from videorefer_plugin.hosts.repeats import distinct_by, spread_output
-from videorefer_plugin.models.distinct import distinct_frames
+from videorefer_plugin.hosts.stacked import StackedHost
+from videorefer_plugin.models.distinct import distinct_frames, take
 from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
 __all__ = ["LlavaOnevisionHost", "select_layer"]
@@ -25,7 +28,7 @@ def select_layer(config: Any, output: Any) -> Tensor:
     return features[:, 1:] if config.vision_feature_select_strategy == "default" else features
 
 
-class LlavaOnevisionHost(Host):
+class LlavaOnevisionHost(StackedHost):
     """See [`Host`]. An image's regions lie on its first tile, which shows all of it."""
 
     model_type = "llava_onevision"
@@ -65,6 +68,10 @@ class LlavaOnevisionHost(Host):
 
     def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """See [`Host.visual_rows`]. The rows of an image are its tiles."""
+        lengths = output.get("clip_lengths")
+        if lengths is not None:
+            each = (len(output.pooler_output) - len(lengths)) // int(lengths.sum())
+            return lengths, lengths * each + 1
         if kind == "video":
             return super().visual_rows(model, kind, output, inputs)
         config = model.config
@@ -76,16 +83,35 @@ class LlavaOnevisionHost(Host):
         plain = super().encode_distinct
         if kind == "image":
             return _encode_images(plain, encode, pixels, arguments)
-        frames = pixels.flatten(0, 1)
+        ragged = not isinstance(pixels, Tensor)
+        frames = torch.cat(list(pixels)) if ragged else pixels.flatten(0, 1)
         first, place = distinct_frames(frames)
-        if len(first) == len(frames):
+        if len(first) == len(frames) and not ragged:
             return plain(encode, kind, pixels, arguments)
-        output = plain(encode, kind, frames[first].unsqueeze(0), arguments)
-        tokens, newline = output.pooler_output[0, :-1].unflatten(0, (len(first), -1)), output.pooler_output[:, -1:]
+        lengths = [len(clip) for clip in pixels]
+        output = plain(encode, kind, take(frames, first).unsqueeze(0), arguments)
+        tokens, newline = output.pooler_output[0, :-1].unflatten(0, (len(first), -1)), output.pooler_output[0, -1:]
         output = spread_output(output, place, len(first))
-        clips = tokens[place].unflatten(0, pixels.shape[:2]).flatten(1, 2)
-        output.pooler_output = torch.cat([clips, newline.expand(len(clips), -1, -1)], dim=1)
-        return output
+        clips = [torch.cat([clip.flatten(0, 1), newline]) for clip in tokens[place].split(lengths)]
+        if not ragged:
+            output.pooler_output = torch.stack(clips)
+            return output
+        # Token by token: the host, and beam search, take the tokens of all clips in one tensor.
+        output.pooler_output = torch.cat(clips).unsqueeze(1)
+        return _RaggedOutput(**output, clip_lengths=torch.tensor(lengths))
+
+    def count_tokens(self, model: Any, kind: str, rows: int, size: tuple[int, int]) -> int:
+        """See [`StackedHost.count_tokens`]. A clip ends with a token of its own."""
+        vision = model.config.vision_config
+        side = -(-(vision.image_size // vision.patch_size) // 2)
+        return rows * side * side + 1
+
+
+@dataclass
+class _RaggedOutput(BaseModelOutputWithPooling):
+    """Clips of different lengths, encoded: `pooler_output` has shape `(num_tokens, 1, hidden_size)`."""
+
+    clip_lengths: Tensor | None = None
 
 
 def _encode_images(

@@ -3,21 +3,24 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from videorefer_plugin.hosts.registry import Host, register_host
+from videorefer_plugin.hosts.registry import register_host
 from videorefer_plugin.hosts.repeats import spread_output
+from videorefer_plugin.hosts.stacked import StackedHost
 from videorefer_plugin.models.distinct import distinct_frames
 
 __all__ = ["PerceptionLMHost"]
 
 
-class PerceptionLMHost(Host):
+class PerceptionLMHost(StackedHost):
     """See [`Host`]. Images are cut into tiles, so regions are placed on videos only."""
 
     model_type = "perception_lm"
     processor_names = ("PerceptionLMProcessor",)
+    stacked = ("video", "image")
     encoders = {  # noqa: RUF012 - read only
         "video": ("pixel_values_videos", "get_image_features"),
         "image": ("pixel_values", "get_image_features"),
@@ -48,6 +51,15 @@ class PerceptionLMHost(Host):
         """See [`Host.select_features`]."""
         features = output.last_hidden_state
         return features[:, 1:] if config.vision_use_cls_token else features
+
+    def count_tokens(self, model: Any, kind: str, rows: int, size: tuple[int, int]) -> int:
+        """See [`StackedHost.count_tokens`]."""
+        cells = [side // self.patch_size(model) // model.config.projector_pooling_ratio for side in size]
+        return rows * cells[0] * cells[1]
+
+    def unpadded(self, clips: list[Tensor]) -> Tensor:
+        """See [`StackedHost.unpadded`]. The host takes rows one by one, whatever visuals they come from."""
+        return torch.cat(clips).unsqueeze(1)
 
     def encode_distinct(self, encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:
         """See [`Host.encode_distinct`]. Frames and tiles are encoded one by one."""

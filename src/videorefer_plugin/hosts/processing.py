@@ -8,7 +8,7 @@ from transformers.video_utils import VideoMetadata
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.hosts.binding import bind_processor
 from videorefer_plugin.hosts.placing import UsedRegion, read_once, region_tensors
-from videorefer_plugin.hosts.registry import Visual, host_of
+from videorefer_plugin.hosts.registry import Visual, host_of, supported_hosts
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clips_by_sample, open_clips, show_frames
 from videorefer_plugin.inputs.conversations import as_conversations, plain_conversation, regions_of
 from videorefer_plugin.inputs.masks import region_frames
@@ -241,10 +241,11 @@ class RegionProcessor(JoinsSamples):
     def _check_lengths(self, clips: list[Clip]) -> None:
         lengths = [len(clip.sampled) for clip in clips if clip.kind == "video"]
         if self.host.equal_frames and len(set(lengths)) > 1:
+            able = [name for name in supported_hosts() if not host_of(name).equal_frames]
             raise VideoError(
                 f"The videos of the batch have {lengths} frames to show, but {self.host.model_type} hosts need "
-                "equally many. Sample with num_frames=, at least as many as frames carry masks, or limit those with "
-                "max_frames_per_region."
+                "equally many. Sample with num_frames=, at least as many as frames carry masks, limit those with "
+                f"max_frames_per_region, or use one of the hosts that take any: {', '.join(able)}."
             )
 
     def _call_processor(self, texts: list[str], clips: list[Clip], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -140,9 +140,10 @@ class Host:
             arguments = {name: inputs[name] for name in others if name in inputs}
             values = inputs.pop(pixels)
             # What is equal can be told from values only, which a model being compiled has none of.
-            once = not torch.compiler.is_compiling() and isinstance(values, Tensor) and not values.requires_grad
-            run = self.encode_distinct if once else _encode
-            with no_grad_if_frozen(_visual_parameters(model), values):
+            parts = [part for part in (values if isinstance(values, list) else [values]) if isinstance(part, Tensor)]
+            once = not torch.compiler.is_compiling() and not any(part.requires_grad for part in parts)
+            run = self.encode_distinct if once or isinstance(values, list) else _encode
+            with no_grad_if_frozen(_visual_parameters(model), *parts):
                 encoded[kind] = run(encode, kind, values, arguments)
         return encoded
 
@@ -236,8 +237,7 @@ class Host:
             text=text,
             videos=visuals["video"] or None,
             images=visuals["image"] or None,
-            return_tensors="pt",
-            **settings,
+            **{"return_tensors": "pt", **settings},
         )
 
     def locate(

@@ -1,5 +1,6 @@
 """SmolVLM2: the frames of a video are images to it, frame by frame on a square grid."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -72,12 +73,21 @@ class SmolVLMHost(FramesAsImagesHost):
                 "prompts with videos and those with images in calls of their own, or use another host: all others "
                 "take both."
             )
+        lengths = [len(video) for video in visuals["video"]]
+        own = copy.copy(processor)
+        if len(set(lengths)) > 1:  # it would tell the model of every video that it has as many frames as the longest
+
+            def replace_video_token(video_inputs: Any, video_idx: int, **kwargs: Any) -> Any:
+                frames = video_inputs["pixel_values"][:, : lengths[video_idx]]
+                return processor.replace_video_token({**video_inputs, "pixel_values": frames}, video_idx, **kwargs)
+
+            own.replace_video_token = replace_video_token
         nested: dict[str, list[Any]] = {}
         for kind, token in (("video", processor.video_token), ("image", processor.image_token)):
             left = iter(visuals[kind])
             by_prompt = [[next(left) for _ in range(prompt.count(token))] for prompt in text]
             nested[kind] = by_prompt if visuals[kind] else []
-        return super().call_processor(processor, text, nested, metadata, settings)
+        return super().call_processor(own, text, nested, metadata, settings)
 
     def encode_distinct(self, encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:
         """See [`Host.encode_distinct`]. Frames of zeros are padding, which the host leaves out."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
 from videorefer_plugin.hosts.registry import Host, Visual, first_rows, register_host
+from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
 __all__ = ["VideoLLaMA2Host"]
 
@@ -47,9 +48,10 @@ class VideoLLaMA2Host(Host):
 
     def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """See [`Host.visual_rows`]. Frames that fill a clip up to the longest of the batch have no rows."""
-        rows, tokens = super().visual_rows(model, kind, output, inputs)
         lengths = inputs.get("video_lengths") if kind == "video" else None
-        return (rows if lengths is None else lengths), tokens
+        if lengths is None:
+            return super().visual_rows(model, kind, output, inputs)
+        return lengths, token_counts(output.pooler_output)
 
     def lay_out(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> FrameGrids:
         """See [`Host.lay_out`]."""

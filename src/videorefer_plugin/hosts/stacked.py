@@ -1,0 +1,112 @@
+"""Hosts that take the videos of a batch in one tensor, where shorter ones are filled up with frames of zeros."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers.feature_extraction_utils import BatchFeature
+
+from videorefer_plugin.hosts.registry import Host
+
+__all__ = ["StackedHost", "UnpaddedVisualsMixin"]
+
+_NO_TENSORS = ["video_metadata", "text_replacement_offsets"]
+
+
+class StackedHost(Host):
+    """See [`Host`]. The host itself knows no padding, so what fills up is taken out before it sees the pixels.
+
+    Attributes:
+        stacked (`tuple[str, ...]`): kinds of visuals whose pixels have shape `(num_visuals, num_rows, 3, side, side)`.
+    """
+
+    stacked: tuple[str, ...] = ("video",)
+    equal_frames = False
+
+    def call_processor(
+        self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
+    ) -> dict[str, Any]:
+        """See [`Host.call_processor`]. The processor stacks visuals of equally many rows only."""
+        lengths = {len(video) for video in visuals["video"]}
+        if len(lengths) < 2 and not ("image" in self.stacked and len(visuals["image"]) > 1):
+            return super().call_processor(processor, text, visuals, metadata, settings)
+        given = super().call_processor(processor, text, visuals, metadata, {**settings, "return_tensors": None})
+        outputs = dict(given)
+        for kind in self.stacked:
+            name = self.encoders[kind][0]
+            if name in outputs:
+                rows = [torch.as_tensor(pixels) for pixels in outputs[name]]
+                outputs[name] = pad_sequence(rows, batch_first=True)
+        return BatchFeature(outputs, tensor_type="pt", skip_tensor_conversion=_NO_TENSORS)
+
+    def count_tokens(self, model: Any, kind: str, rows: int, size: tuple[int, int]) -> int:
+        """How many positions of the prompt a visual fills.
+
+        Args:
+            model (`PreTrainedModel`): the host.
+            kind (`str`): `"video"` or `"image"`.
+            rows (`int`): its number of frames or tiles.
+            size (`tuple[int, int]`): their height and width, in pixels.
+        """
+        raise NotImplementedError
+
+    def unpadded(self, clips: list[Tensor]) -> Any:
+        """Pixels of visuals of different lengths, as the host takes them, or else as `encode_distinct` does."""
+        return clips
+
+    def take_padding_out(self, model: Any, input_ids: Any, inputs: dict[str, Any]) -> None:
+        """Leave rows of zeros at the ends of visuals out of the pixels among `inputs`, where they fill up.
+
+        They do if the prompts hold positions for the other rows alone. While a model is compiled, nothing is done.
+
+        Args:
+            model (`PreTrainedModel`): the host.
+            input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): ids with placeholders.
+            inputs (`dict`): the other keyword arguments of `forward`, changed in place.
+        """
+        if torch.compiler.is_compiling() or not isinstance(input_ids, Tensor):
+            return
+        for kind in self.stacked:
+            name = self.encoders[kind][0]
+            pixels = inputs.get(name)
+            if not isinstance(pixels, Tensor) or pixels.ndim != 5 or len(pixels) < 2:
+                continue
+            if bool(pixels[:, -1].flatten(1).any(dim=1).all()):
+                continue  # all are as long as the longest
+            places = torch.arange(1, pixels.shape[1] + 1, device=pixels.device)
+            lengths = (pixels.flatten(2).any(dim=2) * places).amax(dim=1).tolist()
+            positions = int((input_ids == self.placeholder_id(model.config, kind)).sum())
+            size = (pixels.shape[3], pixels.shape[4])
+            if positions == sum(self.count_tokens(model, kind, rows, size) for rows in lengths):
+                clips = [clip[:rows] for clip, rows in zip(pixels, lengths, strict=True)]
+                inputs[name] = self.unpadded(clips)
+
+
+class UnpaddedVisualsMixin:
+    """Let an attached model take batches whose visuals are filled up to the longest; see [`StackedHost`]."""
+
+    def forward(self, input_ids: Any = None, mm_encoder_outputs: Any = None, **kwargs: Any) -> Any:
+        """See [`RegionMixin.forward`]."""
+        mm_encoder_outputs = self._take_padding_out(input_ids, mm_encoder_outputs, kwargs)
+        return super().forward(input_ids=input_ids, mm_encoder_outputs=mm_encoder_outputs, **kwargs)  # type: ignore[misc]
+
+    def generate(self, inputs: Any = None, **kwargs: Any) -> Any:
+        """See [`RegionMixin.generate`]."""
+        input_ids = inputs if inputs is not None else kwargs.get("input_ids")
+        with torch.no_grad():
+            encoded = self._take_padding_out(input_ids, kwargs.get("mm_encoder_outputs"), kwargs)
+        if encoded is not None:
+            kwargs["mm_encoder_outputs"] = encoded
+        return super().generate(inputs, **kwargs)  # type: ignore[misc]
+
+    def _take_padding_out(self: Any, input_ids: Any, encoded: Any, kwargs: dict[str, Any]) -> Any:
+        host = self.region_host
+        if not isinstance(host, StackedHost):
+            return encoded
+        host.take_padding_out(self, input_ids, kwargs)
+        ragged = any(isinstance(kwargs.get(host.encoders[kind][0]), list) for kind in host.stacked)
+        if not ragged or any(kwargs.get(name) is not None for name in ("region_lengths", "object_tokens")):
+            return encoded  # the host itself can take them, or they are encoded once the regions were checked
+        self.check_visuals(input_ids, kwargs, None, encoded)
+        return self.encode_visuals(kwargs, encoded)
