@@ -277,7 +277,7 @@ def check_placeholders(positions: list[int], tokens: list[list[int]]) -> None:
     Raises:
         PromptError: they do not fit together; the first sample is named.
     """
-    rows = samples_of_rows(positions, len(tokens)) if tokens else []
+    rows = samples_of_rows(positions, len(tokens)) if tokens else []  # without any, the first sample is named
     by_sample: list[list[int]] = [[] for _ in positions]
     for sample, own in zip(rows, tokens, strict=True):
         by_sample[sample] = [count for count in own if count]
