@@ -3,11 +3,13 @@
 Inputs of a kind are drawn by hypothesis, always the same ones. Every door counts the distinct inputs that it met.
 """
 
+import io
 import json
 import math
 import pickle
 import signal
 import tempfile
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import videorefer_plugin as vr
+from tests import media
 from tests.media import write_video
 from tests.test_hosts import shared
 from tests.test_inputs import talk
@@ -43,6 +46,7 @@ from videorefer_plugin.regions import encode_rle
 from videorefer_plugin.regions.text import read_region
 from videorefer_plugin.training.recipe import load_recipe
 from videorefer_plugin.training.records import check_record, parse_record
+from videorefer_plugin.video import sources
 
 HEIGHT, WIDTH, FRAMES = 48, 80, 12
 MISSING = "no/such/video.mp4"
@@ -511,6 +515,71 @@ def test_torn_videos_give_their_own_frames_or_an_error(folder):
             assert apart[number] <= apart.min() + 1, f"frame {number} shows frame {int(apart.argmin())}"
 
     assert draw(st.tuples(st.floats(0, 1), st.sampled_from([1, 16, 200, 4000])), check, 12) >= 8
+
+
+def giant_webp(side: int, frames: int = 1, animated: bool = True) -> bytes:
+    """A WebP of a few bytes a frame that says to be this large."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + len(content).to_bytes(4, "little") + content
+
+    head = bytes([2 * animated, 0, 0, 0]) + (side - 1).to_bytes(3, "little") * 2
+    pixel = media.animation([np.zeros((1, 1, 3), np.uint8)])[12:]
+    frame = chunk(b"ANMF", bytes(12) + b"\x28\0\0\0" + pixel)
+    body = b"WEBP" + chunk(b"VP8X", head) + (chunk(b"ANIM", bytes(6)) + frame * frames if animated else pixel)
+    return chunk(b"RIFF", body)
+
+
+class Endless(io.RawIOBase):
+    """A stream that never ends."""
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(size)
+
+
+MEGABYTE = 1 << 20
+# Name -> (who reads it, what is given, made before memory is counted, and the most MB that it may take; what is said)
+BOMBS: dict[str, tuple[Callable[[Any], Any], Callable[[], Any], int, str]] = {
+    "giant WebP": (vr.open_video, lambda: giant_webp(1 << 24), 1, "at most 67108864 pixels"),
+    "giant WebP as an image": (vr.load_image, lambda: giant_webp(1 << 24), 1, "larger than Pillow reads"),
+    "giant still WebP": (vr.load_image, lambda: giant_webp(60_000, animated=False), 1, "cannot be read|larger"),
+    "many frames": (lambda data: vr.open_video(data).sample(30_000), lambda: giant_webp(8, 20_000), 4, "num_frames"),
+    "base64": (vr.open_video, lambda: "data:;base64," + "secreT+/" * MEGABYTE, 8, "cannot be opened"),
+    "wrong base64": (vr.open_video, lambda: "data:;base64," + "secreT+/" * MEGABYTE + "@", 8, "no valid base64"),
+    "escapes": (vr.open_video, lambda: "data:," + "%41" * (MEGABYTE // 2), 7, "cannot be opened"),
+    "much base64": (vr.open_video, lambda: "data:;base64," + "A" * (200 * MEGABYTE), 1, "has more than 104857600"),
+    "base64 without more": (vr.open_video, lambda: "secreT+/" * MEGABYTE, 1, "no path"),
+    "bytes": (vr.open_video, lambda: bytes(8 * MEGABYTE), 1, "cannot be opened"),
+    "endless stream": (vr.open_video, Endless, 115, "has more than 104857600 bytes.*give the path"),
+    "endless image": (vr.load_image, Endless, 115, "has more than 104857600 bytes.*give the path"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bytes_and_addresses_take_no_more_memory_than_they_hold(name, monkeypatch):
+    door, make, most, message = BOMBS[name]
+    monkeypatch.setattr(sources, "MAX_STREAM_BYTES", 100 * MEGABYTE)  # so that reaching it takes no second
+    given_ = make()
+    with pytest.raises(VideoError):  # what is loaded on the way is not counted
+        door(b"hello")
+    tracemalloc.start()
+    try:
+        with in_time(), pytest.raises(VideoError, match=message) as caught:
+            door(given_)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < most * MEGABYTE
+    assert len(str(caught.value)) < LONGEST_MESSAGE
+    assert "secreT" not in str(caught.value)
+
+
+def test_a_file_on_a_disk_that_is_too_long_is_not_read():
+    with tempfile.TemporaryFile() as file:
+        file.truncate(sources.MAX_STREAM_BYTES + 1)
+        with pytest.raises(VideoError, match="too many to hold in memory"):
+            vr.open_video(file)
+        assert file.tell() == 0
 
 
 def test_coordinates_on_the_first_pixel_warn_but_count():

@@ -91,8 +91,11 @@ class WebPVideo(Video):
             self.duration = float(ends[-1]) / 1000
             self.fps = self.num_frames / self.duration
         with self._image() as image:
+            turned = image.getexif().get(0x0112) in (5, 6, 7, 8)  # orientations with the sides swapped
             if image.n_frames != self.num_frames or image.size != (self.width, self.height):
                 raise VideoError(f"{name} is damaged: what it says of its frames does not fit them; get it again.")
+        if turned:
+            self.height, self.width = self.width, self.height
 
     @contextmanager
     def _image(self) -> Iterator[Any]:
@@ -109,11 +112,13 @@ class WebPVideo(Video):
                 yield image
 
     def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        from PIL import ImageOps
+
         with self._image() as image:
             for index in wanted:
                 try:
                     image.seek(index)
-                    frame = np.asarray(image.convert("RGB"), dtype=np.uint8)
+                    frame = np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
                 except (OSError, EOFError, ValueError, SyntaxError) as error:
                     raise VideoError(
                         f"{self.name} is damaged: frame {index} cannot be decoded ({error}). Get the file again."
