@@ -281,3 +281,58 @@ def test_a_video_behind_an_image_that_is_cut_into_tiles(name: str) -> None:
     wide = {**one, "images": [visual(row, "j")]}
     alone = processor(text=row.prompt("<region>"), videos=one["videos"], regions=[one["regions"][0].on_visual(0)])
     torch.testing.assert_close(pooled(model, processor(**wide)), pooled(model, alone), atol=1e-5, rtol=0)
+
+
+@every_host
+def test_clips_of_several_lengths_without_regions_answer_as_they_do_alone(row: HostRow) -> None:
+    model, processor = shared(row.name)
+    names = ["video without regions", "short video without regions"]
+    batch = processor.pad([single(row.name, name) for name in names])
+    assert_answers_of_singles(row, names, batch)
+    for settings in ({}, {"num_beams": 2}):
+        answers = greedy(model, batch, **settings)
+        for place, name in enumerate(names):
+            assert torch.equal(answers[place], greedy(model, single(row.name, name), **settings)[0])
+    model.train()
+    loss = model(**batch, labels=batch["input_ids"].where(batch["input_ids"] < 256, -100)).loss
+    model.eval()
+    assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("name", ["llava_onevision", "perception_lm"])
+def test_frames_of_zeros_are_not_padding_where_the_prompt_counts_them(name: str) -> None:
+    model = shared(name)[0]
+    batch = collate([single(name, "video"), single(name, "other video")])
+    batch["pixel_values_videos"] = batch["pixel_values_videos"].clone()
+    batch["pixel_values_videos"][0, 2:] = 0  # as of a black end, where a processor does not normalise
+    one = {**single(name, "video"), "pixel_values_videos": batch["pixel_values_videos"][:1]}
+    alone = logits(model, one)[0]
+    torch.testing.assert_close(logits(model, batch)[0, -len(alone) :], alone, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name != "videollama2"], ids=lambda row: row.name)
+def test_places_of_placeholders_are_told_of_clips_of_several_lengths(row: HostRow) -> None:
+    processor = shared(row.name)[1]
+    each = [sample(row, name) for name in ("video", "short video")]
+    call = {"videos": [one["videos"][0] for one in each], "regions": [one["regions"] for one in each]}
+    text = [one["text"] for one in each]
+    inputs = processor(text=text, **call, **ALL, return_text_replacement_offsets=True)
+    for prompt, offsets in zip(text, inputs["text_replacement_offsets"], strict=True):
+        assert [prompt[slice(*one["span"])] for one in offsets].count("<region>") == 1
+
+
+def test_a_video_of_several_prompts_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    row, processor = BY_NAME["qwen3_vl"], shared("qwen3_vl")[1]
+    video = vr.open_video(row.video())
+    decoded: list[int] = []
+    read = type(video).read
+    monkeypatch.setattr(type(video), "read", lambda self, frames: decoded.extend(frames) or read(self, frames))
+    regions = [[quarter(row, 1)], [quarter(row, 2)], [quarter(row, 6)]]
+    batch = processor(text=[row.prompt()] * 3, videos=[video] * 3, regions=regions)
+    assert len(decoded) == len(set(decoded))
+    for place, own in enumerate(regions):
+        alone = processor(text=row.prompt(), videos=[video], regions=own)
+        rows = len(alone["pixel_values_videos"])
+        assert torch.equal(
+            batch["pixel_values_videos"][place * rows : (place + 1) * rows], alone["pixel_values_videos"]
+        )

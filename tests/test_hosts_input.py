@@ -467,15 +467,24 @@ def test_bad_calls(case: str) -> None:
         shared("llava_onevision")[1](**call)
 
 
-def test_videos_of_unequal_lengths_where_the_host_stacks_them() -> None:
+def test_videos_of_unequal_lengths() -> None:
     regions = [[quarter(LLAVA, *range(6))], [quarter(LLAVA, 0)]]
     call = {"text": [LLAVA.prompt()] * 2, "videos": [LLAVA.video(), LLAVA.video()], "regions": regions}
-    processor = shared("llava_onevision")[1]
-    with pytest.raises(
-        vr.VideoError, match=r"have \[6, 4\] frames to show, but llava_onevision hosts need equally many"
-    ):
-        processor(**call)
+    model, processor = shared("llava_onevision")
+    assert processor(**call)["pixel_values_videos"].shape[:2] == (2, 6)
     assert processor(**call, num_frames=6)["pixel_values_videos"].shape[:2] == (2, 6)
+
+    class EqualFrames(type(registry.host_of("llava_onevision"))):  # type: ignore[misc]
+        equal_frames = True
+
+    strict = vr.RegionProcessor(LLAVA.processor(), model, num_frames=4)
+    strict.host = EqualFrames()
+    message = (
+        r"have \[6, 4\] frames to show, but llava_onevision hosts need equally many.*hosts that take any: internvl"
+    )
+    with pytest.raises(vr.VideoError, match=message):
+        strict(**call)
+    assert strict(**call, num_frames=6)["pixel_values_videos"].shape[:2] == (2, 6)
 
 
 @pytest.mark.parametrize("name", ["smolvlm", "internvl", "perception_lm"])

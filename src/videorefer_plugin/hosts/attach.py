@@ -111,7 +111,7 @@ def detach_object_encoder(model: Any) -> Any:
     return model
 
 
-class AttachedRegionMixin(UnpaddedVisualsMixin, RegionMixin):  # type: ignore[misc]
+class AttachedRegionMixin(UnpaddedVisualsMixin):
     """What [`attach_object_encoder`] mixes in front of a host's class."""
 
     host_class: type[PreTrainedModel]

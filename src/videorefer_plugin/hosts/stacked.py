@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.feature_extraction_utils import BatchFeature
 
 from videorefer_plugin.hosts.registry import Host
+from videorefer_plugin.models.videorefer.regions import RegionMixin
 
 __all__ = ["StackedHost", "UnpaddedVisualsMixin"]
 
@@ -52,10 +53,10 @@ class StackedHost(Host):
         raise NotImplementedError
 
     def unpadded(self, clips: list[Tensor]) -> Any:
-        """Pixels of visuals of different lengths, as the host takes them, or else as `encode_distinct` does."""
+        """Pixels of visuals of different lengths, as `encode_distinct` takes them."""
         return clips
 
-    def take_padding_out(self, model: Any, input_ids: Any, inputs: dict[str, Any]) -> None:
+    def take_padding_out(self, model: Any, input_ids: Any, inputs: dict[str, Any]) -> bool:
         """Leave rows of zeros at the ends of visuals out of the pixels among `inputs`, where they fill up.
 
         They do if the prompts hold positions for the other rows alone. While a model is compiled, nothing is done.
@@ -64,9 +65,13 @@ class StackedHost(Host):
             model (`PreTrainedModel`): the host.
             input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): ids with placeholders.
             inputs (`dict`): the other keyword arguments of `forward`, changed in place.
+
+        Returns:
+            `bool`: whether something was left out.
         """
         if torch.compiler.is_compiling() or not isinstance(input_ids, Tensor):
-            return
+            return False
+        before = dict(inputs)
         for kind in self.stacked:
             name = self.encoders[kind][0]
             pixels = inputs.get(name)
@@ -81,32 +86,30 @@ class StackedHost(Host):
             if positions == sum(self.count_tokens(model, kind, rows, size) for rows in lengths):
                 clips = [clip[:rows] for clip, rows in zip(pixels, lengths, strict=True)]
                 inputs[name] = self.unpadded(clips)
+        return any(inputs[name] is not before[name] for name in inputs)
 
 
-class UnpaddedVisualsMixin:
+class UnpaddedVisualsMixin(RegionMixin):
     """Let an attached model take batches whose visuals are filled up to the longest; see [`StackedHost`]."""
 
-    def forward(self, input_ids: Any = None, mm_encoder_outputs: Any = None, **kwargs: Any) -> Any:
-        """See [`RegionMixin.forward`]."""
-        mm_encoder_outputs = self._take_padding_out(input_ids, mm_encoder_outputs, kwargs)
-        return super().forward(input_ids=input_ids, mm_encoder_outputs=mm_encoder_outputs, **kwargs)  # type: ignore[misc]
+    region_host: Any
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """See [`RegionMixin.forward`]; a host's class hands arguments over by name."""
+        self._take_padding_out(kwargs.get("input_ids"), kwargs)
+        return super().forward(*args, **kwargs)
 
     def generate(self, inputs: Any = None, **kwargs: Any) -> Any:
         """See [`RegionMixin.generate`]."""
-        input_ids = inputs if inputs is not None else kwargs.get("input_ids")
         with torch.no_grad():
-            encoded = self._take_padding_out(input_ids, kwargs.get("mm_encoder_outputs"), kwargs)
-        if encoded is not None:
-            kwargs["mm_encoder_outputs"] = encoded
-        return super().generate(inputs, **kwargs)  # type: ignore[misc]
+            self._take_padding_out(inputs if inputs is not None else kwargs.get("input_ids"), kwargs)
+        return super().generate(inputs, **kwargs)
 
-    def _take_padding_out(self: Any, input_ids: Any, encoded: Any, kwargs: dict[str, Any]) -> Any:
-        host = self.region_host
-        if not isinstance(host, StackedHost):
-            return encoded
-        host.take_padding_out(self, input_ids, kwargs)
-        ragged = any(isinstance(kwargs.get(host.encoders[kind][0]), list) for kind in host.stacked)
-        if not ragged or any(kwargs.get(name) is not None for name in ("region_lengths", "object_tokens")):
-            return encoded  # the host itself can take them, or they are encoded once the regions were checked
-        self.check_visuals(input_ids, kwargs, None, encoded)
-        return self.encode_visuals(kwargs, encoded)
+    def _take_padding_out(self, input_ids: Any, kwargs: dict[str, Any]) -> None:
+        host: Any = self.region_host
+        if not isinstance(host, StackedHost) or not host.take_padding_out(self, input_ids, kwargs):
+            return
+        if kwargs.get("region_lengths") is None:  # otherwise they are encoded once the regions were checked
+            encoded = kwargs.get("mm_encoder_outputs")
+            self.check_visuals(input_ids, kwargs, None, encoded)
+            kwargs["mm_encoder_outputs"] = self.encode_visuals(kwargs, encoded)
