@@ -22,6 +22,7 @@ from tests.test_bad_input import refused
 from tests.test_inputs import CHAT, MISSING, door, doors, one_thread  # noqa: F401
 from videorefer_plugin.inputs.conversations import as_conversations
 from videorefer_plugin.inputs.matching import match_samples
+from videorefer_plugin.video.files import FileVideo
 
 TOKENS = {"video": "<video>", "image": "<image>"}
 AT_START, BEYOND = vr.Region.from_box((2, 2, 30, 30)), vr.Region.from_box((2, 2, 30, 30), frame=99)
@@ -297,6 +298,9 @@ STORED: dict[str, Callable[[str], Any]] = {
     "base64 as bytes": lambda path: question({"type": "image", "base64": BASE64.encode()}, TEXT),
     "bytes as base64": lambda path: question({"type": "image", "base64": png()}, TEXT),
     "base64 without a word": lambda path: question({"type": "image", "image": BASE64}, TEXT),
+    "base64 in lines without a word": lambda path: question(
+        {"type": "image", "image": base64.encodebytes(png()).decode()}, TEXT
+    ),
     "base64 as address": lambda path: question({"type": "image", "url": BASE64}, TEXT),
     "bytes": lambda path: question({"type": "image", "image": png()}, TEXT),
     "data:": lambda path: question({"type": "image", "image": DATA_URL}, TEXT),
@@ -359,6 +363,20 @@ def test_given_messages_are_left_as_they_were(door: Any) -> None:  # noqa: F811
     door.apply_chat_template(given, tokenize=False)
     assert given == question({"type": "image", "base64": BASE64, "path": None}, TEXT)
     assert as_conversations(given) == as_conversations(as_conversations(given)[0][0])
+
+
+def test_base64_of_several_prompts_is_opened_once(door: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    opened, make = [], FileVideo.__init__
+
+    def opening(self: FileVideo, *args: Any) -> None:
+        opened.append(args)
+        make(self, *args)
+
+    monkeypatch.setattr(FileVideo, "__init__", opening)
+    payload = base64.b64encode((folder / "a.mp4").read_bytes()).decode()
+    asked = [question({"type": "video", "base64": payload}, TEXT) for _ in range(3)]
+    assert len(door.apply_chat_template(asked, **CHAT)["input_ids"]) == 3
+    assert len(opened) == 1
 
 
 def test_text_is_made_without_visuals(door: Any) -> None:  # noqa: F811

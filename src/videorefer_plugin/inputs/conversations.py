@@ -18,7 +18,7 @@ CONTENT_KINDS = ("text", "image", "video", "region")
 
 _URL_KINDS = {"image_url": "image", "video_url": "video"}  # as OpenAI's interface has visuals
 _SOURCES = ("image", "video", *_URL_KINDS, "url", "path", "base64")
-_BASE64 = re.compile(r"[A-Za-z0-9+/]{64,}={0,2}")  # no image is shorter
+_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]{64,}={0,2}\s*")  # no image is shorter
 
 Message = dict[str, Any]
 

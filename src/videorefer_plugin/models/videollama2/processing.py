@@ -195,7 +195,7 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
                 settings[name] = getattr(self, name, None)
         if settings["image_aspect_ratio"] not in ("square", "pad"):
             raise ConfigurationError(
-                f"Unknown image_aspect_ratio {short(settings['image_aspect_ratio'])}; supported are 'square' and 'pad'."
+                f"image_aspect_ratio is 'square' or 'pad', but {short(settings['image_aspect_ratio'])} was given."
             )
         text_settings.setdefault("padding", True)
         text_settings.setdefault("padding_side", self.padding_side)
