@@ -1,6 +1,7 @@
 """Every way of handing in something unusable ends in an error that says what, where and what to do about it."""
 
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -449,6 +450,8 @@ def test_truncated_video_says_which_frames_decode(either, clips):
         bad("missing", Path("nowhere.png"), ["'nowhere.png'", "check the path"]),
         bad("broken", "broken_picture", ["broken.png", "damaged"]),
         bad("a-video", "good", ["good.mp4", "cannot be read as an image"]),
+        bad("bytes", b"hello", ["bytes object of 5 bytes", "cannot be read as an image"]),
+        bad("open-file", io.BytesIO(b"hello"), ["BytesIO", "cannot be read as an image"]),
         bad("grey", np.zeros((HEIGHT, WIDTH, 1), dtype=np.uint8), ["(H, W, 3)", "np.repeat"]),
         bad("with-nan", np.full((HEIGHT, WIDTH, 3), np.nan), ["[0, 1]", "nan"]),
         bad("not-scaled", np.full((HEIGHT, WIDTH, 3), 255.0), ["[0, 1]", "255", "uint8"]),
@@ -467,7 +470,16 @@ def test_images_that_cannot_be_read(source, parts, either, clips):
         bad("no-frames", np.zeros((0, HEIGHT, WIDTH, 3), dtype=np.uint8), ["Sample 0", "at least one frame"]),
         bad("integers", np.zeros((5, HEIGHT, WIDTH, 3), dtype=np.int64), ["Sample 0", "int64", "uint8"]),
         bad("with-nan", np.full((5, HEIGHT, WIDTH, 3), np.nan), ["Sample 0", "nan", "[0, 1]"]),
-        bad("a-number", 7, ["int", "expected a path"]),
+        bad("a-number", 7, ["int", "expected a path, bytes"]),
+        bad("no-bytes", b"", ["Sample 0", "0 bytes", "empty"]),
+        bad("text-in-bytes", b"hello " * 9, ["Sample 0", "bytes object of 54 bytes", "cannot be opened as a video"]),
+        bad("text-in-an-open-file", io.BytesIO(b"hello"), ["Sample 0", "BytesIO", "cannot be opened as a video"]),
+        bad("a-text-file", io.StringIO("hello"), ["Sample 0", "str instead of bytes", "binary mode"]),
+        bad("no-base64", "data:video/mp4;base64,x@", ["Sample 0", "URL of 24 characters", "no valid base64"]),
+        bad("file-url", "file:///no/such.mp4", ["Sample 0", "no file or folder at '/no/such.mp4'"]),
+        bad(
+            "address", "http://127.0.0.1:9/a.mp4?key", ["Sample 0", "'http://127.0.0.1:9/a.mp4'", "download it first"]
+        ),
         bad("a-dict", {"path": "good.mp4"}, ["dict", "expected a path"]),
         bad(
             "grey-stack", np.zeros((HEIGHT, WIDTH), dtype=np.uint8), ["ndarray of shape", "(frames, height, width, 3)"]
@@ -1346,6 +1358,8 @@ def test_ask_about_what_cannot_be_read(model, clips, tower_runs):
         vr.ask(model, clips.empty, "What happens?")
     with refused(vr.VideoError, "broken.png", "damaged"):
         vr.ask(model, None, "What happens?", image=clips.broken_picture)
+    with refused(vr.VideoError, "bytes object of 5 bytes", "cannot be opened as a video"):
+        vr.ask(model, b"hello", "What happens?")
     assert tower_runs == []
 
 

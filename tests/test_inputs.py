@@ -646,6 +646,23 @@ def test_videos_and_images_may_be_bytes_open_files_and_addresses(door: Any, clip
             assert torch.equal(door(images=images, **call)["pixel_values"], expected)
 
 
+def test_conversations_hold_bytes_open_files_and_addresses(door: Any, clip: Path) -> None:
+    data, settings = clip.read_bytes(), {"num_frames": 4, "return_tensors": "pt", **CHAT}
+    expected = door.apply_chat_template(talk(clip), **settings)["pixel_values_videos"]
+    for source in (data, io.BytesIO(data), clip.as_uri(), f"data:;base64,{base64.b64encode(data).decode()}"):
+        inputs = door.apply_chat_template(talk(source), **settings)
+        assert torch.equal(inputs["pixel_values_videos"], expected)
+
+
+def test_ask_takes_what_processors_take(model: Any, processor: Any, clip: Path) -> None:
+    region = vr.Region.from_box((1, 1, 40, 40), frame=5)
+    answers = {
+        vr.ask(model, video, "What is <region>?", [region], processor=processor, max_new_tokens=4)
+        for video in (clip, clip.read_bytes(), io.BytesIO(clip.read_bytes()), clip.as_uri())
+    }
+    assert len(answers) == 1
+
+
 def test_lists_of_bytes_are_told_apart_by_what_they_hold(clip: Path, tmp_path: Path) -> None:
     """Pictures are the frames of one video, as their paths are; films and animations are a video each."""
     still, animated, film = [media.numbered_frame(0)], list(VIDEO[:2]), clip.read_bytes()

@@ -17,6 +17,7 @@ MAX_STREAM_BYTES = 1 << 30
 """The most bytes that are read from an open file or decoded from a data: URL: such a source is held in memory."""
 
 _CHUNK = 1 << 20  # bytes of a file that are read in one go
+_PEEK = 1 << 14  # bytes that are enough to tell what a file holds
 _STEP = 1 << 16  # characters of an address that are decoded in one go, since each escape takes much memory on the way
 _LONGEST_PATH = 4096  # in characters; nothing longer can be opened, and it is mostly content taken for a path
 _BASE64_SHARE = 0.67  # bytes that a character of base64 stands for, at the least: there are line breaks and escapes
@@ -72,13 +73,13 @@ def stored(source: Any) -> Stored:
 
 
 def first_bytes(source: Any) -> bytes:
-    """The first bytes of a source, up to a MiB of them, read so that it can still be read whole.
+    """Enough of a source to tell what it holds, read so that it can still be read whole.
 
-    None of what does not exist, or cannot be read twice.
+    Empty if it does not exist, or cannot be read twice.
     """
     try:
         if isinstance(source, (bytes, bytearray, memoryview)):
-            return bytes(memoryview(source)[:_CHUNK])
+            return bytes(memoryview(source)[:_PEEK])
         if is_data_url(source):
             return _first_of_data_url(source)
         if isinstance(source, (str, os.PathLike)):
@@ -86,11 +87,11 @@ def first_bytes(source: Any) -> bytes:
             if not os.path.isfile(path):  # opening a pipe would wait for its writer
                 return b""
             with open(path, "rb") as file:
-                return file.read(_CHUNK)
+                return file.read(_PEEK)
         if not source.seekable():
             return b""
         start = source.tell()
-        first = source.read(_CHUNK)
+        first = source.read(_PEEK)
         source.seek(start)
         return bytes(first) if isinstance(first, (bytes, bytearray, memoryview)) else b""
     except Exception:  # files may be anything that has a method "read"; what is wrong is said when it is opened
