@@ -575,11 +575,23 @@ def test_times_work_where_the_rate_is_said(door: Any) -> None:
         (TAKEN, {"num_frames": 5}, ["num_frames=5", "4 frame(s) taken beforehand"]),
         (TAKEN, {"fps": 1}, ["fps=1", "0.5 a second"]),
         (TAKEN, {"video_start": 9.0}, ["None of the 4 frames", "2 s to 8 s", "video_start"]),
-        ({"frames_indices": [0, 5, 9, 12]}, {"fps": 1}, ["Fps=1", "video_metadata", "open_video(frames, fps=...)"]),
-        ({"frames_indices": [0, 5, 9, 12]}, {"video_end": 1.0}, ["range of seconds", "video_metadata"]),
-        ({}, {"fps": 1}, ["Fps=1", "does not say at what rate", "video_metadata", "open_video(frames, fps=...)"]),
+        (
+            {"frames_indices": [0, 5, 9, 12]},
+            {"fps": 1},
+            ["fps=1 is asked for", "video_metadata", "open_video(frames, fps=...)"],
+        ),
+        ({"frames_indices": [0, 5, 9, 12]}, {"video_end": 1.0}, ["A range of seconds", "video_metadata"]),
+        (
+            {},
+            {"fps": 1},
+            ["fps=1 is asked for", "does not say at what rate", "video_metadata", "open_video(frames, fps=...)"],
+        ),
         ({}, {"fps": "fast"}, ["fps must be a number", "'fast'"]),
-        (None, {"fps": 1}, ["Fps=1", "does not say at what rate", "video_metadata", "open_video(frames, fps=...)"]),
+        (
+            None,
+            {"fps": 1},
+            ["fps=1 is asked for", "does not say at what rate", "video_metadata", "open_video(frames, fps=...)"],
+        ),
     ],
     ids=str,
 )

@@ -192,7 +192,7 @@ class Sampling:
         if start is None and end is None:
             return frames
         if rate is None:
-            raise _no_rate("a range of seconds (video_start, video_end) is", name)
+            raise _no_rate("A range of seconds (video_start, video_end) is", name)
         low, high = (start or 0.0) * rate - 1e-6, math.inf if end is None else end * rate + 1e-6
         inside = [frame for frame in frames if low <= frame <= high]
         if not inside:
@@ -229,7 +229,7 @@ def _check_rate(rate: Any) -> None:
 
 def _no_rate(what: str, name: str) -> VideoError:
     return VideoError(
-        f"{what[0].upper()}{what[1:]} asked for, but {name} does not say at what rate its frames are shown. Give the "
+        f"{what} asked for, but {name} does not say at what rate its frames are shown. Give the "
         'rate as "fps" in video_metadata, or with open_video(frames, fps=...).'
     )
 
