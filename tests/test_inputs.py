@@ -216,7 +216,7 @@ def test_a_question_lists_its_file_once_and_looks_for_nan_and_infinity_once(
     assert len(listed) == 1
     size = processor.image_size
     # The frames of the clip, and the one that carries a mask.
-    assert sorted(searched) == [(1, 3, size, size), (1, processor.num_frames, 3, size, size)]
+    assert sorted(searched) == [(1, 1, 3, size, size), (1, processor.num_frames, 3, size, size)]
 
 
 @pytest.mark.parametrize("suffix", [".ppm", ".pnm", ".pgm", ".png"])

@@ -843,10 +843,10 @@ def test_settings_reach_the_processor(data, processor):
     sample = VideoReferDataset(data, mode="multi")[0]
     batch = VideoReferCollator(processor, num_frames=4, max_frames_per_region=2)([sample])
     assert batch["pixel_values_videos"].shape[:2] == (1, 4)
-    assert batch["region_lengths"].tolist() == [2]
+    assert batch["region_lengths"].tolist() == [[2]]
     absent = VideoReferDataset(data, mode="multi")[PLACE["two objects"]]
-    assert VideoReferCollator(processor)([absent])["region_lengths"].tolist() == [2, 1]
-    assert VideoReferCollator(processor, mask_policy="original")([absent])["region_lengths"].tolist() == [3, 3]
+    assert VideoReferCollator(processor)([absent])["region_lengths"].tolist() == [[2, 1]]
+    assert VideoReferCollator(processor, mask_policy="original")([absent])["region_lengths"].tolist() == [[3, 3]]
     with pytest.raises(ConfigurationError, match="Unknown mask_policy 'none'"):
         VideoReferCollator(processor, mask_policy="none")([sample])
 

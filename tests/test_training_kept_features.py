@@ -6,7 +6,6 @@ import os
 import pytest
 import torch
 
-import videorefer_plugin as vr
 from tests.training_runs import assert_equal_runs, command, finish, kill_when, losses, run, weights, write_data
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
@@ -61,7 +60,7 @@ def test_conversations_are_those_with_clips_less_the_clips(setting, processor):
         keep = ~torch.isin(shown["input_ids"], visuals)
         assert alone["input_ids"][0].tolist() == shown["input_ids"][keep].tolist()
         assert alone["labels"][0].tolist() == shown["labels"][keep].tolist()
-        assert alone["region_lengths"].tolist() == shown["region_lengths"].tolist()
+        assert [alone["region_lengths"].tolist()] == shown["region_lengths"].tolist()
         assert alone.keys() == {"input_ids", "labels", "region_pooled", "region_lengths"}
 
 
@@ -147,10 +146,9 @@ def test_objects_have_the_tokens_that_they_have_with_their_clips(setting, model,
     (given,) = seen
     for row, sample in enumerate(samples):
         inputs = VideoReferCollator(processor)([sample])
-        regions = vr.models.videorefer.regions.RegionInputs.collect(dict(inputs))
-        tokens, counts = model.get_object_tokens(inputs["input_ids"], regions, {})
-        assert given["object_token_counts"][row] == counts[0] == tokens.shape[1]
-        assert torch.allclose(given["object_tokens"][row, : counts[0]], tokens[0], atol=1e-5)
+        tokens = torch.cat(model.get_region_tokens(**inputs)[0])
+        assert given["object_token_counts"][row] == len(tokens)
+        assert torch.allclose(given["object_tokens"][row, : len(tokens)], tokens, atol=1e-5)
 
 
 def test_a_run_learns_and_leaves_the_rest_alone(data, tmp_path):

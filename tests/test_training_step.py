@@ -8,9 +8,11 @@ from types import CodeType, FrameType
 
 import numpy as np
 import pytest
+import torch
 
 from tests.media import write_video
 from tests.training_data import HEIGHT, WIDTH, box_mask, compressed, turns, write_jsonl
+from videorefer_plugin.models.videorefer.region_inputs import frames_with_masks
 from videorefer_plugin.regions import Region, Rle, encode_rle
 from videorefer_plugin.regions.reading import frame_index
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset, parse_record
@@ -72,7 +74,7 @@ def test_a_step_makes_a_region_an_object_and_reads_and_draws_each_mask_once(fold
         checked=frame_index,
     ) as found:
         batch = collator([dataset[0]])
-    assert batch["region_lengths"].tolist() == [drawn // OBJECTS] * OBJECTS
+    assert batch["region_lengths"].tolist() == [[drawn // OBJECTS] * OBJECTS]
     assert found["called"] + found["trusted"] == OBJECTS
     assert found["read"] == OBJECTS * FRAMES
     assert found["drawn"] == drawn
@@ -110,11 +112,14 @@ def test_the_order_of_the_annotation_does_not_choose_the_frame(folder):
 def test_the_original_policy_takes_masks_as_the_annotation_has_them(folder, processor):
     given = {"9": compressed(0, 0), "4": compressed(40, 20)}
     dataset = VideoReferDataset(write_jsonl(folder / "two.jsonl", [record_of([given])]), mode="multi")
-    by_policy = {
-        policy: VideoReferCollator(processor, mask_policy=policy)([dataset[0]])["region_frames"].tolist()
-        for policy in ("keep", "original")
-    }
-    assert by_policy["original"] == by_policy["keep"][::-1]
+    marked = []
+    for policy in ("keep", "original"):
+        batch = VideoReferCollator(processor, mask_policy=policy)([dataset[0]])
+        frames, rows = frames_with_masks(batch)
+        marked.append((frames[rows], batch["region_masks"][0]))
+    for kept, original in zip(*marked, strict=True):
+        assert torch.equal(original, kept.flip(0))
+        assert not torch.equal(original, kept)
 
 
 def test_a_record_that_is_asked_again_reads_nothing_again():
