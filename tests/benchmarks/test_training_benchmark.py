@@ -123,6 +123,16 @@ def encode_frames_again(model: Any) -> None:
     inner.get_image_features = get_image_features
 
 
+def copy_frames(batch: dict[str, Any]) -> None:
+    """Every mask brings its frame along, whether or not the clip, the only visual of its sample, shows it."""
+    shown, fresh, places = batch["pixel_values_videos"], batch["region_pixel_values"], batch["region_frames"]
+    rows = torch.where(places > 0, places - 1, shown.shape[1] - 1 - places)
+    frames = torch.cat([shown, fresh, torch.zeros_like(shown[:, :1])], dim=1)
+    rows = rows.masked_fill(places == 0, -1)  # padding
+    batch["region_pixel_values"] = frames[torch.arange(len(frames))[:, None], rows]
+    batch["region_frames"] = (-1 - torch.arange(rows.shape[1]).expand_as(rows)).masked_fill(places == 0, 0)
+
+
 def steps(way: Way, data: Path) -> Iterator[Callable[[], float]]:
     """One optimiser step after the other, to be called; each gives its loss."""
     import videorefer_plugin as vr
@@ -144,12 +154,10 @@ def steps(way: Way, data: Path) -> Iterator[Callable[[], float]]:
     def step() -> float:
         batch = next(batches)
         if way.video_sized_masks:
-            grids = F.interpolate(batch["region_masks"][:, None], size=model.config.grid_size, mode="bilinear")
-            batch["region_masks"] = grids[:, 0] > 0
+            grids = F.interpolate(batch["region_masks"].float(), size=model.config.grid_size, mode="bilinear")
+            batch["region_masks"] = grids > 0
         if way.frames_again:
-            batch["region_pixel_values"] = batch["region_pixel_values"][batch["region_frames"]]
-            batch["region_frames"] = torch.arange(len(batch["region_frames"]))
-            batch.pop("region_clip_frames")
+            copy_frames(batch)
         loss = model(**batch, use_cache=False).loss
         loss.backward()
         optimizer.step()
