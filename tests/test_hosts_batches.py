@@ -1,13 +1,16 @@
 """Batches of hosts: samples with any visuals, stacked by anyone, and nothing encoded twice."""
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import videorefer_plugin as vr
+from tests.media import write_video
 from tests.test_hosts import every_host, greedy, logits, one_thread, pooled, quarter, shared  # noqa: F401
 from tests.tiny_hosts import BY_NAME, IDS, ROWS, HostRow
 
@@ -321,12 +324,16 @@ def test_places_of_placeholders_are_told_of_clips_of_several_lengths(row: HostRo
         assert [prompt[slice(*one["span"])] for one in offsets].count("<region>") == 1
 
 
-def test_a_video_of_several_prompts_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("source", ["a video object", "a path"])
+def test_a_video_of_several_prompts_is_decoded_once(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row, processor = BY_NAME["qwen3_vl"], shared("qwen3_vl")[1]
-    video = vr.open_video(row.video())
+    video = write_video(tmp_path / "clip.mp4", row.video()) if source == "a path" else vr.open_video(row.video())
+    kind = type(vr.open_video(video))
     decoded: list[int] = []
-    read = type(video).read
-    monkeypatch.setattr(type(video), "read", lambda self, frames: decoded.extend(frames) or read(self, frames))
+    read = kind.read
+    monkeypatch.setattr(kind, "read", lambda self, frames: decoded.extend(frames) or read(self, frames))
     regions = [[quarter(row, 1)], [quarter(row, 2)], [quarter(row, 6)]]
     batch = processor(text=[row.prompt()] * 3, videos=[video] * 3, regions=regions)
     assert len(decoded) == len(set(decoded))
@@ -336,3 +343,17 @@ def test_a_video_of_several_prompts_is_decoded_once(monkeypatch: pytest.MonkeyPa
         assert torch.equal(
             batch["pixel_values_videos"][place * rows : (place + 1) * rows], alone["pixel_values_videos"]
         )
+
+
+def test_several_images_of_a_prompt_are_shown_as_the_bare_host_shows_them() -> None:
+    row, (model, processor) = BY_NAME["llava_onevision"], shared("llava_onevision")
+    images = [visual(row, "i"), visual(row, "j")]
+    content = [{"type": "image", "image": Image.fromarray(image)} for image in images]
+    chat = [{"role": "user", "content": [*content, {"type": "text", "text": "Which?"}]}]
+    own = processor.apply_chat_template(chat, add_generation_prompt=True)
+    bare = row.processor().apply_chat_template(
+        chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    assert torch.equal(own["input_ids"], bare["input_ids"])
+    assert torch.equal(own["pixel_values"], bare["pixel_values"])
+    assert torch.equal(logits(model, own), logits(row.model(), bare))
