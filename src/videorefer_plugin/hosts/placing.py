@@ -38,7 +38,7 @@ def read_once(clips: Sequence[Clip]) -> Iterator[np.ndarray]:
     Raises:
         VideoError: a frame cannot be decoded; the sample is named.
     """
-    store = FrameStore(torch.from_numpy)
+    store = FrameStore(lambda frames, kind: torch.from_numpy(frames))
     times = Counter(id(clip.video) for clip in clips)
     for clip in clips:
         if times[id(clip.video)] > 1:

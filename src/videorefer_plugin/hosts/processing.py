@@ -98,6 +98,11 @@ class RegionProcessor(JoinsSamples):
         """Number of unions u of the object encoder."""
         return self.attachment.object_encoder.max_tokens_per_region
 
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of the tensors that a call may return for the model: the host's, and those of regions."""
+        return [*self.processor.model_input_names, "region_masks", "region_frames", "region_lengths"]
+
     def __getattr__(self, name: str) -> Any:
         if name == "processor":  # not there yet while this is being unpickled
             raise AttributeError(name)

@@ -19,10 +19,10 @@ class FrameStore:
 
     Args:
         preprocess (`Callable`): turns frames of shape `(num_frames, height, width, 3)` into a tensor with a row for
-            each.
+            each; it is told whether they are of an `"image"` or a `"video"`.
     """
 
-    def __init__(self, preprocess: Callable[[np.ndarray], Tensor]):
+    def __init__(self, preprocess: Callable[[np.ndarray, str], Tensor]):
         self._preprocess = preprocess
         self._wanted: dict[int, set[int]] = {}
         self._ready: dict[int, tuple[dict[int, int], Tensor]] = {}
@@ -46,7 +46,7 @@ class FrameStore:
         if key not in self._ready:
             wanted = sorted(self._wanted[key])
             with named(f"Sample {clip.sample}"):
-                pixels = self._preprocess(clip.video.read(wanted))
+                pixels = self._preprocess(clip.video.read(wanted), clip.kind)
             self._ready[key] = {frame: row for row, frame in enumerate(wanted)}, pixels
         rows, pixels = self._ready[key]
         return pixels[torch.tensor([rows[frame] for frame in clip.rows_of(frames)], dtype=torch.long)]

@@ -4,9 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.feature_extraction_utils import BatchFeature
@@ -23,7 +21,8 @@ from videorefer_plugin.inputs.placing import place_regions
 from videorefer_plugin.models.batches import JoinsSamples, PreparedBatch
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, TOKENIZE_SETTINGS, take_chat_settings
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
-from videorefer_plugin.models.videollama2.images import pad_to_square, pillow_based
+from videorefer_plugin.models.videollama2.images import pillow_based
+from videorefer_plugin.models.videollama2.preparing import PreparesFrames, VideoLLaMA2ProcessorKwargs
 from videorefer_plugin.models.videollama2.processor_files import ProcessorFiles
 
 __all__ = ["VideoLLaMA2Processor"]
@@ -33,7 +32,7 @@ _TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 _TEXT_SETTINGS = TEXT_SETTINGS | {"return_mm_token_type_ids", "add_special_tokens"}
 
 
-class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
+class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
     r"""
     Turns prompts with `<video>` or `<image>`, and the visuals that belong to them, into the inputs of a
     [`VideoLLaMA2ForConditionalGeneration`].
@@ -59,7 +58,7 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
     content_kinds: tuple[str, ...] = ("text", "image", "video")  # of the items of a conversation
     # Settings of a call beside those of the tokenizer; some have a default kept on the processor.
     call_settings: tuple[str, ...] = (*CLIP_SETTINGS, "sample_by_second", "image_aspect_ratio")
-    region_token: str | None = None
+    valid_processor_kwargs = VideoLLaMA2ProcessorKwargs
 
     def __init__(
         self,
@@ -92,20 +91,6 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
         self.video_token_id = tokenizer.convert_tokens_to_ids(video_token)
 
-    # ------------------------------------------------------------------ sizes
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square that frames are resized to, in pixels."""
-        size = getattr(self.image_processor, "crop_size", None) or self.image_processor.size
-        return size["height"] if "height" in size else size["shortest_edge"]
-
-    @property
-    def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of the vision tower's feature grid."""
-        side = self.image_size // self.patch_size
-        return side, side
-
     @property
     def model_input_names(self) -> list[str]:
         """Names of the tensors that a call may return for the model."""
@@ -113,9 +98,7 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
 
     # ------------------------------------------------------------------ calling
 
-    def __call__(
-        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
-    ) -> BatchFeature:
+    def __call__(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> BatchFeature:
         """Prepare a batch for the model.
 
         Args:
@@ -143,7 +126,10 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
             return_mm_token_type_ids (`bool`, *optional*, defaults to `False`):
                 Whether to return `mm_token_type_ids` too: 0 for text and regions, 1 for images, 2 for videos.
             return_tensors (`str`, *optional*): `"pt"` for tensors.
-            kwargs: settings of the tokenizer, such as `padding_side`. By default prompts are padded to the longest.
+            kwargs:
+                Settings of the tokenizer, such as `padding_side`; by default prompts are padded to the longest. And
+                settings of the image processor that leave the size of frames as it is, such as `do_rescale`. Settings
+                may stand in `text_kwargs`, `images_kwargs`, `videos_kwargs` and `common_kwargs`.
 
         Returns:
             `BatchFeature` with `input_ids` and `attention_mask`, and as needed `pixel_values` of shape
@@ -156,6 +142,7 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
             VideoError: a visual cannot be read; the sample is named.
             ConfigurationError: a setting is unknown or has an unknown value.
         """
+        audio = kwargs.pop("audio", None)
         settings, text_settings = self._split_settings(kwargs)
         tokens = {"image": self.image_token, "video": self.video_token}
         samples = match_samples(
@@ -165,7 +152,7 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
             settings.get("regions"),
             audio=audio,
             tokens=tokens,
-            region_token=self.region_token,
+            region_token=getattr(self, "region_token", None),
         )
         clips = []
         for clip in open_clips(samples, self._sampling(settings), settings["video_metadata"]):
@@ -174,7 +161,11 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
             self._make_room(samples[clip.sample], clip)
             clips.append(clip)
         regions = self._draw_regions(samples, clips, settings)
-        frames = FrameStore(lambda read: self.preprocess_frames(read, settings["image_aspect_ratio"]))
+        frames = FrameStore(
+            lambda read, kind: self.preprocess_frames(
+                read, settings["image_aspect_ratio"], **settings["frame_settings"][kind]
+            )
+        )
         for clip in clips:
             frames.want(clip, clip.sampled)
         for one in (one for own in regions for one in own):
@@ -188,11 +179,16 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Separate visual settings from the tokenizer's, and refuse what is neither."""
-        settings, rest = take_settings(kwargs, self.call_settings, _TEXT_SETTINGS, type(self).__name__)
-        text_settings = flatten_settings(rest)
+        others = _TEXT_SETTINGS | self.frame_settings
+        settings, rest = take_settings(kwargs, self.call_settings, others, type(self).__name__)
         for name in settings:
             if settings[name] is None and name not in ("num_frames", "fps"):
                 settings[name] = getattr(self, name, None)
+        settings["frame_settings"], rest = self.take_frame_settings(rest)
+        text_settings = flatten_settings(rest)
+        # As in transformers' own processors, what the tokenizer was made with counts where a call says nothing.
+        for name in TEXT_SETTINGS.intersection(self.tokenizer.init_kwargs) - {"padding_side", "return_tensors"}:
+            text_settings.setdefault(name, self.tokenizer.init_kwargs[name])
         if settings["image_aspect_ratio"] not in ("square", "pad"):
             raise ConfigurationError(
                 f"image_aspect_ratio is 'square' or 'pad', but {short(settings['image_aspect_ratio'])} was given."
@@ -254,21 +250,6 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
         """The tensors of the regions, if there are any."""
         return {}
 
-    def preprocess_frames(self, frames: np.ndarray, image_aspect_ratio: str | None = None) -> Tensor:
-        """Resize and normalise frames.
-
-        Args:
-            frames (`np.ndarray` of shape `(num_frames, height, width, 3)` and dtype `uint8`): RGB frames.
-            image_aspect_ratio (`str`, *optional*): `"square"` or `"pad"`; the processor's by default.
-
-        Returns:
-            `torch.Tensor` of shape `(num_frames, 3, image_size, image_size)` and dtype `float32`.
-        """
-        if (image_aspect_ratio or self.image_aspect_ratio) == "pad":
-            frames = pad_to_square(frames, [int(mean * 255) for mean in self.image_processor.image_mean])
-        images = [Image.fromarray(frame) for frame in frames]
-        return self.image_processor(images, return_tensors="pt")["pixel_values"]
-
     def _tokenize(self, samples: list[Sample], settings: dict[str, Any]) -> dict[str, Any]:
         return_offsets = settings.pop("return_text_replacement_offsets", False)
         return_types = settings.pop("return_mm_token_type_ids", False)
@@ -305,7 +286,7 @@ class VideoLLaMA2Processor(JoinsSamples, ProcessorFiles):
         """
         tokenize = bool(kwargs.get("tokenize"))
         conversations, batched = as_conversations(conversation, self.content_kinds, with_sources=tokenize)
-        called = {*self.call_settings, *_TEXT_SETTINGS}
+        called = {*self.call_settings, *_TEXT_SETTINGS, *self.frame_settings}
         own, of_template = take_chat_settings(
             kwargs, processor_kwargs, called, self, chat_template, type(self).__name__
         )

@@ -13,11 +13,20 @@ from videorefer_plugin.inputs.conversations import CONTENT_KINDS, as_conversatio
 from videorefer_plugin.inputs.frames import FrameStore
 from videorefer_plugin.inputs.masks import DrawnRegion, RegionMasks, grid_masks, region_frames
 from videorefer_plugin.inputs.matching import REGION_SETTINGS, Sample, check_mask_policy, check_region_limit, named
+from videorefer_plugin.models.videollama2.preparing import VideoLLaMA2ProcessorKwargs
 from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 
 __all__ = ["VideoReferProcessor"]
+
+
+class VideoReferProcessorKwargs(VideoLLaMA2ProcessorKwargs, total=False):  # type: ignore[call-arg]
+    """Settings of a call of [`VideoReferProcessor`]."""
+
+    _defaults = {}  # type: ignore[var-annotated]  # noqa: RUF012 - looked at by transformers before 5.24
+    mask_policy: str | None
+    max_frames_per_region: int | None
 
 
 class VideoReferProcessor(VideoLLaMA2Processor):
@@ -43,6 +52,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
 
     config_class = VideoReferConfig
     content_kinds = CONTENT_KINDS
+    valid_processor_kwargs = VideoReferProcessorKwargs
     call_settings = (*VideoLLaMA2Processor.call_settings, *REGION_SETTINGS)
 
     def __init__(
@@ -99,9 +109,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
             "region_pixel_values",
         ]
 
-    def __call__(
-        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any
-    ) -> BatchFeature:
+    def __call__(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> BatchFeature:
         """Prepare a batch for the model.
 
         Args:
@@ -125,7 +133,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
             VideoError: a visual cannot be read; the sample is named.
             ConfigurationError: a setting is unknown or has an unknown value.
         """
-        return super().__call__(images=images, text=text, videos=videos, audio=audio, **kwargs)
+        return super().__call__(images=images, text=text, videos=videos, **kwargs)
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         settings, text_settings = super()._split_settings(kwargs)
