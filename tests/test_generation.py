@@ -369,3 +369,35 @@ def test_regions_cannot_be_found_in_embeddings() -> None:
     embeds = torch.zeros(1, 4, this.model.config.text_config.hidden_size)
     with pytest.raises(vr.PromptError, match="input_ids"):
         generate(this.model, {**without(inputs, "input_ids", "attention_mask"), "inputs_embeds": embeds})
+
+
+# ------------------------------------------------------------------------------------------------- as one graph
+
+
+new_torch = pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="transformers needs a newer torch")
+
+
+def one_graph(kind: str, model: Any, inputs: dict[str, Any]) -> Any:
+    if kind == "export":
+        return torch.export.export(model, (), inputs, strict=False).module()(**inputs).logits
+    torch._dynamo.reset()
+    return torch.compile(model, fullgraph=True, backend=kind)(**inputs).logits
+
+
+@new_torch
+@pytest.mark.parametrize("kind", ["export", pytest.param("eager", marks=pytest.mark.slow)])
+def test_a_prompt_with_regions_is_one_graph(kind: str) -> None:
+    """Also where samples differ in their regions, and a mask lies on a frame that the clip doesn't show."""
+    this = subject(OWN)
+    videos = [np.concatenate([this.video(1)] * 3), this.video(2)]
+    regions = [
+        [this.region(*range(6)), this.region(2, right=True), this.region(0, 23, low=True)],
+        [this.region(5, low=True)],
+    ]
+    text = ["<video>\nIs <region> near <region> and <region>?", "<video>\n<region>?"]
+    inputs = dict(this.processor(text=text, videos=videos, regions=regions, return_tensors="pt", padding=True))
+    assert inputs["region_pixel_values"].shape[1] > 0
+    with torch.no_grad():
+        expected = this.model(**inputs).logits
+        got = one_graph(kind, this.model, {**inputs, "use_cache": False})
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)

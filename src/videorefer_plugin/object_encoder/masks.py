@@ -166,6 +166,13 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor, *, values: 
     if num_masks == 0:
         return features.new_zeros((0, features.shape[-1]), dtype=dtype)
 
+    flat = _positive(masks).flatten(1)
+    sizes = flat.sum(dim=1, keepdim=True).clamp(min=1)
+    if torch.compiler.is_compiling():  # no shape may depend on how many masks share a frame
+        with torch.autocast(features.device.type, enabled=False):
+            wide = features.reshape(num_frames, cells, -1).to(dtype)
+            return torch.bmm(flat.to(dtype).unsqueeze(1), wide[mask_frames]).squeeze(1) / sizes
+
     # Masks are laid out frame by frame, as many slots as the busiest frame needs, so that all of them are pooled by
     # one batched matrix product that reads every feature once.
     per_frame = torch.bincount(mask_frames, minlength=num_frames)
@@ -174,11 +181,10 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor, *, values: 
     slot = torch.empty_like(mask_frames)
     slot[order] = torch.arange(num_masks, device=masks.device) - first[mask_frames[order]]
     weights = torch.zeros((num_frames, int(per_frame.max()), cells), dtype=dtype, device=features.device)
-    flat = _positive(masks).flatten(1)
     weights[mask_frames, slot] = flat.to(dtype)
     with torch.autocast(features.device.type, enabled=False):
         sums = torch.bmm(weights, features.reshape(num_frames, cells, -1).to(dtype))
-    return sums[mask_frames, slot] / flat.sum(dim=1, keepdim=True).clamp(min=1)
+    return sums[mask_frames, slot] / sizes
 
 
 def _check_pooling(features: Tensor, masks: Tensor, mask_frames: Tensor) -> None:

@@ -75,8 +75,10 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int, *, values: bo
     joined = rank < (lengths - max_tokens)[left]
 
     union = F.pad((~joined).long().cumsum(0), (1, 0))
-    merged = wide.new_zeros((int(counts.sum()), tokens.shape[1])).index_add(0, union, wide)
+    # While compiling, no shape may depend on values: what is left of the tokens is zero then.
+    num_merged = num_tokens if torch.compiler.is_compiling() else int(counts.sum())
+    merged = wide.new_zeros((num_merged, tokens.shape[1])).index_add(0, union, wide)
     sizes = torch.zeros(merged.shape[0], dtype=wide.dtype, device=tokens.device).index_add(
         0, union, torch.ones(num_tokens, dtype=wide.dtype, device=tokens.device)
     )
-    return (merged / sizes[:, None]).to(tokens.dtype), counts
+    return (merged / sizes.clamp(min=1)[:, None]).to(tokens.dtype), counts

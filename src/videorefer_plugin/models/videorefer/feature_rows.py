@@ -44,18 +44,18 @@ class FeatureRows(_Host):
         flat: FlatRegions,
         encoded: dict[str, BaseModelOutputWithPooling],
         inputs: dict[str, Any],
-    ) -> tuple[Tensor, int]:
+    ) -> tuple[Tensor, Tensor]:
         """Find the rows that masks lie on among the features of the whole batch: all videos', then all images'.
 
         Returns:
-            `tuple[torch.LongTensor, int]`: for each mask its row, which means nothing where it lies on a frame of
+            `tuple[torch.LongTensor, torch.LongTensor]`: for each mask its row, which means nothing where it lies on a frame of
             `region_pixel_values`; and how many rows there are.
 
         Raises:
             TensorError: a mask lies beyond the frames of its sample.
         """
         place = flat.frames - 1
-        row, known, shown = torch.zeros_like(place), 0, torch.zeros_like(place)
+        row, known, shown = torch.zeros_like(place), place.new_zeros(()), torch.zeros_like(place)
         for kind in ("video", "image"):
             output = encoded.get(kind)
             if output is None or output.last_hidden_state is None:
@@ -66,7 +66,7 @@ class FeatureRows(_Host):
             inside = (place >= shown) & (place < shown + count)
             row = torch.where(inside, known + first + place - shown, row)
             shown = shown + count
-            known += int(rows.sum())
+            known = known + rows.sum().to(known.device)
         check_shown(flat, shown)
         return row, known
 

@@ -109,13 +109,18 @@ class RegionInputs(NamedTuple):
         return regions
 
     def flatten(self) -> FlatRegions:
-        """Leave the padding out."""
+        """Leave the padding out; while compiling, where shapes must not depend on values, count it as a last region."""
         frames = self.frames.flatten()
-        lengths = self.lengths.flatten().to(frames.device)
-        # Sorted instead of selected, so that this can be compiled: padding comes last, and is cut off.
-        order = (frames == 0).to(torch.int8).argsort(stable=True)[: int(lengths.sum())]
+        lengths = self.lengths.to(frames.device)
+        if torch.compiler.is_compiling():
+            lengths = torch.cat([lengths, self.frames.shape[1] - lengths.sum(dim=1, keepdim=True)], dim=1)
+        lengths = lengths.flatten()
         samples = torch.arange(len(self.frames), device=frames.device).repeat_interleave(self.frames.shape[1])
-        masks = self.masks.flatten(0, 1)[order.to(self.masks.device)]
+        masks = self.masks.flatten(0, 1)
+        if torch.compiler.is_compiling():
+            return FlatRegions(masks, samples, frames, lengths)
+        order = frames.nonzero().flatten()
+        masks = masks[order.to(masks.device)]
         return FlatRegions(masks, samples[order], frames[order], lengths)
 
     def for_samples(self, positions: Tensor) -> "RegionInputs":

@@ -132,7 +132,15 @@ class RegionMixin(FeatureRows, RegionGeneration):
 
     def encode_regions(self, input_ids: Tensor, features: Tensor, regions: FlatRegions) -> tuple[Tensor, Tensor]:
         """Run the object encoder; `regions.frames` are rows of `features`. See [`RegionMixin.get_object_tokens`]."""
-        return self.tokens_by_sample(input_ids, self._run_object_encoder(features, regions).tokens)
+        output = self._run_object_encoder(features, regions)
+        if len(regions.lengths) % len(input_ids) or not torch.compiler.is_compiling():
+            return self.tokens_by_sample(input_ids, output.tokens)
+        # As many places a sample as it has masks, since no shape may depend on values; padding is a last region.
+        each = output.counts.unflatten(0, (len(input_ids), -1)).sum(dim=1)
+        places = torch.arange(len(output.tokens) // len(input_ids), device=each.device)
+        places = (each.cumsum(0) - each)[:, None] + places
+        counts = (input_ids == self.region_token_id).sum(dim=1)
+        return output.tokens[places.clamp(max=len(output.tokens) - 1)], counts
 
     def _run_object_encoder(self, features: Tensor, regions: FlatRegions) -> ObjectEncoderOutput:
         device = self.object_encoder.device
