@@ -10,7 +10,9 @@ from videorefer_plugin.object_encoder.checks import FEATURE_VALUES, check_finite
 __all__ = ["merge_tokens"]
 
 
-def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int, *, values: bool = True) -> tuple[Tensor, Tensor]:
+def merge_tokens(
+    tokens: Tensor, lengths: Tensor, max_tokens: int, *, values: bool = True, static: bool = False
+) -> tuple[Tensor, Tensor]:
     """Merge the most similar neighbours of every region until at most `max_tokens` are left.
 
     For a region of k > u tokens, the k - u neighbouring pairs of highest cosine similarity (paper, equation 2) are
@@ -27,6 +29,9 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int, *, values: bo
             Number of unions u.
         values (`bool`, *optional*, defaults to `True`):
             Whether to look for NaN and infinity.
+        static (`bool`, *optional*, defaults to `False`):
+            Whether shapes must not depend on values, as in one graph: the result is filled up with zeros to as many
+            tokens as were given.
 
     Returns:
         `tuple[torch.Tensor, torch.LongTensor]`: the merged tokens of shape `(sum(counts), dim)` in the dtype of
@@ -75,8 +80,7 @@ def merge_tokens(tokens: Tensor, lengths: Tensor, max_tokens: int, *, values: bo
     joined = rank < (lengths - max_tokens)[left]
 
     union = F.pad((~joined).long().cumsum(0), (1, 0))
-    # While compiling, no shape may depend on values: what is left of the tokens is zero then.
-    num_merged = num_tokens if torch.compiler.is_compiling() else int(counts.sum())
+    num_merged = num_tokens if static else int(counts.sum())
     merged = wide.new_zeros((num_merged, tokens.shape[1])).index_add(0, union, wide)
     sizes = torch.zeros(merged.shape[0], dtype=wide.dtype, device=tokens.device).index_add(
         0, union, torch.ones(num_tokens, dtype=wide.dtype, device=tokens.device)

@@ -63,6 +63,7 @@ class ObjectEncoder(nn.Module):
         region_lengths: Tensor,
         *,
         values: bool = True,
+        static: bool = False,
     ) -> ObjectEncoderOutput:
         """Turn regions into object tokens.
 
@@ -78,6 +79,7 @@ class ObjectEncoder(nn.Module):
             values (`bool`, *optional*, defaults to `True`):
                 Whether to look for NaN and infinity, which reads every feature once more. The models of this package
                 have looked at the pixels and masks that they were given, and do not look again.
+            static (`bool`, *optional*, defaults to `False`): fill tokens up to one a mask; see [`merge_tokens`].
 
         Returns:
             [`ObjectEncoderOutput`] with the tokens in the dtype of the projector's weights (or of autocast).
@@ -98,9 +100,11 @@ class ObjectEncoder(nn.Module):
                 f"region_lengths add up to {int(region_lengths.sum())}, but there are {masks.shape[0]} masks."
             )
         pooled = pool_masks(features, masks, mask_frames, values=values)
-        return self.from_pooled(pooled, region_lengths, values=False)
+        return self.from_pooled(pooled, region_lengths, values=False, static=static)
 
-    def from_pooled(self, pooled: Tensor, lengths: Tensor, *, values: bool = True) -> ObjectEncoderOutput:
+    def from_pooled(
+        self, pooled: Tensor, lengths: Tensor, *, values: bool = True, static: bool = False
+    ) -> ObjectEncoderOutput:
         """Turn pooled features into object tokens: what `forward` does after [`pool_masks`].
 
         Args:
@@ -108,6 +112,7 @@ class ObjectEncoder(nn.Module):
                 One vector a mask, region by region, in the order in which they are merged.
             lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
             values (`bool`, *optional*, defaults to `True`): whether to look for NaN and infinity.
+            static (`bool`, *optional*, defaults to `False`): fill tokens up to one a mask; see [`merge_tokens`].
 
         Returns:
             [`ObjectEncoderOutput`], as `forward`.
@@ -115,5 +120,6 @@ class ObjectEncoder(nn.Module):
         Raises:
             TensorError: shapes or numbers do not fit together, or there is NaN or infinity.
         """
-        merged, counts = merge_tokens(pooled, lengths, self.config.max_tokens_per_region, values=values)
+        unions = self.config.max_tokens_per_region
+        merged, counts = merge_tokens(pooled, lengths, unions, values=values, static=static)
         return ObjectEncoderOutput(self.projector(merged.to(self.dtype)), counts)

@@ -48,8 +48,8 @@ class FeatureRows(_Host):
         """Find the rows that masks lie on among the features of the whole batch: all videos', then all images'.
 
         Returns:
-            `tuple[torch.LongTensor, torch.LongTensor]`: for each mask its row, which means nothing where it lies on a frame of
-            `region_pixel_values`; and how many rows there are.
+            `tuple[torch.LongTensor, torch.LongTensor]`: for each mask its row, which means nothing where it lies on a
+            frame of `region_pixel_values`; and how many rows there are.
 
         Raises:
             TensorError: a mask lies beyond the frames of its sample.

@@ -109,7 +109,7 @@ class RegionInputs(NamedTuple):
         return regions
 
     def flatten(self) -> FlatRegions:
-        """Leave the padding out; while compiling, where shapes must not depend on values, count it as a last region."""
+        """Leave the padding out; while compiling, when shapes must not depend on values, it is a last region."""
         frames = self.frames.flatten()
         lengths = self.lengths.to(frames.device)
         if torch.compiler.is_compiling():

@@ -147,6 +147,7 @@ class RegionMixin(FeatureRows, RegionGeneration):
         return self.object_encoder(
             *(value.to(device) for value in (features, regions.masks, regions.frames, regions.lengths)),
             values=False,  # pixels and masks were searched before the tower ran
+            static=torch.compiler.is_compiling(),
         )
 
     @torch.no_grad()
