@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.feature_extraction_utils import BatchFeature
 
 from videorefer_plugin.hosts.registry import Host
+from videorefer_plugin.models.videorefer.feature_rows import rows_by_sample, token_counts
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 
 __all__ = ["StackedHost", "UnpaddedVisualsMixin"]
@@ -104,6 +105,29 @@ class UnpaddedVisualsMixin(RegionMixin):
         with torch.no_grad():
             self._take_padding_out(inputs if inputs is not None else kwargs.get("input_ids"), kwargs)
         return super().generate(inputs, **kwargs)
+
+    def _expand_multimodal_outputs(
+        self, input_ids: Any, mm_encoder_output: Any, expand_size: int = 1, inputs_embeds: Any = None
+    ) -> Any:
+        # Older transformers repeat each frame of a sample by itself, which takes the frames out of their order.
+        left = {}
+        for kind, output in mm_encoder_output.items():
+            tokens = None if output is None else output.pooler_output
+            if not isinstance(tokens, Tensor) or input_ids is None or not input_ids.numel():
+                left[kind] = output
+                continue
+            positions = (input_ids == self.placeholder_id(kind)).sum(dim=1)
+            counts = token_counts(tokens)
+            first, number = rows_by_sample(positions, counts, torch.ones_like(counts))
+            own = [
+                torch.arange(start, start + count)
+                for start, count in zip(first.tolist(), number.tolist(), strict=True)
+            ]
+            output.pooler_output = tokens[
+                torch.cat([part for part in own for _ in range(expand_size)]).to(tokens.device)
+            ]
+        super()._expand_multimodal_outputs(input_ids, left, expand_size=expand_size, inputs_embeds=inputs_embeds)
+        return mm_encoder_output
 
     def _take_padding_out(self, input_ids: Any, kwargs: dict[str, Any]) -> None:
         host: Any = self.region_host
