@@ -115,8 +115,8 @@ def processor() -> Any:
 def prepare(processor: Any, *samples: Sample, **settings: Any) -> Any:
     """One call of the processor."""
     settings = {"fps": SHOWN, **settings}
-    given = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
-    return processor.apply_chat_template([sample.chat for sample in samples], **given, **settings)
+    given = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt", **settings}
+    return processor.apply_chat_template([sample.chat for sample in samples], **given)
 
 
 @pytest.fixture(scope="module")

@@ -125,13 +125,16 @@ class RegionProcessor(JoinsSamples):
             mask_policy, num_frames, max_frames_per_region: instead of the processor's.
             fps (`float`, *optional*): frames to sample a second, evenly spread, instead of `num_frames`.
             max_frames (`int`, *optional*): the most frames to sample from a video.
-            video_start, video_end (`float` or `list[float]`, *optional*): part of the videos to look at, in seconds.
+            video_start, video_end (`float`, *optional*):
+                Part of the videos to look at, in seconds. These, `num_frames`, `fps` and `max_frames` may be lists,
+                with a value for each video, or one for each sample.
             include_region_frames (`bool`, *optional*, defaults to `True`):
                 Whether frames that carry masks are shown in place of sampled ones; otherwise they must be among these.
             do_sample_frames (`bool`, *optional*, defaults to `True`): otherwise all frames of every video are shown.
             video_metadata (`list[dict]`, *optional*):
-                For videos sampled beforehand, one each: `frames_indices` are the source frames, and `fps` and
-                `total_num_frames` those of the source. Regions name source frames.
+                For frames decoded elsewhere, a dict or `VideoMetadata` for each video: `frames_indices` says which
+                frames of the source these are, all by default, and `fps` and `total_num_frames` are those of the
+                source. Regions name source frames.
             return_metadata (`bool`, *optional*): whether to return `video_metadata` too.
             return_text_replacement_offsets (`bool`, *optional*): whether to say where placeholders were and are.
             kwargs: settings of the host's processor. Prompts are padded on the left, to the longest, by default.

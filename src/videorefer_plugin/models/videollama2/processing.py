@@ -102,23 +102,27 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
         """Prepare a batch for the model.
 
         Args:
-            images: the images of the prompts, in order; paths, PIL images or arrays, as a list, or a list a sample.
+            images:
+                The images of the prompts, in order, as [`load_image`] takes them: a list, or a list for each sample.
             text (`str` or `list[str]`): prompts with an `<image>` or `<video>` for each of their visuals.
             videos:
-                The videos of the prompts, in order: files, folders of frames, arrays of shape
-                `(frames, height, width, 3)`, lists of images, or [`Video`]s.
+                The videos of the prompts, in order, as [`open_video`] takes them: a list, or a list for each sample. A
+                video that stands in several places, as the same object or path, is read once.
             num_frames (`int`, *optional*): frames to sample from each video, instead of the processor's.
             fps (`float`, *optional*): frames to sample a second, evenly spread, instead of `num_frames`.
             max_frames (`int`, *optional*): the most frames to sample from a video.
-            video_start, video_end (`float` or `list[float]`, *optional*): part of the videos to look at, in seconds.
+            video_start, video_end (`float`, *optional*):
+                Part of the videos to look at, in seconds. These and the three above may be lists, with a value for
+                each video, or one for each sample.
             sample_by_second (`bool`, *optional*, defaults to `False`):
                 Whether to take one frame a second as the original code does, in steps of whole frames, and the first
                 `max_frames` (32 by default) of these.
             do_sample_frames (`bool`, *optional*, defaults to `True`):
                 Whether to sample; otherwise all frames of every video are used.
             video_metadata (`list[dict]`, *optional*):
-                For videos sampled beforehand, one each: `frames_indices` are the source frames, and `fps` and
-                `total_num_frames` those of the source. Regions name source frames.
+                For frames decoded elsewhere, a dict or `VideoMetadata` for each video: `frames_indices` says which
+                frames of the source these are, all by default, and `fps` and `total_num_frames` are those of the
+                source. Regions name source frames.
             image_aspect_ratio (`str`, *optional*): instead of the processor's.
             return_metadata (`bool`, *optional*, defaults to `False`):
                 Whether to return `video_metadata` too: for each video its frame rate, number of frames, size and the

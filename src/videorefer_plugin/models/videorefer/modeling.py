@@ -11,6 +11,7 @@ from videorefer_plugin.errors import TensorError
 from videorefer_plugin.models.cache import takes_cache
 from videorefer_plugin.models.distinct import distinct_frames, take
 from videorefer_plugin.models.videollama2.checks import LEADING, PIXELS, check_pixels, count_frames
+from videorefer_plugin.models.videollama2.configuration import count_visual_tokens
 from videorefer_plugin.models.videollama2.modeling import (
     VideoLLaMA2CausalLMOutputWithPast,
     VideoLLaMA2ForConditionalGeneration,
@@ -130,10 +131,23 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
     def visual_rows(
         self, kind: str, output: BaseModelOutputWithPooling, inputs: dict[str, Any]
     ) -> tuple[Tensor, Tensor]:
-        """See [`RegionMixin.visual_rows`]. A row is a frame."""
+        """See [`RegionMixin.visual_rows`]. A row is a frame.
+
+        Raises:
+            TensorError: videos of different lengths were encoded before, and nobody says how long they are.
+        """
         rows, tokens = super().visual_rows(kind, output, inputs)
         lengths = inputs.get("video_lengths") if kind == "video" else None
-        return (rows if lengths is None else lengths.to(rows.device)), tokens
+        if lengths is not None:
+            return lengths.to(rows.device), tokens
+        if kind == "video" and len(rows) and not torch.compiler.is_compiling():
+            each = count_visual_tokens(int(rows[0]), self.config.grid_size, self.config.projector_type)
+            if len(rows) * int(rows[0]) != len(output.last_hidden_state) or bool((tokens != each).any()):
+                raise TensorError(
+                    f"{len(output.last_hidden_state)} frame(s) of {len(rows)} encoded video(s) with {tokens.tolist()} "
+                    "token(s) cannot be shared out evenly. Pass video_lengths, the number of frames of each video."
+                )
+        return rows, tokens
 
     def get_region_features(
         self,
