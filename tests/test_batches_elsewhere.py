@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.utils import find_batch_size, pad_across_processes, slice_tensors
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, pipeline
@@ -87,6 +88,64 @@ def test_labels_and_lengths_are_padded_as_asked(processor, singles):  # noqa: F8
     assert torch.equal(batch["labels"][real], batch["input_ids"][real])
     assert bool((batch["labels"][~real] == -100).all())
     assert batch["name"] == list(SAMPLES)
+    assert "attention_mask" not in processor.pad(samples, return_attention_mask=False)
+
+
+def test_whatever_stands_at_positions_is_padded_like_ids(processor, singles):  # noqa: F811
+    samples = [
+        {**one, "position_ids": one["attention_mask"].cumsum(1), "weights": one["attention_mask"] * 0.5, "label": row}
+        for row, one in enumerate(singles.values())
+    ]
+    batch = processor.pad(samples)
+    real = batch["attention_mask"].bool()
+    assert torch.equal(batch["position_ids"][real], batch["attention_mask"].cumsum(1)[real])
+    assert torch.equal(batch["weights"] > 0, real)
+    assert batch["label"].tolist() == list(range(12))
+    assert processor.pad([{**one, "label": torch.tensor(3)} for one in samples])["label"].tolist() == [3] * 12
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_sample_taken_out_of_a_batch_of_a_host_answers_as_alone(row: Any) -> None:
+    """The shorter clip keeps what filled it up."""
+    host, of_host = shared(row.name)
+    video = np.random.default_rng(0).integers(1, 255, (12, *row.side, 3), dtype=np.uint8)
+    text, regions = f"{row.video_token} <region>", [box(TOP, 1)]
+    alone = of_host(text=text, videos=video[:4], regions=regions, do_sample_frames=False)
+    batch = of_host(text=[text] * 2, videos=[video[:8], video[:4]], regions=[regions] * 2, do_sample_frames=False)
+    if len(batch["region_frames"]) != find_batch_size(
+        batch["pixel_values_videos" if "pixel_values_videos" in batch else "pixel_values"]
+    ):
+        pytest.skip("its pixels are packed, or rows of frames, which are not sliced by sample")
+    second = {name: value[1:] for name, value in batch.items()}
+    (found,), (wanted,) = host.get_region_tokens(**second), host.get_region_tokens(**alone)
+    torch.testing.assert_close(found[0], wanted[0], atol=2e-4, rtol=0)
+    with torch.no_grad():
+        logits = host(**second).logits[0][second["attention_mask"][0].bool()]
+        torch.testing.assert_close(logits, host(**alone).logits[0], atol=2e-4, rtol=0)
+
+
+def test_frames_taken_out_of_one_array_twice_are_told_apart(model, processor):  # noqa: F811
+    """The same eight frames are frames 0 to 7 of one source and 3, 10, 11 ... of another."""
+    frames = LONG.read(range(8))
+    ways = [{"frames_indices": list(range(8)), "fps": 10}, {"frames_indices": [3, *range(10, 17)], "fps": 10}]
+    call = {"text": "<video>\n<region>", "num_frames": 2, "regions": [box(TOP, 3)], "return_tensors": "pt"}
+    alone = [model.get_region_tokens(**processor(**call, videos=frames, video_metadata=[way]))[0][0] for way in ways]
+    both = {**call, "text": "<video>\n<region> <video>\n<region>", "regions": [box(TOP, 3), box(TOP, 3)]}
+    (found,) = model.get_region_tokens(**processor(**both, videos=[frames, frames], video_metadata=ways))
+    for tokens, wanted in zip(found, alone, strict=True):
+        torch.testing.assert_close(tokens, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_encoded_clips_of_different_lengths_need_their_lengths(model, processor):  # noqa: F811
+    call = {"text": ["<video>\n<region>"] * 2, "videos": [LONG] * 2, "regions": [[box(TOP, 0)]] * 2}
+    inputs = processor(**call, num_frames=[8, 4], return_tensors="pt")
+    pixels, lengths = inputs.pop("pixel_values_videos"), inputs.pop("video_lengths")
+    encoded = {"mm_encoder_outputs": {"video": model.get_video_features(pixels, lengths)}}
+    with torch.no_grad():
+        expected = model(**inputs, pixel_values_videos=pixels, video_lengths=lengths).logits
+        torch.testing.assert_close(model(**inputs, **encoded, video_lengths=lengths).logits, expected)
+    with pytest.raises(vr.TensorError, match="Pass video_lengths"):
+        model(**inputs, **encoded)
     assert processor.pad(samples[:1], padding="max_length", max_length=500)["input_ids"].shape == (1, 500)
 
 
@@ -110,6 +169,8 @@ def test_labels_and_lengths_are_padded_as_asked(processor, singles):  # noqa: F8
         ([{"input_ids": torch.ones(1, 2)}], {"padding": False}, vr.ConfigurationError, "padding must be"),
         ([{"input_ids": torch.ones(1, 2)}], {"padding_side": "top"}, vr.ConfigurationError, "padding_side"),
         ([{"input_ids": torch.ones(1, 2)}], {"return_tensors": "np"}, vr.ConfigurationError, "'np'"),
+        ([{"input_ids": torch.ones(1, 2)}], {"pad_to_multiple_of": -4}, vr.ConfigurationError, "pad_to_multiple_of"),
+        ([{"input_ids": torch.ones(1, 2)}], {"max_length": "a"}, vr.ConfigurationError, "max_length"),
     ],
 )
 def test_what_cannot_be_joined_is_refused(given, settings, error, message, processor):  # noqa: F811
@@ -164,6 +225,12 @@ def test_a_region_is_drawn_on_a_grid_as_the_processor_draws_it(processor, single
     assert few.masks.shape == (2, *processor.grid_size)
 
 
+@pytest.mark.parametrize("picture", [LONG.read([0])[0], Image.fromarray(LONG.read([0])[0])], ids=["array", "pillow"])
+def test_a_region_is_drawn_on_an_image(picture, processor):  # noqa: F811
+    drawn = vr.draw_region(box(TOP, 0), picture, processor.grid_size)
+    assert torch.equal(drawn.masks, vr.draw_region(box(TOP, 0), LONG, processor.grid_size).masks)
+
+
 @pytest.mark.parametrize(
     ("region", "settings", "error"),
     [
@@ -185,6 +252,9 @@ def test_a_tower_is_run_without_its_model(model, singles):  # noqa: F811
     features = vr.frame_features(model.model.vision_tower, model.config, pixels)
     assert torch.equal(features, model.model.get_frame_features(pixels))
     assert features.shape == (len(pixels), *model.config.grid_size, model.config.vision_config.hidden_size)
+    for wrong in (pixels[None], pixels[..., :9], pixels.byte(), pixels.numpy()):
+        with pytest.raises(vr.TensorError, match="pixel_values must"):
+            vr.frame_features(model.model.vision_tower, model.config, wrong)
 
 
 def test_object_tokens_of_single_regions_are_those_of_the_prompt(model, processor, singles):  # noqa: F811

@@ -181,13 +181,27 @@ def test_a_region_lies_on_the_visual_before_it_in_the_conversation(
         assert lying(door, chosen, len(expected)) == [visual] * len(expected)
 
 
-def test_visuals_come_to_the_text_in_the_order_of_the_conversation(processor: Any) -> None:
+def test_several_visuals_stay_in_their_places_among_the_words(processor: Any) -> None:
     conversation = filled([talk("image c", "One.", "video a", "image d"), ANSWER, talk("Two.", "video b")], [], ".")
     assert processor.apply_chat_template(conversation) == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-        "<|im_start|>user\n<image>\n<video>\n<image>\nOne.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n"
-        "<|im_start|>user\n<video>\nTwo.<|im_end|>\n"
+        "<|im_start|>user\n<image>\nOne.<video>\n<image>\n<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n"
+        "<|im_start|>user\nTwo.<video>\n<|im_end|>\n"
     )
+
+
+def test_regions_lie_on_the_same_visuals_whether_a_prompt_is_made_at_once_or_in_two_steps(
+    processor: Any, folder: Path
+) -> None:
+    parts = [talk("video a", "region", "video b", "region"), ANSWER, talk("x", "region", "video a", "region")]
+    conversation = filled(parts, [AT_START] * 4, folder)
+    at_once = processor.apply_chat_template(conversation, tokenize=True, return_dict=True, return_tensors="pt")
+    text = processor.apply_chat_template(conversation)
+    videos = [item["video"] for turn in conversation for item in turn["content"] if item["type"] == "video"]
+    regions = [item["region"] for turn in conversation for item in turn["content"] if item["type"] == "region"]
+    again = processor(text=text, videos=videos, regions=regions, return_tensors="pt")
+    assert torch.equal(again["input_ids"], at_once["input_ids"])
+    assert torch.equal(again["region_frames"], at_once["region_frames"])
 
 
 def test_masks_lie_on_the_frames_of_their_visuals(processor: Any, folder: Path) -> None:

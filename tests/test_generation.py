@@ -160,6 +160,13 @@ def test_a_conversation_goes_on_from_its_cache(name: str, batch: int) -> None:
     assert got == expected
 
 
+def refused_where_ambiguous(name: str, batch: int) -> Any:
+    """Nobody can tell which sample visuals in the cache belong to, where one has room for several, as in tiny hosts."""
+    if batch == 1 or name == "videorefer":
+        return contextlib.nullcontext()
+    return pytest.raises(vr.PromptError, match="cannot be told which of the 2 samples")
+
+
 @every_subject
 @pytest.mark.parametrize("batch", [1, 2])
 def test_regions_and_visuals_of_cached_positions_may_come_or_not(name: str, batch: int) -> None:
@@ -180,7 +187,8 @@ def test_regions_and_visuals_of_cached_positions_may_come_or_not(name: str, batc
     # The end of the ids alone, as long as the mask tells where it lies.
     end = {**cut(whole, talk.length, None), "attention_mask": whole["attention_mask"], **talk.second_regions}
     if name not in MROPE:  # whose positions transformers makes of the whole ids
-        assert answer(model, end, **{CACHE: talk.cache(model)}) == expected
+        with refused_where_ambiguous(name, batch):
+            assert answer(model, end, **{CACHE: talk.cache(model)}) == expected
 
 
 @every_subject
@@ -200,10 +208,11 @@ def test_forward_goes_on_from_a_cache_with_regions(name: str, batch: int) -> Non
         expected = model(**whole).logits[:, talk.length :]
         for cache in caches:
             model(**first, **{CACHE: cache})
-        got = model(**end, **{CACHE: caches[0]}).logits
-        other = model(**{**end, **talk.other_regions}, **{CACHE: caches[1]}).logits
-    torch.testing.assert_close(got, expected, atol=2e-4, rtol=0)
-    assert not torch.allclose(other, expected, atol=1e-3), "the region doesn't matter"
+        with refused_where_ambiguous(name, batch):
+            got = model(**end, **{CACHE: caches[0]}).logits
+            other = model(**{**end, **talk.other_regions}, **{CACHE: caches[1]}).logits
+            torch.testing.assert_close(got, expected, atol=2e-4, rtol=0)
+            assert not torch.allclose(other, expected, atol=1e-3), "the region doesn't matter"
 
 
 @every_subject

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 BATCH, STEPS, FRAMES, OBJECTS = 4, 8, 8, 3
@@ -86,41 +85,37 @@ def make_processor(cls: Any) -> Any:
 class Way:
     """How the loop differs from the library's."""
 
-    video_sized_masks: bool = False
     recording_tower: bool = False
     frames_again: bool = False
 
 
 WAYS = {
     "ours": Way(),
-    "without masks at grid size": Way(video_sized_masks=True),
     "without no_grad in the tower": Way(recording_tower=True),
     "without one pass a distinct frame": Way(frames_again=True),
-    "without any of them": Way(True, True, True),
+    "without any of them": Way(True, True),
 }
 
 
-def video_sized(cls: Any) -> Any:
-    class Processor(cls):
-        """Keeps masks as floats at the size of the video, to be resized next to the model."""
-
-        def _grid_region(self, region: Any, video: Any, settings: dict[str, Any]) -> dict[int, torch.Tensor]:
-            masks = {frame: region.mask(frame, video.height, video.width) for frame in region.frames}
-            return {frame: torch.from_numpy(mask).float() for frame, mask in masks.items()}
-
-    return Processor
-
-
 def encode_frames_again(model: Any) -> None:
-    """An image is encoded as often as it is shown."""
+    """A frame is encoded as often as it is shown: in every clip, and for an image in every frame of its clip."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
     inner = model.model
 
-    def get_image_features(pixel_values: torch.Tensor, **kwargs: Any) -> Any:
-        frames = inner.get_frame_features(pixel_values.repeat_interleave(FRAMES, dim=0))
-        clips = frames.unflatten(0, (len(pixel_values), FRAMES))
-        return inner._connect(clips[:, 0], clips)
+    def encode_clips(pixels: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        clips = inner.get_frame_features(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=clips.flatten(0, 1).flatten(1, 2), pooler_output=inner.connector(clips)
+        )
+        return output, list(range(len(pixels)))
 
-    inner.get_image_features = get_image_features
+    def encode_images(pixels: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        output, place = encode_clips(pixels[:, None].expand(-1, FRAMES, -1, -1, -1))
+        output.last_hidden_state = output.last_hidden_state[::FRAMES]
+        return output, place
+
+    inner._encode_clips, inner._encode_images = encode_clips, encode_images
 
 
 def copy_frames(batch: dict[str, Any]) -> None:
@@ -139,8 +134,7 @@ def steps(way: Way, data: Path) -> Iterator[Callable[[], float]]:
     from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
     from videorefer_plugin.training.parts import set_trainable
 
-    cls = video_sized(vr.VideoReferProcessor) if way.video_sized_masks else vr.VideoReferProcessor
-    processor = make_processor(cls)
+    processor = make_processor(vr.VideoReferProcessor)
     model = make_model(processor)
     set_trainable(model, ["object_encoder"])
     optimizer = torch.optim.AdamW(model.object_encoder.parameters(), lr=1e-3)
@@ -153,9 +147,6 @@ def steps(way: Way, data: Path) -> Iterator[Callable[[], float]]:
 
     def step() -> float:
         batch = next(batches)
-        if way.video_sized_masks:
-            grids = F.interpolate(batch["region_masks"].float(), size=model.config.grid_size, mode="bilinear")
-            batch["region_masks"] = grids > 0
         if way.frames_again:
             copy_frames(batch)
         loss = model(**batch, use_cache=False).loss

@@ -101,7 +101,8 @@ class RegionProcessor(JoinsSamples):
     @property
     def model_input_names(self) -> list[str]:
         """Names of the tensors that a call may return for the model: the host's, and those of regions."""
-        return [*self.processor.model_input_names, "region_masks", "region_frames", "region_lengths"]
+        names = [*self.processor.model_input_names, "region_masks", "region_frames", "region_lengths"]
+        return list(dict.fromkeys(names))  # some hosts name one twice
 
     def __getattr__(self, name: str) -> Any:
         if name == "processor":  # not there yet while this is being unpickled

@@ -76,7 +76,7 @@ class StackedHost(Host):
         for kind in self.stacked:
             name = self.encoders[kind][0]
             pixels = inputs.get(name)
-            if not isinstance(pixels, Tensor) or pixels.ndim != 5 or len(pixels) < 2:
+            if not isinstance(pixels, Tensor) or pixels.ndim != 5:
                 continue
             if bool(pixels[:, -1].flatten(1).any(dim=1).all()):
                 continue  # all are as long as the longest

@@ -15,7 +15,16 @@ from videorefer_plugin.inputs.sampling import CLIP_SETTINGS, Sampling
 from videorefer_plugin.video import Video, load_image, open_video
 from videorefer_plugin.video.sources import Stored, is_stored, stored
 
-__all__ = ["CLIP_SETTINGS", "Clip", "Sampling", "clips_by_sample", "open_clip", "open_clips", "show_frames"]
+__all__ = [
+    "CLIP_SETTINGS",
+    "Clip",
+    "Sampling",
+    "clips_by_sample",
+    "open_clip",
+    "open_clips",
+    "open_image",
+    "show_frames",
+]
 
 _RATES_APART = 0.02  # share by which a rate may differ from that of the file, since it is often rounded
 
@@ -194,7 +203,7 @@ class _Visuals:
 
     def image(self, source: Any) -> Video:
         """An image, as a video of one frame."""
-        return self._once(("image", _identity(source)), lambda: _open_image(source))
+        return self._once(("image", _identity(source)), lambda: open_image(source))
 
     def at_rate(self, source: Any, fps: float) -> Video:
         """The video of a source that is said to have this rate."""
@@ -215,15 +224,22 @@ class _Visuals:
 
 
 def _identity(source: Any) -> Any:
-    """What is equal for sources that stand for the same visual: paths that are written alike, or the same object."""
+    """What is equal for sources that stand for the same visual: the same path or address, or the same object."""
     if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
+        text = os.fspath(source)
+        is_path = isinstance(text, str) and "://" not in text and not text.startswith("data:")
+        return os.path.abspath(text) if is_path else text
     if isinstance(source, (list, tuple)):
         return tuple(_identity(item) for item in source)
     return id(source)
 
 
-def _open_image(source: Any) -> Video:
+def open_image(source: Any) -> Video:
+    """Open an image as a video of one frame.
+
+    Raises:
+        VideoError: it cannot be read, or is a video.
+    """
     if isinstance(source, Video):
         if source.num_frames != 1:
             raise VideoError(f"An image was expected, but {source.name} has {source.num_frames} frames.")

@@ -8,8 +8,11 @@ from torch import Tensor
 
 from videorefer_plugin.inputs.clips import Clip
 from videorefer_plugin.inputs.matching import named
+from videorefer_plugin.video import Video
 
 __all__ = ["FrameStore"]
+
+_BYTES_AT_ONCE = 1 << 26  # of decoded frames; 24 of 1280 x 720
 
 
 class FrameStore:
@@ -24,8 +27,8 @@ class FrameStore:
 
     def __init__(self, preprocess: Callable[[np.ndarray, str], Tensor]):
         self._preprocess = preprocess
-        self._wanted: dict[int, set[int]] = {}
-        self._ready: dict[int, tuple[dict[int, int], Tensor]] = {}
+        self._wanted: dict[tuple[int, str], set[int]] = {}
+        self._ready: dict[tuple[int, str], tuple[dict[int, int], Tensor]] = {}
 
     def want(self, clip: Clip, frames: Sequence[int]) -> None:
         """Announce frames of a clip, in the numbering of regions.
@@ -34,7 +37,7 @@ class FrameStore:
             RegionError: of a video sampled beforehand, a frame was not handed over; the sample is named.
         """
         with named(f"Sample {clip.sample}"):
-            self._wanted.setdefault(id(clip.video), set()).update(clip.rows_of(frames))
+            self._wanted.setdefault((id(clip.video), clip.kind), set()).update(clip.rows_of(frames))
 
     def get(self, clip: Clip, frames: Sequence[int]) -> Tensor:
         """Preprocessed frames of a clip, a row for each; they were announced.
@@ -42,11 +45,26 @@ class FrameStore:
         Raises:
             VideoError: a frame cannot be decoded; the sample is named.
         """
-        key = id(clip.video)
+        key = (id(clip.video), clip.kind)
         if key not in self._ready:
             wanted = sorted(self._wanted[key])
             with named(f"Sample {clip.sample}"):
-                pixels = self._preprocess(clip.video.read(wanted), clip.kind)
+                pixels = self._read(clip.video, clip.kind, wanted)
             self._ready[key] = {frame: row for row, frame in enumerate(wanted)}, pixels
         rows, pixels = self._ready[key]
         return pixels[torch.tensor([rows[frame] for frame in clip.rows_of(frames)], dtype=torch.long)]
+
+    def _read(self, video: Video, kind: str, wanted: Sequence[int]) -> Tensor:
+        """Read frames in pieces, since whole ones are larger than what becomes of them."""
+        at_once = max(_BYTES_AT_ONCE // (3 * video.height * video.width), 1)
+        pieces = (wanted[first : first + at_once] for first in range(0, len(wanted), at_once))
+        first = self._preprocess(video.read(next(pieces)), kind)
+        if len(first) == len(wanted):
+            return first
+        pixels = first.new_empty((len(wanted), *first.shape[1:]))
+        pixels[: len(first)] = first
+        done = len(first)
+        for piece in pieces:
+            pixels[done : done + len(piece)] = self._preprocess(video.read(piece), kind)
+            done += len(piece)
+        return pixels

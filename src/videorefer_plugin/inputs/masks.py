@@ -11,8 +11,9 @@ from torch import Tensor
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.inputs.clips import Clip
+from videorefer_plugin.inputs.clips import Clip, open_image
 from videorefer_plugin.inputs.matching import check_mask_policy, check_region_limit
+from videorefer_plugin.inputs.visuals import is_frame
 from videorefer_plugin.object_encoder import resize_masks
 from videorefer_plugin.regions import Region, as_region
 from videorefer_plugin.video import open_video, sample_frame_indices
@@ -103,7 +104,7 @@ def draw_region(
 
     Args:
         region ([`Region`] or `dict`): the region, or its JSON form.
-        video: what it lies on, as [`open_video`] takes it; an image counts as a video of one frame.
+        video: the video that it lies on, as [`open_video`] takes it, or an image, as [`load_image`] takes it.
         grid (`tuple[int, int]`): rows and columns of the grid.
         mask_policy (`str`, *optional*, defaults to `"keep"`): `"keep"` or `"original"`, as in [`VideoReferProcessor`].
         max_frames (`int`, *optional*): the most frames to use, taken evenly; all by default.
@@ -120,8 +121,8 @@ def draw_region(
     """
     check_mask_policy(mask_policy)
     check_region_limit(max_frames)
-    opened = open_video(video)
-    clip = Clip("video", 0, opened, [])
+    image = is_frame(video)
+    clip = Clip("image" if image else "video", 0, open_image(video) if image else open_video(video), [])
     masks = region_frames(as_region(region), clip, mask_policy, max_frames)
     return DrawnRegion(clip, masks.frames, grid_masks(masks, grid, mask_policy, pad_to_square))
 

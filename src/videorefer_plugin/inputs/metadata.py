@@ -120,6 +120,8 @@ def _source_frame(index: Any) -> int:
     try:
         if isinstance(index, (bool, np.bool_)):
             raise TypeError
+        if isinstance(index, (float, np.floating)) and float(index).is_integer():  # such as those of linspace
+            return int(index)
         return operator.index(index)
     except TypeError:
         raise VideoError(

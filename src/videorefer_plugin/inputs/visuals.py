@@ -8,7 +8,7 @@ from videorefer_plugin.video import Video
 from videorefer_plugin.video.animations import looks_like_picture
 from videorefer_plugin.video.sources import is_stored
 
-__all__ = ["flatten_images", "flatten_videos"]
+__all__ = ["flatten_images", "flatten_videos", "is_frame", "is_picture"]
 
 
 def flatten_videos(videos: Any) -> list[Any]:
@@ -48,16 +48,18 @@ def _flatten(value: Any, is_one: Callable[[Any], bool], expected: str) -> list[A
 def _is_video(value: Any) -> bool:
     if isinstance(value, Video) or is_stored(value) or getattr(value, "ndim", None) == 4:
         return True
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(_is_frame(item) for item in value)
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(is_frame(item) for item in value)
 
 
-def _is_frame(value: Any) -> bool:
-    return looks_like_picture(value) if is_stored(value) else _is_picture(value)
+def is_frame(value: Any) -> bool:
+    """Whether this is one picture, in memory or stored; an animation is none."""
+    return looks_like_picture(value) if is_stored(value) else is_picture(value)
 
 
 def _is_image(value: Any) -> bool:
-    return isinstance(value, Video) or is_stored(value) or _is_picture(value)
+    return isinstance(value, Video) or is_stored(value) or is_picture(value)
 
 
-def _is_picture(value: Any) -> bool:
+def is_picture(value: Any) -> bool:
+    """Whether this is one picture in memory: a PIL image, or an array of shape `(height, width, 3)`."""
     return getattr(value, "ndim", None) == 3 or (hasattr(value, "mode") and hasattr(value, "convert"))

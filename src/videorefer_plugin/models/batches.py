@@ -10,11 +10,13 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, TensorError
+from videorefer_plugin.inputs.matching import check_at_least_one
 
 __all__ = ["JoinsSamples", "PreparedBatch", "collates_prepared", "join_samples"]
 
-_FILL = {"labels": -100, "assistant_masks": 0}
-_BY_POSITION = ("attention_mask", "labels", "token_type_ids", "mm_token_type_ids", "special_tokens_mask", *_FILL)
+_FILL = {"labels": -100, "special_tokens_mask": 1}  # 0 elsewhere
+# What belongs to visuals and regions is laid out by these, whatever its shape.
+_NOT_BY_POSITION = ("pixel_", "image_", "video_", "region_", "object_")
 
 
 class PreparedBatch(BatchFeature):
@@ -45,7 +47,9 @@ class JoinsSamples:
         max_length: int | None = None,
         pad_to_multiple_of: int | None = None,
         padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
         return_tensors: str | None = "pt",
+        verbose: bool = True,
     ) -> BatchFeature:
         """Put samples together into a batch, as `pad` of a tokenizer does.
 
@@ -55,7 +59,9 @@ class JoinsSamples:
             max_length (`int`, *optional*): with `padding="max_length"`, the length to pad to.
             pad_to_multiple_of (`int`, *optional*): divisor of the length of the batch.
             padding_side (`str`, *optional*): `"left"` or `"right"`, instead of the processor's.
+            return_attention_mask (`bool`, *optional*): `False` leaves `attention_mask` out.
             return_tensors (`str`, *optional*): `"pt"`.
+            verbose (`bool`, *optional*): tokenizers take it; nothing is said here.
 
         Raises:
             TensorError: there are no samples, or their tensors do not fit together.
@@ -71,15 +77,19 @@ class JoinsSamples:
         side = padding_side or getattr(self, "padding_side", "left")
         if side not in ("left", "right"):
             raise ConfigurationError(f"padding_side must be 'left' or 'right', but is {short(side)}.")
-        return PreparedBatch(
-            join_samples(
-                [encoded_inputs] if isinstance(encoded_inputs, Mapping) else encoded_inputs,
-                pad_token_id=self.tokenizer.pad_token_id,
-                padding_side=side,
-                min_length=(max_length or 0) if padding == "max_length" else 0,
-                multiple_of=pad_to_multiple_of or 1,
-            )
+        for name, number in (("max_length", max_length), ("pad_to_multiple_of", pad_to_multiple_of)):
+            if number is not None:
+                check_at_least_one(number, name)
+        joined = join_samples(
+            [encoded_inputs] if isinstance(encoded_inputs, Mapping) else encoded_inputs,
+            pad_token_id=self.tokenizer.pad_token_id,
+            padding_side=side,
+            min_length=(max_length or 0) if padding == "max_length" else 0,
+            multiple_of=pad_to_multiple_of or 1,
         )
+        if return_attention_mask is False:
+            joined.pop("attention_mask", None)
+        return PreparedBatch(joined)
 
 
 def join_samples(
@@ -94,7 +104,8 @@ def join_samples(
 
     What stands at positions of the prompt is padded to the longest prompt. Tensors of regions get a row for each
     sample, also where a sample has none. All others are put one after the other along their first dimension, and
-    filled up with zeros at the end of the others. Lists are joined, and whatever else there is becomes a list.
+    filled up with zeros at the end of the others. Lists are joined, single numbers become a tensor, and whatever else
+    there is becomes a list.
 
     Args:
         samples (`Sequence[Mapping]`):
@@ -127,7 +138,8 @@ def join_samples(
         values = [sample.get(name) for sample in samples]
         if name == "input_ids" or _is_by_position(name, values, prompts):
             fill = pad_token_id if name == "input_ids" else _FILL.get(name, 0)
-            rows = [_at_positions(name, value, ids) for value, ids in zip(values, prompts, strict=True)]
+            like = next(value for value in values if value is not None)
+            rows = [_at_positions(name, value, ids, like) for value, ids in zip(values, prompts, strict=True)]
             joined[name] = torch.cat([_pad_prompt(row, length, fill, padding_side) for row in rows])
         elif name.startswith("region_") and any(isinstance(value, Tensor) for value in values):
             joined[name] = _cat(name, _with_rows(values, prompts))
@@ -135,6 +147,8 @@ def join_samples(
             joined[name] = _cat(name, [value for value in values if value is not None])
         elif all(isinstance(value, (list, tuple)) for value in values if value is not None):
             joined[name] = [one for value in values if value is not None for one in value]
+        elif all(isinstance(value, (bool, int, float)) for value in values):
+            joined[name] = torch.tensor(values)
         else:
             joined[name] = values
     return joined
@@ -153,16 +167,17 @@ def _prompt(sample: Mapping[str, Any], number: int) -> Tensor:
 
 def _is_by_position(name: str, values: list[Any], prompts: list[Tensor]) -> bool:
     """Whether there is a value for each position of the prompts."""
-    return name in _BY_POSITION and all(
+    return not name.startswith(_NOT_BY_POSITION) and all(
         value is None or (isinstance(value, Tensor) and value.shape[:2] == ids.shape)
         for value, ids in zip(values, prompts, strict=True)
     )
 
 
-def _at_positions(name: str, value: Tensor | None, ids: Tensor) -> Tensor:
+def _at_positions(name: str, value: Tensor | None, ids: Tensor, like: Tensor) -> Tensor:
     if value is not None:
         return value
-    return torch.ones_like(ids) if name == "attention_mask" else torch.full_like(ids, _FILL.get(name, 0))
+    fill = 1 if name == "attention_mask" else _FILL.get(name, 0)
+    return like.new_full((*ids.shape, *like.shape[2:]), fill)
 
 
 def _pad_prompt(value: Tensor, length: int, fill: int, side: str) -> Tensor:
@@ -188,6 +203,8 @@ def _cat(name: str, values: list[Tensor]) -> Tensor:
             f"{name} of the samples have shapes {shapes}, which cannot be joined. Prepare all samples with the same "
             "processor."
         )
+    if not values[0].ndim:
+        return torch.stack(values)
     largest = [max(sizes) for sizes in zip(*(value.shape[1:] for value in values), strict=True)]
     padded = []
     for value in values:

@@ -195,7 +195,8 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
             text_settings.setdefault(name, self.tokenizer.init_kwargs[name])
         if settings["image_aspect_ratio"] not in ("square", "pad"):
             raise ConfigurationError(
-                f"image_aspect_ratio is 'square' or 'pad', but {short(settings['image_aspect_ratio'])} was given."
+                f"Unknown image_aspect_ratio {short(settings['image_aspect_ratio'])}; supported are 'square' and "
+                "'pad'."
             )
         text_settings.setdefault("padding", True)
         text_settings.setdefault("padding_side", self.padding_side)

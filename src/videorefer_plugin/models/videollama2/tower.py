@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from videorefer_plugin.models.gradients import no_grad_if_frozen
+from videorefer_plugin.models.videollama2.checks import check_pixels
 
 __all__ = ["as_grids", "frame_features", "run_tower"]
 
@@ -22,7 +23,11 @@ def frame_features(vision_tower: nn.Module, config: Any, pixel_values: Tensor) -
 
     Returns:
         `torch.Tensor` of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`.
+
+    Raises:
+        TensorError: the pixel values have another shape, or are no floating-point numbers.
     """
+    check_pixels(config, "pixel_values", pixel_values, ("num_frames",), values=False)
     return as_grids(config, run_tower(vision_tower, config, pixel_values)[-1])
 
 

@@ -102,7 +102,8 @@ class RegionGeneration(_Host):
         if cached_visuals:
             self.check_pixels(inputs, encoded)
             encoded = self.encode_visuals(inputs, encoded)
-            whole = _with_placeholders(seen, encoded, placeholders)
+            room = _cached_positions(seen, prompt.origin, inputs.get("attention_mask"))
+            whole = _with_placeholders(seen, encoded, placeholders, room)
             self.check_visuals(whole, inputs, regions, encoded)
         else:
             whole = self._seen(
@@ -192,8 +193,16 @@ def _holds(input_ids: Tensor, placeholders: Any) -> bool:
     return any(bool((input_ids == each).any()) for each in placeholders)
 
 
-def _with_placeholders(input_ids: Tensor, encoded: dict[str, Any], placeholders: dict[str, int]) -> Tensor:
+def _with_placeholders(
+    input_ids: Tensor, encoded: dict[str, Any], placeholders: dict[str, int], room: list[int]
+) -> Tensor:
     """Ids with the placeholders of visuals before them that lie in the cache, equally many visuals a sample.
+
+    Args:
+        input_ids (`torch.LongTensor` of shape `(batch, length)`): ids after the cache.
+        encoded (`dict`): the visuals.
+        placeholders (`dict[str, int]`): id of each kind of visual.
+        room (`list[int]`): number of positions of each sample in the cache, padding aside.
 
     Raises:
         PromptError: it is not to be told which sample a visual belongs to.
@@ -205,14 +214,23 @@ def _with_placeholders(input_ids: Tensor, encoded: dict[str, Any], placeholders:
         lengths = [] if output is None else [len(visual) for visual in output.pooler_output]
         each, left = divmod(len(lengths), batch)
         totals = {sum(lengths[sample * each : (sample + 1) * each]) for sample in range(batch)}
-        if left or len(totals) > 1:
+        # Where no sample has room for one visual more, all have equally many.
+        several = bool(lengths) and batch > 1 and max(room) >= (each + 1) * min(lengths)
+        if left or len(totals) > 1 or several:
             raise PromptError(
                 f"The placeholders of {len(lengths)} {kind}(s) of {lengths} token(s) lie in the cache, so that it "
                 f"cannot be told which of the {batch} samples they belong to. Call generate with the ids of the whole "
-                "conversation."
+                "conversation, or go on with one sample at a time."
             )
         parts.insert(0, input_ids.new_full((batch, totals.pop()), token_id))
     return torch.cat(parts, dim=1)
+
+
+def _cached_positions(input_ids: Tensor, past: int, attention_mask: Any) -> list[int]:
+    """Number of positions of each sample in a cache, without padding where the mask tells."""
+    if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2 and attention_mask.shape[1] >= past:
+        return attention_mask[:, :past].sum(dim=1).tolist()
+    return [past] * len(input_ids)
 
 
 def rows_beyond(

@@ -196,7 +196,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         for region in regions:
             place = region.clip.place
             for frame in region.frames:
-                key = id(region.clip.video), frame
+                key = id(region.clip.video), region.clip.rows_of([frame])[0]
                 if frame not in place and key not in extra:
                     extra[key] = len(extra)
                     pixels.append(frames.get(region.clip, [frame])[0])

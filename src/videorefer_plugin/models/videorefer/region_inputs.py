@@ -58,7 +58,7 @@ class RegionInputs(NamedTuple):
             Number of masks of each region; 0 where there is no region.
         pixel_values (`torch.Tensor` of shape `(batch, max_frames, 3, image_size, image_size)`, *optional*):
             Frames with masks that no visual of the sample shows, filled up with zeros; `None` with a host, to which
-            all of them are shown.
+            all of them are shown. The processor's `max_frames_per_region` keeps it small.
     """
 
     masks: Tensor
@@ -228,9 +228,10 @@ def _check_counts(regions: RegionInputs) -> None:
             f"Row {row}: region_frames name frame {int(frames[row].min())} of region_pixel_values, but these hold "
             f"{held} frame(s) a sample, numbered from -1 downward. Pass all outputs of one call of the processor on."
         )
+    filled = pixels.flatten(2).any(dim=2).tolist()
     for sample, own in enumerate(frames.tolist()):
-        unused = sorted(set(range(held)) - {-1 - frame for frame in own})
-        real = [row for row in unused if bool(pixels[sample, row].any())]
+        used = {-1 - frame for frame in own}
+        real = [row for row, shown in enumerate(filled[sample]) if shown and row not in used]
         if real:
             raise TensorError(
                 f"Row {sample}: no mask lies on frame(s) {listed(real)} of region_pixel_values. Tensors of samples "
