@@ -358,6 +358,7 @@ def pixels_of(processor: Any, **settings: Any) -> dict[str, Any]:
         ({"videos_kwargs": DARK}, {"video"}),
         ({"images_kwargs": DARK, "videos_kwargs": DARK}, {"image", "video"}),
         ({"common_kwargs": DARK}, {"image", "video"}),
+        ({"common_kwargs": {**DARK, "return_tensors": "pt"}, **DARK}, {"image", "video"}),
         (DARK, {"image", "video"}),
         ({"images_kwargs": {"do_normalize": False}, "videos_kwargs": {}, "text_kwargs": None}, {"image"}),
         ({"images_kwargs": {"size": {"height": 42, "width": 42}, "do_resize": True}}, set()),
@@ -388,6 +389,7 @@ def test_settings_count_for_the_visuals_of_their_kind(name, settings, changed, l
         ({"resample": "bicubic"}, ["PIL.Image.Resampling", "'bicubic'"]),
         ({"text_kwargs": {"do_rescale": True}}, ["stands in text_kwargs", "images_kwargs or videos_kwargs"]),
         ({"images_kwargs": {"do_rescale": True}, "do_rescale": True}, ["do_rescale is given twice"]),
+        ({"common_kwargs": {"do_rescale": True}, "do_rescale": False}, ["do_rescale is given twice"]),
         ({"text_kwargs": {"padding": False}, "padding": True}, ["padding is given twice"]),
         ({"images_kwargs": {"do_rescal": True}}, ["'do_rescal'", "did you mean 'do_rescale'"]),
         ({"images_kwargs": 4}, ["images_kwargs must be a dict", "int"]),
@@ -441,7 +443,18 @@ def test_settings_of_a_call_are_listed_by_kind(name, loaded):
 # --- transformers' own tests -----------------------------------------------------------------------------------------
 
 # Test of transformers -> why it does not hold here.
-DIFFERENT: dict[str, str] = {}
+DIFFERENT = {
+    "test_apply_chat_template_image": "addresses are not fetched",
+    "test_processor_text_has_no_visual": "addresses are not fetched",
+    "test_init_arguments_not_in_processor_kwargs": "a call may set num_frames otherwise",
+    "test_processor_from_and_save_pretrained_as_nested_dict": "the Pillow image processor is used, as in training",
+    "test_processor_with_multiple_inputs": "it gives no videos to a class without a video processor",
+    "VideoReferProcessor::test_model_input_names": "its call has no regions",
+    "test_correct_missing_keys": "a model without its head is not loaded",
+    "test_model_weights_reload_no_missing_tied_weights": "a file without a weight of the model is not loaded",
+    "test_inputs_embeds": "visuals need the ids of the prompt",
+    "test_generation_tester_mixin_inheritance": "generation's tests are not in the source distribution",
+}
 
 
 @pytest.mark.slow

@@ -300,7 +300,13 @@ def _with_groups(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         if not isinstance(value, (Mapping, type(None))):
             raise ConfigurationError(f"{name} must be a dict of settings, but is a {type(value).__name__}.")
         for inner, inner_value in (value or {}).items():
-            yield name, inner, inner_value
+            # As in transformers, what is common to all may be said on its own as well.
+            if name != "common_kwargs" or not _same(inner_value, settings.get(inner)):
+                yield name, inner, inner_value
+
+
+def _same(value: Any, other: Any) -> bool:
+    return isinstance(value, (str, int, float)) and type(value) is type(other) and value == other
 
 
 def _given_twice(name: str, *groups: str) -> ConfigurationError:

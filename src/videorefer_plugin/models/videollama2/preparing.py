@@ -8,7 +8,7 @@ from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from torch import Tensor
 from transformers.image_processing_utils import get_size_dict
-from transformers.processing_utils import ImagesKwargs, MultiModalData, ProcessingKwargs, VideosKwargs
+from transformers.processing_utils import ImagesKwargs, MultiModalData, ProcessingKwargs, ProcessorMixin, VideosKwargs
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, VideoError
@@ -53,7 +53,7 @@ class VideoLLaMA2ProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore
     videos_kwargs: VideoLLaMA2VideosKwargs
 
 
-class PreparesFrames:
+class PreparesFrames(ProcessorMixin):
     """The part of a processor that knows its image processor."""
 
     image_processor: Any
