@@ -161,7 +161,7 @@ def test_a_conversation_goes_on_from_its_cache(name: str, batch: int) -> None:
 
 
 def refused_where_ambiguous(name: str, batch: int) -> Any:
-    """Nobody can tell which sample visuals in the cache belong to, where one has room for several, as in tiny hosts."""
+    """Visuals in the cache cannot be told apart where a sample has room for several, as in tiny hosts."""
     if batch == 1 or name == "videorefer":
         return contextlib.nullcontext()
     return pytest.raises(vr.PromptError, match="cannot be told which of the 2 samples")

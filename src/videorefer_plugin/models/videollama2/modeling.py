@@ -43,9 +43,11 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         """See [`VideoLLaMA2Model.get_image_features`]."""
         return self.model.get_image_features(pixel_values, **kwargs)
 
-    def get_video_features(self, pixel_values_videos: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def get_video_features(
+        self, pixel_values_videos: Tensor, video_lengths: Tensor | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
         """See [`VideoLLaMA2Model.get_video_features`]."""
-        return self.model.get_video_features(pixel_values_videos, **kwargs)
+        return self.model.get_video_features(pixel_values_videos, video_lengths, **kwargs)
 
     @takes_cache
     @can_return_tuple
