@@ -29,6 +29,7 @@ def uninterrupted(data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_killed_in_a_step_and_resumed(data, uninterrupted, tmp_path):
     arguments = command(RECIPE, data, tmp_path, **RUN)
     kill_when(arguments, (tmp_path / "checkpoint-3").exists, delay=0.05)

@@ -1,8 +1,7 @@
 """Find frames that are equal, so that a vision tower sees each of them once."""
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ def distinct_frames(frames: Tensor) -> tuple[list[int], list[int]]:
     """Find the frames that are not equal to an earlier one.
 
     Frames count as equal if every value is the same. A few values of each are compared first and then a digest of all,
-    so that no frame is compared with more than one other. All frames count as distinct while a model is compiled or
+    so that no frame is compared with more than two others. All frames count as distinct while a model is compiled or
     exported, and where gradients of the frames themselves are wanted.
 
     Args:
@@ -32,36 +31,45 @@ def distinct_frames(frames: Tensor) -> tuple[list[int], list[int]]:
         return every, every
     flat = frames.reshape(len(frames), -1)
     step = max(flat.shape[1] // _PROBES, 1)
-    probes = [tuple(probe) for probe in flat[:, step // 2 :: step].cpu().tolist()]
-    repeated = {probe for probe, number in Counter(probes).items() if number > 1}
-    known: dict[Any, int] = {}
+    alike: dict[tuple[float, ...], _Alike] = {}
     first: list[int] = []
     place: list[int] = []
-    weights = _weights(flat) if repeated else None
-    for index, probe in enumerate(probes):
-        # All values are looked at where the few ones do not tell frames apart.
-        key = (probe, _digest(flat[index], weights)) if probe in repeated else probe
-        position = known.get(key)
-        if position is None or not torch.equal(flat[first[position]], flat[index]):
-            position = len(first)
-            known.setdefault(key, position)
+    for index, probe in enumerate(flat[:, step // 2 :: step].cpu().tolist()):
+        found = alike.setdefault(tuple(probe), _Alike()).find(flat, index, len(first))
+        if found == len(first):
             first.append(index)
-        place.append(position)
+        place.append(found)
     return first, place
 
 
-def _weights(flat: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(1 << 62, (_bits(flat[0]).numel(),), generator=generator).to(flat.device)
+class _Alike:
+    """Distinct frames that a few values don't tell apart. As a rule there is one."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, int] | None = None  # index of a frame, and its place among the distinct ones
+        self._by_digest: dict[int, tuple[int, int]] = {}
+
+    def find(self, flat: Tensor, index: int, place: int) -> int:
+        """Place of the frame that is equal to a given one; that of the latter itself, `place`, if there is none."""
+        if self._first is None:
+            self._first = index, place
+            return place
+        if torch.equal(flat[self._first[0]], flat[index]):
+            return self._first[1]
+        known, found = self._by_digest.setdefault(_digest(flat[index]), (index, place))
+        return found if torch.equal(flat[known], flat[index]) else place
 
 
-def _digest(frame: Tensor, weights: Any) -> int:
-    return int((_bits(frame).long() * weights).sum())
-
-
-def _bits(frame: Tensor) -> Tensor:
+def _digest(frame: Tensor) -> int:
+    """A number made of all bits of a frame."""
     kinds = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
-    return frame.contiguous().view(kinds[frame.element_size()])
+    bits = frame.contiguous().view(kinds[frame.element_size()]).long()
+    return int((bits * _weights(len(bits), str(bits.device))).sum())
+
+
+@lru_cache(maxsize=4)
+def _weights(number: int, device: str) -> Tensor:
+    return torch.randint(1 << 62, (number,), generator=torch.Generator().manual_seed(0)).to(device)
 
 
 def take(values: Tensor, indices: Sequence[int]) -> Tensor:
