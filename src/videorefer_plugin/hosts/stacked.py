@@ -1,5 +1,6 @@
 """Hosts that take the videos of a batch in one tensor, where shorter ones are filled up with frames of zeros."""
 
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from videorefer_plugin.models.videorefer.feature_rows import rows_by_sample, tok
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 
 __all__ = ["StackedHost", "UnpaddedVisualsMixin"]
+
+# Whether beams repeat the visuals of a sample as a whole.
+_repeats_samples: ContextVar[bool] = ContextVar("repeats_samples", default=False)
 
 _NO_TENSORS = ["video_metadata", "text_replacement_offsets"]
 
@@ -104,12 +108,22 @@ class UnpaddedVisualsMixin(RegionMixin):
         """See [`RegionMixin.generate`]."""
         with torch.no_grad():
             self._take_padding_out(inputs if inputs is not None else kwargs.get("input_ids"), kwargs)
-        return super().generate(inputs, **kwargs)
+        ours = ("region_lengths", "object_tokens", "mm_encoder_outputs")
+        token = _repeats_samples.set(any(kwargs.get(name) is not None for name in ours))
+        try:
+            return super().generate(inputs, **kwargs)
+        finally:
+            _repeats_samples.reset(token)
 
     def _expand_multimodal_outputs(
         self, input_ids: Any, mm_encoder_output: Any, expand_size: int = 1, inputs_embeds: Any = None
     ) -> Any:
-        # Older transformers repeat each frame of a sample by itself, which takes the frames out of their order.
+        # Older transformers repeat each frame of a sample by itself, which takes the frames out of their order. But a
+        # model whose object encoder is not used answers as the bare host.
+        if not _repeats_samples.get():
+            return super()._expand_multimodal_outputs(
+                input_ids, mm_encoder_output, expand_size=expand_size, inputs_embeds=inputs_embeds
+            )
         left = {}
         for kind, output in mm_encoder_output.items():
             tokens = None if output is None else output.pooler_output
