@@ -118,14 +118,18 @@ def encode_frames_again(model: Any) -> None:
     inner._encode_clips, inner._encode_images = encode_clips, encode_images
 
 
-def copy_frames(batch: dict[str, Any]) -> None:
-    """Every mask brings its frame along, whether or not the clip, the only visual of its sample, shows it."""
-    shown, fresh, places = batch["pixel_values_videos"], batch["region_pixel_values"], batch["region_frames"]
-    rows = torch.where(places > 0, places - 1, shown.shape[1] - 1 - places)
-    frames = torch.cat([shown, fresh, torch.zeros_like(shown[:, :1])], dim=1)
-    rows = rows.masked_fill(places == 0, -1)  # padding
-    batch["region_pixel_values"] = frames[torch.arange(len(frames))[:, None], rows]
-    batch["region_frames"] = (-1 - torch.arange(rows.shape[1]).expand_as(rows)).masked_fill(places == 0, 0)
+def copy_frames(batch: dict[str, Any], video_token_id: int) -> None:
+    """Every mask brings its frame along, whether or not the visual of its sample shows it."""
+    videos, images = (iter(batch.get(name, ())) for name in ("pixel_values_videos", "pixel_values"))
+    held = []
+    for sample, ids in enumerate(batch["input_ids"]):
+        places = batch["region_frames"][sample]
+        shown = next(videos) if bool((ids == video_token_id).any()) else next(images)[None]
+        frames = torch.cat([shown, batch["region_pixel_values"][sample]])
+        rows = torch.where(places > 0, places - 1, len(shown) - 1 - places)
+        held.append(frames[rows[places != 0]])
+        places[places != 0] = -1 - torch.arange(len(held[-1]))
+    batch["region_pixel_values"] = torch.nn.utils.rnn.pad_sequence(held, True)
 
 
 def steps(way: Way, data: Path) -> Iterator[Callable[[], float]]:
@@ -148,7 +152,7 @@ def steps(way: Way, data: Path) -> Iterator[Callable[[], float]]:
     def step() -> float:
         batch = next(batches)
         if way.frames_again:
-            copy_frames(batch)
+            copy_frames(batch, processor.video_token_id)
         loss = model(**batch, use_cache=False).loss
         loss.backward()
         optimizer.step()
