@@ -63,6 +63,10 @@ class JoinsSamples:
             return_tensors (`str`, *optional*): `"pt"`.
             verbose (`bool`, *optional*): tokenizers take it; nothing is said here.
 
+        Returns:
+            `BatchFeature` with the tensors of all samples: `input_ids` and whatever stands at positions of shape
+            `(batch, length)`, `region_...` with a row for each sample, and visuals one after the other.
+
         Raises:
             TensorError: there are no samples, or their tensors do not fit together.
             ConfigurationError: a setting has an unknown value.
