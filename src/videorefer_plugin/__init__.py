@@ -20,6 +20,7 @@ _EXPORTS = {
     "RecordError": "errors",
     "PublishError": "errors",
     "RegionError": "errors",
+    "SessionError": "errors",
     "TensorError": "errors",
     "TrainingError": "errors",
     "VideoError": "errors",
@@ -52,6 +53,8 @@ _EXPORTS = {
     "load_object_encoder": "hosts",
     "register_host": "hosts",
     "supported_hosts": "hosts",
+    "SessionChat": "session",
+    "VideoSession": "session",
     "ask": "asking",
     "tiny_checkpoint": "embedded",
 }
@@ -72,6 +75,8 @@ __all__ = [
     "RegionInputs",
     "RegionMixin",
     "RegionProcessor",
+    "SessionChat",
+    "SessionError",
     "TensorError",
     "TrainingError",
     "VideoError",
@@ -83,6 +88,7 @@ __all__ = [
     "VideoReferError",
     "VideoReferForConditionalGeneration",
     "VideoReferProcessor",
+    "VideoSession",
     "ask",
     "attach_object_encoder",
     "detach_object_encoder",
@@ -111,6 +117,7 @@ if TYPE_CHECKING:
         PromptError,
         PublishError,
         RegionError,
+        SessionError,
         TensorError,
         TrainingError,
         VideoError,
@@ -142,6 +149,7 @@ if TYPE_CHECKING:
         resize_masks,
     )
     from videorefer_plugin.regions import Region
+    from videorefer_plugin.session import SessionChat, VideoSession
     from videorefer_plugin.video import load_image, open_video, sample_frame_indices
 
 

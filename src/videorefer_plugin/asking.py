@@ -3,18 +3,19 @@
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from videorefer_plugin.embedded import SHAPES_WORLD, is_tiny_checkpoint, tiny_checkpoint
-from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, VideoError
+from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError
 from videorefer_plugin.inputs.clips import Sampling, open_clip
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import Source, check_at_least_one, named, take_settings, visual_of
+from videorefer_plugin.inputs.questions import check_question, question_regions
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
-from videorefer_plugin.regions import Region, as_region, is_one_region
+from videorefer_plugin.regions import Region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
 from videorefer_plugin.video import Video, open_video
 
@@ -69,11 +70,9 @@ def ask(
     """
     if (video is None) == (image is None):
         raise PromptError(f"Pass either a video or an image; {'neither was' if video is None else 'both were'} given.")
-    if not isinstance(question, str):
-        raise PromptError(f"The question must be a string, but is a {type(question).__name__}.")
-    check_text(question, "The question")
+    check_question(question)
     check_at_least_one(max_new_tokens, "max_new_tokens")
-    given = _regions(regions)
+    given = question_regions(regions)
     if stream is not None:
         video = _open_stream(video, stream)
     if isinstance(model, (str, os.PathLike)):
@@ -112,24 +111,6 @@ def _open_stream(video: Any, stream: int) -> Video:
     if video is None:
         raise VideoError(f"stream={stream} was given for an image, but only video files have streams.")
     return open_video(video, stream=stream)
-
-
-def _regions(regions: Any) -> list[Region]:
-    """The regions of a question, of which there may be one that stands for itself."""
-    if regions is None:
-        return []
-    if is_one_region(regions):
-        regions = [regions]
-    if isinstance(regions, (str, bytes)) or not isinstance(regions, Iterable):
-        raise RegionError(
-            f"regions must be a list of Regions, one for each <region>, but is a {type(regions).__name__}."
-        )
-    checked = []
-    for number, region in enumerate(regions):
-        with named(f"region {number}"):
-            checked.append(as_region(region))
-            visual_of(checked[-1], 0, visuals=1)
-    return checked
 
 
 def load_model(

@@ -13,6 +13,7 @@ __all__ = [
     "PublishError",
     "RecordError",
     "RegionError",
+    "SessionError",
     "TensorError",
     "TrainingError",
     "VideoError",
@@ -49,6 +50,10 @@ class VideoError(VideoReferError):
 
 class PromptError(VideoReferError):
     """Placeholders in the text and the visuals or regions handed over do not match."""
+
+
+class SessionError(VideoReferError):
+    """A session about a video cannot be used: it was closed, or is asked in a way that it cannot answer."""
 
 
 class PublishError(VideoReferError):

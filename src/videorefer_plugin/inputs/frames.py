@@ -1,6 +1,6 @@
 """The frames of a batch: each one is decoded and preprocessed once, however many prompts show it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,9 +10,15 @@ from videorefer_plugin.inputs.clips import Clip
 from videorefer_plugin.inputs.matching import named
 from videorefer_plugin.video import Video
 
-__all__ = ["FrameStore"]
+__all__ = ["FrameStore", "pieces"]
 
 _BYTES_AT_ONCE = 1 << 26  # of decoded frames; 24 of 1280 x 720
+
+
+def pieces(video: Video, frames: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Frames of a video in parts that can be read at once without filling the memory."""
+    at_once = max(_BYTES_AT_ONCE // (3 * video.height * video.width), 1)
+    return (frames[first : first + at_once] for first in range(0, len(frames), at_once))
 
 
 class FrameStore:
@@ -56,15 +62,14 @@ class FrameStore:
 
     def _read(self, video: Video, kind: str, wanted: Sequence[int]) -> Tensor:
         """Read frames in pieces, since whole ones are larger than what becomes of them."""
-        at_once = max(_BYTES_AT_ONCE // (3 * video.height * video.width), 1)
-        pieces = (wanted[first : first + at_once] for first in range(0, len(wanted), at_once))
-        first = self._preprocess(video.read(next(pieces)), kind)
+        read = pieces(video, wanted)
+        first = self._preprocess(video.read(next(read)), kind)
         if len(first) == len(wanted):
             return first
         pixels = first.new_empty((len(wanted), *first.shape[1:]))
         pixels[: len(first)] = first
         done = len(first)
-        for piece in pieces:
+        for piece in read:
             pixels[done : done + len(piece)] = self._preprocess(video.read(piece), kind)
             done += len(piece)
         return pixels

@@ -1,5 +1,6 @@
 """VideoLLaMA2.1 without its language-modelling head: vision tower, connector and decoder."""
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -127,9 +128,7 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
     ) -> tuple[BaseModelOutputWithPooling, list[int]]:
         first, place = distinct_frames(pixel_values)
         states = run_tower(self.vision_tower, self.config, take(pixel_values, first), every_layer)
-        tokens = self.connector(
-            [grid.expand(self.config.num_frames, -1, -1, -1) for grid in as_grids(self.config, states[-1])]
-        )
+        tokens = self.connect("image", [*as_grids(self.config, states[-1]).unsqueeze(1)])
         return self._laid_out(states, place, [tokens[frame] for frame in place], every_layer)
 
     @can_return_tuple
@@ -177,8 +176,24 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
         clips = [tuple(place[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
         distinct = list(dict.fromkeys(clips))  # clips of the same frames are connected once
         grids = as_grids(self.config, states[-1])
-        tokens = dict(zip(distinct, self.connector([take(grids, clip) for clip in distinct]), strict=True))
+        tokens = dict(zip(distinct, self.connect("video", [take(grids, clip) for clip in distinct]), strict=True))
         return self._laid_out(states, place, [tokens[clip] for clip in clips], every_layer)
+
+    def connect(self, kind: str, grids: Sequence[Tensor]) -> list[Tensor]:
+        """Run the connector over features of visuals. An image acts as a clip that shows it `config.num_frames` times.
+
+        Args:
+            kind (`str`): `"video"` or `"image"`.
+            grids (`Sequence[torch.Tensor]`):
+                For each visual, features of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`; those
+                of an image have one frame.
+
+        Returns:
+            `list[torch.Tensor]`: tokens of shape `(num_tokens, hidden_size)` of each visual.
+        """
+        if kind == "image":
+            grids = [grid.expand(self.config.num_frames, -1, -1, -1) for grid in grids]
+        return self.connector(list(grids))
 
     def _with_asked(
         self, encode: Any, pixels: Tensor, output_hidden_states: bool | None, output_attentions: bool | None

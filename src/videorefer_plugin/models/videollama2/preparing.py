@@ -1,6 +1,7 @@
 """What becomes of frames in a processor of VideoLLaMA2: sizes, settings of the image processor, and token counts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from transformers.processing_utils import ImagesKwargs, MultiModalData, Processi
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, VideoError
-from videorefer_plugin.inputs.matching import SETTING_GROUPS
+from videorefer_plugin.inputs.clips import Clip
+from videorefer_plugin.inputs.masks import DrawnRegion
+from videorefer_plugin.inputs.matching import SETTING_GROUPS, Sample
 from videorefer_plugin.models.videollama2.configuration import count_visual_tokens
 from videorefer_plugin.models.videollama2.images import pad_to_square
 
-__all__ = ["PreparesFrames", "VideoLLaMA2ProcessorKwargs"]
+__all__ = ["PlannedBatch", "PreparesFrames", "VideoLLaMA2ProcessorKwargs"]
 
 # Settings of image processors that say how large a frame becomes, or what of it is kept.
 _SIZES = ("size", "crop_size", "pad_size")
@@ -51,6 +54,28 @@ class VideoLLaMA2ProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore
     _defaults = {}  # type: ignore[var-annotated]  # noqa: RUF012 - looked at by transformers before 5.24
     images_kwargs: VideoLLaMA2ImagesKwargs
     videos_kwargs: VideoLLaMA2VideosKwargs
+
+
+@dataclass
+class PlannedBatch:
+    """A batch of which it is known what is needed, before any frame is read.
+
+    Attributes:
+        samples (`list[Sample]`): the prompts, with what their placeholders become.
+        clips (`list[Clip]`): the visuals, in prompt order, with the frames that are shown.
+        regions (`list[list[DrawnRegion]]`): the regions of each sample, on the feature grid.
+        settings, text_settings (`dict`): settings of the call, and of the tokenizer.
+        preprocess (`Callable`):
+            Turns frames of shape `(num_frames, height, width, 3)` and dtype `uint8` into pixels of shape
+            `(num_frames, 3, image_size, image_size)`; it is told whether they are of an `"image"` or a `"video"`.
+    """
+
+    samples: list[Sample]
+    clips: list[Clip]
+    regions: list[list[DrawnRegion]]
+    settings: dict[str, Any]
+    text_settings: dict[str, Any]
+    preprocess: Callable[[np.ndarray, str], Tensor]
 
 
 class PreparesFrames(ProcessorMixin):

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -22,7 +23,11 @@ from videorefer_plugin.models.batches import JoinsSamples, PreparedBatch
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, TOKENIZE_SETTINGS, take_chat_settings
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.models.videollama2.images import pillow_based
-from videorefer_plugin.models.videollama2.preparing import PreparesFrames, VideoLLaMA2ProcessorKwargs
+from videorefer_plugin.models.videollama2.preparing import (
+    PlannedBatch,
+    PreparesFrames,
+    VideoLLaMA2ProcessorKwargs,
+)
 from videorefer_plugin.models.videollama2.processor_files import ProcessorFiles
 
 __all__ = ["VideoLLaMA2Processor"]
@@ -146,6 +151,31 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
             VideoError: a visual cannot be read; the sample is named.
             ConfigurationError: a setting is unknown or has an unknown value.
         """
+        plan = self.plan(images=images, text=text, videos=videos, **kwargs)
+        settings = plan.settings
+        frames = FrameStore(plan.preprocess)
+        for clip in plan.clips:
+            frames.want(clip, clip.sampled)
+        for one in (one for own in plan.regions for one in own):
+            frames.want(one.clip, one.frames)
+        data: dict[str, Any] = {
+            **self._visual_tensors(plan.clips, frames),
+            **self._region_tensors(plan.clips, plan.regions, frames),
+            **self.tokenize_plan(plan),
+        }
+        if settings["return_metadata"]:
+            data["video_metadata"] = [clip.describe() for clip in plan.clips if clip.kind == "video"]
+        tensor_type = plan.text_settings.get("return_tensors")
+        return PreparedBatch(data, tensor_type=tensor_type, skip_tensor_conversion=self.skip_tensor_conversion)
+
+    def plan(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> PlannedBatch:
+        """Match prompts, visuals and regions, and draw the regions, without reading a frame.
+
+        The arguments are those of a call, and so are the errors that can be known without reading frames.
+
+        Returns:
+            [`PlannedBatch`]: which frames are needed, where regions lie on them, and the prompts.
+        """
         audio = kwargs.pop("audio", None)
         settings, text_settings = self._split_settings(kwargs)
         tokens = {"image": self.image_token, "video": self.video_token}
@@ -165,21 +195,23 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
             self._make_room(samples[clip.sample], clip)
             clips.append(clip)
         regions = self._draw_regions(samples, clips, settings)
-        frames = FrameStore(
-            lambda read, kind: self.preprocess_frames(
-                read, settings["image_aspect_ratio"], **settings["frame_settings"][kind]
-            )
-        )
-        for clip in clips:
-            frames.want(clip, clip.sampled)
-        for one in (one for own in regions for one in own):
-            frames.want(one.clip, one.frames)
-        data: dict[str, Any] = {**self._visual_tensors(clips, frames), **self._region_tensors(clips, regions, frames)}
-        data.update(self._tokenize(samples, text_settings))
-        tensor_type = text_settings.get("return_tensors")
-        if settings["return_metadata"]:
-            data["video_metadata"] = [clip.describe() for clip in clips if clip.kind == "video"]
-        return PreparedBatch(data, tensor_type=tensor_type, skip_tensor_conversion=self.skip_tensor_conversion)
+
+        def preprocess(read: np.ndarray, kind: str) -> Tensor:
+            return self.preprocess_frames(read, settings["image_aspect_ratio"], **settings["frame_settings"][kind])
+
+        return PlannedBatch(samples, clips, regions, settings, text_settings, preprocess)
+
+    def tokenize_plan(self, plan: PlannedBatch, **changed: Any) -> dict[str, Any]:
+        """Tokenize the prompts of a plan.
+
+        Args:
+            plan ([`PlannedBatch`]): the plan.
+            changed: settings of the tokenizer, instead of the plan's.
+
+        Raises:
+            PromptError: the text was truncated; the sample is named.
+        """
+        return self._tokenize(plan.samples, {**plan.text_settings, **changed})
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Separate visual settings from the tokenizer's, and refuse what is neither."""

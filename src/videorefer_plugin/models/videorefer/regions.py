@@ -132,7 +132,7 @@ class RegionMixin(FeatureRows, RegionGeneration):
 
     def encode_regions(self, input_ids: Tensor, features: Tensor, regions: FlatRegions) -> tuple[Tensor, Tensor]:
         """Run the object encoder; `regions.frames` are rows of `features`. See [`RegionMixin.get_object_tokens`]."""
-        output = self._run_object_encoder(features, regions)
+        output = self.run_object_encoder(features, regions)
         if len(regions.lengths) % len(input_ids) or not torch.compiler.is_compiling():
             return self.tokens_by_sample(input_ids, output.tokens)
         # As many places a sample as it has masks, since no shape may depend on values; padding is a last region.
@@ -142,7 +142,8 @@ class RegionMixin(FeatureRows, RegionGeneration):
         counts = (input_ids == self.region_token_id).sum(dim=1)
         return output.tokens[places.clamp(max=len(output.tokens) - 1)], counts
 
-    def _run_object_encoder(self, features: Tensor, regions: FlatRegions) -> ObjectEncoderOutput:
+    def run_object_encoder(self, features: Tensor, regions: FlatRegions) -> ObjectEncoderOutput:
+        """Run the object encoder; `regions.frames` are rows of `features`."""
         device = self.object_encoder.device
         return self.object_encoder(
             *(value.to(device) for value in (features, regions.masks, regions.frames, regions.lengths)),
@@ -173,7 +174,7 @@ class RegionMixin(FeatureRows, RegionGeneration):
         self.check_visuals(input_ids, inputs, regions, encoded)
         encoded = self.encode_visuals(inputs, encoded)
         regions = regions.for_samples((input_ids == self.region_token_id).sum(dim=1))
-        output = self._run_object_encoder(*self.get_region_features(input_ids, regions, encoded, inputs))
+        output = self.run_object_encoder(*self.get_region_features(input_ids, regions, encoded, inputs))
         tokens = iter(output.split())
         width = regions.lengths.shape[1]
         by_sample = [[next(tokens) for _ in range(width)] for _ in input_ids]

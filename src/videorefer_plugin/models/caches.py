@@ -1,0 +1,56 @@
+"""Keys and values of a prompt's first positions, computed once and continued by many prompts."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache
+
+__all__ = ["cache_bytes", "can_crop", "common_length", "crop", "new_cache", "repeated"]
+
+
+def new_cache(model: Any) -> Cache:
+    """An empty cache for a model's decoder."""
+    return DynamicCache(config=model.config.get_text_config(decoder=True))
+
+
+def cache_bytes(cache: Cache) -> int:
+    """Bytes of the keys and values in a cache."""
+    held = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values")]
+    return sum(value.numel() * value.element_size() for value in held if isinstance(value, Tensor))
+
+
+def can_crop(cache: Cache) -> bool:
+    """Whether the last positions of a cache can be taken away; layers with a window no longer hold what was before."""
+    return not any(getattr(layer, "is_sliding", False) or not hasattr(layer, "crop") for layer in cache.layers)
+
+
+def crop(cache: Cache, length: int) -> None:
+    """Keep the first `length` positions of a cache."""
+    surplus = int(cache.get_seq_length()) - length
+    if surplus > 0:
+        cache.crop(-surplus)  # a positive number means other things in different releases of transformers
+
+
+def repeated(cache: Cache, length: int, times: int = 1) -> Cache:
+    """A copy of the first `length` positions of a cache of one sample, for a batch of `times` samples."""
+    cache = copy.deepcopy(cache)
+    crop(cache, length)
+    if times > 1:
+        cache.batch_repeat_interleave(times)
+    return cache
+
+
+def common_length(first: Tensor, second: Tensor) -> int:
+    """How many leading rows of two tensors are equal.
+
+    Args:
+        first, second (`torch.Tensor` of shape `(length, ...)`): ids, or vectors; their lengths may differ.
+    """
+    shorter = min(len(first), len(second))
+    if first is second:
+        return shorter
+    differs = first[:shorter] != second[:shorter].to(first.device)
+    places = differs.reshape(shorter, -1).any(dim=1).nonzero() if shorter else torch.empty(0)
+    return int(places[0]) if len(places) else shorter

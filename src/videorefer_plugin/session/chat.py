@@ -1,0 +1,117 @@
+"""A conversation about the video of a session."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from videorefer_plugin.errors import SessionError
+from videorefer_plugin.regions import Region
+from videorefer_plugin.session.prefixes import Prefix
+from videorefer_plugin.session.streaming import AnswerStream
+
+if TYPE_CHECKING:
+    from videorefer_plugin.session.video_session import VideoSession
+
+__all__ = ["SessionChat", "Turn"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and its answer.
+
+    Attributes:
+        question (`str`): the question, with one `<region>` for each region.
+        regions (`tuple[Region, ...]`): its regions.
+        answer (`str`): the answer.
+    """
+
+    question: str
+    regions: tuple[Region, ...]
+    answer: str
+
+
+class SessionChat:
+    """A conversation about the video of a session, made by [`VideoSession.chat`]; a session can have several.
+
+    Every question is asked with all that was said before it. What the model has run of the conversation is kept, so
+    that only new positions are run.
+
+    Attributes:
+        history (`tuple[Turn, ...]`): what was said so far.
+    """
+
+    def __init__(self, session: "VideoSession"):
+        self._session = session
+        self._turns: list[Turn] = []
+        self._kept: Prefix | None = None
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """What was said so far."""
+        return tuple(self._turns)
+
+    def ask(self, question: str, regions: Sequence[Region] = (), **generate_kwargs: Any) -> str:
+        """Ask the next question.
+
+        The arguments and errors are those of [`VideoSession.ask`]. After an error the conversation is as before.
+
+        Returns:
+            `str`: the answer.
+        """
+        with self._session.answering():
+            given, prompt = self._session.prepare_turn(self._turns, question, regions)
+            return self._answer(question, given, prompt, self._session.checked(generate_kwargs))
+
+    def stream(self, question: str, regions: Sequence[Region] = (), **generate_kwargs: Any) -> AnswerStream:
+        """Ask the next question; the answer comes in pieces.
+
+        The turn counts once the pieces have been read to their end, or the stream was closed: then the answer is what
+        was said until then.
+
+        Returns:
+            [`AnswerStream`]: an iterator of `str`.
+        """
+        with self._session.answering():
+            given, prompt = self._session.prepare_turn(self._turns, question, regions)
+            settings = self._session.checked(generate_kwargs)
+            asked_at = len(self._turns)
+
+        def answer(streaming: dict[str, Any]) -> str:
+            with self._session.answering():
+                if len(self._turns) != asked_at:
+                    raise SessionError(
+                        "The conversation went on while this question waited to be answered. Ask it again."
+                    )
+                return self._answer(question, given, prompt, {**settings, **streaming})
+
+        return AnswerStream(self._session.processor.tokenizer, answer, settings.pop("stopping_criteria", None))
+
+    def undo(self) -> Turn:
+        """Take the last question and its answer back.
+
+        Returns:
+            [`Turn`]: what was taken back.
+
+        Raises:
+            SessionError: nothing was said yet.
+        """
+        with self._session.answering():
+            if not self._turns:
+                raise SessionError("Nothing was said in this conversation yet, so there is nothing to take back.")
+            return self._turns.pop()
+
+    def memory(self) -> int:
+        """Bytes of what is kept of the conversation."""
+        return 0 if self._kept is None else self._kept.memory()
+
+    def forget(self) -> bool:
+        """Drop what is kept of the conversation, not what was said; `False` if there is nothing."""
+        known, self._kept = self._kept, None
+        return known is not None
+
+    def _answer(self, question: str, given: list[Region], prompt: Any, generate_kwargs: dict[str, Any]) -> str:
+        kept, self._kept = self._kept, None  # whose cache is changed, also by a call that fails
+        answer, self._kept = self._session.converse(prompt, kept, generate_kwargs)
+        self._turns.append(Turn(question, tuple(given), answer))
+        self._session.trim()
+        return answer

@@ -1,0 +1,165 @@
+"""The visual of a session with this library's own models."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from videorefer_plugin.inputs.frames import pieces
+from videorefer_plugin.inputs.masks import DrawnRegion
+from videorefer_plugin.models.feature_store import FeatureKey, FeatureStore
+from videorefer_plugin.models.videollama2.preparing import PlannedBatch
+from videorefer_plugin.object_encoder import pool_masks
+from videorefer_plugin.regions import Region
+from videorefer_plugin.session.prompts import Computed, Prepared, Shown
+from videorefer_plugin.video import Video
+
+__all__ = ["OwnVisuals"]
+
+_FRAMES_AT_ONCE = 16  # through the tower; their features are in memory together whatever the store keeps
+
+
+class OwnVisuals:
+    """See [`Visuals`]. Every prompt is shown the same frames; masks may lie on any others.
+
+    Args:
+        model: a VideoLLaMA2 or VideoRefer model.
+        processor: its processor.
+        kind (`str`): `"video"` or `"image"`.
+        video ([`Video`]): the visual.
+        store ([`FeatureStore`]): keeps features of frames.
+        keys (`tuple[str, str, str]`): content, preprocessing and tower of the keys in the store.
+        settings (`dict`): settings of the processor's call.
+        computed ([`Computed`]): counts what is done.
+    """
+
+    at_once = 64
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        kind: str,
+        video: Video,
+        store: FeatureStore,
+        keys: tuple[str, str, str],
+        settings: dict[str, Any],
+        computed: Computed,
+    ):
+        self._model = model
+        self._processor = processor
+        self._kind = kind
+        self._video = video
+        self._store = store
+        self._keys = keys
+        self._settings = settings
+        self._computed = computed
+        self._shown: Shown | None = None
+
+    def prepare(self, texts: Sequence[str], regions: Sequence[Sequence[Region]]) -> list[Prepared]:
+        """See [`Visuals.prepare`].
+
+        Raises:
+            PromptError: placeholders and regions do not match; the prompt is named.
+            RegionError: a region does not fit the video, or has no pixel anywhere; the prompt is named.
+            VideoError: a frame cannot be read.
+        """
+        plan = self._plan(texts, regions)
+        ids = self._processor.tokenize_plan(plan, padding=False, return_tensors=None)["input_ids"]
+        drawn = [region for own in plan.regions for region in own]
+        grids, pooled = self._encode(plan, [] if self._shown else plan.clips[0].sampled, drawn)
+        if self._shown is None:
+            self._shown = self._show([grids[frame] for frame in plan.clips[0].sampled])
+        tokens = self._object_tokens(plan, drawn, pooled)
+        return [
+            Prepared(torch.tensor(own, dtype=torch.long), self._shown, objects)
+            for own, objects in zip(ids, tokens, strict=True)
+        ]
+
+    def check(self, texts: Sequence[str], regions: Sequence[Sequence[Region]]) -> None:
+        """See [`Visuals.check`]."""
+        self._plan(texts, regions)
+
+    def memory(self) -> int:
+        """See [`Visuals.memory`]."""
+        return 0 if self._shown is None else self._shown.memory()
+
+    def forget(self) -> bool:
+        """See [`Visuals.forget`]."""
+        known, self._shown = self._shown, None
+        return known is not None
+
+    def _plan(self, texts: Sequence[str], regions: Sequence[Sequence[Region]]) -> PlannedBatch:
+        settings = dict(self._settings)
+        bos = self._processor.tokenizer.bos_token
+        if bos is not None and texts[0].startswith(bos):  # as `apply_chat_template` does
+            settings["add_special_tokens"] = False
+        if any(regions):
+            settings["regions"] = [list(own) for own in regions]
+        return self._processor.plan(text=list(texts), **{f"{self._kind}s": [[self._video] for _ in texts]}, **settings)
+
+    def _encode(
+        self, plan: PlannedBatch, shown: Sequence[int], drawn: Sequence[DrawnRegion]
+    ) -> tuple[dict[int, Tensor], Tensor]:
+        """Features of the frames that are shown, and what masks pool of the frames that they lie on.
+
+        Few frames are in memory at once, since masks may lie on many.
+        """
+        width = self._model.config.vision_config.hidden_size
+        frames = torch.tensor([frame for region in drawn for frame in region.frames], dtype=torch.long)
+        grids: dict[int, Tensor] = {}
+        pooled = [torch.zeros(width)] * len(frames)
+        if drawn:
+            masks = torch.cat([region.masks for region in drawn])
+        wanted = sorted({*shown, *frames.tolist()})
+        for first in range(0, len(wanted), _FRAMES_AT_ONCE):
+            piece = wanted[first : first + _FRAMES_AT_ONCE]
+            features = self._features(plan, piece)
+            grids |= {frame: grid for frame, grid in zip(piece, features, strict=True) if frame in shown}
+            on = torch.isin(frames, torch.tensor(piece)).nonzero().flatten()
+            if not len(on):
+                continue
+            used = torch.searchsorted(torch.tensor(piece), frames[on])
+            stacked = torch.stack(features)
+            values = pool_masks(stacked, masks[on].to(stacked.device), used.to(stacked.device), values=False)
+            for place, value in zip(on.tolist(), values, strict=True):
+                pooled[place] = value
+        return grids, torch.stack(pooled) if pooled else torch.zeros((0, width))
+
+    def _features(self, plan: PlannedBatch, frames: Sequence[int]) -> list[Tensor]:
+        content, way, tower = self._keys
+        model = self._model.model
+        weight = next(model.vision_tower.parameters())
+
+        def compute(keys: list[FeatureKey]) -> list[Tensor]:
+            grids: list[Tensor] = []
+            for piece in pieces(self._video, plan.clips[0].rows_of([key.frame for key in keys])):
+                pixels = plan.preprocess(self._video.read(piece), self._kind)
+                self._computed.frames_read += len(piece)
+                # Copies, since parts of one tensor would all stay in memory as long as one of them is kept.
+                grids += [grid.clone() for grid in model.get_frame_features(pixels.to(weight.device, weight.dtype))]
+                self._computed.frames_encoded += len(piece)
+            return grids
+
+        found = self._store.fetch([FeatureKey(content, frame, way, tower) for frame in frames], compute)
+        return [grid.to(weight.device) for grid in found]
+
+    def _show(self, grids: Sequence[Tensor]) -> Shown:
+        sampled = torch.stack(list(grids))
+        (tokens,) = self._model.model.connect(self._kind, [sampled])
+        output = BaseModelOutputWithPooling(last_hidden_state=sampled.flatten(1, 2), pooler_output=tokens[None])
+        inputs = {} if self._kind == "image" else {"video_lengths": torch.tensor([len(sampled)])}
+        return Shown(self._kind, {self._kind: output}, inputs)
+
+    def _object_tokens(self, plan: PlannedBatch, drawn: Sequence[DrawnRegion], pooled: Tensor) -> list[Tensor]:
+        width = self._model.config.text_config.hidden_size
+        if not drawn:
+            return [torch.zeros((0, width))] * len(plan.samples)
+        encoder = self._model.object_encoder
+        lengths = torch.tensor([len(region.frames) for region in drawn], device=encoder.device)
+        output = encoder.from_pooled(pooled.to(encoder.device), lengths)
+        by_region = iter(output.split())
+        own = [[next(by_region) for _ in regions] for regions in plan.regions]
+        return [torch.cat(tokens) if tokens else output.tokens[:0] for tokens in own]

@@ -1,0 +1,286 @@
+"""Prompts that share their first positions: those are run once, and every prompt goes on from them."""
+
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from videorefer_plugin.models.cache import CACHE
+from videorefer_plugin.models.caches import cache_bytes, can_crop, common_length, crop, new_cache, repeated
+from videorefer_plugin.session.prompts import Computed, Prepared
+
+__all__ = ["Prefix", "Runner"]
+
+# What generate takes no cache of earlier positions beside.
+_WITHOUT = ("assistant_model", "cache_implementation", "prompt_lookup_num_tokens", "assistant_early_exit")
+
+
+@dataclass(eq=False)
+class Prefix:
+    """The first positions of prompts, in a cache.
+
+    Attributes:
+        prompt ([`Prepared`]): these positions.
+        cache (`Cache`): their keys and values.
+        rope_deltas (`torch.Tensor`, *optional*):
+            By how much positions after them differ from their places, where a host counts visuals otherwise. The host
+            keeps that on itself, not in the cache.
+    """
+
+    prompt: Prepared
+    cache: Cache
+    rope_deltas: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.prompt.input_ids)
+
+    def memory(self) -> int:
+        """Bytes of the cache."""
+        return cache_bytes(self.cache)
+
+
+class Runner:
+    """Runs prompts of a session on a model.
+
+    Args:
+        model: the model, which nothing wraps.
+        pad_token_id (`int`): what fills shorter prompts of a batch up.
+        computed ([`Computed`]): counts what is done.
+    """
+
+    def __init__(self, model: Any, pad_token_id: int, computed: Computed):
+        self.model = model
+        self.pad_token_id = pad_token_id
+        self.computed = computed
+        self.prefixes: OrderedDict[Hashable, Prefix] = OrderedDict()
+
+    # ------------------------------------------------------------------ what prompts share
+
+    def after_visual(self, prompt: Prepared) -> int:
+        """Number of positions up to the end of the visual."""
+        own = getattr(self.model, "placeholder_id", lambda kind: getattr(self.model.config, f"{kind}_token_id"))
+        ids = torch.tensor([own(kind) for kind in prompt.shown.encoded])
+        places = torch.isin(prompt.input_ids, ids).nonzero()
+        return int(places[-1]) + 1 if len(places) else 0
+
+    def common(self, first: Prepared, second: Prepared) -> int:
+        """How many leading positions of two prompts are equal; 0 if they don't reach to the end of the visual.
+
+        Where a visual is cut in two, hosts count positions after it in their own ways.
+        """
+        if first.shown.key != second.shown.key:
+            return 0
+        length = common_length(first.input_ids, second.input_ids)
+        places = self._region_places(second)
+        same = common_length(first.object_tokens, second.object_tokens)
+        if same < len(places):
+            length = min(length, int(places[same]))
+        return length if length >= self.after_visual(second) else 0
+
+    def _region_places(self, prompt: Prepared) -> Tensor:
+        return (prompt.input_ids == getattr(self.model, "region_token_id", -1)).nonzero().flatten()
+
+    def first_positions(self, prompt: Prepared, length: int) -> Prepared:
+        """The first positions of a prompt, as a prompt."""
+        regions = int((self._region_places(prompt) < length).sum())
+        inputs = {name: value[:length] for name, value in prompt.inputs.items()}
+        return Prepared(prompt.input_ids[:length], prompt.shown, prompt.object_tokens[:regions], inputs)
+
+    def prefix_of(self, prompts: Sequence[Prepared], tail: Tensor) -> Prefix | None:
+        """The positions that prompts share, in a cache; `None` if they share too few.
+
+        Args:
+            prompts (`Sequence[Prepared]`): prompts that show the same.
+            tail (`torch.LongTensor` of shape `(length,)`): what follows the visual in every prompt of the session.
+        """
+        key = prompts[0].shown.key
+        known = self.prefixes.pop(key, None)
+        end = self.after_visual(prompts[0])
+        length = end + min(common_length(one.input_ids[end:], tail) for one in prompts) if end else 0
+        length = min(length, *(len(one.input_ids) - 1 for one in prompts))
+        if length < end or not length:
+            return None
+        if known is not None:
+            shared = min(self.common(known.prompt, one) for one in prompts)
+            if shared < length and not (shared and can_crop(known.cache)):
+                known = None
+        if known is None:
+            known = self.run(self.first_positions(prompts[0], length))
+        self.prefixes[key] = known
+        return known
+
+    @torch.no_grad()
+    def run(self, prompt: Prepared) -> Prefix:
+        """Run the positions of a prompt."""
+        cache = new_cache(self.model)
+        inputs = {name: value[None].to(self.model.device) for name, value in prompt.inputs.items()}
+        ids = prompt.input_ids[None].to(self.model.device)
+        self.model(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            use_cache=True,
+            logits_to_keep=1,
+            **{CACHE: cache},
+            **inputs,
+            **self._visual_inputs(prompt),
+            **self._object_inputs([prompt.object_tokens]),
+        )
+        self.computed.positions += len(prompt.input_ids)
+        return Prefix(prompt, cache, self._rope_deltas())
+
+    # ------------------------------------------------------------------ answers
+
+    def generate(self, prompts: Sequence[Prepared], tail: Tensor, generate_kwargs: dict[str, Any]) -> list[Tensor]:
+        """Answer prompts that show the same, in one batch if they share their first positions.
+
+        Args:
+            prompts, tail: see `prefix_of`.
+            generate_kwargs (`dict`): of `generate`.
+
+        Returns:
+            `list[torch.LongTensor]`: ids of each answer.
+        """
+        prefix = self.prefix_of(prompts, tail) if self._takes_cache(generate_kwargs) else None
+        if prefix is None:
+            return [self._generate_whole(one, generate_kwargs) for one in prompts]
+        shared = self._shared(prefix, prompts)
+        cache = repeated(prefix.cache, shared, len(prompts) * self._copies(generate_kwargs))
+        return self._generate_after(prefix, cache, shared, prompts, generate_kwargs)
+
+    def converse(
+        self, prompt: Prepared, tail: Tensor, kept: Prefix | None, generate_kwargs: dict[str, Any]
+    ) -> tuple[Tensor, Prefix | None]:
+        """Answer a conversation that goes on.
+
+        Args:
+            prompt ([`Prepared`]): the conversation.
+            tail: see `prefix_of`.
+            kept ([`Prefix`], *optional*): what the call before this one returned; not to be used any more.
+            generate_kwargs (`dict`): of `generate`.
+
+        Returns:
+            `tuple[torch.LongTensor, Prefix | None]`: ids of the answer, and the conversation with the answer in a
+            cache of its own, if it is in one.
+        """
+        alone = self._takes_cache(generate_kwargs) and self._copies(generate_kwargs) == 1
+        shared = 0 if kept is None or not alone else self._shared(kept, [prompt])
+        if kept is not None and shared and (shared == len(kept) or can_crop(kept.cache)):
+            crop(kept.cache, shared)
+            prefix, cache = kept, kept.cache
+        else:
+            found = self.prefix_of([prompt], tail) if alone else None
+            if found is None:
+                return self.generate([prompt], tail, generate_kwargs)[0], None
+            prefix, shared = found, self._shared(found, [prompt])
+            cache = repeated(found.cache, shared)
+        (answer,) = self._generate_after(prefix, cache, shared, [prompt], generate_kwargs)
+        return answer, self._kept(prompt, answer, cache, prefix.rope_deltas)
+
+    def rows_for(self, prompts: Sequence[Prepared], tail: Tensor, max_new_tokens: int, max_bytes: int) -> int:
+        """How many prompts may be answered in one batch, so that their keys and values take at most so many bytes."""
+        prefix = self.prefix_of(prompts, tail)
+        if prefix is None:
+            return 1
+        longest = max(len(one.input_ids) for one in prompts) + max_new_tokens
+        return max(int(max_bytes / max(prefix.memory() / len(prefix) * longest, 1)), 1)
+
+    def _takes_cache(self, generate_kwargs: dict[str, Any]) -> bool:
+        known = self._config(generate_kwargs)
+        return all(generate_kwargs.get(name, getattr(known, name, None)) in (None, False) for name in _WITHOUT)
+
+    def _config(self, generate_kwargs: dict[str, Any]) -> Any:
+        return generate_kwargs.get("generation_config") or self.model.generation_config
+
+    def _copies(self, generate_kwargs: dict[str, Any]) -> int:
+        """How many rows `generate` makes of a sample."""
+        known = self._config(generate_kwargs)
+        names = ("num_beams", "num_return_sequences")
+        return max(generate_kwargs.get(name, getattr(known, name, None)) or 1 for name in names)
+
+    def _shared(self, prefix: Prefix, prompts: Sequence[Prepared]) -> int:
+        """How many positions of a prefix all prompts share; at least one is left to be run."""
+        return min(min(self.common(prefix.prompt, one), len(one.input_ids) - 1) for one in prompts)
+
+    def _generate_after(
+        self, prefix: Prefix, cache: Cache, shared: int, prompts: Sequence[Prepared], generate_kwargs: dict[str, Any]
+    ) -> list[Tensor]:
+        """Answer prompts whose first positions are in a cache, which is changed."""
+        rest = [one.input_ids[shared:] for one in prompts]
+        width = max(map(len, rest))
+        ids = torch.full((len(prompts), shared + width), self.pad_token_id, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        ids[:, :shared] = prompts[0].input_ids[:shared]
+        mask[:, :shared] = 1
+        for row, own in enumerate(rest):  # padding stands between what is shared and what is not
+            ids[row, shared + width - len(own) :] = own
+            mask[row, shared + width - len(own) :] = 1
+        done = len(self.first_positions(prompts[0], shared).object_tokens)
+        self._set_rope_deltas(prefix.rope_deltas)
+        self.computed.positions += len(prompts) * width
+        objects = self._object_inputs([one.object_tokens[done:] for one in prompts])
+        return self._generated(ids, mask, {CACHE: cache, **objects, **generate_kwargs})
+
+    def _kept(self, prompt: Prepared, answer: Tensor, cache: Cache, rope_deltas: Tensor | None) -> Prefix | None:
+        """A conversation and its answer, whose cache `generate` has filled; `None` if it holds anything else."""
+        length = int(cache.get_seq_length())
+        ids = torch.cat([prompt.input_ids, answer])
+        if not len(prompt.input_ids) <= length <= len(ids):
+            return None
+        inputs = {
+            name: torch.cat([each, each.new_zeros(len(answer))])[:length] for name, each in prompt.inputs.items()
+        }
+        return Prefix(Prepared(ids[:length], prompt.shown, prompt.object_tokens, inputs), cache, rope_deltas)
+
+    def _generate_whole(self, prompt: Prepared, generate_kwargs: dict[str, Any]) -> Tensor:
+        """Answer one prompt from its first position on, with the visual as it was encoded."""
+        ids = prompt.input_ids[None]
+        self.computed.positions += ids.shape[1]
+        inputs = {name: value[None].to(self.model.device) for name, value in prompt.inputs.items()}
+        inputs |= {**self._visual_inputs(prompt), **self._object_inputs([prompt.object_tokens])}
+        return self._generated(ids, torch.ones_like(ids), {**inputs, **generate_kwargs})[0]
+
+    def _generated(self, ids: Tensor, mask: Tensor, inputs: dict[str, Any]) -> list[Tensor]:
+        device = self.model.device
+        output = self.model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), **inputs)
+        sequences = output if isinstance(output, Tensor) else output.sequences
+        return [*sequences[:, ids.shape[1] :].cpu()]
+
+    def _visual_inputs(self, prompt: Prepared) -> dict[str, Any]:
+        inputs = {
+            name: value.to(self.model.device) if isinstance(value, Tensor) else value
+            for name, value in prompt.shown.inputs.items()
+        }
+        return {**inputs, "mm_encoder_outputs": prompt.shown.encoded}
+
+    def _object_inputs(self, tokens: Sequence[Tensor]) -> dict[str, Tensor]:
+        counts = [len(own) for own in tokens]
+        if not any(counts):
+            return {}
+        padded = torch.nn.utils.rnn.pad_sequence(list(tokens), batch_first=True)
+        return {"object_tokens": padded, "object_token_counts": torch.tensor(counts, device=padded.device)}
+
+    # ------------------------------------------------------------------ what a host keeps on itself
+
+    def _rope_deltas(self) -> Tensor | None:
+        return getattr(self.model.base_model, "rope_deltas", None)
+
+    def _set_rope_deltas(self, value: Tensor | None) -> None:
+        if hasattr(self.model.base_model, "rope_deltas"):
+            self.model.base_model.rope_deltas = value
+
+    # ------------------------------------------------------------------ memory
+
+    def memory(self) -> int:
+        """Bytes of all prefixes."""
+        return sum(prefix.memory() for prefix in self.prefixes.values())
+
+    def forget(self) -> bool:
+        """Drop the prefix that was not used for the longest time; `False` if there is none."""
+        if self.prefixes:
+            self.prefixes.popitem(last=False)
+            return True
+        return False

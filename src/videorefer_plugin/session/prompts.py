@@ -1,0 +1,111 @@
+"""What a session runs: a conversation, and what the model is shown in it."""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from videorefer_plugin.regions import Region
+
+__all__ = ["Computed", "Keeps", "Prepared", "Shown", "Visuals", "tensor_bytes"]
+
+
+@dataclass(eq=False)
+class Shown:
+    """What a model is shown of a visual in a prompt, encoded.
+
+    Attributes:
+        key (`Hashable`): equal for prompts that show the same frames in the same way.
+        encoded (`dict[str, ModelOutput]`): what `forward` takes as `mm_encoder_outputs`, for a batch of one.
+        inputs (`dict[str, Any]`): the other visual arguments of `forward` for a batch of one, such as grids.
+    """
+
+    key: Hashable
+    encoded: dict[str, Any]
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+    def memory(self) -> int:
+        """Bytes of the tensors."""
+        return tensor_bytes([self.encoded, self.inputs])
+
+
+@dataclass(eq=False)
+class Prepared:
+    """One conversation, ready to run.
+
+    Attributes:
+        input_ids (`torch.LongTensor` of shape `(length,)`): ids without padding, with all placeholders.
+        shown ([`Shown`]): the visual.
+        object_tokens (`torch.Tensor` of shape `(num_tokens, hidden_size)`): what stands in the places of `<region>`.
+        inputs (`dict[str, torch.Tensor]`): arguments of `forward` with one value for each position, `(length,)`.
+    """
+
+    input_ids: Tensor
+    shown: Shown
+    object_tokens: Tensor
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Computed:
+    """What a session has computed so far.
+
+    Attributes:
+        frames_read (`int`): frames that were decoded.
+        frames_encoded (`int`): frames, or rows of features, that went through the vision tower.
+        positions (`int`): positions of prompts that went through the language model, padding included.
+    """
+
+    frames_read: int = 0
+    frames_encoded: int = 0
+    positions: int = 0
+
+
+class Keeps(Protocol):
+    """Whatever keeps things that can be computed again."""
+
+    def memory(self) -> int:
+        """Bytes of what is kept."""
+        ...
+
+    def forget(self) -> bool:
+        """Drop what was not used for the longest time; `False` if there is nothing."""
+        ...
+
+
+class Visuals(Keeps, Protocol):
+    """The visual of a session: makes prompts about it ready to run. `memory` leaves the store of features out.
+
+    Attributes:
+        at_once (`int`): how many prompts may be prepared together without filling the memory.
+    """
+
+    at_once: int
+
+    def check(self, texts: Sequence[str], regions: Sequence[Sequence[Region]]) -> None:
+        """Raise what is wrong with prompts, without reading a frame; the arguments are those of `prepare`."""
+        ...
+
+    def prepare(self, texts: Sequence[str], regions: Sequence[Sequence[Region]]) -> list[Prepared]:
+        """Make prompts ready.
+
+        Args:
+            texts (`Sequence[str]`): what the chat template makes of conversations.
+            regions (`Sequence[Sequence[Region]]`): the regions of each, in prompt order.
+        """
+        ...
+
+
+def tensor_bytes(value: Any) -> int:
+    """Bytes of all tensors in nested containers, each counted once."""
+    return sum({id(each): each.numel() * each.element_size() for each in _tensors(value)}.values())
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (tensor for each in value.values() for tensor in _tensors(each))
+    elif isinstance(value, (list, tuple)):
+        yield from (tensor for each in value for tensor in _tensors(each))

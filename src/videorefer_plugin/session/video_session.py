@@ -1,0 +1,398 @@
+"""`VideoSession`: one video or image, and many questions about it."""
+
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videorefer_plugin.errors import ConfigurationError, PromptError, SessionError, VideoError
+from videorefer_plugin.inputs.clips import open_image
+from videorefer_plugin.inputs.matching import check_at_least_one, named
+from videorefer_plugin.inputs.questions import check_question, description_prompt, question_regions
+from videorefer_plugin.models.caches import common_length
+from videorefer_plugin.models.feature_store import FeatureStore
+from videorefer_plugin.regions import Region
+from videorefer_plugin.session.chat import SessionChat, Turn
+from videorefer_plugin.session.making import make_visuals, plain_model, weights_version
+from videorefer_plugin.session.prefixes import Prefix, Runner
+from videorefer_plugin.session.prompts import Computed, Keeps, Prepared
+from videorefer_plugin.session.streaming import AnswerStream
+from videorefer_plugin.video import open_video
+
+__all__ = ["VideoSession"]
+
+_MAX_BYTES = 2 << 30
+_MAX_ROWS = 64  # of a batch, if nobody says how many
+# What a session hands to `generate` itself, or cannot hand on to several answers.
+_TAKEN = (
+    *("inputs", "input_ids", "inputs_embeds", "attention_mask", "position_ids", "cache", "past_key_values"),
+    *("object_tokens", "object_token_counts", "mm_encoder_outputs", "pixel_values", "pixel_values_videos"),
+)
+
+
+class VideoSession:
+    """Ask many questions about one video or image, and compute once what they share.
+
+    A frame is decoded and encoded once, however many questions and masks lie on it, and what comes before the question
+    in every prompt (the system prompt and the video) runs through the language model once. Answers are those of
+    [`ask`]. Where nothing else is said, decoding is greedy.
+
+    Sessions may be used from several threads: one question is answered after the other.
+
+    Args:
+        model: a VideoLLaMA2 or VideoRefer model, or a host with an attached object encoder. PEFT models are taken too.
+        processor: the [`VideoReferProcessor`], [`VideoLLaMA2Processor`] or [`RegionProcessor`] that belongs to it.
+        video: the video, as [`open_video`] takes it; `None` with `image`.
+        image: an image instead of a video, as [`load_image`] takes it.
+        stream (`int`, *optional*): of a file with several films, the index of its stream.
+        features ([`FeatureStore`], *optional*):
+            Keeps features of frames beyond this session, for others on the same video; by default they are forgotten
+            with the session.
+        max_bytes (`int`, *optional*, defaults to 2 GiB):
+            The most bytes to keep between questions, and to fill with keys and values of a batch of questions. What
+            was not used for the longest time is dropped, and computed again when it is needed.
+        processor_settings: settings of the processor's call, such as `num_frames`, `fps` or `mask_policy`.
+
+    Raises:
+        PromptError: both or neither of video and image are given.
+        VideoError: the video cannot be read.
+        ConfigurationError: model and processor do not belong together, or a setting has an unknown value.
+
+    Example:
+
+    ```python
+    import videorefer_plugin as vr
+
+    with vr.VideoSession(model, processor, "dog.mp4") as session:
+        print(session.ask("What is <region> doing?", [region]))
+        print(session.ask_many([("What color is <region>?", [one]) for one in regions]))
+        chat = session.chat()
+        chat.ask("What is <region> doing?", [region])
+        chat.ask("Why?")
+    ```
+
+    Attributes:
+        processor: the processor.
+        computed ([`Computed`]): what was computed so far.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        video: Any = None,
+        *,
+        image: Any = None,
+        stream: int | None = None,
+        features: FeatureStore | None = None,
+        max_bytes: int = _MAX_BYTES,
+        **processor_settings: Any,
+    ):
+        if (video is None) == (image is None):
+            given = "neither was" if video is None else "both were"
+            raise PromptError(f"Pass either a video or an image; {given} given.")
+        if stream is not None and video is None:
+            raise VideoError(f"stream={stream} was given for an image, but only video files have streams.")
+        if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 0:
+            raise ConfigurationError(f"max_bytes must be a whole number of bytes, but is {max_bytes!r}.")
+        self.processor = processor
+        self.computed = Computed()
+        self._model = plain_model(model)
+        self._kind = "video" if image is None else "image"
+        self._video = open_image(image) if image is not None else open_video(video, stream=stream)
+        self._max_bytes = max_bytes
+        self._store = FeatureStore(max_bytes) if features is None else features
+        self._own_store = features is None
+        self._settings = processor_settings
+        self._lock = threading.RLock()
+        self._closed = False
+        self._chats: weakref.WeakSet[SessionChat] = weakref.WeakSet()
+        self._start()
+
+    def _start(self) -> None:
+        """Begin with nothing computed, with the weights that the model has now."""
+        self._weights = weights_version(self._model)
+        self._visuals = make_visuals(
+            self._model,
+            self.processor,
+            self._kind,
+            self._video,
+            self._store,
+            self._own_store,
+            self._settings,
+            self.computed,
+        )
+        tokenizer = self.processor.tokenizer
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        self._runner = Runner(self._model, pad or 0, self.computed)
+        self._tail: Tensor | None = None
+
+    # ------------------------------------------------------------------ questions
+
+    def ask(self, question: str, regions: Sequence[Region | Mapping[str, Any]] = (), **generate_kwargs: Any) -> str:
+        """Ask a question.
+
+        Args:
+            question (`str`): the question, with one `<region>` for each region.
+            regions (`Sequence[Region]`, *optional*):
+                The regions, in the order of the question; also in their JSON form.
+            max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
+            generate_kwargs: passed on to `generate`; without any, decoding is greedy.
+
+        Returns:
+            `str`: the answer.
+
+        Raises:
+            PromptError: question and regions do not match, or the question cannot be read.
+            RegionError: a region does not fit the video.
+            VideoError: a frame cannot be read.
+            ConfigurationError: an argument of `generate` is one that the session gives itself.
+            SessionError: the session was closed.
+        """
+        return self.ask_many([(question, regions)], **generate_kwargs)[0]
+
+    def ask_many(
+        self,
+        questions: Sequence[tuple[str, Sequence[Region | Mapping[str, Any]]]],
+        batch_size: int | None = None,
+        **generate_kwargs: Any,
+    ) -> list[str]:
+        """Ask questions that have nothing to do with each other, as many at once as `batch_size` says.
+
+        Args:
+            questions (`Sequence[tuple[str, Sequence[Region]]]`): questions with their regions.
+            batch_size (`int`, *optional*): how many to answer at once; as many as `max_bytes` allows by default.
+            generate_kwargs: see [`VideoSession.ask`].
+
+        Returns:
+            `list[str]`: the answers, in the order of the questions.
+
+        Raises:
+            PromptError, RegionError, VideoError, ConfigurationError, SessionError: as [`VideoSession.ask`], before
+                anything is answered.
+        """
+        if batch_size is not None:
+            check_at_least_one(batch_size, "batch_size")
+        settings = self.checked(generate_kwargs)
+        with self.answering():
+            texts, regions = self._read(questions)
+            step = self._visuals.at_once
+            if len(texts) > step:
+                self._visuals.check(texts, regions)
+            answers: list[str] = []
+            for first in range(0, len(texts), step):
+                piece = slice(first, first + step)
+                answers += self._answer(self._prepare(texts[piece], regions[piece]), batch_size, settings)
+                self.trim()
+            return answers
+
+    def describe(self, regions: Sequence[Region | Mapping[str, Any]], **generate_kwargs: Any) -> list[str]:
+        """Describe objects one by one, asked as in the paper's benchmark of descriptions.
+
+        Args:
+            regions (`Sequence[Region]`): the objects.
+            generate_kwargs: see [`VideoSession.ask_many`].
+
+        Returns:
+            `list[str]`: a description of each.
+        """
+        prompt = description_prompt(self._kind)
+        return self.ask_many([(prompt, [region]) for region in question_regions(regions)], **generate_kwargs)
+
+    def stream(
+        self, question: str, regions: Sequence[Region | Mapping[str, Any]] = (), **generate_kwargs: Any
+    ) -> AnswerStream:
+        """Ask a question; the answer comes in pieces.
+
+        The arguments and errors are those of [`VideoSession.ask`]; what is wrong with them is said at once. Another
+        question waits until this one is answered, or its stream is closed.
+
+        Returns:
+            [`AnswerStream`]: an iterator of `str`.
+        """
+        settings = self.checked(generate_kwargs)
+        with self.answering():
+            (prompt,) = self._prepare(*self._read([(question, regions)]))
+
+        def answer(streaming: dict[str, Any]) -> str:
+            with self.answering():
+                (text,) = self._answer([prompt], None, {**settings, **streaming})
+                self.trim()
+                return text
+
+        return AnswerStream(self.processor.tokenizer, answer, settings.pop("stopping_criteria", None))
+
+    def chat(self) -> SessionChat:
+        """Begin a conversation in which every question knows what was said before."""
+        chat = SessionChat(self)
+        self._chats.add(chat)
+        return chat
+
+    # ------------------------------------------------------------------ memory
+
+    def memory(self) -> int:
+        """Bytes of what is kept between questions, on all devices. What is in `features=` does not count."""
+        return sum(part.memory() for part in self._parts()) + (self._store.memory() if self._own_store else 0)
+
+    def trim(self) -> None:
+        """Drop what was not used for the longest time until no more is kept than `max_bytes`."""
+        while self.memory() > self._max_bytes and len(self._runner.prefixes) > 1:
+            self._runner.forget()
+        surplus = self.memory() - self._max_bytes
+        if surplus > 0 and self._own_store:
+            self._store.shrink(max(self._store.memory() - surplus, 0))
+        for part in self._parts():
+            while self.memory() > self._max_bytes and part.forget():
+                pass
+
+    def _parts(self) -> list[Keeps]:
+        """What keeps something, in the order in which it is dropped."""
+        return [*self._chats, self._runner, self._visuals]
+
+    def _forget(self) -> None:
+        for part in self._parts():
+            while part.forget():
+                pass
+
+    def close(self) -> None:
+        """Forget everything that was computed. Closing twice does no harm."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._forget()
+            if self._own_store:
+                self._store.clear()
+
+    def __enter__(self) -> "VideoSession":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self.memory() / 2**20:.1f} MiB kept"
+        return f"VideoSession({self._video.name!r}, {state})"
+
+    # ------------------------------------------------------------------ for conversations
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Keep other threads out, and start anew if the model's weights have changed.
+
+        Raises:
+            SessionError: the session was closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise SessionError("This session was closed. Open another one: VideoSession(model, processor, video).")
+            if self._weights != weights_version(self._model):
+                self._forget()
+                if self._own_store:
+                    self._store.clear()
+                self._start()
+            self._model.eval()
+            with torch.no_grad():
+                yield
+
+    def checked(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of `generate`, with the defaults of a session.
+
+        Raises:
+            ConfigurationError: one cannot be given here.
+        """
+        settings = {"max_new_tokens": 256, "do_sample": False, **generate_kwargs}
+        taken = [name for name in settings if name in _TAKEN or name.startswith("region_")]
+        if taken:
+            raise ConfigurationError(f"{taken[0]} is what a session gives to generate itself. Leave it out.")
+        if "streamer" in settings:
+            raise ConfigurationError("For an answer in pieces use the session's stream() instead of streamer=.")
+        check_at_least_one(settings["max_new_tokens"], "max_new_tokens")
+        known = settings.get("generation_config") or self._model.generation_config
+        several = settings.get("num_return_sequences", getattr(known, "num_return_sequences", None)) or 1
+        if several != 1:
+            raise ConfigurationError(
+                f"A question has one answer here, but num_return_sequences is {several}. Ask it several times instead."
+            )
+        return settings
+
+    def prepare_turn(self, turns: Sequence[Turn], question: str, regions: Any) -> tuple[list[Region], Prepared]:
+        """The regions of a question, and the question after what was said before it, ready to run."""
+        check_question(question)
+        given = question_regions(regions)
+        told = [(turn.question, turn.answer) for turn in turns]
+        before = [region for turn in turns for region in turn.regions]
+        (prompt,) = self._prepare([self._text([*told, (question, None)])], [[*before, *given]])
+        return given, prompt
+
+    def converse(self, prompt: Prepared, kept: Prefix | None, settings: dict[str, Any]) -> tuple[str, Prefix | None]:
+        """Answer a conversation; see [`Runner.converse`]."""
+        assert self._tail is not None
+        answer, kept = self._runner.converse(prompt, self._tail, kept, settings)
+        return self._decode([answer])[0], kept
+
+    # ------------------------------------------------------------------ one batch
+
+    def _read(self, questions: Any) -> tuple[list[str], list[list[Region]]]:
+        """What the chat template makes of questions, and their regions."""
+        texts, given = [], []
+        for number, one in enumerate(questions):
+            if isinstance(one, str) or not isinstance(one, Sequence) or len(one) != 2:
+                raise PromptError(
+                    f"questions must be pairs of a question and its regions, but number {number} is a "
+                    f"{type(one).__name__}. Without regions write (question, [])."
+                )
+            with named(f"question {number}") if len(questions) > 1 else nullcontext():
+                texts.append(self._text([(check_question(one[0]), None)]))
+                given.append(question_regions(one[1]))
+        return texts, given
+
+    def _text(self, turns: Sequence[tuple[str, str | None]]) -> str:
+        conversation: list[dict[str, Any]] = []
+        for number, (question, answer) in enumerate(turns):
+            visual = [] if number else [{"type": self._kind, self._kind: self._video}]
+            conversation.append({"role": "user", "content": [*visual, {"type": "text", "text": question}]})
+            if answer is not None:
+                conversation.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        return self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+
+    def _prepare(self, texts: list[str], regions: list[list[Region]]) -> list[Prepared]:
+        if not texts:
+            return []
+        if self._tail is not None:
+            return self._visuals.prepare(texts, regions)
+        # What every prompt has in common after the visual is found by comparing one with another one.
+        other = self._text([("?" + getattr(self.processor, "region_token", "") * len(regions[0]), None)])
+        *prompts, probe = self._visuals.prepare([*texts, other], [*regions, regions[0]])
+        ends = [self._runner.after_visual(one) for one in (prompts[0], probe)]
+        first, second = (one.input_ids[end:] for one, end in zip((prompts[0], probe), ends, strict=True))
+        self._tail = first[: common_length(first, second)]
+        return prompts
+
+    def _answer(self, prompts: list[Prepared], batch_size: int | None, settings: dict[str, Any]) -> list[str]:
+        """Answer prompts in batches of those that show the same."""
+        tail = torch.empty(0, dtype=torch.long) if self._tail is None else self._tail  # without prompts
+        alike: dict[Any, list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            alike.setdefault(prompt.shown.key, []).append(place)
+        ids: dict[int, Tensor] = {}
+        for places in alike.values():
+            own = [prompts[place] for place in places]
+            rows = batch_size or self._rows(own, settings)
+            for first in range(0, len(own), rows):
+                found = self._runner.generate(own[first : first + rows], tail, settings)
+                ids |= zip(places[first : first + rows], found, strict=True)
+        return self._decode([ids[place] for place in range(len(prompts))])
+
+    def _rows(self, prompts: list[Prepared], settings: dict[str, Any]) -> int:
+        if len(prompts) == 1:
+            return 1
+        assert self._tail is not None
+        return min(self._runner.rows_for(prompts, self._tail, settings["max_new_tokens"], self._max_bytes), _MAX_ROWS)
+
+    def _decode(self, ids: list[Tensor]) -> list[str]:
+        return [text.strip() for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
