@@ -15,6 +15,7 @@ from videorefer_plugin.models.videollama2.backbone import VideoLLaMA2Model, Vide
 from videorefer_plugin.models.videollama2.checks import PIXELS
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
 from videorefer_plugin.models.videollama2.outputs import VideoLLaMA2CausalLMOutputWithPast
+from videorefer_plugin.models.videollama2.sharing import restore_prompts, share_prefix
 
 __all__ = ["VideoLLaMA2ForConditionalGeneration", "VideoLLaMA2Model", "VideoLLaMA2PreTrainedModel"]
 
@@ -118,7 +119,8 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
         """Generate as every transformers model does.
 
-        Visuals whose placeholders are in `cache` may be left out. Placeholders are never generated, unless
+        Where all prompts of a batch begin alike, as questions about one video do, what they share is run once. Visuals
+        whose placeholders are in `cache` may be left out. Placeholders are never generated, unless
         `suppress_tokens` is given (`suppress_tokens=[]` lifts the ban); a generated one is a word like any other.
 
         Raises:
@@ -126,12 +128,18 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
             TensorError: tensors have the wrong shape or hold NaN or infinity.
         """
         kwargs.pop("mm_token_type_ids", None)  # placeholders say the same, and nothing here depends on types
-        if kwargs.get("placed_visuals") is None:  # else the model that this one drafts for has placed them
-            self._place_visuals(inputs if inputs is not None else kwargs.get("input_ids"), kwargs)
+        input_ids = inputs if inputs is not None else kwargs.get("input_ids")
+        drafts = kwargs.get("placed_visuals") is not None
+        if not drafts:  # else the model that this one drafts for has placed them
+            self._place_visuals(input_ids, kwargs)
         generation_config = kwargs.get("generation_config") or self.generation_config
         if "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None:
             kwargs["suppress_tokens"] = self.visual_token_ids
-        return super().generate(inputs, **kwargs)
+        shared = None if drafts or kwargs.get("placed_visuals") is None else share_prefix(self, input_ids, kwargs)
+        if shared is None:
+            return super().generate(inputs, **kwargs)
+        kwargs.pop("input_ids", None)
+        return restore_prompts(super().generate(shared, **kwargs), input_ids)
 
     def _place_visuals(self, input_ids: Tensor | None, inputs: dict[str, Any]) -> None:
         """Encode visuals, and leave in `inputs` what `prepare_inputs_for_generation` takes."""
