@@ -1,0 +1,109 @@
+"""What tells features of frames from all others: of what they are, and how they are made."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["FeatureKey", "preprocessing_digest", "text_digest", "tower_revision"]
+
+# What a configuration says of where it comes from; a tower's dtype is that of its weights.
+_ASIDE = ("_name_or_path", "transformers_version", "architectures", "dtype")
+_Signature = tuple[tuple[Any, ...], ...]
+_weights: "WeakKeyDictionary[nn.Module, tuple[_Signature, str]]" = WeakKeyDictionary()
+
+
+class FeatureKey(NamedTuple):
+    """What tells a feature from all others.
+
+    Attributes:
+        content (`str`): digest of the visual's content ([`Video.digest`]), or of pixels that are preprocessed already.
+        frame (`int`): frame, in the numbering of the source; 0 for rows of packed pixels.
+        preprocessing (`str`): digest of how frames are preprocessed ([`preprocessing_digest`]); empty for digests of
+            pixels.
+        tower (`str`): revision of the vision tower ([`tower_revision`]), followed by what was made of its features if
+            that is not the features themselves, such as `"/pooled"`.
+    """
+
+    content: str
+    frame: int
+    preprocessing: str
+    tower: str
+
+
+def tower_revision(tower: nn.Module, *ways: Any) -> str:
+    """Digest of a vision tower, which changes with its weights and its configuration.
+
+    Towers that are equal have the same, whichever object they are. Digesting the weights takes a second for 1 GB, so
+    that is kept until a weight is changed or replaced. Changes through `.data`, which torch does not count, are only
+    noticed if they reach the middle of a weight.
+
+    Args:
+        tower (`nn.Module`): the tower; its `config` counts too, if it has one.
+        ways: what else features depend on, such as the layer that they are taken from; anything JSON can hold.
+
+    Raises:
+        ConfigurationError: weights of the tower are not in memory.
+    """
+    state = dict(sorted(tower.state_dict().items()))
+    absent = next((name for name, value in state.items() if value.is_meta), None)
+    if absent is not None:
+        raise ConfigurationError(
+            f"{absent} of the vision tower is not in memory (it lies on the meta device), so that its features cannot "
+            "be told from those of other towers. Load the tower's weights, or do not offload them."
+        )
+    signature = _signature(state)
+    known = _weights.get(tower)
+    if known is None or known[0] != signature:
+        known = signature, _weights_digest(state)
+        _weights[tower] = known
+    config: Any = getattr(tower, "config", None)
+    says = config.to_dict() if hasattr(config, "to_dict") else {}
+    says = {key: value for key, value in says.items() if key not in _ASIDE}
+    return text_digest(_as_json([known[1], says, *ways]))
+
+
+def preprocessing_digest(image_processor: Any, *ways: Any) -> str:
+    """Digest of how frames are preprocessed.
+
+    Args:
+        image_processor: the image processor of transformers that resizes and normalizes them.
+        ways: what else pixels depend on, such as `image_aspect_ratio`; anything JSON can hold.
+    """
+    return text_digest(_as_json([image_processor.to_dict(), *ways]))
+
+
+@torch.no_grad()
+def _signature(state: Mapping[str, Tensor]) -> _Signature:
+    """What changes if a weight does, and takes no time to see."""
+    counted = [(name, each.data_ptr(), -1 if each.is_inference() else each._version) for name, each in state.items()]
+    middles: dict[torch.device, list[Tensor]] = {}
+    for value in state.values():
+        if value.numel():
+            middle = value[tuple(size // 2 for size in value.shape)]
+            middles.setdefault(value.device, []).append(middle.to(torch.float64))
+    probes = [torch.stack(own).tolist() for own in middles.values()]
+    return tuple(counted), tuple(map(tuple, probes)), tuple(value.dtype for value in state.values())
+
+
+def _weights_digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in state.items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def text_digest(text: str, size: int = 16) -> str:
+    """Hexadecimal digest of a text, of so many bytes."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
