@@ -135,8 +135,10 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         generation_config = kwargs.get("generation_config") or self.generation_config
         if "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None:
             kwargs["suppress_tokens"] = self.visual_token_ids
-        shared = None if drafts or kwargs.get("placed_visuals") is None else share_prefix(self, input_ids, kwargs)
-        if shared is None:
+        shared = None
+        if input_ids is not None and not drafts and kwargs.get("placed_visuals") is not None:
+            shared = share_prefix(self, input_ids, kwargs)
+        if input_ids is None or shared is None:
             return super().generate(inputs, **kwargs)
         kwargs.pop("input_ids", None)
         return restore_prompts(super().generate(shared, **kwargs), input_ids)
