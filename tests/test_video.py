@@ -11,8 +11,11 @@ import random
 import struct
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -1424,7 +1427,204 @@ def test_images_may_be_as_large_as_masks(tmp_path):
     assert (video.height, video.width) == (10_652, 14_204)
 
 
+# --- digests ---------------------------------------------------------------------------------------------------------
+
+SHOWN = [media.numbered_frame(number) for number in range(4)]
+FLOATS = np.stack(SHOWN) / np.float64(255)
+
+
+def _write_pictures(folder, names=("0.png", "1.png", "2.png", "3.png")):
+    return media.write_folder(folder, names)
+
+
+# Pairs of sources that hold the same frames in the same form.
+SAME_CONTENT = {
+    "path and copy": lambda clips, folder: (clips.mkv, _copy(clips.mkv, folder / "other name.bin")),
+    "path and link": lambda clips, folder: (str(clips.mkv), _link(clips.mkv, folder / "link.mkv")),
+    "GIF and its bytes": lambda clips, folder: (clips.gif, clips.gif.read_bytes()),
+    "animated WebP and its bytes": lambda clips, folder: (
+        _write(folder / "a.webp", media.animation(SHOWN)),
+        media.animation(SHOWN),
+    ),
+    "animated PNG and its bytes": lambda clips, folder: (
+        _write(folder / "a.png", media.animation(SHOWN, "png")),
+        media.animation(SHOWN, "png"),
+    ),
+    "file and its film": lambda clips, folder: (clips.sound, open_video(clips.sound, stream=0)),
+    "another rate": lambda clips, folder: (clips.mkv, open_video(clips.mkv, fps=3)),
+    "at_rate": lambda clips, folder: (clips.mkv, open_video(clips.mkv).at_rate(2)),
+    "folders": lambda clips, folder: (
+        _write_pictures(folder / "a"),
+        _write_pictures(folder / "b", [f"frame {number:03}.png" for number in range(4)]),
+    ),
+    "folder and list of its paths": lambda clips, folder: (
+        _write_pictures(folder / "a"),
+        sorted((folder / "a").iterdir()),
+    ),
+    "list of paths and of bytes": lambda clips, folder: (
+        sorted(_write_pictures(folder / "a").iterdir()),
+        [path.read_bytes() for path in sorted((folder / "a").iterdir())],
+    ),
+    "array and tensor": lambda clips, folder: (np.stack(SHOWN), torch.tensor(np.stack(SHOWN))),
+    "array and channels first": lambda clips, folder: (
+        np.stack(SHOWN),
+        np.ascontiguousarray(np.stack(SHOWN).transpose(0, 3, 1, 2)),
+    ),
+    "array and floats": lambda clips, folder: (np.stack(SHOWN), FLOATS),
+    "array and list": lambda clips, folder: (np.stack(SHOWN), list(FLOATS)),
+    "list of arrays and PIL images": lambda clips, folder: (SHOWN, [Image.fromarray(one) for one in SHOWN]),
+    "mixed lists": lambda clips, folder: (
+        [_write_pictures(folder / "a") / "0.png", SHOWN[1]],
+        [(folder / "a" / "0.png").read_bytes(), Image.fromarray(SHOWN[1])],
+    ),
+}
+
+
+def _write(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def _copy(path, target):
+    return _write(target, path.read_bytes())
+
+
+def _link(path, target):
+    target.symlink_to(path)
+    return target
+
+
+@pytest.mark.parametrize("kind", HANDED)
+def test_a_file_has_its_digest_however_it_is_handed_over(clips, kind):
+    digest = open_video(clips.mkv).digest()
+    assert len(digest) == 32
+    int(digest, 16)
+    assert open_video(HANDED[kind](clips.mkv)).digest() == digest
+
+
+@pytest.mark.parametrize("kind", SAME_CONTENT)
+def test_digests_of_the_same_content_are_the_same(clips, tmp_path, kind):
+    one, other = map(open_video, SAME_CONTENT[kind](clips, tmp_path))
+    np.testing.assert_array_equal(one.read(range(one.num_frames)), other.read(range(other.num_frames)))
+    assert one.digest() == other.digest()
+    assert pickle.loads(pickle.dumps(one)).digest() == open_video(other).digest()
+
+
+def test_digests_of_other_content_are_others(clips, tmp_path):
+    two = media.write_tracks(tmp_path / "two.mkv", [FILM, OTHER])
+    folder, webp = _write_pictures(tmp_path / "a"), media.animation(SHOWN)
+    sources = [
+        *(getattr(clips, name) for name in ALL_CLIPS),
+        open_video(two, stream=0),
+        open_video(two, stream=1),
+        np.stack(SHOWN),
+        np.stack(SHOWN[::-1]),
+        np.stack(SHOWN[:3]),
+        np.stack(SHOWN).reshape(4, media.SIZE[0], media.SIZE[1], 3),  # the same bytes in another shape
+        np.stack(SHOWN) ^ np.uint8(1),
+        webp,
+        _damaged_end(webp),
+        folder,
+        sorted(folder.iterdir())[::-1],
+        sorted(folder.iterdir())[:3],
+        [folder / "0.png", SHOWN[1]],
+        [SHOWN[0], folder / "1.png"],
+    ]
+    digests = [open_video(source).digest() for source in sources]
+    assert len(set(digests)) == len(sources)
+
+
+def _damaged_end(data):
+    """The same animation with another last byte of pixels."""
+    return data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
+
+
+@pytest.mark.parametrize("kind", ["file", "animation", "folder", "list", "array"])
+def test_what_has_changed_has_another_digest(clips, tmp_path, kind):
+    pictures = np.stack(SHOWN)
+    folder = _write_pictures(tmp_path / "a")
+    path = _copy(clips.mkv, tmp_path / "clip.mkv")
+    webp = _write(tmp_path / "a.webp", media.animation(SHOWN))
+    source = {"file": path, "animation": webp, "folder": folder, "list": sorted(folder.iterdir()), "array": pictures}
+    before = open_video(source[kind])
+    digest = before.digest()
+    for changed in (path, webp, folder / "2.png"):
+        other = {".mkv": clips.short_gop.read_bytes(), ".webp": media.animation(SHOWN[::-1])}
+        changed.write_bytes(other.get(changed.suffix, (folder / "1.png").read_bytes()))
+        os.utime(changed, (1, 1))
+    pictures[0] = 0
+    assert open_video(source[kind]).digest() != digest
+    if kind != "array":
+        with pytest.raises(VideoError, match="has changed since it was opened; open it again"):
+            before.digest()
+
+
+def test_a_file_that_is_gone_keeps_its_digest(clips, tmp_path):
+    path = _copy(clips.mkv, tmp_path / "clip.mkv")
+    video, later = open_video(path), open_video(path)
+    digest = video.digest()
+    path.unlink()
+    assert video.digest() == digest
+    with pytest.raises(VideoError, match=r"clip\.mkv"):
+        later.digest()
+
+
+@pytest.mark.parametrize("missing", ["0.png", "2.png"])
+def test_a_folder_that_lacks_a_frame_has_no_digest(tmp_path, missing):
+    video = open_video(_write_pictures(tmp_path / "a"))
+    (tmp_path / "a" / missing).unlink()
+    with pytest.raises(VideoError, match=f"{missing}.*check the path"):
+        video.digest()
+
+
+def test_a_damaged_file_has_a_digest(clips, tmp_path):
+    cut = media.cut(clips.mkv, tmp_path / "cut.mkv", 0.5)
+    assert open_video(cut).digest() != open_video(clips.mkv).digest()
+
+
+def test_addresses_and_playlists_have_the_digest_of_their_packets(clips, tmp_path):
+    (tmp_path / "0.ts").write_bytes(clips.transport.read_bytes())
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1.6,\n0.ts\n#EXT-X-ENDLIST\n")
+    digest = open_video(playlist).digest()
+    assert open_video(playlist).digest() == digest
+    (tmp_path / "0.ts").write_bytes(media.write_video(tmp_path / "1.ts", SHOWN * 10).read_bytes())
+    assert open_video(playlist).digest() != digest
+    with served(clips.mkv) as address:
+        digest = open_video(address).digest()
+        assert open_video(f"{address}?token=1").digest() == digest
+    assert len(digest) == 32
+
+
+@contextlib.contextmanager
+def served(path):
+    """An address of a file, which takes requests for parts of it as well."""
+    handler_class = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *given: None})
+    handler = partial(handler_class, directory=str(path.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{path.name}"
+        server.shutdown()
+
+
 # --- cost ------------------------------------------------------------------------------------------------------------
+
+DIGEST_PEAK = """
+import resource, sys
+from videorefer_plugin.video import open_video
+video = open_video(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+video.digest()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
+def test_digesting_takes_no_memory(clips, tmp_path):
+    path = tmp_path / "long.mkv"
+    path.write_bytes(clips.mkv.read_bytes() + bytes(200 << 20))  # what follows the end is no frame
+    assert int(run_python(DIGEST_PEAK, path)) < 30 << 10
+
 
 PEAK = """
 import resource, sys

@@ -13,7 +13,7 @@ from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.base import Video
 from videorefer_plugin.video.images import IMAGE_SUFFIXES, MAX_FRAME_PIXELS, check_size
 from videorefer_plugin.video.sampling import check_total
-from videorefer_plugin.video.sources import first_bytes, is_data_url, opened
+from videorefer_plugin.video.sources import add_bytes, first_bytes, is_data_url, opened
 
 __all__ = ["Kind", "WebPVideo", "kind_of", "looks_like_picture"]
 
@@ -110,6 +110,13 @@ class WebPVideo(Video):
                 ) from error
             with image:
                 yield image
+
+    def _paths(self) -> list[str]:
+        return [self._source] if isinstance(self._source, str) else []
+
+    def _add_content(self, digest: Any) -> None:
+        digest.update(b"webp ")
+        add_bytes(self._source, digest)
 
     def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         from PIL import ImageOps

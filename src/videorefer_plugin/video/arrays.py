@@ -1,5 +1,6 @@
 """Videos whose frames are arrays in memory, or single images."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.base import Video
 from videorefer_plugin.video.images import channels_last, check_values, image_size, load_named_image, to_uint8
-from videorefer_plugin.video.sources import Stored, is_stored, stored
+from videorefer_plugin.video.sources import Stored, add_bytes, is_stored, stored
 
 __all__ = ["ArrayVideo", "ImagesVideo"]
 
@@ -58,6 +59,23 @@ class ImagesVideo(Video):
         image = self._images[index]
         where = f" ({image.name})" if isinstance(image, Stored) else ""
         return f"frame {index} of {self.name}{where}"
+
+    def _paths(self) -> list[str]:
+        return [image.place for image in self._images if isinstance(image, Stored) and isinstance(image.place, str)]
+
+    def _add_content(self, digest: Any) -> None:
+        if not any(isinstance(image, Stored) for image in self._images):
+            super()._add_content(digest)
+            return
+        digest.update(b"images ")
+        for index, image in enumerate(self._images):
+            one = hashlib.blake2b(digest_size=16)
+            if isinstance(image, Stored):
+                add_bytes(image.place, one)
+            else:
+                one.update(b"pixels ")
+                one.update(next(self._decode([index]))[1].data)
+            digest.update(one.digest())
 
     def _check_size(self, index: int, size: tuple[int, int]) -> None:
         if size != (self.height, self.width):

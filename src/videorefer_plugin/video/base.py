@@ -2,8 +2,10 @@
 
 import abc
 import copy
+import hashlib
 import math
 import operator
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -61,6 +63,7 @@ class Video(abc.ABC):
     is_rate_assumed: bool = False
     # Half the resolution of the clock in which the frame times were stored, in seconds.
     _time_tolerance: float = 1e-9
+    _digested: tuple[list[Any], str] | None = None  # the state of its files when they were read, and their digest
 
     def _set_even_times(self, fps: float) -> None:
         """Gives frame i the time i / fps."""
@@ -137,6 +140,45 @@ class Video(abc.ABC):
         """The frame on screen at a time that is known to lie within the video."""
         return max(int(np.searchsorted(self.timestamps, time + self._time_tolerance, side="right")) - 1, 0)
 
+    def digest(self) -> str:
+        """Digest of what is in the source: videos with the same digest have the same frames in the same places.
+
+        It does not depend on what the source is called or when its frames are shown. Files are digested as they are
+        stored, in pieces and once; a video behind an address is fetched once more for that. Of arrays and images in
+        memory, it is that of their pixels when it is first asked for.
+
+        Returns:
+            `str`: 32 hexadecimal digits.
+
+        Raises:
+            VideoError: If the source cannot be read, or a file has changed since it was digested first.
+        """
+        state = [_state(path) for path in self._paths()]
+        if self._digested is None:
+            digest = hashlib.blake2b(digest_size=16)
+            try:
+                self._add_content(digest)
+            except OSError as error:
+                raise VideoError(
+                    f"{self.name} cannot be read ({error}); check the path and who may read it."
+                ) from error
+            self._digested = state, digest.hexdigest()
+        before, digested = self._digested
+        # What is gone cannot give wrong frames, and those that were read before are still those of the video.
+        if any(now not in (None, then) for then, now in zip(before, state, strict=True)):
+            raise VideoError(f"{self.name} has changed since it was opened; open it again.")
+        return digested
+
+    def _paths(self) -> list[str]:
+        """The files that frames are read from."""
+        return []
+
+    def _add_content(self, digest: Any) -> None:
+        """Adds to a digest what decides which frames these are; by default, that is their pixels."""
+        digest.update(f"pixels {self.num_frames} {self.height} {self.width} ".encode())
+        for _, frame in self._decode(list(range(self.num_frames))):
+            digest.update(np.ascontiguousarray(frame).data)
+
     def sample(
         self,
         num_frames: int | None = None,
@@ -212,3 +254,12 @@ class Video(abc.ABC):
     @abc.abstractmethod
     def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Yields each of the `wanted` indices (ascending, no duplicates, in range) with its frame."""
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    """What changes with a file; `None` if there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # gone, or an address
+        return None
+    return found.st_size, found.st_mtime_ns

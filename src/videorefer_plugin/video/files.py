@@ -12,6 +12,8 @@ from videorefer_plugin.video.scanning import Scan
 
 __all__ = ["FileVideo"]
 
+_PLAYLISTS = frozenset({"hls", "dash", "concat", "imf"})  # formats that name the files with the frames
+
 
 class FileVideo(DecodedVideo):
     """A video in a container file.
@@ -33,6 +35,7 @@ class FileVideo(DecodedVideo):
         with self._open() as (container, stream):
             self._track = stream.index
             container_format = container.format.name
+            self._is_playlist = container_format in _PLAYLISTS
             self.comment = container.metadata.get("comment")
             self._time_base = stream.time_base
             announced = stream.frames

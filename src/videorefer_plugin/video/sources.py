@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 
 from videorefer_plugin.errors import VideoError
 
-__all__ = ["MAX_STREAM_BYTES", "Stored", "first_bytes", "is_data_url", "is_stored", "opened", "stored"]
+__all__ = ["MAX_STREAM_BYTES", "Stored", "add_bytes", "first_bytes", "is_data_url", "is_stored", "opened", "stored"]
 
 MAX_STREAM_BYTES = 1 << 30
 """The most bytes that are read from an open file or decoded from a data: URL: such a source is held in memory."""
@@ -101,6 +101,13 @@ def first_bytes(source: Any) -> bytes:
 def opened(place: str | bytes) -> BinaryIO:
     """Opens a path, or the bytes themselves, for reading."""
     return io.BytesIO(place) if isinstance(place, bytes) else open(place, "rb")
+
+
+def add_bytes(place: str | bytes, digest: Any) -> None:
+    """Adds the bytes of a file to a digest, a piece at a time."""
+    with opened(place) as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
 
 
 def _named_by(text: str, is_address: bool) -> Stored:
