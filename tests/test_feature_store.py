@@ -428,8 +428,18 @@ def test_a_tower_that_is_elsewhere_has_no_revision():
 
 def test_a_digest_of_preprocessing_changes_with_each_setting(processor):
     image_processor = copy.deepcopy(processor.image_processor)
-    before = preprocessing_digest(image_processor, "square")
-    assert preprocessing_digest(processor.image_processor, "square") == before
-    assert preprocessing_digest(image_processor, "pad") != before
+    before = preprocessing_digest(image_processor)
+    assert preprocessing_digest(processor.image_processor) == before
+    assert preprocessing_digest(image_processor, "more") != before
     image_processor.image_mean = [0.1, 0.2, 0.3]
-    assert preprocessing_digest(image_processor, "square") != before
+    assert preprocessing_digest(image_processor) != before
+    padded = copy.copy(processor)
+    padded.image_aspect_ratio = "pad"
+    assert preprocessing_digest(padded) != preprocessing_digest(processor)
+    assert preprocessing_digest(processor, image_aspect_ratio="pad") == preprocessing_digest(padded)
+    assert preprocessing_digest(processor, do_rescale=False) != preprocessing_digest(processor)
+    # What says the same, or nothing of pixels, makes no difference.
+    padded.image_aspect_ratio, padded.num_frames = processor.image_aspect_ratio, 3
+    padded.image_processor = copy.deepcopy(processor.image_processor)
+    padded.image_processor._processor_class = "Other"
+    assert preprocessing_digest(padded, do_rescale=True, do_resize=None) == preprocessing_digest(processor)

@@ -15,6 +15,7 @@ __all__ = ["FeatureKey", "preprocessing_digest", "text_digest", "tower_revision"
 
 # What a configuration says of where it comes from; a tower's dtype is that of its weights.
 _ASIDE = ("_name_or_path", "transformers_version", "architectures", "dtype")
+_OF_PLACE = ("_processor_class", "processor_class", "auto_map")  # the same of an image processor
 _Signature = tuple[tuple[Any, ...], ...]
 _weights: "WeakKeyDictionary[nn.Module, tuple[_Signature, str]]" = WeakKeyDictionary()
 
@@ -69,14 +70,20 @@ def tower_revision(tower: nn.Module, *ways: Any) -> str:
     return text_digest(_as_json([known[1], says, *ways]))
 
 
-def preprocessing_digest(image_processor: Any, *ways: Any) -> str:
+def preprocessing_digest(processor: Any, *ways: Any, **settings: Any) -> str:
     """Digest of how frames are preprocessed.
 
     Args:
-        image_processor: the image processor of transformers that resizes and normalizes them.
-        ways: what else pixels depend on, such as `image_aspect_ratio`; anything JSON can hold.
+        processor: an image processor of transformers, or a processor that has one and an `image_aspect_ratio`.
+        ways: what else pixels depend on; anything JSON can hold.
+        settings: of the call, instead of the processor's own, such as `image_aspect_ratio` or `do_rescale`. Those that
+            are `None` say nothing.
     """
-    return text_digest(_as_json([image_processor.to_dict(), *ways]))
+    image_processor = getattr(processor, "image_processor", processor)
+    says = {name: value for name, value in image_processor.to_dict().items() if name not in _OF_PLACE}
+    says["image_aspect_ratio"] = getattr(processor, "image_aspect_ratio", None)
+    says |= {name: value for name, value in settings.items() if value is not None}
+    return text_digest(_as_json([type(image_processor).__name__, says, *ways]))
 
 
 @torch.no_grad()
