@@ -1,19 +1,25 @@
 """Which models a session takes, and with what it shows them a visual."""
 
-import uuid
 from typing import Any
 
 from torch import nn
 
 from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.models.feature_store import FeatureStore, preprocessing_digest, tower_revision
+from videorefer_plugin.inputs.matching import check_at_least_one
+from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration
 from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
 from videorefer_plugin.session.own import OwnVisuals
 from videorefer_plugin.session.prompts import Computed, Visuals
 from videorefer_plugin.video import Video
 
-__all__ = ["make_visuals", "plain_model", "weights_version"]
+__all__ = ["generate_settings", "make_visuals", "plain_model", "weights_version"]
+
+# What a session hands to `generate` itself.
+_TAKEN = (
+    *("inputs", "input_ids", "inputs_embeds", "attention_mask", "position_ids", "cache", "past_key_values"),
+    *("object_tokens", "object_token_counts", "mm_encoder_outputs", "pixel_values", "pixel_values_videos"),
+)
 
 
 def plain_model(model: Any) -> Any:
@@ -34,7 +40,34 @@ def plain_model(model: Any) -> Any:
 
 def weights_version(model: nn.Module) -> int:
     """A number that changes when weights are changed in place, replaced or moved."""
-    return hash(tuple((id(each), each._version, each.device) for each in model.parameters()))
+    counted = [(each, -1 if each.is_inference() else each._version) for each in model.parameters()]
+    return hash(tuple((id(each), version, each.device, each.dtype) for each, version in counted))
+
+
+def generate_settings(model: Any, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `generate`, with the defaults of a session.
+
+    Args:
+        model: the model.
+        generate_kwargs (`dict`): what the caller gave.
+
+    Raises:
+        ConfigurationError: one cannot be given to a session.
+    """
+    settings = {"max_new_tokens": 256, "do_sample": False, **generate_kwargs}
+    taken = [name for name in settings if name in _TAKEN or name.startswith("region_")]
+    if taken:
+        raise ConfigurationError(f"{taken[0]} is what a session gives to generate itself. Leave it out.")
+    if "streamer" in settings:
+        raise ConfigurationError("For an answer in pieces use the session's stream() instead of streamer=.")
+    check_at_least_one(settings["max_new_tokens"], "max_new_tokens")
+    known = settings.get("generation_config") or model.generation_config
+    several = settings.get("num_return_sequences", getattr(known, "num_return_sequences", None)) or 1
+    if several != 1:
+        raise ConfigurationError(
+            f"A question has one answer here, but num_return_sequences is {several}. Ask it several times instead."
+        )
+    return settings
 
 
 def make_visuals(
@@ -53,12 +86,7 @@ def make_visuals(
         ConfigurationError: model and processor are not of this library, or do not belong together.
     """
     if isinstance(model, VideoLLaMA2ForConditionalGeneration) and isinstance(processor, VideoLLaMA2Processor):
-        if own_store:  # nobody else looks into it
-            keys = ("", "", uuid.uuid4().hex)
-        else:
-            tower = tower_revision(model.model.vision_tower, model.config.vision_feature_layer)
-            keys = (video.digest(), preprocessing_digest(processor), tower)
-        return OwnVisuals(model, processor, kind, video, store, keys, settings, computed)
+        return OwnVisuals(model, processor, kind, video, store, not own_store, settings, computed)
     raise ConfigurationError(
         f"A session takes a VideoRefer or VideoLLaMA2 model with its processor, or a host with an attached object "
         f"encoder and its RegionProcessor, but got {type(model).__name__} and {type(processor).__name__}."

@@ -9,7 +9,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.inputs.frames import pieces
 from videorefer_plugin.inputs.masks import DrawnRegion
-from videorefer_plugin.models.feature_store import FeatureKey, FeatureStore
+from videorefer_plugin.models.feature_store import FeatureKey, FeatureStore, preprocessing_digest, tower_revision
 from videorefer_plugin.models.videollama2.preparing import PlannedBatch
 from videorefer_plugin.object_encoder import pool_masks
 from videorefer_plugin.regions import Region
@@ -30,7 +30,7 @@ class OwnVisuals:
         kind (`str`): `"video"` or `"image"`.
         video ([`Video`]): the visual.
         store ([`FeatureStore`]): keeps features of frames.
-        keys (`tuple[str, str, str]`): content, preprocessing and tower of the keys in the store.
+        shared (`bool`): whether others look into the store, who must not take one video or tower for another.
         settings (`dict`): settings of the processor's call.
         computed ([`Computed`]): counts what is done.
     """
@@ -44,7 +44,7 @@ class OwnVisuals:
         kind: str,
         video: Video,
         store: FeatureStore,
-        keys: tuple[str, str, str],
+        shared: bool,
         settings: dict[str, Any],
         computed: Computed,
     ):
@@ -53,7 +53,7 @@ class OwnVisuals:
         self._kind = kind
         self._video = video
         self._store = store
-        self._keys = keys
+        self._shared = shared
         self._settings = settings
         self._computed = computed
         self._shown: Shown | None = None
@@ -129,7 +129,7 @@ class OwnVisuals:
         return grids, torch.stack(pooled) if pooled else torch.zeros((0, width))
 
     def _features(self, plan: PlannedBatch, frames: Sequence[int]) -> list[Tensor]:
-        content, way, tower = self._keys
+        content, way, tower = self._keys(plan)
         model = self._model.model
         weight = next(model.vision_tower.parameters())
 
@@ -145,6 +145,15 @@ class OwnVisuals:
 
         found = self._store.fetch([FeatureKey(content, frame, way, tower) for frame in frames], compute)
         return [grid.to(weight.device) for grid in found]
+
+    def _keys(self, plan: PlannedBatch) -> tuple[str, str, str]:
+        """What keys in the store say of the video, of how frames are preprocessed, and of the tower."""
+        if not self._shared:
+            return "", "", ""
+        settings, model = plan.settings, self._model.model
+        ways = {"image_aspect_ratio": settings["image_aspect_ratio"], **settings["frame_settings"][self._kind]}
+        tower = tower_revision(model.vision_tower, model.config.vision_feature_layer)
+        return self._video.digest(), preprocessing_digest(self._processor, **ways), tower
 
     def _show(self, grids: Sequence[Tensor]) -> Shown:
         sampled = torch.stack(list(grids))

@@ -62,10 +62,13 @@ class Runner:
 
     def after_visual(self, prompt: Prepared) -> int:
         """Number of positions up to the end of the visual."""
+        places = self._visual_places(prompt)
+        return int(places[-1]) + 1 if len(places) else 0
+
+    def _visual_places(self, prompt: Prepared) -> Tensor:
         own = getattr(self.model, "placeholder_id", lambda kind: getattr(self.model.config, f"{kind}_token_id"))
         ids = torch.tensor([own(kind) for kind in prompt.shown.encoded])
-        places = torch.isin(prompt.input_ids, ids).nonzero()
-        return int(places[-1]) + 1 if len(places) else 0
+        return torch.isin(prompt.input_ids, ids).nonzero().flatten()
 
     def common(self, first: Prepared, second: Prepared) -> int:
         """How many leading positions of two prompts are equal; 0 if they don't reach to the end of the visual.
@@ -90,19 +93,33 @@ class Runner:
         inputs = {name: value[:length] for name, value in prompt.inputs.items()}
         return Prepared(prompt.input_ids[:length], prompt.shown, prompt.object_tokens[:regions], inputs)
 
-    def prefix_of(self, prompts: Sequence[Prepared], tail: Tensor) -> Prefix | None:
+    def tail_of(self, first: Prepared, second: Prepared) -> Tensor | None:
+        """What follows the visual in both of two prompts; `None` if something else stands before it in each."""
+        starts = [self._visual_places(one)[:1].tolist() for one in (first, second)]
+        if not all(starts):
+            return None
+        before = [one.input_ids[: own[0]] for one, own in zip((first, second), starts, strict=True)]
+        if not torch.equal(*before):
+            return None
+        rest = [one.input_ids[self.after_visual(one) :] for one in (first, second)]
+        return rest[0][: common_length(*rest)]
+
+    def prefix_of(self, prompts: Sequence[Prepared], tail: Tensor | None) -> Prefix | None:
         """The positions that prompts share, in a cache; `None` if they share too few.
 
         Args:
             prompts (`Sequence[Prepared]`): prompts that show the same.
-            tail (`torch.LongTensor` of shape `(length,)`): what follows the visual in every prompt of the session.
+            tail (`torch.LongTensor` of shape `(length,)`, *optional*):
+                What follows the visual in every prompt of the session; `None` if nothing is shared.
         """
         key = prompts[0].shown.key
         known = self.prefixes.pop(key, None)
         end = self.after_visual(prompts[0])
-        length = end + min(common_length(one.input_ids[end:], tail) for one in prompts) if end else 0
-        length = min(length, *(len(one.input_ids) - 1 for one in prompts))
-        if length < end or not length:
+        if tail is None or not end:
+            return None
+        length = end + min(common_length(one.input_ids[end:], tail) for one in prompts)
+        length = min(length, *(min(self.common(prompts[0], one), len(one.input_ids) - 1) for one in prompts))
+        if length < end:
             return None
         if known is not None:
             shared = min(self.common(known.prompt, one) for one in prompts)
@@ -134,7 +151,9 @@ class Runner:
 
     # ------------------------------------------------------------------ answers
 
-    def generate(self, prompts: Sequence[Prepared], tail: Tensor, generate_kwargs: dict[str, Any]) -> list[Tensor]:
+    def generate(
+        self, prompts: Sequence[Prepared], tail: Tensor | None, generate_kwargs: dict[str, Any]
+    ) -> list[Tensor]:
         """Answer prompts that show the same, in one batch if they share their first positions.
 
         Args:
@@ -152,7 +171,7 @@ class Runner:
         return self._generate_after(prefix, cache, shared, prompts, generate_kwargs)
 
     def converse(
-        self, prompt: Prepared, tail: Tensor, kept: Prefix | None, generate_kwargs: dict[str, Any]
+        self, prompt: Prepared, tail: Tensor | None, kept: Prefix | None, generate_kwargs: dict[str, Any]
     ) -> tuple[Tensor, Prefix | None]:
         """Answer a conversation that goes on.
 
@@ -180,7 +199,7 @@ class Runner:
         (answer,) = self._generate_after(prefix, cache, shared, [prompt], generate_kwargs)
         return answer, self._kept(prompt, answer, cache, prefix.rope_deltas)
 
-    def rows_for(self, prompts: Sequence[Prepared], tail: Tensor, max_new_tokens: int, max_bytes: int) -> int:
+    def rows_for(self, prompts: Sequence[Prepared], tail: Tensor | None, max_new_tokens: int, max_bytes: int) -> int:
         """How many prompts may be answered in one batch, so that their keys and values take at most so many bytes."""
         prefix = self.prefix_of(prompts, tail)
         if prefix is None:

@@ -13,11 +13,10 @@ from videorefer_plugin.errors import ConfigurationError, PromptError, SessionErr
 from videorefer_plugin.inputs.clips import open_image
 from videorefer_plugin.inputs.matching import check_at_least_one, named
 from videorefer_plugin.inputs.questions import check_question, description_prompt, question_regions
-from videorefer_plugin.models.caches import common_length
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.regions import Region
 from videorefer_plugin.session.chat import SessionChat, Turn
-from videorefer_plugin.session.making import make_visuals, plain_model, weights_version
+from videorefer_plugin.session.making import generate_settings, make_visuals, plain_model, weights_version
 from videorefer_plugin.session.prefixes import Prefix, Runner
 from videorefer_plugin.session.prompts import Computed, Keeps, Prepared
 from videorefer_plugin.session.streaming import AnswerStream
@@ -27,11 +26,6 @@ __all__ = ["VideoSession"]
 
 _MAX_BYTES = 2 << 30
 _MAX_ROWS = 64  # of a batch, if nobody says how many
-# What a session hands to `generate` itself, or cannot hand on to several answers.
-_TAKEN = (
-    *("inputs", "input_ids", "inputs_embeds", "attention_mask", "position_ids", "cache", "past_key_values"),
-    *("object_tokens", "object_token_counts", "mm_encoder_outputs", "pixel_values", "pixel_values_videos"),
-)
 
 
 class VideoSession:
@@ -130,6 +124,8 @@ class VideoSession:
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self._runner = Runner(self._model, pad or 0, self.computed)
         self._tail: Tensor | None = None
+        self._compared = False
+        self._visuals.check([self._text([("", None)])], [[]])  # settings
 
     # ------------------------------------------------------------------ questions
 
@@ -300,29 +296,12 @@ class VideoSession:
                 yield
 
     def checked(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Arguments of `generate`, with the defaults of a session.
-
-        Raises:
-            ConfigurationError: one cannot be given here.
-        """
-        settings = {"max_new_tokens": 256, "do_sample": False, **generate_kwargs}
-        taken = [name for name in settings if name in _TAKEN or name.startswith("region_")]
-        if taken:
-            raise ConfigurationError(f"{taken[0]} is what a session gives to generate itself. Leave it out.")
-        if "streamer" in settings:
-            raise ConfigurationError("For an answer in pieces use the session's stream() instead of streamer=.")
-        check_at_least_one(settings["max_new_tokens"], "max_new_tokens")
-        known = settings.get("generation_config") or self._model.generation_config
-        several = settings.get("num_return_sequences", getattr(known, "num_return_sequences", None)) or 1
-        if several != 1:
-            raise ConfigurationError(
-                f"A question has one answer here, but num_return_sequences is {several}. Ask it several times instead."
-            )
-        return settings
+        """Arguments of `generate`, with the defaults of a session; see [`generate_settings`]."""
+        return generate_settings(self._model, generate_kwargs)
 
     def prepare_turn(self, turns: Sequence[Turn], question: str, regions: Any) -> tuple[list[Region], Prepared]:
         """The regions of a question, and the question after what was said before it, ready to run."""
-        check_question(question)
+        self._question(question)
         given = question_regions(regions)
         told = [(turn.question, turn.answer) for turn in turns]
         before = [region for turn in turns for region in turn.regions]
@@ -331,7 +310,6 @@ class VideoSession:
 
     def converse(self, prompt: Prepared, kept: Prefix | None, settings: dict[str, Any]) -> tuple[str, Prefix | None]:
         """Answer a conversation; see [`Runner.converse`]."""
-        assert self._tail is not None
         answer, kept = self._runner.converse(prompt, self._tail, kept, settings)
         return self._decode([answer])[0], kept
 
@@ -347,9 +325,20 @@ class VideoSession:
                     f"{type(one).__name__}. Without regions write (question, [])."
                 )
             with named(f"question {number}") if len(questions) > 1 else nullcontext():
-                texts.append(self._text([(check_question(one[0]), None)]))
+                texts.append(self._text([(self._question(one[0]), None)]))
                 given.append(question_regions(one[1]))
         return texts, given
+
+    def _question(self, question: Any) -> str:
+        check_question(question)
+        for kind in ("video", "image"):
+            token = getattr(self.processor, f"{kind}_token", None)
+            if isinstance(token, str) and token in question:
+                raise PromptError(
+                    f"The question has {token} in its text, but the {self._kind} of a session is shown before it "
+                    "anyway. Leave it out; if the word is meant literally, write it without the angle brackets."
+                )
+        return question
 
     def _text(self, turns: Sequence[tuple[str, str | None]]) -> str:
         conversation: list[dict[str, Any]] = []
@@ -363,19 +352,16 @@ class VideoSession:
     def _prepare(self, texts: list[str], regions: list[list[Region]]) -> list[Prepared]:
         if not texts:
             return []
-        if self._tail is not None:
+        if self._compared:
             return self._visuals.prepare(texts, regions)
-        # What every prompt has in common after the visual is found by comparing one with another one.
+        # What every prompt has in common is found by comparing one with another one.
         other = self._text([("?" + getattr(self.processor, "region_token", "") * len(regions[0]), None)])
         *prompts, probe = self._visuals.prepare([*texts, other], [*regions, regions[0]])
-        ends = [self._runner.after_visual(one) for one in (prompts[0], probe)]
-        first, second = (one.input_ids[end:] for one, end in zip((prompts[0], probe), ends, strict=True))
-        self._tail = first[: common_length(first, second)]
+        self._tail, self._compared = self._runner.tail_of(prompts[0], probe), True
         return prompts
 
     def _answer(self, prompts: list[Prepared], batch_size: int | None, settings: dict[str, Any]) -> list[str]:
         """Answer prompts in batches of those that show the same."""
-        tail = torch.empty(0, dtype=torch.long) if self._tail is None else self._tail  # without prompts
         alike: dict[Any, list[int]] = {}
         for place, prompt in enumerate(prompts):
             alike.setdefault(prompt.shown.key, []).append(place)
@@ -384,14 +370,13 @@ class VideoSession:
             own = [prompts[place] for place in places]
             rows = batch_size or self._rows(own, settings)
             for first in range(0, len(own), rows):
-                found = self._runner.generate(own[first : first + rows], tail, settings)
+                found = self._runner.generate(own[first : first + rows], self._tail, settings)
                 ids |= zip(places[first : first + rows], found, strict=True)
         return self._decode([ids[place] for place in range(len(prompts))])
 
     def _rows(self, prompts: list[Prepared], settings: dict[str, Any]) -> int:
         if len(prompts) == 1:
             return 1
-        assert self._tail is not None
         return min(self._runner.rows_for(prompts, self._tail, settings["max_new_tokens"], self._max_bytes), _MAX_ROWS)
 
     def _decode(self, ids: list[Tensor]) -> list[str]:
