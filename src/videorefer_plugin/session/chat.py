@@ -1,16 +1,15 @@
 """A conversation about the video of a session."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from videorefer_plugin.errors import SessionError
 from videorefer_plugin.regions import Region
 from videorefer_plugin.session.prefixes import Prefix
+from videorefer_plugin.session.prompts import Prepared
 from videorefer_plugin.session.streaming import AnswerStream
-
-if TYPE_CHECKING:
-    from videorefer_plugin.session.video_session import VideoSession
 
 __all__ = ["SessionChat", "Turn"]
 
@@ -30,6 +29,32 @@ class Turn:
     answer: str
 
 
+class Converses(Protocol):
+    """What a conversation needs of its session."""
+
+    processor: Any
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Keep other threads out."""
+        ...
+
+    def checked(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of `generate`."""
+        ...
+
+    def prepare_turn(self, turns: Sequence[Turn], question: str, regions: Any) -> tuple[list[Region], Prepared]:
+        """The regions of a question, and the question after what was said before it, ready to run."""
+        ...
+
+    def converse(self, prompt: Prepared, kept: Prefix | None, settings: dict[str, Any]) -> tuple[str, Prefix | None]:
+        """Answer a conversation, and keep it."""
+        ...
+
+    def trim(self) -> None:
+        """Drop what is too much."""
+        ...
+
+
 class SessionChat:
     """A conversation about the video of a session, made by [`VideoSession.chat`]; a session can have several.
 
@@ -40,7 +65,7 @@ class SessionChat:
         history (`tuple[Turn, ...]`): what was said so far.
     """
 
-    def __init__(self, session: "VideoSession"):
+    def __init__(self, session: Converses):
         self._session = session
         self._turns: list[Turn] = []
         self._kept: Prefix | None = None
@@ -109,7 +134,7 @@ class SessionChat:
         known, self._kept = self._kept, None
         return known is not None
 
-    def _answer(self, question: str, given: list[Region], prompt: Any, generate_kwargs: dict[str, Any]) -> str:
+    def _answer(self, question: str, given: list[Region], prompt: Prepared, generate_kwargs: dict[str, Any]) -> str:
         kept, self._kept = self._kept, None  # whose cache is changed, also by a call that fails
         answer, self._kept = self._session.converse(prompt, kept, generate_kwargs)
         self._turns.append(Turn(question, tuple(given), answer))
