@@ -3,8 +3,10 @@
 import copy
 import logging
 import multiprocessing
+import os
 import pickle
 import threading
+import time
 
 import pytest
 import torch
@@ -311,10 +313,57 @@ def test_a_damaged_file_is_computed_again_with_a_word(tmp_path, tower, how, capl
     assert "computed again" in message
 
 
+def test_many_features_are_written_together(tmp_path, tower):
+    store, keys = FeatureStore(max_bytes=0, folder=tmp_path), [key(frame) for frame in range(3000)]
+    with store.together():
+        for one in keys:
+            store.fetch([one], tower)
+        assert frames(store.fetch([key(2999), key(7)], tower)) == [2999, 7]
+        assert key(2999) in store
+        assert len(list(tmp_path.iterdir())) == 1  # more than these are not lost
+    assert len(list(tmp_path.iterdir())) == 2
+    assert frames(FeatureStore(folder=tmp_path).fetch(keys, tower)) == list(range(3000))
+    assert len(tower.calls) == 3000
+    with FeatureStore().together():
+        pass
+
+
+def test_what_was_computed_before_an_error_is_written(tmp_path, tower):
+    store = FeatureStore(folder=tmp_path)
+
+    def compute():
+        with store.together():
+            store.fetch([key(1)], tower)
+            store.fetch([key(2)], lambda keys: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        compute()
+    assert key(1) in FeatureStore(folder=tmp_path)
+
+
+def test_one_tensor_may_stand_for_several_keys(tmp_path):
+    one = torch.ones(2, 5)
+    FeatureStore(folder=tmp_path).fetch([key(0), key(1)], lambda keys: [one, one])
+    assert frames(FeatureStore(folder=tmp_path).fetch([key(0), key(1)], None)) == [1, 1]
+
+
+def test_files_that_come_later_are_found(tmp_path, tower):
+    one, other = FeatureStore(folder=tmp_path), FeatureStore(folder=tmp_path)
+    long_ago = time.time() - 100
+    for frame in range(3):
+        other.fetch([key(frame)], tower)
+        os.utime(tmp_path, (long_ago + frame, long_ago + frame))
+        assert frames(one.fetch([key(frame)], None)) == [frame]
+        assert key(9) not in one
+
+
 def test_files_that_vanish_are_computed_again(tmp_path, tower):
     store = FeatureStore(max_bytes=0, folder=tmp_path)
     store.fetch([key(0)], tower)
     remove_features(tmp_path)
+    assert frames(store.fetch([key(0)], tower)) == [0]
+    remove_features(tmp_path)
+    FeatureStore(folder=tmp_path).fetch([key(0)], Tower())
     assert frames(store.fetch([key(0)], tower)) == [0]
     tmp_path.joinpath("other").mkdir()
     (path,) = tmp_path.glob("features-*")

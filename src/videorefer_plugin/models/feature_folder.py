@@ -4,8 +4,10 @@ import contextlib
 import json
 import logging
 import os
+import re
+import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,11 @@ __all__ = ["FeatureFolder", "remove_features"]
 logger = logging.getLogger(__name__)
 
 _LAYOUT = "videorefer-plugin features 1"  # said in each file, so that those of others are told apart
+# Of features that are written together, so many go into a file; more than these are not lost.
+_AT_ONCE = 2048
+_BYTES_AT_ONCE = 1 << 27
+_NAME = re.compile(r"features-[0-9a-f]{16}-[0-9a-f]{32}\.safetensors")
+_TICK = 2_000_000_000  # nanoseconds within which a folder may change without another time
 
 
 class FeatureFolder:
@@ -48,27 +55,37 @@ class FeatureFolder:
             ) from error
         self._seen: set[str] = set()  # names of files that were looked into
         self._places: dict[FeatureKey, str] = {}  # the file that each feature lies in
+        self._listing: list[str] = []  # names of files that may hold features
+        self._listed: int | None = None  # when the folder had changed last, if that listing holds all until then
+        self._pending: dict[FeatureKey, Tensor] = {}  # what is to be written together
+        self._pending_bytes = 0
+        self._together = 0  # how many ask for that
 
     def known(self, keys: Iterable[FeatureKey]) -> set[FeatureKey]:
         """Which of these features lie in the folder."""
         wanted = set(keys)
-        new = wanted - self._places.keys()
+        pending = wanted & self._pending.keys()
+        new = wanted - pending - self._places.keys()
         if new:
             self._look(new)
-        return wanted & self._places.keys()
+        return pending | (wanted & self._places.keys())
 
     def read(self, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Those of these features that lie in the folder, on the CPU."""
         known = self.known(keys)
+        found = {key: self._pending[key] for key in keys if key in self._pending}
         by_file: dict[str, list[FeatureKey]] = {}
         for key in keys:
-            if key in known:
+            if key in known and key not in found:
                 by_file.setdefault(self._places[key], []).append(key)
-        found: dict[FeatureKey, Tensor] = {}
         for name, own in by_file.items():
             try:
                 with safe_open(self.path / name, "pt") as file:
                     found |= {key: file.get_tensor(_entry(key)) for key in own}
+            except FileNotFoundError:
+                logger.warning("%s is gone. What it held is computed again.", self.path / name)
+                self._forget(name)
+                self._seen.discard(name)
             except (OSError, SafetensorError) as error:
                 self._give_up(name, error)
         return found
@@ -79,11 +96,30 @@ class FeatureFolder:
         Raises:
             ConfigurationError: they cannot be written.
         """
+        for key, feature in features.items():
+            self._pending[key] = feature.cpu().contiguous()
+            self._pending_bytes += feature.nbytes
+        if not self._together or len(self._pending) >= _AT_ONCE or self._pending_bytes >= _BYTES_AT_ONCE:
+            self._flush()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Within it, features are written many at a time, and those that are left at its end."""
+        self._together += 1
+        try:
+            yield
+        finally:
+            self._together -= 1
+            if not self._together:
+                self._flush()
+
+    def _flush(self) -> None:
+        features, self._pending, self._pending_bytes = self._pending, {}, 0
         by_way: dict[str, dict[FeatureKey, Tensor]] = {}
         for key, feature in features.items():
             by_way.setdefault(_way(key), {})[key] = feature
         for way, some in by_way.items():
-            entries = {_entry(key): feature.cpu().contiguous() for key, feature in some.items()}
+            entries = _apart({_entry(key): feature for key, feature in some.items()})
             name = f"features-{way}-{text_digest(' '.join(sorted(entries)))}.safetensors"
             self._save(name, entries, next(iter(some)))
             self._seen.add(name)
@@ -108,7 +144,7 @@ class FeatureFolder:
     def _look(self, keys: Iterable[FeatureKey]) -> None:
         """Look into files that may hold some of these and appeared since the last look."""
         ways = {_way(key): key for key in keys}
-        for name in _names(self.path):
+        for name in self._names():
             if name in self._seen or name.split("-")[1] not in ways:
                 continue
             try:
@@ -118,6 +154,22 @@ class FeatureFolder:
                 continue
             except (OSError, SafetensorError, ValueError) as error:
                 self._give_up(name, error)
+
+    def _names(self) -> list[str]:
+        """Names of the files that may hold features."""
+        started = time.time_ns()
+        try:
+            changed = os.stat(self.path).st_mtime_ns
+            if self._listed != changed:
+                self._listing = sorted(name for name in os.listdir(self.path) if _NAME.fullmatch(name))
+                self._listed = changed if started - changed > _TICK else None
+        except FileNotFoundError:  # removed since; it is made again when something is written
+            return []
+        except OSError as error:
+            raise ConfigurationError(
+                f"Features cannot be looked for in {self.path} ({error}); see who may read it, or name another folder."
+            ) from error
+        return self._listing
 
     def _note(self, name: str, like: FeatureKey, file: Any) -> None:
         says = file.metadata() or {}
@@ -133,6 +185,9 @@ class FeatureFolder:
             "%s cannot be used (%s). What it held is computed again; the file can be deleted.", self.path / name, error
         )
         self._seen.add(name)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
         self._places = {key: place for key, place in self._places.items() if place != name}
 
 
@@ -142,17 +197,14 @@ def remove_features(folder: str | os.PathLike) -> None:
         path.unlink(missing_ok=True)
 
 
-def _names(folder: Path) -> list[str]:
-    """Names of the files in a folder that may hold features."""
-    try:
-        found = os.listdir(folder)
-    except FileNotFoundError:  # removed since; it is made again when something is written
-        return []
-    except OSError as error:
-        raise ConfigurationError(
-            f"Features cannot be looked for in {folder} ({error}); see who may read it, or name another folder."
-        ) from error
-    return sorted(name for name in found if name.startswith("features-") and name.endswith(".safetensors"))
+def _apart(entries: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, none in the memory of another one, which files do not take."""
+    taken: set[int] = set()
+    for name, feature in entries.items():
+        if feature.data_ptr() in taken:
+            entries[name] = feature.clone()
+        taken.add(feature.data_ptr())
+    return entries
 
 
 def _way(key: FeatureKey) -> str:

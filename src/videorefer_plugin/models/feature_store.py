@@ -7,7 +7,8 @@ they are and how they are made. Sessions, attached hosts and training that name 
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -111,11 +112,24 @@ class FeatureStore:
             self._held.clear()
             self._memory = 0
 
-    def known(self, keys: Sequence[FeatureKey]) -> set[FeatureKey]:
+    def known(self, keys: Iterable[FeatureKey]) -> set[FeatureKey]:
         """Which of these features need not be computed: they are held, or lie in the folder."""
         with self._lock:
-            held = {key for key in keys if key in self._held}
-            return held if self._folder is None else held | self._folder.known(set(keys) - held)
+            wanted = set(keys)
+            held = wanted & self._held.keys()
+            return held if self._folder is None else held | self._folder.known(wanted - held)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Within it, features that are computed are written to the folder many at a time, the last ones at its end.
+
+        Files are fewer, and a process that is killed loses what it has not written.
+
+        Raises:
+            ConfigurationError: features cannot be written to the folder.
+        """
+        with nullcontext() if self._folder is None else self._folder.together():
+            yield
 
     def __contains__(self, key: object) -> bool:
         """Whether a feature need not be computed: it is held, or lies in the folder."""
