@@ -2,17 +2,23 @@
 
 import json
 import os
+import pickle
 
 import pytest
 import torch
 
+from tests import media
+from tests.training_data import write_json
 from tests.training_runs import assert_equal_runs, command, finish, kill_when, losses, run, weights, write_data
-from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
+from videorefer_plugin.errors import ConfigurationError, TrainingError, VideoError
+from videorefer_plugin.models.feature_store import FeatureStore
+from videorefer_plugin.training import VideoReferCollator, VideoReferDataset, kept_features
 from videorefer_plugin.training.dataset import ReadOnce
-from videorefer_plugin.training.kept_features import FeatureCollator, compute_features
+from videorefer_plugin.training.feature_collator import FeatureCollator
+from videorefer_plugin.training.kept_features import compute_features, remove_features
 from videorefer_plugin.training.recipe import load_recipe
 from videorefer_plugin.training.trainer import VideoReferTrainer
+from videorefer_plugin.video import open_video
 
 KINDS = (
     "compressed",
@@ -199,15 +205,31 @@ def test_features_stay_for_other_runs(tmp_path):
     assert losses(tmp_path / "second") == losses(tmp_path / "first")
 
 
-def test_features_of_other_towers_frames_or_files_are_not_taken(tmp_path, model, processor):
+@pytest.fixture
+def counted(model):
+    """How many frames went through the vision tower, one number a pass; the fixture is a list that is emptied."""
+    passes = []
+    tower = getattr(model.model.vision_tower, "vision_model", model.model.vision_tower)
+    hook = tower.embeddings.register_forward_hook(lambda *given: passes.append(len(given[2])))
+    yield passes
+    hook.remove()
+
+
+def _same(one, other):
+    return one.keys() == other.keys() and all(one[key].equal(other[key]) for key in one)
+
+
+def _as_dict(features):
+    return {key: features[key].clone() for key in features}
+
+
+def test_features_of_other_towers_frames_or_files_are_not_taken(tmp_path, model, processor, counted):
     data = write_data(tmp_path / "data", ("compressed", "two objects"), copies=1)
     dataset, folder = VideoReferDataset(data, mode="multi"), tmp_path / "features"
 
     def compute(dataset=dataset):
+        counted.clear()
         return compute_features(model, processor, dataset, folder, clips=True)
-
-    def same(one, other):
-        return one.keys() == other.keys() and all(one[key].equal(other[key]) for key in one)
 
     first = compute()
     weight = next(model.model.vision_tower.parameters())
@@ -216,18 +238,123 @@ def test_features_of_other_towers_frames_or_files_are_not_taken(tmp_path, model,
         weight += 1
         other = compute()
         weight.copy_(kept)
+    assert sum(counted) > 0
     assert other.keys() == first.keys()
-    assert not same(first, other)
-    clips = set(folder.glob("features-clips-*"))
+    assert not _same(first, other)
     few = compute(VideoReferDataset(data, mode="multi", max_frames_per_region=1))
-    assert set(folder.glob("features-clips-*")) == clips  # these are the same
+    assert sum(counted) <= 3  # those with masks that no clip shows; the clips are the same
     assert max(len(few[key]) for key in few if few[key].ndim == 2) == 1
     before = set(folder.iterdir())
-    assert same(first, compute())
+    assert _same(first, compute())
     assert set(folder.iterdir()) == before
-    os.utime(dataset.record(0).visual, (0, 0))
+    assert not counted
+    processor.num_frames, sampled = 4, processor.num_frames
+    short = compute()
+    processor.num_frames = sampled
+    assert {len(short[key]) for key in short if short[key].ndim == 4} == {4}
+    visual = dataset.record(0).visual
+    media.write_video(visual, 12, rate=7)
     changed = compute()
     assert 0 < len(changed.keys() & first.keys()) < len(first)
+
+
+def test_frames_of_the_same_content_are_encoded_once(tmp_path, model, processor, counted):
+    """Whatever the files are called, however often records show them, and whoever has computed them."""
+    data = write_data(tmp_path / "data", ("compressed", "regions in several turns", "polygons without size"), copies=3)
+    records = json.loads(data.read_text())
+    (tmp_path / "data" / "clips" / "copy.mp4").write_bytes((tmp_path / "data" / "clips" / "a.mp4").read_bytes())
+    for record in records[5:]:
+        record["video"] = "clips/copy.mp4"
+    write_json(data, records)
+    dataset = VideoReferDataset(data, mode="multi")
+
+    def frames_seen():
+        masked = {frame for index in range(len(dataset)) for one in dataset[index]["regions"] for frame in one.present}
+        clip = open_video(dataset[0]["visual"])
+        return masked | set(clip.sample(processor.num_frames))
+
+    features = compute_features(model, processor, dataset, tmp_path / "features", clips=True)
+    # Frames that carry masks and are not shown are not kept, so that each file with new objects needs them.
+    assert sum(counted) <= 12
+    assert sum(counted) == len(frames_seen())
+    first, last = dataset.record(0), dataset.record(len(dataset) - 1)
+    assert first.visual != last.visual
+    assert features.clip_key(first) == features.clip_key(last)
+    counted.clear()
+    os.utime(first.visual, (0, 0))
+    assert _same(features, compute_features(model, processor, dataset, tmp_path / "features", clips=True))
+    assert not counted
+
+
+def test_sessions_and_training_share_frames(tmp_path, model, processor, counted):
+    import videorefer_plugin as vr
+
+    data = write_data(tmp_path / "data", ("compressed", "image"), copies=1)
+    dataset, folder = VideoReferDataset(data, mode="multi"), tmp_path / "features"
+    processor.num_frames = model.config.num_frames
+    features = _as_dict(compute_features(model, processor, dataset, folder, clips=True))
+    for shared, fresh in ((folder, tmp_path / "others"), (tmp_path / "others", folder)):
+        counted.clear()
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            kind, store = sample["kind"], FeatureStore(folder=shared)
+            session = vr.VideoSession(model, processor, **{kind: sample["visual"]}, features=store)
+            session.ask("What happens?", max_new_tokens=1)
+        assert bool(counted) == (shared != folder)
+        counted.clear()
+        again = compute_features(model, processor, dataset, shared, clips=True)
+        assert {key: value.shape for key, value in again.items()} == {key: one.shape for key, one in features.items()}
+        shown = {frame for index in range(len(dataset)) for one in dataset[index]["regions"] for frame in one.present}
+        assert sum(counted) < len(shown)  # no frame of a clip again, only those with masks beside it
+        assert fresh
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_more_features_than_memory_holds_are_read_from_the_folder(tmp_path, model, processor, clips, monkeypatch):
+    data = write_data(tmp_path / "data", KINDS, copies=1)
+    dataset = VideoReferDataset(data, mode="multi")
+    held = compute_features(model, processor, dataset, tmp_path / "features", clips=clips)
+    monkeypatch.setattr(kept_features, "_BYTES_HELD", 1000)
+    read = compute_features(model, processor, dataset, tmp_path / "features", clips=clips)
+    assert _same(held, read)
+    collators = [FeatureCollator(processor, one, model.object_encoder.config, clips=clips) for one in (held, read)]
+    batches = [collator([dataset[index] for index in range(2)]) for collator in collators]
+    assert all(batches[0][name].equal(batches[1][name]) for name in batches[0])
+    assert _same(held, pickle.loads(pickle.dumps(read)))
+    remove_features(tmp_path / "features")
+    with pytest.raises(TrainingError, match=r"not in the folder for features any more.*start the run again"):
+        list(read.values())
+
+
+def test_an_interrupted_computation_goes_on(tmp_path, model, processor, counted):
+    data = write_data(tmp_path / "data", KINDS, copies=1)
+    dataset, folder = VideoReferDataset(data, mode="multi"), tmp_path / "features"
+    whole = _as_dict(compute_features(model, processor, dataset, tmp_path / "whole", clips=True))
+    needed = sum(counted)
+    counted.clear()
+    spoilt = dataset.record(len(dataset) - 1).visual
+    os.rename(spoilt, f"{spoilt} away")
+    with pytest.raises(VideoError, match=r"data\.json, line .*There is no file or folder"):
+        compute_features(model, processor, dataset, folder, clips=True)
+    os.rename(f"{spoilt} away", spoilt)
+    before = sum(counted)
+    assert _same(compute_features(model, processor, dataset, folder, clips=True), whole)
+    assert 0 < before < sum(counted) == needed
+
+
+def test_damaged_files_of_features_are_computed_again(tmp_path, model, processor, counted, caplog):
+    data = write_data(tmp_path / "data", ("compressed", "image"), copies=1)
+    dataset, folder = VideoReferDataset(data, mode="multi"), tmp_path / "features"
+    features = _as_dict(compute_features(model, processor, dataset, folder, clips=True))
+    paths = sorted(folder.glob("features-*"))
+    assert {path.suffix for path in paths} == {".json", ".safetensors"}
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-20])
+    with caplog.at_level("WARNING"):
+        again = compute_features(model, processor, dataset, folder, clips=True)
+    assert _same(features, again)
+    for path in paths:
+        assert f"{path} cannot be used" in caplog.text
 
 
 def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path):

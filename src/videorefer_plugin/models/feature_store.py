@@ -17,9 +17,16 @@ from torch import Tensor
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.models.feature_folder import FeatureFolder, remove_features
-from videorefer_plugin.models.feature_keys import FeatureKey, preprocessing_digest, tower_revision
+from videorefer_plugin.models.feature_keys import FeatureKey, preprocessing_digest, text_digest, tower_revision
 
-__all__ = ["FeatureKey", "FeatureStore", "preprocessing_digest", "remove_features", "tower_revision"]
+__all__ = [
+    "FeatureKey",
+    "FeatureStore",
+    "preprocessing_digest",
+    "remove_features",
+    "text_digest",
+    "tower_revision",
+]
 
 
 class FeatureStore:

@@ -1,39 +1,36 @@
-"""Training on what a frozen vision tower makes of frames, computed once.
+"""What a frozen vision tower makes of the clips and objects of a data set, computed once.
 
 A tower that is not trained says the same of a clip and of an object in every step. Kept, it costs nothing any more,
 nor does decoding the clip. What can be seen in an object itself, how it looks and where it goes, can even be learnt
 without the clip: then prompts are short, and in the same time, many times more objects are seen.
 """
 
-import hashlib
-import json
 import os
-import re
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.utils import logging
 
-from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.models.videollama2.configuration import count_visual_tokens
+from videorefer_plugin.errors import ConfigurationError, TrainingError
+from videorefer_plugin.models.feature_store import FeatureKey, FeatureStore, remove_features
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
-from videorefer_plugin.models.videorefer.region_inputs import RegionInputs, frames_with_masks
-from videorefer_plugin.object_encoder import ObjectEncoderConfig, pool_masks
 from videorefer_plugin.training.dataset import VideoReferDataset
-from videorefer_plugin.training.prompts import check_template, make_prompt
+from videorefer_plugin.training.encoding import VisualEncoder, digest_of
+from videorefer_plugin.training.feature_keys import Visual, Ways, object_digests, object_key, visual_of
 from videorefer_plugin.training.records import Record
+from videorefer_plugin.training.visual_table import VisualTable
 
-__all__ = ["FeatureCollator", "compute_features", "remove_features"]
+__all__ = ["KeptFeatures", "compute_features", "remove_features"]
 
-_IGNORED = -100
-_AT_ONCE = 2048  # features written together; more than these are not lost
+_BYTES_HELD = 2 << 30  # of features; more are read from the folder when they are asked for
+_OBJECTS_AT_ONCE, _CLIPS_AT_ONCE = 2048, 8  # that are read from the folder together
+_SAVED = 64  # videos and images after which what is known of them is saved
+
+logger = logging.get_logger(__name__)
 
 
 def compute_features(
@@ -42,12 +39,13 @@ def compute_features(
     dataset: VideoReferDataset,
     folder: str | os.PathLike,
     clips: bool = False,
-) -> dict[str, Tensor]:
+) -> "KeptFeatures":
     """Compute what the vision tower makes of the objects of a data set, and of its clips and images; each once.
 
-    What the folder holds already of the same files, seen by the same tower in the same way, is not computed again: of
-    this run before it was interrupted, or of other runs that use the folder. Of several processes, each computes its
-    share and writes it to the folder, where all find it.
+    What the folder holds already of the same contents, seen by the same tower in the same way, is not computed again:
+    of this run before it was interrupted, of other runs, or of sessions whose [`FeatureStore`] has the same folder.
+    Records that show the same video are looked at together, so that each of its frames is decoded and encoded once.
+    Of several processes, each computes its share and writes it to the folder, where all find it.
 
     Args:
         model ([`VideoReferForConditionalGeneration`]): the model.
@@ -57,284 +55,173 @@ def compute_features(
         clips (`bool`, *optional*, defaults to `False`): whether clips and images are kept, too.
 
     Returns:
-        `dict`: key of an object in its clip -> float tensor `(num_masks, vision_hidden_size)`; and key of a clip or
-        image -> half-precision tensor `(num_frames, grid_height, grid_width, vision_hidden_size)`. On the CPU.
+        [`KeptFeatures`]: the features of the objects, and with `clips` those of clips and images.
+
+    Raises:
+        ConfigurationError: a record has no objects, and clips are not kept either; or the folder cannot be used.
+        VideoError: a video or image cannot be read; the record is named.
+        RegionError: an object does not fit its video or image; the record is named.
+    """
+    store = FeatureStore(0, device="cpu", folder=folder)
+    table = VisualTable(Path(folder))
+    ways = Ways.of(model, processor, dataset)
+    found = _Found(dataset, clips)
+    jobs = [(visual, own) for visual in found.records if (own := found.unknown(visual, ways, store, table, processor))]
+    state = PartialState()
+    model.to(state.device)
+    state.wait_for_everyone()  # until all have seen what is there already
+    encoder = VisualEncoder(model, processor, ways, store, table, clips)
+    share = jobs[state.process_index :: state.num_processes]
+    with store.together():
+        for number, (visual, own) in enumerate(
+            logging.tqdm(share, desc="Features", disable=not state.is_main_process), 1
+        ):
+            encoder.encode(visual, (dataset[index] for index in own))
+            if number % _SAVED == 0:
+                table.save()
+    table.save()
+    state.wait_for_everyone()
+    table.load()
+    contents = {visual: table.content(*visual) or digest_of(visual) for visual in found.records}
+    shown = {one: table.shown(one, processor.num_frames) or () for one in contents.values()} if clips else {}
+    return KeptFeatures(ways, Path(folder), contents, found.objects, shown)
+
+
+class _Found:
+    """The videos and images of a data set, with the records that show each, and the objects on it.
 
     Raises:
         ConfigurationError: a record has no objects, and clips are not kept either.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    names = _names(model, processor, dataset)
-    known = {key for name in names for key in _keys(folder, name)}
-    wanted: set[str] = set()
-    jobs: list[tuple[int, list[int], bool]] = []  # a record, which objects no earlier one has, and whether it's clip
-    for index in range(len(dataset)):
-        record = dataset.record(index)
-        keys = _object_keys(record)
-        if not keys and not clips:
-            raise ConfigurationError(
-                f"{record.place}: it has no objects, so that without its clip nothing is left to learn "
-                "from. Leave it out, or set data.clip: true."
-            )
-        new = [place for place, key in enumerate(keys) if key not in known and key not in keys[:place]]
-        shown = _visual_key(record) if clips else None
-        new_clip = shown is not None and shown not in known
-        if new or new_clip:
-            jobs.append((index, new, new_clip))
-        both = {*keys, *([shown] if shown else [])}
-        known |= both
-        wanted |= both
-    state = PartialState()
-    model.to(state.device)
-    state.wait_for_everyone()  # until all have seen what is there already
-    mine: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
-    share = jobs[state.process_index :: state.num_processes]
-    for index, places, new_clip in logging.tqdm(share, desc="Features", disable=not state.is_main_process):
-        for kept, new_ones in zip(mine, _encode(model, processor, dataset[index], places, new_clip), strict=True):
-            kept |= new_ones
-        if sum(map(len, mine)) >= _AT_ONCE:
-            _write(folder, names, mine)
-            mine = ({}, {})
-    _write(folder, names, mine)
-    state.wait_for_everyone()
-    return {key: value for name in names for key, value in _load(folder, name, wanted).items()}
+
+    def __init__(self, dataset: VideoReferDataset, clips: bool):
+        self.records: dict[Visual, list[int]] = {}
+        self.objects: dict[Visual, dict[str, None]] = {}
+        self._by_record: dict[int, list[str]] = {}
+        self._clips = clips
+        for index in range(len(dataset)):
+            record = dataset.record(index)
+            digests = object_digests(record)
+            if not digests and not clips:
+                raise ConfigurationError(
+                    f"{record.place}: it has no objects, so that without its clip nothing is left to learn "
+                    "from. Leave it out, or set data.clip: true."
+                )
+            visual = visual_of(record)
+            if visual is not None:
+                self.records.setdefault(visual, []).append(index)
+                self.objects.setdefault(visual, {}).update(dict.fromkeys(digests))
+                self._by_record[index] = digests
+
+    def unknown(
+        self, visual: Visual, ways: Ways, store: FeatureStore, table: VisualTable, processor: Any
+    ) -> list[int]:
+        """The records of a video or image of which the store lacks something."""
+        content = table.content(*visual)
+        if content is None:
+            return self.records[visual]
+        if self._clips:
+            shown = table.shown(content, processor.num_frames)
+            frames = {ways.frame(content, frame) for frame in shown or ()}
+            if not shown or frames - store.known(frames):
+                return self.records[visual]
+        keys = {one: ways.pooled_object(object_key(content, one)) for one in self.objects[visual]}
+        known = store.known(keys.values())
+        lacking = {one for one, key in keys.items() if key not in known}
+        return [index for index in self.records[visual] if not lacking.isdisjoint(self._by_record[index])]
 
 
-def remove_features(folder: str | os.PathLike) -> None:
-    """Remove what [`compute_features`] left in a folder."""
-    for path in Path(folder).glob("features-*"):
-        path.unlink(missing_ok=True)
+class KeptFeatures(Mapping[str, Tensor]):
+    """Features of the objects, clips and images of a data set.
 
-
-def _names(model: VideoReferForConditionalGeneration, processor: Any, dataset: VideoReferDataset) -> tuple[str, str]:
-    """What files of features of clips and of objects begin with, which tells apart in which way they were seen."""
-    digest = hashlib.blake2b(digest_size=8)
-    tower = model.model.vision_tower
-    for key, value in sorted(tower.state_dict().items()):
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    aside = ("_name_or_path", "transformers_version", "architectures", "dtype")
-    config = {key: value for key, value in tower.config.to_dict().items() if key not in aside}
-    frames = [processor.num_frames, processor.image_aspect_ratio, processor.patch_size]
-    ways = [config, model.config.vision_feature_layer, processor.image_processor.to_dict(), frames]
-    digest.update(json.dumps(ways, sort_keys=True, default=str).encode())
-    clips = digest.hexdigest()
-    ways = [processor.mask_policy, processor.max_frames_per_region]
-    ways += [dataset.mode, dataset.seed, dataset.max_frames_per_region]
-    digest.update(json.dumps(ways).encode())
-    return f"features-clips-{clips}", f"features-objects-{digest.hexdigest()}"
-
-
-def _write(folder: Path, names: Sequence[str], features: Sequence[dict[str, Tensor]]) -> None:
-    for name, some in zip(names, features, strict=True):
-        if some:
-            path = folder / f"{name}-{_key(' '.join(sorted(some)))}.safetensors"
-            temporary = path.with_suffix(".part")
-            save_file(some, temporary)
-            temporary.replace(path)
-
-
-def _keys(folder: Path, name: str) -> set[str]:
-    found: set[str] = set()
-    for path in folder.glob(f"{name}-*.safetensors"):
-        with safe_open(path, "pt") as file:
-            found |= set(file.keys())
-    return found
-
-
-def _load(folder: Path, name: str, wanted: set[str]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for path in sorted(folder.glob(f"{name}-*.safetensors")):
-        with safe_open(path, "pt") as file:
-            found |= {key: file.get_tensor(key) for key in file.keys() if key in wanted}  # noqa: SIM118
-    return found
-
-
-@torch.no_grad()
-def _encode(
-    model: VideoReferForConditionalGeneration,
-    processor: Any,
-    sample: dict[str, Any],
-    places: list[int],
-    new_clip: bool,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The clip of a record, and some of its objects."""
-    kind = sample["kind"]
-    inputs = processor(
-        text=[f"<{kind}>\n" + processor.region_token * len(places)],
-        **{f"{kind}s": [sample["visual"]]},
-        regions=[[sample["regions"][place] for place in places]],
-        return_tensors="pt",
-    )
-    device, dtype = model.object_encoder.device, next(model.model.vision_tower.parameters()).dtype
-    clips: dict[str, Tensor] = {}
-    objects: dict[str, Tensor] = {}
-
-    def encode(pixels: Tensor) -> Tensor:
-        return model.model.get_frame_features(pixels.to(device, dtype))
-
-    if new_clip:
-        shown = inputs["pixel_values"] if kind == "image" else inputs["pixel_values_videos"][0]
-        grids = encode(shown)
-        clips[_visual_key(sample["record"]) or ""] = grids.half().cpu().contiguous()
-    if places:
-        regions = RegionInputs.collect(dict(inputs))
-        assert regions is not None
-        flat = regions.flatten()
-        if new_clip:  # of which frames that carry masks may be part
-            fresh = inputs["region_pixel_values"][0]
-            features = torch.cat([grids, encode(fresh)]) if len(fresh) else grids
-            rows = torch.where(flat.frames > 0, flat.frames - 1, len(grids) - 1 - flat.frames)
-        else:
-            pixels, rows = frames_with_masks(inputs)
-            features = encode(pixels)
-        pooled = pool_masks(features, flat.masks.to(device), rows.to(device)).float().cpu()
-        keys = _object_keys(sample["record"])
-        parts = pooled.split(flat.lengths.tolist())
-        objects |= {keys[place]: part.clone() for place, part in zip(places, parts, strict=True)}
-    return clips, objects
-
-
-def _key(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _object_keys(record: Record) -> list[str]:
-    """What tells the objects of a record from all others: their clips and masks."""
-    shown = _visual_key(record)
-    return [_key(f"{shown} {json.dumps(one, sort_keys=True)}") for one in record.annotation or []]
-
-
-def _visual_key(record: Record) -> str | None:
-    """What tells a file from all others, and from what lay in the same place before it."""
-    if record.visual is None:
-        return None
-    state = os.stat(record.visual)
-    return _key(f"{os.path.abspath(record.visual)} {state.st_size} {state.st_mtime_ns}")
-
-
-class FeatureCollator:
-    """Turn items of a [`VideoReferDataset`] into batches of features that were computed before. For a `DataLoader`.
-
-    What is learnt is as with [`VideoReferCollator`]. Each `<region>` becomes as many positions as the object has
-    tokens, each `<video>` or `<image>` as many as the connector makes of it; without clips, conversations lose theirs.
-    Every record is read once; its items may be those of [`ReadOnce`].
+    A mapping of the key of an object to a float tensor `(num_masks, vision_hidden_size)`, and of the key of a clip or
+    image to a tensor `(num_frames, grid_height, grid_width, vision_hidden_size)` in half precision, on the CPU.
+    Objects and then clips are held in memory as far as 2 GiB reach; the others are read when they are asked for.
 
     Args:
-        processor ([`VideoReferProcessor`]): for its chat template and tokenizer.
-        features (`Mapping[str, torch.Tensor]`): what [`compute_features`] returned.
-        config ([`ObjectEncoderConfig`]): of the model's object encoder, which knows how many tokens an object has.
-        clips (`bool`, *optional*, defaults to `False`): whether conversations show their clips and images.
-        connector (`nn.Module`, *optional*):
-            The model's connector if it is not trained either. Then what it makes of each clip is kept, too.
-
-    Raises:
-        ConfigurationError: the processor's chat template cannot be used.
+        ways ([`Ways`]): how features are made.
+        folder (`Path`): where they are.
+        contents (`Mapping[Visual, str]`): digest of the content of each video and image.
+        objects (`Mapping[Visual, Iterable[str]]`): digests of the objects on each.
+        shown (`Mapping[str, Sequence[int]]`): the frames that are shown of each content; none without clips.
     """
 
     def __init__(
         self,
-        processor: Any,
-        features: Mapping[str, Tensor],
-        config: ObjectEncoderConfig,
-        clips: bool = False,
-        connector: nn.Module | None = None,
+        ways: Ways,
+        folder: Path,
+        contents: Mapping[Visual, str],
+        objects: Mapping[Visual, Iterable[str]],
+        shown: Mapping[str, Sequence[int]],
     ):
-        check_template("chat", processor)
-        self.processor = processor
-        self.features = features
-        self.config = config
-        self.clips = clips
-        self.connector = connector
-        self._connected: dict[str, Tensor] = {}
-        self._read: dict[int, tuple[list[str], tuple[str, str] | None, Tensor, Tensor]] = {}
+        self._ways = ways
+        self._store = FeatureStore(0, folder=folder)
+        self._contents = contents
+        self._shown = shown
+        self._objects = dict.fromkeys(object_key(contents[on], one) for on, own in objects.items() for one in own)
+        self._held: dict[str, Tensor] = {}
+        self._fill()
 
-    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Make a batch.
+    def __getitem__(self, key: str) -> Tensor:
+        """The features of an object, a clip or an image.
 
-        Args:
-            samples (`list[dict]`): items of the data set.
-
-        Returns:
-            `dict` with `input_ids` and `labels` of shape `(batch, length)`, padded on the right, `region_pooled` of
-            shape `(num_masks, vision_hidden_size)`, and `region_lengths` of shape `(num_regions,)`; with clips also
-            `video_features` of shape `(num_videos, num_frames, grid_height, grid_width, vision_hidden_size)` and
-            `image_features` of the same shape with one frame, where there are some; with a connector instead of these
-            `video_tokens` of shape `(num_videos, num_tokens, hidden_size)` and `image_tokens`.
+        Raises:
+            KeyError: the data set has no such thing.
+            TrainingError: they were removed from the folder.
         """
-        for sample in samples:
-            if sample["index"] not in self._read:
-                self._read[sample["index"]] = self._prepare(sample)
-        rows = [self._read[sample["index"]] for sample in samples]
-        pad = nn.utils.rnn.pad_sequence
-        batch = {
-            # Padding comes last, where nothing that is learnt attends to it: a mask would only slow attention down.
-            "input_ids": pad([ids for _, _, ids, _ in rows], True, self.processor.tokenizer.pad_token_id),
-            "labels": pad([labels for _, _, _, labels in rows], True, _IGNORED),
-        }
-        pooled = [self.features[key] for keys, _, _, _ in rows for key in keys]
-        if pooled:
-            batch["region_pooled"] = torch.cat(pooled)
-            batch["region_lengths"] = torch.tensor([len(one) for one in pooled])
-        for kind in ("image", "video"):
-            shown = [visual[1] for _, visual, _, _ in rows if visual and visual[0] == kind]
-            if shown and self.connector is not None:
-                batch[f"{kind}_tokens"] = torch.stack([self._connect(self.connector, kind, key) for key in shown])
-            elif shown:
-                batch[f"{kind}_features"] = torch.stack([self.features[key] for key in shown]).float()
-        return batch
+        return self._held[key] if key in self._held else self._read([key])[0]
 
-    @torch.no_grad()
-    def _connect(self, connector: nn.Module, kind: str, key: str) -> Tensor:
-        """What the connector makes of a clip or image, `(num_tokens, hidden_size)`."""
-        if key not in self._connected:
-            features = self.features[key]
-            frames = self.processor.num_frames if kind == "image" else len(features)
-            one = next(connector.parameters())
-            clip = features.expand(frames, -1, -1, -1)[None].to(one.device, one.dtype)
-            self._connected[key] = connector(clip)[0].cpu()
-        return self._connected[key]
+    def __iter__(self) -> Iterator[str]:
+        yield from self._objects
+        yield from self._shown
 
-    def _prepare(self, sample: dict[str, Any]) -> tuple[list[str], tuple[str, str] | None, Tensor, Tensor]:
-        """Keys of the objects, kind and key of the visual, ids, and labels of one record."""
-        kind = sample["kind"]
-        messages = sample["messages"]
-        visual = None
-        if self.clips and (key := _visual_key(sample["record"])) is not None:
-            visual = kind, key
-        elif kind in ("image", "video"):
-            head = f"<{kind}>\n"
-            messages = [{**one, "content": one["content"].removeprefix(head)} for one in messages]
-        prompt = make_prompt("chat", self.processor, {**sample, "messages": messages})
-        keys = _object_keys(sample["record"])
-        counts = [self.config.num_tokens(len(self.features[key])) for key in keys]
-        places = iter([self.config.placeholder(self.processor.region_token, count) for count in counts])
-        ids: list[int] = []
-        labels: list[int] = []
-        # Question and answer by turns; they meet at special tokens, so that they can be tokenised one by one.
-        bounds = [0, *(place for span in prompt.learnt for place in span), len(prompt.text)]
-        for number, (start, stop) in enumerate(pairwise(bounds)):
-            text = prompt.text[start:stop]
-            text = re.sub(re.escape(self.processor.region_token), lambda _: next(places), text)
-            new = self._tokenize(text, visual)
-            ids += new
-            labels += new if number % 2 else [_IGNORED] * len(new)
-        learnt = torch.tensor(labels)
-        learnt[learnt == self.processor.region_token_id] = _IGNORED
-        return keys, visual, torch.tensor(ids), learnt
+    def __len__(self) -> int:
+        return len(self._objects) + len(self._shown)
 
-    def _tokenize(self, text: str, visual: tuple[str, str] | None) -> list[int]:
-        parts = [text] if visual is None else text.split(f"<{visual[0]}>")
-        ids: list[int] = []
-        for number, part in enumerate(parts):
-            if number and visual is not None:
-                ids += self._placeholders(*visual)
-            ids += self.processor.tokenizer(part, add_special_tokens=False).input_ids if part else []
-        return ids
+    def object_keys(self, record: Record) -> list[str]:
+        """Keys of the objects of a record."""
+        visual = visual_of(record)
+        return [] if visual is None else [object_key(self._contents[visual], one) for one in object_digests(record)]
 
-    def _placeholders(self, kind: str, key: str) -> list[int]:
-        shown, rows, columns = self.features[key].shape[:3]
-        frames = self.processor.num_frames if kind == "image" else shown
-        count = count_visual_tokens(frames, (rows, columns), self.processor.projector_type)
-        return [getattr(self.processor, f"{kind}_token_id")] * count
+    def clip_key(self, record: Record) -> str | None:
+        """Key of the clip or image of a record; `None` if it has none."""
+        visual = visual_of(record)
+        return None if visual is None else self._contents[visual]
+
+    def _read(self, keys: Sequence[str]) -> list[Tensor]:
+        parts = [self._parts(key) for key in keys]
+        found = iter(self._store.fetch([one for own in parts for one in own], self._missing))
+        read = []
+        for key, own in zip(keys, parts, strict=True):
+            features = [next(found) for _ in own]
+            read.append(_halved(torch.stack(features)) if key in self._shown else features[0])
+        return read
+
+    def _parts(self, key: str) -> list[FeatureKey]:
+        if key in self._shown:
+            return [self._ways.frame(key, frame) for frame in self._shown[key]]
+        if key not in self._objects:
+            raise KeyError(key)
+        return [self._ways.pooled_object(key)]
+
+    def _missing(self, keys: list[FeatureKey]) -> list[Tensor]:
+        raise TrainingError(
+            f"{len(keys)} feature(s) that were computed are not in the folder for features any more. Leave its files "
+            "alone while a run uses them; start the run again to compute what is missing."
+        )
+
+    def _fill(self) -> None:
+        room = _BYTES_HELD
+        for keys, at_once in ((list(self._objects), _OBJECTS_AT_ONCE), (list(self._shown), _CLIPS_AT_ONCE)):
+            for first in range(0, len(keys), at_once):
+                some = keys[first : first + at_once]
+                for key, feature in zip(some, self._read(some), strict=True):
+                    room -= feature.nbytes
+                    if room < 0:
+                        return
+                    self._held[key] = feature
+
+
+def _halved(features: Tensor) -> Tensor:
+    """Features in half precision; as they are, if they have two bytes."""
+    return features.half() if features.element_size() > 2 else features

@@ -16,7 +16,8 @@ from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.building import build, prepare_for_training
 from videorefer_plugin.training.collator import VideoReferCollator
 from videorefer_plugin.training.dataset import DataSource, ReadOnce, VideoReferDataset
-from videorefer_plugin.training.kept_features import FeatureCollator, compute_features, remove_features
+from videorefer_plugin.training.feature_collator import FeatureCollator
+from videorefer_plugin.training.kept_features import compute_features, remove_features
 from videorefer_plugin.training.parts import has_unused_parameters
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.trainer import find_checkpoint, trainer_class
