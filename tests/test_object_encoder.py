@@ -23,6 +23,7 @@ from videorefer_plugin.object_encoder import (
     MASK_POLICIES,
     ObjectEncoder,
     ObjectEncoderConfig,
+    adjacent_similarity,
     merge_tokens,
     pool_masks,
     resize_masks,
@@ -366,10 +367,11 @@ class TestPoolMasks:
         num_frames=st.integers(1, 5),
         grid=st.tuples(st.integers(1, 5), st.integers(1, 5)),
         num_masks=st.integers(1, 12),
+        learnt=st.booleans(),
     )
-    def test_equals_a_loop(self, seed, num_frames, grid, num_masks):
+    def test_equals_a_loop(self, seed, num_frames, grid, num_masks, learnt):
         generator = seeded(seed)
-        features = torch.randn(num_frames, *grid, 3, generator=generator)
+        features = torch.randn(num_frames, *grid, 3, generator=generator, requires_grad=learnt)
         masks = torch.rand(num_masks, *grid, generator=generator) < torch.rand(num_masks, 1, 1, generator=generator)
         frames = torch.randint(num_frames, (num_masks,), generator=generator)
         pooled = pool_masks(features, masks, frames)
@@ -414,10 +416,11 @@ class TestPoolMasks:
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
     @pytest.mark.parametrize("autocast", [False, True])
-    def test_half_precision_features_are_pooled_in_float32(self, dtype, autocast):
+    @pytest.mark.parametrize("density", [0.9, 0.1])
+    def test_half_precision_features_are_pooled_in_float32(self, dtype, autocast, density):
         generator = seeded(0)
         features = (100 + torch.randn(2, 27, 27, 5, generator=generator)).to(dtype)
-        masks = torch.rand(6, 27, 27, generator=generator) < 0.9
+        masks = torch.rand(6, 27, 27, generator=generator) < density
         frames = torch.tensor([0, 0, 1, 1, 0, 1])
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             pooled = pool_masks(features, masks, frames)
@@ -484,6 +487,27 @@ class TestMergeTokens:
             assume(all(b - a > 1e-5 for a, b in itertools.pairwise(ranked)))
         merged, _ = merge_tokens(tokens, lengths, max_tokens)
         torch.testing.assert_close(merged, merge_by_loop(tokens, lengths, max_tokens), **CLOSE)
+
+    @examples
+    @given(seed=seeds, lengths=lengths, max_tokens=max_tokens, dim=dims)
+    def test_similarities_are_those_of_neighbours_and_say_who_is_joined(self, seed, lengths, max_tokens, dim):
+        tokens, lengths = self.random_tokens(seed, lengths, dim)
+        similarities, joined = adjacent_similarity(tokens.requires_grad_(), lengths, max_tokens)
+        pairs = [pair for region in tokens.split(lengths.tolist()) for pair in itertools.pairwise(region.tolist())]
+        expected = torch.tensor([cosine(a, b) for a, b in pairs], dtype=torch.float32)
+        torch.testing.assert_close(similarities, expected, **CLOSE)
+        # The pairs that merging leaves apart are those between one union and the next.
+        unions = memberships(tokens.detach(), lengths, max_tokens).argmax(0).tolist() if len(tokens) else []
+        ends = set(lengths.cumsum(0).tolist())
+        together = [a == b for at, (a, b) in enumerate(itertools.pairwise(unions), 1) if at not in ends]
+        assert joined.tolist() == together
+
+    def test_similarities_by_hand(self):
+        tokens = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 2.0], [0.0, -1.0], [5.0, 5.0], [7.0, 0.0]])
+        similarities, joined = adjacent_similarity(tokens.half(), torch.tensor([4, 0, 1, 1]), 2)
+        assert similarities.dtype == torch.float32
+        assert similarities.tolist() == [1, 0, -1]
+        assert joined.tolist() == [True, True, False]
 
     @examples
     @given(
@@ -809,8 +833,12 @@ def pool(features=(2, 3, 4, 6), masks=(5, 3, 4), frames=(0, 1, 0, 1, 1)):
     return pool_masks(torch.zeros(features), torch.zeros(masks), frames)
 
 
-def merge(tokens=(5, 6), lengths=(3, 2), max_tokens=2):
-    return merge_tokens(torch.zeros(tokens), torch.tensor(lengths), max_tokens)
+def merge(tokens=(5, 6), lengths=(3, 2), max_tokens=2, way=merge_tokens):
+    return way(torch.zeros(tokens), torch.tensor(lengths), max_tokens)
+
+
+def compare(**changes):
+    return merge(**changes, way=adjacent_similarity)
 
 
 NAN_MASKS = torch.zeros(2, 8, 8).index_fill(2, torch.tensor([3]), torch.nan)
@@ -850,6 +878,9 @@ BAD_INPUT = {
     "negative length": (lambda: merge(lengths=(6, -1)), r"must not be negative, but are \[6, -1\]"),
     "lengths too large": (lambda: merge(lengths=(3, 3)), "add up to 6, but there are 5 tokens"),
     "lengths too small": (lambda: merge(lengths=(3,)), "add up to 3, but there are 5 tokens"),
+    "no unions to compare for": (lambda: compare(max_tokens=0), "max_tokens must be at least 1, but 0"),
+    "compared: tokens with batch": (lambda: compare(tokens=(1, 5, 6)), r"\(sum\(lengths\), dim\).* \(1, 5, 6\)"),
+    "compared: lengths too large": (lambda: compare(lengths=(3, 3)), "add up to 6, but there are 5 tokens"),
     "other vision tower": (lambda: encode(features=(2, 3, 4, 8)), "8 wide, .*vision tower of width 6"),
     "encoder: features without grid": (lambda: encode(features=(2, 12, 6)), "features must have shape"),
     "encoder: masks at video size": (lambda: encode(masks=(5, 48, 85)), "resize_masks brings"),
@@ -885,6 +916,7 @@ DOORS = {
     "pool_masks, features": lambda spoil: pool_masks(spoil((4, 3, 4, 6)), *FITTING[:2]),
     "pool_masks, masks": lambda spoil: pool_masks(torch.zeros(2, 3, 4, 6), spoil((5, 3, 4)), FITTING[1]),
     "merge_tokens": lambda spoil: merge_tokens(spoil((5, 6)), FITTING[2], 2),
+    "adjacent_similarity": lambda spoil: adjacent_similarity(spoil((5, 6)), FITTING[2], 2),
     "from_pooled": lambda spoil: make_encoder().from_pooled(spoil((5, 6)), FITTING[2]),
 }
 FITTING = torch.ones(5, 3, 4), torch.tensor([0, 1, 0, 1, 1]), torch.tensor([3, 2])

@@ -2,7 +2,7 @@
 
 from videorefer_plugin.object_encoder.configuration import ObjectEncoderConfig
 from videorefer_plugin.object_encoder.masks import MASK_POLICIES, pool_masks, resize_masks
-from videorefer_plugin.object_encoder.merge import merge_tokens
+from videorefer_plugin.object_encoder.merge import adjacent_similarity, merge_tokens
 from videorefer_plugin.object_encoder.module import ObjectEncoder, ObjectEncoderOutput
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ObjectEncoder",
     "ObjectEncoderConfig",
     "ObjectEncoderOutput",
+    "adjacent_similarity",
     "merge_tokens",
     "pool_masks",
     "resize_masks",

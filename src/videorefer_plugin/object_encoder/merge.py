@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.object_encoder.checks import FEATURE_VALUES, check_finite, check_tensors
 
-__all__ = ["merge_tokens"]
+__all__ = ["adjacent_similarity", "merge_tokens"]
 
 
 def merge_tokens(
@@ -41,6 +41,60 @@ def merge_tokens(
         TensorError: shapes do not fit, a length is negative, or there is NaN or infinity.
         ConfigurationError: `max_tokens` is less than 1.
     """
+    lengths = _checked(tokens, lengths, max_tokens, values)
+    counts = lengths.clamp(max=max_tokens)
+    num_tokens = tokens.shape[0]
+    if num_tokens < 2:
+        return tokens, counts
+    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    joined = _pairs(wide, lengths, max_tokens)[1]
+
+    union = F.pad((~joined).long().cumsum(0), (1, 0))
+    num_merged = num_tokens if static else int(counts.sum())
+    merged = wide.new_zeros((num_merged, tokens.shape[1])).index_add(0, union, wide)
+    sizes = torch.zeros(merged.shape[0], dtype=wide.dtype, device=tokens.device).index_add(
+        0, union, torch.ones(num_tokens, dtype=wide.dtype, device=tokens.device)
+    )
+    return (merged / sizes.clamp(min=1)[:, None]).to(tokens.dtype), counts
+
+
+def adjacent_similarity(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Compare neighbors as [`merge_tokens`] does, and say which of them it joins (paper, equation 2 and figure 7).
+
+    Args:
+        tokens (`torch.Tensor` of shape `(sum(lengths), dim)`):
+            Tokens of all regions before they are merged, such as [`pool_masks`] returns: one a mask, region by region,
+            within a region in the order in which neighbors are compared.
+        lengths (`torch.LongTensor` of shape `(num_regions,)`):
+            Number of tokens k of each region.
+        max_tokens (`int`):
+            Number of unions u.
+
+    Returns:
+        `tuple[torch.Tensor, torch.BoolTensor]` of shape `(num_pairs,)` each, region by region, where a region of k
+        tokens has k - 1 pairs, and none if it has a single token or no token: the cosine similarity of each pair, from
+        -1 to 1, in float32 (float64 for float64 tokens) and without a gradient; and whether the pair is joined into
+        one union, which holds for `max(k - u, 0)` pairs of the region.
+
+    Raises:
+        TensorError: shapes do not fit, a length is negative, or there is NaN or infinity.
+        ConfigurationError: `max_tokens` is less than 1.
+
+    Examples:
+        >>> tokens = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> similarities, joined = adjacent_similarity(tokens, torch.tensor([3]), max_tokens=2)
+        >>> similarities.tolist(), joined.tolist()
+        ([1.0, 0.0], [True, False])
+    """
+    lengths = _checked(tokens, lengths, max_tokens, values=True)
+    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    similarity, joined = _pairs(wide, lengths, max_tokens)
+    inside = similarity != -torch.inf
+    return similarity[inside], joined[inside]
+
+
+def _checked(tokens: Tensor, lengths: Tensor, max_tokens: int, values: bool) -> Tensor:
+    """The lengths as int64, if everything fits together."""
     if max_tokens < 1:
         raise ConfigurationError(f"max_tokens must be at least 1, but {max_tokens!r} was given.")
     check_tensors(tokens=tokens, lengths=lengths)
@@ -57,16 +111,15 @@ def merge_tokens(
             raise TensorError(f"lengths must not be negative, but are {lengths.tolist()}.")
         if int(lengths.sum()) != tokens.shape[0]:
             raise TensorError(f"lengths add up to {int(lengths.sum())}, but there are {tokens.shape[0]} tokens.")
-
     if values:
         check_finite("tokens", tokens, FEATURE_VALUES)
+    return lengths
 
-    counts = lengths.clamp(max=max_tokens)
-    num_tokens = tokens.shape[0]
-    if num_tokens < 2:
-        return tokens, counts
-    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    region = torch.repeat_interleave(torch.arange(len(lengths), device=tokens.device), lengths, output_size=num_tokens)
+
+def _pairs(wide: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Similarity of each token to the next, minus infinity across regions, and whether the two are joined."""
+    num_tokens = wide.shape[0]
+    region = torch.repeat_interleave(torch.arange(len(lengths), device=wide.device), lengths, output_size=num_tokens)
     left = region[:-1]  # the pair (i, i + 1) belongs to the region of token i
     similarity = F.cosine_similarity(wide[:-1].detach(), wide[1:].detach(), dim=-1)
     similarity = similarity.masked_fill(left != region[1:], -torch.inf)  # never joined across regions
@@ -76,13 +129,5 @@ def merge_tokens(
     order = order[left[order].argsort(stable=True)]
     rank = torch.empty_like(order)
     first = lengths.cumsum(0) - lengths
-    rank[order] = torch.arange(num_tokens - 1, device=tokens.device) - first[left[order]]
-    joined = rank < (lengths - max_tokens)[left]
-
-    union = F.pad((~joined).long().cumsum(0), (1, 0))
-    num_merged = num_tokens if static else int(counts.sum())
-    merged = wide.new_zeros((num_merged, tokens.shape[1])).index_add(0, union, wide)
-    sizes = torch.zeros(merged.shape[0], dtype=wide.dtype, device=tokens.device).index_add(
-        0, union, torch.ones(num_tokens, dtype=wide.dtype, device=tokens.device)
-    )
-    return (merged / sizes.clamp(min=1)[:, None]).to(tokens.dtype), counts
+    rank[order] = torch.arange(len(order), device=wide.device) - first[left[order]]
+    return similarity, rank < (lengths - max_tokens)[left]
