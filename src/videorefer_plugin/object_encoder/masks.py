@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.object_encoder.checks import (
@@ -173,6 +174,9 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor, *, values: 
             wide = features.reshape(num_frames, cells, -1).to(dtype)
             return torch.bmm(flat.to(dtype).unsqueeze(1), wide[mask_frames]).squeeze(1) / sizes
 
+    if _few_cells(features, sizes):
+        return _sum_cells(features, flat, mask_frames, dtype) / sizes
+
     # Masks are laid out frame by frame, as many slots as the busiest frame needs, so that all of them are pooled by
     # one batched matrix product that reads every feature once.
     per_frame = torch.bincount(mask_frames, minlength=num_frames)
@@ -185,6 +189,28 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor, *, values: 
     with torch.autocast(features.device.type, enabled=False):
         sums = torch.bmm(weights, features.reshape(num_frames, cells, -1).to(dtype))
     return sums[mask_frames, slot] / sizes
+
+
+def _few_cells(features: Tensor, sizes: Tensor) -> bool:
+    """Whether to read only the cells below masks, which is quicker on a CPU if they are fewer than all cells.
+
+    Where a gradient flows into the features, which is rare since vision towers are frozen, all are read: the gradients
+    of that can be differentiated again.
+    """
+    if features.device.type != "cpu" or features.requires_grad:
+        return False
+    return int(sizes.sum()) < features.shape[:3].numel()
+
+
+def _sum_cells(features: Tensor, flat: Tensor, mask_frames: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sum of the features below each mask, reading no other features."""
+    mask, cell = flat.nonzero(as_tuple=True)
+    sizes = flat.sum(dim=1)
+    table = features.flatten(0, 2)
+    row = mask_frames[mask] * flat.shape[1] + cell
+    if table.dtype != dtype:
+        table, row = table[row].to(dtype), torch.arange(len(row))
+    return F.embedding_bag(row, table, sizes.cumsum(0) - sizes, mode="sum")
 
 
 def _check_pooling(features: Tensor, masks: Tensor, mask_frames: Tensor) -> None:
