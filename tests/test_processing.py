@@ -1,8 +1,11 @@
 """From prompts, media and regions to the tensors of a batch."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -56,6 +59,64 @@ def test_preprocessing_agrees_with_the_original(mode, index, processor):
     golden = load_file(GOLDENS / "frame_sampling" / "image_preprocess.safetensors")
     pixels = processor.preprocess_frames(golden[f"{index}.image"].numpy()[None], mode)
     torch.testing.assert_close(pixels[0], golden[f"{index}.{mode}"], atol=1e-6, rtol=0)
+
+
+class Halving(transformers.SiglipImageProcessorPil):
+    """An image processor that rescales in its own way."""
+
+    def rescale(self, image, scale, **kwargs):
+        return super().rescale(image // 2, scale, **kwargs)
+
+
+IMAGE_PROCESSORS = {
+    "siglip": lambda: transformers.SiglipImageProcessorPil(size={"height": 14, "width": 14}),
+    "clip": lambda: transformers.CLIPImageProcessorPil(
+        size={"shortest_edge": 16}, crop_size={"height": 14, "width": 14}
+    ),
+    "clip-odd": lambda: transformers.CLIPImageProcessorPil(
+        size={"shortest_edge": 9}, crop_size={"height": 14, "width": 14}
+    ),
+    "plain": lambda: transformers.SiglipImageProcessorPil(size={"height": 14, "width": 14}, do_normalize=False),
+    "padding": lambda: transformers.SiglipImageProcessorPil(
+        size={"height": 14, "width": 14}, do_pad=True, pad_size={"height": 16, "width": 17}
+    ),
+    "own-way": lambda: Halving(size={"height": 14, "width": 14}),
+    "torchvision": lambda: transformers.SiglipImageProcessor(size={"height": 14, "width": 14}),
+}
+FRAME_SETTINGS = [
+    {},
+    {"do_rescale": False},
+    {"do_normalize": False},
+    {"do_rescale": False, "do_normalize": False},
+    {"do_rescale": None, "do_normalize": True},
+    {"rescale_factor": 1 / 127.5, "image_mean": [1.0, 1.0, 1.0], "image_std": [1.0, 1.0, 1.0]},
+    {"rescale_factor": -1.0},
+    {"image_mean": [0.1, 0.2, 0.3], "image_std": (0.3, 0.2, 0.1)},
+    {"image_mean": 0.25, "image_std": 2.0},
+    {"resample": Image.Resampling.NEAREST, "do_convert_rgb": False},
+]
+
+
+@pytest.mark.parametrize("settings", FRAME_SETTINGS, ids=str)
+@pytest.mark.parametrize("name", IMAGE_PROCESSORS)
+def test_frames_become_what_the_image_processor_makes_of_them(name, settings, processor):
+    own = copy.copy(processor)
+    own.image_processor = IMAGE_PROCESSORS[name]()
+    ramp = np.arange(2 * 22 * 35 * 3, dtype=np.int64).reshape(2, 22, 35, 3).astype(np.uint8)  # holds every byte
+    for frames in (ramp, VIDEO[:3], VIDEO[:1, :14, :14], VIDEO[:1, :3, :1]):
+        expected = own.image_processor([Image.fromarray(frame) for frame in frames], return_tensors="pt", **settings)
+        found = own.preprocess_frames(frames, "square", **settings)
+        assert found.dtype == expected["pixel_values"].dtype
+        assert torch.equal(found, expected["pixel_values"])
+
+
+@pytest.mark.parametrize("settings", [{"image_mean": [0.5, 0.5]}, {"resample": 99}, {"image_std": "wide"}], ids=str)
+def test_wrong_settings_of_frames_are_refused_in_the_image_processors_words(settings, processor):
+    with pytest.raises(Exception) as expected:
+        processor.image_processor([Image.fromarray(VIDEO[0])], return_tensors="pt", **settings)
+    with pytest.raises(expected.type) as found:
+        processor.preprocess_frames(VIDEO[:1], "square", **settings)
+    assert str(found.value) == str(expected.value)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])

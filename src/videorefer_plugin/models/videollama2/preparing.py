@@ -17,7 +17,7 @@ from videorefer_plugin.inputs.clips import Clip
 from videorefer_plugin.inputs.masks import DrawnRegion
 from videorefer_plugin.inputs.matching import SETTING_GROUPS, Sample
 from videorefer_plugin.models.videollama2.configuration import count_visual_tokens
-from videorefer_plugin.models.videollama2.images import pad_to_square
+from videorefer_plugin.models.videollama2.images import pad_to_square, pixel_values
 
 __all__ = ["PlannedBatch", "PreparesFrames", "VideoLLaMA2ProcessorKwargs"]
 
@@ -128,8 +128,7 @@ class PreparesFrames(ProcessorMixin):
                 f"With do_resize=False frames must have {side} x {side} pixels, which is what the vision tower takes, "
                 f"but these have {frames.shape[2]} x {frames.shape[1]}. Leave do_resize out."
             )
-        images = [Image.fromarray(frame) for frame in frames]
-        return self.image_processor(images, return_tensors="pt", **settings)["pixel_values"]
+        return pixel_values(self.image_processor, frames, settings)
 
     def take_frame_settings(self, rest: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
         """Separate the image processor's settings from the tokenizer's, and check that masks still fit.
