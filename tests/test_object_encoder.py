@@ -345,6 +345,13 @@ class TestKeptMasks:
         assert not resize_masks(mask, 27, "original").any()
         assert resize_masks(mask, 27).nonzero().tolist() == [[0, 5, 22]]
 
+    def test_a_lost_mask_gets_its_cell_whatever_is_lost_beside_it(self):
+        masks = torch.zeros(40, 92, 109, dtype=torch.bool)
+        masks[torch.arange(40), torch.arange(40) * 2 + 1] = True  # lines, which cover many cells alike
+        assert (~resize_masks(masks, (6, 23), "original").flatten(1).any(dim=1)).sum() > 20
+        alone = torch.cat([resize_masks(mask[None], (6, 23)) for mask in masks])
+        assert torch.equal(resize_masks(masks, (6, 23)), alone)
+
     def test_keep_is_the_default(self):
         mask = torch.zeros(1, 40, 40)
         mask[0, 0, 0] = 1
