@@ -62,28 +62,29 @@ def _decoded_runs(text: bytes) -> NDArray[np.int64]:
     digits = np.frombuffer(text, dtype=np.uint8) - np.uint8(48)  # of a byte below '0', it is above 63
     if digits.size == 0:
         return digits.astype(np.int64)
-    wrong = np.flatnonzero(digits > 63)
-    if wrong.size:
-        at = int(wrong[0])
+    if digits.max() > 63:
+        at = int(np.flatnonzero(digits > 63)[0])
         raise RegionError(
             f"RLE counts hold the byte {text[at : at + 1]!r} at position {at}, which is not in the alphabet of "
             f"compressed RLE ('0' to 'o'): {short(counts)} is damaged, or escaped twice"
         )
-    last = digits < 32
-    _check_number(int(np.count_nonzero(last)))
-    ends = np.flatnonzero(last)
+    ends = (digits < 32).nonzero()[0]
+    _check_number(ends.size)
     if ends.size == 0 or ends[-1] != digits.size - 1:
         raise RegionError(f"RLE counts {short(counts)} end in the middle of a number: they are truncated")
-    lengths = np.diff(ends, prepend=-1)
-    if lengths.max() > _MAX_DIGITS:  # int64 cannot overflow below
-        raise RegionError(f"RLE counts {short(counts)} hold a number of {lengths.max()} digits: they are damaged")
-    runs = np.where(digits[ends] & 16, -1 << (5 * lengths), 0)
-    for place in range(int(lengths.max())):
-        some = np.flatnonzero(lengths > place)
-        starts = ends[some] - lengths[some] + 1
-        runs[some] += (digits[starts + place] & np.int64(31)) << (5 * place)
+    lengths = ends.copy()
+    lengths[0] += 1
+    lengths[1:] -= ends[:-1]
+    longest = int(lengths.max())
+    if longest > _MAX_DIGITS:  # int64 cannot overflow below
+        raise RegionError(f"RLE counts {short(counts)} hold a number of {longest} digits: they are damaged")
+    runs = (digits[ends].astype(np.int64) ^ 16) - 16  # the highest digit, whose highest bit is the sign
+    for place in range(1, longest):
+        some = (lengths > place).nonzero()[0]
+        runs[some] = (runs[some] << 5) + (digits[ends[some] - place] & np.uint8(31))
     for parity in (1, 2):  # the first three are plain
-        runs[parity::2] = np.cumsum(runs[parity::2])
+        part = runs[parity::2]
+        part.cumsum(out=part)
     runs.setflags(write=False)
     return runs
 
