@@ -1,6 +1,5 @@
 """The training data set: records read one at a time, each pointing at its objects in one frame or in many."""
 
-import hashlib
 import logging
 import os
 import random
@@ -17,7 +16,8 @@ from videorefer_plugin.inputs.masks import evenly
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 from videorefer_plugin.regions import Region, Shape
 from videorefer_plugin.training.record_files import RecordFile, open_record_file
-from videorefer_plugin.training.records import KINDS, Record, parse_record, read_records
+from videorefer_plugin.training.records import KINDS, Record, parse_record
+from videorefer_plugin.training.scan import digest_of, scan_records
 
 __all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "ReadOnce", "VideoReferDataset"]
 
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 MODES = ("single", "multi", "mixed")
 BAD_SAMPLE_POLICIES = ("error", "skip")
-_CHARACTERS_PER_TOKEN = 4  # of English text, roughly: lengths only serve to group records of like length
-_TEMPLATE_TOKENS = 10  # around the two messages of a turn
 _REASONS_SHOWN = 5
 
 
@@ -66,8 +64,12 @@ class _Scanned:
 class VideoReferDataset(Dataset):
     """Records of one or several files, for a map-style `DataLoader`. Nothing is decoded here.
 
-    Every file is read through once when the data set is made, so that bad records are known before training starts;
-    of each record only its place is kept. Shuffling and sharding over processes are the sampler's business.
+    Every file is read through when the data set is made, so that bad records are known before training starts; of each
+    record only its place is held. Shuffling and sharding over processes are the sampler's business.
+
+    What was found in `records.json` is kept in `records.json.scan`, so that the next start is quick. It counts as long
+    as the file has the same bytes, which its SHA-256 digest tells; whether media are there is looked up every time. It
+    may be deleted whenever you like. Where it cannot be written, nothing is kept.
 
     Args:
         data: a file, a [`DataSource`], or a list of these.
@@ -86,6 +88,9 @@ class VideoReferDataset(Dataset):
         visual_tokens (`int`, *optional*, defaults to 1352): tokens of a video or image, for `lengths`; the default is
             what 16 frames make in VideoLLaMA2.1.
         max_tokens_per_region (`int`, *optional*, defaults to 4): for `lengths`.
+        keep_scan (`bool`, *optional*, defaults to `True`):
+            Whether scans of files are kept beside them. With `False` none is used, none is written, and all files are
+            read through.
 
     Attributes:
         skipped (`list[str]`): place and reason of every record that was left out.
@@ -106,6 +111,7 @@ class VideoReferDataset(Dataset):
         on_bad_sample: str = "error",
         visual_tokens: int = 1352,
         max_tokens_per_region: int = 4,
+        keep_scan: bool = True,
     ):
         _check_choice("mode", mode, MODES)
         _check_choice("on_bad_sample", on_bad_sample, BAD_SAMPLE_POLICIES)
@@ -114,6 +120,7 @@ class VideoReferDataset(Dataset):
         self.seed = seed
         self.max_frames_per_region = max_frames_per_region
         self.on_bad_sample = on_bad_sample
+        self.keep_scan = keep_scan
         self.visual_tokens = visual_tokens
         self.object_encoder = ObjectEncoderConfig(max_tokens_per_region=max_tokens_per_region)
         self.skipped: list[str] = []
@@ -141,23 +148,22 @@ class VideoReferDataset(Dataset):
         file = open_record_file(source.path)
         root = source.media_root if source.media_root is not None else media_root
         positions, lines, kinds, tokens, has_choice, keys = [], [], [], [], [], []
-        for number, (entry, record) in enumerate(read_records(file, root)):
-            if isinstance(record, RecordError):
-                reason = f"{file.path}, {file.unit} {entry.line}: {record}"
+        for line, row in scan_records(file, root, self.keep_scan):
+            if isinstance(row, RecordError):
+                reason = f"{file.path}, {file.unit} {line}: {row}"
                 if self.on_bad_sample == "error":
                     raise RecordError(
                         f"{reason}. `videorefer train check {file.path}` lists all bad records; leave them out with "
                         "on_bad_sample='skip'."
-                    ) from record
+                    ) from row
                 self.skipped.append(reason)
                 continue
-            seen = [len(frames) for frames in record.seen]
-            positions.append(entry.position)
-            lines.append(entry.line)
-            kinds.append(KINDS.index(record.kind))
-            tokens.append(self._text_tokens(record) + sum(map(self.object_encoder.num_tokens, seen)))
-            has_choice.append(max(seen, default=0) > 1)
-            keys.append(_digest(f"{record.id}#{number}"))
+            positions.append(row.position)
+            lines.append(line)
+            kinds.append(row.kind)
+            tokens.append(row.text + sum(map(self.object_encoder.num_tokens, row.seen)))
+            has_choice.append(max(row.seen, default=0) > 1)
+            keys.append(row.key)
         return _Scanned(
             file,
             root,
@@ -167,13 +173,6 @@ class VideoReferDataset(Dataset):
             np.array(tokens, dtype=np.int64),
             np.array(has_choice, dtype=bool),
             np.array(keys, dtype=np.uint64),
-        )
-
-    @staticmethod
-    def _text_tokens(record: Record) -> int:
-        turns = record.conversations
-        return (
-            sum(len(turn["content"]) for turn in turns) // _CHARACTERS_PER_TOKEN + _TEMPLATE_TOKENS * len(turns) // 2
         )
 
     def _say_what_was_skipped(self) -> None:
@@ -203,7 +202,7 @@ class VideoReferDataset(Dataset):
             single = np.full(len(self._rows), self.mode == "single")
             if self.mode == "mixed":
                 eligible = np.flatnonzero(self._column("has_choice"))
-                drawn = [_digest(f"mode {self._name(row)}") for row in eligible.tolist()]
+                drawn = [digest_of(f"mode {self._name(row)}") for row in eligible.tolist()]
                 order = np.argsort(np.array(drawn, dtype=np.uint64), kind="stable")
                 single[eligible[order[: len(eligible) // 2]]] = True
             self._single = epoch, single
@@ -349,11 +348,6 @@ def _choose(number: int, source: DataSource, total: int, seed: int) -> np.ndarra
     copies.append(sorted(chance.sample(records, rest)))
     rows = [(number, record, copy) for copy, chosen in enumerate(copies) for record in chosen]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
-
-
-def _digest(name: str) -> int:
-    # Not `hash`, which differs from process to process.
-    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
 def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:

@@ -78,6 +78,7 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
         seed=recipe.train.seed,
         max_frames_per_region=recipe.data.max_frames_per_region,
         on_bad_sample=recipe.data.on_bad_sample,
+        keep_scan=recipe.data.keep_scan,
     )
     part = _part(recipe, settings, dataset)
     # Towers have a layer above the one whose features are used, and not every batch has all that is learnt from.

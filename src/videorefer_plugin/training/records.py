@@ -19,26 +19,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import RecordError, RegionError, VideoReferError
-from videorefer_plugin.regions import ABSENT, Absent, Mask, Polygons, Region, Rle, Shape, is_place, read_annotation
-from videorefer_plugin.regions.reading import frame_size
+from videorefer_plugin.regions import Absent, Region, Shape, is_place, read_annotation
+from videorefer_plugin.training.drawn import Drawn
 from videorefer_plugin.training.record_files import Entry, RecordFile
 from videorefer_plugin.video import Video, open_video
 
-__all__ = ["KINDS", "REGION_TOKEN", "Record", "check_record", "frames_with_object", "parse_record", "read_records"]
+__all__ = [
+    "KINDS",
+    "REGION_TOKEN",
+    "Record",
+    "check_record",
+    "frames_with_object",
+    "media_path",
+    "parse_record",
+    "read_entry",
+    "read_records",
+    "require_media",
+]
 
 KINDS = ("video", "image", "text")
 REGION_TOKEN = "<region>"
 
 _KEYS = frozenset({"id", "video", "image", "conversations", "annotation", "height", "width"})
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-# By how much the sides of an annotation and of its video may differ in proportion, as they do when videos are scaled
-# to even numbers of pixels. Beyond it the annotation belongs to another video.
-_SIDES_TOLERANCE = 0.02
 MAX_SIDE = 1 << 15  # pixels of one side of a frame; both together are bounded as those of any frame are
 
 
@@ -129,7 +134,7 @@ class Record:
                 given = read_annotation(frames, lambda seconds: self._opened.frame_at(seconds))
                 if not given:
                     Region.from_shapes(given)  # refuses it in its own words
-                drawn = {frame: _Drawn(shape, self.height, self.width) for frame, shape in given.items()}
+                drawn = {frame: Drawn(shape, self.height, self.width) for frame, shape in given.items()}
                 objects.append({frame: shape.unless_blank() for frame, shape in drawn.items()})
             except VideoReferError as error:
                 raise RegionError(f"object {number}: {error}") from error
@@ -150,62 +155,6 @@ class Record:
             tuple(sorted(frame for frame, shape in shapes.items() if not isinstance(shape, Absent)))
             for shapes in self.shapes
         ]
-
-
-class _Drawn(Shape):
-    """A shape drawn on a frame of another size than the video now has, for instance before the videos were scaled.
-
-    Nothing is scaled where the sizes agree. A pixel counts if any pixel that it stands for does, so that no object is
-    lost by scaling.
-    """
-
-    __slots__ = ("shape", "size")
-
-    def __init__(self, shape: Shape, height: int | None, width: int | None):
-        self.shape = shape
-        self.size = frame_size(height, width) if height and width else None
-        if isinstance(shape, Rle):
-            self.size = shape.size
-
-    def unless_blank(self) -> Shape:
-        """The shape itself, or absence where it has no pixel as far as can be told without the video."""
-        if self.shape.only_excludes or isinstance(self.shape, Absent):
-            return ABSENT
-        if isinstance(self.shape, Rle):
-            return self if self.shape.area else ABSENT
-        if isinstance(self.shape, Polygons) and self.size is not None:
-            return self if self.shape.area(*self.size) else ABSENT
-        return self
-
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Draw the shape on a frame of the video; bool (height, width).
-
-        Raises:
-            RegionError: the frame has other proportions than the one that the shape was drawn on.
-        """
-        if self.size is None or self.size == (height, width):
-            return self.shape.rasterise(height, width)
-        drawn_height, drawn_width = self.size
-        if abs(drawn_width * height / (drawn_height * width) - 1) > _SIDES_TOLERANCE:
-            raise RegionError(
-                f"the object was drawn on a frame of {drawn_height} x {drawn_width} (height x width), but the frames "
-                f"of the video have {height} x {width}: expected the same proportions. Check that the annotation "
-                "belongs to this video, and that height and width are not swapped"
-            )
-        mask = self.shape.rasterise(drawn_height, drawn_width)
-        for axis, (drawn, side) in enumerate(((drawn_height, height), (drawn_width, width))):
-            mask = np.logical_or.reduceat(mask, np.arange(side) * drawn // side, axis=axis)
-        return mask
-
-    def to_json(self) -> dict[str, Any]:
-        """Write the shape itself, or its pixels where it was drawn on frames of a size that the shape does not say."""
-        return self.shape.to_json() if self.size is None else Mask(self.shape.rasterise(*self.size)).to_json()
-
-    def __repr__(self) -> str:
-        return repr(self.shape)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Drawn) and self.size == other.size and self.shape == other.shape
 
 
 def frames_with_object(region: Region) -> tuple[int, ...]:
@@ -231,17 +180,25 @@ def read_records(
     Raises:
         RecordError: the file as a whole cannot be read.
     """
-    check = check or check_record
     for entry in file.scan():
-        try:
-            if entry.reason:
-                raise RecordError(entry.reason)
-            record = parse_record(entry.value, str(file.path), entry.line, media_root)
-            check(record)
-        except RecordError as error:
-            yield entry, error
-        else:
-            yield entry, record
+        yield entry, read_entry(entry, str(file.path), media_root, check)
+
+
+def read_entry(
+    entry: Entry,
+    source: str,
+    media_root: str | os.PathLike | None = None,
+    check: Callable[[Record], None] | None = None,
+) -> Record | RecordError:
+    """The record of an entry of a file, or why it cannot be used; as [`read_records`], of which this is one step."""
+    try:
+        if entry.reason:
+            raise RecordError(entry.reason)
+        record = parse_record(entry.value, source, entry.line, media_root)
+        (check or check_record)(record)
+    except RecordError as error:
+        return error
+    return record
 
 
 def parse_record(value: Any, source: str = "", line: int = 0, media_root: str | os.PathLike | None = None) -> Record:
@@ -260,7 +217,7 @@ def parse_record(value: Any, source: str = "", line: int = 0, media_root: str | 
     if not isinstance(value, Mapping):
         raise RecordError(f"a record is a JSON object, but this is {short(value)}")
     value = {key: item for key, item in value.items() if item is not None}
-    media = {kind: _media_path(value[kind], kind, source, media_root) for kind in ("video", "image") if kind in value}
+    media = {kind: media_path(value[kind], kind, source, media_root) for kind in ("video", "image") if kind in value}
     if len(media) > 1:
         raise RecordError("it has both a video and an image; a record is about one of them")
     kind = next(iter(media), "text")
@@ -299,11 +256,8 @@ def check_record(record: Record) -> None:
     Raises:
         RecordError: they are not; the message is the reason alone, without the place.
     """
-    if record.visual and not os.path.exists(record.visual):
-        raise RecordError(
-            f"its {record.kind} is not there: {record.visual!r}. Check the path, or say where the media are "
-            "(media_root)"
-        )
+    if record.visual:
+        require_media(record.kind, record.visual)
     try:
         seen = record.seen
     except RegionError as error:
@@ -316,7 +270,24 @@ def check_record(record: Record) -> None:
             )
 
 
-def _media_path(name: Any, kind: str, source: str, media_root: str | os.PathLike | None) -> str:
+def require_media(kind: str, path: str) -> None:
+    """Make sure that the video or image of a record is there.
+
+    Raises:
+        RecordError: it is not; the message is the reason alone, without the place.
+    """
+    if not os.path.exists(path):
+        raise RecordError(
+            f"its {kind} is not there: {path!r}. Check the path, or say where the media are (media_root)"
+        )
+
+
+def media_path(name: Any, kind: str, source: str, media_root: str | os.PathLike | None) -> str:
+    """Where the video or image of a record is, of which the record has the name.
+
+    Raises:
+        RecordError: it has no name; the message is the reason alone, without the place.
+    """
     if not isinstance(name, str) or not name.strip():
         raise RecordError(f"its {kind} is {short(name)}; expected a path")
     root = Path(source).parent if media_root is None else Path(media_root)

@@ -75,6 +75,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         max_frames_per_region=recipe.data.max_frames_per_region,
         on_bad_sample=recipe.data.on_bad_sample,
         max_tokens_per_region=model.object_encoder.config.max_tokens_per_region,
+        keep_scan=recipe.data.keep_scan,
     )
     collator = _collator(recipe, model, processor, dataset)
     model = prepare_for_training(model, recipe)

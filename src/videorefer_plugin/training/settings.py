@@ -65,6 +65,8 @@ class DataSettings:
         max_length (`int`, *optional*): longest conversation in tokens; longer ones lose their last turns.
         mask_policy (`str`, *optional*): `"keep"` or `"original"`; the processor's by default.
         workers (`int`): processes that decode videos, for each training process.
+        keep_scan (`bool`): whether what was found in `records.json` is kept beside it, in `records.json.scan`, so that
+            the next start is quick. It may be deleted at any time.
     """
 
     files: list[str] = field(default_factory=list)
@@ -80,6 +82,7 @@ class DataSettings:
     max_length: int | None = number(None, COUNT)
     mask_policy: str | None = None
     workers: int = number(4, Range(0, 1024))
+    keep_scan: bool = True
 
 
 @dataclass

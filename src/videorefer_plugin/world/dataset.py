@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videorefer_plugin._files import write_whole
 from videorefer_plugin.embedded import SHAPES_WORLD
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.video import Video
@@ -78,22 +79,12 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode(None))
 
-    _whole(Path(path), write)
+    write_whole(Path(path), write)
 
 
 def is_of_shapes_world(video: Video) -> bool:
     """Whether a video was written by [`encode_video`], which says so in the file."""
     return video.comment == SHAPES_WORLD
-
-
-def _whole(path: Path, write: Callable[[str], None]) -> None:
-    """Write a file under another name and rename it, so that nobody ever sees a part of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        write(str(temporary))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_dataset(
@@ -165,7 +156,7 @@ def _claim(root: Path, settings: Settings) -> None:
             )
     for folder in ("videos", "images", "heldout/videos", ".parts"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    _whole(note, lambda path: _write_text(path, json.dumps(asdict(settings), indent=1) + "\n"))
+    write_whole(note, lambda path: _write_text(path, json.dumps(asdict(settings), indent=1) + "\n"))
 
 
 def _write_text(path: str, text: str) -> None:
@@ -203,7 +194,7 @@ def _make_part(root: Path, settings: Settings, job: Job) -> None:
         text = json.dumps(_records(root, settings, job))
         # When another process has finished and removed the folder, this part is not needed as a file any more.
         with contextlib.suppress(FileNotFoundError):
-            _whole(_part_file(root, job), lambda path: _write_text(path, text))
+            write_whole(_part_file(root, job), lambda path: _write_text(path, text))
 
 
 def _records(root: Path, settings: Settings, job: Job) -> dict[str, list[str]]:
@@ -243,7 +234,7 @@ def _train_clip(root: Path, settings: Settings, number: int) -> dict[str, list[d
 def _save_image(path: Path, picture: NDArray[np.uint8]) -> None:
     from PIL import Image
 
-    _whole(path, lambda temporary: Image.fromarray(picture).save(temporary, "png"))
+    write_whole(path, lambda temporary: Image.fromarray(picture).save(temporary, "png"))
 
 
 def _heldout_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:

@@ -1,0 +1,72 @@
+"""Shapes of records whose videos were scaled after they were drawn."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions import ABSENT, Absent, Mask, Polygons, Rle, Shape
+from videorefer_plugin.regions.reading import frame_size
+
+__all__ = ["Drawn"]
+
+# By how much the sides of an annotation and of its video may differ in proportion, as they do when videos are scaled
+# to even numbers of pixels. Beyond it the annotation belongs to another video.
+_SIDES_TOLERANCE = 0.02
+
+
+class Drawn(Shape):
+    """A shape drawn on a frame of another size than the video now has, for instance before the videos were scaled.
+
+    Nothing is scaled where the sizes agree. A pixel counts if any pixel that it stands for does, so that no object is
+    lost by scaling.
+    """
+
+    __slots__ = ("shape", "size")
+
+    def __init__(self, shape: Shape, height: int | None, width: int | None):
+        self.shape = shape
+        self.size = frame_size(height, width) if height and width else None
+        if isinstance(shape, Rle):
+            self.size = shape.size
+
+    def unless_blank(self) -> Shape:
+        """The shape itself, or absence where it has no pixel as far as can be told without the video."""
+        if self.shape.only_excludes or isinstance(self.shape, Absent):
+            return ABSENT
+        if isinstance(self.shape, Rle):
+            return self if self.shape.area else ABSENT
+        if isinstance(self.shape, Polygons) and self.size is not None:
+            return self if self.shape.area(*self.size) else ABSENT
+        return self
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the shape on a frame of the video; bool (height, width).
+
+        Raises:
+            RegionError: the frame has other proportions than the one that the shape was drawn on.
+        """
+        if self.size is None or self.size == (height, width):
+            return self.shape.rasterise(height, width)
+        drawn_height, drawn_width = self.size
+        if abs(drawn_width * height / (drawn_height * width) - 1) > _SIDES_TOLERANCE:
+            raise RegionError(
+                f"the object was drawn on a frame of {drawn_height} x {drawn_width} (height x width), but the frames "
+                f"of the video have {height} x {width}: expected the same proportions. Check that the annotation "
+                "belongs to this video, and that height and width are not swapped"
+            )
+        mask = self.shape.rasterise(drawn_height, drawn_width)
+        for axis, (drawn, side) in enumerate(((drawn_height, height), (drawn_width, width))):
+            mask = np.logical_or.reduceat(mask, np.arange(side) * drawn // side, axis=axis)
+        return mask
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the shape itself, or its pixels where it was drawn on frames of a size that the shape does not say."""
+        return self.shape.to_json() if self.size is None else Mask(self.shape.rasterise(*self.size)).to_json()
+
+    def __repr__(self) -> str:
+        return repr(self.shape)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Drawn) and self.size == other.size and self.shape == other.shape
