@@ -1,13 +1,14 @@
 """Frames of a batch for a host's processor, and where regions lie on what it makes of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers.video_utils import VideoMetadata
 
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.hosts.grids import VisualGrid
@@ -15,9 +16,9 @@ from videorefer_plugin.hosts.registry import Host, hosts_with_images
 from videorefer_plugin.inputs.clips import Clip
 from videorefer_plugin.inputs.frames import FrameStore
 from videorefer_plugin.inputs.masks import RegionMasks, grid_masks
-from videorefer_plugin.inputs.matching import named
+from videorefer_plugin.inputs.matching import Sample, named
 
-__all__ = ["UsedRegion", "read_once", "region_tensors"]
+__all__ = ["Plan", "UsedRegion", "read_once", "region_tensors"]
 
 
 class UsedRegion(NamedTuple):
@@ -30,6 +31,33 @@ class UsedRegion(NamedTuple):
 
     clip: Clip
     masks: RegionMasks
+
+
+class Plan(NamedTuple):
+    """A batch that a processor has matched, opened and checked, of which no frame is decoded yet.
+
+    Attributes:
+        samples (`list[Sample]`): the prompts.
+        clips (`list[Clip]`): their visuals, in order, with the frames to show.
+        used (`list[list[UsedRegion]]`): the regions of each prompt.
+        expanded (`list[tuple[str, list]]`): the prompts with room for object tokens, and where that is.
+        settings, rest (`dict`): settings of the call that are about clips and regions, and the host's own.
+    """
+
+    samples: list[Sample]
+    clips: list[Clip]
+    used: list[list[UsedRegion]]
+    expanded: list[tuple[str, list[dict[str, Any]]]]
+    settings: dict[str, Any]
+    rest: dict[str, Any]
+
+    def call(self, host: Host, processor: Any, frames: Iterable[np.ndarray]) -> dict[str, Any]:
+        """Call the host's processor, with the frames that each clip shows."""
+        visuals: dict[str, list[Any]] = {"video": [], "image": []}
+        for clip, shown in zip(self.clips, frames, strict=True):
+            visuals[clip.kind].append(shown if clip.kind == "video" else shown[0])
+        metadata = [VideoMetadata(**clip.describe()) for clip in self.clips if clip.kind == "video"]
+        return host.call_processor(processor, [text for text, _ in self.expanded], visuals, metadata, self.rest)
 
 
 def read_once(clips: Sequence[Clip]) -> Iterator[np.ndarray]:

@@ -3,11 +3,10 @@
 from typing import Any
 
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.video_utils import VideoMetadata
 
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.hosts.binding import bind_processor
-from videorefer_plugin.hosts.placing import UsedRegion, read_once, region_tensors
+from videorefer_plugin.hosts.placing import Plan, UsedRegion, read_once, region_tensors
 from videorefer_plugin.hosts.registry import Visual, host_of, supported_hosts
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clips_by_sample, open_clips, show_frames
 from videorefer_plugin.inputs.conversations import as_conversations, plain_conversation, regions_of
@@ -153,6 +152,18 @@ class RegionProcessor(JoinsSamples):
             VideoError: a visual cannot be read, or the host needs videos of equally many frames.
             ConfigurationError: a setting is unknown or has an unknown value.
         """
+        plan = self.plan(images, text, videos, audio, **kwargs)
+        return self.finish(plan, self._call_processor(plan))
+
+    def plan(self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any) -> Plan:
+        """The first part of a call: match, open and check all that can be checked before any frame is decoded.
+
+        Arguments and errors are those of [`RegionProcessor.__call__`].
+
+        Returns:
+            [`Plan`]: which frames are to be shown in which prompts. What the host's processor makes of these goes into
+            [`RegionProcessor.finish`].
+        """
         settings, rest = self._split_settings(kwargs)
         samples = match_samples(
             text,
@@ -166,20 +177,32 @@ class RegionProcessor(JoinsSamples):
         clips = self._open(samples, settings)
         used = self._use(samples, clips_by_sample(clips, len(samples)), settings)
         self._check_lengths(clips)
-        both = [expand(sample.text, sample.replacements) for sample in samples]
-        outputs = self._call_processor([text for text, _ in both], clips, rest)
+        expanded = [expand(sample.text, sample.replacements) for sample in samples]
+        return Plan(samples, clips, used, expanded, settings, rest)
+
+    def finish(self, plan: Plan, outputs: dict[str, Any]) -> PreparedBatch:
+        """The last part of a call: put what the host's processor returned and the regions together.
+
+        Args:
+            plan ([`Plan`]): what [`RegionProcessor.plan`] returned.
+            outputs (`dict`): what [`Host.call_processor`] returned; of pixels, no more than shapes is looked at.
+
+        Raises:
+            PromptError: the text was truncated.
+            RegionError: a region lies on a visual that the host cannot place regions on; the sample is named.
+        """
         if "text_replacement_offsets" in outputs:
-            moved = zip(both, outputs["text_replacement_offsets"], strict=True)
+            moved = zip(plan.expanded, outputs["text_replacement_offsets"], strict=True)
             outputs["text_replacement_offsets"] = [join_offsets(own, of_host) for (_, own), of_host in moved]
         data = dict(outputs)
-        if any(used):
-            visuals = [Visual(clip.kind, len(clip.sampled), clip.sample) for clip in clips]
+        if any(plan.used):
+            visuals = [Visual(clip.kind, len(clip.sampled), clip.sample) for clip in plan.clips]
             grids = self.host.locate(self.processor, outputs, visuals, self.attachment.patch_size)
-            data |= region_tensors(self.host, clips, grids, used, settings["mask_policy"])
-        replacements = [sample.replacements for sample in samples]
+            data |= region_tensors(self.host, plan.clips, grids, plan.used, plan.settings["mask_policy"])
+        replacements = [sample.replacements for sample in plan.samples]
         check_expanded(data["input_ids"], replacements, {self.region_token: self.region_token_id})
-        if settings["return_metadata"]:
-            data["video_metadata"] = [clip.describe() for clip in clips if clip.kind == "video"]
+        if plan.settings["return_metadata"]:
+            data["video_metadata"] = [clip.describe() for clip in plan.clips if clip.kind == "video"]
         return PreparedBatch(data)
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -257,12 +280,8 @@ class RegionProcessor(JoinsSamples):
                 f"max_frames_per_region, or use one of the hosts that take any: {', '.join(able)}."
             )
 
-    def _call_processor(self, texts: list[str], clips: list[Clip], kwargs: dict[str, Any]) -> dict[str, Any]:
-        visuals: dict[str, list[Any]] = {"video": [], "image": []}
-        for clip, frames in zip(clips, read_once(clips), strict=True):
-            visuals[clip.kind].append(frames if clip.kind == "video" else frames[0])
-        metadata = [VideoMetadata(**clip.describe()) for clip in clips if clip.kind == "video"]
-        return self.host.call_processor(self.processor, texts, visuals, metadata, kwargs)
+    def _call_processor(self, plan: Plan) -> dict[str, Any]:
+        return plan.call(self.host, self.processor, read_once(plan.clips))
 
     # ------------------------------------------------------------------ chat
 
