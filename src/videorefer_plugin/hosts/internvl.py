@@ -26,6 +26,7 @@ class InternVLHost(FramesAsImagesHost):
     model_type = "internvl"
     processor_names = ("InternVLProcessor",)
     equal_frames = False
+    clips = False
 
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict

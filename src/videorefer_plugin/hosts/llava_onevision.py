@@ -11,6 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from videorefer_plugin.hosts.grids import VisualGrid
 from videorefer_plugin.hosts.registry import Visual, first_rows, register_host
 from videorefer_plugin.hosts.repeats import distinct_by, spread_output
+from videorefer_plugin.hosts.rows import EncodedRows, TowerRow
 from videorefer_plugin.hosts.stacked import StackedHost
 from videorefer_plugin.models.distinct import distinct_frames, take
 from videorefer_plugin.models.videorefer.feature_rows import token_counts
@@ -99,6 +100,19 @@ class LlavaOnevisionHost(StackedHost):
         # Token by token: the host, and beam search, take the tokens of all clips in one tensor.
         output.pooler_output = torch.cat(clips).unsqueeze(1)
         return _RaggedOutput(**output, clip_lengths=torch.tensor(lengths))
+
+    def cut_rows(self, model: Any, kind: str, inputs: dict[str, Any]) -> list[TowerRow] | None:
+        """See [`RowHost.cut_rows`]. Tokens of an image depend on how its tiles lie."""
+        return super().cut_rows(model, kind, inputs) if kind == "video" else None
+
+    def without_ends(self, kind: str, tokens: Tensor) -> Tensor:
+        """See [`FrameHost.without_ends`]."""
+        return tokens[:-1]
+
+    def join_rows(self, model: Any, kind: str, parts: Sequence[dict[str, Tensor]]) -> Any:
+        """See [`RowHost.join_rows`]."""
+        tokens = torch.cat([each["tokens"] for each in parts])
+        return EncodedRows(pooler_output=torch.cat([tokens, model.base_model.image_newline[None].to(tokens)])[None])
 
     def count_tokens(self, model: Any, kind: str, rows: int, size: tuple[int, int]) -> int:
         """See [`StackedHost.count_tokens`]. A clip ends with a token of its own."""

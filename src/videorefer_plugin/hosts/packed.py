@@ -8,7 +8,8 @@ from torch import Tensor
 
 from videorefer_plugin.errors import TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
-from videorefer_plugin.hosts.registry import Host, Visual, first_rows
+from videorefer_plugin.hosts.registry import Visual, first_rows
+from videorefer_plugin.hosts.rows import EncodedRows, RowHost, TowerRow
 from videorefer_plugin.models.distinct import distinct_frames
 from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
@@ -17,7 +18,7 @@ __all__ = ["MergeBlockHost", "PackedHost", "merge_block_order"]
 _BY_VISUAL = ("pooler_output", "deepstack_features")  # what hosts split by visuals
 
 
-class PackedHost(Host):
+class PackedHost(RowHost):
     """See [`Host`]. `merge_size` says by how much the tower's output is coarser than `..._grid_thw`."""
 
     equal_frames = False
@@ -62,6 +63,49 @@ class PackedHost(Host):
             arguments[f"{kind}_merge_sizes"] = merge[:1].expand(len(first))
         parts = pixels.split(rows.patches)
         return rows.spread(plain(encode, kind, torch.cat([parts[row] for row in first]), arguments), first, place)
+
+    def row_parts(self, model: Any) -> tuple[str, ...]:
+        """See [`RowHost.row_parts`]."""
+        layers = getattr(model.config.vision_config, "deepstack_visual_indexes", None) or ()
+        return ("features", "tokens", *(f"deepstack {number}" for number in range(len(layers))))
+
+    def cut_rows(self, model: Any, kind: str, inputs: dict[str, Any]) -> list[TowerRow] | None:
+        """See [`RowHost.cut_rows`]."""
+        pixels, (grid,) = inputs[self.encoders[kind][0]], inputs[f"{kind}_grid_thw"].tolist()
+        merge = inputs.get(f"{kind}_merge_sizes")
+        size = (*grid[1:], *([] if merge is None else merge.tolist()))
+        return [TowerRow(patches, size) for patches in pixels.split(grid[1] * grid[2])]
+
+    def encode_rows(self, model: Any, kind: str, rows: Sequence[TowerRow]) -> list[dict[str, Tensor]]:
+        """See [`RowHost.encode_rows`]."""
+        encode = getattr(model.base_model, self.encoders[kind][1])
+        pixels = torch.cat([row.pixels for row in rows]).to(model.device)
+        output = encode(pixels, **self._row_grids(model, kind, rows, merged=False), return_dict=True)
+        features = output.last_hidden_state.chunk(len(rows))
+        deepstack = getattr(output, "deepstack_features", None) or []
+        parts = [features, output.pooler_output, *deepstack]
+        return [dict(zip(self.row_parts(model), row, strict=True)) for row in zip(*parts, strict=True)]
+
+    def _row_grids(self, model: Any, kind: str, rows: Sequence[TowerRow], merged: bool) -> dict[str, Tensor]:
+        """What the host is told of the sizes of rows: each is a visual, or (`merged`) all are frames of one."""
+        sizes = [(1, *row.size[:2]) for row in rows]
+        if merged:
+            sizes = [(len(rows), *rows[0].size[:2])]
+        grids = {f"{kind}_grid_thw": torch.tensor(sizes, device=model.device)}
+        merges = [row.size[2:] for row in rows][: len(sizes)]
+        if merges[0]:
+            grids[f"{kind}_merge_sizes"] = torch.tensor(merges, device=model.device).flatten()
+        return grids
+
+    def join_rows(self, model: Any, kind: str, parts: Sequence[dict[str, Tensor]]) -> Any:
+        """See [`RowHost.join_rows`]."""
+        joined = [(torch.cat([each[name] for each in parts]),) for name in self.joined_parts(model)]
+        return EncodedRows(pooler_output=joined[0], deepstack_features=joined[1:] or None)
+
+    def lay_out_rows(self, model: Any, kind: str, rows: Sequence[TowerRow], features: Sequence[Tensor]) -> FrameGrids:
+        """See [`RowHost.lay_out_rows`]."""
+        output = EncodedRows(last_hidden_state=torch.cat(list(features)))
+        return self.lay_out(model, kind, output, self._row_grids(model, kind, rows, merged=True))
 
     def order(self, model: Any, kind: str, cells: Tensor, inputs: dict[str, Any]) -> Tensor | None:
         """Place of each feature, as in [`FrameGrids`]; in order by default."""

@@ -1,5 +1,6 @@
 """What a host is, and which ones are known."""
 
+import copy
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -239,6 +240,19 @@ class Host:
             images=visuals["image"] or None,
             **{"return_tensors": "pt", **settings},
         )
+
+    def with_parts(self, processor: Any, wrap: Callable[[Any], Any]) -> Any:
+        """A copy of the host's processor, with others in place of those parts that preprocess visuals.
+
+        Args:
+            processor (`ProcessorMixin`): the host's processor.
+            wrap (`Callable`): takes an image or video processor, and returns what is called in its place.
+        """
+        own = copy.copy(processor)
+        for name in ("image_processor", "video_processor"):
+            if getattr(processor, name, None) is not None:
+                setattr(own, name, wrap(getattr(processor, name)))
+        return own
 
     def locate(
         self, processor: Any, outputs: dict[str, Any], visuals: Sequence[Visual], patch_size: int

@@ -9,15 +9,16 @@ from torch import Tensor
 
 from videorefer_plugin.errors import PromptError
 from videorefer_plugin.hosts.grids import VisualGrid
-from videorefer_plugin.hosts.registry import Host, Visual, first_rows, register_host
+from videorefer_plugin.hosts.registry import Visual, first_rows, register_host
 from videorefer_plugin.hosts.repeats import distinct_by, spread_output
+from videorefer_plugin.hosts.rows import FrameHost, TowerRow
 from videorefer_plugin.models.distinct import distinct_frames
 from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
 __all__ = ["FramesAsImagesHost", "SmolVLMHost"]
 
 
-class FramesAsImagesHost(Host):
+class FramesAsImagesHost(FrameHost):
     """See [`Host`]. Videos and images share one tensor, in prompt order, and so do the rows of a sample."""
 
     encoders = {"image": ("pixel_values", "get_image_features")}  # noqa: RUF012 - read only
@@ -88,6 +89,16 @@ class SmolVLMHost(FramesAsImagesHost):
             by_prompt = [[next(left) for _ in range(prompt.count(token))] for prompt in text]
             nested[kind] = by_prompt if visuals[kind] else []
         return super().call_processor(own, text, nested, metadata, settings)
+
+    def cut_rows(self, model: Any, kind: str, inputs: dict[str, Any]) -> list[TowerRow] | None:
+        """See [`RowHost.cut_rows`]. The host would leave frames of zeros out."""
+        rows = super().cut_rows(model, kind, inputs)
+        if rows is None or not all(bool(row.pixels.any()) for row in rows):
+            return None
+        mask = inputs.get("pixel_attention_mask")
+        if mask is None:
+            return rows
+        return [row._replace(mask=own) for row, own in zip(rows, mask.flatten(0, 1), strict=True)]
 
     def encode_distinct(self, encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:
         """See [`Host.encode_distinct`]. Frames of zeros are padding, which the host leaves out."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.feature_extraction_utils import BatchFeature
 
-from videorefer_plugin.hosts.registry import Host
+from videorefer_plugin.hosts.rows import FrameHost
 from videorefer_plugin.models.videorefer.feature_rows import rows_by_sample, token_counts
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 
@@ -20,7 +20,7 @@ _repeats_samples: ContextVar[bool] = ContextVar("repeats_samples", default=False
 _NO_TENSORS = ["video_metadata", "text_replacement_offsets"]
 
 
-class StackedHost(Host):
+class StackedHost(FrameHost):
     """See [`Host`]. The host itself knows no padding, so what fills up is taken out before it sees the pixels.
 
     Attributes:

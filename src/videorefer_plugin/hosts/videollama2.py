@@ -1,19 +1,21 @@
 """VideoLLaMA2.1, this library's port: frame by frame on a square grid."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
-from videorefer_plugin.hosts.registry import Host, Visual, first_rows, register_host
+from videorefer_plugin.hosts.registry import Visual, first_rows, register_host
+from videorefer_plugin.hosts.rows import EncodedRows, FrameHost, TowerRow
 from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
 __all__ = ["VideoLLaMA2Host"]
 
 
-class VideoLLaMA2Host(Host):
+class VideoLLaMA2Host(FrameHost):
     """See [`Host`]. Whoever trains from scratch on this host may as well use `VideoReferForConditionalGeneration`."""
 
     model_type = "videollama2"
@@ -52,6 +54,33 @@ class VideoLLaMA2Host(Host):
         if lengths is None:
             return super().visual_rows(model, kind, output, inputs)
         return lengths, token_counts(output.pooler_output)
+
+    def row_parts(self, model: Any) -> tuple[str, ...]:
+        """See [`RowHost.row_parts`]. The connector makes tokens of whole clips."""
+        return ("features",)
+
+    def joined_parts(self, model: Any) -> tuple[str, ...]:
+        """See [`RowHost.joined_parts`]."""
+        return self.row_parts(model)
+
+    def with_parts(self, processor: Any, wrap: Callable[[Any], Any]) -> Any:
+        """See [`Host.with_parts`]."""
+        own = copy.copy(processor)
+        own.preprocess_frames = wrap(processor.preprocess_frames)
+        return own
+
+    def encode_rows(self, model: Any, kind: str, rows: Sequence[TowerRow]) -> list[dict[str, Tensor]]:
+        """See [`RowHost.encode_rows`]."""
+        pixels = torch.stack([row.pixels for row in rows]).to(model.device)
+        return [{"features": grid.flatten(0, 1)} for grid in model.base_model.get_frame_features(pixels)]
+
+    def join_rows(self, model: Any, kind: str, parts: Sequence[dict[str, Tensor]]) -> Any:
+        """See [`RowHost.join_rows`]."""
+        frames = torch.stack([each["features"] for each in parts])
+        clip = frames.unflatten(1, model.config.grid_size)
+        if kind == "image":
+            clip = clip.expand(model.config.num_frames, -1, -1, -1)
+        return EncodedRows(pooler_output=torch.stack(list(model.base_model.connector([clip]))))
 
     def lay_out(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> FrameGrids:
         """See [`Host.lay_out`]."""
