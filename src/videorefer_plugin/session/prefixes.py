@@ -1,5 +1,6 @@
 """Prompts that share their first positions: those are run once, and every prompt goes on from them."""
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ class Runner:
             **self._object_inputs([prompt.object_tokens]),
         )
         self.computed.positions += len(prompt.input_ids)
-        return Prefix(prompt, cache, self._rope_deltas())
+        return Prefix(prompt, cache, self._rope_deltas(prompt))
 
     # ------------------------------------------------------------------ answers
 
@@ -284,8 +285,25 @@ class Runner:
 
     # ------------------------------------------------------------------ what a host keeps on itself
 
-    def _rope_deltas(self) -> Tensor | None:
-        return getattr(self.model.base_model, "rope_deltas", None)
+    def _rope_deltas(self, prompt: Prepared) -> Tensor | None:
+        """By how much positions of text after a prompt differ from their places.
+
+        What the host has noted counts from its largest position, which may be that of a visual's last frame.
+        """
+        base = self.model.base_model
+        if not hasattr(base, "rope_deltas"):
+            return None
+        given = {**self._visual_inputs(prompt), **prompt.inputs}
+        taken = inspect.signature(base.get_rope_index).parameters
+        ids = torch.cat([prompt.input_ids, prompt.input_ids.new_zeros(1)])
+        beside = {
+            name: torch.cat([value, value.new_zeros(1)])[None] if name in prompt.inputs else value
+            for name, value in given.items()
+            if name in taken
+        }
+        beside = {n: v.to(base.device) if isinstance(v, Tensor) else v for n, v in beside.items()}
+        positions, _ = base.get_rope_index(ids[None].to(base.device), **beside)
+        return positions[0, :, -1:] - len(prompt.input_ids)
 
     def _set_rope_deltas(self, value: Tensor | None) -> None:
         if hasattr(self.model.base_model, "rope_deltas"):
