@@ -12,7 +12,7 @@ from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.inputs.matching import check_at_least_one
 
-__all__ = ["JoinsSamples", "PreparedBatch", "collates_prepared", "join_samples"]
+__all__ = ["JoinsSamples", "PreparedBatch", "collates_prepared", "is_by_position", "join_samples"]
 
 _FILL = {"labels": -100, "special_tokens_mask": 1}  # 0 elsewhere
 # What belongs to visuals and regions is laid out by these, whatever its shape.
@@ -140,7 +140,7 @@ def join_samples(
     joined: dict[str, Any] = {}
     for name in dict.fromkeys(name for sample in samples for name in sample):
         values = [sample.get(name) for sample in samples]
-        if name == "input_ids" or _is_by_position(name, values, prompts):
+        if name == "input_ids" or is_by_position(name, values, prompts):
             fill = pad_token_id if name == "input_ids" else _FILL.get(name, 0)
             like = next(value for value in values if value is not None)
             rows = [_at_positions(name, value, ids, like) for value, ids in zip(values, prompts, strict=True)]
@@ -169,7 +169,7 @@ def _prompt(sample: Mapping[str, Any], number: int) -> Tensor:
     return ids
 
 
-def _is_by_position(name: str, values: list[Any], prompts: list[Tensor]) -> bool:
+def is_by_position(name: str, values: list[Any], prompts: list[Tensor]) -> bool:
     """Whether there is a value for each position of the prompts."""
     return not name.startswith(_NOT_BY_POSITION) and all(
         value is None or (isinstance(value, Tensor) and value.shape[:2] == ids.shape)

@@ -1,14 +1,19 @@
 """Which models a session takes, and with what it shows them a visual."""
 
+import uuid
 from typing import Any
 
 from torch import nn
 
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.hosts.attach import AttachedRegionMixin
+from videorefer_plugin.hosts.processing import RegionProcessor
 from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration
 from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
+from videorefer_plugin.session.host_choices import host_revision
+from videorefer_plugin.session.hosts import HostVisuals
 from videorefer_plugin.session.own import OwnVisuals
 from videorefer_plugin.session.prompts import Computed, Visuals
 from videorefer_plugin.video import Video
@@ -87,6 +92,10 @@ def make_visuals(
     """
     if isinstance(model, VideoLLaMA2ForConditionalGeneration) and isinstance(processor, VideoLLaMA2Processor):
         return OwnVisuals(model, processor, kind, video, store, not own_store, settings, computed)
+    if isinstance(model, AttachedRegionMixin) and isinstance(processor, RegionProcessor):
+        # Weights that change make a session start anew, so that a store of its own needs no more than a name.
+        revision = uuid.uuid4().hex if own_store else host_revision(model)
+        return HostVisuals(model, processor, kind, video, store, revision, settings, computed)
     raise ConfigurationError(
         f"A session takes a VideoRefer or VideoLLaMA2 model with its processor, or a host with an attached object "
         f"encoder and its RegionProcessor, but got {type(model).__name__} and {type(processor).__name__}."
