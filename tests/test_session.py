@@ -200,6 +200,21 @@ def test_descriptions_are_asked_for_as_in_the_benchmark(pair: Any, clip: Any, se
     assert session.describe(clip[1], **SHORT) == alone
 
 
+def test_similarity_of_neighbors_is_that_of_what_is_merged(pair: Any, clip: Any, session: Any, tmp_path: Path) -> None:
+    region = clip[1][1]
+    found = session.similarity(region)
+    found.save(tmp_path / "similarity.png")
+    assert (tmp_path / "similarity.png").stat().st_size > 1000
+    text = "<video>\n" + "<region>"
+    inputs = pair[1](text=text, videos=clip[0], regions=[region], return_tensors="pt")
+    assert len(found.similarities) == len(found.frames) - 1
+    assert len(found.unions) == int((inputs["input_ids"] == pair[1].region_token_id).sum())
+    assert sum(found.unions, ()) == found.frames
+    apart = [not joined for joined in found.joined]
+    lowest = found.similarities.argsort()[: len(found.unions) - 1]
+    assert [number for number, is_apart in enumerate(apart) if is_apart] == sorted(lowest.tolist())
+
+
 # --- conversations ---------------------------------------------------------------------------------------------------
 
 

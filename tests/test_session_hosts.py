@@ -155,6 +155,14 @@ def test_a_session_answers_as_single_calls_do(case: Case) -> None:
         assert session.ask(*case.asked[1], max_new_tokens=6) == expected[1]
 
 
+def test_similarity_can_be_asked_for(video_case: Case) -> None:
+    case = video_case
+    with VideoSession(case.model, case.processor, case.video) as session:
+        found = session.similarity(case.region(3, 4, 6))
+    assert found.frames == (3, 4, 6)
+    assert found.similarities.shape == (2,)
+
+
 def test_a_conversation_goes_on_as_if_all_of_it_were_asked_at_once(video_case: Case) -> None:
     case = video_case
     with VideoSession(case.model, case.processor, case.video) as session:

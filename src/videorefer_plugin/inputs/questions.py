@@ -1,6 +1,6 @@
 """A question and its regions, as callers give them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from videorefer_plugin.errors import PromptError, RegionError
@@ -16,15 +16,26 @@ def description_prompt(kind: str = "video") -> str:
     return f"Please give a detailed description of the highlighted object [<region>] in the {kind}."
 
 
-def check_question(question: Any) -> str:
+def check_question(question: Any, placeholders: Sequence[str] = ()) -> str:
     """The question, if it is one.
 
+    Args:
+        question (`str`): the question.
+        placeholders (`Sequence[str]`, *optional*):
+            Those of visuals, where a visual is shown before the question anyway.
+
     Raises:
-        PromptError: it is no string, or cannot be read.
+        PromptError: it is no string, cannot be read, or holds one of the placeholders.
     """
     if not isinstance(question, str):
         raise PromptError(f"The question must be a string, but is a {type(question).__name__}.")
     check_text(question, "The question")
+    for token in placeholders:
+        if token in question:
+            raise PromptError(
+                f"The question has {token} in its text, but the visual is shown before the question anyway. Leave it "
+                "out; if the word is meant literally, write it without the angle brackets."
+            )
     return question
 
 

@@ -20,6 +20,7 @@ from videorefer_plugin.inputs.matching import named
 from videorefer_plugin.models.batches import is_by_position
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.videorefer.region_inputs import FlatRegions, RegionInputs
+from videorefer_plugin.object_encoder import pool_masks
 from videorefer_plugin.regions import Region
 from videorefer_plugin.session.host_choices import Choice, Choices
 from videorefer_plugin.session.prompts import Computed, Prepared
@@ -106,20 +107,39 @@ class HostVisuals:
         for number, (text, own) in enumerate(zip(texts, regions, strict=True)):
             with _numbered(number, len(texts)):
                 plans.append(self._plan(text, own))
-        host = self._processor.host
-        new = Choices(self._model, host, self._processor.processor, self._store, self._revision)
+        filled = self._encoded(plans)
+        objects = self._object_tokens(filled)
+        self._keep(filled)
+        return [_prepared(choice, data, tokens) for (choice, data, _), tokens in zip(filled, objects, strict=True)]
+
+    def pooled(self, text: str, region: Region) -> tuple[Sequence[int], Tensor]:
+        """See [`Visuals.pooled`]."""
+        plan = self._plan(text, [region])
+        filled = self._encoded([plan])
+        ((choice, _, regions),) = filled
+        assert regions is not None
+        flat = regions.flatten()
+        features, rows = choice.features_below(self._model, flat)
+        pooled = pool_masks(features, flat.masks.to(features.device), rows.to(features.device))
+        self._keep(filled)
+        return plan.used[0][0].masks.frames, pooled
+
+    def _encoded(self, plans: Sequence[Plan]) -> list[_Filled]:
+        """What is known of the frames that prompts show, encoded."""
+        new = Choices(self._model, self._processor.host, self._processor.processor, self._store, self._revision)
         filled = []
         for number, plan in enumerate(plans):
-            with _numbered(number, len(texts)):
+            with _numbered(number, len(plans)):
                 filled.append(self._fill_in(plan, new))
         new.encode()
         self._computed.frames_encoded += new.computed
-        objects = self._object_tokens(filled)
+        return filled
+
+    def _keep(self, filled: Sequence[_Filled]) -> None:
         for choice, _, _ in filled:
             choice.features = []  # which would stay in memory after the store has dropped them
             self._choices[choice.key] = choice
             self._choices.move_to_end(choice.key)
-        return [_prepared(choice, data, tokens) for (choice, data, _), tokens in zip(filled, objects, strict=True)]
 
     def _plan(self, text: str, regions: Sequence[Region]) -> Plan:
         shown = {f"{self._kind}s": [self._video]}

@@ -82,6 +82,12 @@ class OwnVisuals:
         """See [`Visuals.check`]."""
         self._plan(texts, regions)
 
+    def pooled(self, text: str, region: Region) -> tuple[Sequence[int], Tensor]:
+        """See [`Visuals.pooled`]."""
+        plan = self._plan([text], [[region]])
+        ((drawn,),) = plan.regions
+        return drawn.frames, self._encode(plan, [], [drawn])[1]
+
     def memory(self) -> int:
         """See [`Visuals.memory`]."""
         return 0 if self._shown is None else self._shown.memory()

@@ -96,6 +96,19 @@ class Visuals(Keeps, Protocol):
         """
         ...
 
+    def pooled(self, text: str, region: Region) -> tuple[Sequence[int], Tensor]:
+        """What the object encoder pools of a region, before it merges.
+
+        Args:
+            text (`str`): what the chat template makes of a prompt with one `<region>`.
+            region ([`Region`]): the region.
+
+        Returns:
+            `tuple[Sequence[int], torch.Tensor]`: the frames in the order in which they are merged, and a vector for
+            each, `(num_frames, vision_hidden_size)`.
+        """
+        ...
+
 
 def tensor_bytes(value: Any) -> int:
     """Bytes of all tensors in nested containers, each counted once."""

@@ -14,6 +14,7 @@ from videorefer_plugin.inputs.clips import open_image
 from videorefer_plugin.inputs.matching import check_at_least_one, named
 from videorefer_plugin.inputs.questions import check_question, description_prompt, question_regions
 from videorefer_plugin.models.feature_store import FeatureStore
+from videorefer_plugin.pictures import TokenSimilarity
 from videorefer_plugin.regions import Region
 from videorefer_plugin.session.chat import SessionChat, Turn
 from videorefer_plugin.session.making import generate_settings, make_visuals, plain_model, weights_version
@@ -102,6 +103,8 @@ class VideoSession:
         self._store = FeatureStore(max_bytes) if features is None else features
         self._own_store = features is None
         self._settings = processor_settings
+        tokens = [getattr(processor, f"{kind}_token", None) for kind in ("video", "image")]
+        self._placeholders = [token for token in tokens if isinstance(token, str)]
         self._lock = threading.RLock()
         self._closed = False
         self._chats: weakref.WeakSet[SessionChat] = weakref.WeakSet()
@@ -228,6 +231,29 @@ class VideoSession:
         self._chats.add(chat)
         return chat
 
+    def similarity(self, region: Region | Mapping[str, Any]) -> TokenSimilarity:
+        """Compare what the object encoder sees of an object from frame to frame, before it merges what is alike.
+
+        This is figure 7 of the paper for any video: `session.similarity(region).save("similarity.png")`.
+
+        Args:
+            region (`Region`): the object, in several frames; also in its JSON form.
+
+        Returns:
+            [`TokenSimilarity`]: similarities of neighbors, which frames become one object token, and the picture.
+
+        Raises:
+            RegionError: it does not fit the video.
+            SessionError: the session was closed.
+        """
+        given = question_regions([region])
+        with self.answering():
+            token = getattr(self.processor, "region_token", "<region>")
+            frames, pooled = self._visuals.pooled(self._text([(token, None)]), given[0])
+            self.trim()
+            unions = self._model.object_encoder.config.max_tokens_per_region
+            return TokenSimilarity.of(self._video, given[0].at_frames(self._video.frame_at), frames, pooled, unions)
+
     # ------------------------------------------------------------------ memory
 
     def memory(self) -> int:
@@ -301,7 +327,7 @@ class VideoSession:
 
     def prepare_turn(self, turns: Sequence[Turn], question: str, regions: Any) -> tuple[list[Region], Prepared]:
         """The regions of a question, and the question after what was said before it, ready to run."""
-        self._question(question)
+        check_question(question, self._placeholders)
         given = question_regions(regions)
         told = [(turn.question, turn.answer) for turn in turns]
         before = [region for turn in turns for region in turn.regions]
@@ -325,20 +351,9 @@ class VideoSession:
                     f"{type(one).__name__}. Without regions write (question, [])."
                 )
             with named(f"question {number}") if len(questions) > 1 else nullcontext():
-                texts.append(self._text([(self._question(one[0]), None)]))
+                texts.append(self._text([(check_question(one[0], self._placeholders), None)]))
                 given.append(question_regions(one[1]))
         return texts, given
-
-    def _question(self, question: Any) -> str:
-        check_question(question)
-        for kind in ("video", "image"):
-            token = getattr(self.processor, f"{kind}_token", None)
-            if isinstance(token, str) and token in question:
-                raise PromptError(
-                    f"The question has {token} in its text, but the {self._kind} of a session is shown before it "
-                    "anyway. Leave it out; if the word is meant literally, write it without the angle brackets."
-                )
-        return question
 
     def _text(self, turns: Sequence[tuple[str, str | None]]) -> str:
         conversation: list[dict[str, Any]] = []
