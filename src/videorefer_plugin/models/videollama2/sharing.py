@@ -71,7 +71,9 @@ def _may_share(model: Any, input_ids: Tensor, inputs: dict[str, Any]) -> bool:
     mask = inputs.get("attention_mask")
     if torch.compiler.is_compiling() or not isinstance(mask, Tensor) or mask.shape != input_ids.shape:
         return False
-    if len(input_ids) < 2 or input_ids.shape[1] <= _WORTH or any(inputs.get(name) for name in _LOOKS):
+    if len(input_ids) < 2 or input_ids.shape[1] <= _WORTH or model.training:
+        return False
+    if any(inputs.get(name) is not None for name in _LOOKS):
         return False
     if any(inputs.get(name, getattr(config, name, None)) for name in _SETTINGS):
         return False
