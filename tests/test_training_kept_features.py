@@ -290,23 +290,33 @@ def test_sessions_and_training_share_frames(tmp_path, model, processor, counted)
     import videorefer_plugin as vr
 
     data = write_data(tmp_path / "data", ("compressed", "image"), copies=1)
-    dataset, folder = VideoReferDataset(data, mode="multi"), tmp_path / "features"
+    dataset = VideoReferDataset(data, mode="multi")
     processor.num_frames = model.config.num_frames
-    features = _as_dict(compute_features(model, processor, dataset, folder, clips=True))
-    for shared, fresh in ((folder, tmp_path / "others"), (tmp_path / "others", folder)):
+
+    def ask(folder):
         counted.clear()
-        for index in range(len(dataset)):
-            sample = dataset[index]
-            kind, store = sample["kind"], FeatureStore(folder=shared)
-            session = vr.VideoSession(model, processor, **{kind: sample["visual"]}, features=store)
-            session.ask("What happens?", max_new_tokens=1)
-        assert bool(counted) == (shared != folder)
+        for sample in map(dataset.__getitem__, range(len(dataset))):
+            visual = {sample["kind"]: sample["visual"]}
+            with vr.VideoSession(model, processor, **visual, features=FeatureStore(folder=folder)) as session:
+                session.ask("What happens?", max_new_tokens=1)
+        return sum(counted)
+
+    def train(folder):
         counted.clear()
-        again = compute_features(model, processor, dataset, shared, clips=True)
-        assert {key: value.shape for key, value in again.items()} == {key: one.shape for key, one in features.items()}
-        shown = {frame for index in range(len(dataset)) for one in dataset[index]["regions"] for frame in one.present}
-        assert sum(counted) < len(shown)  # no frame of a clip again, only those with masks beside it
-        assert fresh
+        return _as_dict(compute_features(model, processor, dataset, folder, clips=True)), sum(counted)
+
+    clip = open_video(dataset[0]["visual"])
+    shown = set(clip.sample(processor.num_frames))
+    beside = set(dataset[0]["regions"][0].present) - shown  # frames with masks that the clip does not show
+    first, encoded = train(tmp_path / "one")
+    assert encoded == len(shown) + len(beside) + 1
+    assert ask(tmp_path / "one") == 0
+    assert ask(tmp_path / "other") == len(shown) + 1
+    second, encoded = train(tmp_path / "other")
+    assert encoded == len(beside)
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        torch.testing.assert_close(second[key], value, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("clips", [False, True])

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _LAYOUT = "videorefer-plugin features 1"  # said in each file, so that those of others are told apart
 # Of features that are written together, so many go into a file; more than these are not lost.
 _AT_ONCE = 2048
-_BYTES_AT_ONCE = 1 << 27
+_BYTES_AT_ONCE = 1 << 26
 _NAME = re.compile(r"features-[0-9a-f]{16}-[0-9a-f]{32}\.safetensors")
 _TICK = 2_000_000_000  # nanoseconds within which a folder may change without another time
 

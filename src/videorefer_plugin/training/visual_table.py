@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.feature_store import text_digest
 
 __all__ = ["VisualTable"]
@@ -50,13 +51,23 @@ class VisualTable:
                 self._known[part] |= parts[part]
 
     def save(self) -> None:
-        """Write what is new."""
+        """Write what is new.
+
+        Raises:
+            ConfigurationError: the folder cannot be written.
+        """
         if not any(self._new.values()):
             return
         path = self._folder / f"features-visuals-{uuid.uuid4().hex}.json"
         temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps(self._new), encoding="utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(self._new), encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise ConfigurationError(
+                f"What is known of videos cannot be written to {self._folder} ({error}). Make room there, or name "
+                "another folder."
+            ) from error
         self._read.add(path.name)
         self._new = {part: {} for part in _PARTS}
 
