@@ -14,29 +14,28 @@ from videorefer_plugin.errors import RegionError
 from videorefer_plugin.inputs.clips import Clip, open_image
 from videorefer_plugin.inputs.matching import check_mask_policy, check_region_limit
 from videorefer_plugin.inputs.visuals import is_frame
-from videorefer_plugin.object_encoder import resize_masks
-from videorefer_plugin.regions import Region, as_region
+from videorefer_plugin.object_encoder import GridRule
+from videorefer_plugin.regions import Region, Silhouette, as_region
 from videorefer_plugin.video import open_video, sample_frame_indices
 
 __all__ = ["DrawnRegion", "RegionMasks", "draw_region", "evenly", "grid_masks", "region_frames"]
 
-_MASKS_AT_ONCE = 16  # at full size; of long videos they would fill the memory
-
 
 @dataclass(frozen=True, eq=False)
 class RegionMasks(Sequence[NDArray[np.bool_]]):
-    """The masks of a region, each drawn once and kept small: its bounding box, eight pixels a byte.
+    """The masks of a region, each drawn once and kept small; see [`Silhouette`].
 
     A sequence of bool arrays of shape `size`.
 
     Attributes:
         frames (`tuple[int, ...]`): frames of the masks, in the order in which they are merged.
         size (`tuple[int, int]`): height and width of the frames, in pixels.
+        silhouettes (`tuple[Silhouette, ...]`): what the masks are kept as.
     """
 
     frames: tuple[int, ...]
     size: tuple[int, int]
-    _kept: tuple["_Kept", ...]
+    silhouettes: tuple[Silhouette, ...]
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -44,10 +43,10 @@ class RegionMasks(Sequence[NDArray[np.bool_]]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
-        return self._kept[index].unpack(self.size)
+        return self.silhouettes[index].mask()
 
     def __iter__(self) -> Iterator[NDArray[np.bool_]]:
-        return (kept.unpack(self.size) for kept in self._kept)
+        return (silhouette.mask() for silhouette in self.silhouettes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,32 +62,6 @@ class DrawnRegion:
     clip: Clip
     frames: tuple[int, ...]
     masks: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """One mask: bits of its bounding box, and where that lies."""
-
-    top: int
-    left: int
-    shape: tuple[int, int]
-    bits: NDArray[np.uint8]
-
-    @classmethod
-    def pack(cls, mask: NDArray[np.bool_]) -> "_Kept":
-        rows = np.flatnonzero(mask.any(axis=1))
-        if not len(rows):
-            return cls(0, 0, (0, 0), np.empty(0, dtype=np.uint8))
-        columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
-        box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return cls(int(rows[0]), int(columns[0]), (box.shape[0], box.shape[1]), np.packbits(box))
-
-    def unpack(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        mask = np.zeros(size, dtype=bool)
-        height, width = self.shape
-        box = np.unpackbits(self.bits, count=height * width).reshape(height, width)
-        mask[self.top : self.top + height, self.left : self.left + width] = box
-        return mask
 
 
 def draw_region(
@@ -153,17 +126,17 @@ def region_frames(region: Region, clip: Clip, policy: str, limit: int | None) ->
         )
     if policy == "original":
         frames = evenly(region.order, limit)
-        drawn = region.masks(*clip.size, frames=frames)
-        return RegionMasks(tuple(frames), clip.size, tuple(_Kept.pack(mask) for _, mask in drawn))
-    masks = {frame: _Kept.pack(mask) for frame, mask in region.masks(*clip.size, frames=region.present)}
-    seen = evenly([frame for frame, mask in masks.items() if len(mask.bits)], limit)
+        drawn = dict(region.silhouettes(*clip.size, frames=frames))
+        return RegionMasks(tuple(frames), clip.size, tuple(drawn.values()))
+    drawn = dict(region.silhouettes(*clip.size, frames=region.present))
+    seen = evenly([frame for frame, silhouette in drawn.items() if silhouette.any()], limit)
     if not seen:
         height, width = clip.size
         raise RegionError(
             f"it has no pixel in any of its {len(region.frames)} frame(s) ({listed(region.frames)}) of "
             f"{height}x{width} (height x width). Mark the object in at least one frame."
         )
-    return RegionMasks(tuple(seen), clip.size, tuple(masks[frame] for frame in seen))
+    return RegionMasks(tuple(seen), clip.size, tuple(drawn[frame] for frame in seen))
 
 
 def evenly(frames: Sequence[int], limit: int | None) -> list[int]:
@@ -174,13 +147,18 @@ def evenly(frames: Sequence[int], limit: int | None) -> list[int]:
 
 
 def grid_masks(masks: RegionMasks, grid: tuple[int, int], policy: str, pad_to_square: bool) -> Tensor:
-    """Bring the masks of a region to a feature grid; see [`resize_masks`].
+    """Bring the masks of a region to a feature grid, as [`resize_masks`] does, reading only what its rule looks at.
 
     Returns:
         `torch.Tensor` of shape `(num_frames, *grid)` and dtype `bool`.
     """
-    parts = []
-    for first in range(0, len(masks), _MASKS_AT_ONCE):
-        some = torch.from_numpy(np.stack(masks[first : first + _MASKS_AT_ONCE]))
-        parts.append(resize_masks(some, grid, policy, pad_to_square=pad_to_square))
-    return torch.cat(parts)
+    rule = GridRule(masks.size, grid, policy, pad_to_square)
+    rows, columns = rule.rows.numpy(), rule.columns.numpy()
+    seen = [silhouette.at(rows, columns) for silhouette in masks.silhouettes]
+    resized = rule.cells(torch.from_numpy(np.stack(seen)))
+    if rule.keeps:
+        for lost in (~resized.flatten(1).any(dim=1)).nonzero().squeeze(1).tolist():
+            top, left, box = masks.silhouettes[lost].box()
+            if box.size:
+                resized[lost].view(-1)[rule.fullest(torch.from_numpy(box.copy()), top, left)] = True
+    return resized

@@ -1,8 +1,8 @@
 """Objects in a video: a `Region` has a shape in each of the frames in which the object is pointed at.
 
-A new kind of shape is a class like those of `shapes` and one entry in `kinds.SHAPES`. Imports point one way: `reading`
-and `drawing`, `base`, `mask_values`, `places` and `run_lengths`, `filling`, `json_files` and `shapes`, `pixels`,
-`kinds`, `json_form`, `annotations` and `making`, `region`, `given` and `text`.
+A new kind of shape is a class like those of `shapes` and one entry in `kinds.SHAPES`. Imports point one way:
+`reading`, `drawing` and `silhouettes`, `base`, `mask_values`, `places` and `run_lengths`, `filling`, `json_files` and
+`shapes`, `pixels`, `kinds`, `json_form`, `annotations` and `making`, `region`, `given` and `text`.
 """
 
 from videorefer_plugin.regions.annotations import read_annotation
@@ -19,6 +19,7 @@ from videorefer_plugin.regions.shapes import (
     Polygons,
     Scribble,
 )
+from videorefer_plugin.regions.silhouettes import Silhouette
 
 __all__ = [
     "ABSENT",
@@ -33,6 +34,7 @@ __all__ = [
     "Rle",
     "Scribble",
     "Shape",
+    "Silhouette",
     "as_region",
     "decode_rle",
     "encode_rle",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin.errors import RegionError
+from videorefer_plugin.regions.silhouettes import Part, Silhouette, pack
 
 
 class Shape:
@@ -26,6 +27,11 @@ class Shape:
     json_key: ClassVar[str] = ""  # empty: it has none of its own
     json_details: ClassVar[tuple[str, ...]] = ()  # keys that may stand beside it
     only_excludes: bool = False  # whether it says where the object is not, and nothing else
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "rasterise" in vars(cls) and "silhouette" not in vars(cls):  # what it draws in its own way is what counts
+            cls.silhouette = Shape.silhouette  # type: ignore[method-assign]
 
     @classmethod
     def accepts(cls, value: Any) -> bool:
@@ -75,6 +81,14 @@ class Shape:
         """
         raise NotImplementedError
 
+    def silhouette(self, height: int, width: int) -> Silhouette:
+        """The pixels that `rasterise` draws, kept small and read in parts; without drawing them all, where it can.
+
+        Raises:
+            RegionError: the shape does not fit on a frame of this size.
+        """
+        return pack(self.rasterise(height, width))
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and bool(self._values() == other._values())
 
@@ -83,7 +97,24 @@ class Shape:
         raise NotImplementedError
 
 
-class Absent(Shape):
+class DrawnShape(Shape):
+    """A shape that is drawn as a silhouette."""
+
+    __slots__ = ()
+
+    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the shape on a frame of `height` x `width` pixels; a new bool array of shape (height, width)."""
+        return self._draw(height, width).mask()
+
+    def silhouette(self, height: int, width: int) -> Silhouette:
+        """The pixels that `rasterise` draws, kept small and read in parts."""
+        return self._draw(height, width)
+
+    def _draw(self, height: int, width: int) -> Silhouette:
+        raise NotImplementedError
+
+
+class Absent(DrawnShape):
     """The object is known not to be visible in the frame. Rasterises to zeros."""
 
     __slots__ = ()
@@ -104,9 +135,8 @@ class Absent(Shape):
         """Write that there is no mask."""
         return {"segmentation": None}
 
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Return zeros of shape (height, width)."""
-        return np.zeros((height, width), dtype=bool)
+    def _draw(self, height: int, width: int) -> Silhouette:
+        return Part((height, width), 0, 0, np.zeros((0, 0), dtype=bool))
 
     def __repr__(self) -> str:
         return "ABSENT"

@@ -1,4 +1,4 @@
-"""Drawing lines, discs, rectangles and run lengths on masks."""
+"""Drawing lines, discs and rectangles on frames."""
 
 import math
 
@@ -16,23 +16,34 @@ _AT_ONCE = 1 << 17  # rows; what is computed on the way takes about 200 bytes ea
 _Points = NDArray[np.float64]
 
 
-def covered(low: float, high: float, side: int) -> slice:
+def covered(low: float, high: float, side: int) -> range:
     """The pixels of one axis whose centres lie in [low, high), or else the one in the middle of it."""
     low, high = max(low, 0.0), min(high, float(side))
     first, last = math.ceil(low - 0.5), math.ceil(high - 0.5)
     if first == last:
         first = min(int((low + high) / 2), side - 1)
         last = first + 1
-    return slice(first, last)
+    return range(first, last)
 
 
-def strokes(mask: NDArray[np.bool_], starts: _Points, ends: _Points, reach: float) -> None:
-    """Set the pixels whose centres are no further than `reach` from any of some lines between two points (N, 2).
+def draw_lines(
+    starts: _Points, ends: _Points, reach: float, dots: _Points, height: int, width: int
+) -> tuple[int, int, NDArray[np.bool_]]:
+    """Draw lines between two points each, and dots, on a part of a frame that is large enough for them.
+
+    Args:
+        starts, ends: (N, 2), in pixels. Lines cover the pixels whose centres are no further than `reach` from them.
+        reach: half of a line's width, in pixels.
+        dots: (N, 2), on the frame. Their pixels are covered too, which a thin pen may miss when the point is far from
+            the pixel's centre.
+        height, width: of the frame, in pixels.
+
+    Returns:
+        Where the part begins, top and left, and its pixels.
 
     Raises:
         RegionError: the lines cover more than `MAX_ROWS` rows of the frame.
     """
-    height, width = mask.shape
     low, high = np.minimum(starts, ends) - reach, np.maximum(starts, ends) + reach
     near = (high[:, 0] > 0) & (low[:, 0] < width)
     first = np.ceil(np.clip(low[:, 1], 0, height) - 0.5).astype(np.int64)
@@ -45,13 +56,17 @@ def strokes(mask: NDArray[np.bool_], starts: _Points, ends: _Points, reach: floa
             f"{size_words(height, width)}, more than {MAX_ROWS}: give fewer of them, or a mask"
         )
     lines = np.flatnonzero(counts)
-    if not len(lines):
-        return
+    columns, rows = dots.astype(int).T
+    if not len(lines) and not len(dots):
+        return 0, 0, np.zeros((0, 0), dtype=bool)
+    top = int(np.concatenate((first[lines], rows)).min())
+    bottom = int(np.concatenate(((first + counts)[lines], rows + 1)).max())
+    left = max(math.floor(np.concatenate((low[lines, 0], columns)).min()), 0)
+    right = min(math.ceil(np.concatenate((high[lines, 0], columns + 1)).max()), width)
     # Each line covers one stretch of a row. Stretches are counted up where they start and down behind their end.
-    top, left = int(first[lines].min()), max(math.floor(low[lines, 0].min()), 0)
-    bottom, right = int((first + counts)[lines].max()), min(math.ceil(high[lines, 0].max()), width)
     depth = np.zeros((bottom - top) * (right - left + 1), dtype=np.int32)
-    for block in np.split(lines, np.flatnonzero(np.diff(np.cumsum(counts[lines]) // _AT_ONCE)) + 1):
+    blocks = np.split(lines, np.flatnonzero(np.diff(np.cumsum(counts[lines]) // _AT_ONCE)) + 1)
+    for block in blocks if len(lines) else ():
         each = np.repeat(np.arange(len(block)), counts[block])
         row = np.arange(len(each)) + (first[block] - np.cumsum(counts[block]) + counts[block])[each]
         begin, end = _stretches(row + 0.5, each, starts[block], ends[block], reach)
@@ -62,7 +77,9 @@ def strokes(mask: NDArray[np.bool_], starts: _Points, ends: _Points, reach: floa
         np.add.at(depth, place + closed, np.int32(-1))
     depth = depth.reshape(bottom - top, -1)
     np.cumsum(depth, axis=1, out=depth)
-    mask[top:bottom, left:right] |= depth[:, :-1] > 0
+    pixels = depth[:, :-1] > 0
+    pixels[rows - top, columns - left] = True
+    return top, left, pixels
 
 
 def _stretches(
@@ -87,19 +104,7 @@ def _stretches(
     return bounds[0], bounds[1]
 
 
-def dot(mask: NDArray[np.bool_], points: NDArray[np.float64]) -> None:
-    """Set the pixel of each point, which a thin pen may miss when the point is far from the pixel's centre."""
-    columns, rows = points.astype(int).T
-    mask[rows, columns] = True
-
-
 def inside(points: NDArray[np.float64], height: int, width: int) -> NDArray[np.bool_]:
     """Whether each point lies on the frame."""
     x, y = points.T
     return (x >= 0) & (x < width) & (y >= 0) & (y < height)
-
-
-def fill(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
-    """Lay out run lengths, zeros first, column by column. (pycocotools' decode warns under NumPy 2.)"""
-    pixels = np.repeat(np.arange(runs.size) % 2 == 1, runs)
-    return np.ascontiguousarray(pixels.reshape(width, height).T)

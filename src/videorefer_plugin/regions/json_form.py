@@ -10,9 +10,9 @@ from typing import Any
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions import kinds
+from videorefer_plugin.regions.base import Shape
 from videorefer_plugin.regions.places import VISUAL_KEY, by_place, json_frame, place_key
 from videorefer_plugin.regions.reading import read_visual
-from videorefer_plugin.regions.shapes import Shape
 
 _EXAMPLE = '{"12": {"box": [10, 20, 60, 80]}}'
 

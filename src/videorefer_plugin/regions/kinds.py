@@ -12,6 +12,7 @@ from videorefer_plugin.regions.base import Absent, Shape
 from videorefer_plugin.regions.mask_values import check_options
 from videorefer_plugin.regions.pixels import Mask, Rle
 from videorefer_plugin.regions.shapes import Box, Points, Polygons, Scribble
+from videorefer_plugin.regions.silhouettes import Silhouette
 
 # A new kind of shape is added here. Messages name them in this order.
 SHAPES: tuple[type[Shape], ...] = (Mask, Rle, Polygons, Box, Points, Scribble, Absent)
@@ -53,10 +54,12 @@ def shape_at(value: Any, place: str, threshold: float | None = None, label: Any 
 
 def draw_at(shape: Shape, frame: int, height: int, width: int) -> NDArray[np.bool_]:
     """Draw a shape on a frame; an error says on which."""
-    try:
-        return shape.rasterise(height, width)
-    except RegionError as error:
-        raise RegionError(f"frame {frame}: {error}") from error.__cause__
+    return at_place(lambda: shape.rasterise(height, width), f"frame {frame}")
+
+
+def silhouette_at(shape: Shape, frame: int, height: int, width: int) -> Silhouette:
+    """The silhouette of a shape on a frame; an error says on which."""
+    return at_place(lambda: shape.silhouette(height, width), f"frame {frame}")
 
 
 def at_place(make: Callable[[], Made], place: str) -> Made:

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import listed, short, size_words
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.regions.base import Absent, Shape
-from videorefer_plugin.regions.drawing import fill
+from videorefer_plugin.regions.base import Absent, DrawnShape, Shape
 from videorefer_plugin.regions.json_files import run_lengths_of
 from videorefer_plugin.regions.mask_values import object_pixels
 from videorefer_plugin.regions.reading import existing_file, is_image, is_tensor
 from videorefer_plugin.regions.run_lengths import compressed_runs, read_runs, read_size
 from videorefer_plugin.regions.shapes import Polygons
+from videorefer_plugin.regions.silhouettes import Part, Silhouette, run_silhouette
 
 
-class _Sized(Shape):
+class _Sized(DrawnShape):
     """Pixels of a fixed size. Two are equal when their pixels are, however they are stored."""
 
     __slots__ = ()
@@ -27,15 +27,17 @@ class _Sized(Shape):
     size: tuple[int, int]
 
     def decode(self) -> NDArray[np.bool_]:
-        """Return the pixels, bool (height, width)."""
-        raise NotImplementedError
+        """Return a copy of the pixels, bool (height, width)."""
+        return self._pixels().mask()
 
     def to_json(self) -> dict[str, Any]:
         """Write {"segmentation": RLE}, compressed, the same for equal pixels however they are stored."""
         return {"segmentation": encode_pixels(self.decode())}
 
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Return the pixels as a new bool array (height, width), which has to be their size."""
+    def _pixels(self) -> Silhouette:
+        raise NotImplementedError
+
+    def _draw(self, height: int, width: int) -> Silhouette:
         if self.size != (height, width):
             swapped = " (height and width look swapped)" if self.size == (width, height) else ""
             raise RegionError(
@@ -43,7 +45,7 @@ class _Sized(Shape):
                 f"{swapped}: expected the size of the source frame; resize the mask to it (nearest neighbour), or "
                 "check that it belongs to this video"
             )
-        return self.decode()
+        return self._pixels()
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -104,9 +106,8 @@ class Mask(_Sized):
         except Exception as error:  # image readers raise almost anything, also of pictures larger than they accept
             raise RegionError(f"{text} is no picture that can be read: {error}") from error
 
-    def decode(self) -> NDArray[np.bool_]:
-        """Return a copy of the pixels, bool (height, width)."""
-        return self.pixels.copy()
+    def _pixels(self) -> Silhouette:
+        return Part(self.size, 0, 0, self.pixels)
 
 
 class Rle(_Sized):
@@ -187,11 +188,10 @@ class Rle(_Sized):
             raise RegionError(f"an RLE has the keys 'size' and 'counts', but here also {listed(map(repr, strange))}")
         return cls.from_mapping(value)
 
-    def decode(self) -> NDArray[np.bool_]:
-        """Return the pixels, bool (height, width)."""
+    def _pixels(self) -> Silhouette:
         counts = self.counts  # checked when this was made
         runs = np.array(counts, dtype=np.int64) if isinstance(counts, tuple) else compressed_runs(counts)
-        return fill(runs, *self.size)
+        return run_silhouette(runs, *self.size)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the COCO dict with `counts` as a compressed str, fit for JSON."""

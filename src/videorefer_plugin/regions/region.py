@@ -18,7 +18,7 @@ from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.annotations import read_object, write_annotation
 from videorefer_plugin.regions.base import Absent, Shape
 from videorefer_plugin.regions.json_form import read_json, split_visual, write_json, write_visual
-from videorefer_plugin.regions.kinds import draw_at, shape_at
+from videorefer_plugin.regions.kinds import draw_at, shape_at, silhouette_at
 from videorefer_plugin.regions.making import OneShape
 from videorefer_plugin.regions.places import place_times
 from videorefer_plugin.regions.reading import (
@@ -29,6 +29,7 @@ from videorefer_plugin.regions.reading import (
     read_visual,
     require_several,
 )
+from videorefer_plugin.regions.silhouettes import Silhouette
 
 
 class Region(OneShape):
@@ -317,16 +318,20 @@ class Region(OneShape):
             RegionError: times are not yet turned into frames, a frame which the region does not have, or a shape does
                 not fit (then when it is reached).
         """
+        return ((frame, silhouette.mask()) for frame, silhouette in self.silhouettes(height, width, frames))
+
+    def silhouettes(
+        self, height: int, width: int, frames: Iterable[int] | None = None
+    ) -> Iterator[tuple[int, Silhouette]]:
+        """Pairs of frame index and [`Silhouette`]: what `masks` draws, kept small, and read in parts."""
         self._require_frames("masks")
         size = frame_size(height, width)
         if frames is None:
             wanted = self.frames
         else:
             require_several(frames, "masks")
-            wanted = tuple(frames)
-            if not (set(map(type, wanted)) <= {int} and self._frames.keys() >= set(wanted)):
-                wanted = tuple(self._known(frame) for frame in wanted)
-        return ((frame, draw_at(self._frames[frame], frame, *size)) for frame in wanted)
+            wanted = tuple(map(self._known, frames))
+        return ((frame, silhouette_at(self._frames[frame], frame, *size)) for frame in wanted)
 
     def to_annotation(self, height: int, width: int) -> dict[str, Any]:
         """Write the object as in VideoRefer-700K, fit for JSON, the opposite of `from_annotation`.

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import short, size_words
 from videorefer_plugin.errors import RegionError
-from videorefer_plugin.regions.base import Shape
-from videorefer_plugin.regions.drawing import covered, dot, fill, inside, strokes
+from videorefer_plugin.regions.base import DrawnShape
+from videorefer_plugin.regions.drawing import covered, draw_lines, inside
 from videorefer_plugin.regions.filling import polygon_runs
 from videorefer_plugin.regions.reading import (
     check_in_pixels,
@@ -24,12 +24,13 @@ from videorefer_plugin.regions.reading import (
     split_numbers,
     split_polygons,
 )
+from videorefer_plugin.regions.silhouettes import Bits, Part, Silhouette, run_silhouette
 
 POINT_RADIUS = 0.02  # of the frame's shorter side
 SCRIBBLE_WIDTH = 2 * POINT_RADIUS  # a scribble is the default point, dragged
 
 
-class Box(Shape):
+class Box(DrawnShape):
     """The pixels whose centres lie in x0 <= x < x1, y0 <= y < y1 (pixels), clipped to the frame; never fewer than one.
 
     Raises:
@@ -84,16 +85,15 @@ class Box(Shape):
         """Read "x0,y0,x1,y1"."""
         return tuple(split_numbers(text, "a box x0,y0,x1,y1"))
 
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Draw the box; bool (height, width). A box outside the frame is an error."""
+    def _draw(self, height: int, width: int) -> Silhouette:
         if self.x0 >= width or self.y0 >= height or self.x1 <= 0 or self.y1 <= 0:
             raise RegionError(
                 f"{self!r} lies outside the frame of {size_words(height, width)}: give pixels of the source frame "
                 "(not of a resized one, not relative to 1), or None where the object is absent"
             )
-        mask = np.zeros((height, width), dtype=bool)
-        mask[covered(self.y0, self.y1, height), covered(self.x0, self.x1, width)] = True
-        return mask
+        rows, columns = covered(self.y0, self.y1, height), covered(self.x0, self.x1, width)
+        pixels = np.broadcast_to(np.True_, (len(rows), len(columns)))  # one byte, whatever its size
+        return Part((height, width), rows.start, columns.start, pixels)
 
     def __repr__(self) -> str:
         return f"Box({', '.join(f'{value:g}' for value in self._values())})"
@@ -102,7 +102,7 @@ class Box(Shape):
         return self.x0, self.y0, self.x1, self.y1
 
 
-class Polygons(Shape):
+class Polygons(DrawnShape):
     """One object drawn as one or more polygons, filled as COCO fills them; overlaps count once.
 
     `parts` is one polygon ([(x, y), ...] or [x, y, x, y, ...], in pixels) or a list of such. Rasterisation is
@@ -154,9 +154,8 @@ class Polygons(Shape):
         parts = [plain_points(part) for part in self.parts]
         return {"polygon": parts if len(parts) > 1 else parts[0]}
 
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Fill the polygons; bool (height, width)."""
-        return fill(polygon_runs(self.parts, height, width), height, width)
+    def _draw(self, height: int, width: int) -> Silhouette:
+        return run_silhouette(polygon_runs(self.parts, height, width), height, width)
 
     def area(self, height: int, width: int) -> int:
         """The number of pixels that `rasterise` fills, counted without drawing them."""
@@ -176,7 +175,7 @@ class Polygons(Shape):
         return [part.tolist() for part in self.parts]
 
 
-class Points(Shape):
+class Points(DrawnShape):
     """A filled disc around each point (x, y); a point's own pixel always counts.
 
     `points` is [(x, y), ...], (N, 2) or one (x, y), in pixels. `radius` is in pixels; None means 2% of the frame's
@@ -220,8 +219,7 @@ class Points(Shape):
             written["radius"] = plain_number(self.radius)
         return written
 
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Draw the discs; bool (height, width). A point outside the frame is an error."""
+    def _draw(self, height: int, width: int) -> Silhouette:
         outside = self.points[~inside(self.points, height, width)]
         if len(outside):
             x, y = outside[0]
@@ -230,11 +228,8 @@ class Points(Shape):
                 f"0 <= x < {width} and 0 <= y < {height}, in pixels of the source frame"
             )
         reach = POINT_RADIUS * min(height, width) if self.radius is None else self.radius
-        mask = np.zeros((height, width), dtype=bool)
         drawn = self.points[np.array(self.labels, dtype=bool)]
-        strokes(mask, drawn, drawn, reach)
-        dot(mask, drawn)
-        return mask
+        return Bits((height, width), *draw_lines(drawn, drawn, reach, drawn, height, width))
 
     def __repr__(self) -> str:
         labels = f", {self.labels.count(0)} not on the object" if 0 in self.labels else ""
@@ -244,7 +239,7 @@ class Points(Shape):
         return self.points.tolist(), self.labels, self.radius
 
 
-class Scribble(Shape):
+class Scribble(DrawnShape):
     """A line drawn through points (x, y) with round ends, clipped to the frame, at least one pixel wide.
 
     `points` is [(x, y), ...] or (N, 2), in pixels. `width` is in pixels; None means 4% of the frame's shorter side.
@@ -274,21 +269,19 @@ class Scribble(Shape):
         width = {} if self.width is None else {"width": plain_number(self.width)}
         return {"scribble": plain_points(self.points), **width}
 
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Draw the line; bool (height, width). A scribble wholly outside the frame is an error."""
+    def _draw(self, height: int, width: int) -> Silhouette:
         thickness = SCRIBBLE_WIDTH * min(height, width) if self.width is None else self.width
         reach = max(thickness, 1.0) / 2
-        mask = np.zeros((height, width), dtype=bool)
         ends = self.points[1:] if len(self.points) > 1 else self.points
-        strokes(mask, self.points[: len(ends)], ends, reach)
-        dot(mask, self.points[inside(self.points, height, width)])
-        if not mask.any():
+        starts, dots = self.points[: len(ends)], self.points[inside(self.points, height, width)]
+        drawn = Bits((height, width), *draw_lines(starts, ends, reach, dots, height, width))
+        if not drawn.any():
             raise RegionError(
                 f"{self!r} lies outside the frame of {size_words(height, width)}: its points go from "
                 f"{_pair(self.points.min(axis=0))} to {_pair(self.points.max(axis=0))}; "
                 "give pixels of the source frame"
             )
-        return mask
+        return drawn
 
     def __repr__(self) -> str:
         return f"Scribble({len(self.points)}{'' if self.width is None else f', width={self.width:g}'})"
