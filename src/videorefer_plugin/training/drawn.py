@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions import ABSENT, Absent, Mask, Polygons, Rle, Shape
+from videorefer_plugin.regions.base import DrawnShape
 from videorefer_plugin.regions.reading import frame_size
+from videorefer_plugin.regions.silhouettes import Silhouette, pack
 
 __all__ = ["Drawn"]
 
@@ -16,7 +17,7 @@ __all__ = ["Drawn"]
 _SIDES_TOLERANCE = 0.02
 
 
-class Drawn(Shape):
+class Drawn(DrawnShape):
     """A shape drawn on a frame of another size than the video now has, for instance before the videos were scaled.
 
     Nothing is scaled where the sizes agree. A pixel counts if any pixel that it stands for does, so that no object is
@@ -41,14 +42,14 @@ class Drawn(Shape):
             return self if self.shape.area(*self.size) else ABSENT
         return self
 
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Draw the shape on a frame of the video; bool (height, width).
+    def _draw(self, height: int, width: int) -> Silhouette:
+        """The shape on a frame of the video.
 
         Raises:
             RegionError: the frame has other proportions than the one that the shape was drawn on.
         """
         if self.size is None or self.size == (height, width):
-            return self.shape.rasterise(height, width)
+            return self.shape.silhouette(height, width)
         drawn_height, drawn_width = self.size
         if abs(drawn_width * height / (drawn_height * width) - 1) > _SIDES_TOLERANCE:
             raise RegionError(
@@ -59,7 +60,7 @@ class Drawn(Shape):
         mask = self.shape.rasterise(drawn_height, drawn_width)
         for axis, (drawn, side) in enumerate(((drawn_height, height), (drawn_width, width))):
             mask = np.logical_or.reduceat(mask, np.arange(side) * drawn // side, axis=axis)
-        return mask
+        return pack(mask)
 
     def to_json(self) -> dict[str, Any]:
         """Write the shape itself, or its pixels where it was drawn on frames of a size that the shape does not say."""
