@@ -70,7 +70,7 @@ def test_a_step_makes_a_region_an_object_and_reads_and_draws_each_mask_once(fold
         called=Region.__init__,
         trusted=Region._made.__func__,  # type: ignore[attr-defined]
         read=Rle.__init__,
-        drawn=Rle.decode,
+        drawn=Rle._pixels,
         checked=frame_index,
     ) as found:
         batch = collator([dataset[0]])
