@@ -1,6 +1,7 @@
 """The embedded model, the commands that use it, and the command that makes it."""
 
 import json
+import os
 import re
 import shutil
 import warnings
@@ -8,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import videorefer_plugin as vr
 from tests.conftest import CHECKPOINT
 from videorefer_plugin import world
+from videorefer_plugin.asking import load_model
 from videorefer_plugin.cli import app
-from videorefer_plugin.errors import ConfigurationError, RegionError, TrainingError
+from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, TrainingError
 from videorefer_plugin.regions import encode_rle
 from videorefer_plugin.regions.text import read_region
 from videorefer_plugin.tiny.making import STAGES, features_in, make_tiny, pack
@@ -153,6 +156,39 @@ def test_wrong_questions_are_refused(clip, arguments, said, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     result = run("ask", clip[1], *arguments, code=1)
     assert said in re.sub(r"\s+", " ", result.stderr)
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """As many as PyTorch takes of itself, without any choice of the user's."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    before, own = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    torch.set_num_threads(own)
+    yield own
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("chosen", ["nothing", "the environment", "torch", "another model"])
+def test_the_embedded_model_takes_one_thread_unless_the_user_chose(clip, threads, monkeypatch, tmp_path, chosen):
+    folder = vr.tiny_checkpoint()
+    if chosen == "the environment":
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    elif chosen == "torch":
+        threads += 3
+        torch.set_num_threads(threads)
+    elif chosen == "another model":
+        folder = shutil.copytree(folder, tmp_path / "copy")
+    model, processor = load_model(folder)
+    taken = []
+    model.register_forward_hook(lambda *_: taken.append(torch.get_num_threads()))
+    asking = {"model": model, "video": clip[1], "regions": [vr.Region.from_box((4, 4, 40, 40))]}
+    vr.ask(question="What is <region>?", max_new_tokens=2, processor=processor, **asking)
+    assert set(taken) == {1 if chosen == "nothing" else threads}
+    assert torch.get_num_threads() == threads
+    with pytest.raises(PromptError):
+        vr.ask(question="What is it?", processor=processor, **asking)
+    assert torch.get_num_threads() == threads
 
 
 def test_demo_shows_questions_with_answers_and_truths(tmp_path):

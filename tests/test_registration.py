@@ -76,6 +76,33 @@ def test_importing_is_light():
     assert run(f"import sys\n{PLUGIN}\nprint({heavy})").strip() == "[]"
 
 
+def test_timm_is_loaded_when_a_model_needs_it():
+    """It has the blocks of the connector, which hosts lack but for two. One interpreter: starting it takes seconds."""
+    said = run(
+        f"""
+import sys
+{PLUGIN} as vr
+from transformers import AutoConfig, AutoProcessor
+from tests.tiny_hosts import BY_NAME
+from videorefer_plugin import asking
+from videorefer_plugin.tiny import demonstration
+from videorefer_plugin.training import collator, dataset, run
+
+for name in vr.__all__:
+    getattr(vr, name)
+AutoConfig.from_pretrained(vr.tiny_checkpoint())
+AutoProcessor.from_pretrained(vr.tiny_checkpoint())
+for name in BY_NAME.keys() - {{"perception_lm", "videollama2"}}:
+    BY_NAME[name].attached()
+print("timm" in sys.modules)
+asking.load_model(vr.tiny_checkpoint())
+print("timm" in sys.modules)
+""",
+        PYTHONPATH=os.pathsep.join([str(SOURCE), str(SOURCE.parent)]),
+    )
+    assert said.split() == ["False", "True"]
+
+
 def test_registering_again_is_harmless_and_other_models_load_as_before(tmp_path):
     """One interpreter for several questions: starting one takes seconds."""
     run(

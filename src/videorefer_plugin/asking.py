@@ -15,6 +15,7 @@ from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import Source, check_at_least_one, named, take_settings, visual_of
 from videorefer_plugin.inputs.questions import check_question, question_regions
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
+from videorefer_plugin.models.threads import threads_for
 from videorefer_plugin.regions import Region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
 from videorefer_plugin.video import Video, open_video
@@ -178,23 +179,25 @@ def answer(
         generate_kwargs: passed on to `generate`; without any, decoding is greedy.
     """
     given = {} if regions is None else {"regions": [list(some) for some in regions]}
-    inputs = processor.apply_chat_template(
-        list(conversations),
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        **given,
-        **(processor_kwargs or {}),
-    )
-    return generate(model, processor, inputs, max_new_tokens=max_new_tokens, **generate_kwargs)
+    with threads_for(model):
+        inputs = processor.apply_chat_template(
+            list(conversations),
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            **given,
+            **(processor_kwargs or {}),
+        )
+        return generate(model, processor, inputs, max_new_tokens=max_new_tokens, **generate_kwargs)
 
 
 def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **generate_kwargs: Any) -> list[str]:
     """Generate from what a processor prepared; the answers without their prompts."""
     inputs = inputs.to(model.device)
     generate_kwargs.setdefault("do_sample", False)
-    output = model.eval().generate(**inputs, max_new_tokens=max_new_tokens, **generate_kwargs)
+    with threads_for(model):
+        output = model.eval().generate(**inputs, max_new_tokens=max_new_tokens, **generate_kwargs)
     texts = processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return [text.strip() for text in texts]
 
