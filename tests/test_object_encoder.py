@@ -40,6 +40,7 @@ needs_fma = pytest.mark.skipif(
     and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX"),
     reason="PyTorch's interpolation rounds differently without fused multiply-add",
 )
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 examples = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 sides = st.integers(1, 60)
@@ -761,7 +762,7 @@ class TestObjectEncoder:
     def test_compiled_by_inductor(self):
         self.compare_compiled("inductor", [([3, 1], 4), ([9, 2, 5], 7), ([1], 2), ([0, 16], 3)])
 
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    @needs_gpu
     def test_cuda(self):
         encoder = make_encoder()
         video = random_masks(0, 12, 90, 160)
@@ -774,6 +775,25 @@ class TestObjectEncoder:
         assert tokens.is_cuda
         assert torch.equal(gpu_counts.cpu(), counts)
         torch.testing.assert_close(tokens.cpu(), expected, atol=1e-3, rtol=1e-3)
+        similarities, joined = adjacent_similarity(pool_masks(features, on_cpu, frames), lengths, 3)
+        pooled = pool_masks(features.cuda(), on_gpu, frames.cuda())
+        gpu_similarities, gpu_joined = adjacent_similarity(pooled, lengths.cuda(), 3)
+        assert torch.equal(gpu_joined.cpu(), joined)
+        torch.testing.assert_close(gpu_similarities.cpu(), similarities, atol=1e-3, rtol=1e-3)
+
+    @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+    @pytest.mark.parametrize("density", [1.0, 0.1])
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+    def test_sums_do_not_overflow_where_features_are_large(self, dtype, density, device):
+        """Features of half precision near its end, of which two add up to infinity."""
+        features = (60000 - 4000 * torch.rand(3, 27, 27, 6, generator=seeded(0))).to(dtype)
+        masks = torch.rand(9, 27, 27, generator=seeded(1)) < density
+        frames, lengths = torch.arange(9) % 3, torch.tensor([8, 1])
+        pooled = pool_masks(features.to(device), masks.to(device), frames.to(device))
+        torch.testing.assert_close(pooled.cpu(), pool_by_loop(features, masks, frames).float(), atol=0, rtol=1e-5)
+        merged, _ = merge_tokens(pooled.to(dtype), lengths.to(device), 2)
+        assert merged.isfinite().all()
+        assert adjacent_similarity(pooled.to(dtype), lengths.to(device), 2)[0].min() > 0.9
 
     def test_state_dict(self):
         shapes = {key: tuple(value.shape) for key, value in make_encoder().state_dict().items()}

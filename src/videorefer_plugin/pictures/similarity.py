@@ -73,9 +73,12 @@ class TokenSimilarity:
         import torch
 
         from videorefer_plugin.object_encoder import adjacent_similarity
+        from videorefer_plugin.object_encoder.checks import check_tensors
 
+        check_tensors(pooled=pooled)
         frames = tuple(int(frame) for frame in frames)
-        similarities, joined = adjacent_similarity(pooled, torch.tensor([len(pooled)]), max_tokens)
+        lengths = torch.tensor([len(pooled)], device=pooled.device)
+        similarities, joined = adjacent_similarity(pooled, lengths, max_tokens)
         if len(frames) != len(pooled) or not frames:
             raise TensorError(
                 f"pooled must hold one token for each frame of the region, but there are {len(pooled)} tokens and "
