@@ -15,6 +15,7 @@ from tests.conftest import CASES, TINY, batch_call, case_call
 from videorefer_plugin.models.cache import CACHE
 from videorefer_plugin.models.videorefer.region_inputs import frames_with_masks
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 NAMES = [case["name"] for case in CASES]
 # The reference may write `<region>` into its answers, which this library prevents unless told otherwise.
 AS_ORIGINAL = {"do_sample": False, "suppress_tokens": []}
@@ -552,7 +553,7 @@ def test_half_precision_follows_the_model(dtype, visuals, processor):
     assert answers.shape[1] == batch["input_ids"].shape[1] + 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpu
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 2e-3), (torch.bfloat16, None), (torch.float16, None)]
 )
@@ -571,3 +572,38 @@ def test_on_a_gpu(dtype, tolerance, visuals, processor):
             expected = load_file(TINY / case["file"])["logits"]
             torch.testing.assert_close(logits, expected, atol=tolerance, rtol=0)
         model.generate(**inputs, max_new_tokens=3)
+
+
+ON_A_GPU = [pytest.param("cuda", dtype, marks=needs_gpu) for dtype in (torch.float32, torch.bfloat16, torch.float16)]
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float32), *ON_A_GPU], ids=str)
+def test_sessions_answer_on_every_device(device, dtype, tmp_path):
+    """In float32 as a model on the CPU does that is asked question by question, else as one on the same device."""
+    from videorefer_plugin import world
+    from videorefer_plugin.asking import load_model
+
+    made = world.make_clip(5, "heldout", objects=3, theme="mixed", distinct=True)
+    regions = [made.region(number) for number in range(len(made))]
+    asked = [("What color is <region>?", [region]) for region in regions] + [("What happens?", [])]
+    asked.append(("Where is <region> with respect to <region>?", regions[:2]))
+    video, settings = tmp_path / "clip.mp4", {"max_new_tokens": 16}
+    world.encode_video(video, made.frames)
+    model, processor = load_model(vr.tiny_checkpoint(), dtype=dtype)
+    reference = model if dtype == torch.float32 else model.to(device)
+    alone = [vr.ask(reference, video, *one, processor=processor, **settings) for one in asked]
+    assert all(alone)
+    with vr.VideoSession(model.to(device), processor, video) as session:
+        answers = session.ask_many(asked, **settings)
+        first = [
+            session.ask(*asked[0], **settings),
+            "".join(session.stream(*asked[0], **settings)),
+            session.chat().ask(*asked[0], **settings),
+        ]
+        assert session.memory() > 0
+    if dtype == torch.float32:
+        assert answers == alone
+        assert first == [answers[0]] * 3
+    else:  # where two tokens score alike, rounding decides
+        assert sum(one == other for one, other in zip(answers, alone, strict=True)) > len(asked) / 2
+        assert all(first)
