@@ -13,6 +13,8 @@ import videorefer_plugin as vr
 from tests.tiny_hosts import BY_NAME, ROWS, HostRow
 from videorefer_plugin import PromptError, Region, RegionError, VideoReferError, VideoSession, open_video
 from videorefer_plugin.asking import answer
+from videorefer_plugin.hosts import Host
+from videorefer_plugin.hosts.grids import FrameGrids
 from videorefer_plugin.inputs.clips import open_image
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.session.hosts import HostVisuals
@@ -233,6 +235,21 @@ def test_a_host_that_mixes_rows_is_encoded_as_a_whole(video_case: Case) -> None:
     known = case.computed.frames_encoded
     visuals.prepare(case.texts, case.regions)
     assert case.computed.frames_encoded == known
+
+
+@torch.no_grad()
+def test_a_host_that_lays_features_out_in_its_own_way_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(BY_NAME["llava_onevision"], "video")
+    usual = Host.lay_out
+
+    def mirrored(self: Host, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> FrameGrids:
+        grids = usual(self, model, kind, output, inputs)
+        cells = grids.cells.unflatten(0, (-1, *case.row.grid)).flip(2).flatten(0, 2)
+        return grids._replace(cells=cells)
+
+    monkeypatch.setattr(type(case.processor.host), "lay_out", mirrored)
+    for place, prepared in enumerate(case.visuals().prepare(case.texts, case.regions)):
+        assert_prepared(case, place, prepared)
 
 
 # --- once ------------------------------------------------------------------------------------------------------------

@@ -100,10 +100,15 @@ class FrameHost(RowHost):
 
     clips: bool = True  # whether frames are handed over as those of a clip, in a dimension of their own
 
+    @property
+    def square(self) -> bool:
+        """Whether features of each frame lie on a square grid, as [`Host.lay_out`] says."""
+        return type(self).lay_out is Host.lay_out
+
     def cut_rows(self, model: Any, kind: str, inputs: dict[str, Any]) -> list[TowerRow] | None:
-        """See [`RowHost.cut_rows`]."""
+        """See [`RowHost.cut_rows`]. A host that lays features out in its own way shows a visual as a whole."""
         pixels = inputs[self.encoders[kind][0]]
-        if not isinstance(pixels, Tensor):
+        if not isinstance(pixels, Tensor) or not self.square:
             return None
         return [TowerRow(frame) for frame in (pixels.flatten(0, 1) if pixels.ndim == 5 else pixels)]
 

@@ -55,6 +55,11 @@ class VideoLLaMA2Host(FrameHost):
             return super().visual_rows(model, kind, output, inputs)
         return lengths, token_counts(output.pooler_output)
 
+    @property
+    def square(self) -> bool:
+        """See [`FrameHost.square`]. What is left out in `lay_out` only fills batches up."""
+        return type(self).lay_out is VideoLLaMA2Host.lay_out
+
     def row_parts(self, model: Any) -> tuple[str, ...]:
         """See [`RowHost.row_parts`]. The connector makes tokens of whole clips."""
         return ("features",)
