@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import videorefer_plugin as vr
 from videorefer_plugin.object_encoder import MASK_POLICIES
 from videorefer_plugin.regions import ABSENT, Box, Mask, Points, Polygons, Rle, Scribble, Shape, encode_rle
-from videorefer_plugin.training.records import _Drawn
+from videorefer_plugin.training import drawn
 
 
 class Drawn(Shape):
@@ -72,7 +72,9 @@ KINDS: dict[str, Any] = {
     "mask": lambda rng, *size: Mask(some_pixels(rng, *size)),
     "rle": lambda rng, *size: Rle.from_mapping(encode_rle(some_pixels(rng, *size))),
     "rle of plain runs": lambda rng, *size: Rle(size, plain_runs(some_pixels(rng, *size))),
-    "rle of a record": lambda rng, *size: _Drawn(Rle.from_mapping(encode_rle(some_pixels(rng, *size))), None, None),
+    "rle of a record": lambda rng, *size: drawn.Drawn(
+        Rle.from_mapping(encode_rle(some_pixels(rng, *size))), None, None
+    ),
     "polygon": lambda rng, *size: Polygons(points(rng, *size, 5, beyond=0.3)),
     "polygons": lambda rng, *size: Polygons([points(rng, *size, 4, beyond=0.3) for _ in range(3)]),
     "box": lambda rng, *size: Box(*(corner := points(rng, *size, 1)[0]), *(corner + rng.uniform(1.1, 30, 2))),

@@ -1,7 +1,9 @@
 """Who answers: models with regions, and models that see marks, loaded here or behind an endpoint."""
 
 import os
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from videorefer_plugin.asking import answer, generate, load_model
@@ -9,7 +11,9 @@ from videorefer_plugin.bench.endpoint import Chat
 from videorefer_plugin.bench.fingerprint import fingerprint
 from videorefer_plugin.bench.items import Item
 from videorefer_plugin.bench.marks import STYLES, frame_messages, mark_item
-from videorefer_plugin.errors import BenchError, ConfigurationError
+from videorefer_plugin.errors import BenchError, ConfigurationError, VideoError
+from videorefer_plugin.session import VideoSession
+from videorefer_plugin.session.making import takes
 
 __all__ = ["Answerer", "MarkedEndpoint", "MarkedModel", "RegionModel"]
 
@@ -75,6 +79,10 @@ class _Loaded:
 class RegionModel(_Loaded):
     """A model of this library, or a host with an attached object encoder: it takes the regions themselves.
 
+    A batch about one video is answered in a [`VideoSession`], where that takes the model. In a `with` block the
+    session is kept for the next call, until one is about another video or the block is left. A batch about several
+    videos is run as one: with short prompts that is quicker than a session for each.
+
     Args:
         model: folder or Hub id, or a model in memory (which needs `processor`).
         object_encoder (*optional*): for a host, what was saved of its object encoder.
@@ -107,6 +115,9 @@ class RegionModel(_Loaded):
         }
         self.processor_kwargs = {name: value for name, value in given.items() if value is not None}
         self.max_new_tokens = max_new_tokens
+        self._session: tuple[Path, VideoSession] | None = None
+        self._goes_on = False
+        self._lock = threading.RLock()
 
     def settings(self) -> dict[str, Any]:
         """See [`Answerer`]."""
@@ -125,6 +136,49 @@ class RegionModel(_Loaded):
                 f"{self.name!r} takes no regions: give --object-encoder, what was trained for it, or let it see "
                 "--marks"
             )
+        with self._lock:
+            try:
+                if len({item.video for item in items}) == 1 and takes(model, processor):
+                    return self._answer_in_session(items, mode)
+                self._close()
+                return self._answer_together(items, mode)
+            finally:
+                if not self._goes_on:
+                    self._close()
+
+    def __enter__(self) -> "RegionModel":
+        """Until the block is left, keep what is known of a video while items are about it."""
+        self._goes_on = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._goes_on = False
+        with self._lock:
+            self._close()
+
+    def _answer_in_session(self, items: Sequence[Item], mode: str) -> list[str]:
+        questions = [(item.prompt, item.regions(mode)) for item in items]
+        try:
+            session = self._session_about(items[0].video)
+            return session.ask_many(questions, len(questions), max_new_tokens=self.max_new_tokens)
+        except VideoError as error:
+            if str(error).startswith("Sample "):
+                raise
+            raise VideoError(f"Sample 0: {error}") from error  # as processors say it, so that failures read the same
+
+    def _session_about(self, video: Path) -> VideoSession:
+        if self._session is None or self._session[0] != video:
+            self._close()
+            self._session = video, VideoSession(*self.load(), os.fspath(video), **self.processor_kwargs)
+        return self._session[1]
+
+    def _close(self) -> None:
+        if self._session is not None:
+            self._session[1].close()
+            self._session = None
+
+    def _answer_together(self, items: Sequence[Item], mode: str) -> list[str]:
+        model, processor = self.load()
         conversations = [
             [
                 {

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,8 @@ def _answer(
         said = answerer.answer(batch, mode)
         return [{"prediction": text} for text in said]
 
-    with Store(out, "answers", settings, shard.rank, {item.id for item in everything}) as store:
+    kept = answerer if isinstance(answerer, AbstractContextManager) else nullcontext()
+    with Store(out, "answers", settings, shard.rank, {item.id for item in everything}) as store, kept:
         outcome = run(
             items,
             work,

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from videorefer_plugin.bench.items import Item
@@ -13,6 +14,7 @@ from videorefer_plugin.errors import BenchError, PromptError, RegionError, Video
 
 __all__ = ["WHOLE", "ItemError", "Outcome", "Shard", "run"]
 
+_OF_ITEMS = (VideoError, RegionError, PromptError)
 _GIVE_UP = 8  # failures in a row, after which the fault is not with the items
 
 ItemT = TypeVar("ItemT", bound=Item)
@@ -72,6 +74,7 @@ def run(
 ) -> Outcome:
     """Work on the items of this shard that are not in the store yet, and store each batch as soon as it is done.
 
+    Batches are about one video where that fills them, so that whoever answers can look at it once (see `cut_batches`).
     Batches are cut before items that are done are left out. So an item meets the same others whether or not a run was
     interrupted, and its answer cannot depend on that.
 
@@ -95,9 +98,8 @@ def run(
     outcome: Outcome = Outcome({})
     report = progress or (lambda done, total: None)
     report(count, len(mine))
-    batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
-    batches = [batch for batch in batches if any(item.id not in done for item in batch)]
-    in_a_row = 0
+    batches = [batch for batch in cut_batches(mine, batch_size) if any(item.id not in done for item in batch)]
+    in_a_row = _InARow()
     for batch, results in _results(batches, work, workers):
         rows = []
         for item, result in zip(batch, results, strict=True):
@@ -108,22 +110,68 @@ def run(
                 result = ItemError(f"item {item.id!r}: what was said cannot be kept: {problem}")
             if isinstance(result, ItemError):
                 outcome.failed[item.id] = str(result)
-                in_a_row += 1
+                in_a_row.add(item, result)
             else:
                 rows.append({"id": item.id, **result})
-                in_a_row = 0
+                in_a_row = _InARow()
         store.append(rows)
         outcome.fresh += len(rows)
         count += len(rows)
         report(count, len(mine))
-        if in_a_row >= _GIVE_UP:
+        if in_a_row.faults >= _GIVE_UP:
             raise BenchError(
-                f"{in_a_row} items failed in a row, the last with: {outcome.failed[batch[-1].id]}\n"
+                f"{in_a_row.items} items failed in a row, the last with: {in_a_row.last}\n"
                 "What was done is kept; start again when the cause is gone."
             )
     outcome.rows = store.done()
+    outcome.failed = {item.id: outcome.failed[item.id] for item in mine if item.id in outcome.failed}
     outcome.open = [item.id for item in items if item.id not in outcome.rows]
     return outcome
+
+
+def cut_batches(items: Sequence[ItemT], batch_size: int) -> list[list[ItemT]]:
+    """Batches about one video each, as far as videos fill them, in the order in which the videos first appear.
+
+    What a video has beyond full batches goes together with what others have.
+    """
+    by_video: dict[Path, list[ItemT]] = {}
+    for item in items:
+        by_video.setdefault(item.video, []).append(item)
+    batches: list[list[ItemT]] = []
+    left: list[ItemT] = []
+    for own in by_video.values():
+        full = len(own) - len(own) % batch_size
+        batches += [own[start : start + batch_size] for start in range(0, full, batch_size)]
+        left += own[full:]
+        if len(left) >= batch_size:
+            batches.append(left[:batch_size])
+            left = left[batch_size:]
+    return [*batches, left] if left else batches
+
+
+class _InARow:
+    """Failures without a success between them.
+
+    What is wrong with a video, or with regions on it, counts once a video, since all items about it follow each other.
+    """
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.last = ""
+        self._others = 0
+        self._videos: set[Path] = set()
+
+    @property
+    def faults(self) -> int:
+        return self._others + len(self._videos)
+
+    def add(self, item: Item, error: ItemError) -> None:
+        self.items += 1
+        self.last = str(error)
+        if isinstance(error.__cause__, _OF_ITEMS):
+            self._videos.add(item.video)
+        else:
+            self._others += 1
 
 
 def _results(batches: Sequence[Sequence[ItemT]], work: Work, workers: int) -> Iterator[tuple[Sequence[ItemT], Any]]:
@@ -151,7 +199,11 @@ def work_apart(batch: Sequence[ItemT], work: Work) -> Sequence[Mapping[str, Any]
     """Work on a batch; where an item spoils it, on its items one by one, so that the others are not lost."""
     try:
         return work(batch)
-    except (ItemError, VideoError, RegionError, PromptError) as error:
-        if len(batch) == 1:
-            return [error if isinstance(error, ItemError) else ItemError(f"item {batch[0].id!r}: {error}")]
-        return [work_apart([item], work)[0] for item in batch]
+    except (ItemError, *_OF_ITEMS) as error:
+        if len(batch) > 1:
+            return [work_apart([item], work)[0] for item in batch]
+        if isinstance(error, ItemError):
+            return [error]
+        failure = ItemError(f"item {batch[0].id!r}: {error}")
+        failure.__cause__ = error
+        return [failure]

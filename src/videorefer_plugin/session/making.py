@@ -18,7 +18,7 @@ from videorefer_plugin.session.own import OwnVisuals
 from videorefer_plugin.session.prompts import Computed, Visuals
 from videorefer_plugin.video import Video
 
-__all__ = ["generate_settings", "make_visuals", "plain_model", "weights_version"]
+__all__ = ["generate_settings", "make_visuals", "plain_model", "takes", "weights_version"]
 
 # What a session hands to `generate` itself.
 _TAKEN = (
@@ -41,6 +41,22 @@ def plain_model(model: Any) -> Any:
             "A session does not take PEFT models that learn prompts: what they prepend is not seen."
         )
     return inside()
+
+
+def takes(model: Any, processor: Any) -> bool:
+    """Whether a session takes a model with its processor."""
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        return False
+    model = plain_model(model)
+    return _is_own(model, processor) or _is_attached(model, processor)
+
+
+def _is_own(model: Any, processor: Any) -> bool:
+    return isinstance(model, VideoLLaMA2ForConditionalGeneration) and isinstance(processor, VideoLLaMA2Processor)
+
+
+def _is_attached(model: Any, processor: Any) -> bool:
+    return isinstance(model, AttachedRegionMixin) and isinstance(processor, RegionProcessor)
 
 
 def weights_version(model: nn.Module) -> int:
@@ -90,9 +106,9 @@ def make_visuals(
     Raises:
         ConfigurationError: model and processor are not of this library, or do not belong together.
     """
-    if isinstance(model, VideoLLaMA2ForConditionalGeneration) and isinstance(processor, VideoLLaMA2Processor):
+    if _is_own(model, processor):
         return OwnVisuals(model, processor, kind, video, store, not own_store, settings, computed)
-    if isinstance(model, AttachedRegionMixin) and isinstance(processor, RegionProcessor):
+    if _is_attached(model, processor):
         # Weights that change make a session start anew, so that a store of its own needs no more than a name.
         revision = uuid.uuid4().hex if own_store else host_revision(model)
         return HostVisuals(model, processor, kind, video, store, revision, settings, computed)
