@@ -13,14 +13,25 @@ from videorefer_plugin.inputs.clips import Sampling, open_clip
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import Source, check_at_least_one, named, take_settings, visual_of
-from videorefer_plugin.inputs.questions import check_question, question_regions
+from videorefer_plugin.inputs.questions import check_question, hand_out, question_regions
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
 from videorefer_plugin.models.threads import threads_for
 from videorefer_plugin.regions import Region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
 from videorefer_plugin.video import Video, open_video
 
-__all__ = ["Question", "Reply", "answer", "ask", "ask_about", "load_model", "read_question"]
+__all__ = [
+    "Question",
+    "Reply",
+    "answer",
+    "answer_about",
+    "ask",
+    "ask_about",
+    "ask_all",
+    "load_model",
+    "read_question",
+    "read_questions",
+]
 
 _ONLY_SHAPES = (
     "The embedded model knows nothing but the shapes world (videorefer demo), so its answer about this video means "
@@ -192,6 +203,36 @@ def answer(
         return generate(model, processor, inputs, max_new_tokens=max_new_tokens, **generate_kwargs)
 
 
+def answer_about(
+    model: Any,
+    processor: Any,
+    visual: Any,
+    questions: Sequence[tuple[str, Sequence[Region]]],
+    *,
+    image: bool = False,
+    max_new_tokens: int = 256,
+) -> list[str]:
+    """Answer questions about one visual: in a session, or one by one where that does not take the model.
+
+    Args:
+        model: the model.
+        processor: its processor.
+        visual: the video or image.
+        questions (`Sequence[tuple[str, Sequence[Region]]]`): questions with their regions.
+        image (`bool`, *optional*, defaults to `False`): whether the visual is an image.
+        max_new_tokens (`int`, *optional*, defaults to 256): the most tokens of an answer.
+    """
+    from videorefer_plugin.session import VideoSession
+    from videorefer_plugin.session.making import takes
+
+    video, image = (None, visual) if image else (visual, None)
+    if len(questions) == 1 or not takes(model, processor):
+        asked = [(model, processor, video, image, text, list(regions)) for text, regions in questions]
+        return [_ask(*one, max_new_tokens, {}) for one in asked]
+    with VideoSession(model, processor, video, image=image) as session:
+        return session.ask_many(questions, max_new_tokens=max_new_tokens)
+
+
 def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **generate_kwargs: Any) -> list[str]:
     """Generate from what a processor prepared; the answers without their prompts."""
     inputs = inputs.to(model.device)
@@ -220,7 +261,7 @@ def _load_processor(name: str, **hub: Any) -> Any:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a file, with everything that could be wrong with it checked. Made by [`read_question`].
+    """A question about a file, with everything that could be wrong with it checked. Made by [`read_questions`].
 
     Attributes:
         path (`str`): of the video or image.
@@ -229,6 +270,7 @@ class Question:
         regions (`list[Region]`): the regions, in the order of the question.
         written (`list[str]`): the same as they were given, each with its kind in front.
         image (`bool`, *optional*, defaults to `False`): whether the file is an image.
+        objects (`tuple[int, ...]`, *optional*): places of the regions among those of all questions.
     """
 
     path: str
@@ -237,6 +279,7 @@ class Question:
     regions: list[Region]
     written: list[str]
     image: bool = False
+    objects: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -246,7 +289,7 @@ class Reply:
     Attributes:
         model, video, question, answer (`str`): who was asked about what, and said what.
         regions (`list[str]`): as they were given, each with its kind in front.
-        seconds (`float`): for loading the model and answering.
+        seconds (`float`): for loading the model and answering all questions.
         note (`str`, *optional*): what to know about the answer.
     """
 
@@ -264,35 +307,43 @@ class Reply:
 
 
 def read_question(
+    visual: str | os.PathLike, question: str, regions: Sequence[tuple[str, str]], **settings: Any
+) -> Question:
+    """Open a file and read the regions of one question; see [`read_questions`]."""
+    return read_questions(visual, [question], regions, **settings)[0]
+
+
+def read_questions(
     visual: str | os.PathLike,
-    question: str,
+    questions: Sequence[str],
     regions: Sequence[tuple[str, str]],
     *,
     image: bool = False,
     stream: int | None = None,
-) -> Question:
+) -> list[Question]:
     """Open a file and read regions as they are written on a command line, before any model is loaded.
+
+    Questions take their regions in order, each as many as it has `<region>`. Where every question that has some has as
+    many as there are regions, all of them are about these.
 
     Args:
         visual (`str` or `os.PathLike`): path of the video or image.
-        question (`str`): the question, with one `<region>` for each region.
+        questions (`Sequence[str]`): the questions, with one `<region>` for each region.
         regions (`Sequence[tuple[str, str]]`): kind and text of each, as [`read_region`] takes them.
         image (`bool`, *optional*, defaults to `False`): whether the file is an image.
         stream (`int`, *optional*): of a file with several films, the index of its stream.
 
     Raises:
-        PromptError: question and regions do not match, or the question cannot be read.
+        PromptError: there is no question, questions and regions do not match, or a question cannot be read.
         RegionError: a region cannot be read, or does not fit the video.
         VideoError: the file cannot be read.
     """
-    check_text(question, "The question")
+    if not questions:
+        raise PromptError("There is no question. Give one after the file, or several with --question.")
+    for number, question in enumerate(questions, 1):
+        check_text(question, "The question" if len(questions) == 1 else f"Question {number}")
     given = [read_region(kind, text) for kind, text in regions]
-    if question.count("<region>") != len(given):
-        *first, last = (f"--{kind}" for kind in REGION_KINDS)
-        raise PromptError(
-            f"The question has {question.count('<region>')} <region>, but {len(given)} region(s) were given. Write "
-            f"one <region> for each {', '.join(first)} or {last}, in the same order."
-        )
+    objects = hand_out(questions, len(given), [f"--{kind}" for kind in REGION_KINDS])
     path = os.fspath(visual)
     source = path if stream is None else _open_stream(None if image else path, stream)
     clip = open_clip(Source("image" if image else "video", source, 0), 0, Sampling(num_frames=1))
@@ -300,36 +351,49 @@ def read_question(
         with named(f"--{kind} {text!r}"):
             visual_of(region, 0, visuals=1)
             region_frames(region, clip, "keep", None)
-    return Question(path, clip.video, question, given, [f"{kind} {text}" for kind, text in regions], image)
+    written = [f"{kind} {text}" for kind, text in regions]
+    return [
+        Question(path, clip.video, question, [given[at] for at in own], [written[at] for at in own], image, own)
+        for question, own in zip(questions, objects, strict=True)
+    ]
 
 
-def ask_about(
+def ask_about(model: str | None, question: Question, **settings: Any) -> Reply:
+    """Ask one question that was read from a command line; see [`ask_all`]."""
+    return ask_all(model, [question], **settings)[0]
+
+
+def ask_all(
     model: str | None,
-    question: Question,
+    questions: Sequence[Question],
     *,
     object_encoder: str | None = None,
     revision: str | None = None,
     max_new_tokens: int = 256,
-) -> Reply:
-    """Ask a question that was read from a command line.
+) -> list[Reply]:
+    """Ask questions about one file that were read from a command line.
 
     Args:
         model (`str`, *optional*): a checkpoint's folder or Hub id; the embedded model by default.
-        question ([`Question`]): what to ask.
+        questions (`Sequence[Question]`): what to ask; see [`read_questions`].
         object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
         revision (`str`, *optional*): branch, tag or commit of the model's repository on the Hub.
         max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
 
     Raises:
-        PromptError: the question cannot be asked.
+        PromptError: a question cannot be asked.
         RegionError: a region does not fit the video.
         VideoError: a frame cannot be read.
         CheckpointError: the model cannot be loaded.
     """
     started = time.monotonic()
     loaded, processor = load_model(model or tiny_checkpoint(), object_encoder=object_encoder, revision=revision)
-    video, image = (None, question.video) if question.image else (question.video, None)
-    said = _ask(loaded, processor, video, image, question.text, question.regions, max_new_tokens, {})
+    asked = [(question.text, question.regions) for question in questions]
+    first = questions[0]
+    said = answer_about(loaded, processor, first.video, asked, image=first.image, max_new_tokens=max_new_tokens)
     seconds = round(time.monotonic() - started, 2)
-    note = _note(video) if is_tiny_checkpoint(loaded.name_or_path) else None
-    return Reply(model or "embedded", question.path, question.text, said, question.written, seconds, note)
+    note = _note(None if first.image else first.video) if is_tiny_checkpoint(loaded.name_or_path) else None
+    return [
+        Reply(model or "embedded", one.path, one.text, text, one.written, seconds, note)
+        for one, text in zip(questions, said, strict=True)
+    ]

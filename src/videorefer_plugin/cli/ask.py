@@ -25,7 +25,11 @@ class InOrder(TyperCommand):
 def ask(
     context: typer.Context,
     video: Annotated[Path, typer.Argument(help="A video file, a folder of frames, or an image with --image.")],
-    question: Annotated[str, typer.Argument(help="With one <region> for each region.")],
+    question: Annotated[str | None, typer.Argument(help="With one <region> for each region.")] = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--question", "-q", help="A further question about the same video; may be given several times."),
+    ] = None,
     # One for each of REGION_KINDS; they are read by name, from the context.
     box: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["box"].text_help)] = None,
     point: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["point"].text_help)] = None,
@@ -44,40 +48,47 @@ def ask(
         int | None, typer.Option(min=0, help="Of a file with several films: which of its streams, from 0.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens to answer with.")] = 256,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
-    save: Annotated[Path | None, typer.Option(help="Write a picture of the regions and the answer.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each answer as JSON, one a line.")] = False,
+    save: Annotated[Path | None, typer.Option(help="Write a picture of the regions and the answers.")] = None,
 ) -> None:
     """Ask about objects in a video.
 
     Each option is one region, in the order of the question; several frames of the same object are separated by a
     semicolon, such as --box "12:10,20,60,80;14:12,20,62,80". A place may also be given in seconds: "1.5s:10,20,60,80".
+
+    Several questions (--question) are answered one after the other, and the video is looked at once. Each takes its
+    regions in order, as many as it has <region>. Questions about the same objects share them: then give each object
+    once.
     """
     import json
 
     from rich.console import Console
 
-    from videorefer_plugin.asking import ask_about, read_question
+    from videorefer_plugin.asking import ask_all, read_questions
     from videorefer_plugin.pictures import Line, check_picture, picture_answers
 
     errors = Console(stderr=True)
     given = {kind: iter(context.params.get(kind) or []) for kind in REGION_KINDS}
     regions = [(kind, next(given[kind])) for kind in context.meta["kinds"]]
+    questions = [*([] if question is None else [question]), *(more or [])]
     try:
         with errors.status("Asking"):
-            asked = read_question(video, question, regions, image=image, stream=stream)
+            asked = read_questions(video, questions, regions, image=image, stream=stream)
             if save:
                 check_picture(save)
-            reply = ask_about(
+            replies = ask_all(
                 model, asked, object_encoder=object_encoder, revision=revision, max_new_tokens=max_new_tokens
             )
             if save:
-                line = Line(question, reply.answer, tuple(range(len(regions))))
-                picture_answers(asked.video, asked.regions, [line]).save(str(save))
+                lines = [Line(one.text, reply.answer, one.objects) for one, reply in zip(asked, replies, strict=True)]
+                shown = {place: own for one in asked for place, own in zip(one.objects, one.regions, strict=True)}
+                picture_answers(asked[0].video, [*shown.values()], lines).save(str(save))
     except VideoReferError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
-    if reply.note:
-        errors.print(reply.note, style="yellow", markup=False, highlight=False)
-    typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
+    if replies[0].note:
+        errors.print(replies[0].note, style="yellow", markup=False, highlight=False)
+    for reply in replies:
+        typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
     if save and not as_json:
         errors.print(f"Picture: {save}", markup=False, highlight=False)

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, RegionError
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.matching import named, visual_of
 from videorefer_plugin.regions import Region, as_region, is_one_region
 
-__all__ = ["check_question", "description_prompt", "question_regions"]
+__all__ = ["check_question", "description_prompt", "hand_out", "question_regions"]
 
 
 def description_prompt(kind: str = "video") -> str:
@@ -62,3 +63,35 @@ def question_regions(regions: Any) -> list[Region]:
             checked.append(as_region(region))
             visual_of(checked[-1], 0, visuals=1)
     return checked
+
+
+def hand_out(questions: Sequence[str], given: int, options: Sequence[str]) -> list[tuple[int, ...]]:
+    """For each of several questions about one visual, which of the regions on a command line it is about.
+
+    Questions take the regions in order, each as many as it has `<region>`. Where every question that has some has as
+    many as there are regions, all of them are about these.
+
+    Args:
+        questions (`Sequence[str]`): the questions.
+        given (`int`): how many regions there are.
+        options (`Sequence[str]`): with what a region is given, for messages.
+
+    Raises:
+        PromptError: questions and regions do not match.
+    """
+    wanted = [question.count("<region>") for question in questions]
+    if sum(wanted) == given:
+        return [tuple(range(sum(wanted[:at]), sum(wanted[: at + 1]))) for at in range(len(wanted))]
+    if given and set(wanted) <= {0, given} and any(wanted):
+        return [tuple(range(count)) for count in wanted]
+    option = f"{', '.join(options[:-1])} or {options[-1]}"
+    if len(wanted) == 1:
+        raise PromptError(
+            f"The question has {wanted[0]} <region>, but {given} region(s) were given. Write one <region> for each "
+            f"{option}, in the same order."
+        )
+    raise PromptError(
+        f"The {len(wanted)} questions have {listed(wanted)} <region>, but {given} region(s) were given. Give one "
+        f"{option} for each <region>, in the order of the questions. If all questions are about the same objects, "
+        "give each object once, and write one <region> for each of them in every question that is about them."
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from videorefer_plugin.asking import answer, load_model
+from videorefer_plugin.asking import answer_about, load_model
 from videorefer_plugin.bench.letters import strict_letter
 from videorefer_plugin.pictures import Line, picture_answers
 from videorefer_plugin.video import open_video
@@ -66,12 +66,8 @@ def demonstrate(
     started = time.monotonic()
     loaded, processor = load_model(model)
     progress(f"Asking {len(asked)} questions")
-    conversations, regions = [], []
-    for one in asked:
-        content = [{"type": "video", "video": str(video)}, {"type": "text", "text": one.prompt}]
-        conversations.append([{"role": "user", "content": content}])
-        regions.append([clip.region(index) for index in one.subjects])
-    answers = answer(loaded, processor, conversations, regions, max_new_tokens=64)
+    about = [(one.prompt, [clip.region(index) for index in one.subjects]) for one in asked]
+    answers = answer_about(loaded, processor, video, about, max_new_tokens=64)
     seconds = time.monotonic() - started
     lines = [
         Line(one.shown, said, one.subjects, one.truth, one.is_right(said))
