@@ -1,6 +1,7 @@
 """Records to batches: media decoded, prompts tokenised, and labels for what is to be learnt."""
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.data import get_worker_info
 from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
 from videorefer_plugin.training.dataset import BAD_SAMPLE_POLICIES
 from videorefer_plugin.training.prompts import TEMPLATES, Prompt, check_template, make_prompt
+from videorefer_plugin.video.containers import share_cores
 
 __all__ = ["TEMPLATES", "VideoReferCollator"]
 
@@ -112,6 +114,8 @@ class VideoReferCollator:
             RecordError: a record cannot be used (file, line and reason are named), or none of the batch can.
             ConfigurationError: a setting of the processor has an unknown value.
         """
+        if (worker := get_worker_info()) is not None:
+            share_cores(worker.num_workers * int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         kept = list(samples)
         dropped: list[str] = []
         while kept:

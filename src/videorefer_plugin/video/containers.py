@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,12 +15,28 @@ from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.images import MAX_FRAME_PIXELS, check_size
 from videorefer_plugin.video.tracks import choose_track
 
-__all__ = ["decode_packets", "open_container", "read_packets", "reason"]
+__all__ = ["decode_packets", "open_container", "read_packets", "reason", "share_cores"]
 
 # FFmpeg reads plain text and arbitrary bytes as character art, and the cover of a song as a video.
 _NO_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf", "mp3", "flac"})
 # Bytes come from anywhere: what they hold must not name other files or addresses to be opened.
 _NOTHING_ELSE = {"protocol_whitelist": "data"}
+
+
+_most_threads = 0  # of a decoder; 0 leaves it to FFmpeg, which takes all cores
+
+
+def share_cores(processes: int) -> None:
+    """Let decoders of this process take no more threads than its share of the cores.
+
+    Threads of processes that decode at once stand in each other's way, and starting them takes time in every video.
+
+    Args:
+        processes (`int`): How many processes decode at once, this one included.
+    """
+    global _most_threads
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    _most_threads = max(cores // processes, 1)
 
 
 @contextlib.contextmanager
@@ -50,8 +67,9 @@ def open_container(
         _check_format(container, name)
         stream = choose_track(container, name, track, open_again)
         _check_track(container, stream, name, cut_off)
-        if threads:
+        if threads and _most_threads != 1:
             stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = _most_threads
         else:
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
