@@ -225,11 +225,11 @@ def answer_about(
     from videorefer_plugin.session import VideoSession
     from videorefer_plugin.session.making import takes
 
-    video, image = (None, visual) if image else (visual, None)
+    video, picture = (None, visual) if image else (visual, None)
     if len(questions) == 1 or not takes(model, processor):
-        asked = [(model, processor, video, image, text, list(regions)) for text, regions in questions]
+        asked = [(model, processor, video, picture, text, list(regions)) for text, regions in questions]
         return [_ask(*one, max_new_tokens, {}) for one in asked]
-    with VideoSession(model, processor, video, image=image) as session:
+    with VideoSession(model, processor, video, image=picture) as session:
         return session.ask_many(questions, max_new_tokens=max_new_tokens)
 
 

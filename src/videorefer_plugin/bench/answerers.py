@@ -113,7 +113,7 @@ class RegionModel(_Loaded):
             "max_frames_per_region": max_frames_per_region,
             "mask_policy": mask_policy,
         }
-        self.processor_kwargs = {name: value for name, value in given.items() if value is not None}
+        self.processor_kwargs: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.max_new_tokens = max_new_tokens
         self._session: tuple[Path, VideoSession] | None = None
         self._goes_on = False

@@ -14,6 +14,7 @@ from videorefer_plugin.inputs.clips import open_image
 from videorefer_plugin.inputs.matching import check_at_least_one, named
 from videorefer_plugin.inputs.questions import check_question, description_prompt, question_regions
 from videorefer_plugin.models.feature_store import FeatureStore
+from videorefer_plugin.models.threads import threads_for
 from videorefer_plugin.pictures import TokenSimilarity
 from videorefer_plugin.regions import Region
 from videorefer_plugin.session.chat import SessionChat, Turn
@@ -318,7 +319,7 @@ class VideoSession:
                     self._store.clear()
                 self._start()
             self._model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), threads_for(self._model):
                 yield
 
     def checked(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
