@@ -418,6 +418,19 @@ def test_a_model_that_was_changed_is_asked_anew(clip: Any) -> None:
         assert session.ask_many(asked, **SHORT) == asked_alone(pair, clip[0], asked)
 
 
+def test_a_processor_that_was_changed_shows_other_frames(pair: Any, clip: Any) -> None:
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(vr.tiny_checkpoint())
+    asked = questions(clip[1])[:3]
+    with vr.VideoSession(pair[0], processor, clip[0]) as session:
+        session.ask_many(asked, **SHORT)
+        processor.num_frames = 4
+        assert session.ask_many(asked, **SHORT) == asked_alone((pair[0], processor), clip[0], asked)
+        processor.image_processor.image_mean = [0.1, 0.2, 0.3]
+        assert session.ask_many(asked, **SHORT) == asked_alone((pair[0], processor), clip[0], asked)
+
+
 def test_models_with_adapters_are_taken(pair: Any, clip: Any) -> None:
     from peft import LoraConfig, get_peft_model
 
@@ -491,6 +504,7 @@ def test_arguments_that_the_session_gives_itself_are_refused(session: Any, setti
         session.ask("What happens?", **settings)
 
 
-def test_questions_must_be_pairs(session: Any) -> None:
+@pytest.mark.parametrize("questions", [["What happens?"], "What happens?", None, [("What?", [], 1)]])
+def test_questions_must_be_pairs(session: Any, questions: Any) -> None:
     with pytest.raises(PromptError, match="pairs"):
-        session.ask_many(["What happens?"])
+        session.ask_many(questions)

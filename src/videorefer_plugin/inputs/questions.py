@@ -40,6 +40,26 @@ def check_question(question: Any, placeholders: Sequence[str] = ()) -> str:
     return question
 
 
+def question_pairs(questions: Any) -> list[tuple[Any, Any]]:
+    """Questions, each with its regions.
+
+    Raises:
+        PromptError: these are no pairs.
+    """
+    if isinstance(questions, (str, bytes)) or not isinstance(questions, Iterable):
+        raise PromptError(
+            f"questions must be a list of pairs of a question and its regions, but is a {type(questions).__name__}."
+        )
+    questions = list(questions)
+    for number, one in enumerate(questions):
+        if isinstance(one, str) or not isinstance(one, Sequence) or len(one) != 2:
+            raise PromptError(
+                f"questions must be pairs of a question and its regions, but number {number} is a "
+                f"{type(one).__name__}. Without regions write (question, [])."
+            )
+    return [tuple(one) for one in questions]
+
+
 def question_regions(regions: Any) -> list[Region]:
     """The regions of a question about one visual, of which there may be one that stands for itself.
 

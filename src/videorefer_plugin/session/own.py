@@ -1,6 +1,6 @@
 """The visual of a session with this library's own models."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -69,12 +69,14 @@ class OwnVisuals:
         plan = self._plan(texts, regions)
         ids = self._processor.tokenize_plan(plan, padding=False, return_tensors=None)["input_ids"]
         drawn = [region for own in plan.regions for region in own]
-        grids, pooled = self._encode(plan, [] if self._shown else plan.clips[0].sampled, drawn)
-        if self._shown is None:
-            self._shown = self._show([grids[frame] for frame in plan.clips[0].sampled])
+        sampled = plan.clips[0].sampled
+        key = (self._kind, tuple(sampled), self._way(plan))
+        shown = self._shown if self._shown is not None and self._shown.key == key else None
+        grids, pooled = self._encode(plan, [] if shown else sampled, drawn)
+        shown = self._shown = shown or self._show(key, [grids[frame] for frame in sampled])
         tokens = self._object_tokens(plan, drawn, pooled)
         return [
-            Prepared(torch.tensor(own, dtype=torch.long), self._shown, objects)
+            Prepared(torch.tensor(own, dtype=torch.long), shown, objects)
             for own, objects in zip(ids, tokens, strict=True)
         ]
 
@@ -155,18 +157,23 @@ class OwnVisuals:
     def _keys(self, plan: PlannedBatch) -> tuple[str, str, str]:
         """What keys in the store say of the video, of how frames are preprocessed, and of the tower."""
         if not self._shared:
-            return "", "", ""
-        settings, model = plan.settings, self._model.model
-        ways = {"image_aspect_ratio": settings["image_aspect_ratio"], **settings["frame_settings"][self._kind]}
+            return "", self._way(plan), ""
+        model = self._model.model
         tower = tower_revision(model.vision_tower, model.config.vision_feature_layer)
-        return self._video.digest(), preprocessing_digest(self._processor, **ways), tower
+        return self._video.digest(), self._way(plan), tower
 
-    def _show(self, grids: Sequence[Tensor]) -> Shown:
+    def _way(self, plan: PlannedBatch) -> str:
+        """How frames are preprocessed, which a caller may change on the processor between questions."""
+        settings = plan.settings
+        ways = {"image_aspect_ratio": settings["image_aspect_ratio"], **settings["frame_settings"][self._kind]}
+        return preprocessing_digest(self._processor, **ways)
+
+    def _show(self, key: Hashable, grids: Sequence[Tensor]) -> Shown:
         sampled = torch.stack(list(grids))
         (tokens,) = self._model.model.connect(self._kind, [sampled])
         output = BaseModelOutputWithPooling(last_hidden_state=sampled.flatten(1, 2), pooler_output=tokens[None])
         inputs = {} if self._kind == "image" else {"video_lengths": torch.tensor([len(sampled)])}
-        return Shown(self._kind, {self._kind: output}, inputs)
+        return Shown(key, {self._kind: output}, inputs)
 
     def _object_tokens(self, plan: PlannedBatch, drawn: Sequence[DrawnRegion], pooled: Tensor) -> list[Tensor]:
         width = self._model.config.text_config.hidden_size

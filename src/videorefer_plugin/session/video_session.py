@@ -12,7 +12,7 @@ from torch import Tensor
 from videorefer_plugin.errors import ConfigurationError, PromptError, SessionError, VideoError
 from videorefer_plugin.inputs.clips import open_image
 from videorefer_plugin.inputs.matching import check_at_least_one, named
-from videorefer_plugin.inputs.questions import check_question, description_prompt, question_regions
+from videorefer_plugin.inputs.questions import check_question, description_prompt, question_pairs, question_regions
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.threads import threads_for
 from videorefer_plugin.pictures import TokenSimilarity
@@ -344,16 +344,11 @@ class VideoSession:
 
     def _read(self, questions: Any) -> tuple[list[str], list[list[Region]]]:
         """What the chat template makes of questions, and their regions."""
-        texts, given = [], []
-        for number, one in enumerate(questions):
-            if isinstance(one, str) or not isinstance(one, Sequence) or len(one) != 2:
-                raise PromptError(
-                    f"questions must be pairs of a question and its regions, but number {number} is a "
-                    f"{type(one).__name__}. Without regions write (question, [])."
-                )
-            with named(f"question {number}") if len(questions) > 1 else nullcontext():
-                texts.append(self._text([(check_question(one[0], self._placeholders), None)]))
-                given.append(question_regions(one[1]))
+        pairs = question_pairs(questions)
+        for number, (question, regions) in enumerate(pairs):
+            with named(f"question {number}") if len(pairs) > 1 else nullcontext():
+                texts.append(self._text([(check_question(question, self._placeholders), None)]))
+                given.append(question_regions(regions))
         return texts, given
 
     def _text(self, turns: Sequence[tuple[str, str | None]]) -> str:
