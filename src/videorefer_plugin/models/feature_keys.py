@@ -90,11 +90,13 @@ def preprocessing_digest(processor: Any, *ways: Any, **settings: Any) -> str:
 def _signature(state: Mapping[str, Tensor]) -> _Signature:
     """What changes if a weight does, and takes no time to see."""
     counted = [(name, each.data_ptr(), -1 if each.is_inference() else each._version) for name, each in state.items()]
-    middles: dict[torch.device, list[Tensor]] = {}
+    middles: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for value in state.values():
         if value.numel():
             middle = value[tuple(size // 2 for size in value.shape)]
-            middles.setdefault(value.device, []).append(middle.to(torch.float64))
+            if value.element_size() == 1 and value.is_floating_point():  # float8, which is not stacked everywhere
+                middle = middle.float()
+            middles.setdefault((middle.device, middle.dtype), []).append(middle)
     probes = [torch.stack(own).tolist() for own in middles.values()]
     return tuple(counted), tuple(map(tuple, probes)), tuple(value.dtype for value in state.values())
 

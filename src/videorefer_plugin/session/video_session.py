@@ -344,6 +344,7 @@ class VideoSession:
 
     def _read(self, questions: Any) -> tuple[list[str], list[list[Region]]]:
         """What the chat template makes of questions, and their regions."""
+        texts, given = [], []
         pairs = question_pairs(questions)
         for number, (question, regions) in enumerate(pairs):
             with named(f"question {number}") if len(pairs) > 1 else nullcontext():
