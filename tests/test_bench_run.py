@@ -272,6 +272,48 @@ def test_an_answer_file_that_was_meddled_with_is_named(bench, tmp_path):
             Store(tmp_path, "answers", {"model": "x"})
 
 
+def about_few_videos(bench, target, copies=3):
+    """The benchmark with every item several times, first all items once: those about one video lie far apart."""
+    items = read_items(bench / "bench_q.json")
+    items = [{**item, "id": f"{item['id']}/{copy}"} for copy in range(copies) for item in items[:6]]
+    target.write_text(json.dumps(items))
+    return target
+
+
+def predictions(folder):
+    return {row["id"]: row["prediction"] for row in rows(folder)}
+
+
+@pytest.mark.parametrize("mode", ["single", "multi"])
+def test_items_about_one_video_are_answered_as_each_would_be_alone(bench, tmp_path, shared_model, processor, mode):
+    data = about_few_videos(bench, bench / "few.json")
+    model = RegionModel(shared_model, processor=processor, max_new_tokens=TOKENS)
+    alone = {item.id: model.answer([item], mode)[0] for item in read_questions(data, mode=mode)}
+    results = []
+    for batch_size in (1, 4, 5):
+        results.append(evaluate_questions(data, model, tmp_path / str(batch_size), mode=mode, batch_size=batch_size))
+        assert predictions(tmp_path / str(batch_size)) == alone
+    assert [row["id"] for row in results[0]["scores"]["items"]] == [item["id"] for item in read_items(data)]
+    assert table(results[0]) == table(results[1]) == table(results[2])
+
+
+def test_a_run_that_went_through_the_file_line_by_line_goes_on(bench, tmp_path, shared_model, processor):
+    """Earlier versions worked on the items in the order of the file, and shared them between processes one by one."""
+    data = about_few_videos(bench, bench / "few.json")
+    model = RegionModel(shared_model, processor=processor, max_new_tokens=TOKENS)
+    whole = evaluate_questions(data, model, tmp_path / "whole", batch_size=4)
+    said = predictions(tmp_path / "whole")
+    names = [item["id"] for item in read_items(data)]
+    begun = {0: names[0:8:2], 1: names[1::2]}  # the second of two processes was through
+    for rank, done in begun.items():
+        with Store(tmp_path / "begun", "answers", whole["settings"], rank) as store:
+            store.append({"id": name, "prediction": said[name]} for name in done)
+    result = evaluate_questions(data, model, tmp_path / "begun", batch_size=4, shard=Shard(0, 2))
+    assert table(result) == table(whole)
+    assert len(rows(tmp_path / "begun")) == len(names)
+    assert predictions(tmp_path / "begun") == said
+
+
 # --- items that fail -------------------------------------------------------------------------------------------------
 
 
@@ -302,6 +344,19 @@ def test_many_failures_in_a_row_stop_the_run(bench, tmp_path):
     ):
         run(items, work, store)
     assert len(asked) == 8
+
+
+def test_a_video_with_many_items_that_is_broken_stops_nothing(bench, tmp_path, shared_model, processor):
+    (bench / "videos" / "broken.mp4").write_bytes(b"this is no video")
+    items = read_items(bench / "bench_q.json")
+    broken = [{**items[0], "id": f"broken/{number}", "video": "videos/broken.mp4"} for number in range(9)]
+    (bench / "many.json").write_text(json.dumps([*broken, items[0]]))
+    model = RegionModel(shared_model, processor=processor, max_new_tokens=2)
+    for batch_size in (1, 4):
+        result = evaluate_questions(bench / "many.json", model, tmp_path / str(batch_size), batch_size=batch_size)
+        assert list(result["failed"]) == [item["id"] for item in broken]
+        assert result["answered"] == 1
+        assert all(f"item {name!r}: Sample 0: " in reason for name, reason in result["failed"].items())
 
 
 def test_a_model_without_regions_is_said(bench, tmp_path):

@@ -116,6 +116,46 @@ def test_regions_keep_the_order_of_the_command_line(clip, tmp_path):
     ]
 
 
+TWO = ("Where is <region> at the start, seen from <region>?", "What is <region> doing?")
+ONE = ("What is <region> doing?", "What does <region> look like?")
+
+
+@pytest.mark.parametrize(
+    ("questions", "regions", "objects"),
+    [
+        (ONE, 2, [(0,), (1,)]),  # each its own
+        (TWO, 3, [(0, 1), (2,)]),
+        ((ONE[0], "How many objects are there?", ONE[1]), 2, [(0,), (), (1,)]),
+        (ONE, 1, [(0,), (0,)]),  # all about the same
+        ((TWO[0], "How many objects are there?", TWO[0]), 2, [(0, 1), (), (0, 1)]),
+        (("How many objects are there?", "What happens?"), 0, [(), ()]),
+        ((ONE[0], ONE[0]), 2, [(0,), (1,)]),
+    ],
+)
+def test_several_questions_are_answered_as_each_would_be_alone(clip, tmp_path, questions, regions, objects):
+    made, path = clip
+    boxes = [box(made, number % 2, number) for number in range(regions)]
+    given = [part for text in boxes for part in ("--box", text)]
+    asked = [part for text in questions for part in ("--question", text)]
+    picture = tmp_path / "answers.png"
+    said = run("ask", path, *asked, *given, "--json", "--save", picture, "--max-new-tokens", 8).stdout.splitlines()
+    replies = [json.loads(line) for line in said]
+    assert [reply["question"] for reply in replies] == list(questions)
+    assert [reply["regions"] for reply in replies] == [[f"box {boxes[at]}" for at in own] for own in objects]
+    assert picture.exists()
+    read = [vr.Region.from_box([int(at) for at in text.split(":")[1].split(",")], int(text[0])) for text in boxes]
+    for reply, own in zip(replies, objects, strict=True):
+        about = [read[at] for at in own]
+        assert reply["answer"] == vr.ask(vr.tiny_checkpoint(), path, reply["question"], about, max_new_tokens=8)
+
+
+def test_further_questions_follow_the_first(clip):
+    made, path = clip
+    given = ["--box", box(made, 0, 0), "--max-new-tokens", 8]
+    alone = [run("ask", path, question, *given).stdout for question in ONE]
+    assert run("ask", path, ONE[0], "-q", ONE[1], *given).stdout == "".join(alone)
+
+
 def test_other_videos_get_a_warning_with_the_embedded_model(tmp_path):
     frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     (tmp_path / "frames").mkdir()
@@ -146,6 +186,11 @@ def test_ask_warns_about_what_the_embedded_model_does_not_know(clip):
     [
         (["What is <region>?"], "1 <region>, but 0 region"),
         (["What is it?", "--box", "0:1,1,9,9"], "0 <region>, but 1 region"),
+        ([*TWO[:1], "-q", TWO[1], *("--box", "0:1,1,9,9") * 2], "2 questions have 2, 1 <region>, but 2 region"),
+        (["What is <region>?", "-q", "Is <region> red?"], "1, 1 <region>, but 0 region"),
+        (["What is it?", "-q", "Is it red?", "--box", "0:1,1,9,9"], "0, 0 <region>, but 1 region"),
+        (["-q", "What is <region>?", *("--box", "0:1,1,9,9") * 2], "1 <region>, but 2 region"),
+        (["--box", "0:1,1,9,9"], "There is no question"),
         (["What is <region>?", "--box", "99:1,1,9,9"], "lies on frame 99"),
         (["What is <region>?", "--box", "0:100,100,120,120"], "outside the frame"),
         (["What is <region>?", "--box", "0:1,1,9,9", "--save", "picture.xyz"], "no name of a picture"),

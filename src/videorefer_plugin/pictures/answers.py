@@ -71,7 +71,7 @@ def picture_answers(video: Video, regions: Sequence[Region], lines: Sequence[Lin
 
     Args:
         video (`Video`): the video.
-        regions (`Sequence[Region]`): the objects. Frames are shown in which some of them are given.
+        regions (`Sequence[Region]`): the objects. Frames are shown in which some of them are given, if there are any.
         lines (`Sequence[Line]`): what was asked.
 
     Returns:
@@ -80,9 +80,8 @@ def picture_answers(video: Video, regions: Sequence[Region], lines: Sequence[Lin
     from PIL import Image
 
     regions = [region.at_frames(video.frame_at) for region in regions]
-    given = sorted({frame for region in regions for frame in region.present})
+    given = sorted({frame for region in regions for frame in region.present}) or range(video.num_frames)
     chosen = [given[place] for place in sample_frame_indices(len(given), num_frames=min(_FRAMES, len(given)))]
-    chosen = chosen or [0]
     tiles = [_tile(frame, index, regions) for frame, index in zip(video.read(chosen), chosen, strict=True)]
     text = _text(lines)
     columns = 2 if len(tiles) > 1 else 1
