@@ -438,11 +438,15 @@ def test_models_with_adapters_are_taken(pair: Any, clip: Any) -> None:
 
     model, processor = load_model(vr.tiny_checkpoint())
     torch.manual_seed(0)
-    config = LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    config = LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False, lora_alpha=512)
     adapted = get_peft_model(model, config).eval()
     asked = questions(clip[1])[:3]
     alone = asked_alone((adapted, processor), clip[0], asked)
     with vr.VideoSession(adapted, processor, clip[0]) as session:
+        assert session.ask_many(asked, **SHORT) == alone
+        with adapted.disable_adapter():
+            without = asked_alone((adapted, processor), clip[0], asked)
+            assert session.ask_many(asked, **SHORT) == without != alone
         assert session.ask_many(asked, **SHORT) == alone
 
 

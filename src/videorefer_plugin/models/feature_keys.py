@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from videorefer_plugin.errors import ConfigurationError
 
-__all__ = ["FeatureKey", "preprocessing_digest", "text_digest", "tower_revision"]
+__all__ = ["FeatureKey", "adapters_in_use", "preprocessing_digest", "text_digest", "tower_revision"]
 
 # What a configuration says of where it comes from; a tower's dtype is that of its weights.
 _ASIDE = ("_name_or_path", "transformers_version", "architectures", "dtype")
@@ -67,7 +67,21 @@ def tower_revision(tower: nn.Module, *ways: Any) -> str:
     config: Any = getattr(tower, "config", None)
     says = config.to_dict() if hasattr(config, "to_dict") else {}
     says = {key: value for key, value in says.items() if key not in _ASIDE}
-    return text_digest(_as_json([known[1], says, *ways]))
+    return text_digest(_as_json([known[1], says, adapters_in_use(tower), *ways]))
+
+
+def adapters_in_use(module: nn.Module) -> list[tuple[str, bool, list[str]]]:
+    """Which PEFT adapters the layers of a module use, which can be changed without changing a weight.
+
+    Returns:
+        `list[tuple[str, bool, list[str]]]`: name of each layer with adapters, whether they are disabled, and which are
+        active.
+    """
+    return [
+        (name, bool(layer.disable_adapters), [str(adapter) for adapter in layer.active_adapters])
+        for name, layer in module.named_modules()
+        if hasattr(layer, "active_adapters") and hasattr(layer, "disable_adapters") and hasattr(layer, "base_layer")
+    ]
 
 
 def preprocessing_digest(processor: Any, *ways: Any, **settings: Any) -> str:

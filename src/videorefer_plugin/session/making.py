@@ -9,6 +9,7 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
 from videorefer_plugin.hosts.processing import RegionProcessor
 from videorefer_plugin.inputs.matching import check_at_least_one
+from videorefer_plugin.models.feature_keys import adapters_in_use
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration
 from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
@@ -60,9 +61,10 @@ def _is_attached(model: Any, processor: Any) -> bool:
 
 
 def weights_version(model: nn.Module) -> int:
-    """A number that changes when weights are changed in place, replaced or moved."""
+    """A number that changes when weights are changed in place, replaced or moved, or other adapters are used."""
     counted = [(each, -1 if each.is_inference() else each._version) for each in model.parameters()]
-    return hash(tuple((id(each), version, each.device, each.dtype) for each, version in counted))
+    weights = tuple((id(each), version, each.device, each.dtype) for each, version in counted)
+    return hash((weights, str(adapters_in_use(model))))
 
 
 def generate_settings(model: Any, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
