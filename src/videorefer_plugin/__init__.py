@@ -37,6 +37,8 @@ _EXPORTS = {
     "resize_masks": "object_encoder",
     "DrawnRegion": "inputs.masks",
     "draw_region": "inputs.masks",
+    "TokenSimilarity": "pictures",
+    "FeatureStore": "models.feature_store",
     "frame_features": "models.videollama2.tower",
     "VideoLLaMA2Config": "models.videollama2.configuration",
     "VideoLLaMA2ForConditionalGeneration": "models.videollama2.modeling",
@@ -64,6 +66,7 @@ __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "DrawnRegion",
+    "FeatureStore",
     "ObjectEncoder",
     "ObjectEncoderConfig",
     "ObjectEncoderOutput",
@@ -78,6 +81,7 @@ __all__ = [
     "SessionChat",
     "SessionError",
     "TensorError",
+    "TokenSimilarity",
     "TrainingError",
     "VideoError",
     "VideoLLaMA2Config",
@@ -132,6 +136,7 @@ if TYPE_CHECKING:
         supported_hosts,
     )
     from videorefer_plugin.inputs.masks import DrawnRegion, draw_region
+    from videorefer_plugin.models.feature_store import FeatureStore
     from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
     from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration, VideoLLaMA2Model
     from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
@@ -148,6 +153,7 @@ if TYPE_CHECKING:
         pool_masks,
         resize_masks,
     )
+    from videorefer_plugin.pictures import TokenSimilarity
     from videorefer_plugin.regions import Region
     from videorefer_plugin.session import SessionChat, VideoSession
     from videorefer_plugin.video import load_image, open_video, sample_frame_indices
