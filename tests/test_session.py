@@ -14,6 +14,7 @@ from tests.batches import tower_rows
 from videorefer_plugin import world
 from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, SessionError, VideoError
 from videorefer_plugin.models.feature_store import FeatureStore
+from videorefer_plugin.session import Turn
 
 SHORT = {"max_new_tokens": 24}
 
@@ -106,7 +107,16 @@ def test_a_batch_pads_between_what_is_shared_and_what_is_not(pair: Any, clip: An
 
 @pytest.mark.parametrize(
     "settings",
-    [{"num_beams": 3}, {"do_sample": True, "top_k": 1}, {"repetition_penalty": 1.5}, {"suppress_tokens": []}],
+    [
+        {"num_beams": 3},
+        {"do_sample": True, "top_k": 1},
+        {"repetition_penalty": 1.5},
+        {"suppress_tokens": []},
+        {"no_repeat_ngram_size": 2},
+        {"use_cache": False},
+        {"use_cache": None},
+        {"cache_implementation": "static", "disable_compile": True},
+    ],
     ids=str,
 )
 def test_arguments_of_generate_count_as_they_do_alone(pair: Any, clip: Any, session: Any, settings: Any) -> None:
@@ -180,6 +190,55 @@ def test_templates_that_put_the_video_last_share_no_prefix_but_frames(pair: Any,
             assert sum(runs) == session.computed.frames_read
     finally:
         processor.chat_template = usual
+
+
+@pytest.mark.parametrize("window", [8, 40, 400])
+def test_layers_with_a_window_answer_as_asked_alone(clip: Any, window: int) -> None:
+    from transformers import AutoConfig, AutoModel, AutoProcessor
+
+    config = AutoConfig.from_pretrained(vr.tiny_checkpoint())
+    text = config.text_config
+    text.use_sliding_window, text.sliding_window = True, window
+    text.layer_types = ["sliding_attention"] * text.num_hidden_layers
+    model = AutoModel.from_pretrained(vr.tiny_checkpoint(), config=config, dtype=torch.float32).eval()
+    pair = model, AutoProcessor.from_pretrained(vr.tiny_checkpoint())
+    asked = questions(clip[1])[:4]
+    alone = asked_alone(pair, clip[0], asked)
+    with vr.VideoSession(*pair, clip[0]) as session:
+        assert session.ask_many(asked, **SHORT) == alone
+        assert [session.ask(text, own, **SHORT) for text, own in asked] == alone
+        chat = session.chat()
+        assert [chat.ask(*one, **SHORT) for one in asked[:2]] == said_alone(pair, clip[0], asked[:2])
+
+
+def test_frames_that_were_decoded_elsewhere_are_told_apart(pair: Any, clip: Any) -> None:
+    frames = vr.open_video(clip[0]).read(range(16))
+    region = vr.Region.from_box((4, 4, 40, 40), frame=20)
+    store, answers = FeatureStore(), []
+    for indices in (list(range(8, 24)), list(range(16, 32))):
+        known = {"video_metadata": {"frames_indices": indices, "fps": 10.0, "total_num_frames": 40}}
+        with vr.VideoSession(*pair, frames, features=store, **known) as session:
+            answers.append(session.ask("How does <region> look?", [region], **SHORT))
+        inputs = pair[1].apply_chat_template(
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "video", "video": frames},
+                        {"type": "text", "text": "How does <region> look?"},
+                    ],
+                }
+            ],
+            regions=[region],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            **known,
+        )
+        output = pair[0].generate(**inputs, do_sample=False, **SHORT)[0, inputs["input_ids"].shape[1] :]
+        assert answers[-1] == pair[1].decode(output, skip_special_tokens=True).strip()
+    assert len(store) == 16  # the same frames, under other numbers
 
 
 def test_half_precision_answers(clip: Any) -> None:
@@ -284,6 +343,13 @@ def test_a_conversation_is_as_before_after_an_error(clip: Any, session: Any) -> 
     assert [turn.answer for turn in chat.history] == [answer]
 
 
+def test_answers_that_look_like_placeholders_are_told_as_words(clip: Any, session: Any) -> None:
+    chat = session.chat()
+    chat.ask("What color is <region>?", [clip[1][0]], **SHORT)
+    chat._turns[0] = Turn("What color is <region>?", (clip[1][0],), "<region> in the <video> is red.")
+    assert chat.ask("And <region>?", [clip[1][1]], **SHORT)
+
+
 # --- streams ---------------------------------------------------------------------------------------------------------
 
 
@@ -310,11 +376,37 @@ def test_a_stream_can_be_stopped(clip: Any, session: Any) -> None:
     assert len(chat.history) == 2
 
 
+def test_a_stream_that_is_read_again_is_at_its_end(session: Any) -> None:
+    stream = session.stream("What happens?", max_new_tokens=4)
+    assert list(stream)
+    assert list(stream) == list(stream) == []
+    stream.close()
+    assert next(stream, None) is None
+
+
+def test_a_stream_that_is_forgotten_stops(session: Any) -> None:
+    """Otherwise the next question would wait for thousands of tokens."""
+    for _ in session.stream("What happens?", max_new_tokens=20_000, min_new_tokens=20_000):
+        break
+    gc.collect()
+    assert session.ask("What happens?", **SHORT)
+
+
+def test_closing_a_session_stops_what_is_streamed(pair: Any, clip: Any) -> None:
+    session = vr.VideoSession(*pair, clip[0])
+    stream = session.stream("What happens?", max_new_tokens=20_000, min_new_tokens=20_000)
+    next(stream)
+    session.close()
+    assert session.memory() == 0
+    list(stream)
+
+
 def test_what_is_wrong_with_a_stream_is_said_at_once(session: Any) -> None:
     with pytest.raises(PromptError):
         session.stream("What is <region>?")
-    with pytest.raises(ConfigurationError):
-        session.stream("What?", streamer=object())
+    for settings in ({"streamer": object()}, {"num_beams": 2}):
+        with pytest.raises(ConfigurationError):
+            session.stream("What?", **settings)
 
 
 def test_an_error_while_streaming_is_raised_where_it_is_read(session: Any) -> None:
@@ -328,6 +420,24 @@ def test_an_error_while_streaming_is_raised_where_it_is_read(session: Any) -> No
 
 
 # --- threads and memory ----------------------------------------------------------------------------------------------
+
+
+def test_conversations_may_begin_while_another_thread_asks(clip: Any, session: Any) -> None:
+    stop = threading.Event()
+
+    def begin() -> None:
+        while not stop.is_set():
+            session.chat()
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    try:
+        for _ in range(3):
+            session.ask("What color is <region>?", [clip[1][0]], max_new_tokens=2)
+            session.memory()
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_threads_may_ask_at_the_same_time(pair: Any, clip: Any, session: Any) -> None:
@@ -467,8 +577,14 @@ def test_what_no_session_takes_is_refused(pair: Any, clip: Any) -> None:
         vr.VideoSession(torch.nn.Linear(1, 1), processor, clip[0])
     with pytest.raises(ConfigurationError, match="session takes"):
         vr.VideoSession(model, processor.tokenizer, clip[0])
-    with pytest.raises(ConfigurationError, match="num_frame"):
-        vr.VideoSession(model, processor, clip[0], num_frame=3)
+    for settings, said in (
+        ({"num_frame": 3}, "num_frame"),
+        ({"text": "a"}, "text"),
+        ({"regions": []}, "regions"),
+        ({"features": "folder"}, "FeatureStore"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            vr.VideoSession(model, processor, clip[0], **settings)
 
 
 @pytest.mark.parametrize(
@@ -501,6 +617,8 @@ def test_wrong_questions_are_refused_before_anything_is_run(
         ({"region_masks": None}, "region_masks"),
         ({"num_return_sequences": 2, "num_beams": 2}, "num_return_sequences"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"num_beams": 0}, "num_beams"),
+        ({"generation_config": {"num_beams": 2}}, "GenerationConfig"),
     ],
 )
 def test_arguments_that_the_session_gives_itself_are_refused(session: Any, settings: Any, said: str) -> None:

@@ -112,6 +112,15 @@ def test_sampling_draws_as_without_sharing(pair: Any, videos: Any) -> None:
     assert torch.equal(*drawn)
 
 
+@pytest.mark.parametrize("kind", [torch.bool, torch.int32, torch.float32])
+def test_masks_may_have_any_dtype(pair: Any, videos: Any, kind: torch.dtype) -> None:
+    model, processor = pair
+    inputs = processor(**batches(videos)["questions of different lengths"], return_tensors="pt")
+    expected = model.generate(**inputs, **GREEDY)
+    inputs["attention_mask"] = inputs["attention_mask"].to(kind)
+    assert torch.equal(model.generate(**inputs, **GREEDY), expected)
+
+
 def test_what_is_shared_is_run_once(pair: Any, videos: Any) -> None:
     model, processor = pair
     every = batches(videos)
@@ -131,6 +140,8 @@ def test_what_is_shared_is_run_once(pair: Any, videos: Any) -> None:
         {"return_dict_in_generate": True},  # which may return what was made of every position
         {"logits_processor": [lambda input_ids, scores: scores]},  # which may look at any position
         {"use_cache": False},
+        {"use_cache": None},
+        {"no_repeat_ngram_size": 2},
     ):
         run, whole, _ = first_run("questions of different lengths", **settings)
         assert run == whole

@@ -9,7 +9,7 @@ from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.matching import named, visual_of
 from videorefer_plugin.regions import Region, as_region, is_one_region
 
-__all__ = ["check_question", "description_prompt", "hand_out", "question_regions"]
+__all__ = ["check_question", "description_prompt", "hand_out", "question_regions", "without_placeholders"]
 
 
 def description_prompt(kind: str = "video") -> str:
@@ -38,6 +38,13 @@ def check_question(question: Any, placeholders: Sequence[str] = ()) -> str:
                 "out; if the word is meant literally, write it without the angle brackets."
             )
     return question
+
+
+def without_placeholders(text: str, placeholders: Sequence[str]) -> str:
+    """What was said, with a space in words that would be taken for placeholders."""
+    for token in placeholders:
+        text = text.replace(token, f"{token[:1]} {token[1:]}")
+    return text
 
 
 def question_pairs(questions: Any) -> list[tuple[Any, Any]]:

@@ -7,7 +7,24 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
-__all__ = ["cache_bytes", "can_crop", "common_length", "crop", "new_cache", "repeated"]
+__all__ = [
+    "cache_bytes",
+    "can_crop",
+    "common_length",
+    "crop",
+    "new_cache",
+    "num_copies",
+    "repeated",
+    "sees_positions",
+    "uses_cache",
+]
+
+# With any of these arguments or settings, `generate` may tell where in a prompt its padding stands.
+_ARGUMENTS = ("logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn", "negative_prompt_ids")
+_SETTINGS = (
+    *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "guidance_scale", "sequence_bias"),
+    *("watermarking_config", "prefill_chunk_size"),
+)
 
 
 def new_cache(model: Any) -> Cache:
@@ -31,6 +48,22 @@ def crop(cache: Cache, length: int) -> None:
     surplus = int(cache.get_seq_length()) - length
     if surplus > 0:
         cache.crop(-surplus)  # a positive number means other things in different releases of transformers
+
+
+def uses_cache(config: Any, inputs: dict[str, Any]) -> bool:
+    """Whether `generate` keeps keys and values of earlier positions, by its arguments and its configuration."""
+    return bool(inputs.get("use_cache", config.use_cache))
+
+
+def sees_positions(config: Any, inputs: dict[str, Any]) -> bool:
+    """Whether `generate` may tell where in a prompt its padding stands, by its arguments and its configuration."""
+    settings = (inputs.get(name, getattr(config, name, None)) for name in _SETTINGS)
+    return any(inputs.get(name) for name in _ARGUMENTS) or any(settings)
+
+
+def num_copies(config: Any, inputs: dict[str, Any]) -> int:
+    """How many rows `generate` makes of a sample, by its arguments and its configuration."""
+    return max(inputs.get(name, getattr(config, name, None)) or 1 for name in ("num_beams", "num_return_sequences"))
 
 
 def repeated(cache: Cache, length: int, times: int = 1) -> Cache:

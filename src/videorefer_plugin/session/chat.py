@@ -38,8 +38,12 @@ class Converses(Protocol):
         """Keep other threads out."""
         ...
 
-    def checked(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+    def checked(self, generate_kwargs: dict[str, Any], streams: bool = False) -> dict[str, Any]:
         """Arguments of `generate`."""
+        ...
+
+    def opened(self, part: AnswerStream) -> AnswerStream:
+        """Note a stream."""
         ...
 
     def prepare_turn(self, turns: Sequence[Turn], question: str, regions: Any) -> tuple[list[Region], Prepared]:
@@ -98,7 +102,7 @@ class SessionChat:
         """
         with self._session.answering():
             given, prompt = self._session.prepare_turn(self._turns, question, regions)
-            settings = self._session.checked(generate_kwargs)
+            settings = self._session.checked(generate_kwargs, streams=True)
             asked_at = len(self._turns)
 
         def answer(streaming: dict[str, Any]) -> str:
@@ -109,7 +113,8 @@ class SessionChat:
                     )
                 return self._answer(question, given, prompt, {**settings, **streaming})
 
-        return AnswerStream(self._session.processor.tokenizer, answer, settings.pop("stopping_criteria", None))
+        tokenizer = self._session.processor.tokenizer
+        return self._session.opened(AnswerStream(tokenizer, answer, settings.pop("stopping_criteria", None)))
 
     def undo(self) -> Turn:
         """Take the last question and its answer back.

@@ -77,8 +77,8 @@ class HostVisuals:
 
     def memory(self) -> int:
         """See [`Visuals.memory`]."""
-        frames = sum(frame.nbytes for frame in self._frames.values())
-        return frames + sum(choice.memory() for choice in self._choices.values())
+        frames = sum(frame.nbytes for frame in list(self._frames.values()))
+        return frames + sum(choice.memory() for choice in list(self._choices.values()))
 
     def forget(self) -> bool:
         """See [`Visuals.forget`]. Decoded frames go first."""
@@ -108,8 +108,10 @@ class HostVisuals:
             with _numbered(number, len(texts)):
                 plans.append(self._plan(text, own))
         filled = self._encoded(plans)
-        objects = self._object_tokens(filled)
-        self._keep(filled)
+        try:
+            objects = self._object_tokens(filled)
+        finally:
+            self._keep(filled)
         return [_prepared(choice, data, tokens) for (choice, data, _), tokens in zip(filled, objects, strict=True)]
 
     def pooled(self, text: str, region: Region) -> tuple[Sequence[int], Tensor]:

@@ -4,6 +4,7 @@ import uuid
 from typing import Any
 
 from torch import nn
+from transformers import GenerationConfig
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
@@ -19,13 +20,16 @@ from videorefer_plugin.session.own import OwnVisuals
 from videorefer_plugin.session.prompts import Computed, Visuals
 from videorefer_plugin.video import Video
 
-__all__ = ["generate_settings", "make_visuals", "plain_model", "takes", "weights_version"]
+__all__ = ["check_settings", "generate_settings", "make_visuals", "plain_model", "takes", "weights_version"]
 
 # What a session hands to `generate` itself.
 _TAKEN = (
     *("inputs", "input_ids", "inputs_embeds", "attention_mask", "position_ids", "cache", "past_key_values"),
     *("object_tokens", "object_token_counts", "mm_encoder_outputs", "pixel_values", "pixel_values_videos"),
 )
+
+# What it hands to the processor.
+_GIVEN = ("text", "videos", "images", "audio", "regions", "return_tensors", "padding", "padding_side")
 
 
 def plain_model(model: Any) -> Any:
@@ -61,18 +65,33 @@ def _is_attached(model: Any, processor: Any) -> bool:
 
 
 def weights_version(model: nn.Module) -> int:
-    """A number that changes when weights are changed in place, replaced or moved, or other adapters are used."""
+    """A number that changes when weights are changed in place, replaced or moved, or other adapters are used.
+
+    Changes through `.data`, which torch does not count, are not noticed.
+    """
     counted = [(each, -1 if each.is_inference() else each._version) for each in model.parameters()]
     weights = tuple((id(each), version, each.device, each.dtype) for each, version in counted)
     return hash((weights, str(adapters_in_use(model))))
 
 
-def generate_settings(model: Any, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+def check_settings(settings: dict[str, Any]) -> None:
+    """Refuse settings of the processor that a session gives itself.
+
+    Raises:
+        ConfigurationError: there is one.
+    """
+    given = [name for name in settings if name in _GIVEN]
+    if given:
+        raise ConfigurationError(f"{given[0]} is what a session gives to the processor itself. Leave it out.")
+
+
+def generate_settings(model: Any, generate_kwargs: dict[str, Any], streams: bool = False) -> dict[str, Any]:
     """Arguments of `generate`, with the defaults of a session.
 
     Args:
         model: the model.
         generate_kwargs (`dict`): what the caller gave.
+        streams (`bool`, *optional*, defaults to `False`): whether the answer comes in pieces.
 
     Raises:
         ConfigurationError: one cannot be given to a session.
@@ -83,12 +102,24 @@ def generate_settings(model: Any, generate_kwargs: dict[str, Any]) -> dict[str, 
         raise ConfigurationError(f"{taken[0]} is what a session gives to generate itself. Leave it out.")
     if "streamer" in settings:
         raise ConfigurationError("For an answer in pieces use the session's stream() instead of streamer=.")
-    check_at_least_one(settings["max_new_tokens"], "max_new_tokens")
+    for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
+        if settings.get(name) is not None:
+            check_at_least_one(settings[name], name)
     known = settings.get("generation_config") or model.generation_config
+    if not isinstance(known, GenerationConfig):
+        raise ConfigurationError(
+            f"generation_config must be a GenerationConfig, but is a {type(known).__name__}. Write "
+            "GenerationConfig(**settings), or pass the settings on their own."
+        )
     several = settings.get("num_return_sequences", getattr(known, "num_return_sequences", None)) or 1
     if several != 1:
         raise ConfigurationError(
             f"A question has one answer here, but num_return_sequences is {several}. Ask it several times instead."
+        )
+    beams = settings.get("num_beams", getattr(known, "num_beams", None)) or 1
+    if streams and beams != 1:
+        raise ConfigurationError(
+            f"An answer of {beams} beams is known at its end only. Use ask() instead of stream(), or num_beams=1."
         )
     return settings
 

@@ -104,6 +104,9 @@ class OwnVisuals:
         bos = self._processor.tokenizer.bos_token
         if bos is not None and texts[0].startswith(bos):  # as `apply_chat_template` does
             settings["add_special_tokens"] = False
+        if (metadata := settings.get("video_metadata")) is not None:
+            one = metadata if isinstance(metadata, (list, tuple)) else [metadata]
+            settings["video_metadata"] = [*one] * len(texts)
         if any(regions):
             settings["regions"] = [list(own) for own in regions]
         return self._processor.plan(text=list(texts), **{f"{self._kind}s": [[self._video] for _ in texts]}, **settings)
@@ -143,7 +146,7 @@ class OwnVisuals:
 
         def compute(keys: list[FeatureKey]) -> list[Tensor]:
             grids: list[Tensor] = []
-            for piece in pieces(self._video, plan.clips[0].rows_of([key.frame for key in keys])):
+            for piece in pieces(self._video, [key.frame for key in keys]):
                 pixels = plan.preprocess(self._video.read(piece), self._kind)
                 self._computed.frames_read += len(piece)
                 # Copies, since parts of one tensor would all stay in memory as long as one of them is kept.
@@ -151,7 +154,8 @@ class OwnVisuals:
                 self._computed.frames_encoded += len(piece)
             return grids
 
-        found = self._store.fetch([FeatureKey(content, frame, way, tower) for frame in frames], compute)
+        rows = plan.clips[0].rows_of(frames)  # of a video whose frames were taken out of a longer one
+        found = self._store.fetch([FeatureKey(content, row, way, tower) for row in rows], compute)
         return [grid.to(weight.device) for grid in found]
 
     def _keys(self, plan: PlannedBatch) -> tuple[str, str, str]:

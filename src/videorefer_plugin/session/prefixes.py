@@ -11,7 +11,17 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from videorefer_plugin.models.cache import CACHE
-from videorefer_plugin.models.caches import cache_bytes, can_crop, common_length, crop, new_cache, repeated
+from videorefer_plugin.models.caches import (
+    cache_bytes,
+    can_crop,
+    common_length,
+    crop,
+    new_cache,
+    num_copies,
+    repeated,
+    sees_positions,
+    uses_cache,
+)
 from videorefer_plugin.session.prompts import Computed, Prepared
 
 __all__ = ["Prefix", "Runner"]
@@ -124,7 +134,7 @@ class Runner:
             return None
         if known is not None:
             shared = min(self.common(known.prompt, one) for one in prompts)
-            if shared < length and not (shared and can_crop(known.cache)):
+            if not shared or (shared < len(known) and not can_crop(known.cache)):
                 known = None
         if known is None:
             known = self.run(self.first_positions(prompts[0], length))
@@ -167,8 +177,12 @@ class Runner:
         prefix = self.prefix_of(prompts, tail) if self._takes_cache(generate_kwargs) else None
         if prefix is None:
             return [self._generate_whole(one, generate_kwargs) for one in prompts]
+        if len(prompts) > 1 and not self._takes_batches(prefix.cache, generate_kwargs):
+            return [self.generate([one], tail, generate_kwargs)[0] for one in prompts]
         shared = self._shared(prefix, prompts)
-        cache = repeated(prefix.cache, shared, len(prompts) * self._copies(generate_kwargs))
+        cache = repeated(
+            prefix.cache, shared, len(prompts) * num_copies(self._config(generate_kwargs), generate_kwargs)
+        )
         return self._generate_after(prefix, cache, shared, prompts, generate_kwargs)
 
     def converse(
@@ -186,7 +200,8 @@ class Runner:
             `tuple[torch.LongTensor, Prefix | None]`: ids of the answer, and the conversation with the answer in a
             cache of its own, if it is in one.
         """
-        alone = self._takes_cache(generate_kwargs) and self._copies(generate_kwargs) == 1
+        copies = num_copies(self._config(generate_kwargs), generate_kwargs)
+        alone = self._takes_cache(generate_kwargs) and copies == 1
         shared = 0 if kept is None or not alone else self._shared(kept, [prompt])
         if kept is not None and shared and (shared == len(kept) or can_crop(kept.cache)):
             crop(kept.cache, shared)
@@ -200,26 +215,29 @@ class Runner:
         (answer,) = self._generate_after(prefix, cache, shared, [prompt], generate_kwargs)
         return answer, self._kept(prompt, answer, cache, prefix.rope_deltas)
 
-    def rows_for(self, prompts: Sequence[Prepared], tail: Tensor | None, max_new_tokens: int, max_bytes: int) -> int:
+    def rows_for(
+        self, prompts: Sequence[Prepared], tail: Tensor | None, generate_kwargs: dict[str, Any], max_bytes: int
+    ) -> int:
         """How many prompts may be answered in one batch, so that their keys and values take at most so many bytes."""
-        prefix = self.prefix_of(prompts, tail)
+        prefix = self.prefix_of(prompts, tail) if self._takes_cache(generate_kwargs) else None
         if prefix is None:
             return 1
-        longest = max(len(one.input_ids) for one in prompts) + max_new_tokens
+        longest = max(len(one.input_ids) for one in prompts) + generate_kwargs["max_new_tokens"]
+        longest *= num_copies(self._config(generate_kwargs), generate_kwargs)
         return max(int(max_bytes / max(prefix.memory() / len(prefix) * longest, 1)), 1)
 
     def _takes_cache(self, generate_kwargs: dict[str, Any]) -> bool:
         known = self._config(generate_kwargs)
+        if not uses_cache(known, generate_kwargs):
+            return False
         return all(generate_kwargs.get(name, getattr(known, name, None)) in (None, False) for name in _WITHOUT)
+
+    def _takes_batches(self, cache: Cache, generate_kwargs: dict[str, Any]) -> bool:
+        """Whether nothing sees the padding between what is shared and what is not; a window would be filled by it."""
+        return can_crop(cache) and not sees_positions(self._config(generate_kwargs), generate_kwargs)
 
     def _config(self, generate_kwargs: dict[str, Any]) -> Any:
         return generate_kwargs.get("generation_config") or self.model.generation_config
-
-    def _copies(self, generate_kwargs: dict[str, Any]) -> int:
-        """How many rows `generate` makes of a sample."""
-        known = self._config(generate_kwargs)
-        names = ("num_beams", "num_return_sequences")
-        return max(generate_kwargs.get(name, getattr(known, name, None)) or 1 for name in names)
 
     def _shared(self, prefix: Prefix, prompts: Sequence[Prepared]) -> int:
         """How many positions of a prefix all prompts share; at least one is left to be run."""
@@ -313,7 +331,7 @@ class Runner:
 
     def memory(self) -> int:
         """Bytes of all prefixes."""
-        return sum(prefix.memory() for prefix in self.prefixes.values())
+        return sum(prefix.memory() for prefix in list(self.prefixes.values()))
 
     def forget(self) -> bool:
         """Drop the prefix that was not used for the longest time; `False` if there is none."""

@@ -1,6 +1,7 @@
 """Answers that come word by word."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,15 +14,12 @@ __all__ = ["AnswerStream"]
 class AnswerStream(Iterator[str]):
     """Pieces of an answer, as they are generated in a thread of their own.
 
-    Closing it, or leaving a `with` block around it, stops the generation.
+    Closing it, leaving a `with` block around it, or forgetting it stops the generation.
 
     Args:
         tokenizer: decodes the answer.
         answer (`Callable`): answers, given the arguments of `generate` that stream and stop.
         stopping (`StoppingCriteriaList`, *optional*): stops the answer as well.
-
-    Attributes:
-        text (`str`, *optional*): the whole answer, once generation is over, stopped or not; `None` after an error.
     """
 
     def __init__(
@@ -30,45 +28,62 @@ class AnswerStream(Iterator[str]):
         answer: Callable[[dict[str, Any]], str],
         stopping: StoppingCriteriaList | None = None,
     ):
-        self._pieces = iter(streamer := TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True))
-        self._stop = threading.Event()
-        self._error: BaseException | None = None
-        self.text: str | None = None
-        criteria = StoppingCriteriaList([*(stopping or []), _Stop(self._stop)])
-
-        def run() -> None:
-            try:
-                self.text = answer({"streamer": streamer, "stopping_criteria": criteria})
-            except BaseException as error:  # raised again where the pieces are read
-                self._error = error
-            finally:
-                streamer.end()
-
-        self._thread = threading.Thread(target=run, daemon=True)
+        self._work = _Work(tokenizer, answer, stopping)
+        self._pieces: Iterator[str] | None = iter(self._work.streamer)
+        # The thread knows its work, not this object, which can be forgotten meanwhile.
+        self._thread = threading.Thread(target=self._work.run, daemon=True)
+        self._forgotten = weakref.finalize(self, self._work.stop.set)
         self._thread.start()
 
+    @property
+    def text(self) -> str | None:
+        """The whole answer, once generation is over, stopped or not; `None` before and after an error."""
+        return self._work.text
+
     def __next__(self) -> str:
-        try:
-            while not (piece := next(self._pieces)):
-                pass
-            return piece
-        except StopIteration:
-            self._thread.join()
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error from None
-            raise
+        while self._pieces is not None:
+            piece = next(self._pieces, None)
+            if piece:
+                return piece
+            if piece is None:
+                self._pieces = None
+                self._thread.join()
+                if self._work.error is not None:
+                    raise self._work.error from None
+        raise StopIteration
 
     def close(self) -> None:
         """Stop generating, and wait until it has stopped."""
-        self._stop.set()
-        self._thread.join()
+        self._work.stop.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def __enter__(self) -> "AnswerStream":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Work:
+    """What the thread of a stream does, and what came of it."""
+
+    def __init__(self, tokenizer: Any, answer: Callable[[dict[str, Any]], str], stopping: StoppingCriteriaList | None):
+        self.streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.stop = threading.Event()
+        self.text: str | None = None
+        self.error: BaseException | None = None
+        self._answer = answer
+        self._stopping = StoppingCriteriaList([*(stopping or []), _Stop(self.stop)])
+
+    def run(self) -> None:
+        """Answer. An error is kept, and raised again where the pieces are read."""
+        try:
+            self.text = self._answer({"streamer": self.streamer, "stopping_criteria": self._stopping})
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.streamer.end()
 
 
 class _Stop(StoppingCriteria):

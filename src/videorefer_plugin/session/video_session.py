@@ -1,7 +1,6 @@
 """`VideoSession`: one video or image, and many questions about it."""
 
 import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -12,15 +11,28 @@ from torch import Tensor
 from videorefer_plugin.errors import ConfigurationError, PromptError, SessionError, VideoError
 from videorefer_plugin.inputs.clips import open_image
 from videorefer_plugin.inputs.matching import check_at_least_one, named
-from videorefer_plugin.inputs.questions import check_question, description_prompt, question_pairs, question_regions
+from videorefer_plugin.inputs.questions import (
+    check_question,
+    description_prompt,
+    question_pairs,
+    question_regions,
+    without_placeholders,
+)
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.threads import threads_for
 from videorefer_plugin.pictures import TokenSimilarity
 from videorefer_plugin.regions import Region
 from videorefer_plugin.session.chat import SessionChat, Turn
-from videorefer_plugin.session.making import generate_settings, make_visuals, plain_model, weights_version
+from videorefer_plugin.session.keeping import KeepsWithin
+from videorefer_plugin.session.making import (
+    check_settings,
+    generate_settings,
+    make_visuals,
+    plain_model,
+    weights_version,
+)
 from videorefer_plugin.session.prefixes import Prefix, Runner
-from videorefer_plugin.session.prompts import Computed, Keeps, Prepared
+from videorefer_plugin.session.prompts import Computed, Prepared
 from videorefer_plugin.session.streaming import AnswerStream
 from videorefer_plugin.video import open_video
 
@@ -30,7 +42,7 @@ _MAX_BYTES = 2 << 30
 _MAX_ROWS = 64  # of a batch, if nobody says how many
 
 
-class VideoSession:
+class VideoSession(KeepsWithin):
     """Ask many questions about one video or image, and compute once what they share.
 
     A frame is decoded and encoded once, however many questions and masks lie on it, and what comes before the question
@@ -95,20 +107,24 @@ class VideoSession:
             raise VideoError(f"stream={stream} was given for an image, but only video files have streams.")
         if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 0:
             raise ConfigurationError(f"max_bytes must be a whole number of bytes, but is {max_bytes!r}.")
+        check_settings(processor_settings)
+        if features is not None and not isinstance(features, FeatureStore):
+            raise ConfigurationError(
+                f"features must be a FeatureStore, but is a {type(features).__name__}. For a folder write "
+                "features=FeatureStore(folder=...)."
+            )
         self.processor = processor
         self.computed = Computed()
         self._model = plain_model(model)
         self._kind = "video" if image is None else "image"
         self._video = open_image(image) if image is not None else open_video(video, stream=stream)
-        self._max_bytes = max_bytes
-        self._store = FeatureStore(max_bytes) if features is None else features
-        self._own_store = features is None
+        super().__init__(FeatureStore(max_bytes) if features is None else features, features is None, max_bytes)
         self._settings = processor_settings
         tokens = [getattr(processor, f"{kind}_token", None) for kind in ("video", "image")]
         self._placeholders = [token for token in tokens if isinstance(token, str)]
+        self._reserved = [*self._placeholders, getattr(processor, "region_token", "<region>")]
         self._lock = threading.RLock()
         self._closed = False
-        self._chats: weakref.WeakSet[SessionChat] = weakref.WeakSet()
         self._start()
 
     def _start(self) -> None:
@@ -214,7 +230,7 @@ class VideoSession:
         Returns:
             [`AnswerStream`]: an iterator of `str`.
         """
-        settings = self.checked(generate_kwargs)
+        settings = self.checked(generate_kwargs, streams=True)
         with self.answering():
             (prompt,) = self._prepare(*self._read([(question, regions)]))
 
@@ -224,13 +240,11 @@ class VideoSession:
                 self.trim()
                 return text
 
-        return AnswerStream(self.processor.tokenizer, answer, settings.pop("stopping_criteria", None))
+        return self.opened(AnswerStream(self.processor.tokenizer, answer, settings.pop("stopping_criteria", None)))
 
     def chat(self) -> SessionChat:
         """Begin a conversation in which every question knows what was said before."""
-        chat = SessionChat(self)
-        self._chats.add(chat)
-        return chat
+        return self.opened(SessionChat(self))
 
     def similarity(self, region: Region | Mapping[str, Any]) -> TokenSimilarity:
         """Compare what the object encoder sees of an object from frame to frame, before it merges what is alike.
@@ -255,39 +269,17 @@ class VideoSession:
             unions = self._model.object_encoder.config.max_tokens_per_region
             return TokenSimilarity.of(self._video, given[0].at_frames(self._video.frame_at), frames, pooled, unions)
 
-    # ------------------------------------------------------------------ memory
-
-    def memory(self) -> int:
-        """Bytes of what is kept between questions, on all devices. What is in `features=` does not count."""
-        return sum(part.memory() for part in self._parts()) + (self._store.memory() if self._own_store else 0)
-
-    def trim(self) -> None:
-        """Drop what was not used for the longest time until no more is kept than `max_bytes`."""
-        while self.memory() > self._max_bytes and len(self._runner.prefixes) > 1:
-            self._runner.forget()
-        surplus = self.memory() - self._max_bytes
-        if surplus > 0 and self._own_store:
-            self._store.shrink(max(self._store.memory() - surplus, 0))
-        for part in self._parts():
-            while self.memory() > self._max_bytes and part.forget():
-                pass
-
-    def _parts(self) -> list[Keeps]:
-        """What keeps something, in the order in which it is dropped."""
-        return [*self._chats, self._runner, self._visuals]
-
-    def _forget(self) -> None:
-        for part in self._parts():
-            while part.forget():
-                pass
+    # ------------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """Forget everything that was computed. Closing twice does no harm."""
+        """Stop what is being streamed, and forget everything that was computed. Closing twice does no harm."""
+        for stream in self.all_open(AnswerStream):
+            stream.close()
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            self._forget()
+            self.forget_all()
             if self._own_store:
                 self._store.clear()
 
@@ -314,7 +306,7 @@ class VideoSession:
             if self._closed:
                 raise SessionError("This session was closed. Open another one: VideoSession(model, processor, video).")
             if self._weights != weights_version(self._model):
-                self._forget()
+                self.forget_all()
                 if self._own_store:
                     self._store.clear()
                 self._start()
@@ -322,15 +314,15 @@ class VideoSession:
             with torch.no_grad(), threads_for(self._model):
                 yield
 
-    def checked(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+    def checked(self, generate_kwargs: dict[str, Any], streams: bool = False) -> dict[str, Any]:
         """Arguments of `generate`, with the defaults of a session; see [`generate_settings`]."""
-        return generate_settings(self._model, generate_kwargs)
+        return generate_settings(self._model, generate_kwargs, streams)
 
     def prepare_turn(self, turns: Sequence[Turn], question: str, regions: Any) -> tuple[list[Region], Prepared]:
         """The regions of a question, and the question after what was said before it, ready to run."""
         check_question(question, self._placeholders)
         given = question_regions(regions)
-        told = [(turn.question, turn.answer) for turn in turns]
+        told = [(turn.question, without_placeholders(turn.answer, self._reserved)) for turn in turns]
         before = [region for turn in turns for region in turn.regions]
         (prompt,) = self._prepare([self._text([*told, (question, None)])], [[*before, *given]])
         return given, prompt
@@ -389,7 +381,7 @@ class VideoSession:
     def _rows(self, prompts: list[Prepared], settings: dict[str, Any]) -> int:
         if len(prompts) == 1:
             return 1
-        return min(self._runner.rows_for(prompts, self._tail, settings["max_new_tokens"], self._max_bytes), _MAX_ROWS)
+        return min(self._runner.rows_for(prompts, self._tail, settings, self._max_bytes), _MAX_ROWS)
 
     def _decode(self, ids: list[Tensor]) -> list[str]:
         return [text.strip() for text in self.processor.batch_decode(ids, skip_special_tokens=True)]

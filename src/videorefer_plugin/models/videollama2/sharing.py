@@ -4,24 +4,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.integrations import is_deepspeed_zero3_enabled, is_fsdp_managed_module
 
 from videorefer_plugin.models.cache import CACHE
-from videorefer_plugin.models.caches import new_cache, repeated
+from videorefer_plugin.models.caches import can_crop, new_cache, num_copies, repeated, sees_positions, uses_cache
 from videorefer_plugin.models.placing import Placed
 
 __all__ = ["restore_prompts", "share_prefix"]
 
 _WORTH = 32  # positions; fewer are run quicker than shared
 _PLACES = {"placed_visuals": "visual_places", "placed_objects": "object_places"}
-# With any of these, `generate` may look at single positions of the prompt or returns what was made of them.
-_LOOKS = (
+# With any of these, prompts do not begin in an empty cache of the usual kind, or more is returned than ids.
+_ARGUMENTS = (
     *("past_key_values", "cache", "position_ids", "inputs_embeds", "streamer", "assistant_model", "custom_generate"),
-    *("logits_processor", "stopping_criteria", "prefix_allowed_tokens_fn", "negative_prompt_ids", "token_type_ids"),
+    *("token_type_ids", "synced_gpus"),
 )
 _SETTINGS = (
     *("return_dict_in_generate", "cache_implementation", "prompt_lookup_num_tokens", "assistant_early_exit"),
-    *("encoder_no_repeat_ngram_size", "no_repeat_ngram_size", "guidance_scale", "output_scores", "output_logits"),
-    *("output_attentions", "output_hidden_states", "prefill_chunk_size", "sequence_bias", "watermarking_config"),
+    *("output_scores", "output_logits", "output_attentions", "output_hidden_states"),
 )
 
 
@@ -39,7 +39,7 @@ def share_prefix(model: Any, input_ids: Tensor, inputs: dict[str, Any]) -> Tenso
     """
     if not _may_share(model, input_ids, inputs):
         return None
-    mask = inputs["attention_mask"].to(input_ids.device)
+    mask = inputs["attention_mask"].to(input_ids.device).long()
     starts = mask.shape[1] - mask.sum(dim=1)
     length = _shared_length(input_ids, starts, inputs)
     if length < _WORTH:
@@ -50,9 +50,11 @@ def share_prefix(model: Any, input_ids: Tensor, inputs: dict[str, Any]) -> Tenso
             own = inputs[places][:1, starts[0] : starts[0] + length]
             head[name] = inputs[name].at(own, 0, length)
     cache = new_cache(model)
+    if not can_crop(cache):  # padding would fill the windows of its layers
+        return None
     with torch.no_grad():
         model(**head, attention_mask=torch.ones_like(head["input_ids"]), logits_to_keep=1, **{CACHE: cache})
-    inputs[CACHE] = repeated(cache, length, len(input_ids) * _copies(model, inputs))
+    inputs[CACHE] = repeated(cache, length, len(input_ids) * num_copies(_config(model, inputs), inputs))
     inputs["attention_mask"] = _moved(mask, starts, length, 0)
     for places in _PLACES.values():
         if inputs.get(places) is not None:
@@ -67,17 +69,17 @@ def restore_prompts(output: Tensor, input_ids: Tensor) -> Tensor:
 
 
 def _may_share(model: Any, input_ids: Tensor, inputs: dict[str, Any]) -> bool:
-    config = inputs.get("generation_config") or model.generation_config
+    config = _config(model, inputs)
     mask = inputs.get("attention_mask")
     if torch.compiler.is_compiling() or not isinstance(mask, Tensor) or mask.shape != input_ids.shape:
         return False
     if len(input_ids) < 2 or input_ids.shape[1] <= _WORTH or model.training:
         return False
-    if any(inputs.get(name) is not None for name in _LOOKS):
+    if any(inputs.get(name) is not None for name in _ARGUMENTS) or sees_positions(config, inputs):
         return False
-    if any(inputs.get(name, getattr(config, name, None)) for name in _SETTINGS):
+    if any(inputs.get(name, getattr(config, name, None)) for name in _SETTINGS) or not uses_cache(config, inputs):
         return False
-    if inputs.get("use_cache", config.use_cache) is False or any(_has_origin(inputs.get(name)) for name in _PLACES):
+    if any(_has_origin(inputs.get(name)) for name in _PLACES) or _runs_with_others(model):
         return False
     return bool((mask[:, 1:] >= mask[:, :-1]).all()) and bool(mask[:, -1].all())  # padded on the left
 
@@ -86,10 +88,13 @@ def _has_origin(placed: Placed | None) -> bool:
     return placed is not None and bool(placed.origin)
 
 
-def _copies(model: Any, inputs: dict[str, Any]) -> int:
-    """How many rows `generate` makes of a sample."""
-    config = inputs.get("generation_config") or model.generation_config
-    return max(inputs.get(name, getattr(config, name, None)) or 1 for name in ("num_beams", "num_return_sequences"))
+def _config(model: Any, inputs: dict[str, Any]) -> Any:
+    return inputs.get("generation_config") or model.generation_config
+
+
+def _runs_with_others(model: Any) -> bool:
+    """Whether every run of the model is one of several processes, which all have to run equally often."""
+    return is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model)
 
 
 def _shared_length(input_ids: Tensor, starts: Tensor, inputs: dict[str, Any]) -> int:
