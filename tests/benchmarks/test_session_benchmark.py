@@ -16,6 +16,7 @@ import pytest
 import torch
 
 QUESTIONS = tuple(int(number) for number in os.environ.get("VIDEOREFER_BENCHMARK_QUESTIONS", "1,4,16,64").split(","))
+APART = 16  # more questions are not asked one by one, which takes twenty seconds for each
 FRAMES, LENGTH, SIZE, TOKENS = 16, 160, (854, 480), 8
 SIDE, PATCH = 384, 14
 
@@ -154,16 +155,19 @@ def test_questions_about_one_video(benchmark: Any, pair: Any, video: Path, share
         for number in QUESTIONS:
             asked, answers, seconds = questions(number, shared), {}, {}
             for name, way in WAYS.items():
+                if name == "separate" and number > APART:
+                    continue
                 with counted(model) as found:
                     start = time.process_time()
                     answers[name] = way(model, processor, video, asked)
                     seconds[name] = time.process_time() - start
                 single = single or seconds[name]
-                same = sum(one == other for one, other in zip(answers[name], answers["separate"], strict=True))
+                first = next(iter(answers))  # asked apart, as long as that doesn't take too long
+                same = sum(one == other for one, other in zip(answers[name], answers[first], strict=True))
                 lines.append(
                     f"K = {number:2} {name:8} {seconds[name]:7.2f} s, x {seconds[name] / single:5.2f} of one; decoded "
-                    f"{found['decoded']:4}, tower {found['tower']:4}, positions {found['positions']:6}; answers as "
-                    f"asked apart: {same} of {number}"
+                    f"{found['decoded']:4}, tower {found['tower']:4}, positions {found['positions']:6}; answers "
+                    f"alike: {same} of {number}"
                 )
                 benchmark.extra_info[f"{number} {name}"] = {"seconds": seconds[name], **found, "same": same}
         benchmark.pedantic(lambda: in_a_session(model, processor, video, questions(4, shared)), rounds=1)
