@@ -299,6 +299,7 @@ def test_what_an_object_does_in_each_part_is_said_once_in_a_conversation():
     assert sum(conversations[count] for count in (2, 3, 4)) > 60
 
 
+@pytest.mark.slow
 def test_what_objects_without_a_partner_do_is_no_better_guess_than_the_rest():
     """Clips of few objects ask about them often; were all questions kept, the text would tell half of them."""
     offered, right = Counter(), Counter()
@@ -325,6 +326,7 @@ def test_what_objects_without_a_partner_do_is_no_better_guess_than_the_rest():
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_word_is_in_the_vocabulary_and_every_word_is_used():
     used = Counter()
     for clip, number in zip(iter_clips(4), range(200), strict=False):

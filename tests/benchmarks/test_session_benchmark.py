@@ -16,7 +16,8 @@ import pytest
 import torch
 
 QUESTIONS = tuple(int(number) for number in os.environ.get("VIDEOREFER_BENCHMARK_QUESTIONS", "1,4,16,64").split(","))
-APART = 16  # more questions are not asked one by one, which takes twenty seconds for each
+# More questions are not asked one by one, which takes twenty seconds for each.
+APART = int(os.environ.get("VIDEOREFER_BENCHMARK_APART", "16"))
 FRAMES, LENGTH, SIZE, TOKENS = 16, 160, (854, 480), 8
 SIDE, PATCH = 384, 14
 
