@@ -46,7 +46,7 @@ class FrameStore:
             self._wanted.setdefault((id(clip.video), clip.kind), set()).update(clip.rows_of(frames))
 
     def get(self, clip: Clip, frames: Sequence[int]) -> Tensor:
-        """Preprocessed frames of a clip, a row for each; they were announced.
+        """Preprocessed frames of a clip, a row for each; they were announced. Clips may get the same tensor.
 
         Raises:
             VideoError: a frame cannot be decoded; the sample is named.
@@ -58,7 +58,8 @@ class FrameStore:
                 pixels = self._read(clip.video, clip.kind, wanted)
             self._ready[key] = {frame: row for row, frame in enumerate(wanted)}, pixels
         rows, pixels = self._ready[key]
-        return pixels[torch.tensor([rows[frame] for frame in clip.rows_of(frames)], dtype=torch.long)]
+        wanted = [rows[frame] for frame in clip.rows_of(frames)]
+        return pixels if wanted == list(range(len(pixels))) else pixels[torch.tensor(wanted, dtype=torch.long)]
 
     def _read(self, video: Video, kind: str, wanted: Sequence[int]) -> Tensor:
         """Read frames in pieces, since whole ones are larger than what becomes of them."""

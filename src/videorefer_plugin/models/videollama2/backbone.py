@@ -169,7 +169,12 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
         self, pixel_values_videos: Tensor, video_lengths: Tensor | None = None, every_layer: bool = False
     ) -> tuple[BaseModelOutputWithPooling, list[int]]:
         lengths = clip_lengths(pixel_values_videos, video_lengths)
-        frames = torch.cat([clip[:length] for clip, length in zip(pixel_values_videos, lengths, strict=True)])
+        if (
+            min(lengths, default=0) == pixel_values_videos.shape[1]
+        ):  # nothing fills clips up, so that nothing is copied
+            frames = pixel_values_videos.flatten(0, 1)
+        else:
+            frames = torch.cat([clip[:length] for clip, length in zip(pixel_values_videos, lengths, strict=True)])
         first, place = distinct_frames(frames)
         states = run_tower(self.vision_tower, self.config, take(frames, first), every_layer)
         ends = [*accumulate(lengths)]

@@ -172,7 +172,7 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
             fresh, place = self._encode_fresh(regions.pixel_values.flatten(0, 1), number, flat.frames < 0)
             grids.append(fresh.to(grids[0]) if grids else fresh)
             row = torch.where(flat.frames < 0, known + place, row)
-        return torch.cat(grids), flat._replace(frames=row)
+        return grids[0] if len(grids) == 1 else torch.cat(grids), flat._replace(frames=row)
 
     def _encode_fresh(self, pixels: Tensor, number: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Encode frames that carry masks, and find for each wanted mask its row of the result."""
