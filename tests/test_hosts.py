@@ -426,10 +426,10 @@ def test_detaching_restores_the_host_exactly(row: HostRow) -> None:
 @pytest.mark.skipif(
     not hasattr(torch.compiler, "is_exporting"), reason="bare transformers hosts do not compile with a torch this old"
 )
+@pytest.mark.slow  # tracing takes many seconds a host
 @pytest.mark.parametrize(
     "row",
-    # Tracing takes many seconds a host.
-    [pytest.param(row, marks=[] if row.name == "llava_onevision" else pytest.mark.slow, id=row.name) for row in ROWS],
+    [pytest.param(row, id=row.name) for row in ROWS],
 )
 def test_compiled_equals_eager(row: HostRow) -> None:
     model, processor = row.attached()

@@ -384,7 +384,8 @@ def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path):
     assert_equal_runs(tmp_path / "killed", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("clips", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("clips", [False, True])
 def test_two_processes_train_like_one(data, tmp_path, clips):
     kept = {"data.clip": clips, "data.keep_features": clips}
     changes = {**PARTS, **kept, "train.max_steps": 3, "train.optimizer": "sgd", "train.learning_rate": 0.05}
