@@ -31,6 +31,7 @@ def llava_onevision() -> tuple[Any, Any]:
     row = tiny_hosts.BY_NAME["llava_onevision"]
     processor = row.processor()
     processor.video_processor.size = {"height": 384, "width": 384}
+    processor.num_image_tokens = (384 // 14) ** 2
     config = LlavaOnevisionConfig(
         text_config=tiny_hosts.text_config(**TEXT, max_position_embeddings=8192, initializer_range=0.02),
         vision_config={"model_type": "siglip_vision_model", "image_size": 384, "patch_size": 14, **SIGLIP},
