@@ -124,7 +124,6 @@ class Runner:
                 What follows the visual in every prompt of the session; `None` if nothing is shared.
         """
         key = prompts[0].shown.key
-        known = self.prefixes.pop(key, None)
         end = self.after_visual(prompts[0])
         if tail is None or not end:
             return None
@@ -132,6 +131,7 @@ class Runner:
         length = min(length, *(min(self.common(prompts[0], one), len(one.input_ids) - 1) for one in prompts))
         if length < end:
             return None
+        known = self.prefixes.pop(key, None)  # and put back as the one that was used last
         if known is not None:
             shared = min(self.common(known.prompt, one) for one in prompts)
             if not shared or (shared < len(known) and not can_crop(known.cache)):
