@@ -415,8 +415,8 @@ def test_polygon_inputs(points):
 
 def test_four_pairs_are_a_polygon_and_four_numbers_a_box():
     square = ((1, 1), (5, 1), (5, 4), (1, 4))
-    assert isinstance(Region({0: square})._at(0), Polygons)
-    assert isinstance(Region({0: (1, 1, 5, 4)})._at(0), Box)
+    assert isinstance(Region({0: square}).shape(0), Polygons)
+    assert isinstance(Region({0: (1, 1, 5, 4)}).shape(0), Box)
 
 
 def test_overlapping_and_separate_parts_are_joined():
@@ -551,7 +551,7 @@ def test_every_maker_takes_frame_or_time(make, given_shape):
     with pytest.raises(RegionError, match=r"2\.0 .*time="):
         make(given_shape, 2.0)
     assert make(given_shape).visual is None
-    assert make(given_shape, 7, visual=1) == Region({7: make(given_shape)._at(0)}, visual=1)
+    assert make(given_shape, 7, visual=1) == Region({7: make(given_shape).shape(0)}, visual=1)
     assert make(given_shape, time=2, visual=1).visual == 1
     with pytest.raises(RegionError, match="visual=-1"):
         make(given_shape, visual=-1)
@@ -761,8 +761,8 @@ def test_shapes_that_are_checked_are_handed_on():
     region = Region.from_shapes(shapes)
     shapes.clear()
     assert region.order == (20, 5, 9)
-    for other in (region.select([20, 9]), region | Region(times={1: None}), Region.from_shapes({20: region._at(20)})):
-        assert other._at(20) is region._at(20)
+    for other in (region.select([20, 9]), region | Region(times={1: None}), Region.from_shapes({20: region.shape(20)})):
+        assert other.shape(20) is region.shape(20)
     with pytest.raises(RegionError, match=r"no shape \(frames=\{\}"):
         Region.from_shapes({})
 

@@ -20,6 +20,7 @@ _EXPORTS = {
     "RecordError": "errors",
     "PublishError": "errors",
     "RegionError": "errors",
+    "SegmentError": "errors",
     "SessionError": "errors",
     "TensorError": "errors",
     "TrainingError": "errors",
@@ -58,6 +59,14 @@ _EXPORTS = {
     "SessionChat": "session",
     "VideoSession": "session",
     "ask": "asking",
+    "Masklet": "segment",
+    "Prompt": "segment",
+    "Segmenter": "segment",
+    "find_regions": "segment",
+    "load_segmenter": "segment",
+    "propagate_many": "segment",
+    "register_segmenter": "segment",
+    "segmenters": "segment",
     "tiny_checkpoint": "embedded",
 }
 
@@ -67,10 +76,12 @@ __all__ = [
     "ConfigurationError",
     "DrawnRegion",
     "FeatureStore",
+    "Masklet",
     "ObjectEncoder",
     "ObjectEncoderConfig",
     "ObjectEncoderOutput",
     "PatchError",
+    "Prompt",
     "PromptError",
     "PublishError",
     "Region",
@@ -78,6 +89,8 @@ __all__ = [
     "RegionInputs",
     "RegionMixin",
     "RegionProcessor",
+    "SegmentError",
+    "Segmenter",
     "SessionChat",
     "SessionError",
     "TensorError",
@@ -97,15 +110,20 @@ __all__ = [
     "attach_object_encoder",
     "detach_object_encoder",
     "draw_region",
+    "find_regions",
     "frame_features",
     "load_image",
     "load_object_encoder",
+    "load_segmenter",
     "merge_tokens",
     "open_video",
     "pool_masks",
+    "propagate_many",
     "register_host",
+    "register_segmenter",
     "resize_masks",
     "sample_frame_indices",
+    "segmenters",
     "supported_hosts",
     "tiny_checkpoint",
 ]
@@ -121,6 +139,7 @@ if TYPE_CHECKING:
         PromptError,
         PublishError,
         RegionError,
+        SegmentError,
         SessionError,
         TensorError,
         TrainingError,
@@ -155,6 +174,16 @@ if TYPE_CHECKING:
     )
     from videorefer_plugin.pictures import TokenSimilarity
     from videorefer_plugin.regions import Region
+    from videorefer_plugin.segment import (
+        Masklet,
+        Prompt,
+        Segmenter,
+        find_regions,
+        load_segmenter,
+        propagate_many,
+        register_segmenter,
+        segmenters,
+    )
     from videorefer_plugin.session import SessionChat, VideoSession
     from videorefer_plugin.video import load_image, open_video, sample_frame_indices
 

@@ -4,6 +4,8 @@ All of them are `ValueError`s, so callers that already guard against bad input k
 given, what was expected and how to fix it.
 """
 
+from typing import Any
+
 __all__ = [
     "BenchError",
     "CheckpointError",
@@ -13,6 +15,7 @@ __all__ = [
     "PublishError",
     "RecordError",
     "RegionError",
+    "SegmentError",
     "SessionError",
     "TensorError",
     "TrainingError",
@@ -50,6 +53,18 @@ class VideoError(VideoReferError):
 
 class PromptError(VideoReferError):
     """Placeholders in the text and the visuals or regions handed over do not match."""
+
+
+class SegmentError(VideoReferError):
+    """A segmenter cannot do what it was asked, or found nothing; with `masklets`, what was done until then.
+
+    Attributes:
+        masklets (`tuple`): masklets that were followed until an object was lost; empty if there is nothing.
+    """
+
+    def __init__(self, message: str, masklets: tuple[Any, ...] = ()) -> None:
+        super().__init__(message)
+        self.masklets = masklets
 
 
 class SessionError(VideoReferError):

@@ -150,7 +150,7 @@ def at_full_size(regions: list[vr.Region], policy: str) -> list[Tensor]:
 
 def whole(region: vr.Region, frame: int) -> np.ndarray:
     """The mask of a whole frame; run lengths are laid out over all of it."""
-    shape = region._at(frame)
+    shape = region.shape(frame)
     if isinstance(shape, Rle):
         runs = compressed_runs(shape.counts)  # type: ignore[arg-type]
     elif isinstance(shape, Polygons):

@@ -2,7 +2,7 @@
 
 A new kind of shape is a class like those of `shapes` and one entry in `kinds.SHAPES`. Imports point one way:
 `reading`, `drawing` and `silhouettes`, `base`, `mask_values`, `places` and `run_lengths`, `filling`, `json_files` and
-`shapes`, `pixels`, `kinds`, `json_form`, `annotations` and `making`, `region`, `given` and `text`.
+`shapes`, `pixels`, `kinds`, `json_form`, `annotations`, `making` and `propagating`, `region`, `given` and `text`.
 """
 
 from videorefer_plugin.regions.annotations import read_annotation

@@ -21,6 +21,7 @@ from videorefer_plugin.regions.json_form import read_json, split_visual, write_j
 from videorefer_plugin.regions.kinds import draw_at, shape_at, silhouette_at
 from videorefer_plugin.regions.making import OneShape
 from videorefer_plugin.regions.places import place_times
+from videorefer_plugin.regions.propagating import Propagates
 from videorefer_plugin.regions.reading import (
     frame_index,
     frame_size,
@@ -32,7 +33,7 @@ from videorefer_plugin.regions.reading import (
 from videorefer_plugin.regions.silhouettes import Silhouette
 
 
-class Region(OneShape):
+class Region(OneShape, Propagates):
     """One object in a video: frame of the source video -> shape of the object in that frame.
 
     A shape is one of
@@ -96,8 +97,6 @@ class Region(OneShape):
             raise no_shape(frames, times)
         self._visual = read_visual(visual)
         self._require_object()
-
-    # --- made of plain forms ---------------------------------------------------------------------------------------
 
     @classmethod
     def from_annotation(cls, annotation: Mapping[Any, Any], *, visual: int | None = None) -> Region:
@@ -199,7 +198,7 @@ class Region(OneShape):
         Raises:
             RegionError: the region has no such frame.
         """
-        return isinstance(self._at(frame), Absent)
+        return isinstance(self.shape(frame), Absent)
 
     def __len__(self) -> int:
         return len(self._frames) + len(self._times)
@@ -368,7 +367,8 @@ class Region(OneShape):
         """
         return {**write_json(self._frames, self._times), **write_visual(self._visual)}
 
-    def _at(self, frame: int) -> Shape:
+    def shape(self, frame: int) -> Shape:
+        """The shape in one frame as it was given, or `RegionError` if the region has no such frame."""
         return self._frames[self._known(frame)]
 
     def _known(self, frame: Any) -> int:

@@ -1,0 +1,199 @@
+"""What every segmenter can be asked."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import SegmentError, VideoError
+from videorefer_plugin.regions import Region
+from videorefer_plugin.segment.collecting import Collected, collect
+from videorefer_plugin.segment.events import Candidate, FrameMask, Note, Tracked
+from videorefer_plugin.segment.masklet import Masklet
+from videorefer_plugin.segment.prompts import Prompt, read_prompts
+from videorefer_plugin.segment.registry import refuse
+from videorefer_plugin.video import Video, open_video
+
+__all__ = ["Progress", "Segmenter", "frame_range"]
+
+Progress = Callable[[int, int], Any]
+"""Called with how many frames are done, and how many there are; `False` stops the work."""
+
+
+class Segmenter(abc.ABC):
+    """Cuts objects out of frames, and follows them through videos.
+
+    A backend overrides the methods that begin with an underscore, of those abilities that it has, and is registered
+    with [`register_segmenter`]. What it is given is checked already.
+
+    Attributes:
+        name (`str`): under which it is registered.
+        settings (`dict`): what its results depend on, such as the checkpoint, fit for JSON.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its results depend on, fit for JSON."""
+        return {}
+
+    @classmethod
+    @abc.abstractmethod
+    def load(cls, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> Segmenter:
+        """Make one, as [`load_segmenter`] does."""
+
+    # --- asked by users -------------------------------------------------------------------------------------------
+
+    def segment(self, frame: NDArray[np.uint8], prompts: Sequence[Prompt]) -> list[FrameMask]:
+        """Cut objects out of one frame.
+
+        Args:
+            frame: uint8 (height, width, 3), RGB.
+            prompts: one for each object.
+
+        Returns:
+            One mask for each prompt, with its score.
+
+        Raises:
+            SegmentError: the segmenter lacks this ability, or a prompt does not say where its object is.
+            RegionError: a prompt does not fit the frame.
+        """
+        for number, prompt in enumerate(prompts):
+            prompt.check(*frame.shape[:2])
+            if not prompt.tells_where:
+                raise SegmentError(
+                    f"Prompt {number} does not say where the object is: give a point on it, a box or a mask."
+                )
+        return self._segment(frame, list(prompts)) if prompts else []
+
+    def propagate(
+        self,
+        video: Any,
+        prompts: Sequence[Region | Mapping[Any, Any]],
+        start: int | None = None,
+        end: int | None = None,
+        progress: Progress | None = None,
+    ) -> list[Masklet]:
+        """Follow objects through a video, from the frames in which they are pointed at, in both directions.
+
+        Args:
+            video: as `open_video` takes it.
+            prompts: one for each object: a region, its JSON form, or frame -> [`Prompt`]. Of several frames, the later
+                ones are corrections.
+            start, end: first and last frame to follow them through; those of the video by default.
+            progress: called after each frame; it stops the work by returning `False`.
+
+        Returns:
+            One masklet for each object.
+
+        Raises:
+            RegionError, VideoError: a prompt does not fit the video.
+            SegmentError: the segmenter cannot follow objects, or finds none where it was pointed.
+        """
+        video = open_video(video)
+        first, last = frame_range(video, start, end)
+        objects = [read_prompts(given, video, first, last) for given in prompts]
+        gathered = [Collected() for _ in objects]
+        if not objects:
+            return []
+        total, done = last - first + 1, set[int]()
+        events = collect(self.track(video, objects, first, last), gathered)
+        for event in events:
+            if isinstance(event, Tracked) and event.frame not in done and event.number == len(objects) - 1:
+                done.add(event.frame)
+                if progress is not None and progress(len(done), total) is False:
+                    stop = Note("cancelled", f"The work was stopped at frame {event.frame}.", event.frame)
+                    for one in gathered:
+                        one.add(stop)
+                    break
+        return [
+            one.masklet(prompt, video, backend=self.name, settings=self.settings)
+            for one, prompt in zip(gathered, objects, strict=True)
+        ]
+
+    def track(
+        self,
+        video: Video,
+        prompts: Sequence[Mapping[int, Prompt]],
+        start: int,
+        end: int,
+        known: Sequence[Collected] = (),
+    ) -> Iterator[Tracked | Note]:
+        """Follow objects, and tell of each frame as soon as it is done, in the order in which frames are done.
+
+        Nothing that grows with the video is kept. Stop by closing the iterator.
+
+        Args:
+            video: which they are in.
+            prompts: for each object, frame -> prompt, as [`read_prompts`] makes them.
+            start, end: first and last frame.
+            known: for each object, what an interrupted run has done; those frames are not told again.
+
+        Raises:
+            SegmentError: the segmenter cannot follow objects, or finds none where it was pointed.
+        """
+        return self._track(video, list(prompts), start, end, list(known) or [Collected() for _ in prompts])
+
+    def find(
+        self, seen: Any, phrase: str, *, frame: int | None = None, max_objects: int | None = None
+    ) -> list[Candidate] | list[Masklet]:
+        """Find what words mean: in one frame (an array) candidates, in a video masklets, the surest first.
+
+        Args:
+            seen: uint8 (height, width, 3), RGB; or a video, as `open_video` takes it.
+            phrase: such as "the man in red".
+            frame: of a video, the frame to look for it in; chosen by the segmenter by default.
+            max_objects: the most objects to return.
+
+        Raises:
+            SegmentError: the segmenter cannot find words, or nothing is found.
+        """
+        if not isinstance(phrase, str) or not phrase.strip():
+            raise SegmentError(f"The words to find are {short(phrase)}; expected a text such as 'the man in red'.")
+        if isinstance(seen, np.ndarray) and seen.ndim == 3:
+            return self._find(seen, phrase.strip())[:max_objects]
+        return self._find_in_video(open_video(seen), phrase.strip(), frame, max_objects)
+
+    # --- done by backends -----------------------------------------------------------------------------------------
+
+    def _segment(self, frame: NDArray[np.uint8], prompts: list[Prompt]) -> list[FrameMask]:
+        raise refuse(self.name, "segment")
+
+    def _track(
+        self,
+        video: Video,
+        prompts: list[Mapping[int, Prompt]],
+        start: int,
+        end: int,
+        known: list[Collected],
+    ) -> Iterator[Tracked | Note]:
+        raise refuse(self.name, "propagate")
+
+    def _find(self, frame: NDArray[np.uint8], phrase: str) -> list[Candidate]:
+        raise refuse(self.name, "find")
+
+    def _find_in_video(self, video: Video, phrase: str, frame: int | None, max_objects: int | None) -> list[Masklet]:
+        raise refuse(self.name, "find")
+
+
+def frame_range(video: Video, start: int | None, end: int | None) -> tuple[int, int]:
+    """The first and the last frame, those of the video by default.
+
+    Raises:
+        VideoError: the video has no such frame, or the last one comes before the first.
+    """
+    given = [frame for frame in (start, end) if frame is not None]
+    video._check_indices(given)
+    first = 0 if start is None else int(start)
+    last = video.num_frames - 1 if end is None else int(end)
+    if first > last:
+        raise VideoError(
+            f"Frames {first} to {last} were asked for, which are none; give a start that is not after end."
+        )
+    return first, last

@@ -1,0 +1,115 @@
+"""Following and finding objects with a segmenter that is given by its name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from videorefer_plugin._text import listed
+from videorefer_plugin.errors import ConfigurationError, SegmentError
+from videorefer_plugin.regions import Region
+from videorefer_plugin.segment.base import Segmenter
+from videorefer_plugin.segment.masklet import Masklet
+from videorefer_plugin.segment.registry import entry_of, load_segmenter, refuse
+from videorefer_plugin.video import open_video
+
+__all__ = ["find_regions", "propagate_many"]
+
+_ON_LOST = ("warn", "raise", "ignore")
+
+
+def propagate_many(
+    video: Any,
+    regions: Sequence[Region | Mapping[Any, Any]],
+    segmenter: str | Segmenter = "classical",
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    on_lost: str = "warn",
+) -> list[Masklet]:
+    """Follow several objects through a video at once; the video is decoded once.
+
+    Args:
+        video: as `open_video` takes it.
+        regions: one for each object; also in their JSON form, or as frame -> [`Prompt`]. Where a region has several
+            frames, the later ones correct what was followed from the earlier ones.
+        segmenter: name of a segmenter (see [`segmenters`]), or one that was loaded with [`load_segmenter`].
+        start, end: first and last frame to follow them through; those of the video by default.
+        progress: called after each frame with how many frames are done, and how many there are. It stops the work by
+            returning `False`; the masklets then hold what was done.
+        on_lost: what happens if an object is lost: `"warn"` (`UserWarning`), `"raise"` ([`SegmentError`], with what
+            was done as its `masklets`), or `"ignore"`.
+
+    Returns:
+        `list[Masklet]`: one for each region, in their order.
+
+    Raises:
+        RegionError: a shape does not fit the video.
+        VideoError: the video cannot be read, or has no such frame.
+        SegmentError: the segmenter cannot follow objects, finds nothing to follow, or has lost an object.
+        ConfigurationError: the segmenter is unknown, or a package that it needs is not installed.
+        CheckpointError: its checkpoint cannot be loaded.
+    """
+    if on_lost not in _ON_LOST:
+        raise ConfigurationError(f"on_lost is {on_lost!r}; expected one of {', '.join(_ON_LOST)}.")
+    if isinstance(regions, (Region, Mapping)):
+        raise SegmentError(
+            "propagate_many takes a list with one region for each object; use [region] for a single one."
+        )
+    masklets = _able(segmenter, "propagate").propagate(video, regions, start, end, progress)
+    _tell_of_losses(masklets, on_lost)
+    return masklets
+
+
+def find_regions(
+    video: Any,
+    phrase: str,
+    segmenter: str | Segmenter = "sam3_video",
+    *,
+    frame: int | None = None,
+    max_objects: int | None = None,
+    on_lost: str = "warn",
+) -> list[Masklet]:
+    """Find the objects that words mean, and follow them through the video.
+
+    Args:
+        video: as `open_video` takes it.
+        phrase: such as "the man in red".
+        segmenter: name of a segmenter that can find words (see [`segmenters`]), or one that was loaded.
+        frame: the frame to look for them in; chosen by the segmenter by default.
+        max_objects: the most objects to return, the surest first; all by default.
+        on_lost: as of [`propagate_many`].
+
+    Returns:
+        `list[Masklet]`: the surest first.
+
+    Raises:
+        SegmentError: nothing is found, or the segmenter cannot find words.
+        VideoError: the video cannot be read, or has no such frame.
+        ConfigurationError, CheckpointError: as [`propagate_many`].
+    """
+    found = _able(segmenter, "find").find(open_video(video), phrase, frame=frame, max_objects=max_objects)
+    masklets = cast(list[Masklet], found)
+    _tell_of_losses(masklets, on_lost)
+    return masklets
+
+
+def _able(segmenter: str | Segmenter, ability: str) -> Segmenter:
+    """The segmenter, loaded if it is given by its name; what it cannot do is refused before that."""
+    if isinstance(segmenter, Segmenter):
+        return segmenter
+    if ability not in entry_of(segmenter).abilities:
+        raise refuse(segmenter, ability)
+    return load_segmenter(segmenter)
+
+
+def _tell_of_losses(masklets: Sequence[Masklet], on_lost: str) -> None:
+    lost = [f"object {number}: {note.text}" for number, masklet in enumerate(masklets, 1) for note in masklet.lost]
+    if not lost or on_lost == "ignore":
+        return
+    message = f"{listed(lost)} Point at it again in that frame or behind it, as a further frame of its region."
+    if on_lost == "raise":
+        raise SegmentError(message, tuple(masklets))
+    warnings.warn(message, stacklevel=3)

@@ -1,0 +1,141 @@
+"""Masklets: an object's mask in every frame that it was followed through."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin._files import write_whole
+from videorefer_plugin._json import each_once, json_fault
+from videorefer_plugin.errors import SegmentError
+from videorefer_plugin.regions import Region
+from videorefer_plugin.segment.events import Note
+from videorefer_plugin.segment.prompts import Prompt
+
+__all__ = ["Masklet", "load_masklets", "save_masklets"]
+
+
+@dataclass(frozen=True, eq=False)
+class Masklet:
+    """An object followed through a video.
+
+    Attributes:
+        region (`Region`): a mask in every frame that it was followed through; None where the object is absent. Frames
+            behind the one in which it was lost are not in it: nothing is known of them.
+        scores (`dict[int, float]`): for each frame of the region, how sure the segmenter is, from 0 to 1.
+        prompts (`dict[int, Prompt]`): what was given, by frame.
+        backend (`str`): the segmenter's name.
+        size (`tuple[int, int]`): height and width of the frames.
+        settings (`dict`): of the segmenter, such as its checkpoint, fit for JSON.
+        notes (`tuple[Note, ...]`): what there is to know: where it was lost, cuts, steps that were left out.
+        phrase (`str`, *optional*): the words by which it was found.
+        video (`str`, *optional*): what the video is called.
+    """
+
+    region: Region
+    scores: dict[int, float]
+    prompts: dict[int, Prompt]
+    backend: str
+    size: tuple[int, int]
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
+    phrase: str | None = None
+    video: str | None = None
+
+    @property
+    def lost(self) -> tuple[Note, ...]:
+        """The notes on where the object was lost: none, or one for each direction."""
+        return tuple(note for note in self.notes if note.kind == "lost")
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """The frames with which a new shot begins."""
+        return tuple(sorted({note.frame for note in self.notes if note.kind == "cut" and note.frame is not None}))
+
+    def __repr__(self) -> str:
+        frames = self.region.frames
+        lost = "".join(f", lost at frame {note.frame}" for note in self.lost)
+        return (
+            f"Masklet({self.backend}, frames {frames[0]} to {frames[-1]}, visible in {len(self.region.present)}{lost})"
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write it as [`save_masklets`] writes several."""
+        save_masklets(path, [self])
+
+
+def save_masklets(path: str | os.PathLike, masklets: Sequence[Masklet]) -> None:
+    """Write masklets as a JSON file in the form of VideoRefer-700K, with the scores beside the annotation.
+
+    The file has `"annotation"`, a list with {"12": {"segmentation": RLE or null}, ...} for each object, as records
+    have it, and `"scores"`, `"prompts"`, `"notes"` and `"phrases"`, lists with an entry for each object, then
+    `"segmenter"` and its `"settings"`, `"video"` and `"size"` (height and width). On a command line, object 2 of it is
+    `--region FILE#2`. The file appears whole or not at all.
+
+    Raises:
+        SegmentError: there are no masklets, or they are not of frames of one size.
+    """
+    if not masklets:
+        raise SegmentError("There are no masklets to save; find or follow an object first.")
+    if len({masklet.size for masklet in masklets}) > 1:
+        sizes = ", ".join(f"{height}x{width}" for height, width in dict.fromkeys(one.size for one in masklets))
+        raise SegmentError(
+            f"The masklets are of frames of different sizes, {sizes}; save those of one video together."
+        )
+    first = masklets[0]
+    written = {
+        "video": first.video,
+        "size": list(first.size),
+        "segmenter": first.backend,
+        "settings": first.settings,
+        "annotation": [masklet.region.to_annotation(*masklet.size) for masklet in masklets],
+        "scores": [{str(frame): round(score, 4) for frame, score in one.scores.items()} for one in masklets],
+        "prompts": [{str(frame): prompt.to_json() for frame, prompt in one.prompts.items()} for one in masklets],
+        "phrases": [masklet.phrase for masklet in masklets],
+        "notes": [[note.to_json() for note in masklet.notes] for masklet in masklets],
+    }
+    text = json.dumps(written, ensure_ascii=False)
+    try:
+        write_whole(Path(path), lambda name: Path(name).write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise SegmentError(f"{os.fspath(path)!r} cannot be written ({error}); choose another place.") from error
+
+
+def load_masklets(path: str | os.PathLike) -> list[Masklet]:
+    """Read what [`save_masklets`] wrote.
+
+    Raises:
+        SegmentError: there is no such file, or it is not what was written.
+        RegionError: an annotation is damaged.
+    """
+    name = os.fspath(path)
+    try:
+        value = json.loads(Path(path).read_bytes(), object_pairs_hook=each_once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise SegmentError(f"{name!r} holds no masklets that can be read: {json_fault(error)}") from error
+    try:
+        return [_read(value, number) for number in range(len(value["annotation"]))]
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise SegmentError(
+            f"{name!r} holds no masklets: expected what save_masklets writes, with 'annotation', 'scores', 'prompts', "
+            f"'notes', 'size' and 'segmenter' ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _read(value: Mapping[str, Any], number: int) -> Masklet:
+    height, width = value["size"]
+    return Masklet(
+        region=Region.from_annotation(value["annotation"][number]),
+        scores={int(frame): float(score) for frame, score in value["scores"][number].items()},
+        prompts={int(frame): Prompt.from_json(one) for frame, one in value["prompts"][number].items()},
+        backend=value["segmenter"],
+        size=(int(height), int(width)),
+        settings=dict(value["settings"]),
+        notes=tuple(Note(number=number, **note) for note in value["notes"][number]),
+        phrase=value["phrases"][number],
+        video=value["video"],
+    )

@@ -1,0 +1,129 @@
+"""Which segmenters there are, and loading one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from videorefer_plugin.errors import ConfigurationError, SegmentError
+
+__all__ = ["ABILITIES", "Entry", "entry_of", "load_segmenter", "refuse", "register_segmenter", "segmenters"]
+
+ABILITIES = {"segment": "cut objects out of a frame", "propagate": "follow objects", "find": "find words"}
+"""What segmenters may be able to do -> how messages say it."""
+
+
+class Entry(NamedTuple):
+    """A registered segmenter.
+
+    Attributes:
+        path (`str`): its class, "package.module:Class".
+        abilities (`tuple[str, ...]`): of [`ABILITIES`].
+        checkpoint (`str`, *optional*): Hub id that is loaded by default; `None` if it has no weights.
+        packages (`tuple[str, ...]`): modules that have to be importable, which the extra `segment` installs.
+    """
+
+    path: str
+    abilities: tuple[str, ...]
+    checkpoint: str | None = None
+    packages: tuple[str, ...] = ()
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register_segmenter(
+    name: str,
+    path: str,
+    abilities: Sequence[str],
+    *,
+    checkpoint: str | None = None,
+    packages: Sequence[str] = (),
+) -> None:
+    """Make a segmenter known under a name.
+
+    Args:
+        name (`str`): what it is called, as in `segmenter="name"`.
+        path (`str`): its class, `"package.module:Class"`, a subclass of [`Segmenter`]; imported when it is loaded.
+        abilities (`Sequence[str]`): what it can do, of `"segment"`, `"propagate"` and `"find"`.
+        checkpoint (`str`, *optional*): Hub id that is loaded where none is given; without one it has no weights.
+        packages (`Sequence[str]`, *optional*): modules that it needs beside those of the core.
+
+    Raises:
+        ConfigurationError: an ability is unknown, the path has no class, or the name is taken by another one.
+    """
+    unknown = [ability for ability in abilities if ability not in ABILITIES]
+    if unknown or not abilities:
+        said = f"has the unknown ability {unknown[0]!r}" if unknown else "has no ability"
+        raise ConfigurationError(f"The segmenter {name!r} {said}; expected some of {', '.join(ABILITIES)}.")
+    if path.count(":") != 1:
+        raise ConfigurationError(f"The segmenter {name!r} is at {path!r}; expected 'package.module:Class'.")
+    entry = Entry(path, tuple(abilities), checkpoint, tuple(packages))
+    if _ENTRIES.get(name, entry) != entry:
+        raise ConfigurationError(f"A segmenter {name!r} is registered already; register this one under another name.")
+    _ENTRIES[name] = entry
+
+
+def segmenters() -> dict[str, tuple[str, ...]]:
+    """The names of all segmenters, in alphabetical order -> what they can do.
+
+    Abilities are `"segment"` (masks in one frame from points, boxes or rough masks), `"propagate"` (masklets from the
+    same) and `"find"` (masks and masklets from words).
+    """
+    return {name: _ENTRIES[name].abilities for name in sorted(_ENTRIES)}
+
+
+def entry_of(name: Any) -> Entry:
+    """Look a segmenter up.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    entry = _ENTRIES.get(name) if isinstance(name, str) else None
+    if entry is None:
+        raise ConfigurationError(f"There is no segmenter {name!r}; expected one of {', '.join(segmenters())}.")
+    return entry
+
+
+def refuse(name: str, ability: str) -> SegmentError:
+    """The error of a segmenter that lacks an ability, which names those that have it."""
+    able = [other for other, abilities in segmenters().items() if ability in abilities and other != name]
+    use = " or ".join([", ".join(able[:-1]), able[-1]] if len(able) > 1 else able)
+    return SegmentError(f"{name} cannot {ABILITIES[ability]}; use {use}.")
+
+
+def load_segmenter(name: str, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> Any:
+    """Load a segmenter, to be used for several videos.
+
+    Args:
+        name (`str`): one of [`segmenters`].
+        checkpoint (`str` or `os.PathLike`, *optional*): folder or Hub id of its weights; a published one by default.
+        device (*optional*): where it runs; a GPU if there is one, by default.
+        dtype (*optional*): of its weights, as `from_pretrained` takes it; that of the checkpoint by default.
+        settings: what this segmenter takes beside.
+
+    Returns:
+        [`Segmenter`]
+
+    Raises:
+        ConfigurationError: there is no such segmenter or setting, or a package that it needs is not installed.
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    entry = entry_of(name)
+    lacking = [package for package in entry.packages if importlib.util.find_spec(package) is None]
+    if lacking:
+        raise ConfigurationError(
+            f"The segmenter {name} needs {', '.join(lacking)}: pip install 'videorefer-plugin[segment]'."
+        )
+    if entry.checkpoint is None and checkpoint is not None:
+        raise ConfigurationError(f"The segmenter {name} has no weights; leave out the checkpoint {checkpoint!r}.")
+    module, _, made = entry.path.partition(":")
+    kind = getattr(importlib.import_module(module), made)
+    return kind.load(entry.checkpoint if checkpoint is None else checkpoint, device, dtype, **settings)
+
+
+_HERE = "videorefer_plugin.segment"
+_FOLLOWS = ("segment", "propagate")
+register_segmenter("classical", f"{_HERE}.classical:Classical", _FOLLOWS, packages=["cv2"])
