@@ -761,7 +761,11 @@ def test_shapes_that_are_checked_are_handed_on():
     region = Region.from_shapes(shapes)
     shapes.clear()
     assert region.order == (20, 5, 9)
-    for other in (region.select([20, 9]), region | Region(times={1: None}), Region.from_shapes({20: region.shape(20)})):
+    for other in (
+        region.select([20, 9]),
+        region | Region(times={1: None}),
+        Region.from_shapes({20: region.shape(20)}),
+    ):
         assert other.shape(20) is region.shape(20)
     with pytest.raises(RegionError, match=r"no shape \(frames=\{\}"):
         Region.from_shapes({})

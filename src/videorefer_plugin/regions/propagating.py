@@ -16,7 +16,6 @@ class Propagates:
         self,
         video: Any,
         segmenter: Any = "classical",
-        *,
         start: int | None = None,
         end: int | None = None,
         progress: Callable[[int, int], Any] | None = None,

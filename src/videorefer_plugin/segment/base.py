@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,17 +12,14 @@ from numpy.typing import NDArray
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import SegmentError, VideoError
 from videorefer_plugin.regions import Region
-from videorefer_plugin.segment.collecting import Collected, collect
+from videorefer_plugin.segment.collecting import Collected, Progress, collect, masklets_of
 from videorefer_plugin.segment.events import Candidate, FrameMask, Note, Tracked
 from videorefer_plugin.segment.masklet import Masklet
 from videorefer_plugin.segment.prompts import Prompt, read_prompts
 from videorefer_plugin.segment.registry import refuse
-from videorefer_plugin.video import Video, open_video
+from videorefer_plugin.video import Video, load_image, open_video
 
-__all__ = ["Progress", "Segmenter", "frame_range"]
-
-Progress = Callable[[int, int], Any]
-"""Called with how many frames are done, and how many there are; `False` stops the work."""
+__all__ = ["Segmenter", "frame_range"]
 
 
 class Segmenter(abc.ABC):
@@ -50,11 +47,11 @@ class Segmenter(abc.ABC):
 
     # --- asked by users -------------------------------------------------------------------------------------------
 
-    def segment(self, frame: NDArray[np.uint8], prompts: Sequence[Prompt]) -> list[FrameMask]:
+    def segment(self, frame: Any, prompts: Sequence[Prompt]) -> list[FrameMask]:
         """Cut objects out of one frame.
 
         Args:
-            frame: uint8 (height, width, 3), RGB.
+            frame: uint8 (height, width, 3), RGB, or another image, as `load_image` takes it.
             prompts: one for each object.
 
         Returns:
@@ -64,6 +61,7 @@ class Segmenter(abc.ABC):
             SegmentError: the segmenter lacks this ability, or a prompt does not say where its object is.
             RegionError: a prompt does not fit the frame.
         """
+        frame = load_image(frame)
         for number, prompt in enumerate(prompts):
             prompt.check(*frame.shape[:2])
             if not prompt.tells_where:
@@ -102,20 +100,8 @@ class Segmenter(abc.ABC):
         gathered = [Collected() for _ in objects]
         if not objects:
             return []
-        total, done = last - first + 1, set[int]()
-        events = collect(self.track(video, objects, first, last), gathered)
-        for event in events:
-            if isinstance(event, Tracked) and event.frame not in done and event.number == len(objects) - 1:
-                done.add(event.frame)
-                if progress is not None and progress(len(done), total) is False:
-                    stop = Note("cancelled", f"The work was stopped at frame {event.frame}.", event.frame)
-                    for one in gathered:
-                        one.add(stop)
-                    break
-        return [
-            one.masklet(prompt, video, backend=self.name, settings=self.settings)
-            for one, prompt in zip(gathered, objects, strict=True)
-        ]
+        collect(self.track(video, objects, first, last), gathered, last - first + 1, progress)
+        return masklets_of(gathered, objects, video, backend=self.name, settings=self.settings)
 
     def track(
         self,

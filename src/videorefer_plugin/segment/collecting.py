@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
+from videorefer_plugin.errors import SegmentError
 from videorefer_plugin.regions import ABSENT, Region, Rle, Shape, encode_rle
 from videorefer_plugin.segment.events import Note, Tracked
 from videorefer_plugin.segment.masklet import Masklet
 from videorefer_plugin.segment.prompts import Prompt
 from videorefer_plugin.video import Video
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Collected", "Progress", "collect", "masklets_of"]
+
+Progress = Callable[[int, int], Any]
+"""Called with how many frames are done, and how many there are; `False` stops the work."""
 
 
 @dataclass
@@ -53,10 +58,46 @@ class Collected:
         )
 
 
-def collect(events: Iterable[Tracked | Note], objects: Sequence[Collected]) -> Iterable[Tracked | Note]:
-    """Pass events on, and note each with its object, or with all of them."""
-    for event in events:
-        for number, one in enumerate(objects):
-            if event.number in (None, number):
-                one.add(replace(event, number=number) if isinstance(event, Note) else event)
-        yield event
+def collect(
+    events: Iterable[Tracked | Note], objects: Sequence[Collected], total: int, progress: Progress | None = None
+) -> None:
+    """Gather what is told of several objects.
+
+    Args:
+        events: what [`Segmenter.track`] yields.
+        objects: what is gathered of each object; events are added to it.
+        total: how many frames there are to do.
+        progress: told of every frame that is done; it stops the work by returning `False`, which is noted.
+    """
+    done: set[int] = set()
+    for frame, group in groupby(events, lambda event: event.frame):
+        for event in group:
+            for number, one in enumerate(objects):
+                if event.number in (None, number):
+                    one.add(replace(event, number=number) if isinstance(event, Note) else event)
+            if isinstance(event, Tracked):
+                done.add(event.frame)
+        if progress is not None and frame in done and progress(len(done), total) is False:
+            for number, one in enumerate(objects):
+                one.add(Note("cancelled", f"The work was stopped at frame {frame}.", frame, number))
+            return
+    if progress is not None and len(done) < total:  # behind a loss there is nothing more to do
+        progress(total, total)
+
+
+def masklets_of(
+    objects: Sequence[Collected], prompts: Sequence[Mapping[int, Prompt]], video: Video, **details: Any
+) -> list[Masklet]:
+    """The masklets of what was gathered.
+
+    Raises:
+        SegmentError: the work was stopped before anything was known of an object.
+    """
+    made = [one.masklet(own, video, **details) for one, own in zip(objects, prompts, strict=True) if one.shapes]
+    for number, one in enumerate(objects, 1):
+        if not one.shapes:
+            raise SegmentError(
+                f"Nothing is known yet of object {number}, which is pointed at in a frame that was not reached.",
+                tuple(made),
+            )
+    return made

@@ -91,7 +91,7 @@ def refuse(name: str, ability: str) -> SegmentError:
     """The error of a segmenter that lacks an ability, which names those that have it."""
     able = [other for other, abilities in segmenters().items() if ability in abilities and other != name]
     use = " or ".join([", ".join(able[:-1]), able[-1]] if len(able) > 1 else able)
-    return SegmentError(f"{name} cannot {ABILITIES[ability]}; use {use}.")
+    return SegmentError(f"{name} cannot {ABILITIES[ability]}; use {use or 'a segmenter that can'}.")
 
 
 def load_segmenter(name: str, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> Any:
