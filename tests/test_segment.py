@@ -215,7 +215,7 @@ BAD = {
     ),
     "only absence": (lambda: vr.Region({0: None}), vr.RegionError, "nothing says where the object is"),
     "a prompt's point outside": (lambda: {1: vr.Prompt(points=[(90, 3)])}, vr.RegionError, "frame 1: .*outside"),
-    "something else": (lambda: "dog", vr.RegionError, "'dog'"),
+    "something else": (lambda: "dog", vr.RegionError, "must be a Region, but is a str"),
 }
 
 
@@ -251,6 +251,16 @@ def test_settings_that_mean_nothing_are_refused(settings, error, message):
 def test_negative_points_alone_are_no_region():
     with pytest.raises(vr.RegionError, match="labeled 0"):
         vr.Region.from_points([(3, 3)], labels=[0])
+
+
+def test_which_of_several_objects_does_not_fit_is_said():
+    with pytest.raises(vr.RegionError, match="^Object 2: frame 0: .*outside"):
+        vr.propagate_many(make_frames(), [red(), vr.Region.from_points([(7, 99)])], "by_color")
+
+
+def test_a_masklet_lies_on_the_visual_of_its_region():
+    masklet = vr.Region.from_points([(7, 13)], visual=1).propagate(make_frames(), "by_color")
+    assert masklet.region.visual == 1
 
 
 def test_one_region_is_not_taken_for_a_list():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +13,9 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import SegmentError, VideoError
+from videorefer_plugin.inputs.matching import named
 from videorefer_plugin.regions import Region
+from videorefer_plugin.regions.places import VISUAL_KEY
 from videorefer_plugin.segment.collecting import Collected, Progress, collect, masklets_of
 from videorefer_plugin.segment.events import Candidate, FrameMask, Note, Tracked
 from videorefer_plugin.segment.masklet import Masklet
@@ -96,12 +100,16 @@ class Segmenter(abc.ABC):
         """
         video = open_video(video)
         first, last = frame_range(video, start, end)
-        objects = [read_prompts(given, video, first, last) for given in prompts]
+        objects = []
+        for number, given in enumerate(prompts, 1):
+            with named(f"Object {number}") if len(prompts) > 1 else nullcontext():
+                objects.append(read_prompts(given, video, first, last))
         gathered = [Collected() for _ in objects]
         if not objects:
             return []
         collect(self.track(video, objects, first, last), gathered, last - first + 1, progress)
-        return masklets_of(gathered, objects, video, backend=self.name, settings=self.settings)
+        masklets = masklets_of(gathered, objects, video, backend=self.name, settings=self.settings)
+        return [_on_visual(masklet, given) for masklet, given in zip(masklets, prompts, strict=True)]
 
     def track(
         self,
@@ -166,6 +174,12 @@ class Segmenter(abc.ABC):
 
     def _find_in_video(self, video: Video, phrase: str, frame: int | None, max_objects: int | None) -> list[Masklet]:
         raise refuse(self.name, "find")
+
+
+def _on_visual(masklet: Masklet, given: Region | Mapping[Any, Any]) -> Masklet:
+    """The masklet on the visual of its prompt that the region names."""
+    visual = given.visual if isinstance(given, Region) else given.get(VISUAL_KEY)
+    return masklet if visual is None else replace(masklet, region=masklet.region.on_visual(visual))
 
 
 def frame_range(video: Video, start: int | None, end: int | None) -> tuple[int, int]:
