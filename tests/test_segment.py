@@ -254,7 +254,7 @@ def test_negative_points_alone_are_no_region():
 
 
 def test_which_of_several_objects_does_not_fit_is_said():
-    with pytest.raises(vr.RegionError, match="^Object 2: frame 0: .*outside"):
+    with pytest.raises(vr.RegionError, match=r"^Object 2: frame 0: .*outside"):
         vr.propagate_many(make_frames(), [red(), vr.Region.from_points([(7, 99)])], "by_color")
 
 
