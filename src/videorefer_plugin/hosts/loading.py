@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
-from videorefer_plugin.errors import CheckpointError, ConfigurationError, VideoReferError
+from videorefer_plugin.errors import CheckpointError, ConfigurationError
 from videorefer_plugin.hosts.attach import AttachedRegionMixin, attach_object_encoder, detach_object_encoder
 from videorefer_plugin.hosts.binding import bind_processor
 from videorefer_plugin.hosts.configuration import CONFIG_NAME, WEIGHTS_NAME, AttachmentConfig, find_files
@@ -16,7 +16,7 @@ from videorefer_plugin.inputs.matching import take_settings
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, hub_arguments, pinned
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 from videorefer_plugin.models.videorefer.regions import RegionMixin
-from videorefer_plugin.models.weights import Findings, load_whole_state
+from videorefer_plugin.models.weights import load_pretrained, load_whole_state
 
 __all__ = ["load_checkpoint", "load_object_encoder"]
 
@@ -37,17 +37,7 @@ def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
     """
     # An adapter is looked for first, and without these in the default cache and on the Hub alone.
     kwargs = {"adapter_kwargs": hub_arguments(kwargs), **kwargs}
-    try:
-        model, info = AutoModelForImageTextToText.from_pretrained(name, output_loading_info=True, **kwargs)
-    except VideoReferError:
-        raise
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"There is no checkpoint that can be loaded at {os.fspath(name)!r}: {error}") from error
-    except RuntimeError as error:
-        if "ignore_mismatched_sizes" not in str(error):
-            raise
-        raise CheckpointError(f"The weights of {os.fspath(name)!r} do not fit its configuration: {error}") from error
-    lacking = Findings(info["missing_keys"])
+    model, lacking = load_pretrained(AutoModelForImageTextToText, name, **kwargs)
     if lacking.missing and not isinstance(model, OriginalCheckpointMixin):  # whose parts are checked as they load
         raise CheckpointError(
             f"The weights of {os.fspath(name)!r} are incomplete, so the model would answer with random ones. "

@@ -14,7 +14,7 @@ from torch import nn
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import CheckpointError, VideoReferError
 
-__all__ = ["Findings", "check_parts", "load_whole_state", "part_names", "reading_weights"]
+__all__ = ["Findings", "check_parts", "load_pretrained", "load_whole_state", "part_names", "reading_weights"]
 
 # Part -> what marks the names of its weights.
 _MARKS = {
@@ -81,6 +81,30 @@ def reading_weights(source: str | os.PathLike) -> Iterator[None]:
         if "PytorchStreamReader" not in str(error):
             raise
         raise CheckpointError(f"The weights of {source} are damaged: {error}") from error
+
+
+def load_pretrained(kind: Any, name: str | os.PathLike, **kwargs: Any) -> tuple[Any, Findings]:
+    """Load a model with `from_pretrained`, and tell what its weights lack.
+
+    Args:
+        kind: an Auto class or the class of a model.
+        name (`str` or `os.PathLike`): folder or Hub id.
+        kwargs: what `from_pretrained` takes.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, it is damaged, or its weights do not fit its configuration.
+    """
+    try:
+        model, info = kind.from_pretrained(name, output_loading_info=True, **kwargs)
+    except VideoReferError:
+        raise
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"There is no checkpoint that can be loaded at {os.fspath(name)!r}: {error}") from error
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise CheckpointError(f"The weights of {os.fspath(name)!r} do not fit its configuration: {error}") from error
+    return model, Findings(info["missing_keys"])
 
 
 def part_names(model: Any) -> dict[str, set[str]]:

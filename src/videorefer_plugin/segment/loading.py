@@ -1,0 +1,102 @@
+"""Loading the models and processors that backends are made of."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import CheckpointError, ConfigurationError
+from videorefer_plugin.models.weights import load_pretrained
+
+__all__ = ["load_part", "load_part_processor", "read_device"]
+
+
+def load_part(kind: Any, name: Any, what: str, device: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
+    """Load a model that a segmenter needs, and refuse one with weights missing.
+
+    Args:
+        kind: an Auto class or the class of a model.
+        name (`str` or `os.PathLike`): folder or Hub id.
+        what (`str`): what it is needed for, such as "a detector", for messages.
+        device (*optional*): where it runs; a GPU if there is one, by default.
+        dtype (*optional*): of its weights; that of the checkpoint by default.
+        kwargs: what else `from_pretrained` takes.
+
+    Returns:
+        `PreTrainedModel`: ready for inference.
+
+    Raises:
+        ConfigurationError: there is no such device or dtype, or the name is none.
+        CheckpointError: the checkpoint cannot be loaded, is of another kind, or lacks weights.
+    """
+    _check_name(name, what)
+    where = read_device(device)
+    kwargs |= {} if dtype is None else {"dtype": _read_dtype(dtype)}
+    model, lacking = load_pretrained(kind, name, **kwargs)
+    if lacking.missing:
+        raise CheckpointError(
+            f"The weights of {os.fspath(name)!r} are no whole {kind.__name__}, which is needed as {what}, so it would "
+            f"run with random ones. {lacking} Give a checkpoint of this kind, or fetch it anew."
+        )
+    return model.to(where).eval()
+
+
+def load_part_processor(kind: Any, name: Any, what: str, **kwargs: Any) -> Any:
+    """Load the processor that belongs to a model of [`load_part`].
+
+    Raises:
+        ConfigurationError: the name is none.
+        CheckpointError: there is no such processor.
+    """
+    _check_name(name, what)
+    try:
+        processor = kind.from_pretrained(name, **kwargs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{os.fspath(name)!r} has no {kind.__name__} that can be loaded, which is needed for {what}: {error}. "
+            "Fetch or save the checkpoint anew, with its processor."
+        ) from error
+    if isinstance(processor, kind) or hasattr(processor, "image_processor"):
+        return processor
+    raise CheckpointError(
+        f"{os.fspath(name)!r} has a {type(processor).__name__} but no processor of images, needed for {what}. "
+        "Fetch or save the checkpoint anew, with its processor."
+    )
+
+
+def read_device(device: Any) -> torch.device:
+    """The device that was asked for; a GPU if there is one, by default.
+
+    Raises:
+        ConfigurationError: this machine has no such device.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+        torch.empty(0, device=wanted)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(
+            f"The device {short(device)} cannot be used ({reason}); expected one of this machine, such as 'cpu' or "
+            "'cuda'."
+        ) from error
+    return wanted
+
+
+def _read_dtype(dtype: Any) -> Any:
+    wanted = getattr(torch, dtype.removeprefix("torch."), dtype) if isinstance(dtype, str) else dtype
+    if wanted == "auto" or (isinstance(wanted, torch.dtype) and wanted.is_floating_point):
+        return wanted
+    raise ConfigurationError(f"The dtype is {short(dtype)}; expected one such as 'bfloat16' or torch.float32.")
+
+
+def _check_name(name: Any, what: str) -> None:
+    if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
+        raise ConfigurationError(
+            f"The checkpoint of {what} is {short(name)}; expected a folder or an id on the Hub, such as "
+            "'IDEA-Research/grounding-dino-tiny'."
+        )
