@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import SegmentError, VideoError
-from videorefer_plugin.inputs.matching import named
+from videorefer_plugin.inputs.matching import check_at_least_one, named
 from videorefer_plugin.regions import Region
 from videorefer_plugin.regions.places import VISUAL_KEY
 from videorefer_plugin.segment.collecting import Collected, Progress, collect, masklets_of
@@ -21,9 +21,11 @@ from videorefer_plugin.segment.events import Candidate, FrameMask, Note, Tracked
 from videorefer_plugin.segment.masklet import Masklet
 from videorefer_plugin.segment.prompts import Prompt, read_prompts
 from videorefer_plugin.segment.registry import refuse
+from videorefer_plugin.segment.words import check_phrase
 from videorefer_plugin.video import Video, load_image, open_video
+from videorefer_plugin.video.images import as_array, is_pil
 
-__all__ = ["Segmenter", "frame_range"]
+__all__ = ["Segmenter", "check_frame", "check_words", "frame_range", "is_frame"]
 
 
 class Segmenter(abc.ABC):
@@ -135,24 +137,37 @@ class Segmenter(abc.ABC):
         return self._track(video, list(prompts), start, end, list(known) or [Collected() for _ in prompts])
 
     def find(
-        self, seen: Any, phrase: str, *, frame: int | None = None, max_objects: int | None = None
+        self,
+        seen: Any,
+        phrase: str,
+        *,
+        frame: int | None = None,
+        max_objects: int | None = None,
+        progress: Progress | None = None,
     ) -> list[Candidate] | list[Masklet]:
-        """Find what words mean: in one frame (an array) candidates, in a video masklets, the surest first.
+        """Find what words mean: in one frame candidates, in a video masklets, the surest first.
 
         Args:
-            seen: uint8 (height, width, 3), RGB; or a video, as `open_video` takes it.
+            seen: one frame, uint8 (height, width, 3), RGB, or a PIL image; or a video, as `open_video` takes it.
             phrase: such as "the man in red".
             frame: of a video, the frame to look for it in; chosen by the segmenter by default.
-            max_objects: the most objects to return.
+            max_objects: the most objects to return; all by default.
+            progress: of a video, called after each frame through which they are followed; it stops the work by
+                returning `False`.
 
         Raises:
-            SegmentError: the segmenter cannot find words, or nothing is found.
+            SegmentError: the segmenter cannot find words, the words are none, or nothing is found.
+            VideoError: the video cannot be read, or has no such frame.
+            ConfigurationError: `max_objects` is no number of objects.
         """
-        if not isinstance(phrase, str) or not phrase.strip():
-            raise SegmentError(f"The words to find are {short(phrase)}; expected a text such as 'the man in red'.")
-        if isinstance(seen, np.ndarray) and seen.ndim == 3:
-            return self._find(seen, phrase.strip())[:max_objects]
-        return self._find_in_video(open_video(seen), phrase.strip(), frame, max_objects)
+        words = check_words(phrase, max_objects)
+        if not is_frame(seen):
+            video = open_video(seen)
+            return self._find_in_video(video, words, check_frame(video, frame), max_objects, progress)
+        pixels = load_image(seen)
+        if frame not in (None, 0):
+            raise VideoError(f"Frame {short(frame)} was asked for, but a single frame was given; leave frame out.")
+        return self._find(pixels, words, max_objects)
 
     # --- done by backends -----------------------------------------------------------------------------------------
 
@@ -169,10 +184,12 @@ class Segmenter(abc.ABC):
     ) -> Iterator[Tracked | Note]:
         raise refuse(self.name, "propagate")
 
-    def _find(self, frame: NDArray[np.uint8], phrase: str) -> list[Candidate]:
+    def _find(self, frame: NDArray[np.uint8], phrase: str, max_objects: int | None) -> list[Candidate]:
         raise refuse(self.name, "find")
 
-    def _find_in_video(self, video: Video, phrase: str, frame: int | None, max_objects: int | None) -> list[Masklet]:
+    def _find_in_video(
+        self, video: Video, phrase: str, frame: int | None, max_objects: int | None, progress: Progress | None
+    ) -> list[Masklet]:
         raise refuse(self.name, "find")
 
 
@@ -180,6 +197,36 @@ def _on_visual(masklet: Masklet, given: Region | Mapping[Any, Any]) -> Masklet:
     """The masklet on the visual of its prompt that the region names."""
     visual = given.visual if isinstance(given, Region) else given.get(VISUAL_KEY)
     return masklet if visual is None else replace(masklet, region=masklet.region.on_visual(visual))
+
+
+def check_words(phrase: Any, max_objects: Any) -> str:
+    """The words to find, checked together with how many objects they may mean; see [`check_phrase`].
+
+    Raises:
+        SegmentError: the words are none.
+        ConfigurationError: `max_objects` is no number of objects.
+    """
+    words = check_phrase(phrase)
+    if max_objects is not None:
+        check_at_least_one(max_objects, "max_objects")
+    return words
+
+
+def check_frame(video: Video, frame: Any) -> int | None:
+    """The frame of a video that was asked for, if one was.
+
+    Raises:
+        VideoError: there is no such frame.
+    """
+    return None if frame is None else video._check_indices([frame])[0]
+
+
+def is_frame(seen: Any) -> bool:
+    """Whether this is a single picture in memory rather than a video."""
+    if is_pil(seen):
+        return True
+    array = None if isinstance(seen, (str, bytes, list, tuple)) else as_array(seen)
+    return array is not None and array.ndim == 3
 
 
 def frame_range(video: Video, start: int | None, end: int | None) -> tuple[int, int]:

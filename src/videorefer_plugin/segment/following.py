@@ -9,7 +9,8 @@ from typing import Any, cast
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import ConfigurationError, SegmentError
 from videorefer_plugin.regions import Region
-from videorefer_plugin.segment.base import Segmenter
+from videorefer_plugin.segment.base import Segmenter, check_frame, check_words, is_frame
+from videorefer_plugin.segment.collecting import Progress
 from videorefer_plugin.segment.masklet import Masklet
 from videorefer_plugin.segment.registry import entry_of, load_segmenter, refuse
 from videorefer_plugin.video import open_video
@@ -51,13 +52,13 @@ def propagate_many(
         ConfigurationError: the segmenter is unknown, or a package that it needs is not installed.
         CheckpointError: its checkpoint cannot be loaded.
     """
-    if on_lost not in _ON_LOST:
-        raise ConfigurationError(f"on_lost is {on_lost!r}; expected one of {', '.join(_ON_LOST)}.")
+    _check_on_lost(on_lost)
     if isinstance(regions, (Region, Mapping)):
         raise SegmentError(
             "propagate_many takes a list with one region for each object; use [region] for a single one."
         )
-    masklets = _able(segmenter, "propagate").propagate(video, regions, start, end, progress)
+    _check_able(segmenter, "propagate")
+    masklets = _loaded(segmenter).propagate(video, regions, start, end, progress)
     _tell_of_losses(masklets, on_lost)
     return masklets
 
@@ -68,39 +69,52 @@ def find_regions(
     segmenter: str | Segmenter = "sam3_video",
     frame: int | None = None,
     max_objects: int | None = None,
+    progress: Progress | None = None,
     on_lost: str = "warn",
 ) -> list[Masklet]:
     """Find the objects that words mean, and follow them through the video.
 
     Args:
-        video: as `open_video` takes it.
+        video: as `open_video` takes it; a single picture in memory counts as a video of one frame.
         phrase: such as "the man in red".
         segmenter: name of a segmenter that can find words (see [`segmenters`]), or one that was loaded.
         frame: the frame to look for them in; chosen by the segmenter by default.
         max_objects: the most objects to return, the surest first; all by default.
+        progress: as of [`propagate_many`].
         on_lost: as of [`propagate_many`].
 
     Returns:
         `list[Masklet]`: the surest first.
 
     Raises:
-        SegmentError: nothing is found, or the segmenter cannot find words.
+        SegmentError: nothing is found, the words are none, or the segmenter cannot find words.
         VideoError: the video cannot be read, or has no such frame.
         ConfigurationError, CheckpointError: as [`propagate_many`].
     """
-    found = _able(segmenter, "find").find(open_video(video), phrase, frame=frame, max_objects=max_objects)
+    _check_on_lost(on_lost)
+    words = check_words(phrase, max_objects)
+    _check_able(segmenter, "find")
+    opened = open_video([video] if is_frame(video) else video)
+    frame = check_frame(opened, frame)
+    found = _loaded(segmenter).find(opened, words, frame=frame, max_objects=max_objects, progress=progress)
     masklets = cast(list[Masklet], found)
     _tell_of_losses(masklets, on_lost)
     return masklets
 
 
-def _able(segmenter: str | Segmenter, ability: str) -> Segmenter:
-    """The segmenter, loaded if it is given by its name; what it cannot do is refused before that."""
-    if isinstance(segmenter, Segmenter):
-        return segmenter
-    if ability not in entry_of(segmenter).abilities:
+def _check_on_lost(on_lost: str) -> None:
+    if on_lost not in _ON_LOST:
+        raise ConfigurationError(f"on_lost is {on_lost!r}; expected one of {', '.join(_ON_LOST)}.")
+
+
+def _check_able(segmenter: str | Segmenter, ability: str) -> None:
+    """Refuse what a segmenter that is given by its name cannot do, before it is loaded."""
+    if not isinstance(segmenter, Segmenter) and ability not in entry_of(segmenter).abilities:
         raise refuse(segmenter, ability)
-    return load_segmenter(segmenter)
+
+
+def _loaded(segmenter: str | Segmenter) -> Segmenter:
+    return segmenter if isinstance(segmenter, Segmenter) else load_segmenter(segmenter)
 
 
 def _tell_of_losses(masklets: Sequence[Masklet], on_lost: str) -> None:

@@ -1,0 +1,75 @@
+"""Cleaning up what detectors find: several masks of one object, holes, and sprinkles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["box_overlaps", "fill_holes", "keep_surest", "mask_overlaps", "remove_sprinkles"]
+
+_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
+
+
+def keep_surest(overlaps: NDArray[Any], scores: Sequence[float] | NDArray[Any], most: float) -> list[int]:
+    """Of candidates that overlap, the surest one each: non-maximum suppression.
+
+    Args:
+        overlaps: (N, N), how much of two candidates' union is in both, from 0 to 1.
+        scores: (N,); of equal ones, the first counts as the surer one.
+        most: the overlap up to which both are kept.
+
+    Returns:
+        Which are kept, the surest first.
+    """
+    kept: list[int] = []
+    for candidate in np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable").tolist():
+        if all(overlaps[candidate, other] <= most for other in kept):
+            kept.append(candidate)
+    return kept
+
+
+def mask_overlaps(masks: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Intersection over union of masks (N, height, width) with others (M, height, width); 0 where both are empty."""
+    flat, other = (some.reshape(len(some), -1).astype(np.float32) for some in (masks, others))
+    both = flat @ other.T
+    either = flat.sum(1)[:, None] + other.sum(1)[None] - both
+    return (both / np.maximum(either, 1)).astype(np.float64)
+
+
+def box_overlaps(boxes: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+    """Intersection over union of boxes (N, 4) with others (M, 4), each x0, y0, x1, y1; 0 where both are empty."""
+    boxes, others = np.asarray(boxes, np.float64), np.asarray(others, np.float64)
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    both = np.clip(high - low, 0, None).prod(-1)
+    areas, other = (np.clip(some[:, 2:] - some[:, :2], 0, None).prod(-1) for some in (boxes, others))
+    either = areas[:, None] + other[None] - both
+    return both / np.where(either > 0, either, 1)
+
+
+def fill_holes(mask: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    """The mask without its holes of at most that many pixels, as SAM 2 and SAM 3 fill them.
+
+    A hole is a part of the background that hangs together, over corners too; one at the edge of the frame counts.
+    """
+    return mask | _small_parts(~mask, most)
+
+
+def remove_sprinkles(mask: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    """The mask without its parts of at most that many pixels, and of at most half of it, as SAM 2 and SAM 3 do.
+
+    An object that is tiny as a whole stays.
+    """
+    return mask & ~_small_parts(mask, min(most, int(mask.sum()) // 2))
+
+
+def _small_parts(mask: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    from scipy.ndimage import label
+
+    parts, _ = label(mask, structure=_EIGHT_NEIGHBORS)
+    small = np.bincount(parts.ravel()) <= most
+    small[0] = False  # what is not in the mask
+    return small[parts]
