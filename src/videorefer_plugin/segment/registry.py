@@ -127,3 +127,6 @@ def load_segmenter(name: str, checkpoint: Any = None, device: Any = None, dtype:
 _HERE = "videorefer_plugin.segment"
 _FOLLOWS = ("segment", "propagate")
 register_segmenter("classical", f"{_HERE}.classical:Classical", _FOLLOWS, packages=["cv2"])
+register_segmenter(
+    "grounding", f"{_HERE}.grounding:Grounding", (*_FOLLOWS, "find"), checkpoint="IDEA-Research/grounding-dino-base"
+)

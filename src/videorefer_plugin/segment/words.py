@@ -9,7 +9,7 @@ from typing import Any
 from videorefer_plugin._text import listed, short, text_fault
 from videorefer_plugin.errors import SegmentError
 
-__all__ = ["check_length", "check_phrase", "nothing_found"]
+__all__ = ["check_phrase", "check_tokens", "nothing_found"]
 
 _LONGEST = 2000  # characters; more than any text encoder reads, and little to read for a tokenizer
 
@@ -40,17 +40,27 @@ def check_phrase(phrase: Any) -> str:
     return words
 
 
-def check_length(phrase: str, tokens: int, most: int, what: str) -> None:
-    """Refuse words that a text encoder would read no more than the beginning of.
+def check_tokens(phrase: str, tokenizer: Any, most: int, what: str, end: str = "") -> None:
+    """Refuse words that a text encoder does not know, or would read no more than the beginning of.
+
+    Args:
+        phrase: the words.
+        tokenizer: of the encoder.
+        most: tokens that it reads, those at the ends included.
+        what: the encoder, for messages.
+        end: what is put behind the words.
 
     Raises:
-        SegmentError: they become more tokens than it reads.
+        SegmentError: there are more tokens, or none.
     """
-    if tokens > most:
+    ids = tokenizer(phrase + end)["input_ids"]
+    if len(ids) > most:
         raise SegmentError(
-            f"The words to find, {short(phrase)}, become {tokens} tokens, but {what} reads at most {most}; say it "
+            f"The words to find, {short(phrase)}, become {len(ids)} tokens, but {what} reads at most {most}; say it "
             "shorter."
         )
+    if not set(tokenizer(phrase, add_special_tokens=False)["input_ids"]):
+        raise SegmentError(f"The words to find, {short(phrase)}, are none that {what} knows; use other words.")
 
 
 def nothing_found(name: str, phrase: str, frames: Sequence[int], threshold: float, best: float | None) -> SegmentError:

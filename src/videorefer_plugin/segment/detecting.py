@@ -1,0 +1,118 @@
+"""Boxes for words, by one of the open-vocabulary detectors of transformers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+from videorefer_plugin.errors import CheckpointError
+from videorefer_plugin.segment.loading import load_part, load_part_processor
+from videorefer_plugin.segment.words import check_tokens
+
+__all__ = ["Detector", "Found"]
+
+_DINO = ("grounding-dino", "mm-grounding-dino")
+_OWL = ("owlv2", "owlvit")
+_THRESHOLDS = {**dict.fromkeys(_DINO, 0.25), **dict.fromkeys(_OWL, 0.1)}  # those of their processors
+
+
+class Found(NamedTuple):
+    """What a detector sees for a phrase in one frame, sure or not.
+
+    Attributes:
+        boxes: float64 (N, 4), x0, y0, x1, y1 in pixels, inside the frame.
+        scores: float64 (N,), from 0 to 1, falling.
+    """
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    @property
+    def best(self) -> float | None:
+        """How sure the surest one is; `None` if there is none."""
+        return float(self.scores[0]) if len(self.scores) else None
+
+
+class Detector:
+    """Grounding DINO, MM-Grounding-DINO or OWLv2, asked for one phrase at a time.
+
+    Several phrases at once would come back with labels made of fragments of them, or of two.
+
+    Args:
+        checkpoint: folder or Hub id; its model type says which detector it is.
+        device, dtype: as [`load_part`] takes them.
+        threshold: how sure a box has to be; that of the detector's processor by default.
+        text_threshold: of Grounding DINO, how well one of the words has to match a box.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded, or is of another kind.
+    """
+
+    def __init__(self, checkpoint: Any, device: Any, dtype: Any, threshold: float | None, text_threshold: float):
+        self.processor = load_part_processor(AutoProcessor, checkpoint, "the detector")
+        self.model = load_part(AutoModelForZeroShotObjectDetection, checkpoint, "the detector", device, dtype)
+        self.kind = self.model.config.model_type
+        if self.kind not in _THRESHOLDS:
+            raise CheckpointError(
+                f"{str(checkpoint)!r} is a detector of the kind {self.kind!r}; expected one of "
+                f"{', '.join(_THRESHOLDS)}."
+            )
+        self.threshold = _THRESHOLDS[self.kind] if threshold is None else threshold
+        self.text_threshold = text_threshold
+
+    def check(self, phrase: str) -> str:
+        """The words as the detector is given them.
+
+        Raises:
+            SegmentError: it cannot read them whole.
+        """
+        config, tokenizer = self.model.config, self.processor.tokenizer
+        if self.kind in _OWL:
+            check_tokens(phrase, tokenizer, config.text_config.max_position_embeddings, "the detector")
+            return phrase
+        # Full stops and question marks part phrases, and each part would be looked for.
+        words = " ".join(re.sub(r"[.?]", " ", phrase.lower()).split())
+        most = min(config.max_text_len, config.text_config.max_position_embeddings)
+        check_tokens(words, tokenizer, most, "the detector", end=".")
+        return words
+
+    @torch.inference_mode()
+    def look(self, frame: NDArray[np.uint8], words: str) -> Found:
+        """Every box with its score; `words` come from [`Detector.check`]."""
+        height, width = frame.shape[:2]
+        inputs = self.processor(images=frame, text=[[words]], return_tensors="pt")
+        inputs = inputs.to(self.model.device, dtype=self.model.dtype)
+        outputs = self.model(**inputs)
+        outputs.logits = torch.nan_to_num(outputs.logits.float(), nan=-torch.inf)
+        outputs.pred_boxes = outputs.pred_boxes.float()
+        settings: dict[str, Any] = {"threshold": -1.0, "target_sizes": [(height, width)]}
+        if self.kind in _DINO:
+            settings |= {"input_ids": inputs["input_ids"], "text_threshold": 1.0}  # labels are not asked for
+        made = self.processor.post_process_grounded_object_detection(outputs, **settings)[0]
+        scores = made["scores"].double().cpu().numpy()
+        if self.kind in _DINO:
+            matched = self._matched(outputs.logits[0], inputs["input_ids"][0]).cpu().numpy()
+            scores = np.where(matched, scores, 0.0)
+        return _inside(made["boxes"].double().cpu().numpy(), scores, height, width)
+
+    def _matched(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        """Which boxes match one of the words, not only what stands around them."""
+        tokenizer = self.processor.tokenizer
+        around = {*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids(".")}
+        around.discard(tokenizer.unk_token_id)
+        words = [place for place, token in enumerate(ids.tolist()) if token not in around]
+        return (logits[:, words].sigmoid() > self.text_threshold).any(-1)
+
+
+def _inside(boxes: NDArray[Any], scores: NDArray[Any], height: int, width: int) -> Found:
+    """The boxes cut off at the frame, the surest first; those of no more than a pixel's width or height left out."""
+    boxes = np.clip(boxes, 0, [width, height, width, height])
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    kept = np.flatnonzero((sizes > 1).all(1))  # also false for NaN
+    order = kept[np.argsort(-scores[kept], kind="stable")]
+    return Found(boxes[order], scores[order])

@@ -1,0 +1,93 @@
+"""Masks of high quality from boxes, points and rough masks: SAM-HQ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import interpolate, pad
+from transformers import SamHQModel, SamHQProcessor
+
+from videorefer_plugin.segment.events import FrameMask
+from videorefer_plugin.segment.loading import load_part, load_part_processor
+from videorefer_plugin.segment.prompts import Prompt
+
+__all__ = ["SamHQ"]
+
+_SURE = 10.0  # logit of a pixel of a rough mask
+
+
+class SamHQ:
+    """SAM-HQ, which encodes a frame once for all of its prompts.
+
+    Args:
+        checkpoint: folder or Hub id.
+        device, dtype: as [`load_part`] takes them.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded, or is of another kind.
+    """
+
+    def __init__(self, checkpoint: Any, device: Any, dtype: Any):
+        self.processor = load_part_processor(SamHQProcessor, checkpoint, "masks")
+        self.model = load_part(SamHQModel, checkpoint, "masks", device, dtype)
+
+    def cut(self, frame: NDArray[np.uint8], prompts: Iterable[Prompt]) -> Iterator[FrameMask]:
+        """One mask for each prompt, one after the other."""
+        inputs = self.processor(images=frame, return_tensors="pt")
+        sizes, reshaped = inputs["original_sizes"], inputs["reshaped_input_sizes"]
+        with torch.inference_mode():
+            embeddings, levels = self.model.get_image_embeddings(self._put(inputs["pixel_values"]))
+        for prompt in prompts:
+            with torch.inference_mode():
+                made = self.model(
+                    image_embeddings=embeddings,
+                    intermediate_embeddings=levels,
+                    # A single click may mean a part or the whole, so the model says how good each of them is.
+                    multimask_output=len(prompt.points) == 1 and prompt.box is None and prompt.mask is None,
+                    **self._inputs(prompt, sizes[0].tolist(), reshaped[0].tolist()),
+                )
+                # The first is the best one.
+                masks = self.processor.post_process_masks(made.pred_masks[:, :, :1].float().cpu(), sizes, reshaped)
+            score = float(made.iou_scores[0, 0, 0])
+            yield FrameMask(masks[0][0, 0].numpy().astype(bool), min(max(score, 0.0), 1.0))
+
+    def _put(self, values: Any) -> torch.Tensor:
+        return torch.as_tensor(values).to(self.model.device, self.model.dtype)
+
+    def _places(self, values: Any) -> torch.Tensor:
+        """Pixels of one prompt, in float32 whatever the weights are: half precision cannot count to 1024."""
+        return torch.as_tensor(values, dtype=torch.float32, device=self.model.device)[None, None]
+
+    def _inputs(self, prompt: Prompt, size: list[int], reshaped: list[int]) -> dict[str, torch.Tensor]:
+        """The prompt in pixels of the model's picture, whose longer side is as long as the picture's."""
+        scale = np.array([reshaped[1] / size[1], reshaped[0] / size[0]])
+        box = prompt.box
+        if box is None and not len(prompt.points) and prompt.mask is not None:  # a mask alone is a weak prompt
+            box = _around(prompt.mask)
+        given = {}
+        if len(prompt.points):
+            given["input_points"] = self._places(prompt.points * scale)
+            given["input_labels"] = torch.tensor(prompt.labels, device=self.model.device)[None, None]
+        if box is not None:
+            given["input_boxes"] = self._places(np.array(box) * np.tile(scale, 2))
+        if prompt.mask is not None:
+            given["input_masks"] = self._rough(prompt.mask, reshaped)
+        return given
+
+    def _rough(self, mask: NDArray[np.bool_], reshaped: list[int]) -> torch.Tensor:
+        """The mask as logits of the size that the model takes, padded as its picture is."""
+        config = self.model.config.prompt_encoder_config
+        side = 4 * config.image_embedding_size
+        height, width = (max(round(length * side / config.image_size), 1) for length in reshaped)
+        drawn = interpolate(torch.tensor(mask, dtype=torch.float32)[None, None], (height, width), mode="area")
+        drawn = pad(drawn, (0, side - width, 0, side - height))
+        return self._put(drawn * 2 * _SURE - _SURE)
+
+
+def _around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
