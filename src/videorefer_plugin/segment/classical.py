@@ -1,4 +1,4 @@
-"""Following objects without weights: GrabCut and optical flow of OpenCV."""
+"""Following objects without weights: regions of color, and optical flow of OpenCV."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.errors import ConfigurationError, SegmentError
 from videorefer_plugin.segment.base import Segmenter
+from videorefer_plugin.segment.classical_cut import cut_out, leave_out
+from videorefer_plugin.segment.classical_follow import Follower, Sight
+from videorefer_plugin.segment.classical_motion import Motion, Mover
+from videorefer_plugin.segment.classical_pixels import Look, Mask, look_at
+from videorefer_plugin.segment.classical_scale import Scale
 from videorefer_plugin.segment.collecting import Collected
 from videorefer_plugin.segment.events import FrameMask, Note, Tracked
 from videorefer_plugin.segment.frames import walk
@@ -17,68 +24,177 @@ from videorefer_plugin.video import Video
 
 __all__ = ["Classical"]
 
+_SIDE = 480
+
 
 class Classical(Segmenter):
-    """See [`Segmenter`]: cuts an object out of a frame by its color, and follows it by optical flow."""
+    """Cuts an object out of a frame by its colors, and follows it by them and by optical flow.
+
+    It runs on the CPU, without weights. Objects are told from what is around them by their colors, their hue in light
+    and shadow, and by where they are expected; what it says of an object that looks like its surroundings has a low
+    score.
+
+    Args:
+        side (`int`): frames are made smaller for the work until no side is longer, in pixels; the masks are those of
+            the frames.
+    """
 
     name = "classical"
 
+    def __init__(self, side: int = _SIDE):
+        if not isinstance(side, int) or isinstance(side, bool) or side < 32:
+            raise ConfigurationError(
+                f"The segmenter classical has side={short(side)}; expected a whole number of pixels from 32."
+            )
+        self.side = side
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See [`Segmenter.settings`]."""
+        return {"side": self.side}
+
     @classmethod
     def load(cls, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> Classical:
-        """See [`Segmenter.load`]; it runs on the CPU, and has no settings."""
-        return cls()
+        """See [`Segmenter.load`]. It takes `side`; it has no weights and no device but the CPU."""
+        unknown = sorted(set(settings) - {"side"})
+        if unknown:
+            raise ConfigurationError(f"The segmenter classical has no setting {listed(unknown)}; it takes side.")
+        return cls(**settings)
 
     def _segment(self, frame: NDArray[np.uint8], prompts: list[Prompt]) -> list[FrameMask]:
-        return [FrameMask(_cut_out(frame, prompt), 1.0) for prompt in prompts]
+        scale = Scale(frame.shape[0], frame.shape[1], self.side)
+        look = look_at(scale.smaller(frame))
+        return [self._cut(scale, look, prompt) for prompt in prompts]
+
+    def _cut(self, scale: Scale, look: Look, prompt: Prompt) -> FrameMask:
+        mask, score = cut_out(look, scale.prompt(prompt))
+        return FrameMask(scale.enlarged(mask), score)
 
     def _track(
         self, video: Video, prompts: list[Mapping[int, Prompt]], start: int, end: int, known: list[Collected]
     ) -> Iterator[Tracked | Note]:
-        import cv2
+        objects = [_Object(self, video, *each) for each in zip(range(len(prompts)), prompts, known, strict=True)]
+        first = min(one.first for one in objects)
+        yield from self._walk(video, objects, first, end)
+        tops = [one.turn(start) for one in objects]
+        top = max((frame for frame in tops if frame is not None), default=start)
+        if top > start:
+            yield from self._walk(video, objects, top, start)
 
-        first = min(min(own) for own in prompts)
-        for last in (end, start):
-            flow, before, masks = cv2.DISOpticalFlow.create(), np.empty(0), {}
-            for index, pixels, _ in walk(video, first, last):
-                gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-                for number, own in enumerate(prompts):
-                    if index in own and own[index].tells_where:
-                        masks[number] = _cut_out(pixels, own[index])
-                    elif number in masks:
-                        back = flow.calc(gray, before, np.empty(0, np.float32))
-                        rows, columns = np.indices(gray.shape, dtype=np.float32)
-                        masks[number] = (
-                            cv2.remap(
-                                masks[number].astype(np.uint8),
-                                columns + back[..., 0],
-                                rows + back[..., 1],
-                                cv2.INTER_NEAREST,
-                            )
-                            > 0
-                        )
-                    else:
-                        continue
-                    if index != first or last == end:
-                        yield Tracked(number, index, masks[number], 1.0)
-                before = gray
-            if first == start:
-                break
+    def _walk(self, video: Video, objects: list[_Object], first: int, last: int) -> Iterator[Tracked | Note]:
+        """Follow all objects in one direction."""
+        mover, scale = Mover(), Scale(video.height, video.width, self.side)
+        backward = first > last
+        begun = min(one.first for one in objects)
+        for index, pixels, is_cut in walk(video, first, last):
+            look = look_at(scale.smaller(pixels))
+            motion = mover.to(look.rgb)
+            if is_cut and (not backward or index < begun):
+                behind = index + 1 if backward else index
+                yield Note("cut", f"The shot changes with frame {behind}.", behind)
+            for one in objects:
+                yield from one.step(index, look, None if is_cut else motion, is_cut, backward)
 
 
-def _cut_out(frame: NDArray[np.uint8], prompt: Prompt) -> NDArray[np.bool_]:
-    import cv2
+class _Object:
+    """One of the objects that are followed, with its prompts."""
 
-    if prompt.mask is not None:
-        return prompt.mask
-    mask = np.zeros(frame.shape[:2], dtype=bool)
-    if prompt.box is not None:
-        x0, y0, x1, y1 = (round(value) for value in prompt.box)
-        mask[y0:y1, x0:x1] = True
-        return mask
-    for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-        if label:
-            near = np.zeros((frame.shape[0] + 2, frame.shape[1] + 2), np.uint8)
-            flags = 4 | (255 << 8) | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE
-            cv2.floodFill(frame.copy(), near, (int(x), int(y)), 0, (30,) * 3, (30,) * 3, flags)
-            mask |= near[1:-1, 1:-1] > 0
-    return mask
+    def __init__(
+        self, segmenter: Classical, video: Video, number: int, prompts: Mapping[int, Prompt], known: Collected
+    ):
+        self.segmenter, self.number, self.prompts, self.known = segmenter, number, prompts, known
+        self.scale = Scale(video.height, video.width, segmenter.side)
+        self.places = [frame for frame, prompt in prompts.items() if prompt.tells_where]
+        self.first = self.places[0]
+        self.follower: Follower | None = None
+        self.gaps: list[tuple[int, int]] = []  # behind a loss, up to the prompt that picked it up again
+        self.tops: set[int] = set()
+        self.lost_at: int | None = None
+
+    def turn(self, start: int) -> int | None:
+        """Get ready to go backward; returns the frame to begin at, if there is anything to do."""
+        self.follower, self.lost_at = None, None
+        if self.first > start:
+            self.gaps.append((start, self.first))
+        self.tops = {top for _, top in self.gaps}
+        return max(self.tops, default=None)
+
+    def step(
+        self, frame: int, look: Look, motion: Motion | None, is_cut: bool, backward: bool
+    ) -> Iterator[Tracked | Note]:
+        """Find the object in the next frame."""
+        if backward and not any(low <= frame <= top for low, top in self.gaps):
+            self.follower = None
+            return
+        prompt = self.prompts.get(frame)
+        given = prompt is not None and prompt.tells_where
+        told, mask = self._told(frame)
+        if self.follower is None and not given:
+            return
+        if not given and not told and self._was_lost(frame, backward):
+            self.follower, self.lost_at = None, frame
+            return
+        sight = Sight(None, 0.0)
+        if given or not told:  # how sure a prompt is counts for what follows
+            sight = self._see(frame, look, motion, is_cut, prompt)
+        if sight.lost is not None:
+            self.follower, self.lost_at = None, frame
+            yield Note("lost", f"It was lost at frame {frame}: {sight.lost}.", frame, self.number, backward)
+            return
+        if not told:
+            mask = None if sight.mask is None else self.scale.enlarged(sight.mask)
+        self._go_on(frame, look, motion, is_cut, mask, sight.score if given else None)
+        if not (told or (backward and frame in self.tops)):
+            yield Tracked(self.number, frame, mask, sight.score)
+
+    def _go_on(
+        self, frame: int, look: Look, motion: Motion | None, is_cut: bool, mask: Mask | None, given: float | None
+    ) -> None:
+        """Go on from what was found, or was known."""
+        small = None if mask is None else self.scale.smaller_mask(mask)
+        if given is None:
+            if self.follower is not None:
+                self.follower.take(look, motion, small, is_cut)
+            return
+        if small is not None:
+            self.follower = Follower(look, small, given)
+        if self.lost_at is not None and self.lost_at < frame:
+            self.gaps.append((self.lost_at, frame))
+        self.lost_at = None
+
+    def _told(self, frame: int) -> tuple[bool, Mask | None]:
+        """Whether an interrupted run has told of this frame already, and what."""
+        shape = self.known.shapes.get(frame)
+        if shape is None:
+            return False, None
+        mask = shape.silhouette(self.scale.height, self.scale.width).mask()
+        return True, mask if mask.any() else None
+
+    def _was_lost(self, frame: int, backward: bool) -> bool:
+        return any(
+            note.kind == "lost" and note.frame == frame and bool(note.reverse) == backward for note in self.known.notes
+        )
+
+    def _see(self, frame: int, look: Look, motion: Motion | None, is_cut: bool, prompt: Prompt | None) -> Sight:
+        if prompt is None:
+            assert self.follower is not None
+            return self.follower.look(look, motion, is_cut)
+        if prompt.absent and not prompt.tells_where:
+            return Sight(None, 0.0)
+        small = self.scale.prompt(prompt)
+        if not prompt.tells_where:
+            assert self.follower is not None
+            sight = self.follower.look(look, motion, is_cut)
+            if sight.mask is None:
+                return sight
+            mask = leave_out(look, sight.mask, small)
+            return Sight(mask if mask.any() else None, sight.score)
+        if small.mask is not None and not len(small.points) and small.box is None:
+            return Sight(small.mask, 1.0)  # a mask is taken as it is
+        mask, score = cut_out(look, small)
+        if not mask.any():
+            raise SegmentError(
+                f"Nothing can be cut out where object {self.number + 1} is pointed at in frame {frame}: nothing there "
+                "stands out from what is around it. Point at another part of it, draw a box around it, or give a mask."
+            )
+        return Sight(mask, score)

@@ -1,0 +1,239 @@
+"""Cutting an object out of one frame, from a click, a box or a rough mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin.segment.classical_pixels import (
+    Floats,
+    Look,
+    Mask,
+    border_share,
+    contrast,
+    fill_holes,
+    grow,
+    sharpen,
+    window,
+)
+from videorefer_plugin.segment.prompts import Prompt
+
+__all__ = ["cut_out", "leave_out"]
+
+_LEVELS = np.geomspace(3, 90, 26)
+_FINALISTS = 4
+_BOX_ALONE = 0.1  # how sure a box is, in which nothing stands out, so that all of it is taken
+_SAME = 0.12  # areas that differ by less are of the same region
+
+
+def cut_out(look: Look, prompt: Prompt) -> tuple[Mask, float]:
+    """The object that a prompt means, without a pixel if nothing stands out, and how well it stands out."""
+    inside, outside = _pixels(look, prompt, 1), _pixels(look, prompt, 0)
+    found = list(_candidates(look, prompt, inside))
+    allowed = _box_mask(look, prompt)
+    best, highest = np.zeros(look.lab.shape[:2], bool), 0.0
+    for quality, mask in sorted(found, key=lambda one: -one[0])[:_FINALISTS]:
+        whole = complete(mask, look) & allowed
+        again = quality / max(_looks(mask, look), 1e-6) * _looks(whole, look)
+        if again > highest:
+            best, highest = whole, again
+    for y, x in inside:
+        if not grow(best, 1)[y, x] and best.any():
+            more, _ = cut_out(look, Prompt(points=np.array([[x + 0.5, y + 0.5]])))
+            best = best | (more & allowed)
+    if not best.any() and prompt.mask is not None:
+        return _without(look, prompt.mask & allowed, outside), _BOX_ALONE
+    if not best.any() and prompt.box is not None:
+        return _without(look, allowed, outside), _BOX_ALONE
+    best = _without(look, best, outside)
+    return best, _sureness(best, look) if best.any() else 0.0
+
+
+def leave_out(look: Look, mask: Mask, prompt: Prompt) -> Mask:
+    """A mask without what points say is not the object."""
+    return _without(look, mask, _pixels(look, prompt, 0))
+
+
+def _without(look: Look, mask: Mask, outside: NDArray[np.int64]) -> Mask:
+    for y, x in outside:
+        if mask[y, x]:
+            other, _ = cut_out(look, Prompt(points=np.array([[x + 0.5, y + 0.5]])))
+            if not other[y, x] or (mask & ~other).sum() < 0.1 * mask.sum():
+                # All of it looks like that place: only what is near goes.
+                other = np.zeros_like(mask)
+                other[y, x] = True
+                other = grow(other, max(1, round(0.2 * float(np.sqrt(mask.sum())))))
+            mask = mask & ~other
+    return mask
+
+
+def _pixels(look: Look, prompt: Prompt, label: int) -> NDArray[np.int64]:
+    """Rows and columns of the points with this label."""
+    height, width = look.lab.shape[:2]
+    places = prompt.points[[one == label for one in prompt.labels]] if len(prompt.points) else prompt.points
+    return np.floor(places[:, ::-1]).astype(np.int64).clip(0, [height - 1, width - 1])
+
+
+def _box_mask(look: Look, prompt: Prompt) -> Mask:
+    """Where the object may be: in the box, if there is one."""
+    allowed = np.ones(look.lab.shape[:2], bool)
+    if prompt.box is not None:
+        x0, y0, x1, y1 = prompt.box
+        allowed[:] = False
+        y, x = int(np.floor(y0)), int(np.floor(x0))
+        allowed[y : max(int(np.ceil(y1)), y + 1), x : max(int(np.ceil(x1)), x + 1)] = True
+    return allowed
+
+
+def _candidates(look: Look, prompt: Prompt, inside: NDArray[np.int64]) -> Iterator[tuple[float, Mask]]:
+    """Masks that may be meant, with how good they look."""
+    if prompt.mask is not None and prompt.mask.any():
+        yield 2.0 * max(_looks(prompt.mask, look), 0.01), prompt.mask
+    allowed = _box_mask(look, prompt)
+    outside = _pixels(look, prompt, 0)
+    if prompt.box is not None:
+        for mask, quality in _in_box(look, allowed):
+            if all(grow(mask, 1)[y, x] for y, x in inside) and not any(mask[y, x] for y, x in outside):
+                yield quality, mask
+    if len(inside):
+        for mask, quality in _regions(look, inside[0]):
+            fit = _fit(mask, allowed) if prompt.box is not None else 1.0
+            if all(grow(mask, 1)[y, x] for y, x in inside) and not any(mask[y, x] for y, x in outside):
+                yield quality * fit, mask & allowed
+
+
+def _in_box(look: Look, allowed: Mask) -> Iterator[tuple[Mask, float]]:
+    """What in a box differs from what is around the box, for different tolerances."""
+    import cv2
+
+    ring = grow(allowed, max(3, round(0.15 * float(np.sqrt(allowed.sum()))))) & ~allowed
+    if ring.sum() < 8:  # the box is all of the frame: its border is what is around
+        ring = allowed.copy()
+        ring[1:-1, 1:-1] = False
+    values = np.concatenate([look.lab, look.tint], 2)
+    far = np.zeros(allowed.shape, np.float32)
+    far[allowed] = _far(values[allowed], _some(values[ring]))
+    for level in _LEVELS[2::2]:
+        count, labels, stats, _ = cv2.connectedComponentsWithStats((far > level).astype(np.uint8), connectivity=8)
+        if count < 2:
+            return
+        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+        mask = fill_holes(labels == largest)
+        yield mask, _looks(mask, look) * _fit(mask, allowed)
+
+
+def _fit(mask: Mask, allowed: Mask) -> float:
+    """How well a mask fills a box from side to side."""
+    part = mask & allowed
+    if not part.any():
+        return 0.0
+    span = float((part.any(0).sum() * part.any(1).sum()) / max(allowed.any(0).sum() * allowed.any(1).sum(), 1))
+    return span**2 * float(part.sum() / mask.sum()) ** 2
+
+
+def _sureness(mask: Mask, look: Look) -> float:
+    """How well a mask stands out, from 0 to 1."""
+    color, tint = contrast(mask, look)
+    area = float(mask.mean())
+    return float((1 - np.exp(-max(color, tint) / 10)) * (1 - border_share(mask)) * min(1.0, 2 * (1 - area)))
+
+
+def complete(mask: Mask, look: Look) -> Mask:
+    """Take in what lies around a region and has its hue, such as a dark seam, and set its outline right."""
+    if not mask.any():
+        return mask
+    rows, columns = window(mask, 8 + round(0.7 * float(np.sqrt(mask.sum()))))
+    made = mask.copy()
+    made[rows, columns] = _completed(mask[rows, columns], look.part(rows, columns))
+    return made
+
+
+def _completed(mask: Mask, look: Look) -> Mask:
+    for _ in range(2):
+        reach = max(2, round(0.15 * float(np.sqrt(mask.sum()))))
+        near = grow(mask, reach) & ~mask
+        ring = grow(mask, 3 * reach) & ~grow(mask, reach)
+        if near.any() and ring.any():
+            own, other = _some(look.tint[mask]), _some(look.tint[ring])
+            tints = look.tint[near]
+            mask = mask.copy()
+            mask[near] = _far(tints, own) < 0.6 * _far(tints, other)
+        mask = sharpen(fill_holes(mask), look)
+    return mask
+
+
+def _some(values: Floats) -> Floats:
+    return values[:: max(1, len(values) // 64)]
+
+
+def _far(values: Floats, samples: Floats) -> Floats:
+    """The distance of each value to the nearest sample but a few."""
+    steps = np.sqrt(((values[:, None] - samples) ** 2).sum(2))
+    rank = min(len(samples) - 1, len(samples) // 16)
+    return np.partition(steps, rank, axis=1)[:, rank]
+
+
+def _regions(look: Look, seed: NDArray[np.int64]) -> Iterator[tuple[Mask, float]]:
+    """Regions around a pixel, with how good they look."""
+    seen: dict[tuple[int, ...], float] = {}
+    for y, x, near in _seeds(look, seed):
+        for values in (look.tint, look.lab):
+            far = np.sqrt(((values - values[y, x]) ** 2).sum(2))
+            for mask, span in _plateaus(far, (y, x)):
+                if not grow(mask, 1)[seed[0], seed[1]]:
+                    continue
+                hit = 1.0 if mask[seed[0], seed[1]] else 0.7
+                key = _key(mask)
+                if key not in seen:
+                    seen[key] = _looks(mask, look)
+                yield mask, span**0.4 * near * hit * seen[key]
+
+
+def _key(mask: Mask) -> tuple[int, ...]:
+    """What tells masks apart, without looking at all of them."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(mask.sum()), int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+
+
+def _seeds(look: Look, seed: NDArray[np.int64]) -> list[tuple[int, int, float]]:
+    """The pixel, and some beside it: a click is easily on the blurred edge of its object."""
+    height, width = look.lab.shape[:2]
+    found = []
+    for dy, dx in [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-2, 0), (2, 0), (0, -2), (0, 2)]:
+        y, x = int(seed[0]) + dy, int(seed[1]) + dx
+        if 0 <= y < height and 0 <= x < width:
+            found.append((y, x, 1.0 - 0.15 * (abs(dy) + abs(dx))))
+    return found
+
+
+def _plateaus(far: Floats, seed: tuple[int, int]) -> Iterator[tuple[Mask, float]]:
+    """The regions around a pixel that stay as they are over a range of tolerances, and how wide that range is."""
+    import cv2
+
+    regions, areas = [], []
+    for level in _LEVELS:
+        _, labels = cv2.connectedComponents((far <= level).astype(np.uint8), connectivity=4)
+        region = labels == labels[seed]
+        regions.append(region)
+        areas.append(int(region.sum()))
+        if areas[-1] > 0.6 * far.size:
+            break
+    first = 0
+    for place in range(1, len(areas) + 1):
+        if place == len(areas) or areas[place] > areas[first] * (1 + _SAME) + 1:
+            if place - first > 1:
+                yield regions[(first + place - 1) // 2], (place - first) / len(_LEVELS)
+            first = place
+
+
+def _looks(mask: Mask, look: Look) -> float:
+    """How much a region looks like an object: an outline that stands out, not along the border of the frame."""
+    area = mask.sum() / mask.size
+    if area > 0.7:
+        return 0.0
+    filled = fill_holes(mask)
+    color, tint = contrast(filled, look)
+    sharp = 0.4 * (1 - np.exp(-color / 20)) + 0.6 * (1 - np.exp(-tint / 35))
+    return float(sharp * (1 - border_share(mask)) ** 2 * filled.sum() ** 0.25)

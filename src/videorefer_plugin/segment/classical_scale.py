@@ -1,0 +1,68 @@
+"""Frames are worked on at a bounded size; masks are those of the frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin.segment.classical_pixels import Mask
+from videorefer_plugin.segment.prompts import Prompt
+
+__all__ = ["Scale"]
+
+
+class Scale:
+    """From frames to what is worked on, and back.
+
+    Args:
+        height, width: of the frames.
+        side: the longest side of what is worked on.
+    """
+
+    def __init__(self, height: int, width: int, side: int):
+        self.height, self.width = height, width
+        share = min(1.0, side / max(height, width))
+        self.size = max(round(height * share), 1), max(round(width * share), 1)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether frames are small enough to be worked on as they are."""
+        return self.size == (self.height, self.width)
+
+    def smaller(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A frame as it is worked on."""
+        import cv2
+
+        return frame if self.is_same else cv2.resize(frame, self.size[::-1], interpolation=cv2.INTER_AREA)
+
+    def smaller_mask(self, mask: Mask) -> Mask:
+        """A mask as it is worked on; it keeps a pixel."""
+        import cv2
+
+        if self.is_same:
+            return mask
+        shares = cv2.resize(mask.astype(np.float32), self.size[::-1], interpolation=cv2.INTER_AREA)
+        return shares >= min(0.5, float(shares.max())) if mask.any() else shares > 0
+
+    def enlarged(self, mask: Mask) -> Mask:
+        """A mask of the frame from one that was worked on."""
+        import cv2
+
+        if self.is_same:
+            return mask
+        size = self.width, self.height
+        large = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+        if mask.any() and not large.any():
+            large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        return large
+
+    def prompt(self, prompt: Prompt) -> Prompt:
+        """A prompt in pixels of what is worked on."""
+        if self.is_same:
+            return prompt
+        share = np.array([self.size[1] / self.width, self.size[0] / self.height])
+        box = None if prompt.box is None else tuple(np.array(prompt.box) * np.tile(share, 2))
+        mask = None if prompt.mask is None else self.smaller_mask(prompt.mask)
+        return replace(prompt, points=prompt.points * share, box=box, mask=mask)
