@@ -27,10 +27,19 @@ def check(
     ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode the media and draw every mask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    show: Annotated[
+        int, typer.Option(min=0, help="Write pictures of so many records: bad and doubtful ones first, then others.")
+    ] = 0,
+    show_dir: Annotated[Path | None, typer.Option(help="Folder for the pictures; DATA.look by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of the other records to show.")] = 0,
 ) -> None:
-    """Say what a file of training records holds, and which records are bad.
+    """Say what a file of training records holds, which records are bad, and which ones to look at.
 
-    Exits with 1 if there are bad records, or if the file cannot be read at all.
+    Warnings are of usable records in which masks and frames do not seem to belong together: masks that jump, vanish in
+    single frames, are of several sizes, or seem to be numbered in another way than the frames. With --deep, masks are
+    also compared with the number, size, proportions and rate of the frames.
+
+    Exits with 1 if there are bad records, or if the file cannot be read at all; not for warnings.
     """
     import json
 
@@ -38,9 +47,11 @@ def check(
     from rich.progress import Progress
 
     from videorefer_plugin.training.check import check_data
+    from videorefer_plugin.training.looks import make_look_folder, show_records
 
     errors = Console(stderr=True)
     try:
+        folder = make_look_folder(data, show_dir) if show else None
         with Progress(console=errors, transient=True) as bar:
             task = bar.add_task("checking", total=None)
             report = check_data(
@@ -49,6 +60,16 @@ def check(
                 deep,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
+            if folder is not None and not report.interrupted:
+                drawing = bar.add_task("drawing", total=show)
+                show_records(
+                    report,
+                    show,
+                    folder,
+                    media_root,
+                    seed=seed,
+                    progress=lambda done, total: bar.update(drawing, completed=done, total=total),
+                )
     except VideoReferError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
@@ -56,6 +77,8 @@ def check(
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
         Console().print(report.table())
+    if report.shown:
+        errors.print(f"{len(report.shown)} picture(s) are in {folder}.", markup=False, highlight=False)
     if report.interrupted:
         errors.print(f"Interrupted after {report.records} record(s).", style="yellow")
         raise typer.Exit(_INTERRUPTED)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,14 +18,17 @@ from videorefer_plugin.training.records import (
     check_record,
     read_records,
 )
+from videorefer_plugin.training.suspicious import Media, Suspicion, numbering_hint, suspicions
 from videorefer_plugin.video import load_image, open_video
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["SEGMENTATION_FORMS", "BadRecord", "DataReport", "check_data", "check_media"]
+__all__ = ["SEGMENTATION_FORMS", "BadRecord", "DataReport", "Doubtful", "Warned", "check_data", "check_media"]
 
 SEGMENTATION_FORMS = ("compressed RLE", "run lengths", "polygons", "null", "missing")
+_EXAMPLES = 100  # of each kind of warning are kept
+_EXAMPLES_PRINTED = 3
 _FRAMES_DECODED = 16  # of every video in a deep check, as many as the published models look at
 
 
@@ -35,10 +38,41 @@ class BadRecord(NamedTuple):
     Attributes:
         line (`int`): line on which it begins, or row of a Parquet file, from 1.
         reason (`str`): why.
+        number (`int`): which of the file's records it is, from 1; a file may have many on one line.
     """
 
     line: int
     reason: str
+    number: int = 0
+
+
+class Doubtful(NamedTuple):
+    """A usable record in which masks and frames do not seem to belong together.
+
+    Attributes:
+        line (`int`): line on which it begins, or row of a Parquet file, from 1.
+        reason (`str`): why.
+        number (`int`): which of the file's records it is, from 1; a file may have many on one line.
+        frames (`tuple[int, ...]`): where to look.
+    """
+
+    line: int
+    reason: str
+    number: int = 0
+    frames: tuple[int, ...] = ()
+
+
+@dataclass
+class Warned:
+    """The warnings of one kind.
+
+    Attributes:
+        records (`int`): in how many records.
+        examples ([`Doubtful`] list): the first of them, 100 at most.
+    """
+
+    records: int = 0
+    examples: list[Doubtful] = field(default_factory=list)
 
 
 @dataclass
@@ -60,6 +94,9 @@ class DataReport:
         segmentations (`dict[str, int]`): annotated frames by how the object's shape is stored.
         unknown_keys (`dict[str, int]`): keys that are ignored, and in how many records they are.
         bad ([`BadRecord`] list): records that cannot be used.
+        warnings (`dict[str, Warned]`): usable records in which masks and frames do not seem to belong together, by the
+            kind of what is strange: `size`, `aspect`, `rate`, `jump` or `vanish`.
+        shown (`list[str]`): pictures of records that were written.
     """
 
     path: str
@@ -78,13 +115,19 @@ class DataReport:
     segmentations: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SEGMENTATION_FORMS, 0))
     unknown_keys: dict[str, int] = field(default_factory=dict)
     bad: list[BadRecord] = field(default_factory=list)
+    warnings: dict[str, Warned] = field(default_factory=dict)
+    shown: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, fit for JSON."""
-        return {**asdict(self), "bad": [bad._asdict() for bad in self.bad]}
+        warnings = {
+            kind: {"records": warned.records, "examples": [example._asdict() for example in warned.examples]}
+            for kind, warned in self.warnings.items()
+        }
+        return {**asdict(self), "bad": [bad._asdict() for bad in self.bad], "warnings": warnings}
 
     def table(self) -> "RenderableType":
-        """What the file holds and every bad record, to be printed by rich."""
+        """What the file holds, every bad record, and examples of doubtful ones, to be printed by rich."""
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
@@ -106,13 +149,22 @@ class DataReport:
         rows |= {f"ignored key {key!r}": count for key, count in sorted(self.unknown_keys.items())}
         for name, count in rows.items():
             held.add_row(Text(name), str(count))
-        if not self.bad:
-            return held
-        bad = Table(self.unit, "reason", title=f"{len(self.bad)} bad record(s)")
-        bad.columns[0].justify = "right"
-        for line, reason in self.bad:
-            bad.add_row(str(line), Text(reason))
-        return Group(held, bad)
+        tables = [held]
+        if self.bad:
+            bad = Table(self.unit, "reason", title=f"{len(self.bad)} bad record(s)")
+            bad.columns[0].justify = "right"
+            for one in self.bad:
+                bad.add_row(str(one.line), Text(one.reason))
+            tables.append(bad)
+        if self.warnings:
+            doubtful = Table("warning", "records", self.unit, "for example", title="Masks and frames to look at")
+            doubtful.columns[1].justify = doubtful.columns[2].justify = "right"
+            for kind, warned in self.warnings.items():
+                for place, example in enumerate(warned.examples[:_EXAMPLES_PRINTED]):
+                    first = ("", "") if place else (kind, str(warned.records))
+                    doubtful.add_row(*first, str(example.line), Text(example.reason))
+            tables.append(doubtful)
+        return Group(*tables)
 
     def add(self, record: Record) -> None:
         """Count a usable record."""
@@ -131,6 +183,14 @@ class DataReport:
         for form, count in forms.items():
             self.segmentations[form] = self.segmentations.get(form, 0) + count
 
+    def warn(self, line: int, found: Sequence[Suspicion]) -> None:
+        """Count what is strange about the usable record that was read last."""
+        for kind, reason, frames in found:
+            warned = self.warnings.setdefault(kind, Warned())
+            warned.records += 1
+            if len(warned.examples) < _EXAMPLES:
+                warned.examples.append(Doubtful(line, reason, self.records, frames))
+
 
 def check_data(
     path: str | os.PathLike,
@@ -139,7 +199,11 @@ def check_data(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
-    """Check a file of training records.
+    """Check a file of training records, and warn of those in which masks and frames do not seem to belong together.
+
+    Warnings make no record bad. Those of masks that jump, vanish in single frames, are of several sizes or seem to be
+    of sampled frames are told from the records alone. With `deep`, they are also compared with the media: with the
+    size and proportions of the frames, their number and their rate.
 
     Args:
         path (`str` or `os.PathLike`): JSON list, JSON lines or Parquet.
@@ -158,13 +222,23 @@ def check_data(
     """
     file = open_record_file(path)
     report = DataReport(str(Path(path)), unit=file.unit, deep=deep)
+    found: list[Suspicion] = []
+
+    def check(record: Record) -> None:
+        if deep:
+            found[:] = suspicions(record, check_media(record))
+        else:
+            check_record(record)
+            found[:] = suspicions(record)
+
     try:
-        for entry, record in read_records(file, media_root, check_media if deep else check_record):
+        for entry, record in read_records(file, media_root, check):
             report.records += 1
             if isinstance(record, RecordError):
-                report.bad.append(BadRecord(entry.line, str(record)))
+                report.bad.append(BadRecord(entry.line, str(record), report.records))
             else:
                 report.add(record)
+                report.warn(entry.line, found)
             if progress is not None:
                 progress(entry.done, file.total)
     except KeyboardInterrupt:
@@ -172,38 +246,42 @@ def check_data(
     return report
 
 
-def check_media(record: Record) -> None:
+def check_media(record: Record) -> Media | None:
     """Make sure that a record can be trained on: decode its media and draw its masks.
+
+    Returns:
+        [`Media`], *optional*: what its video or image is, if it has one.
 
     Raises:
         RecordError: it cannot; the message is the reason alone, without the place.
     """
     check_record(record)
     if record.visual is None:
-        return
+        return None
     try:
         regions = record.regions()
         annotated = sorted({frame for region in regions for frame in region.frames})
         if record.kind == "image":
-            height, width = load_image(record.visual).shape[:2]
+            media = Media(1, *load_image(record.visual).shape[:2])
         else:
             video = open_video(record.opened)
-            height, width = video.height, video.width
+            media = Media(video.num_frames, video.height, video.width, None if video.is_rate_assumed else video.fps)
             if annotated and annotated[-1] >= video.num_frames:
                 raise RecordError(
                     f"it has an object in frame {annotated[-1]}, but {record.visual!r} has {video.num_frames} "
-                    "frame(s), numbered from 0"
+                    f"frame(s), numbered from 0{numbering_hint(annotated, media)}"
                 )
             wanted = sorted({*annotated, *video.sample(_FRAMES_DECODED)})
             for start in range(0, len(wanted), _FRAMES_DECODED):  # not all at once: an object may be in very many
                 video.read(wanted[start : start + _FRAMES_DECODED])
         for number, region in enumerate(regions):
-            if not any(bool(np.any(mask)) for _, mask in region.masks(height, width)):
+            if not any(bool(np.any(mask)) for _, mask in region.masks(media.height, media.width)):
                 raise RecordError(f"object {number} has no pixel in any of its {len(region)} frame(s)")
     except RecordError:
         raise
     except VideoReferError as error:
         raise RecordError(str(error)) from error
+    return media
 
 
 def _form(item: Any) -> str:

@@ -1,0 +1,343 @@
+"""Overlays: objects drawn onto a video, as a video again or as a sheet of some of its frames."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin._files import write_whole
+from videorefer_plugin.errors import ConfigurationError, VideoError
+from videorefer_plugin.pictures.answers import Line, check_picture, picture_lines
+from videorefer_plugin.pictures.marks import color_of
+from videorefer_plugin.pictures.sheets import (
+    INK,
+    Piece,
+    beside,
+    dark,
+    framed,
+    grid,
+    marked_frames,
+    stack,
+    tiles,
+    write,
+)
+from videorefer_plugin.regions import Region
+from videorefer_plugin.video import Video, sample_frame_indices
+
+__all__ = ["Followed", "check_overlay", "contact_sheet", "save_overlay", "write_overlay"]
+
+_VIDEO = ".mp4"
+_STYLES = ("mask", "contour")
+_TICKS = 60_000  # a second; MPEG-4, the codec to fall back on, counts no finer than 65535
+_WIDTH = 1600  # of a sheet without its words, in pixels, at most
+_LEAST = 280  # pixels of the longer side of a frame in a sheet
+_COLUMNS = 4
+_CAPTION_SIZE = 13
+_TRACK = (40, 40, 40)  # what is left of a confidence's strip
+_STRIP = 40  # a strip is as many times smaller than the shorter side of the frame
+_LETTERS = 10  # pixels of a strip that holds letters
+
+Scores = Sequence[Mapping[int, float]]
+
+
+class Followed(Protocol):
+    """An object that was followed through a video, such as a [`Masklet`]."""
+
+    @property
+    def region(self) -> Region:
+        """The object."""
+
+    @property
+    def scores(self) -> Mapping[int, float]:
+        """How sure the segmenter is, by frame, from 0 to 1."""
+
+    @property
+    def phrase(self) -> str | None:
+        """The words by which it was found."""
+
+
+def check_overlay(path: str | os.PathLike) -> None:
+    """Make sure that an overlay can be written, before there is one.
+
+    Raises:
+        ConfigurationError: the name ends neither in .mp4 nor as that of a picture, or there is no such folder.
+    """
+    ending = os.path.splitext(os.fspath(path))[1].lower()
+    try:
+        check_picture(f"{os.fspath(path)}.png" if ending == _VIDEO else path)
+    except ConfigurationError as error:
+        if "is no name of a picture" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{os.fspath(path)!r} is no name of an overlay; use .mp4 for a video, or an ending such as .png or .jpg "
+            "for a sheet of frames."
+        ) from error
+
+
+def save_overlay(
+    video: Video,
+    objects: Sequence[Region | Followed],
+    path: str | os.PathLike,
+    *,
+    frames: range | None = None,
+    title: str | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> None:
+    """Write objects on the frames of a video: as a video if the name ends in .mp4, otherwise as a sheet of frames.
+
+    Args:
+        video (`Video`): the video.
+        objects (`Sequence[Region | Masklet]`): what to draw. Of masklets, their confidence and words are shown, too.
+        path (`str` or `os.PathLike`): of the file, which appears whole or not at all.
+        frames (`range`, *optional*): of a video: the frames to write, as of [`write_overlay`].
+        title (`str`, *optional*): of a sheet: what stands above it.
+        progress (*optional*): as of [`write_overlay`].
+
+    Raises:
+        ConfigurationError: the file cannot be of that name; see [`check_overlay`].
+        VideoError: the file cannot be written, or a frame cannot be read.
+        RegionError: a region does not fit the frames.
+    """
+    check_overlay(path)
+    regions = [one if isinstance(one, Region) else one.region for one in objects]
+    scores = [{} if isinstance(one, Region) else one.scores for one in objects]
+    names = ["" if isinstance(one, Region) else one.phrase or "" for one in objects]
+    ending = os.path.splitext(os.fspath(path))[1].lower()
+    if ending == _VIDEO:
+        write_overlay(video, regions, path, frames=frames, scores=scores, names=names, progress=progress)
+        return
+    from PIL import Image
+
+    sheet = contact_sheet(video, regions, scores=scores, names=names, title=title)
+    kind = Image.registered_extensions()[ending]
+    _write(path, lambda name: sheet.save(name, format=kind))
+
+
+def _write(path: str | os.PathLike, write_file: Callable[[str], None]) -> None:
+    try:
+        write_whole(Path(path), write_file)
+    except OSError as error:
+        raise VideoError(
+            f"{os.fspath(path)!r} cannot be written ({error}); choose another place or ending."
+        ) from error
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+
+def write_overlay(
+    video: Video,
+    regions: Sequence[Region],
+    path: str | os.PathLike,
+    *,
+    frames: range | None = None,
+    scores: Scores = (),
+    names: Sequence[str] = (),
+    progress: Callable[[int, int], Any] | None = None,
+) -> None:
+    """Write a video with objects filled and outlined in colors and numbered from 1, and how sure of them one is.
+
+    The frames are decoded in pieces, so that memory does not grow with the video, and shown as long as in the video
+    itself. An odd side gets one more pixel, which the format asks for. Where there are scores, there is a strip for
+    each object at the bottom, as long as the object's score is high; on frames that are large enough, it holds the
+    object's number, name and score.
+
+    Args:
+        video (`Video`): the video.
+        regions (`Sequence[Region]`): the objects. Nothing is drawn in frames that a region lacks.
+        path (`str` or `os.PathLike`): of the file, ending in .mp4. It appears whole or not at all.
+        frames (`range`, *optional*): the frames to write; all of them by default.
+        scores (`Sequence[Mapping[int, float]]`, *optional*): for each object, frame -> score from 0 to 1.
+        names (`Sequence[str]`, *optional*): for each object, what it is called.
+        progress (*optional*): called after each frame with how many frames are done, and how many there are.
+
+    Raises:
+        ConfigurationError: the name does not end in .mp4, there is no such folder, there are no frames, or scores or
+            names are not one for each object.
+        VideoError: the video does not have the frames, one cannot be read, or the file cannot be written.
+        RegionError: a region does not fit the frames.
+    """
+    if os.path.splitext(os.fspath(path))[1].lower() != _VIDEO:
+        raise ConfigurationError(f"{os.fspath(path)!r} is no name of an overlay video; use the ending .mp4.")
+    check_overlay(path)
+    _check_of_each(regions, scores=scores, names=names)
+    chosen = _chosen(video, frames)
+    regions = [region.at_frames(video.frame_at) for region in regions]
+    times = video.timestamps[list(chosen)]
+    ticks = np.maximum.accumulate(np.round((times - times[0]) * _TICKS).astype(np.int64) - np.arange(len(chosen)))
+    ticks += np.arange(len(chosen))  # each one is later than the one before it
+
+    def encode(name: str) -> None:
+        import av
+
+        with av.open(name, "w", format="mp4") as container:
+            stream = _stream(container, video)
+            size = video.height, video.width
+            for done, frame in enumerate(marked_frames(video, regions, chosen, size, *_STYLES)):
+                if scores:
+                    frame = _with_strips(frame, chosen[done], regions, scores, names)
+                picture = av.VideoFrame.from_ndarray(_even(frame), format="rgb24")
+                picture.pts, picture.time_base = int(ticks[done]), Fraction(1, _TICKS)
+                container.mux(stream.encode(picture))
+                if progress is not None:
+                    progress(done + 1, len(chosen))
+            container.mux(stream.encode(None))
+
+    _write(path, encode)
+
+
+def _chosen(video: Video, frames: range | None) -> range:
+    chosen = range(video.num_frames) if frames is None else frames
+    if not len(chosen) or chosen.step < 1:
+        raise ConfigurationError(f"frames is {frames!r}: expected a range of one frame or more that goes forward")
+    if chosen[0] < 0 or chosen[-1] >= video.num_frames:
+        raise VideoError(
+            f"frames is {frames!r}, but {video.name} has {video.num_frames} frames (0 to {video.num_frames - 1})."
+        )
+    return chosen
+
+
+def _check_of_each(regions: Sequence[Region], **given: Sequence[Any]) -> None:
+    for what, values in given.items():
+        if values and len(values) != len(regions):
+            raise ConfigurationError(f"There are {len(values)} {what} for {len(regions)} object(s); give one each.")
+
+
+def _stream(container: Any, video: Video) -> Any:
+    """H.264 where the build of PyAV has it, otherwise MPEG-4."""
+    import av
+
+    has_h264 = "libx264" in av.codecs_available
+    rate = Fraction(video.fps).limit_denominator(1001)
+    stream = container.add_stream("libx264" if has_h264 else "mpeg4", rate=max(rate, Fraction(1, 1001)))
+    stream.height, stream.width = video.height + video.height % 2, video.width + video.width % 2
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.time_base = Fraction(1, _TICKS)
+    # Without frames that are kept back for long, memory is bounded also for large ones.
+    stream.options = (
+        {"crf": "18", "preset": "veryfast", "bf": "0", "rc-lookahead": "8"} if has_h264 else {"qscale": "3"}
+    )
+    return stream
+
+
+def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if height % 2 or width % 2 else frame
+
+
+def _with_strips(
+    frame: NDArray[np.uint8], index: int, regions: Sequence[Region], scores: Scores, names: Sequence[str]
+) -> NDArray[np.uint8]:
+    """A frame with the confidence in each object at its bottom."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.fromarray(frame)
+    high = max(3, min(picture.size) // _STRIP)
+    high = max(1, min(high, picture.height // (3 * len(regions))))
+    draw = ImageDraw.Draw(picture)
+    for number, own in enumerate(scores, 1):
+        score = own.get(index)
+        top = picture.height - high * (len(scores) - number + 1)
+        draw.rectangle([0, top, picture.width - 1, top + high - 1], fill=_TRACK)
+        long = round(min(max(score or 0.0, 0.0), 1.0) * picture.width)
+        if long:
+            draw.rectangle([0, top, long - 1, top + high - 1], fill=color_of(number))
+        if high >= _LETTERS:
+            words = " ".join(filter(None, [str(number), names[number - 1] if names else "", _score(score)]))
+            font = ImageFont.load_default(high - 2)
+            middle = (2, top + high / 2)
+            draw.text(middle, words, fill="white", font=font, anchor="lm", stroke_width=1, stroke_fill="black")
+    return np.asarray(picture)
+
+
+def _score(score: float | None) -> str:
+    return "" if score is None else f"{score:.2f}"
+
+
+# --- sheets ----------------------------------------------------------------------------------------------------------
+
+
+def contact_sheet(
+    video: Video,
+    regions: Sequence[Region],
+    *,
+    most: int = 12,
+    frames: Sequence[int] = (),
+    scores: Scores = (),
+    names: Sequence[str] = (),
+    title: str | None = None,
+    lines: Sequence[Line] = (),
+) -> Any:
+    """Draw some frames of a video with the objects filled and outlined in colors and numbered from 1.
+
+    They are spread over the frames in which an object is seen; where these are few, there are others besides of which
+    it is known that the objects are absent. Without objects, they are spread over the video. Under each frame stand
+    its number and its time, and of each object its score, or that it is absent.
+
+    Args:
+        video (`Video`): the video.
+        regions (`Sequence[Region]`): the objects.
+        most (`int`, *optional*, defaults to 12): frames to show at most.
+        frames (`Sequence[int]`, *optional*): frames to show in any case, of which the first `most` count.
+        scores (`Sequence[Mapping[int, float]]`, *optional*): for each object, frame -> score from 0 to 1.
+        names (`Sequence[str]`, *optional*): for each object, what it is called.
+        title (`str`, *optional*): what stands above the frames, in one line or several.
+        lines (`Sequence[Line]`, *optional*): what was asked and answered, which stands beside the frames.
+
+    Returns:
+        `PIL.Image.Image`: the sheet.
+
+    Raises:
+        ConfigurationError: `most` is below 1, or scores or names are not one for each object.
+        VideoError: a frame cannot be read.
+        RegionError: a region does not fit the frames.
+    """
+    if most < 1:
+        raise ConfigurationError(f"most is {most!r}: expected how many frames to show, from 1 up")
+    _check_of_each(regions, scores=scores, names=names)
+    regions = [region.at_frames(video.frame_at) for region in regions]
+    chosen = _telling(video, regions, most, frames)
+    columns = min(_COLUMNS, len(chosen)) if len(chosen) != 4 else 2
+    shown = tiles(video, regions, chosen, _LEAST, max(_WIDTH // columns, _LEAST), *_STYLES)
+    for place, index in enumerate(chosen):
+        said = _caption(video, regions, scores, index)
+        shown[place] = stack([shown[place], write([said], max(shown[place].width, 120), _CAPTION_SIZE)], gap=2)
+    sheet = grid(shown, columns)
+    head: list[list[Piece]] = [[(line, INK)] for line in (title or "").splitlines()]
+    called = [(f"{number} {name}", dark(number)) for number, name in enumerate(names, 1) if name]
+    head += [called] if called else []
+    if head:
+        sheet = stack([write(head, max(sheet.width, 400)), sheet])
+    return beside(sheet, picture_lines(lines)) if lines else framed(sheet)
+
+
+def _telling(video: Video, regions: Sequence[Region], most: int, wanted: Sequence[int]) -> list[int]:
+    """The frames that a sheet shows."""
+    chosen = set(wanted[:most])
+    seen = {frame for region in regions for frame in region.present}
+    known = {frame for region in regions for frame in region.frames}
+    for frames in (seen, known - seen):
+        chosen.update(_spread(sorted(frames - chosen), most - len(chosen)))
+    return sorted(chosen) or _spread(range(video.num_frames), most)
+
+
+def _spread(frames: Sequence[int], most: int) -> list[int]:
+    if not frames or most < 1:
+        return []
+    return [frames[place] for place in sample_frame_indices(len(frames), num_frames=min(most, len(frames)))]
+
+
+def _caption(video: Video, regions: Sequence[Region], scores: Scores, index: int) -> list[Piece]:
+    said: list[Piece] = [] if video.num_frames == 1 else [(f"frame {index}, {video.timestamps[index]:.2f} s", INK)]
+    for number, region in enumerate(regions, 1):
+        score = _score(scores[number - 1].get(index)) if scores else ""
+        if index not in region.frames:
+            continue
+        words = "absent" if region.is_absent(index) else score
+        if words:
+            said.append((f"{number}: {words}", dark(number)))
+    return said
