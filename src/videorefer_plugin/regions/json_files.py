@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from videorefer_plugin._json import each_once, json_fault
-from videorefer_plugin._text import listed
+from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.places import VISUAL_KEY, is_place
 from videorefer_plugin.regions.reading import existing_file
@@ -22,6 +22,8 @@ def run_lengths_of(text: str) -> Any:
     """
     path, name = _split(text)
     value = _read(path)
+    if _records(value):
+        raise RegionError(f"{path} holds a record with an annotation: give it as --region")
     objects = _objects(value)
     if not objects:
         if name is not None:
@@ -33,14 +35,31 @@ def run_lengths_of(text: str) -> Any:
     return {frame: record[chosen] for frame, record in value.items() if chosen in (record or {})}
 
 
-def region_of(text: str) -> Any:
-    """The JSON form of the region which "FILE.json" holds, or which "FILE.json#NAME" has under that name.
+class FileRegion(NamedTuple):
+    """What a file holds of one region.
+
+    Attributes:
+        value: as the file has it.
+        is_annotation (`bool`): whether it is an object of a record, as `Region.from_annotation` reads it, and not the
+            JSON form.
+    """
+
+    value: Any
+    is_annotation: bool = False
+
+
+def region_of(text: str) -> FileRegion:
+    """The region which "FILE.json" holds, or which "FILE.json#NAME" has under that name.
+
+    Of a file of masklets, or with a record of VideoRefer-700K, "FILE.json#2" is object 2, counted from 1.
 
     Raises:
         RegionError: there is no such file or region, it is no JSON, or there are several regions and none is named.
     """
     path, name = _split(text)
     value = _read(path)
+    if records := _records(value):
+        return FileRegion(_object_of(records, name, path), is_annotation=True)
     if not isinstance(value, Mapping):
         raise RegionError(
             f"{path} holds no JSON object, but a {type(value).__name__}: expected a region, or name -> region"
@@ -51,10 +70,33 @@ def region_of(text: str) -> Any:
     if not names and (name is None or is_place(name) or _has_places(value)):
         if name is not None:
             raise RegionError(f"{path} holds no regions by name, so there is no {name!r}: leave out '#{name}'")
-        return value
+        return FileRegion(value)
     if name is None and len(names) == len(value) == 1:
         name = names[0]
-    return value[_one_of(list(value), name, path, "region")]
+    return FileRegion(value[_one_of(list(value), name, path, "region")])
+
+
+def _records(value: Any) -> list[Mapping[str, Any]]:
+    """The records that a file holds, one or a list of several; empty if it holds something else."""
+    records = [value] if isinstance(value, Mapping) else value
+    told = isinstance(records, list) and all(
+        isinstance(record, Mapping) and isinstance(record.get("annotation"), list) for record in records
+    )
+    return records if told else []
+
+
+def _object_of(records: list[Mapping[str, Any]], name: str | None, path: str) -> Any:
+    if len(records) > 1:
+        raise RegionError(f"{path} holds {len(records)} records: put the one that is meant into a file of its own")
+    objects = records[0]["annotation"]
+    if not objects:
+        raise RegionError(f"{path} holds a record without objects, so there is no region in it")
+    numbers = [str(number) for number in range(1, len(objects) + 1)]
+    number = numbers[0] if name is None and len(objects) == 1 else name
+    found = objects[int(_one_of(numbers, number, path, "object")) - 1]
+    if not isinstance(found, Mapping):
+        raise RegionError(f"object {number} of {path} is {short(found)}: expected frame -> segmentation")
+    return found
 
 
 def _split(text: str) -> tuple[str, str | None]:

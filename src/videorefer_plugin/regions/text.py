@@ -6,7 +6,7 @@ from typing import Any
 
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.base import Shape
-from videorefer_plugin.regions.json_files import region_of
+from videorefer_plugin.regions.json_files import FileRegion, region_of
 from videorefer_plugin.regions.kinds import SHAPES
 from videorefer_plugin.regions.pixels import Rle
 from videorefer_plugin.regions.places import FRAME_DIGITS, place_key
@@ -19,7 +19,9 @@ class WholeRegion:
     """A region in its JSON form, with all of its frames; on a command line it stands beside the kinds of shapes."""
 
     name = "region"
-    text_help = "JSON file of a region, or FILE.json#NAME of several: frame -> box, points, ..."
+    text_help = (
+        "JSON file of a region, or FILE.json#NAME of several: frame -> box, points, ...; masks.json#2: object 2."
+    )
     read_text = staticmethod(region_of)
 
 
@@ -37,7 +39,7 @@ REGION_KINDS = kinds_with_text(SHAPES)
 _PLACE = re.compile(rf"(?:(?P<frame>{FRAME_DIGITS})|(?P<time>[0-9]+(?:\.[0-9]+)?)s):(?P<shape>.*)", re.DOTALL)
 
 
-def read_region(kind: str, text: str) -> Region:
+def read_region(kind: str, text: str, *, option: str | None = None) -> Region:
     """Read one object.
 
     Args:
@@ -46,10 +48,12 @@ def read_region(kind: str, text: str) -> Region:
             which the object is not black) or `"rle"` (path of a JSON file with one COCO RLE, or COCO annotation
             `{"segmentation": ...}`, or with frames, `{"12": {"segmentation": ...}, ...}`, or with frame -> object ->
             RLE, of which "FILE.json#2" is object 2). Or `"region"`: path of a JSON file with one region as
-            `Region.from_json` reads it, or "FILE.json#NAME" of a file with several, name -> region.
+            `Region.from_json` reads it, or "FILE.json#NAME" of a file with several, name -> region; of a file that
+            `videorefer segment` wrote, or with a record of VideoRefer-700K, "FILE.json#2" is object 2, from 1.
         text (`str`): where it is, in pixels of the video. A frame number, or seconds, stands in front: "12:..." or
             "1.5s:..."; without, it is the first frame. Further frames of the same object follow a semicolon. Files
             that say frames themselves have none in front.
+        option (`str`, *optional*): what messages call the option; its kind by default.
 
     Raises:
         RegionError: the text cannot be read, or a file is missing.
@@ -70,7 +74,7 @@ def read_region(kind: str, text: str) -> Region:
             one = _read_one(REGION_KINDS[kind], (match["shape"] if match else part).strip(), place)
             region = one if region is None else region | one
         except RegionError as error:
-            raise RegionError(f"--{kind} {text!r}: {error}") from error
+            raise RegionError(f"--{option or kind} {text!r}: {error}") from error
     assert region is not None
     return region
 
@@ -83,4 +87,6 @@ def _read_one(kind: Kind, text: str, place: dict[str, Any]) -> Region:
         return Region.from_annotation({place_key(place.get("time", place.get("frame", 0))): value})
     if place:
         raise RegionError(f"{text} says its frames itself; leave out the one in front")
-    return Region.from_annotation(value) if kind is Rle else Region.from_json(value)
+    if isinstance(value, FileRegion):
+        return Region.from_annotation(value.value) if value.is_annotation else Region.from_json(value.value)
+    return Region.from_annotation(value)
