@@ -3,7 +3,9 @@
 import typer
 
 from videorefer_plugin.cli import bench, demo, publish, train, world
-from videorefer_plugin.cli.ask import InOrder, ask
+from videorefer_plugin.cli.ask import ask
+from videorefer_plugin.cli.in_order import InOrder
+from videorefer_plugin.cli.segment import segment
 
 __all__ = ["app"]
 
@@ -18,6 +20,7 @@ app.add_typer(train.app, name="train")
 app.command(cls=InOrder)(ask)
 app.command()(demo.demo)
 app.command()(publish.publish)
+app.command(cls=InOrder)(segment)
 app.command()(world.world)
 
 

@@ -1,25 +1,14 @@
 """`videorefer ask`: a question about objects in a video."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from videorefer_plugin.errors import VideoReferError
 from videorefer_plugin.regions.text import REGION_KINDS
 
-__all__ = ["InOrder", "ask"]
-
-
-class InOrder(TyperCommand):
-    """A command that remembers in which order regions of different kinds were given."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Note the kinds before the options are taken apart by name."""
-        given = [arg.split("=", 1)[0].removeprefix("--") for arg in args if arg.startswith("--")]
-        ctx.meta["kinds"] = [kind for kind in given if kind in REGION_KINDS]
-        return super().parse_args(ctx, args)
+__all__ = ["ask"]
 
 
 def ask(
@@ -30,7 +19,7 @@ def ask(
         list[str] | None,
         typer.Option("--question", "-q", help="A further question about the same video; may be given several times."),
     ] = None,
-    # One for each of REGION_KINDS; they are read by name, from the context.
+    # One for each of REGION_KINDS; they are read in their order, from the context.
     box: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["box"].text_help)] = None,
     point: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["point"].text_help)] = None,
     polygon: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["polygon"].text_help)] = None,
@@ -38,6 +27,15 @@ def ask(
     mask: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["mask"].text_help)] = None,
     rle: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["rle"].text_help)] = None,
     region: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["region"].text_help)] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[SEGMENTER]", help="Follow the regions through the video first; by classical if no name follows."
+        ),
+    ] = None,
+    track_checkpoint: Annotated[
+        str | None, typer.Option(help="With --track: folder or Hub id of its weights.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Folder or Hub id; the embedded model by default.")] = None,
     object_encoder: Annotated[
         str | None, typer.Option(help="For a host: what was saved of its object encoder.")
@@ -59,6 +57,9 @@ def ask(
     Several questions (--question) are answered one after the other, and the video is looked at once. Each takes its
     regions in order, as many as it has <region>. Questions about the same objects share them: then give each object
     once.
+
+    With --track, what is pointed at in one frame is followed through the video, and the question is asked about all of
+    it. Several frames of an object are corrections then.
     """
     import json
 
@@ -66,16 +67,20 @@ def ask(
 
     from videorefer_plugin.asking import ask_all, read_questions
     from videorefer_plugin.pictures import Line, check_picture, picture_answers
+    from videorefer_plugin.segment.questions import track_questions
 
     errors = Console(stderr=True)
-    given = {kind: iter(context.params.get(kind) or []) for kind in REGION_KINDS}
-    regions = [(kind, next(given[kind])) for kind in context.meta["kinds"]]
+    lost: list[str] = []
     questions = [*([] if question is None else [question]), *(more or [])]
     try:
-        with errors.status("Asking"):
-            asked = read_questions(video, questions, regions, image=image, stream=stream)
+        with errors.status("Asking") as status:
+            asked = read_questions(video, questions, context.meta["given"], image=image, stream=stream)
             if save:
                 check_picture(save)
+            if track is not None or track_checkpoint is not None:
+                progress = lambda done, total: status.update(f"Following: frame {done} of {total}")  # noqa: E731
+                asked, lost = track_questions(asked, track, track_checkpoint, progress=progress)
+                status.update("Asking")
             replies = ask_all(
                 model, asked, object_encoder=object_encoder, revision=revision, max_new_tokens=max_new_tokens
             )
@@ -86,8 +91,8 @@ def ask(
     except VideoReferError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
-    if replies[0].note:
-        errors.print(replies[0].note, style="yellow", markup=False, highlight=False)
+    for note in [*lost, *([replies[0].note] if replies[0].note else [])]:
+        errors.print(note, style="yellow", markup=False, highlight=False)
     for reply in replies:
         typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
     if save and not as_json:

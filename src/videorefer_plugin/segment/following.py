@@ -13,6 +13,7 @@ from videorefer_plugin.segment.base import Segmenter, check_frame, check_words, 
 from videorefer_plugin.segment.collecting import Progress
 from videorefer_plugin.segment.masklet import Masklet
 from videorefer_plugin.segment.registry import entry_of, load_segmenter, refuse
+from videorefer_plugin.segment.summaries import losses_of
 from videorefer_plugin.video import open_video
 
 __all__ = ["find_regions", "propagate_many"]
@@ -118,7 +119,7 @@ def _loaded(segmenter: str | Segmenter) -> Segmenter:
 
 
 def _tell_of_losses(masklets: Sequence[Masklet], on_lost: str) -> None:
-    lost = [f"object {number}: {note.text}" for number, masklet in enumerate(masklets, 1) for note in masklet.lost]
+    lost = losses_of(masklets)
     if not lost or on_lost == "ignore":
         return
     message = f"{listed(lost)} Point at it again in that frame or behind it, as a further frame of its region."

@@ -1,0 +1,147 @@
+"""`videorefer segment`: follow objects through a video, or find them by words."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.regions.text import REGION_KINDS
+
+__all__ = ["segment"]
+
+_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
+
+
+def segment(
+    context: typer.Context,
+    video: Annotated[Path, typer.Argument(help="A video file, or a folder of frames.")],
+    out: Annotated[Path, typer.Option(help="JSON file of the masks to write, or to go on with.")],
+    # One for each of REGION_KINDS, and negative; they are read in their order, from the context.
+    point: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["point"].text_help)] = None,
+    negative: Annotated[
+        list[str] | None, typer.Option(help="FRAME:x,y of points that are not on the object given before it.")
+    ] = None,
+    box: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["box"].text_help)] = None,
+    polygon: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["polygon"].text_help)] = None,
+    scribble: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["scribble"].text_help)] = None,
+    mask: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["mask"].text_help)] = None,
+    rle: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["rle"].text_help)] = None,
+    region: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["region"].text_help)] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help='Words such as "a dog", in place of points; may be given several times.')
+    ] = None,
+    segmenter: Annotated[str | None, typer.Option(help="Who does it, such as classical; see above.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Folder or Hub id of its weights.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where it runs, such as cuda:1; a GPU if there is one.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of its weights, such as bfloat16; the checkpoint's.")] = None,
+    start: Annotated[str | None, typer.Option(help='First frame, or seconds ("1.5s").')] = None,
+    end: Annotated[str | None, typer.Option(help="Last frame, or seconds.")] = None,
+    frame: Annotated[str | None, typer.Option(help="With --text: the frame to look for the words in.")] = None,
+    max_objects: Annotated[int | None, typer.Option(min=1, help="With --text: the most objects of each.")] = None,
+    stream: Annotated[
+        int | None, typer.Option(min=0, help="Of a file with several films: which of its streams, from 0.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Draw the masks on all frames (.mp4), or on some in one picture (.png).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write --out anew if it is there already.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, whatever an interrupted run has done.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")] = False,
+) -> None:
+    """Follow objects through a video from a click, a box or a mask, or find them by words.
+
+    Each option that says where something is stands for one object, in the order
+    given. Further frames of it follow a semicolon, as corrections:
+    --point "0:120,80;40:130,90". A place may also be given in seconds:
+    "1.5s:120,80". --negative takes points away from the object before it.
+
+    --out gets the masks in the form of VideoRefer-700K. In other commands,
+    --region masks.json#2 is object 2 of it.
+
+    The segmenter classical needs no weights and runs on the CPU. sam2_video,
+    sam3_tracker_video and edgetam_video follow objects with weights, which are
+    fetched from the Hub or taken from --checkpoint. sam3_video and grounding
+    find words. Without --segmenter, it is classical, or sam3_video for words.
+
+    What is done is kept in masks.json.partial beside --out until all of it is.
+    After Ctrl-C or a crash, the same command goes on there; words are found anew.
+
+    Where an object is lost, its masks end, and a yellow line says so; the command
+    still exits with 0. To follow it further, point at it again in a later frame.
+    """
+    import json
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+
+    from videorefer_plugin.segment.jobs import read_job
+    from videorefer_plugin.segment.runs import Interrupted, run_job
+    from videorefer_plugin.segment.summaries import cuts_of, losses_of, remarks_of, summarize
+
+    errors, console = Console(stderr=True), Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        job = read_job(
+            video,
+            context.meta["given"],
+            text or [],
+            out=out,
+            segmenter=segmenter,
+            checkpoint=checkpoint,
+            device=device,
+            dtype=dtype,
+            start=start,
+            end=end,
+            frame=frame,
+            max_objects=max_objects,
+            stream=stream,
+            picture=save,
+            force=force,
+            restart=restart,
+        )
+        with Progress(*columns, console=errors, transient=True) as bar:
+            tasks: dict[str, Any] = {}
+
+            def progress(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    for before in tasks.values():
+                        bar.update(before, visible=False)
+                    tasks[what] = bar.add_task(what, completed=done)
+                bar.update(tasks[what], completed=done, total=total or None)
+
+            masklets = run_job(job, progress)
+    except VideoReferError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+    except Interrupted as stop:
+        errors.print(f"Interrupted. {stop}", style="yellow", markup=False, highlight=False)
+        raise typer.Exit(_INTERRUPTED) from None
+    except KeyboardInterrupt:
+        errors.print("Interrupted before anything was done.", style="yellow")
+        raise typer.Exit(_INTERRUPTED) from None
+    rows, cuts, remarks = summarize(masklets), cuts_of(masklets), remarks_of(masklets)
+    for loss in losses_of(masklets):
+        errors.print(loss, style="yellow", markup=False, highlight=False)
+    if as_json:
+        objects = [row.to_dict() for row in rows]
+        said = {"out": str(out), "save": save and str(save), "segmenter": job.segmenter, "objects": objects}
+        typer.echo(json.dumps({**said, "cuts": cuts, "notes": remarks}, ensure_ascii=False))
+        return
+    table = Table(title=str(out))
+    for heading in ("object", "frames", "visible", "mean score", "lowest", "lost at"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        name = f"{row.object} {row.phrase or ''}".strip().replace("[", r"\[")
+        scores = ["" if score is None else f"{score:.2f}" for score in (row.mean_score, row.lowest_score)]
+        table.add_row(name, str(row.frames), str(row.visible), *scores, ", ".join(map(str, row.lost)))
+    console.print(table)
+    if cuts:
+        console.print(f"New shots begin at frame {', '.join(map(str, cuts))}.", highlight=False)
+    for remark in remarks:
+        console.print(remark, markup=False, highlight=False)
+    if save:
+        console.print(f"Drawn: {save}", markup=False, highlight=False)

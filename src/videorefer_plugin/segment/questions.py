@@ -1,0 +1,78 @@
+"""Questions about objects that are followed through the video before they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from videorefer_plugin.asking import Question
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.inputs.masks import evenly
+from videorefer_plugin.regions import Region
+from videorefer_plugin.segment.collecting import Progress
+from videorefer_plugin.segment.prompts import read_prompts
+from videorefer_plugin.segment.registry import entry_of, load_segmenter, refuse
+from videorefer_plugin.segment.summaries import losses_of
+
+__all__ = ["track_questions"]
+
+_FRAMES = 16  # of an object that a model is shown, as many as the paper's clips have
+
+
+def track_questions(
+    questions: Sequence[Question],
+    segmenter: str | None = "classical",
+    checkpoint: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> tuple[list[Question], list[str]]:
+    """Follow the objects of questions through their video: each once, and all together.
+
+    Args:
+        questions: about one video.
+        segmenter: name of the segmenter; `None` is refused where it was forgotten beside a checkpoint.
+        checkpoint: folder or Hub id of its weights; a published one by default.
+        progress: called after each frame with how many are done, and how many there are.
+
+    Returns:
+        The questions about the masklets, of each 16 frames at most, evenly spread over those in which it can be seen;
+        and a sentence for each loss.
+
+    Raises:
+        ConfigurationError: there is no such segmenter, nothing to follow, or no video; or it cannot be loaded.
+        SegmentError: the segmenter cannot follow objects, or finds nothing to follow.
+        RegionError, VideoError: a region does not say where its object is.
+        CheckpointError: the checkpoint cannot be loaded.
+    """
+    objects = _objects(questions)
+    loaded: Any = load_segmenter(_check(questions[0], list(objects.values()), segmenter), checkpoint)
+    masklets = loaded.propagate(questions[0].video, list(objects.values()), progress=progress)
+    followed = {place: _shown(masklet.region) for place, masklet in zip(objects, masklets, strict=True)}
+    asked = [replace(one, regions=[followed[place] for place in one.objects]) for one in questions]
+    return asked, losses_of(masklets)
+
+
+def _objects(questions: Sequence[Question]) -> dict[int, Region]:
+    """The objects of all questions by their place on the command line, each once."""
+    pairs = (pair for one in questions for pair in zip(one.objects, one.regions, strict=True))
+    return dict(sorted(dict(pairs).items()))
+
+
+def _shown(region: Region) -> Region:
+    return region.select(evenly(region.present, _FRAMES))
+
+
+def _check(first: Question, regions: Sequence[Region], segmenter: str | None) -> str:
+    """The name of the segmenter, if it can follow these objects; nothing is loaded for that."""
+    if segmenter is None:
+        raise ConfigurationError("--track-checkpoint is given without --track; say whose weights these are.")
+    if first.image:
+        raise ConfigurationError("An image has nothing to follow an object through; leave out --track or --image.")
+    if "propagate" not in entry_of(segmenter).abilities:
+        raise refuse(segmenter, "propagate")
+    if not regions:
+        raise ConfigurationError("There is no region to follow; leave out --track, or point at an object.")
+    for region in regions:
+        read_prompts(region, first.video)
+    return segmenter
