@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 
 import numpy as np
@@ -27,7 +29,19 @@ FILES = [f"train_{stage}.json" for stage in STAGES] + BENCHES
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("world")
-    return out, world.write_dataset(out, 22, seed=3, heldout=10)
+    return out, world.write_dataset(out, 22, seed=3, heldout=5)
+
+
+@cache
+def train_clip(number):
+    """The clip of a training record of the folder."""
+    return world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
+
+
+@cache
+def annotations(number):
+    clip = train_clip(number)
+    return [clip.annotation(index, many_frames(clip)) for index in range(len(clip))]
 
 
 def contents(root):
@@ -43,14 +57,15 @@ def test_all_files_are_there_and_count_what_they_hold(folder):
     assert list(counts) == FILES
     for name, count in counts.items():
         assert len(load(root, name)) == count > 0
-    assert counts["heldout/bench_q.json"] == 20
-    assert counts["heldout/grounding_q.json"] == 6
+    assert counts["heldout/bench_q.json"] == 10
+    assert counts["heldout/grounding_q.json"] == 4
     assert len(list((root / "videos").iterdir())) == 22
     assert not [path for path in root.rglob("*") if path.name.startswith(".")]
 
 
 def test_records_can_be_read_and_their_regions_lie_on_their_objects(folder):
     root, _ = folder
+    seen = set()  # stages share many
     for stage in STAGES:
         name = f"train_{stage}.json"
         for value in load(root, name):
@@ -58,8 +73,12 @@ def test_records_can_be_read_and_their_regions_lie_on_their_objects(folder):
             check_record(record)
             assert not record.unknown
             number = int(value["id"][6:12])
-            clip = world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
-            for region in record.regions():
+            clip = train_clip(number)
+            for region, annotation in zip(record.regions(), value.get("annotation", []), strict=True):
+                drawn_before = number, record.kind, json.dumps(annotation)
+                if drawn_before in seen:
+                    continue
+                seen.add(drawn_before)
                 for frame in region.frames:
                     drawn = region.mask(frame, 64, 64)
                     # An image is one frame of the clip, whatever its number there.
@@ -123,18 +142,18 @@ def test_stages_hold_what_they_should(folder):
     lists = [v for stage in ("stage2_objects", "stage3_facts") for v in load(root, f"train_{stage}.json")]
     for value in (value for value in lists if "/facts/" in value["id"]):
         number = int(value["id"][6:12])
-        clip = world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
+        clip = train_clip(number)
         said = [turn["value"] for turn in value["conversations"][1::2]]
         assert len(said) == len(value["annotation"]) == len(clip)  # one list about each object
         for annotation, text in zip(value["annotation"], said, strict=True):
-            (index,) = (i for i in range(len(clip)) if clip.annotation(i, many_frames(clip)) == annotation)
+            (index,) = (i for i, known in enumerate(annotations(number)) if known == annotation)
             facts = dict(fact.split(": ") for fact in text.removesuffix(".").split(". "))
             check_parts(clip, index, facts.pop("part", None))
             assert 3 <= len(facts) <= 5
             check_facts(clip, index, facts)
     for value in load(root, "train_stage1_named.json"):
         number = int(value["id"][6:12])
-        clip = world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
+        clip = train_clip(number)
         turns = [turn["value"] for turn in value["conversations"]]
         asked = [re.search(r"of the (\w+ \w+)\?$", question)[1] for question in turns[::2]]
         names = [f"{item.color} {item.shape}" for item in clip.facts.objects]
@@ -147,8 +166,8 @@ def test_stages_hold_what_they_should(folder):
     letters, with_parts = set(), 0
     for value in choices:
         number = int(value["id"][6:12])
-        clip = world.make_clip((3, 0, number), **({"objects": 4, "distinct": True} if number % 2 else {}))
-        known = [clip.annotation(index, many_frames(clip)) for index in range(len(clip))]
+        clip = train_clip(number)
+        known = annotations(number)
         turns, regions = [turn["value"] for turn in value["conversations"]], iter(value["annotation"])
         assert len(turns) >= 2
         for question, answer in zip(turns[::2], turns[1::2], strict=True):
@@ -188,47 +207,60 @@ def test_multi_frame_masks_are_evenly_spaced_in_long_clips():
         stage_records(clip, "stage9", "x", "x.mp4", None, world.clip.seeded(0))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_interrupted_run_goes_on_and_ends_the_same(folder, tmp_path, monkeypatch, workers):
-    whole, _ = folder
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The same, stopped after its first part."""
+    out = tmp_path_factory.mktemp("interrupted")
 
     def stop(done, total):
-        assert total == 35
+        assert (done, total) == (20, 29)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        world.write_dataset(tmp_path, 22, seed=3, heldout=10, progress=stop)
-    assert not (tmp_path / "train_stage1.json").exists()
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "videos").iterdir()}
+        world.write_dataset(out, 22, seed=3, heldout=5, progress=stop)
+    assert not (out / "train_stage1.json").exists()
+    return out
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_run_goes_on_and_ends_the_same(folder, interrupted, tmp_path, monkeypatch, workers):
+    whole, _ = folder
+    begun = shutil.copytree(interrupted, tmp_path / "begun")
+    before = {path: path.stat().st_mtime_ns for path in (begun / "videos").iterdir()}
     assert len(before) == 20  # a part
     made = []
     real = dataset._train_clip
     monkeypatch.setattr(
         dataset, "_train_clip", lambda root, given, number: made.append(number) or real(root, given, number)
     )
-    world.write_dataset(tmp_path, 22, seed=3, heldout=10, workers=workers)
+    world.write_dataset(begun, 22, seed=3, heldout=5, workers=workers)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert made == ([20, 21] if workers == 1 else [])  # with more workers it is done elsewhere
-    assert contents(tmp_path) == contents(whole)
+    assert contents(begun) == contents(whole)
 
 
-def test_two_processes_may_write_the_same_folder(folder, tmp_path):
-    whole, _ = folder
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    out = tmp_path_factory.mktemp("small")
+    world.write_dataset(out, 5, seed=3, heldout=4)
+    return out
+
+
+def test_two_processes_may_write_the_same_folder(small, tmp_path):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        runs = [pool.submit(world.write_dataset, tmp_path, 22, 3, 10) for _ in range(2)]
+        runs = [pool.submit(world.write_dataset, tmp_path, 5, 3, 4) for _ in range(2)]
         assert runs[0].result() == runs[1].result()
-    assert contents(tmp_path) == contents(whole)
+    assert contents(tmp_path) == contents(small)
 
 
-def test_more_clips_keep_those_that_are_there(folder, tmp_path):
-    whole, _ = folder
-    world.write_dataset(tmp_path, 5, seed=3, heldout=4)
+def test_more_clips_keep_those_that_are_there(small, tmp_path):
+    world.write_dataset(tmp_path, 3, seed=3, heldout=2)
     few = load(tmp_path, "train_stage3.json")
     videos = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "videos").iterdir()}
-    world.write_dataset(tmp_path, 22, seed=3, heldout=10)
+    world.write_dataset(tmp_path, 5, seed=3, heldout=4)
     assert load(tmp_path, "train_stage3.json")[: len(few)] == few
     assert videos.items() <= {path.name: path.stat().st_mtime_ns for path in (tmp_path / "videos").iterdir()}.items()
-    assert contents(tmp_path) == contents(whole)
+    assert contents(tmp_path) == contents(small)
 
 
 def test_a_folder_of_other_settings_is_left_alone(folder):
@@ -247,13 +279,12 @@ def test_impossible_numbers_are_refused_before_anything_is_written(tmp_path, arg
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_writes_a_data_set(folder, tmp_path):
-    whole, _ = folder
-    arguments = ["world", "--out", str(tmp_path / "w"), "--clips", "22", "--seed", "3", "--heldout", "10"]
+def test_the_command_writes_a_data_set(small, tmp_path):
+    arguments = ["world", "--out", str(tmp_path / "w"), "--clips", "5", "--seed", "3", "--heldout", "4"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "train_stage3.json" in result.output
-    assert contents(tmp_path / "w") == contents(whole)
+    assert contents(tmp_path / "w") == contents(small)
     result = CliRunner().invoke(app, [*arguments, "--size", "96"])
     assert result.exit_code == 1
     assert "another folder" in " ".join(result.output.split())
