@@ -1,5 +1,6 @@
 """Fixtures shared by the tests: the tiny original checkpoint and its reference numbers."""
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -27,6 +28,12 @@ GOLDENS = Path(__file__).parent / "data" / "goldens"
 TINY = GOLDENS / "tiny_checkpoint"
 CHECKPOINT = TINY / "videorefer-tiny"
 CASES: list[dict[str, Any]] = json.loads((TINY / "cases.json").read_text())["cases"]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays, so nobody need look there for garbage: trainers do so at each of their ends."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
