@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -98,7 +99,7 @@ def load_pretrained(kind: Any, name: str | os.PathLike, **kwargs: Any) -> tuple[
         model, info = kind.from_pretrained(name, output_loading_info=True, **kwargs)
     except VideoReferError:
         raise
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(f"There is no checkpoint that can be loaded at {os.fspath(name)!r}: {error}") from error
     except RuntimeError as error:
         if "ignore_mismatched_sizes" not in str(error):

@@ -130,3 +130,10 @@ register_segmenter("classical", f"{_HERE}.classical:Classical", _FOLLOWS, packag
 register_segmenter(
     "grounding", f"{_HERE}.grounding:Grounding", (*_FOLLOWS, "find"), checkpoint="IDEA-Research/grounding-dino-base"
 )
+register_segmenter("sam2_video", f"{_HERE}.sam2_video:Sam2Video", _FOLLOWS, checkpoint="facebook/sam2.1-hiera-large")
+register_segmenter(
+    "sam3_tracker_video", f"{_HERE}.sam3_tracker_video:Sam3TrackerVideo", _FOLLOWS, checkpoint="facebook/sam3"
+)
+register_segmenter(
+    "edgetam_video", f"{_HERE}.edgetam_video:EdgeTamVideo", _FOLLOWS, checkpoint="yonigozlan/EdgeTAM-hf"
+)
