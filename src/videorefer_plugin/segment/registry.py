@@ -137,3 +137,6 @@ register_segmenter(
 register_segmenter(
     "edgetam_video", f"{_HERE}.edgetam_video:EdgeTamVideo", _FOLLOWS, checkpoint="yonigozlan/EdgeTAM-hf"
 )
+register_segmenter(
+    "sam3_video", f"{_HERE}.sam3_video:Sam3Video", ["find"], checkpoint="facebook/sam3", packages=["scipy"]
+)
