@@ -21,6 +21,9 @@ from videorefer_plugin._files import Ledger, LedgerError
 from videorefer_plugin.cli import app
 from videorefer_plugin.regions import encode_rle
 from videorefer_plugin.segment import load_masklets
+from videorefer_plugin.segment.jobs import read_job
+from videorefer_plugin.segment.registry import entry_of
+from videorefer_plugin.segment.runs import run_job
 
 pytestmark = pytest.mark.filterwarnings("ignore:The embedded model knows nothing but the shapes world")
 
@@ -42,6 +45,16 @@ def words(text):
 def clip(tmp_path_factory):
     """40 frames of 80 x 48 pixels, ten a second."""
     return media.write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", LENGTH, rate=10)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """16 frames of the shapes world, and the box of an object in frame 3."""
+    path = tmp_path_factory.mktemp("shapes") / "clip.mp4"
+    made = world.make_clip(5, "heldout", objects=2)
+    world.encode_video(path, made.frames)
+    rows, columns = np.nonzero(made.masks[0, 3])
+    return path, f"3:{columns.min()},{rows.min()},{columns.max() + 1},{rows.max() + 1}"
 
 
 @pytest.fixture(autouse=True)
@@ -74,16 +87,12 @@ def test_a_click_becomes_a_file_of_masks(clip, tmp_path):
     assert "New shots begin at frame 5." in words(result.stdout)
 
 
-def test_the_default_follows_without_weights(tmp_path):
-    path = tmp_path / "clip.mp4"
-    made = world.make_clip(5, "heldout", objects=2)
-    world.encode_video(path, made.frames)
-    rows, columns = np.nonzero(made.masks[0, 0])
-    box = f"0:{columns.min()},{rows.min()},{columns.max() + 1},{rows.max() + 1}"
+def test_the_default_follows_without_weights(shapes, tmp_path):
+    path, box = shapes
     run("segment", path, "--box", box, "--out", tmp_path / "masks.json")
     (masklet,) = load_masklets(tmp_path / "masks.json")
     assert masklet.backend == "classical"
-    assert 0 in masklet.region.present
+    assert 3 in masklet.region.present
 
 
 @pytest.mark.parametrize(
@@ -277,9 +286,8 @@ def test_a_video_that_is_none_is_said(tmp_path):
 
 def test_help_names_all_segmenters():
     said = run("segment", "--help").stdout
-    assert {name for name in vr.segmenters() if not name.startswith(("rolling", "needy", "finder", "by_"))} <= set(
-        re.findall(r"\w+", said)
-    )
+    ours = {name for name in vr.segmenters() if entry_of(name).path.startswith("videorefer_plugin.")}
+    assert ours <= set(re.findall(r"\w+", said))
 
 
 # --- runs that are stopped -------------------------------------------------------------------------------------------
@@ -337,6 +345,24 @@ def test_the_same_command_goes_on_where_it_was_stopped(clip, log, tmp_path, how)
     assert len(set(before) & set(after) - {"load"}) <= 1  # no frame is computed again but the one that was under way
     assert set(before) | set(after) == {"load", *map(str, range(LENGTH))}
     assert not ledger.exists()
+
+
+@pytest.mark.parametrize("at", [1, 7, 14])
+def test_the_classical_segmenter_goes_on_as_if_it_had_not_been_stopped(shapes, tmp_path, at):
+    path, box = shapes
+
+    def job(name):
+        return read_job(path, [("box", box)], out=tmp_path / name)
+
+    def press(what, done, total):
+        if (what, done) == ("following", at):
+            raise KeyboardInterrupt
+
+    run_job(job("whole.json"))
+    with pytest.raises(KeyboardInterrupt, match=f"{at} of 16 frames are done"):
+        run_job(job("masks.json"), press)
+    run_job(job("masks.json"))
+    assert (tmp_path / "masks.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
 def test_a_run_goes_on_as_what_it_was(clip, log, ledger, tmp_path):
@@ -433,12 +459,8 @@ def test_what_is_pointed_at_is_followed_before_it_is_asked_about(clip, arguments
 
 
 @pytest.mark.parametrize("place", [0, 1, 6], ids=["before the video", "before the question", "last"])
-def test_without_a_name_the_classical_segmenter_follows(tmp_path, place):
-    path = tmp_path / "clip.mp4"
-    made = world.make_clip(5, "heldout", objects=2)
-    world.encode_video(path, made.frames)
-    rows, columns = np.nonzero(made.masks[0, 3])
-    box = f"3:{columns.min()},{rows.min()},{columns.max() + 1},{rows.max() + 1}"
+def test_without_a_name_the_classical_segmenter_follows(shapes, place):
+    path, box = shapes
     arguments = [path, QUESTION, "--box", box, "--max-new-tokens", 8]
     (masklet,) = vr.propagate_many(
         path, [vr.Region.from_box([float(at) for at in box[2:].split(",")], frame=3)], on_lost="ignore"
