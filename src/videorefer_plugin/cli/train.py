@@ -47,11 +47,14 @@ def check(
     from rich.progress import Progress
 
     from videorefer_plugin.training.check import check_data
-    from videorefer_plugin.training.looks import make_look_folder, show_records
 
     errors = Console(stderr=True)
     try:
-        folder = make_look_folder(data, show_dir) if show else None
+        folder = None
+        if show:  # needs more than a check does, which is to start quickly
+            from videorefer_plugin.training.looks import make_look_folder, show_records
+
+            folder = make_look_folder(data, show_dir)
         with Progress(console=errors, transient=True) as bar:
             task = bar.add_task("checking", total=None)
             report = check_data(

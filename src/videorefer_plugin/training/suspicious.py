@@ -96,7 +96,7 @@ def numbering_hint(frames: Sequence[int], media: Media) -> str:
     step = _common_step(frames)
     if frames[-1] == media.frames and frames[0] > 0:
         return "; they look as if they were numbered from 1"
-    if step > 1 and len(frames) > 1 and frames[-1] // step < media.frames:
+    if step > 1 and len(frames) > 2 and frames[-1] // step < media.frames:
         return (
             f"; all of them are multiples of {step}, as if they were numbered in another video, of which one "
             f"frame in {step} was kept here (then frame {step} is frame 1 of this one)"
