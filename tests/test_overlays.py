@@ -232,6 +232,7 @@ def test_the_ending_says_what_is_written(tmp_path: Path, name: str, kind: str) -
         ("nowhere/overlay.png", {}, ConfigurationError, "no folder"),
         ("overlay.mp4", {"frames": range(0)}, ConfigurationError, "one frame or more"),
         ("overlay.mp4", {"frames": range(3, 0, -1)}, ConfigurationError, "goes forward"),
+        ("overlay.mp4", {"frames": [1, 2]}, ConfigurationError, "expected a range"),
         ("overlay.mp4", {"frames": range(2, 9)}, VideoError, "has 4 frames"),
         ("overlay.mp4", {"scores": [{}, {}]}, ConfigurationError, "2 scores for 1 object"),
         ("overlay.mp4", {"names": ["a", "b"]}, ConfigurationError, "2 names for 1 object"),
@@ -247,6 +248,25 @@ def test_what_cannot_be_written_is_refused_before_the_work(
         with pytest.raises(error, match=message):
             check_overlay(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("most", [0, -1, 401, 2.5, "4", None])
+def test_a_sheet_has_a_bearable_number_of_frames(most: Any) -> None:
+    with pytest.raises(ConfigurationError, match="from 1 to 400"):
+        contact_sheet(clip(2, 48, 64), [], most=most)
+
+
+def test_one_object_is_a_list_of_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="give a list"):
+        save_overlay(clip(4, 48, 64), moving(4, 48, 64), tmp_path / "overlay.mp4")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_may_be_given_by_its_path_and_scores_may_be_nothing_known(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", 3)
+    scores = [{0: float("nan"), 1: 7.0, 2: -1.0}]
+    write_overlay(path, [Region({0: (5, 5, 20, 20)})], tmp_path / "overlay.mp4", scores=scores)
+    assert open_video(tmp_path / "overlay.mp4").num_frames == 3
 
 
 @pytest.mark.parametrize("name", ["overlay.mp4", "overlay.png"])

@@ -17,8 +17,7 @@ from tests.training_data import HEIGHT, WIDTH, all_kinds, box_mask, turns, write
 from videorefer_plugin.cli import app
 from videorefer_plugin.errors import ConfigurationError, RecordError
 from videorefer_plugin.regions import encode_rle
-from videorefer_plugin.training import check_data
-from videorefer_plugin.training.looks import show_records
+from videorefer_plugin.training import check_data, show_records
 from videorefer_plugin.world.dataset import write_dataset
 
 FRAMES = 100  # of the video, at 25 a second

@@ -1,5 +1,6 @@
 """Overlays: objects drawn onto a video, as a video again or as a sheet of some of its frames."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.pictures.answers import Line, check_picture, picture_lines
 from videorefer_plugin.pictures.marks import color_of
@@ -26,7 +28,7 @@ from videorefer_plugin.pictures.sheets import (
     write,
 )
 from videorefer_plugin.regions import Region
-from videorefer_plugin.video import Video, sample_frame_indices
+from videorefer_plugin.video import Video, open_video, sample_frame_indices
 
 __all__ = ["Followed", "check_overlay", "contact_sheet", "save_overlay", "write_overlay"]
 
@@ -34,6 +36,7 @@ _VIDEO = ".mp4"
 _STYLES = ("mask", "contour")
 _TICKS = 60_000  # a second; MPEG-4, the codec to fall back on, counts no finer than 65535
 _WIDTH = 1600  # of a sheet without its words, in pixels, at most
+_MOST_TILES = 400
 _LEAST = 280  # pixels of the longer side of a frame in a sheet
 _COLUMNS = 4
 _CAPTION_SIZE = 13
@@ -79,7 +82,7 @@ def check_overlay(path: str | os.PathLike) -> None:
 
 
 def save_overlay(
-    video: Video,
+    video: Any,
     objects: Sequence[Region | Followed],
     path: str | os.PathLike,
     *,
@@ -90,7 +93,7 @@ def save_overlay(
     """Write objects on the frames of a video: as a video if the name ends in .mp4, otherwise as a sheet of frames.
 
     Args:
-        video (`Video`): the video.
+        video: the video, as [`open_video`] takes it.
         objects (`Sequence[Region | Masklet]`): what to draw. Of masklets, their confidence and words are shown, too.
         path (`str` or `os.PathLike`): of the file, which appears whole or not at all.
         frames (`range`, *optional*): of a video: the frames to write, as of [`write_overlay`].
@@ -103,6 +106,7 @@ def save_overlay(
         RegionError: a region does not fit the frames.
     """
     check_overlay(path)
+    _check_objects(objects)
     regions = [one if isinstance(one, Region) else one.region for one in objects]
     scores = [{} if isinstance(one, Region) else one.scores for one in objects]
     names = ["" if isinstance(one, Region) else one.phrase or "" for one in objects]
@@ -130,7 +134,7 @@ def _write(path: str | os.PathLike, write_file: Callable[[str], None]) -> None:
 
 
 def write_overlay(
-    video: Video,
+    video: Any,
     regions: Sequence[Region],
     path: str | os.PathLike,
     *,
@@ -147,7 +151,7 @@ def write_overlay(
     object's number, name and score.
 
     Args:
-        video (`Video`): the video.
+        video: the video, as [`open_video`] takes it.
         regions (`Sequence[Region]`): the objects. Nothing is drawn in frames that a region lacks.
         path (`str` or `os.PathLike`): of the file, ending in .mp4. It appears whole or not at all.
         frames (`range`, *optional*): the frames to write; all of them by default.
@@ -164,7 +168,8 @@ def write_overlay(
     if os.path.splitext(os.fspath(path))[1].lower() != _VIDEO:
         raise ConfigurationError(f"{os.fspath(path)!r} is no name of an overlay video; use the ending .mp4.")
     check_overlay(path)
-    _check_of_each(regions, scores=scores, names=names)
+    video = open_video(video)
+    _check_objects(regions, scores=scores, names=names)
     chosen = _chosen(video, frames)
     regions = [region.at_frames(video.frame_at) for region in regions]
     times = video.timestamps[list(chosen)]
@@ -192,8 +197,8 @@ def write_overlay(
 
 def _chosen(video: Video, frames: range | None) -> range:
     chosen = range(video.num_frames) if frames is None else frames
-    if not len(chosen) or chosen.step < 1:
-        raise ConfigurationError(f"frames is {frames!r}: expected a range of one frame or more that goes forward")
+    if not isinstance(chosen, range) or not chosen or chosen.step < 1:
+        raise ConfigurationError(f"frames is {short(frames)}: expected a range of one frame or more that goes forward")
     if chosen[0] < 0 or chosen[-1] >= video.num_frames:
         raise VideoError(
             f"frames is {frames!r}, but {video.name} has {video.num_frames} frames (0 to {video.num_frames - 1})."
@@ -201,10 +206,14 @@ def _chosen(video: Video, frames: range | None) -> range:
     return chosen
 
 
-def _check_of_each(regions: Sequence[Region], **given: Sequence[Any]) -> None:
+def _check_objects(objects: Any, **given: Sequence[Any]) -> None:
+    if not isinstance(objects, (list, tuple)):
+        raise ConfigurationError(
+            f"The objects to draw are {short(objects)}; give a list of them, also of a single one."
+        )
     for what, values in given.items():
-        if values and len(values) != len(regions):
-            raise ConfigurationError(f"There are {len(values)} {what} for {len(regions)} object(s); give one each.")
+        if values and len(values) != len(objects):
+            raise ConfigurationError(f"There are {len(values)} {what} for {len(objects)} object(s); give one each.")
 
 
 def _stream(container: Any, video: Video) -> Any:
@@ -243,7 +252,8 @@ def _with_strips(
         score = own.get(index)
         top = picture.height - high * (len(scores) - number + 1)
         draw.rectangle([0, top, picture.width - 1, top + high - 1], fill=_TRACK)
-        long = round(min(max(score or 0.0, 0.0), 1.0) * picture.width)
+        share = score if score is not None and math.isfinite(score) else 0.0
+        long = round(min(max(share, 0.0), 1.0) * picture.width)
         if long:
             draw.rectangle([0, top, long - 1, top + high - 1], fill=color_of(number))
         if high >= _LETTERS:
@@ -262,7 +272,7 @@ def _score(score: float | None) -> str:
 
 
 def contact_sheet(
-    video: Video,
+    video: Any,
     regions: Sequence[Region],
     *,
     most: int = 12,
@@ -279,7 +289,7 @@ def contact_sheet(
     its number and its time, and of each object its score, or that it is absent.
 
     Args:
-        video (`Video`): the video.
+        video: the video, as [`open_video`] takes it.
         regions (`Sequence[Region]`): the objects.
         most (`int`, *optional*, defaults to 12): frames to show at most.
         frames (`Sequence[int]`, *optional*): frames to show in any case, of which the first `most` count.
@@ -292,13 +302,14 @@ def contact_sheet(
         `PIL.Image.Image`: the sheet.
 
     Raises:
-        ConfigurationError: `most` is below 1, or scores or names are not one for each object.
+        ConfigurationError: `most` is not from 1 to 400, or scores or names are not one for each object.
         VideoError: a frame cannot be read.
         RegionError: a region does not fit the frames.
     """
-    if most < 1:
-        raise ConfigurationError(f"most is {most!r}: expected how many frames to show, from 1 up")
-    _check_of_each(regions, scores=scores, names=names)
+    if not isinstance(most, int) or not 1 <= most <= _MOST_TILES:
+        raise ConfigurationError(f"most is {short(most)}: expected how many frames to show, from 1 to {_MOST_TILES}")
+    video = open_video(video)
+    _check_objects(regions, scores=scores, names=names)
     regions = [region.at_frames(video.frame_at) for region in regions]
     chosen = _telling(video, regions, most, frames)
     columns = min(_COLUMNS, len(chosen)) if len(chosen) != 4 else 2

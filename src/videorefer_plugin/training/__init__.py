@@ -13,6 +13,7 @@ _EXPORTS = {
     "VideoReferCollator": "collator",
     "Record": "records",
     "parse_record": "records",
+    "show_records": "looks",
 }
 
 __all__ = [
@@ -24,12 +25,14 @@ __all__ = [
     "VideoReferDataset",
     "check_data",
     "parse_record",
+    "show_records",
 ]
 
 if TYPE_CHECKING:
     from videorefer_plugin.training.check import BadRecord, DataReport, check_data
     from videorefer_plugin.training.collator import VideoReferCollator
     from videorefer_plugin.training.dataset import DataSource, VideoReferDataset
+    from videorefer_plugin.training.looks import show_records
     from videorefer_plugin.training.records import Record, parse_record
 
 

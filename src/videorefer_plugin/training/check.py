@@ -202,8 +202,10 @@ def check_data(
     """Check a file of training records, and warn of those in which masks and frames do not seem to belong together.
 
     Warnings make no record bad. Those of masks that jump, vanish in single frames, are of several sizes or seem to be
-    of sampled frames are told from the records alone. With `deep`, they are also compared with the media: with the
-    size and proportions of the frames, their number and their rate.
+    of sampled frames are told from the records alone, so that files of millions of masks are checked quickly. With
+    `deep`, they are also compared with the media: masks of other proportions than the frames, and frames beyond the
+    end of the video are errors; masks of another scale, and frames that seem to be counted at another rate, warnings.
+    `suspicious.py` has a table of them all.
 
     Args:
         path (`str` or `os.PathLike`): JSON list, JSON lines or Parquet.
