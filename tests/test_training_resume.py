@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,9 +23,14 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    finish(command(RECIPE, data, folder, **RUN))
+def whole(data, tmp_path_factory):
+    """The trainer of a run that nothing interrupted."""
+    return run(RECIPE, data, tmp_path_factory.mktemp("whole"), **RUN)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(whole):
+    folder = Path(whole.args.output_dir)
     assert len(losses(folder)) == RUN["train.max_steps"]
     return folder
 
@@ -44,7 +50,7 @@ def test_killed_while_a_checkpoint_is_written_and_resumed(data, uninterrupted, t
     assert part.exists()
     assert not (part / "trainer_state.json").exists(), "the kill came too late to test anything"
     assert not (tmp_path / "checkpoint-4").exists()
-    finish(arguments)
+    run(RECIPE, data, tmp_path, **RUN)  # what was killed left nothing in this process
     assert_equal_runs(tmp_path, uninterrupted)
 
 
@@ -76,13 +82,12 @@ def test_killed_at_any_time_and_resumed(seed, data, uninterrupted, tmp_path):
     assert_equal_runs(tmp_path, uninterrupted)
 
 
-def test_two_epochs_differ_in_frames_and_order_and_repeat_nothing(data, tmp_path):
-    trainer = run(RECIPE, data, tmp_path, **RUN)
-    dataset = trainer.train_dataset
+def test_two_epochs_differ_in_frames_and_order_and_repeat_nothing(whole):
+    dataset = whole.train_dataset
     orders = []
     for epoch in (0, 1):
         dataset.set_epoch(epoch)
-        sampler = trainer._get_train_sampler(dataset)
+        sampler = whole._get_train_sampler(dataset)
         sampler.set_epoch(epoch)
         order = list(sampler)
         assert sorted(order) == list(range(len(dataset)))
@@ -90,11 +95,12 @@ def test_two_epochs_differ_in_frames_and_order_and_repeat_nothing(data, tmp_path
     assert orders[0] != orders[1]
 
 
+@pytest.mark.slow  # batches are added up over steps of one process in tests/test_training.py
 def test_two_processes_train_like_one(data, tmp_path):
     """Batches of one record on each of two processes, against batches of two on one."""
     changes = {"train.max_steps": 4, "train.optimizer": "sgd", "train.learning_rate": 0.05, "train.max_grad_norm": 1.0}
     one, two = tmp_path / "one", tmp_path / "two"
-    finish(command(RECIPE, data, one, **changes))
+    run(RECIPE, data, one, **changes)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     finish([*launcher, *command(RECIPE, data, two, **changes, **{"train.batch_size": 1})], env=environment)
