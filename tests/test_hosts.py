@@ -472,31 +472,26 @@ def test_device_map(row: HostRow, hooks: bool, tmp_path: Any) -> None:
 # ------------------------------------------------------------------------------------------------- not per host
 
 
-def run_python(code: str, path: Any) -> str:
-    run = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.strip()
-
-
-def test_a_process_that_has_not_attached_anything_unpickles(tmp_path: Any) -> None:
+def test_a_process_that_has_not_attached_anything_loads_and_unpickles(tmp_path: Any) -> None:
+    """One interpreter, as starting it takes seconds: a saved host loads without this library, a pickle brings it."""
+    BY_NAME["llava_onevision"].attached()[0].save_pretrained(tmp_path / "host")
     model, processor = BY_NAME["qwen3_vl"].attached()
     inputs = dict(one(BY_NAME["qwen3_vl"], processor))
     torch.save((copy.deepcopy(model), inputs, logits(model, inputs)), tmp_path / "all.pt")
-    code = (
-        "import sys, torch; model, inputs, expected = torch.load(sys.argv[1], weights_only=False); "
-        "assert torch.equal(model(**inputs).logits, expected); print(type(model).__name__)"
-    )
-    assert run_python(code, tmp_path / "all.pt") == "RegionQwen3VLForConditionalGeneration"
-
-
-def test_a_process_without_this_library_loads_the_saved_host(tmp_path: Any) -> None:
-    BY_NAME["llava_onevision"].attached()[0].save_pretrained(tmp_path)
-    code = (
-        "import sys; from transformers import AutoModelForImageTextToText as Auto; "
-        "model = Auto.from_pretrained(sys.argv[1]); assert 'videorefer_plugin' not in sys.modules; "
-        "print(type(model).__name__)"
-    )
-    assert run_python(code, tmp_path) == "LlavaOnevisionForConditionalGeneration"
+    code = """
+import sys
+from transformers import AutoModelForImageTextToText as Auto
+folder = sys.argv[1]
+print(type(Auto.from_pretrained(f"{folder}/host")).__name__)
+assert "videorefer_plugin" not in sys.modules
+import torch
+model, inputs, expected = torch.load(f"{folder}/all.pt", weights_only=False)
+assert torch.equal(model(**inputs).logits, expected)
+print(type(model).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["LlavaOnevisionForConditionalGeneration", "RegionQwen3VLForConditionalGeneration"]
 
 
 def test_region_id_inside_the_vocabulary_is_not_generated_and_ids_of_placeholders_are_not_borrowed() -> None:
