@@ -58,6 +58,17 @@ def test_generation_settings_are_kept():
     assert {name: getattr(model.generation_config, name) for name in saved} == saved
 
 
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """Layout -> a checkpoint in half precision."""
+    place = tmp_path_factory.mktemp("halves")
+    make_tower(place / TOWER.name)
+    state = {name: value.half() for name, value in weights().items()}
+    original = make_checkpoint(place / "half", state, torch_dtype="float16")
+    load(original).save_pretrained(place / "own")
+    return {"original": original, "own": place / "own"}
+
+
 @pytest.mark.parametrize("layout", ["own", "original"])
 @pytest.mark.parametrize("cls", [AutoModel, vr.VideoReferForConditionalGeneration], ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize(
@@ -73,14 +84,8 @@ def test_generation_settings_are_kept():
     ],
     ids=str,
 )
-def test_every_way_to_name_a_dtype(given, expected, cls, layout, tmp_path):
-    make_tower(tmp_path / TOWER.name)
-    state = {name: value.half() for name, value in weights().items()}
-    folder = make_checkpoint(tmp_path / "half", state, torch_dtype="float16")
-    if layout == "own":
-        load(folder).save_pretrained(tmp_path / "own")
-        folder = tmp_path / "own"
-    model = cls.from_pretrained(folder, **given)
+def test_every_way_to_name_a_dtype(given, expected, cls, layout, halves):
+    model = cls.from_pretrained(halves[layout], **given)
     assert {value.dtype for value in model.state_dict().values()} == {expected}
     assert model.config.dtype == model.config.text_config.dtype == expected
 
