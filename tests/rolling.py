@@ -2,7 +2,7 @@
 
 `python -m tests.rolling ARGUMENTS` is the command line with it. What it loads and computes it writes into the file
 ROLLING_LOG, a line each; ROLLING_SECONDS is how long it takes for a frame, and ROLLING_STOP a frame in which the user
-presses Ctrl-C.
+presses Ctrl-C; in ROLLING_FAIL, nothing is found where it was pointed.
 """
 
 import os
@@ -47,6 +47,8 @@ class Rolling(vr.Segmenter):
                 time.sleep(float(os.environ.get("ROLLING_SECONDS", "0")))
                 if os.environ.get("ROLLING_STOP") == str(frame):
                     raise KeyboardInterrupt
+                if os.environ.get("ROLLING_FAIL") == str(frame):
+                    raise vr.SegmentError(f"It is not there in frame {frame}.")
                 _log(str(frame))
             for number, own in enumerate(prompts):
                 if frame in own and own[frame].tells_where:

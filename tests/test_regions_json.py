@@ -141,6 +141,7 @@ BAD = {
     "empty": ({}, ["empty"]),
     "shape without a frame": (BOX, ["'box'", "outside a frame"]),
     "RLE without a frame": (RLE, ["'size'", "outside a frame"]),
+    "record": ({"annotation": [{"12": BOX}]}, ["'annotation'", "no frame"]),
     **{
         f"frame {key!r}": ({key: BOX}, [repr(key)[:12], "no frame"])
         for key in ("01", "1.0", "-1", "+1", " 1", "1_0", "١", "²", "", "dog", "9" * 19, 1.0, True, None)

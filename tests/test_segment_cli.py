@@ -365,6 +365,29 @@ def test_the_classical_segmenter_goes_on_as_if_it_had_not_been_stopped(shapes, t
     assert (tmp_path / "masks.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
+@pytest.mark.parametrize("asked", [["--point", "3:30,20"], ["--text", "a dog"]], ids=["points", "words"])
+def test_a_run_that_is_stopped_while_it_draws_goes_on(clip, tmp_path, asked):
+    out, film = tmp_path / "masks.json", tmp_path / "masks.mp4"
+
+    def press(what, done, total):
+        if (what, done) == ("drawing frames", 2):
+            raise KeyboardInterrupt
+
+    points, phrases = ([], [asked[1]]) if asked[0] == "--text" else ([("point", asked[1])], [])
+    with pytest.raises(KeyboardInterrupt):
+        run_job(read_job(clip, points, phrases, out=out, segmenter="rolling", picture=film), press)
+    assert out.exists()  # what matters is written first
+    run("segment", clip, *asked, *ROLLING, "--out", out, "--save", film)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["masks.json", "masks.mp4"]
+
+
+def test_a_run_that_fails_leaves_nothing_behind(clip, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROLLING_FAIL", "9")
+    result = run("segment", clip, *TWO, "--out", tmp_path / "masks.json", code=1)
+    assert "It is not there in frame 9." in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_goes_on_as_what_it_was(clip, log, ledger, tmp_path):
     arguments = ["segment", clip, *TWO, "--out", tmp_path / "masks.json"]
     kept = ledger.read_bytes()
@@ -458,7 +481,7 @@ def test_what_is_pointed_at_is_followed_before_it_is_asked_about(clip, arguments
     assert run("ask", *[clip if part == "CLIP" else part for part in arguments]).stdout.strip() == expected
 
 
-@pytest.mark.parametrize("place", [0, 1, 6], ids=["before the video", "before the question", "last"])
+@pytest.mark.parametrize("place", [0, 6], ids=["before the video", "last"])
 def test_without_a_name_the_classical_segmenter_follows(shapes, place):
     path, box = shapes
     arguments = [path, QUESTION, "--box", box, "--max-new-tokens", 8]
