@@ -67,7 +67,8 @@ def segment(
     find words. Without --segmenter, it is classical, or sam3_video for words.
 
     What is done is kept in masks.json.partial beside --out until all of it is.
-    After Ctrl-C or a crash, the same command goes on there; words are found anew.
+    After Ctrl-C or a crash, the same command goes on there: classical as if it
+    had not been stopped, others from their last masks. Words are found anew.
 
     Where an object is lost, its masks end, and a yellow line says so; the command
     still exits with 0. To follow it further, point at it again in a later frame.
