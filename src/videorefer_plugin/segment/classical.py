@@ -135,7 +135,7 @@ class _Object:
             self.follower, self.lost_at = None, frame
             return
         sight = Sight(None, 0.0)
-        if given or not told:  # how sure a prompt is counts for what follows
+        if prompt is not None or not told:  # how sure a prompt is counts for what follows
             sight = self._see(frame, look, motion, is_cut, prompt)
         if sight.lost is not None:
             self.follower, self.lost_at = None, frame
@@ -143,7 +143,8 @@ class _Object:
             return
         if not told:
             mask = None if sight.mask is None else self.scale.enlarged(sight.mask)
-        self._go_on(frame, look, motion, is_cut, mask, sight.score if given else None)
+        begins_anew = prompt is not None and not prompt.absent
+        self._go_on(frame, look, motion, is_cut, mask, sight.score if begins_anew else None)
         if not (told or (backward and frame in self.tops)):
             yield Tracked(self.number, frame, mask, sight.score)
 
@@ -152,12 +153,11 @@ class _Object:
     ) -> None:
         """Go on from what was found, or was known."""
         small = None if mask is None else self.scale.smaller_mask(mask)
-        if given is None:
+        if given is None or small is None:
             if self.follower is not None:
                 self.follower.take(look, motion, small, is_cut)
             return
-        if small is not None:
-            self.follower = Follower(look, small, given)
+        self.follower = Follower(look, small, given)
         if self.lost_at is not None and self.lost_at < frame:
             self.gaps.append((self.lost_at, frame))
         self.lost_at = None

@@ -13,10 +13,11 @@ from videorefer_plugin.segment.classical_pixels import Colors, Floats, Look, Mas
 __all__ = ["Follower", "Sight"]
 
 _LEARN = 0.1  # share by which the colors of a new frame count
-_KEEP = 12  # frames for which a part that is not seen is still expected
+_KEEP = 12  # frames for which a part that is not seen is taken for hidden
 _HIDDEN = 0.08  # an object of which less is seen is absent
 _WHOLE = 0.9  # an object of which more is seen is not hidden
 _STRANGE = 0.45  # likeness of colors below which it is another thing
+_ALIKE = 0.75  # likeness of colors above which something elsewhere is the object
 _PATIENCE = 3  # frames for which it may be
 
 
@@ -29,10 +30,11 @@ class Sight(NamedTuple):
 
 
 class _Expected(NamedTuple):
-    """All of an object as it is expected, by which (x, y) it moved, and by how many pixels that may be wrong."""
+    """All of an object as it is expected, seen or not; x and y of its move; by how many pixels that may be wrong."""
 
     shape: Mask
     shift: NDArray[np.float64]
+    speed: NDArray[np.float64]
     reach: int
 
 
@@ -45,19 +47,15 @@ class Follower:
 
     def __init__(self, look: Look, mask: Mask, trust: float = 1.0):
         self.trust = trust
-        self.age = np.where(mask, 0, _KEEP + 1).astype(np.float32)
         self.mask: Mask | None = mask
-        self.speed = np.zeros(2)
+        self.is_somewhere = True  # a shot that ends takes its places with it
+        self.whole = mask  # as it was seen last with nothing before it
+        self.place = np.zeros(2)  # by how much it has moved since, x and y
+        self.speed, self.steps = np.zeros(2), 0  # and how many steps it was measured in
+        self.hidden = self.missing = self.strange = 0  # for how many frames
         self.first = self.colors = Colors(look.lab[_core(mask)])
         self.around = self._surroundings(look, mask)
-        self.missing = self.strange = 0
-        self.was_whole = True
         self.size = float(mask.sum())
-
-    @property
-    def expected(self) -> Mask:
-        """All of the object, seen or not, as of the last frame."""
-        return self.age <= _KEEP
 
     def look(self, look: Look, motion: Motion | None, is_cut: bool = False) -> Sight:
         """Find the object in the next frame."""
@@ -65,25 +63,25 @@ class Follower:
         if is_cut:
             found = self._anywhere(look, likely)
             return Sight(None, 0.1) if found is None else Sight(found, self._sureness(look, found, found))
-        shape, _, reach = self._expect(look, motion, likely)
-        mask = self._own(look, likely, shape, reach) if shape.any() else None
+        expected = self._expect(motion, likely)
+        mask = self._own(look, likely, expected) if expected.shape.any() else None
         if mask is None:
             mask = self._anywhere(look, likely)
         if mask is None:
-            return Sight(None, 0.1, None if self.mask is None else self._why_lost(look, shape))
-        score = self._sureness(look, mask, shape)
+            return Sight(None, 0.1, None if self.mask is None else self._why_lost(look, expected.shape))
+        score = self._sureness(look, mask, expected.shape)
         if self.strange + 1 >= _PATIENCE and self._likeness(look, mask) < _STRANGE:
             return Sight(None, score, "what was followed does not look like it any more")
         return Sight(mask, score)
 
     def _why_lost(self, look: Look, shape: Mask) -> str | None:
         """Why it is not only absent, if it is seen no more: nothing hides it, and it has not left the frame."""
-        if self.mask is None or not shape.any():
+        if self.hidden or not shape.any():
             return None
         inner = np.zeros_like(shape)
         margin = 2 + int(np.ceil(np.abs(self.speed).max()))
         inner[margin:-margin, margin:-margin] = True
-        if (shape & ~inner).any() or self.mask.sum() < 0.6 * self.expected.sum():
+        if (shape & ~inner).any():
             return None
         # Something that was not around it before lies where it should be.
         covered = self.around(look.lab[shape]) < 1e-4
@@ -94,37 +92,42 @@ class Follower:
     def take(self, look: Look, motion: Motion | None, mask: Mask | None, is_cut: bool = False) -> None:
         """Go on from what was found in the next frame."""
         if is_cut:
-            self.mask, self.age, self.speed = None, np.full_like(self.age, _KEEP + 1), np.zeros(2)
+            self.mask, self.speed, self.steps, self.is_somewhere = None, np.zeros(2), 0, False
         else:
-            shift = self._expect(look, motion, self._likely(look)).shift
-            self.age = _moved_age(self.age, shift)
+            expected = self._expect(motion, self._likely(look))
+            self.place, self.speed = self.place + expected.shift, expected.speed
         if mask is None:
             self.missing += 1
         else:
             self.strange = self.strange + 1 if self._likeness(look, mask) < _STRANGE else 0
-            self._learn(look, motion, mask)
+            self._learn(look, mask)
             self.missing = 0
         self.mask = mask
 
-    def _learn(self, look: Look, motion: Motion | None, mask: Mask) -> None:
-        """Learn how it looks, how it moves, and its shape, of which a part may be hidden."""
-        hidden = self.expected & ~mask
-        whole = not self.missing and mask.sum() > _WHOLE * (mask | hidden).sum()
-        if self.mask is not None and not self.missing:
-            if whole and self.was_whole:
-                self.speed = 0.5 * self.speed + 0.5 * (_center(mask) - _center(self.mask))
-            elif motion is not None and (mask & motion.sure).any():
-                step = -np.median(motion.back[mask & motion.sure], axis=0)
-                self.speed = 0.8 * self.speed + 0.2 * step
-        # A seam that stays beside what is seen is no longer the object's; what is hidden lies deeper with each frame.
-        gone = hidden & grow(mask, 1) & (self.age >= 3)
-        age = np.where(hidden & ~gone, np.minimum(self.age + 1, _KEEP), _KEEP + 1)
-        self.age = np.where(mask, 0, age).astype(np.float32)
-        if whole:
+    def _learn(self, look: Look, mask: Mask) -> None:
+        """Learn how it looks, and its shape, of which a part may be hidden."""
+        if not self.is_somewhere:
+            self.is_somewhere, self.whole, self.place = True, mask, np.zeros(2)
+            self.hidden = 0
+        shape = moved(self.whole, self.place)
+        lacking = shape & ~mask
+        part = mask.sum() / max(int(self.whole.sum()), 1)
+        is_whole = part > _WHOLE and (part > 0.96 or not _one_sided(lacking, shape))
+        if self.missing:
+            is_whole = mask.sum() > _WHOLE * self.size
+        if not is_whole and self.hidden < _KEEP:
+            self.hidden += 1
+            if not (mask & shape).any():
+                self.place = self.place + _center(mask) - _center(shape)
+        else:
+            if is_whole and not self.hidden and self.mask is not None:
+                self.steps += 1
+                step = _center(mask) - _center(self.mask)
+                self.speed = self.speed + max(0.4, 1 / self.steps) * (step - self.speed)
+            self.hidden, self.whole, self.place = 0, mask, np.zeros(2)
             self.colors = self.colors.mixed(Colors(look.lab[_core(mask)]), _LEARN)
             self.size += 0.3 * (mask.sum() - self.size)
-        self.was_whole = whole
-        self.around = self._surroundings(look, mask | self.expected)
+        self.around = self._surroundings(look, mask | moved(self.whole, self.place))
 
     def _surroundings(self, look: Look, mask: Mask) -> Colors:
         """The colors around the object, those nearby counting most."""
@@ -138,48 +141,68 @@ class Follower:
         other = self.around(look.lab)
         return np.log((own + 1e-5) / (other + 1e-5)).clip(-4, 4)
 
-    def _expect(self, look: Look, motion: Motion | None, likely: Floats) -> _Expected:
+    def _expect(self, motion: Motion | None, likely: Floats) -> _Expected:
         """Where all of the object is expected."""
-        now = self.expected
+        now = moved(self.whole, self.place) & self.is_somewhere
         if not now.any():
-            return _Expected(now, self.speed, 0)
-        if self.mask is None or motion is None:
-            shape = moved(now, self.speed)
-            return _Expected(shape, self.speed, min(2 + self.missing, _reach(now)))
+            return _Expected(now, self.speed, self.speed, 0)
+        if self.hidden or self.mask is None or motion is None:
+            return self._beside(likely)
         shift = self._best_shift(likely, now)
-        flowed = carried(self.mask.astype(np.float32), motion.back) > 0.5
-        shifted = moved(self.mask, shift)
+        shifted, flowed = moved(now, shift), carried(self.mask.astype(np.float32), motion.back) > 0.5
         fits = [float(likely[one].mean()) if one.any() else -9.0 for one in (shifted, flowed)]
-        if fits[1] > fits[0] + 0.2 and flowed.sum() > 0.7 * self.mask.sum() and self.was_whole:
-            shift = _center(flowed) - _center(self.mask)
-            return _Expected(flowed | moved(now & ~self.mask, shift), shift, 2)
-        return _Expected(moved(now, shift), shift, 2)
+        if fits[1] > fits[0] + 0.2 and flowed.sum() > 0.7 * self.mask.sum():
+            return _Expected(flowed, _center(flowed) - _center(self.mask), self.speed, 2)
+        return _Expected(shifted, shift, self.speed, 2)
 
     def _best_shift(self, likely: Floats, now: Mask) -> NDArray[np.float64]:
-        """The move by which the object lies best on pixels that look like it; x and y.
-
-        While a part of it is hidden, what is seen tells little of where the rest is: then it mostly goes on as it did.
-        """
+        """The move by which the object lies best on pixels that look like it; x and y."""
         import cv2
 
         top, left, high, wide = _window(now, 1)
         kernel = np.where(_cut(now, top, left, high, wide), 1.0, -0.5).astype(np.float32)
         search = int(4 + 0.5 * np.sqrt(now.sum()) + np.abs(self.speed).max())
-        likely = likely.clip(-1 if self.was_whole else 0, 4)
         padded = _cut(likely, top - search, left - search, high + 2 * search, wide + 2 * search)
         fit = cv2.matchTemplate(padded, kernel, cv2.TM_CCORR)
         at = np.arange(-search, search + 1)
         away = np.hypot(at[:, None] - self.speed[1], at[None, :] - self.speed[0])
-        fit = fit - (0.02 if self.was_whole else 0.15) * now.sum() * away
-        y, x = np.unravel_index(int(fit.argmax()), fit.shape)
-        if not self.was_whole:  # closer than to a pixel
-            return np.array([x - search, y - search]) * 0.5 + self.speed * 0.5
+        y, x = np.unravel_index(int((fit - 0.02 * now.sum() * away).argmax()), fit.shape)
         return np.array([x - search, y - search], float)
 
-    def _own(self, look: Look, likely: Floats, shape: Mask, reach: int) -> Mask | None:
+    def _beside(self, likely: Floats) -> _Expected:
+        """Where the object is of which a part is hidden: it goes on as it did, so that the outline fits what is seen.
+
+        The outline of what is seen is partly that of the object, and partly that of what hides it.
+        """
+        import cv2
+
+        shape = moved(self.whole, self.place + self.speed)
+        if not shape.any():
+            return _Expected(shape, self.speed, self.speed, 2)
+        search = min(2 + self.missing, _reach(self.whole)) + round(0.1 * float(np.sqrt(shape.sum())))
+        seen = (likely > 0.5) & grow(shape, search + 1)
+        top, left, high, wide = _window(shape, 1)
+        area = _cut(shape, top, left, high, wide)
+        seen = _cut(seen, top - search, left - search, high + 2 * search, wide + 2 * search)
+        edges = cv2.GaussianBlur((seen & ~shrink(seen, 1)).astype(np.float32), (3, 3), 0.8)
+        outline = (area & ~shrink(area, 1)).astype(np.float32)
+        fit = cv2.matchTemplate(edges, outline, cv2.TM_CCORR)
+        fit = fit + cv2.matchTemplate(seen.astype(np.float32), area.astype(np.float32), cv2.TM_CCORR)
+        at = np.arange(-search, search + 1)
+        away = np.hypot(at[:, None], at[None, :])
+        y, x = np.unravel_index(int((fit - 0.03 * shape.sum() * away).argmax()), fit.shape)
+        wrong = np.array([x - search, y - search], float)
+        if self.steps:  # it is known how it moves, so half of what does not fit may be the pixels' fault
+            wrong = wrong * np.where(np.abs(wrong) > 1, 1, 0.5)
+        shift, speed = self.speed + wrong, self.speed + wrong * (0.2 if self.steps else 0.5)
+        reach = 2 if edges.any() else search
+        return _Expected(moved(self.whole, self.place + shift), shift, speed, reach)
+
+    def _own(self, look: Look, likely: Floats, expected: _Expected) -> Mask | None:
         """The pixels that are the object's, near where it is expected."""
         import cv2
 
+        shape, reach = expected.shape, expected.reach
         inside = cv2.distanceTransform(shape.astype(np.uint8), cv2.DIST_L2, 3)
         outside = cv2.distanceTransform((~shape).astype(np.uint8), cv2.DIST_L2, 3)
         prior = (inside - outside).clip(-2 * reach, 2) * (1.5 / reach)
@@ -190,6 +213,8 @@ class Follower:
             return None
         mask = sharpen(fill_holes(mask), look)
         if mask.sum() < max(2, _HIDDEN * shape.sum()) or likely[mask].mean() < 0.5:
+            return None
+        if self.missing and self._likeness(look, mask) < _STRANGE:
             return None
         return mask
 
@@ -204,7 +229,7 @@ class Follower:
                 continue
             part = labels == number
             like = self.first.like(Colors(look.lab[part]))
-            if like > max(best, 0.75):
+            if like > max(best, _ALIKE):
                 best, found = like, part
         return None if found is None else sharpen(fill_holes(found), look)
 
@@ -250,14 +275,13 @@ def _cut(values: NDArray[Any], top: int, left: int, height: int, width: int) -> 
     return made
 
 
-def _moved_age(age: Floats, shift: NDArray[np.float64]) -> Floats:
-    import cv2
-
-    matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
-    size = age.shape[1], age.shape[0]
-    return cv2.warpAffine(
-        age, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=_KEEP + 1
-    )
+def _one_sided(lacking: Mask, shape: Mask) -> bool:
+    """Whether what is lacking of a shape is on one side of it, as if something lay before it there."""
+    count = int(lacking.sum())
+    if count < max(3, 0.04 * shape.sum()):
+        return False
+    aside = np.hypot(*(_center(lacking) - _center(shape)))
+    return bool(aside > 0.5 * np.sqrt(shape.sum() / np.pi))
 
 
 def _parts(mask: Mask, shape: Mask) -> Mask:

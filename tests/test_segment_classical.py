@@ -1,0 +1,295 @@
+"""The classical segmenter: one click on an object, and where it is in every frame."""
+
+import tracemalloc
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+import videorefer_plugin as vr
+from videorefer_plugin.errors import ConfigurationError, SegmentError
+from videorefer_plugin.segment import Masklet, Note, Prompt, Tracked, load_segmenter
+from videorefer_plugin.segment.collecting import Collected, collect
+
+pytest.importorskip("cv2")
+SIZE = (60, 80)
+RED, BLUE, GREEN = (200, 40, 40), (40, 60, 200), (30, 160, 60)
+
+
+def scene(*objects: tuple[tuple[int, int, int], list[tuple[int, int] | None]], side: int = 14) -> tuple[Any, Any]:
+    """Frames with squares before a background of soft grain, the later ones in front; and the visible masks.
+
+    Args:
+        objects: color, and where the top left corner is in each frame; None where it is not there.
+        side: of the squares, in pixels.
+    """
+    count = len(objects[0][1])
+    grain = np.random.default_rng(0).normal(170, 4, (*SIZE, 1)).repeat(3, 2)
+    frames = np.repeat(grain[None], count, 0)
+    owner = np.full((count, *SIZE), -1)
+    for number, (color, places) in enumerate(objects):
+        for frame, place in enumerate(places):
+            if place is None:
+                continue
+            left, top = place
+            part = frame, slice(max(top, 0), max(top + side, 0)), slice(max(left, 0), max(left + side, 0))
+            frames[part], owner[part] = color, number
+    masks = np.stack([owner == number for number in range(len(objects))])
+    return frames.clip(0, 255).astype(np.uint8), masks
+
+
+def click(x: float, y: float, label: int = 1) -> Prompt:
+    return Prompt(points=np.array([[x, y]]), labels=(label,))
+
+
+def follow(frames: Any, *prompts: Mapping[int, Prompt], **settings: Any) -> list[Masklet]:
+    return load_segmenter("classical").propagate(list(frames), list(prompts), **settings)
+
+
+def overlaps(masklet: Masklet, truth: Any) -> dict[int, float | None]:
+    """IoU by frame; None where the object is absent, as it should be."""
+    found = dict(masklet.region.masks(*truth.shape[1:]))
+    score = {}
+    for frame in masklet.region.frames:
+        mask = np.zeros_like(truth[0]) if found.get(frame) is None else found[frame]
+        both = (mask | truth[frame]).sum()
+        score[frame] = (mask & truth[frame]).sum() / both if both else None
+    return score
+
+
+def moving(count: int, start: tuple[int, int], step: tuple[int, int]) -> list[tuple[int, int] | None]:
+    return [(start[0] + step[0] * frame, start[1] + step[1] * frame) for frame in range(count)]
+
+
+# --- one frame -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        click(27, 24),
+        click(20.5, 17.5),
+        Prompt(box=(20, 17, 34, 31)),
+        Prompt(box=(17, 15, 36, 33)),
+        Prompt(points=np.array([[27.0, 24.0]]), box=(18, 16, 36, 33)),
+        Prompt(points=np.array([[27.0, 24.0], [60.0, 40.0]]), labels=(1, 0)),
+    ],
+    ids=["click", "corner", "box", "loose-box", "click-and-box", "negative-elsewhere"],
+)
+@pytest.mark.parametrize("stripes", [False, True], ids=["plain", "striped"])
+def test_cuts_an_object_out_of_a_frame(prompt: Prompt, stripes: bool) -> None:
+    frames, masks = scene((RED, [(20, 17)]), (BLUE, [(50, 30)]))
+    if stripes:  # dark ones of the same hue
+        rows = np.zeros(masks.shape[2:], bool)
+        rows[18::5] = rows[19::5] = True
+        frames[0][masks[0, 0] & rows] = np.array(RED) * 0.35
+    (found,) = load_segmenter("classical").segment(frames[0], [prompt])
+    assert (found.mask & masks[0, 0]).sum() / (found.mask | masks[0, 0]).sum() > 0.9
+    assert found.score > 0.5
+
+
+def test_a_rough_mask_becomes_a_fitting_one() -> None:
+    frames, masks = scene((RED, [(20, 17)]))
+    rough = np.zeros(SIZE, bool)
+    rough[19:30, 22:35] = True
+    (found,) = load_segmenter("classical").segment(frames[0], [Prompt(mask=rough)])
+    assert (found.mask & masks[0, 0]).sum() / (found.mask | masks[0, 0]).sum() > 0.9
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (5, 120), (64, 64)])
+@pytest.mark.parametrize("level", [0, 255])
+def test_nothing_stands_out_of_an_even_frame(shape: tuple[int, int], level: int) -> None:
+    frames = [np.full((*shape, 3), level, np.uint8)] * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such small numbers might be relative
+        segmenter, there = load_segmenter("classical"), click(shape[1] - 1, shape[0] - 1)
+        (found,) = segmenter.segment(frames[0], [there])
+        assert not found.mask.any()
+        assert found.score == 0
+        with pytest.raises(SegmentError, match="Nothing can be cut out where object 1 is pointed at in frame 1"):
+            segmenter.propagate(frames, [{1: there}])
+        # A box says itself where something is; but it is not sure of it.
+        (masklet,) = segmenter.propagate(frames, [{1: Prompt(box=(0, 0, shape[1], shape[0]))}])
+    assert max(masklet.scores.values()) < 0.2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (4, 90), (40, 40)])
+def test_noise_of_any_size_is_no_trouble(shape: tuple[int, int]) -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (3, *shape, 3)).astype(np.uint8)
+    mask = np.ones(shape, bool)
+    (masklet,) = follow(frames, {1: Prompt(mask=mask)})
+    assert 1 in masklet.region.frames
+
+
+# --- through a video -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("frame", [0, 6, 11], ids=["forward", "both-ways", "backward"])
+def test_one_click_follows_an_object_in_both_directions(frame: int) -> None:
+    places = moving(12, (4, 6), (4, 2))
+    frames, masks = scene((RED, places))
+    x, y = places[frame] or (0, 0)
+    (masklet,) = follow(frames, {frame: click(x + 7, y + 7)})
+    assert masklet.region.frames == tuple(range(12))
+    assert not masklet.notes
+    assert min(overlaps(masklet, masks[0]).values()) > 0.9  # type: ignore[type-var]
+    assert min(masklet.scores.values()) > 0.5
+
+
+def test_an_object_is_followed_behind_another_one_and_does_not_become_it() -> None:
+    frames, masks = scene((RED, moving(15, (4, 20), (4, 0))), (BLUE, [(32, 20)] * 15))
+    one, other = follow(frames, {0: click(8, 27)}, {0: click(38, 25)})
+    assert min(value for value in overlaps(other, masks[1]).values() if value is not None) > 0.9
+    seen = overlaps(one, masks[0])
+    assert [frame for frame in range(15) if (masks[0, frame]).sum() > 50 and (seen[frame] or 0) < 0.75] == []
+    hidden = [frame for frame in range(15) if not masks[0, frame].any()]
+    assert hidden
+    assert all(seen[frame] is None and masklet_absent(one, frame) for frame in hidden)
+    assert not one.lost
+
+
+def masklet_absent(masklet: Masklet, frame: int) -> bool:
+    return frame in masklet.region.frames and frame not in masklet.region.present
+
+
+def test_an_object_that_leaves_and_comes_back_is_absent_meanwhile() -> None:
+    out = [(60 + 5 * frame, 20) for frame in range(5)]
+    places = [*out, None, None, None, *reversed(out)]
+    frames, masks = scene((RED, places))
+    (masklet,) = follow(frames, {0: click(67, 27)})
+    seen = overlaps(masklet, masks[0])
+    assert [frame for frame in range(5, 8) if not masklet_absent(masklet, frame)] == []
+    assert all(masklet.scores[frame] < 0.3 for frame in range(5, 8))
+    assert [seen[frame] or 0 for frame in (0, 1, 11, 12)] == pytest.approx([1] * 4, abs=0.1)
+    assert not masklet.lost
+
+
+def test_an_object_that_vanishes_in_the_open_is_lost_and_a_later_prompt_picks_it_up() -> None:
+    places: list[Any] = [(20, 20)] * 4 + [None] * 4 + [(50, 36)] * 4
+    frames, masks = scene((RED, places))
+    (masklet,) = follow(frames, {0: click(27, 27)})
+    (note,) = masklet.lost
+    assert (note.kind, note.frame, note.number, note.reverse) == ("lost", 4, 0, False)
+    assert note.text.startswith("It was lost at frame 4: ")
+    assert masklet.region.frames == (0, 1, 2, 3)
+    (again,) = follow(frames, {0: click(27, 27), 9: click(57, 43)})
+    seen = overlaps(again, masks[0])
+    assert all((seen[frame] or 0) > 0.9 for frame in (0, 1, 2, 3, 8, 9, 10, 11))
+    with pytest.warns(UserWarning, match="object 1: It was lost at frame 4"):
+        vr.propagate_many(list(frames), [vr.Region.from_points([(27, 27)], frame=0)])
+
+
+def test_at_a_cut_an_object_is_looked_for_by_its_looks() -> None:
+    frames, masks = scene((RED, [(20, 20)] * 4 + [None] * 4 + [(40, 30)] * 4))
+    frames[4:8] = (np.array([20, 60, 30]) + np.arange(SIZE[1])[:, None] % 9 * 8).astype(np.uint8)
+    (masklet,) = follow(frames, {0: click(27, 27)})
+    assert masklet.cuts == (4, 8)
+    assert all(masklet_absent(masklet, frame) for frame in range(4, 8))
+    seen = overlaps(masklet, masks[0])
+    assert all((seen[frame] or 0) > 0.9 for frame in (0, 1, 2, 3, 8, 9, 10, 11))
+    assert not masklet.lost
+
+
+def test_corrections_count_from_their_frame_on() -> None:
+    frames, masks = scene((RED, moving(10, (4, 8), (3, 0))), (BLUE, moving(10, (60, 36), (-3, 0))))
+    (masklet,) = follow(frames, {0: click(11, 15), 5: click(52, 43)})
+    first, later = overlaps(masklet, masks[0]), overlaps(masklet, masks[1])
+    assert all((first[frame] or 0) > 0.9 for frame in range(5))
+    assert all((later[frame] or 0) > 0.9 for frame in range(5, 10))
+    (gone,) = follow(frames, {0: click(11, 15), 5: Prompt(absent=True)})
+    assert masklet_absent(gone, 5)
+    assert 4 in gone.region.present
+
+
+def test_a_negative_point_takes_away_what_is_there() -> None:
+    frames, masks = scene((RED, [(20, 20)] * 5), (GREEN, [(34, 20)] * 5))
+    both = masks[0, 0] | masks[1, 0]
+    (masklet,) = follow(frames, {0: Prompt(mask=both), 2: click(41, 27, 0)})
+    seen = overlaps(masklet, masks[0])
+    assert (seen[1] or 0) < 0.6
+    assert all((seen[frame] or 0) > 0.9 for frame in (2, 3, 4))
+    (found,) = load_segmenter("classical").segment(
+        frames[0], [Prompt(mask=both, points=np.array([[41.0, 27.0]]), labels=(0,))]
+    )
+    assert (found.mask & masks[1, 0]).sum() < 20
+    assert (found.mask & masks[0, 0]).sum() > 170
+
+
+def test_a_mask_is_taken_as_it_is_and_frames_are_told_once() -> None:
+    frames, masks = scene((RED, moving(6, (4, 8), (3, 0))))
+    events = list(
+        load_segmenter("classical").track(vr.open_video(list(frames)), [{2: Prompt(mask=masks[0, 2])}], 0, 5)
+    )
+    told = [event for event in events if isinstance(event, Tracked)]
+    assert [event.frame for event in told] == [2, 3, 4, 5, 1, 0]
+    assert (told[0].mask == masks[0, 2]).all()
+    assert told[0].score == 1
+
+
+def test_a_video_of_one_frame_and_a_part_of_a_video() -> None:
+    frames, _masks = scene((RED, moving(8, (4, 8), (3, 0))))
+    (masklet,) = follow(frames[:1], {0: click(11, 15)})
+    assert masklet.region.frames == (0,)
+    (masklet,) = follow(frames, {4: click(23, 15)}, start=3, end=6)
+    assert masklet.region.frames == (3, 4, 5, 6)
+
+
+@pytest.mark.parametrize("side", [480, 64], ids=["as-it-is", "made-smaller"])
+@pytest.mark.parametrize("stop", [1, 5, 9, 12])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(stop: int, side: int) -> None:
+    frames, _ = scene((RED, moving(12, (2, 20), (5, 0))), (BLUE, [(32, 18)] * 12))
+    video, segmenter = vr.open_video(list(frames)), load_segmenter("classical", side=side)
+    prompts = [{3: click(24, 27)}, {3: click(40, 25)}]
+
+    def run(known: list[Collected], most: int | None = None) -> list[Collected]:
+        for place, event in enumerate(collect(segmenter.track(video, prompts, 0, 11, known), known), 1):
+            if isinstance(event, Tracked) and place == most:
+                break
+        return known
+
+    whole, parts = run([Collected(), Collected()]), run([Collected(), Collected()], 2 * stop)
+    told = {frame: parts[0].shapes[frame] for frame in parts[0].shapes}
+    resumed = run(parts)
+    assert len(whole[0].shapes) == 12
+    assert len(told) == stop
+    for one, other in zip(whole, resumed, strict=True):
+        assert {f: s.to_json() for f, s in one.shapes.items()} == {f: s.to_json() for f, s in other.shapes.items()}
+        assert one.scores == other.scores
+        assert one.notes == other.notes
+
+
+def test_large_frames_are_worked_on_smaller() -> None:
+    frames, masks = scene((RED, moving(3, (20, 20), (2, 0))))
+    large = frames.repeat(20, 1).repeat(20, 2)
+    (masklet,) = follow(large, {0: click(20 * 27, 20 * 27)})
+    assert masklet.settings == {"side": 480}
+    assert masklet.size == (1200, 1600)
+    assert min(overlaps(masklet, masks[0].repeat(20, 1).repeat(20, 2)).values()) > 0.9  # type: ignore[type-var]
+
+
+def test_memory_does_not_grow_with_the_video() -> None:
+    picture = scene((RED, [(20, 20)]))[0][0]
+    segmenter, peaks = load_segmenter("classical"), []
+    for length in (10, 60):
+        video = vr.open_video([picture] * length)
+        tracemalloc.start()
+        count = sum(1 for _ in segmenter.track(video, [{0: click(27, 27)}], 0, length - 1))
+        peaks.append(tracemalloc.get_traced_memory()[1] - video.height * video.width * 3 * length)
+        tracemalloc.stop()
+        assert count == length
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_unknown_settings_are_refused() -> None:
+    for settings, words in (({"sides": 3}, "has no setting sides; it takes side"), ({"side": 0}, "side=0; expected")):
+        with pytest.raises(ConfigurationError, match=words):
+            load_segmenter("classical", **settings)
+
+
+def test_notes_tell_each_thing_once() -> None:
+    frames, _ = scene((RED, [(20, 20)] * 4 + [None] * 4))
+    (masklet,) = follow(frames, {2: click(27, 27)})
+    assert [note.kind for note in masklet.notes] == ["lost"]
+    assert isinstance(masklet.notes[0], Note)
