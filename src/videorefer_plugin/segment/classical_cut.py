@@ -16,6 +16,7 @@ from videorefer_plugin.segment.classical_pixels import (
     fill_holes,
     grow,
     sharpen,
+    shrink,
     window,
 )
 from videorefer_plugin.segment.prompts import Prompt
@@ -23,6 +24,8 @@ from videorefer_plugin.segment.prompts import Prompt
 __all__ = ["cut_out", "leave_out"]
 
 _LEVELS = np.geomspace(3, 90, 26)
+_TINT = 35.0  # difference of tint at which an outline stands out well
+_SIZE = 0.25  # power of the area by which a larger region is preferred: a stripe is not the object
 _FINALISTS = 4
 _BOX_ALONE = 0.1  # how sure a box is, in which nothing stands out, so that all of it is taken
 _SAME = 0.12  # areas that differ by less are of the same region
@@ -235,5 +238,20 @@ def _looks(mask: Mask, look: Look) -> float:
         return 0.0
     filled = fill_holes(mask)
     color, tint = contrast(filled, look)
-    sharp = 0.4 * (1 - np.exp(-color / 20)) + 0.6 * (1 - np.exp(-tint / 35))
-    return float(sharp * (1 - border_share(mask)) ** 2 * filled.sum() ** 0.25)
+    sharp = 0.4 * (1 - np.exp(-color / 20)) + 0.6 * (1 - np.exp(-tint / _TINT))
+    one = 0.5 if _is_two(filled) else 1.0
+    return float(sharp * one * (1 - border_share(mask)) ** 2 * filled.sum() ** _SIZE)
+
+
+def _is_two(mask: Mask) -> bool:
+    """Whether a region looks like two things that touch: two large parts with a neck between them."""
+    import cv2
+
+    rows, columns = window(mask, 1)
+    for radius in range(1, max(1, round(0.14 * float(np.sqrt(mask.sum())))) + 1):
+        inner = shrink(mask[rows, columns], radius)
+        _, _, stats, _ = cv2.connectedComponentsWithStats(inner.astype(np.uint8), connectivity=4)
+        areas = np.sort(stats[1:, cv2.CC_STAT_AREA])
+        if len(areas) > 1 and areas[-2] > max(3, 0.06 * areas.sum()):
+            return True
+    return False
