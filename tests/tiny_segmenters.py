@@ -13,7 +13,8 @@ __all__ = ["SEGMENTERS", "save_tiny_segmenter"]
 _SIDE = 64  # pixels of the pictures that the models see
 _WIDTH = 128  # the memory attention needs as much
 _MEMORY = {
-    "num_maskmem": 3,  # frames and object pointers that the model looks back at: few, so that short videos outlast them
+    # Frames and object pointers that the model looks back at: few, so that short videos have more.
+    "num_maskmem": 3,
     "max_object_pointers_in_encoder": 4,
     "memory_attention_hidden_size": _WIDTH,
     "memory_attention_num_layers": 1,
@@ -24,7 +25,13 @@ _MEMORY = {
     "memory_fuser_intermediate_dim": 64,
     "memory_fuser_num_layers": 1,
 }
-_DECODER = {"hidden_size": _WIDTH, "mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
+_DECODER = {
+    "num_hidden_layers": 1,
+    "hidden_size": _WIDTH,
+    "mlp_dim": 64,
+    "num_attention_heads": 2,
+    "iou_head_hidden_dim": 32,
+}
 
 
 def save_tiny_segmenter(name: str, folder: Path, seed: int = 0) -> Path:

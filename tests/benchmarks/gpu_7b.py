@@ -255,20 +255,25 @@ def measured(run: Callable[[], Any], rounds: int, device: str) -> list[str]:
 
 def about(arguments: argparse.Namespace, model: Any) -> list[str]:
     """On what, with which versions and how the table came about."""
+    weights = sum(parameter.nbytes for parameter in model.parameters()) / GIB
+    settings = f"--size {arguments.size} --device {arguments.device} --dtype {arguments.dtype}"
+    return [
+        place_and_versions(arguments.device),
+        f"Shapes `{arguments.size}`, random weights in {arguments.dtype}: {weights:.2f} GiB.",
+        f"Command: `python -m tests.benchmarks.gpu_7b {settings}`",
+    ]
+
+
+def place_and_versions(device: str) -> str:
+    """On what and with which versions something was measured."""
     names = ["videorefer-plugin", "torch", "transformers"]
-    if arguments.device == "cuda":
+    if device == "cuda":
         memory = torch.cuda.get_device_properties(0).total_memory / GIB
         place = f"{torch.cuda.get_device_name()} ({memory:.0f} GiB), CUDA {torch.version.cuda}"
         names += ["flash-attn"] if "flash_attention_2" in attentions("cuda") else []
     else:
         place = f"CPU ({platform.machine()}), threads: {torch.get_num_threads()}"
-    weights = sum(parameter.nbytes for parameter in model.parameters()) / GIB
-    settings = f"--size {arguments.size} --device {arguments.device} --dtype {arguments.dtype}"
-    return [
-        f"{place}; {', '.join(f'{name} {version(name)}' for name in names)}; Python {platform.python_version()}.",
-        f"Shapes `{arguments.size}`, random weights in {arguments.dtype}: {weights:.2f} GiB.",
-        f"Command: `python -m tests.benchmarks.gpu_7b {settings}`",
-    ]
+    return f"{place}; {', '.join(f'{name} {version(name)}' for name in names)}; Python {platform.python_version()}."
 
 
 def table(rows: list[list[str]]) -> list[str]:

@@ -37,7 +37,7 @@ class EdgeTamVideo(SamVideo):
 def without_the_hub() -> Iterator[None]:
     """Keep transformers from fetching the configuration of a vision tower that is not used.
 
-    Up to transformers 5.18, whatever writes a configuration of EdgeTAM down, such as a check of its fields, compares it
+    In transformers 5.18, whatever writes a configuration of EdgeTAM down, such as a check of its fields, compares it
     with a default one, part of which is on the Hub; a checkpoint in a folder could not be loaded without a network.
     """
     from transformers import EdgeTamVisionConfig, TimmWrapperConfig

@@ -40,15 +40,15 @@ class FrameAtWork(Mapping[int, Tensor]):
     def __init__(self, processor: Any, count: int, device: torch.device, dtype: torch.dtype) -> None:
         self._processor = processor
         self._count = max(count, 2)
-        self._place = {"device": device, "dtype": dtype}
+        self._device, self._dtype = device, dtype
         self._frames: dict[int, Tensor] = {}
 
     def show(self, index: int, pixels: NDArray[np.uint8]) -> None:
         """Put the frame there, in the place of the one before."""
         if index not in self._frames:
-            frame = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
-            made = self._processor.video_processor(videos=[frame[None]], device=self._place["device"])
-            self._frames = {index: torch.as_tensor(made["pixel_values_videos"][0][0]).to(**self._place)}
+            frame = torch.tensor(pixels).permute(2, 0, 1)
+            made = self._processor.video_processor(videos=[frame[None]], device=self._device)
+            self._frames = {index: torch.as_tensor(made["pixel_values_videos"][0][0]).to(self._device, self._dtype)}
 
     def __getitem__(self, index: int) -> Tensor:
         return self._frames[index]

@@ -147,7 +147,8 @@ class _Object:
         known: what an interrupted run has told of it, by frame.
         first: the frame that it is followed from.
         conditions: frames whose prompts it is recognized by; all others correct.
-        begins: by direction (`reverse`), the first frame that is to be told, and the last one.
+        begins: by direction (`reverse`), the first frame on the way that is to be told, or the end of the way.
+        ends: by direction, the frame behind the last one.
     """
 
     number: int
@@ -161,7 +162,13 @@ class _Object:
 
     @classmethod
     def of(
-        cls, number: int, prompts: Mapping[int, Prompt], followed: Followed, known: Mapping[int, Shape], start: int, end: int
+        cls,
+        number: int,
+        prompts: Mapping[int, Prompt],
+        followed: Followed,
+        known: Mapping[int, Shape],
+        start: int,
+        end: int,
     ) -> _Object:
         telling = [frame for frame in sorted(prompts) if prompts[frame].tells_where]
         whole = [frame for frame in telling[1:] if prompts[frame].box is not None or prompts[frame].mask is not None]
@@ -197,8 +204,8 @@ def _condition(video: Video, frames: FrameAtWork, objects: list[_Object]) -> Non
                 found = one.followed.condition(frame, one.prompts[frame])
                 if frame == one.first and not found.mask.any():
                     raise SegmentError(
-                        f"Object {one.number + 1} was not found in frame {frame}, where it was pointed at, so there is "
-                        "nothing to follow. Point at it elsewhere, with a box or more points, or in another frame."
+                        f"Object {one.number + 1} was not found in frame {frame}, where it was pointed at, so there "
+                        "is nothing to follow. Point at it elsewhere, with a box or more points, or in another frame."
                     )
 
 
@@ -208,7 +215,7 @@ def _take_up(
     """Give an object the memory of frames that an interrupted run has told, as far as the model looks back."""
     begin = one.begins[reverse]
     if reverse:
-        done = range(begin + 1, min(begin + 1 + look_back, one.first))
+        done = [*range(begin + 1, min(begin + 1 + look_back, one.first))]
     else:
         near = range(one.first + 1, min(one.first + 1 + look_back, begin))  # memory of the way back
         done = sorted({*near, *range(max(begin - look_back, one.first + 1), begin)})
@@ -217,7 +224,8 @@ def _take_up(
             frames.show(frame, video.read([frame])[0])
             shape = one.known[frame]
             one.followed.correct(frame, Prompt.of(shape, video.height, video.width), reverse)
-    if begin not in (one.ends[reverse], one.first - 1 if reverse else one.first):
+    fresh = (one.begins[False] != one.ends[False] and begin == one.first - 1) if reverse else begin == one.first
+    if not fresh and begin != one.ends[reverse]:
         way = " backward" if reverse else ""
         yield Note("resumed", f"It was followed on{way} from frame {begin}.", begin, one.number)
 
