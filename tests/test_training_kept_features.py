@@ -6,10 +6,11 @@ import pickle
 
 import pytest
 import torch
+import transformers
 
 from tests import media
 from tests.training_data import write_json
-from tests.training_runs import assert_equal_runs, command, finish, kill_when, losses, run, weights, write_data
+from tests.training_runs import assert_equal_runs, command, finish, losses, run, weights, write_data
 from videorefer_plugin.errors import ConfigurationError, TrainingError, VideoError
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset, kept_features
@@ -367,7 +368,13 @@ def test_damaged_files_of_features_are_computed_again(tmp_path, model, processor
         assert f"{path} cannot be used" in caplog.text
 
 
-def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path):
+class _Interrupted(transformers.TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path, monkeypatch):
     data = write_data(tmp_path / "data", KINDS, copies=1)
     changes = {
         **PARTS,
@@ -376,12 +383,17 @@ def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path):
         "train.batch_size": 4,
         "train.global_batch_size": 4,
     }
-    finish(command(RECIPE, data, tmp_path / "whole", **changes))
-    arguments = command(RECIPE, data, tmp_path / "killed", **changes)
-    kill_when(arguments, (tmp_path / "killed" / "checkpoint-2").exists)
+    run(RECIPE, data, tmp_path / "whole", **changes)
+    begun = tmp_path / "begun"
+    with monkeypatch.context() as patch:
+        callbacks = [*transformers.trainer.DEFAULT_CALLBACKS, _Interrupted]
+        patch.setattr(transformers.trainer, "DEFAULT_CALLBACKS", callbacks)
+        with pytest.raises(KeyboardInterrupt):
+            run(RECIPE, data, begun, **changes)
+    assert sorted(path.name for path in begun.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2"]
     _spoil(data)  # nothing is decoded again
-    finish(arguments)
-    assert_equal_runs(tmp_path / "killed", tmp_path / "whole")
+    run(RECIPE, data, begun, **changes)
+    assert_equal_runs(begun, tmp_path / "whole")
 
 
 @pytest.mark.slow
