@@ -271,7 +271,7 @@ def test_the_embedded_model_is_a_checkpoint_like_any_other():
 
 
 def test_one_command_makes_a_model_from_nothing(tmp_path):
-    few = ["train.max_steps=2", "train.batch_size=4", "train.global_batch_size=4", "train.log_every=1"]
+    few = ["train.max_steps=1", "train.batch_size=2", "train.global_batch_size=2", "train.log_every=1"]
     made = run("train", "tiny", "--out", tmp_path, "--clips", 6, "--heldout", 1, *few)
     folder = Path(made.stdout.strip().splitlines()[-1])
     assert folder == tmp_path / "checkpoint"
