@@ -141,6 +141,7 @@ def test_a_saved_copy_is_what_was_published(way, loaded, published, place):
         assert written[name] == published.files[name], name
 
 
+@pytest.mark.slow  # each of its files is the published one, as the test above says
 def test_a_copy_saved_from_remote_code_loads_in_a_fresh_interpreter(hub, loaded, place):
     assert loaded["trusted"][0] == 0
     code = load_code(place, "", TRUST, False, source=place / "trusted", name="second")
