@@ -33,8 +33,8 @@ def keep_surest(overlaps: NDArray[Any], scores: Sequence[float] | NDArray[Any], 
 
 def mask_overlaps(masks: NDArray[np.bool_], others: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Intersection over union of masks (N, height, width) with others (M, height, width); 0 where both are empty."""
-    flat, other = (some.reshape(len(some), -1).astype(np.float32) for some in (masks, others))
-    both = flat @ other.T
+    flat, other = (some.reshape(len(some), -1 if len(some) else 0).astype(np.float32) for some in (masks, others))
+    both = flat @ other.T if len(flat) and len(other) else np.zeros((len(flat), len(other)), np.float32)
     either = flat.sum(1)[:, None] + other.sum(1)[None] - both
     return (both / np.maximum(either, 1)).astype(np.float64)
 

@@ -181,9 +181,11 @@ def _check(chosen: Mapping[str, Any]) -> None:
         if chosen["propagator_checkpoint"] is not None:
             raise ConfigurationError("propagator_checkpoint was given with a propagator that is loaded; leave it out.")
         return
+    if propagator == Grounding.name:
+        raise ConfigurationError("propagator is 'grounding', which needs one itself; name another one.")
     able = entry_of(propagator).abilities
     for needed in ("propagate", "segment") if chosen["masks"] == "propagator" else ("propagate",):
-        if needed not in able or propagator == Grounding.name:
+        if needed not in able:
             raise refuse(propagator, needed)
 
 

@@ -20,7 +20,7 @@ def load_part(kind: Any, name: Any, what: str, device: Any = None, dtype: Any = 
     Args:
         kind: an Auto class or the class of a model.
         name (`str` or `os.PathLike`): folder or Hub id.
-        what (`str`): what it is needed for, such as "a detector", for messages.
+        what (`str`): what it is, such as "the detector", for messages.
         device (*optional*): where it runs; a GPU if there is one, by default.
         dtype (*optional*): of its weights; that of the checkpoint by default.
         kwargs: what else `from_pretrained` takes.
@@ -38,8 +38,8 @@ def load_part(kind: Any, name: Any, what: str, device: Any = None, dtype: Any = 
     model, lacking = load_pretrained(kind, name, **kwargs)
     if lacking.missing:
         raise CheckpointError(
-            f"The weights of {os.fspath(name)!r} are no whole {kind.__name__}, which is needed as {what}, so it would "
-            f"run with random ones. {lacking} Give a checkpoint of this kind, or fetch it anew."
+            f"The weights of {os.fspath(name)!r} are not all of those of {what}, so it would run with random ones. "
+            f"{lacking} Give a checkpoint of this kind, or fetch or save it anew."
         )
     return model.to(where).eval()
 
@@ -56,13 +56,13 @@ def load_part_processor(kind: Any, name: Any, what: str, **kwargs: Any) -> Any:
         processor = kind.from_pretrained(name, **kwargs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{os.fspath(name)!r} has no {kind.__name__} that can be loaded, which is needed for {what}: {error}. "
+            f"{os.fspath(name)!r} has no processor of {what} that can be loaded: {error}. "
             "Fetch or save the checkpoint anew, with its processor."
         ) from error
     if isinstance(processor, kind) or hasattr(processor, "image_processor"):
         return processor
     raise CheckpointError(
-        f"{os.fspath(name)!r} has a {type(processor).__name__} but no processor of images, needed for {what}. "
+        f"{os.fspath(name)!r} has a {type(processor).__name__} but no processor of {what}. "
         "Fetch or save the checkpoint anew, with its processor."
     )
 

@@ -38,7 +38,7 @@ class LeanSession(Sam3VideoInferenceSession):
 
     def __init__(self, length: int, start: int, **settings: Any):
         super().__init__(**settings)
-        self.processed_frames = {}
+        self.processed_frames: dict[int, Tensor] = {}
         self.length = length
         self.start = start
         self.best = 0.0
@@ -90,6 +90,8 @@ class CleaningSam3(Sam3VideoModel):
     choice among several masks of one object, the filling of holes and the removal of sprinkles. All of it is done here
     at the same places by the same rules.
     """
+
+    new_det_thresh: float
 
     def __init__(self, config: Any):
         super().__init__(config)

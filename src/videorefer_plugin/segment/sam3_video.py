@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,8 +63,8 @@ class Sam3Video(Segmenter):
         chosen, _ = take_settings(settings, _SETTINGS, (), cls.name)
         cleaner = chosen["post_processing"] or CLEANERS[0]
         _check(chosen["threshold"], chosen["new_threshold"], cleaner)
-        processor = load_part_processor(Sam3VideoProcessor, checkpoint, cls.name)
-        model = load_part(CleaningSam3, checkpoint, cls.name, device, dtype)
+        processor = load_part_processor(Sam3VideoProcessor, checkpoint, "SAM 3")
+        model = load_part(CleaningSam3, checkpoint, "SAM 3", device, dtype)
         model.clean_with(cleaner)
         if chosen["threshold"] is not None:
             model.score_threshold_detection = chosen["threshold"]
@@ -103,12 +104,13 @@ class Sam3Video(Segmenter):
         for frame in gathered.told:
             if frame not in one.shapes and not (given_up and frame < run.start):
                 one.add(Tracked(place, frame, None, 0.0))
-        one.notes.extend(gathered.notes)
+        one.notes.extend(replace(note, number=place) for note in gathered.notes)
         if given_up:
             lost = run.start - 1
             text = f"It was lost at frame {lost}: nothing there and before confirms that it is what is meant."
             one.notes.append(Note("lost", text, lost, place, reverse=True))
-        first = min(gathered.visible[number])
+        visible = gathered.visible[number]
+        first = run.start if run.start in visible else min(visible)
         prompt = Prompt.of(one.shapes[first], run.video.height, run.video.width)
         details = {"backend": self.name, "settings": self.settings, "phrase": run.phrase}
         return one.masklet({first: prompt}, run.video, **details)
@@ -193,7 +195,8 @@ class _Run:
 
     def _told(self, out: Any, cut: int | None) -> _Seen:
         made = self._processor.postprocess_outputs(self._session, out)
-        masks = dict(zip(made["object_ids"].tolist(), made["masks"].cpu().numpy(), strict=True))
+        told = zip(made["object_ids"].tolist(), made["masks"].cpu().numpy(), strict=True)
+        masks = {number: mask for number, mask in told if mask.any()}  # others may have taken all of an object
         gone = self._session.hotstart_removed_obj_ids
         scores = {number: score for number, score in out.obj_id_to_tracker_score.items() if number not in gone}
         return _Seen(out.frame_idx, masks, scores, cut)
@@ -233,22 +236,22 @@ def _gather(run: _Run, only_there: bool, progress: Progress | None) -> _Gathered
     """
     gathered = _Gathered()
     length = run.video.num_frames
-    for last in (length - 1, 0):
-        if last < run.start or last == length - 1:
-            for seen in run.go(last, only_there):
-                gathered.add(seen)
-                if only_there and not gathered.visible:
-                    return _Gathered()
-                if progress is not None and progress(len(gathered.told), length) is False:
-                    text = f"The work was stopped at frame {seen.frame}."
-                    gathered.notes.append(Note("cancelled", text, seen.frame))
-                    break
-            else:
-                continue
+    for seen in _both_ways(run, only_there):
+        gathered.add(seen)
+        if only_there and not gathered.visible:
+            return _Gathered()
+        if progress is not None and progress(len(gathered.told), length) is False:
+            gathered.notes.append(Note("cancelled", f"The work was stopped at frame {seen.frame}.", seen.frame))
             break
     there = {number for number, frames in gathered.visible.items() if not only_there or run.start in frames}
     gathered.keep(there)
     return gathered
+
+
+def _both_ways(run: _Run, only_there: bool) -> Iterator[_Seen]:
+    yield from run.go(run.video.num_frames - 1, only_there)
+    if run.start:
+        yield from run.go(0, only_there)
 
 
 def _check(threshold: Any, new_threshold: Any, cleaner: Any) -> None:

@@ -32,8 +32,8 @@ class SamHQ:
     """
 
     def __init__(self, checkpoint: Any, device: Any, dtype: Any):
-        self.processor = load_part_processor(SamHQProcessor, checkpoint, "masks")
-        self.model = load_part(SamHQModel, checkpoint, "masks", device, dtype)
+        self.processor = load_part_processor(SamHQProcessor, checkpoint, "SAM-HQ")
+        self.model = load_part(SamHQModel, checkpoint, "SAM-HQ", device, dtype)
 
     def cut(self, frame: NDArray[np.uint8], prompts: Iterable[Prompt]) -> Iterator[FrameMask]:
         """One mask for each prompt, one after the other."""
