@@ -27,7 +27,7 @@ def data(tmp_path_factory):
 
 
 def test_only_the_connector_learns(data, tmp_path):
-    changes = ["train.batch_size=6", "train.global_batch_size=6", "train.log_every=1", "train.max_steps=12"]
+    changes = ["train.batch_size=3", "train.global_batch_size=3", "train.log_every=1", "train.max_steps=12"]
     trainer = train(
         load_recipe("tiny/stage1_connector", [START, f"data.files={data}", f"output.folder={tmp_path}", *changes])
     )
