@@ -219,6 +219,7 @@ def kill_at(process, path, lines):
     process.communicate()
 
 
+@pytest.mark.slow  # what a kill leaves is in tests/test_bench_edited_files.py, and a run that goes on is below
 def test_killed_while_generating_and_while_judging(bench, tmp_path, server):
     """The table is that of an uninterrupted run, and nothing is done twice."""
     data, tokens = bench / "bench_d.json", 150
