@@ -5,8 +5,8 @@
 
 Weights are random and made on the device, so nothing is downloaded; how long a frame takes does not depend on them. A
 Markdown table is printed: three objects of a clip of 480p are followed by `sam2_video`, which drops what the model no
-longer looks back at, once from frames in memory and once from a file; and by a session of transformers, which holds the
-whole clip and all that was made of it. Memory is what is needed beyond the weights.
+longer looks back at, once from frames in memory and once from a file; and by a session of transformers, which holds
+the whole clip and all that was made of it. Memory is what is needed beyond the weights.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from videorefer_plugin.segment import Prompt
 from videorefer_plugin.segment.sam2_video import Sam2Video
 
 HEIGHT, WIDTH = 480, 854
+MIB = 2**20
 OBJECTS = ((100, 80, 300, 260), (350, 200, 600, 400), (640, 60, 820, 300))
 SIZES = {"tiny": 64, "large": 1024}
 
@@ -160,12 +161,12 @@ def measured(run: Way, count: int, device: str) -> list[str]:
             if done == count:
                 seconds = time.perf_counter() - start
                 held = torch.cuda.memory_allocated() - before if cuda else tensors()
-    peak = f"{(torch.cuda.max_memory_allocated() - before) / GIB:.3f}" if cuda else "-"
-    return [f"{count / seconds:.2f}", peak, f"{held / GIB:.4f}"]
+    peak = f"{(torch.cuda.max_memory_allocated() - before) / MIB:.1f}" if cuda else "-"
+    return [f"{count / seconds:.2f}", peak, f"{held / MIB:.1f}"]
 
 
 def table(rows: list[list[str]]) -> list[str]:
-    head = ["three objects", "frames a second", "peak memory (GiB)", "held after the last frame (GiB)"]
+    head = ["three objects", "frames a second", "peak memory (MiB)", "held after the last frame (MiB)"]
     return [f"| {' | '.join(row)} |" for row in (head, ["---", "---:", "---:", "---:"], *rows)]
 
 
