@@ -26,6 +26,7 @@ __all__ = ["cut_out", "leave_out"]
 _LEVELS = np.geomspace(3, 90, 26)
 _TINT = 35.0  # difference of tint at which an outline stands out well
 _SIZE = 0.25  # power of the area by which a larger region is preferred: a stripe is not the object
+_TURNS = 6  # in each of which a region takes in what is next to it
 _FINALISTS = 4
 _BOX_ALONE = 0.1  # how sure a box is, in which nothing stands out, so that all of it is taken
 _SAME = 0.12  # areas that differ by less are of the same region
@@ -147,14 +148,15 @@ def complete(mask: Mask, look: Look) -> Mask:
     """Take in what lies around a region and has its hue, such as a dark seam, and set its outline right."""
     if not mask.any():
         return mask
-    rows, columns = window(mask, 8 + round(0.7 * float(np.sqrt(mask.sum()))))
+    rows, columns = window(mask, 16 + round(1.5 * float(np.sqrt(mask.sum()))))
     made = mask.copy()
     made[rows, columns] = _completed(mask[rows, columns], look.part(rows, columns))
     return made
 
 
 def _completed(mask: Mask, look: Look) -> Mask:
-    for _ in range(2):
+    for turn in range(_TURNS):
+        before = int(mask.sum())
         reach = max(2, round(0.15 * float(np.sqrt(mask.sum()))))
         near = grow(mask, reach) & ~mask
         ring = grow(mask, 3 * reach) & ~grow(mask, reach)
@@ -164,6 +166,8 @@ def _completed(mask: Mask, look: Look) -> Mask:
             mask = mask.copy()
             mask[near] = _far(tints, own) < 0.6 * _far(tints, other)
         mask = sharpen(fill_holes(mask), look)
+        if turn and mask.sum() < 1.05 * before:
+            break
     return mask
 
 
