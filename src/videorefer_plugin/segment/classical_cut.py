@@ -37,12 +37,16 @@ def cut_out(look: Look, prompt: Prompt) -> tuple[Mask, float]:
     inside, outside = _pixels(look, prompt, 1), _pixels(look, prompt, 0)
     found = list(_candidates(look, prompt, inside))
     allowed = _box_mask(look, prompt)
-    best, highest = np.zeros(look.lab.shape[:2], bool), 0.0
+    finals = []
     for quality, mask in sorted(found, key=lambda one: -one[0])[:_FINALISTS]:
         whole = complete(mask, look) & allowed
-        again = quality / max(_looks(mask, look), 1e-6) * _looks(whole, look)
-        if again > highest:
-            best, highest = whole, again
+        finals.append((quality / max(_looks(mask, look), 1e-6) * _looks(whole, look), whole))
+    highest, best = max(finals, key=lambda one: one[0], default=(0.0, np.zeros(look.lab.shape[:2], bool)))
+    if not highest:
+        best = np.zeros(look.lab.shape[:2], bool)
+    clear = _clearness(finals, highest, best)
+    if prompt.box is not None and (not best.any() or _sureness(best, look) < 0.5):
+        best = _grab(look, allowed, best)
     for y, x in inside:
         if not grow(best, 1)[y, x] and best.any():
             more, _ = cut_out(look, Prompt(points=np.array([[x + 0.5, y + 0.5]])))
@@ -52,7 +56,33 @@ def cut_out(look: Look, prompt: Prompt) -> tuple[Mask, float]:
     if not best.any() and prompt.box is not None:
         return _without(look, allowed, outside), _BOX_ALONE
     best = _without(look, best, outside)
-    return best, _sureness(best, look) if best.any() else 0.0
+    return best, _sureness(best, look) * clear if best.any() else 0.0
+
+
+def _clearness(finals: list[tuple[float, Mask]], highest: float, best: Mask) -> float:
+    """How clear the choice was, from 0.4 to 1: whether something else would have been nearly as good."""
+    others = [quality for quality, mask in finals if (mask & best).sum() < 0.6 * (mask | best).sum()]
+    share = max(others, default=0.0) / max(highest, 1e-6)
+    return 1 - 0.6 * float(np.clip((share - 0.7) / 0.2, 0, 1))
+
+
+def _grab(look: Look, allowed: Mask, before: Mask) -> Mask:
+    """What GrabCut finds in a box where no tolerance of color sets the object off; else what was found before."""
+    import cv2
+
+    rows, columns = window(allowed, 8 + round(0.3 * float(np.sqrt(allowed.sum()))))
+    inside = allowed[rows, columns]
+    if inside.all() or min(inside.shape) < 8:
+        return before
+    labels = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    cv2.setRNGSeed(0)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    pixels = np.ascontiguousarray(look.rgb[rows, columns][..., ::-1])
+    cv2.grabCut(pixels, labels, None, *models, 3, cv2.GC_INIT_WITH_MASK)
+    found = np.zeros_like(allowed)
+    found[rows, columns] = (labels == cv2.GC_PR_FGD) & inside
+    found = fill_holes(found)
+    return found if found.sum() > 0.05 * allowed.sum() else before
 
 
 def leave_out(look: Look, mask: Mask, prompt: Prompt) -> Mask:
