@@ -14,6 +14,7 @@ from transformers.models.sam3_video import modeling_sam3_video
 
 import videorefer_plugin as vr
 from tests.tiny_finders import DETECTORS, save_detector, save_sam3, save_sam_hq
+from tests.tiny_segmenters import save_tiny_segmenter
 from videorefer_plugin.segment import Prompt, load_masklets
 from videorefer_plugin.segment.cleaning import (
     box_overlaps,
@@ -307,10 +308,7 @@ def test_whoever_can_follow_objects_is_a_propagator(grounding):
     assert told.backend == "grounding"
 
 
-@pytest.mark.skipif("sam2_video" not in vr.segmenters(), reason="there is no sam2_video")
 def test_sam2_is_the_propagator_by_default(folder, tmp_path):
-    from tests.tiny_segmenters import save_tiny_segmenter
-
     segmenter = vr.load_segmenter(
         "grounding",
         folder / "owlv2",
@@ -354,7 +352,7 @@ def test_sam_hq_cuts_out_what_prompts_of_all_kinds_point_at(dtype, grounding):
 
 
 def test_where_nothing_is_found_frames_scores_and_remedy_are_named(grounding):
-    segmenter = grounding("mm-grounding-dino", threshold=0.9, frames=3)
+    segmenter = grounding("mm-grounding-dino", threshold=0.9, text_threshold=0.9, frames=3)
     message = r"grounding found nothing for 'a red car' in frames 1, 4, 7: the best score is 0\.\d+, and the threshold"
     with pytest.raises(vr.SegmentError, match=message + r" 0\.9\. .*other words.*frame=.*lower threshold"):
         vr.find_regions(FRAMES, PHRASE, segmenter)

@@ -167,7 +167,7 @@ class Segmenter(abc.ABC):
         pixels = load_image(seen)
         if frame not in (None, 0):
             raise VideoError(f"Frame {short(frame)} was asked for, but a single frame was given; leave frame out.")
-        return self._find(pixels, words, max_objects)
+        return self._find(np.require(pixels, requirements="W"), words, max_objects)  # PIL's pixels cannot be written
 
     # --- done by backends -----------------------------------------------------------------------------------------
 

@@ -27,10 +27,12 @@ class Found(NamedTuple):
     Attributes:
         boxes: float64 (N, 4), x0, y0, x1, y1 in pixels, inside the frame.
         scores: float64 (N,), from 0 to 1, falling.
+        matched: bool (N,), whether one of the words matches the box, not only what stands around them.
     """
 
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
+    matched: NDArray[np.bool_]
 
     @property
     def best(self) -> float | None:
@@ -95,10 +97,10 @@ class Detector:
             settings |= {"input_ids": inputs["input_ids"], "text_threshold": 1.0}  # labels are not asked for
         made = self.processor.post_process_grounded_object_detection(outputs, **settings)[0]
         scores = made["scores"].double().cpu().numpy()
+        matched = np.ones(len(scores), dtype=bool)
         if self.kind in _DINO:
             matched = self._matched(outputs.logits[0], inputs["input_ids"][0]).cpu().numpy()
-            scores = np.where(matched, scores, 0.0)
-        return _inside(made["boxes"].double().cpu().numpy(), scores, height, width)
+        return _inside(Found(made["boxes"].double().cpu().numpy(), scores, matched), height, width)
 
     def _matched(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         """Which boxes match one of the words, not only what stands around them."""
@@ -109,10 +111,10 @@ class Detector:
         return (logits[:, words].sigmoid() > self.text_threshold).any(-1)
 
 
-def _inside(boxes: NDArray[Any], scores: NDArray[Any], height: int, width: int) -> Found:
+def _inside(found: Found, height: int, width: int) -> Found:
     """The boxes cut off at the frame, the surest first; those of no more than a pixel's width or height left out."""
-    boxes = np.clip(boxes, 0, [width, height, width, height])
+    boxes = np.clip(found.boxes, 0, [width, height, width, height])
     sizes = boxes[:, 2:] - boxes[:, :2]
     kept = np.flatnonzero((sizes > 1).all(1))  # also false for NaN
-    order = kept[np.argsort(-scores[kept], kind="stable")]
-    return Found(boxes[order], scores[order])
+    order = kept[np.argsort(-found.scores[kept], kind="stable")]
+    return Found(boxes[order], found.scores[order], found.matched[order])

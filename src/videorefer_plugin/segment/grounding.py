@@ -143,7 +143,7 @@ class Grounding(Segmenter):
         self, frame: NDArray[np.uint8], found: Found, phrase: str, max_objects: int | None
     ) -> list[Candidate]:
         """The masks of boxes that are sure enough, the surest first, without those that show the same object."""
-        sure = found.scores > self._detector.threshold
+        sure = (found.scores > self._detector.threshold) & found.matched
         boxes, scores = found.boxes[sure], found.scores[sure]
         most = self._settings["most_overlap"]
         order = keep_surest(box_overlaps(boxes, boxes), scores, most)

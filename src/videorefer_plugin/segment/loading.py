@@ -56,8 +56,8 @@ def load_part_processor(kind: Any, name: Any, what: str, **kwargs: Any) -> Any:
         processor = kind.from_pretrained(name, **kwargs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{os.fspath(name)!r} has no processor of {what} that can be loaded: {error}. "
-            "Fetch or save the checkpoint anew, with its processor."
+            f"The processor of {what} cannot be loaded from {os.fspath(name)!r}: {str(error).rstrip('.')}. Give the "
+            "folder or Hub id of a whole checkpoint of this kind, or fetch or save it anew, with its processor."
         ) from error
     if isinstance(processor, kind) or hasattr(processor, "image_processor"):
         return processor
