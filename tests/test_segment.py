@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,18 @@ def test_a_cut_is_noticed():
     assert masklet.cuts == (7,)
 
 
+def test_a_cut_is_told_from_motion_and_from_light():
+    """A pan over a colored field, which goes on over another field; then the light goes up."""
+    rng = np.random.default_rng(0)
+    fields = [np.kron(rng.integers(40, 130, (8, 20, 3)), np.ones((6, 6, 1))).astype(np.uint8) for _ in range(2)]
+    fields[1][..., 0] //= 3
+    frames = np.stack([field[:, 2 * step : 2 * step + SIZE] for field in fields for step in range(20)])
+    assert [seen.frame for seen in walk(vr.open_video(frames), 0, 39) if seen.is_cut] == [20]
+    assert [seen.frame + 1 for seen in walk(vr.open_video(frames), 39, 0) if seen.is_cut] == [20]
+    light = np.stack([np.full((SIZE, SIZE, 3), 6 * step, np.uint8) for step in range(40)])
+    assert not any(seen.is_cut for seen in walk(vr.open_video(light), 0, 39))
+
+
 def test_progress_is_told_and_stops_the_work():
     told: list[tuple[int, int]] = []
     red(3).propagate(make_frames(), "by_color", progress=lambda *now: told.append(now))
@@ -195,6 +208,36 @@ def test_points_may_stand_beside_a_box():
     prompt = vr.Prompt(points=[(5, 5)], labels=(0,), box=(2, 2, 30, 30))
     read = read_prompts({4: prompt}, vr.open_video(make_frames()))
     assert (read[4].box, read[4].labels) == ((2, 2, 30, 30), (0,))
+
+
+def test_prompts_take_what_regions_take():
+    mask = np.zeros((SIZE, SIZE), np.float32)
+    mask[4:9, 4:9] = 1.0
+    assert vr.Prompt(mask=mask).mask.dtype == bool
+    assert vr.Prompt(points=np.array([[5, 5], [9, 9]]), labels=np.array([1, 0])).labels == (1, 0)
+    assert vr.Prompt(points=[[5, 5], [9, 9]]).labels == (1, 1)
+    assert vr.Prompt(mask=np.zeros((SIZE, SIZE))).absent
+    assert not vr.Prompt(mask=np.zeros((SIZE, SIZE)), box=(2, 2, 9, 9)).absent
+    assert vr.Prompt(box=(-9, -9, 20, 99)).fitted(SIZE, SIZE).box == (0, 0, 20, SIZE)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"labels": (1,)},
+        {"points": [[5, 5]], "labels": (1, 0)},
+        {"points": "here"},
+        {"box": (9, 9, 2, 2)},
+        {"box": 3},
+        {"mask": "dog.png"},
+        {"mask": np.full((4, 4), 0.3)},
+        {"points": [[0.3, 0.4]]},
+    ],
+)
+def test_prompts_that_mean_nothing_are_refused(given):
+    with pytest.raises(vr.RegionError):
+        vr.Prompt(**given)
 
 
 def test_absence_and_an_empty_mask_say_that_the_object_is_not_there():
@@ -263,9 +306,31 @@ def test_a_masklet_lies_on_the_visual_of_its_region():
     assert masklet.region.visual == 1
 
 
-def test_one_region_is_not_taken_for_a_list():
-    with pytest.raises(vr.SegmentError, match=r"\[region\]"):
-        vr.propagate_many(make_frames(), red(), "by_color")
+@pytest.mark.parametrize("given", [red(), {0: vr.Prompt(box=(2, 2, 9, 9))}, None, 3, "dog"])
+def test_what_is_no_list_of_objects_is_not_taken_for_one(given):
+    segmenter = vr.load_segmenter("by_color")
+    for follow in (vr.propagate_many, lambda video, own, segmenter: segmenter.propagate(video, own)):
+        with pytest.raises(vr.SegmentError, match=r"one region or prompt for each object.*\[region\]"):
+            follow(make_frames(), given, segmenter)
+    with pytest.raises(vr.SegmentError, match=r"takes a list|expected a Prompt"):
+        segmenter.segment(make_frames()[0], vr.Prompt(box=(2, 2, 9, 9)) if given is None else [given])
+
+
+def test_objects_may_come_from_a_generator():
+    assert len(vr.propagate_many(make_frames(), (one for one in [red(), blue()]), "by_color")) == 2
+
+
+def test_weights_are_not_loaded_for_prompts_that_do_not_fit():
+    with pytest.raises(vr.RegionError, match="outside"):
+        vr.Region.from_points([(7, 99)]).propagate(make_frames(), "sam2_video")
+    with pytest.raises(vr.SegmentError, match="progress is 3"):
+        red().propagate(make_frames(), "by_color", progress=3)
+
+
+def test_an_object_that_was_not_reached_is_named():
+    with pytest.raises(vr.SegmentError, match="Nothing is known yet of object 2") as caught:
+        vr.propagate_many(make_frames(), [red(), blue(9)], "by_color", progress=lambda done, total: done < 4)
+    assert [masklet.region.frames for masklet in caught.value.masklets] == [(0, 1, 2, 3)]
 
 
 # --- segmenters -----------------------------------------------------------------------------------------------------
@@ -312,7 +377,7 @@ def test_one_frame_is_segmented_by_prompts():
     segmenter = vr.load_segmenter("by_color")
     one, other = segmenter.segment(make_frames()[0], [vr.Prompt(points=[(7, 13)]), vr.Prompt(points=[(35, 35)])])
     assert (one.mask.sum(), other.mask.sum()) == (100, 100)
-    with pytest.raises(vr.SegmentError, match="Prompt 0 does not say where"):
+    with pytest.raises(vr.SegmentError, match="Prompt 1 does not say where"):
         segmenter.segment(make_frames()[0], [vr.Prompt(points=[(7, 13)], labels=(0,))])
     with pytest.raises(vr.RegionError, match="outside"):
         segmenter.segment(make_frames()[0], [vr.Prompt(points=[(7, 99)])])
@@ -341,6 +406,45 @@ def test_one_masklet_saves_itself(tmp_path):
     assert load_masklets(tmp_path / "mask.json")[0].region == masklet.region
     with pytest.raises(vr.SegmentError, match="cannot be written"):
         masklet.save(tmp_path / "nowhere" / "mask.json")
+
+
+def test_a_file_says_where_its_video_is(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", 5)
+    assert vr.Region.from_points([(4, 4)]).propagate(path, "by_color").video == str(path)
+    assert vr.Region.from_points([(4, 4)]).propagate(make_frames(), "by_color").video is None
+
+
+def test_masklets_of_several_segmenters_go_into_several_files(tmp_path):
+    one = red().propagate(make_frames(), "by_color")
+    for change in ({"backend": "other"}, {"video": "other.mp4"}, {"settings": {"side": 3}}, {"size": (9, 9)}):
+        with pytest.raises(vr.SegmentError, match=f"differ in {next(iter(change))}"):
+            save_masklets(tmp_path / "masks.json", [one, replace(one, **change)])
+    assert not (tmp_path / "masks.json").exists()
+
+
+DAMAGE = {
+    "three sides": lambda value: value.update(size=[1, 2, 3]),
+    "sides below 0": lambda value: value.update(size=[-1, 2]),
+    "another size": lambda value: value.update(size=[9, 9]),
+    "a score that is none": lambda value: value["scores"][0].update({"3": "x"}),
+    "a score above 1": lambda value: value["scores"][0].update({"3": 7}),
+    "a score that is missing": lambda value: value["scores"][0].pop("3"),
+    "a score of no frame": lambda value: value["scores"][0].update({"a": 1}),
+    "a prompt of no frame": lambda value: value["prompts"][0].update({"a": {"box": [1, 1, 9, 9]}}),
+    "settings that are none": lambda value: value.update(settings="abc"),
+    "notes that are none": lambda value: value.update(notes=[[3]]),
+    "too few prompts": lambda value: value.update(prompts=[]),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_files_are_refused(tmp_path, name):
+    red().propagate(make_frames(), "by_color").save(tmp_path / "masks.json")
+    value = json.loads((tmp_path / "masks.json").read_text())
+    DAMAGE[name](value)
+    (tmp_path / "masks.json").write_text(json.dumps(value))
+    with pytest.raises(vr.VideoReferError):
+        load_masklets(tmp_path / "masks.json")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"annotation": [{}]}', '{"annotation": 3}', "\0"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -67,14 +67,19 @@ class Segmenter(abc.ABC):
             SegmentError: the segmenter lacks this ability, or a prompt does not say where its object is.
             RegionError: a prompt does not fit the frame.
         """
-        frame = load_image(frame)
-        for number, prompt in enumerate(prompts):
-            prompt.check(*frame.shape[:2])
+        given = check_several(prompts, "segment", Prompt)
+        pixels = load_image(frame)
+        fitted = []
+        for number, prompt in enumerate(given, 1):
+            if not isinstance(prompt, Prompt):
+                raise SegmentError(f"Prompt {number} is {short(prompt)}; expected a Prompt, such as Prompt(box=...).")
+            with named(f"Prompt {number}") if len(given) > 1 else nullcontext():
+                fitted.append(prompt.fitted(*pixels.shape[:2]))
             if not prompt.tells_where:
                 raise SegmentError(
                     f"Prompt {number} does not say where the object is: give a point on it, a box or a mask."
                 )
-        return self._segment(frame, list(prompts)) if prompts else []
+        return self._segment(pixels, fitted) if fitted else []
 
     def propagate(
         self,
@@ -98,14 +103,15 @@ class Segmenter(abc.ABC):
 
         Raises:
             RegionError, VideoError: a prompt does not fit the video.
-            SegmentError: the segmenter cannot follow objects, or finds none where it was pointed.
+            SegmentError: the segmenter cannot follow objects, finds none where it was pointed, or was stopped before
+                one was reached; `masklets` has the others.
         """
+        prompts = check_several(prompts, "propagate", Region, Mapping)
+        if progress is not None and not callable(progress):
+            raise SegmentError(f"progress is {short(progress)}; expected a function of how much is done, and of all.")
         video = open_video(video)
         first, last = frame_range(video, start, end)
-        objects = []
-        for number, given in enumerate(prompts, 1):
-            with named(f"Object {number}") if len(prompts) > 1 else nullcontext():
-                objects.append(read_prompts(given, video, first, last))
+        objects = read_several(prompts, video, first, last)
         gathered = [Collected() for _ in objects]
         if not objects:
             return []
@@ -227,6 +233,31 @@ def is_frame(seen: Any) -> bool:
         return True
     array = None if isinstance(seen, (str, bytes, list, tuple)) else as_array(seen)
     return array is not None and array.ndim == 3
+
+
+def read_several(
+    given: Sequence[Region | Mapping[Any, Any]], video: Video, start: int, end: int
+) -> list[dict[int, Prompt]]:
+    """What [`read_prompts`] makes of several objects; errors say which of them they are about."""
+    objects = []
+    for number, one in enumerate(given, 1):
+        with named(f"Object {number}") if len(given) > 1 else nullcontext():
+            objects.append(read_prompts(one, video, start, end))
+    return objects
+
+
+def check_several(given: Any, method: str, *kinds: type) -> list[Any]:
+    """What stands for several objects, as a list.
+
+    Raises:
+        SegmentError: it is a single one, or nothing that can be gone through.
+    """
+    if isinstance(given, (*kinds, str, bytes)) or not isinstance(given, Iterable):
+        raise SegmentError(
+            f"{method} takes a list with one region or prompt for each object, got {short(given)}: "
+            "use [region] for a single one."
+        )
+    return list(given)
 
 
 def frame_range(video: Video, start: int | None, end: int | None) -> tuple[int, int]:

@@ -53,7 +53,7 @@ class Collected:
             prompts=dict(prompts),
             size=(video.height, video.width),
             notes=tuple(self.notes),
-            video=video.name,
+            video=video.path,
             **details,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -11,15 +13,23 @@ __all__ = ["CutFinder"]
 
 _SIDE = 32  # of the thumbnails that are compared
 _BINS = 8  # of each color channel
-_MOVED = 0.18  # mean difference of thumbnails, of the whole range, above which the picture is another one
-_COLORS = 0.45  # share of the pixels whose color is another one
+_STEPS = 8  # between frames, with which the next one is compared
+_LEAST_STEPS = 3
+# Mean difference of thumbnails, of the whole range, and share of the pixels whose color is another one, of a cut:
+# where it is known how much usually changes from frame to frame, and at the beginning, where it is not.
+_MOVED, _COLORS, _TIMES_OTHERS = 0.12, 0.2, 2.5
+_MOVED_AT_FIRST, _COLORS_AT_FIRST = 0.18, 0.45
 
 
 class CutFinder:
-    """Tells frames of a new shot from those that go on, one frame after the other, in either direction."""
+    """Tells frames of a new shot from those that go on, one frame after the other, in either direction.
+
+    A new shot changes thumbnail and colors at once, and by much more than the frames before.
+    """
 
     def __init__(self) -> None:
         self._before: tuple[NDArray[Any], NDArray[Any]] | None = None
+        self._steps: deque[float] = deque(maxlen=_STEPS)
 
     def is_cut(self, frame: NDArray[np.uint8]) -> bool:
         """Whether the shot changes between the frame given last and this one; never for the first one."""
@@ -29,7 +39,13 @@ class CutFinder:
             return False
         moved = float(np.abs(now[0] - before[0]).mean())
         colors = float(np.abs(now[1] - before[1]).sum()) / 2
-        return moved > _MOVED and colors > _COLORS
+        if len(self._steps) < _LEAST_STEPS:
+            found = moved > _MOVED_AT_FIRST and colors > _COLORS_AT_FIRST
+        else:
+            found = moved > max(_MOVED, _TIMES_OTHERS * median(self._steps)) and colors > _COLORS
+        if not found:
+            self._steps.append(moved)
+        return found
 
 
 def _looks(frame: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -9,7 +9,15 @@ from typing import Any, cast
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import ConfigurationError, SegmentError
 from videorefer_plugin.regions import Region
-from videorefer_plugin.segment.base import Segmenter, check_frame, check_words, is_frame
+from videorefer_plugin.segment.base import (
+    Segmenter,
+    check_frame,
+    check_several,
+    check_words,
+    frame_range,
+    is_frame,
+    read_several,
+)
 from videorefer_plugin.segment.collecting import Progress
 from videorefer_plugin.segment.masklet import Masklet
 from videorefer_plugin.segment.registry import entry_of, load_segmenter, refuse
@@ -30,7 +38,7 @@ def propagate_many(
     progress: Callable[[int, int], Any] | None = None,
     on_lost: str = "warn",
 ) -> list[Masklet]:
-    """Follow several objects through a video at once; the video is decoded once.
+    """Follow several objects through a video at once, so that each frame is decoded for all of them together.
 
     Args:
         video: as `open_video` takes it.
@@ -49,16 +57,16 @@ def propagate_many(
     Raises:
         RegionError: a shape does not fit the video.
         VideoError: the video cannot be read, or has no such frame.
-        SegmentError: the segmenter cannot follow objects, finds nothing to follow, or has lost an object.
+        SegmentError: the segmenter cannot follow objects, finds nothing to follow, has lost an object, or was stopped
+            before one was reached; `masklets` of the error has those of which something is known.
         ConfigurationError: the segmenter is unknown, or a package that it needs is not installed.
         CheckpointError: its checkpoint cannot be loaded.
     """
     _check_on_lost(on_lost)
-    if isinstance(regions, (Region, Mapping)):
-        raise SegmentError(
-            "propagate_many takes a list with one region for each object; use [region] for a single one."
-        )
+    regions = check_several(regions, "propagate_many", Region, Mapping)
     _check_able(segmenter, "propagate")
+    video = open_video(video)
+    read_several(regions, video, *frame_range(video, start, end))  # before weights are loaded
     masklets = _loaded(segmenter).propagate(video, regions, start, end, progress)
     _tell_of_losses(masklets, on_lost)
     return masklets
@@ -122,7 +130,7 @@ def _tell_of_losses(masklets: Sequence[Masklet], on_lost: str) -> None:
     lost = losses_of(masklets)
     if not lost or on_lost == "ignore":
         return
-    message = f"{listed(lost)} Point at it again in that frame or behind it, as a further frame of its region."
+    message = f"{listed(lost)} Point at it again where it can be seen, as a further frame of its region."
     if on_lost == "raise":
         raise SegmentError(message, tuple(masklets))
     warnings.warn(message, stacklevel=3)

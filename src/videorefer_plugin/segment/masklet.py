@@ -11,8 +11,10 @@ from typing import Any
 
 from videorefer_plugin._files import write_whole
 from videorefer_plugin._json import each_once, json_fault
-from videorefer_plugin.errors import SegmentError
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.errors import RegionError, SegmentError
 from videorefer_plugin.regions import Region
+from videorefer_plugin.regions.run_lengths import read_size
 from videorefer_plugin.segment.events import Note
 from videorefer_plugin.segment.prompts import Prompt
 
@@ -33,7 +35,7 @@ class Masklet:
         settings (`dict`): of the segmenter, such as its checkpoint, fit for JSON.
         notes (`tuple[Note, ...]`): what there is to know: where it was lost, cuts, steps that were left out.
         phrase (`str`, *optional*): the words by which it was found.
-        video (`str`, *optional*): what the video is called.
+        video (`str`, *optional*): path or address of the video; `None` if it was in memory.
     """
 
     region: Region
@@ -77,16 +79,18 @@ def save_masklets(path: str | os.PathLike, masklets: Sequence[Masklet]) -> None:
     `--region FILE#2`. The file appears whole or not at all.
 
     Raises:
-        SegmentError: there are no masklets, or they are not of frames of one size.
+        SegmentError: there are no masklets, they are of several videos or segmenters, or the file cannot be written.
     """
     if not masklets:
         raise SegmentError("There are no masklets to save; find or follow an object first.")
-    if len({masklet.size for masklet in masklets}) > 1:
-        sizes = ", ".join(f"{height}x{width}" for height, width in dict.fromkeys(one.size for one in masklets))
-        raise SegmentError(
-            f"The masklets are of frames of different sizes, {sizes}; save those of one video together."
-        )
     first = masklets[0]
+    for name in ("size", "video", "backend", "settings"):
+        if any(getattr(one, name) != getattr(first, name) for one in masklets):
+            found = dict.fromkeys(short(getattr(one, name)) for one in masklets)
+            raise SegmentError(
+                f"The masklets differ in {name}: {listed(found)}. Save those of one video and one segmenter together, "
+                "and others in a file of their own."
+            )
     written = {
         "video": first.video,
         "size": list(first.size),
@@ -101,7 +105,7 @@ def save_masklets(path: str | os.PathLike, masklets: Sequence[Masklet]) -> None:
     text = json.dumps(written, ensure_ascii=False)
     try:
         write_whole(Path(path), lambda name: Path(name).write_text(text, encoding="utf-8"))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or half a character in the words
         raise SegmentError(f"{os.fspath(path)!r} cannot be written ({error}); choose another place.") from error
 
 
@@ -119,7 +123,9 @@ def load_masklets(path: str | os.PathLike) -> list[Masklet]:
         raise SegmentError(f"{name!r} holds no masklets that can be read: {json_fault(error)}") from error
     try:
         return [_read(value, number) for number in range(len(value["annotation"]))]
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except (SegmentError, RegionError):
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, OverflowError) as error:
         raise SegmentError(
             f"{name!r} holds no masklets: expected what save_masklets writes, with 'annotation', 'scores', 'prompts', "
             f"'notes', 'size' and 'segmenter' ({type(error).__name__}: {error})"
@@ -127,13 +133,21 @@ def load_masklets(path: str | os.PathLike) -> list[Masklet]:
 
 
 def _read(value: Mapping[str, Any], number: int) -> Masklet:
-    height, width = value["size"]
+    height, width = read_size(value["size"])
+    region = Region.from_annotation(value["annotation"][number])
+    scores = {int(frame): float(score) for frame, score in value["scores"][number].items()}
+    for frame in region.present:
+        region.shape(frame).silhouette(height, width)  # refuses masks of another size
+    if set(scores) != set(region.frames) or not all(0 <= score <= 1 for score in scores.values()):
+        raise SegmentError(
+            f"The scores of object {number + 1} are damaged: expected one from 0 to 1 for each of its frames."
+        )
     return Masklet(
-        region=Region.from_annotation(value["annotation"][number]),
-        scores={int(frame): float(score) for frame, score in value["scores"][number].items()},
+        region=region,
+        scores=scores,
         prompts={int(frame): Prompt.from_json(one) for frame, one in value["prompts"][number].items()},
-        backend=value["segmenter"],
-        size=(int(height), int(width)),
+        backend=str(value["segmenter"]),
+        size=(height, width),
         settings=dict(value["settings"]),
         notes=tuple(Note(number=number, **note) for note in value["notes"][number]),
         phrase=value["phrases"][number],

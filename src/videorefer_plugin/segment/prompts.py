@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._text import short, size_words
 from videorefer_plugin.errors import RegionError, VideoError
-from videorefer_plugin.regions import Absent, Box, Points, Region, Scribble, Shape, as_region, decode_rle, encode_rle
+from videorefer_plugin.regions import (
+    Absent,
+    Box,
+    Mask,
+    Points,
+    Region,
+    Scribble,
+    Shape,
+    as_region,
+    decode_rle,
+    encode_rle,
+)
 from videorefer_plugin.video import Video
 
 __all__ = ["Prompt", "read_prompts"]
@@ -25,13 +36,14 @@ class Prompt:
 
     Attributes:
         points: float64 (N, 2), x and y in pixels of the frame.
-        labels: one for each point: 1 on the object, 0 not on it.
+        labels: one for each point: 1 on the object (the default), 0 not on it.
         box: x0, y0, x1, y1 in pixels.
-        mask: bool (height, width), a rough mask.
+        mask: bool (height, width), a rough mask; any mask that a `Region` takes may be given. One without a pixel says
+            that the object is absent.
         absent: whether the object is declared not to be in the frame.
 
     Raises:
-        RegionError: nothing is given, or points and labels do not match.
+        RegionError: nothing is given, points and labels do not match, or a box or mask is malformed.
     """
 
     points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
@@ -41,15 +53,24 @@ class Prompt:
     absent: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.points):
-            points = Points(self.points, labels=self.labels or None)  # checks them
-            object.__setattr__(self, "points", points.points)
-            object.__setattr__(self, "labels", tuple(points.labels))
-        elif self.labels:
-            raise RegionError(f"a prompt has {len(self.labels)} label(s) but no points: give one label for each point")
+        # Shapes of regions check what is given, and bring it into one form.
+        points, labels = self.points, self.labels
+        none = points is None or (isinstance(points, (np.ndarray, list, tuple)) and not len(points))
+        if not none:
+            shape = Points(points, labels=labels if len(labels) else None)
+            points, labels = shape.points, tuple(shape.labels)
+        elif len(labels):
+            raise RegionError(f"a prompt has {len(labels)} label(s) but no points: give one label for each point")
+        object.__setattr__(self, "points", np.empty((0, 2)) if none else points)
+        object.__setattr__(self, "labels", labels)
         if self.box is not None:
             box = Box.from_sequence(self.box)
             object.__setattr__(self, "box", (box.x0, box.y0, box.x1, box.y1))
+        if self.mask is not None:
+            mask = np.array(Mask(self.mask).pixels)
+            is_empty = not (mask.any() or len(self.points)) and self.box is None
+            object.__setattr__(self, "mask", mask if mask.any() else None)
+            object.__setattr__(self, "absent", self.absent or is_empty)
         if not (len(self.points) or self.absent) and self.box is None and self.mask is None:
             raise RegionError("a prompt is empty: give points, a box or a mask, or absent=True")
 
@@ -72,8 +93,7 @@ class Prompt:
         if isinstance(shape, Absent):
             return cls(absent=True)
         if isinstance(shape, Box):
-            x0, y0 = max(shape.x0, 0.0), max(shape.y0, 0.0)
-            return cls(box=(x0, y0, min(shape.x1, float(width)), min(shape.y1, float(height))))
+            return cls(box=_clipped(shape, height, width))
         if isinstance(shape, Points):
             return cls(points=shape.points, labels=tuple(shape.labels))
         if isinstance(shape, Scribble):
@@ -81,21 +101,24 @@ class Prompt:
         mask = drawn.mask()
         return cls(mask=mask) if mask.any() else cls(absent=True)
 
-    def check(self, height: int, width: int) -> None:
-        """Make sure that it fits a frame of this size.
+    def fitted(self, height: int, width: int) -> Prompt:
+        """The prompt on a frame of this size, with its box clipped to the frame.
 
         Raises:
-            RegionError: it does not; says how large the frame is.
+            RegionError: it does not fit the frame; says how large that is.
         """
         if len(self.points):
             Points(self.points, labels=self.labels).silhouette(height, width)
+        box = None
         if self.box is not None:
             Box(*self.box).silhouette(height, width)
+            box = _clipped(Box(*self.box), height, width)
         if self.mask is not None and self.mask.shape != (height, width):
             raise RegionError(
                 f"a prompt's mask is {size_words(*self.mask.shape)}, but the frame is {size_words(height, width)}: "
                 "give masks in pixels of the source frame"
             )
+        return self if box == self.box else replace(self, box=box)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Prompt:
@@ -140,9 +163,7 @@ def read_prompts(
     height, width = video.height, video.width
     if isinstance(given, Mapping) and given and all(isinstance(value, Prompt) for value in given.values()):
         frames = sorted(video._check_indices(list(given)))
-        prompts = {frame: given[frame] for frame in frames}
-        for frame, prompt in prompts.items():
-            _named(frame, prompt.check, height, width)
+        prompts = {frame: _named(frame, given[frame].fitted, height, width) for frame in frames}
     else:
         region = as_region(given).at_frames(video.frame_at)
         frames = sorted(video._check_indices(list(region.frames)))
@@ -167,6 +188,10 @@ def _named(frame: int, make: Any, *args: Any) -> Any:
         return make(*args)
     except RegionError as error:
         raise RegionError(f"frame {frame}: {error}") from error
+
+
+def _clipped(box: Box, height: int, width: int) -> tuple[float, float, float, float]:
+    return max(box.x0, 0.0), max(box.y0, 0.0), min(box.x1, float(width)), min(box.y1, float(height))
 
 
 def _along(path: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:

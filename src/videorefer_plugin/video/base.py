@@ -63,6 +63,7 @@ class Video(abc.ABC):
     is_rate_assumed: bool = False
     # Half the resolution of the clock in which the frame times were stored, in seconds.
     _time_tolerance: float = 1e-9
+    _folder: str | None = None
     _digested: tuple[list[Any], str] | None = None  # the state of its files when they were read, and their digest
 
     def _set_even_times(self, fps: float) -> None:
@@ -168,6 +169,14 @@ class Video(abc.ABC):
         if any(now not in (None, then) for then, now in zip(before, state, strict=True)):
             raise VideoError(f"{self.name} has changed since it was opened; open it again.")
         return digested
+
+    @property
+    def path(self) -> str | None:
+        """The absolute path or the address of the file or folder with the frames; `None` if they are in memory."""
+        if self._folder is not None:
+            return self._folder
+        paths = self._paths()
+        return paths[0] if len(paths) == 1 else None
 
     def _paths(self) -> list[str]:
         """The files that frames are read from."""

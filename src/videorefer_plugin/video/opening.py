@@ -175,6 +175,7 @@ def _open_folder(path: Path, name: str, fps: float | None) -> Video:
     images = [Stored(file, repr(file)) for file in files]
     video = ImagesVideo(images, name, fps or FOLDER_FPS, check_all=False)
     video.is_rate_assumed = fps is None
+    video._folder = str(path.absolute())
     return video
 
 
