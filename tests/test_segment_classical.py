@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import videorefer_plugin as vr
 from videorefer_plugin.errors import ConfigurationError, SegmentError
@@ -280,10 +281,27 @@ def test_memory_does_not_grow_with_the_video() -> None:
     assert peaks[1] < 1.2 * peaks[0]
 
 
-def test_unknown_settings_are_refused() -> None:
-    for settings, words in (({"sides": 3}, "has no setting sides; it takes side"), ({"side": 0}, "side=0; expected")):
-        with pytest.raises(ConfigurationError, match=words):
-            load_segmenter("classical", **settings)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"sides": 3}, "has no setting sides; it takes side"),
+        ({"side": 0}, "side=0; expected"),
+        ({"device": "cuda:9"}, "runs on the CPU, but the device is 'cuda:9'; leave the device out"),
+        ({"device": torch.device("cuda")}, "runs on the CPU"),
+        ({"device": 0}, "runs on the CPU"),
+        ({"device": ""}, "runs on the CPU"),
+        ({"dtype": "bfloat16"}, "has no weights, but their dtype is 'bfloat16'; leave the dtype out"),
+        ({"dtype": torch.float32}, "has no weights"),
+    ],
+)
+def test_settings_that_it_does_not_have_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        load_segmenter("classical", **settings)
+
+
+@pytest.mark.parametrize("device", [None, "cpu", "cpu:0", torch.device("cpu")])
+def test_it_runs_on_the_cpu(device: Any) -> None:
+    assert load_segmenter("classical", device=device).name == "classical"
 
 
 def test_notes_tell_each_thing_once() -> None:

@@ -56,6 +56,16 @@ class Classical(Segmenter):
     @classmethod
     def load(cls, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> Classical:
         """See [`Segmenter.load`]. It takes `side`; it has no weights and no device but the CPU."""
+        if device is not None and str(device) not in ("cpu", "cpu:0"):  # also of `torch.device`
+            raise ConfigurationError(
+                f"The segmenter classical runs on the CPU, but the device is {short(device)}; leave the device out, or "
+                "choose a segmenter with weights, such as sam2_video."
+            )
+        if dtype is not None:
+            raise ConfigurationError(
+                f"The segmenter classical has no weights, but their dtype is {short(dtype)}; leave the dtype out, or "
+                "choose a segmenter with weights, such as sam2_video."
+            )
         unknown = sorted(set(settings) - {"side"})
         if unknown:
             raise ConfigurationError(f"The segmenter classical has no setting {listed(unknown)}; it takes side.")
