@@ -154,6 +154,17 @@ def test_every_kind_of_region_says_where_an_object_is(clip, tmp_path):
         assert np.array_equal(masklet.prompts[number].mask, mask > 0)
 
 
+def test_negative_points_leave_an_object_absent_where_it_is_declared_so(clip, tmp_path):
+    (tmp_path / "region.json").write_text(json.dumps({"0": {"points": [[30, 20]]}, "9": None}))
+    given = ["--region", tmp_path / "region.json", "--negative", "9:1,1;5:2,2", "--end", 9]
+    run("segment", clip, *given, *ROLLING, "--out", tmp_path / "masks.json")
+    (masklet,) = load_masklets(tmp_path / "masks.json")
+    assert {frame: prompt.absent for frame, prompt in masklet.prompts.items()} == {0: False, 5: False, 9: True}
+    assert masklet.prompts[9].labels == (0,)
+    outside = [*given, "--negative", "9:90,1", *ROLLING, "--out", tmp_path / "outside.json"]
+    assert "point (90, 1) lies outside" in words(run("segment", clip, *outside, code=1).stderr)
+
+
 @pytest.mark.parametrize(
     ("given", "first", "last"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def _add_negatives(prompts: dict[int, Prompt], negatives: dict[int, Shape]) -> N
         assert isinstance(shape, Points)
         before = prompts.get(frame)
         labels = (0,) * len(shape.points)
-        if before is None or before.absent:
+        if before is None:
             prompts[frame] = Prompt(points=shape.points, labels=labels)
         elif before.mask is not None:
             raise RegionError(
@@ -98,7 +99,7 @@ def _add_negatives(prompts: dict[int, Prompt], negatives: dict[int, Shape]) -> N
             )
         else:
             points = np.concatenate([before.points, shape.points])
-            prompts[frame] = Prompt(points=points, labels=(*before.labels, *labels), box=before.box)
+            prompts[frame] = replace(before, points=points, labels=(*before.labels, *labels))
 
 
 def _options() -> str:
