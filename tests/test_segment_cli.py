@@ -266,6 +266,8 @@ WRONG = {
     "only words": ([*POINT, "--segmenter", "finder"], "finder cannot follow objects; use"),
     "a missing package": ([*POINT, "--segmenter", "needy"], "needs no_such_package: pip install"),
     "weights of none": ([*POINT, "--segmenter", "classical", "--checkpoint", "here"], "has no weights"),
+    "a device of none": ([*POINT, "--segmenter", "classical", "--device", "cuda:9"], "runs on the CPU"),
+    "a dtype of none": ([*POINT, "--segmenter", "classical", "--dtype", "bfloat16"], "leave the dtype out"),
     "no ending": ([*POINT, "--save", "overlay.xyz"], "overlay.xyz"),
     "no folder": ([*POINT, "--save", "nowhere/overlay.mp4"], "no folder"),
     "no folder for masks": ([*POINT, "--out", "nowhere/masks.json"], "no folder 'nowhere'"),
