@@ -506,6 +506,22 @@ def test_without_a_name_the_classical_segmenter_follows(shapes, place):
     assert run("ask", *arguments[:place], "--track", *arguments[place:]).stdout.strip() == expected
 
 
+@pytest.mark.parametrize("name", ["CLIP", "./rolling", "folder-1", "no-such.mp4"])
+def test_what_follows_track_is_its_name_wherever_it_stands(clip, log, tmp_path, monkeypatch, name):
+    """A file of the name of a segmenter changes nothing, and a video is none."""
+    for folder in ("rolling", "folder-1"):
+        media.write_folder(tmp_path / folder, [f"{number}.png" for number in range(4)])
+    monkeypatch.chdir(tmp_path)
+    asked = [QUESTION, "--point", "0:30,20", "--max-new-tokens", 2]
+    run("ask", clip, *asked, "--track", "rolling")
+    assert logged(log).count("load") == 1
+    video = clip if name == "CLIP" else name
+    result = RUNNER.invoke(app, ["ask", *map(str, ["--track", video, *asked])])
+    assert logged(log).count("load") == 1
+    assert "segmenter" not in result.output
+    assert result.exit_code == (1 if name == "no-such.mp4" else 0)
+
+
 def test_objects_of_several_questions_are_followed_once_and_drawn(clip, log, tmp_path):
     questions = ["-q", QUESTION, "-q", "How does <region> look?"]
     given = ["--scribble", "3:9,9,40,9", "--track", "rolling", "--max-new-tokens", 2]
@@ -520,6 +536,9 @@ def test_objects_of_several_questions_are_followed_once_and_drawn(clip, log, tmp
     ("arguments", "said"),
     [
         (["CLIP", QUESTION, "--point", "0:9,9", "--track", "sma2"], "no segmenter 'sma2'; expected one of"),
+        (["--track", "sam2-video", "CLIP", QUESTION, "--point", "0:9,9"], "no segmenter 'sam2-video'; expected one of"),
+        (["CLIP", "--point", "0:9,9", "--track", "SAM2.1", QUESTION], "no segmenter 'SAM2.1'; expected one of"),
+        (["CLIP", QUESTION, "--point", "0:9,9", "--track", ""], "no segmenter ''; expected one of"),
         (["CLIP", QUESTION, "--point", "0:9,9", "--track", "finder"], "finder cannot follow objects"),
         (["CLIP", "What is it?", "--track"], "no region to follow"),
         (["CLIP", QUESTION, "--point", "0:9,9", "--track-checkpoint", "here"], "without --track"),

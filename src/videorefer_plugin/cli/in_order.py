@@ -1,5 +1,6 @@
 """Options that say where objects are, in the order in which they were given."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ __all__ = ["InOrder"]
 
 _KINDS = (*REGION_KINDS, "negative")
 _TRACK, _TRACKER = "--track", "classical"
+_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]*(?:\.[0-9][A-Za-z0-9_-]*)*")  # "sam2.1-video", but not "clip.mp4"
 
 
 class InOrder(TyperCommand):
@@ -31,16 +33,25 @@ class InOrder(TyperCommand):
 
 
 def _with_tracker(args: list[str]) -> list[str]:
-    """The same arguments, with a name for `--track` where none follows it.
-
-    What follows is its value if it can be a name and is no file: `--track VIDEO` and `--track "What is it?"` stand
-    without one.
-    """
+    """The same arguments, with a name for `--track` where none follows it."""
     written: list[str] = []
     for place, arg in enumerate(args):
         if arg == "--":
             return written + args[place:]
-        value = args[place + 1] if place + 1 < len(args) else ""
-        alone = arg == _TRACK and not (value.isidentifier() and not Path(value).exists())
+        alone = arg == _TRACK and not _is_tracker(args[place + 1 : place + 2])
         written.append(f"{_TRACK}={_TRACKER}" if alone else arg)
     return written
+
+
+def _is_tracker(following: list[str]) -> bool:
+    """Whether what follows `--track` is its value, and not VIDEO or QUESTION.
+
+    It is, if it is the name of a segmenter; or else if it can only be meant as one and is no file, so that the error
+    names those that there are: `--track VIDEO` and `--track "What is it?"` stand without a value.
+    """
+    from videorefer_plugin.segment.registry import segmenters
+
+    if not following:
+        return False
+    value = following[0]
+    return value in segmenters() or (bool(_NAME.fullmatch(value)) and not (value and Path(value).exists()))
