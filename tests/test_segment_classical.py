@@ -3,6 +3,7 @@
 import tracemalloc
 import warnings
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -243,9 +244,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(stop: int, side: int)
     prompts = [{3: click(24, 27)}, {3: click(40, 25)}]
 
     def run(known: list[Collected], most: int | None = None) -> list[Collected]:
-        for place, event in enumerate(collect(segmenter.track(video, prompts, 0, 11, known), known), 1):
-            if isinstance(event, Tracked) and place == most:
-                break
+        collect(islice(segmenter.track(video, prompts, 0, 11, known), most), known, len(frames))
         return known
 
     whole, parts = run([Collected(), Collected()]), run([Collected(), Collected()], 2 * stop)

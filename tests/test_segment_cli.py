@@ -536,7 +536,10 @@ def test_objects_of_several_questions_are_followed_once_and_drawn(clip, log, tmp
     ("arguments", "said"),
     [
         (["CLIP", QUESTION, "--point", "0:9,9", "--track", "sma2"], "no segmenter 'sma2'; expected one of"),
-        (["--track", "sam2-video", "CLIP", QUESTION, "--point", "0:9,9"], "no segmenter 'sam2-video'; expected one of"),
+        (
+            ["--track", "sam2-video", "CLIP", QUESTION, "--point", "0:9,9"],
+            "no segmenter 'sam2-video'; expected one of",
+        ),
         (["CLIP", "--point", "0:9,9", "--track", "SAM2.1", QUESTION], "no segmenter 'SAM2.1'; expected one of"),
         (["CLIP", QUESTION, "--point", "0:9,9", "--track", ""], "no segmenter ''; expected one of"),
         (["CLIP", QUESTION, "--point", "0:9,9", "--track", "finder"], "finder cannot follow objects"),
