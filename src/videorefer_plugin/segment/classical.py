@@ -58,8 +58,8 @@ class Classical(Segmenter):
         """See [`Segmenter.load`]. It takes `side`; it has no weights and no device but the CPU."""
         if device is not None and str(device) not in ("cpu", "cpu:0"):  # also of `torch.device`
             raise ConfigurationError(
-                f"The segmenter classical runs on the CPU, but the device is {short(device)}; leave the device out, or "
-                "choose a segmenter with weights, such as sam2_video."
+                f"The segmenter classical runs on the CPU, but the device is {short(device)}; leave the device out, "
+                "or choose a segmenter with weights, such as sam2_video."
             )
         if dtype is not None:
             raise ConfigurationError(
