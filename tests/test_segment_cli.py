@@ -229,6 +229,16 @@ def test_words_become_objects(clip, tmp_path):
     assert "3 a ball" in result.stdout
 
 
+@pytest.mark.parametrize("phrase", ["[/x]", "[red]a dog", "a dog :100:", "{task.id} [b", r"a \[dog]"])
+def test_words_are_printed_as_they_are(clip, tmp_path, monkeypatch, phrase):
+    monkeypatch.chdir(tmp_path)
+    out = Path("[x] :100:.json")
+    result = run("segment", clip, "--text", phrase, "--max-objects", 1, *ROLLING, "--out", out)
+    assert f"1 {phrase} " in result.stdout
+    assert out.name in result.stdout
+    assert load_masklets(out)[0].phrase == phrase
+
+
 def test_words_that_are_not_found_leave_no_file(clip, tmp_path):
     stderr = run("segment", clip, "--text", "nothing", *ROLLING, "--out", tmp_path / "masks.json", code=1).stderr
     assert "found nothing for 'nothing'" in words(stderr)
@@ -268,6 +278,7 @@ WRONG = {
     "weights of none": ([*POINT, "--segmenter", "classical", "--checkpoint", "here"], "has no weights"),
     "a device of none": ([*POINT, "--segmenter", "classical", "--device", "cuda:9"], "runs on the CPU"),
     "a dtype of none": ([*POINT, "--segmenter", "classical", "--dtype", "bfloat16"], "leave the dtype out"),
+    "words of rich": (["--box", "1:100:5[/x]"], "--box '1:100:5[/x]'"),
     "no ending": ([*POINT, "--save", "overlay.xyz"], "overlay.xyz"),
     "no folder": ([*POINT, "--save", "nowhere/overlay.mp4"], "no folder"),
     "no folder for masks": ([*POINT, "--out", "nowhere/masks.json"], "no folder 'nowhere'"),
@@ -536,10 +547,7 @@ def test_objects_of_several_questions_are_followed_once_and_drawn(clip, log, tmp
     ("arguments", "said"),
     [
         (["CLIP", QUESTION, "--point", "0:9,9", "--track", "sma2"], "no segmenter 'sma2'; expected one of"),
-        (
-            ["--track", "sam2-video", "CLIP", QUESTION, "--point", "0:9,9"],
-            "no segmenter 'sam2-video'; expected one of",
-        ),
+        (["--track", "sam2-video", "CLIP", QUESTION, *POINT], "no segmenter 'sam2-video'; expected one of"),
         (["CLIP", "--point", "0:9,9", "--track", "SAM2.1", QUESTION], "no segmenter 'SAM2.1'; expected one of"),
         (["CLIP", QUESTION, "--point", "0:9,9", "--track", ""], "no segmenter ''; expected one of"),
         (["CLIP", QUESTION, "--point", "0:9,9", "--track", "finder"], "finder cannot follow objects"),

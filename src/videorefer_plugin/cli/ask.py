@@ -69,7 +69,7 @@ def ask(
     from videorefer_plugin.pictures import Line, check_picture, picture_answers
     from videorefer_plugin.segment.questions import track_questions
 
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, markup=False, emoji=False)
     lost: list[str] = []
     questions = [*([] if question is None else [question]), *(more or [])]
     try:
@@ -89,11 +89,11 @@ def ask(
                 shown = {place: own for one in asked for place, own in zip(one.objects, one.regions, strict=True)}
                 picture_answers(asked[0].video, [*shown.values()], lines).save(str(save))
     except VideoReferError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
     for note in [*lost, *([replies[0].note] if replies[0].note else [])]:
-        errors.print(note, style="yellow", markup=False, highlight=False)
+        errors.print(note, style="yellow", highlight=False)
     for reply in replies:
         typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
     if save and not as_json:
-        errors.print(f"Picture: {save}", markup=False, highlight=False)
+        errors.print(f"Picture: {save}", highlight=False)

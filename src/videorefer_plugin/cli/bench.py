@@ -176,7 +176,7 @@ def d(
     )
     usage = getattr(getattr(scorer, "chat", None), "usage", None)
     if usage is not None:
-        console.print(f"judge: {usage}", markup=False, highlight=False)
+        console.print(f"judge: {usage}", highlight=False)
 
 
 @app.command()
@@ -290,7 +290,7 @@ def fetch(
 
     from videorefer_plugin.bench.layouts import LAYOUTS, check_layout, check_names
 
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
     names = [benchmark] if benchmark else list(LAYOUTS)
     with _errors():
         if folder is None:
@@ -331,7 +331,7 @@ def ablate(
     with _errors() as console:
 
         def say(text: str) -> None:
-            console.print(text, style="bold", markup=False, highlight=False)
+            console.print(text, style="bold", highlight=False)
 
         settings = (overrides or [], limit, batch_size, share, stage or None, say, processes)
         path = run(table.value, world, start, out, *settings)
@@ -344,12 +344,12 @@ class _errors:  # noqa: N801 - reads as a statement
     def __enter__(self) -> "Console":
         from rich.console import Console
 
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, markup=False, emoji=False)
         return self.console
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(error, VideoReferError):
-            self.console.print(str(error), style="red", markup=False, highlight=False)
+            self.console.print(str(error), style="red", highlight=False)
             raise typer.Exit(1) from error
         if isinstance(error, KeyboardInterrupt):
             self.console.print("Interrupted. The same command goes on from here.", style="yellow")
@@ -375,7 +375,8 @@ def _evaluate(
     with _errors() as console:
         if choice["model"] == "embedded":
             choice["model"] = tiny_checkpoint()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        task_name = TextColumn("{task.description}", markup=False)
+        columns = (task_name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             tasks: dict[str, Any] = {}
 
@@ -391,9 +392,9 @@ def _evaluate(
                 progress=progress,
                 **arguments,
             )
-    Console(soft_wrap=True).print(summary(result), markup=False, highlight=False)
+    Console(soft_wrap=True, markup=False, emoji=False).print(summary(result), highlight=False)
     failed = {**result["failed"], **result.get("judge_failed", {})}
     for identity, reason in failed.items():
-        console.print(f"not done: {identity}: {reason}", style="yellow", markup=False, highlight=False)
+        console.print(f"not done: {identity}: {reason}", style="yellow", highlight=False)
     if failed:
         raise typer.Exit(1)

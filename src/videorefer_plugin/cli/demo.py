@@ -21,24 +21,25 @@ def demo(
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from videorefer_plugin.embedded import tiny_checkpoint
     from videorefer_plugin.tiny.demonstration import demonstrate
 
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, markup=False, emoji=False)
     try:
         with errors.status("Starting") as status:
             shown = demonstrate(model or tiny_checkpoint(), out, seed, status.update)
     except VideoReferError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
     table = Table(title=str(shown.video), show_lines=True)
     for heading in ("question", "answer", "truth", ""):
         table.add_column(heading)
     for line in shown.lines:
-        mark = "[green]right[/green]" if line.right else "[red]wrong[/red]"
-        table.add_row(line.numbered.replace("[", r"\["), line.answer, line.truth, mark)
-    console = Console()
+        mark = Text("right", style="green") if line.right else Text("wrong", style="red")
+        table.add_row(line.numbered, line.answer, line.truth, mark)
+    console = Console(markup=False, emoji=False)
     console.print(table)
     right = sum(bool(line.right) for line in shown.lines)
     console.print(f"{right} of {len(shown.lines)} answers are right; {shown.seconds:.1f} s.")

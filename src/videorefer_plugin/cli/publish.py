@@ -45,7 +45,7 @@ def publish(
 
     from videorefer_plugin import hub
 
-    errors, console = Console(stderr=True), Console()
+    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
     try:
         report = hub.publish(
             folder,
@@ -58,7 +58,7 @@ def publish(
             commit_message=message,
         )
     except VideoReferError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
     table = Table(title=f"{report.repo_id}: {len(report.files)} files, {_size(sum(report.files.values()))}")
     table.add_column("file")
@@ -67,9 +67,9 @@ def publish(
         table.add_row(name, _size(size))
     console.print(table)
     for name, reason in report.left_out.items():
-        console.print(f"left out: {name} ({reason})", markup=False, highlight=False)
+        console.print(f"left out: {name} ({reason})", highlight=False)
     for name in report.removed:
-        console.print(f"removed from the repository: {name}", markup=False, highlight=False)
+        console.print(f"removed from the repository: {name}", highlight=False)
     if dry_run:
         typer.echo(f"\n{report.card}")
         errors.print("Dry run: nothing was written or uploaded.")

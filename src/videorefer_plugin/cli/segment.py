@@ -83,8 +83,9 @@ def segment(
     from videorefer_plugin.segment.runs import Interrupted, run_job
     from videorefer_plugin.segment.summaries import cuts_of, losses_of, remarks_of, summarize
 
-    errors, console = Console(stderr=True), Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
+    task_name = TextColumn("{task.description}", markup=False)
+    columns = (task_name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         job = read_job(
             video,
@@ -116,17 +117,17 @@ def segment(
 
             masklets = run_job(job, progress)
     except VideoReferError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
     except Interrupted as stop:
-        errors.print(f"Interrupted. {stop}", style="yellow", markup=False, highlight=False)
+        errors.print(f"Interrupted. {stop}", style="yellow", highlight=False)
         raise typer.Exit(_INTERRUPTED) from None
     except KeyboardInterrupt:
         errors.print("Interrupted before anything was done.", style="yellow")
         raise typer.Exit(_INTERRUPTED) from None
     rows, cuts, remarks = summarize(masklets), cuts_of(masklets), remarks_of(masklets)
     for loss in losses_of(masklets):
-        errors.print(loss, style="yellow", markup=False, highlight=False)
+        errors.print(loss, style="yellow", highlight=False)
     if as_json:
         objects = [row.to_dict() for row in rows]
         said = {"out": str(out), "save": save and str(save), "segmenter": job.segmenter, "objects": objects}
@@ -136,13 +137,13 @@ def segment(
     for heading in ("object", "frames", "visible", "mean score", "lowest", "lost at"):
         table.add_column(heading, justify="right")
     for row in rows:
-        name = f"{row.object} {row.phrase or ''}".strip().replace("[", r"\[")
+        name = f"{row.object} {row.phrase or ''}".strip()
         scores = ["" if score is None else f"{score:.2f}" for score in (row.mean_score, row.lowest_score)]
         table.add_row(name, str(row.frames), str(row.visible), *scores, ", ".join(map(str, row.lost)))
     console.print(table)
     if cuts:
         console.print(f"New shots begin at frame {', '.join(map(str, cuts))}.", highlight=False)
     for remark in remarks:
-        console.print(remark, markup=False, highlight=False)
+        console.print(remark, highlight=False)
     if save:
-        console.print(f"Drawn: {save}", markup=False, highlight=False)
+        console.print(f"Drawn: {save}", highlight=False)

@@ -48,7 +48,7 @@ def check(
 
     from videorefer_plugin.training.check import check_data
 
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, markup=False, emoji=False)
     try:
         folder = None
         if show:  # needs more than a check does, which is to start quickly
@@ -74,14 +74,14 @@ def check(
                     progress=lambda done, total: bar.update(drawing, completed=done, total=total),
                 )
     except VideoReferError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
         Console().print(report.table())
     if report.shown:
-        errors.print(f"{len(report.shown)} picture(s) are in {folder}.", markup=False, highlight=False)
+        errors.print(f"{len(report.shown)} picture(s) are in {folder}.", highlight=False)
     if report.interrupted:
         errors.print(f"Interrupted after {report.records} record(s).", style="yellow")
         raise typer.Exit(_INTERRUPTED)
@@ -107,7 +107,7 @@ def run(
 
     from videorefer_plugin.training.recipe import load_recipe
 
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, markup=False, emoji=False)
     changes = [*(overrides or []), *([] if max_steps is None else [f"train.max_steps={max_steps}"])]
     try:
         loaded = load_recipe(recipe, changes)
@@ -123,7 +123,7 @@ def run(
         accelerator.wait_for_everyone()
         accelerator.end_training()
     except VideoReferError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
 
 
@@ -146,15 +146,15 @@ def tiny(
 
     from videorefer_plugin.tiny.making import make_tiny
 
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, markup=False, emoji=False)
 
     def say(text: str) -> None:
-        errors.print(text, style="bold", markup=False, highlight=False)
+        errors.print(text, style="bold", highlight=False)
 
     try:
         folder = make_tiny(out, clips, heldout, seed, workers, stage or None, overrides or [], say, processes)
     except VideoReferError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         errors.print("Interrupted. The same command goes on from here.", style="yellow")

@@ -31,7 +31,7 @@ def world(
 
     from videorefer_plugin.world.dataset import write_dataset
 
-    errors, console = Console(stderr=True), Console()
+    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
     columns = (TextColumn("clips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=errors, transient=True) as bar:
@@ -47,7 +47,7 @@ def world(
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
     except VideoReferError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         errors.print("Interrupted. The same command goes on from here.", style="yellow")
