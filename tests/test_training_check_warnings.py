@@ -315,6 +315,47 @@ def test_the_command_shows_records(root: Path, tmp_path: Path) -> None:
     assert not (root / "nowhere.jsonl.look").exists()
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted after 1 of 3 picture(s); the check is whole."),
+        (OSError("no room"), 1, "cannot be written (no room); choose another folder."),
+    ],
+    ids=["Ctrl-C", "a full disk"],
+)
+def test_a_check_is_told_though_its_pictures_are_not_finished(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    said: str,
+    as_json: bool,
+) -> None:
+    path = write_jsonl(root / "stopped.jsonl", [SENSIBLE["it moves"]] * 2 + [STRANGE["away for one frame"][0]])
+    save, saved = Image.Image.save, []
+
+    def stop(image: Image.Image, *args: Any, **kwargs: Any) -> None:
+        if saved:
+            raise raised
+        saved.append(save(image, *args, **kwargs))
+
+    monkeypatch.setattr(Image.Image, "save", stop)
+    given = ["train", "check", str(path), "--show", "9", "--show-dir", str(tmp_path), *["--json"] * as_json]
+    result = CliRunner().invoke(app, given)
+    assert result.exit_code == code
+    stderr = " ".join(result.stderr.split())
+    assert said in stderr
+    assert "1 picture(s) are in" in stderr
+    assert shown(tmp_path) == ["record-000001.png"]
+    if as_json:
+        told = json.loads(result.stdout)
+        assert (told["records"], told["interrupted"], len(told["shown"])) == (3, False, 1)
+    else:
+        assert "jump" in result.stdout
+
+
 def test_a_folder_that_cannot_be_made_is_refused(root: Path, tmp_path: Path) -> None:
     path = write_jsonl(root / "folder.jsonl", [SENSIBLE["it moves"]])
     (tmp_path / "file").touch()

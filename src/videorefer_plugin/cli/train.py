@@ -49,8 +49,8 @@ def check(
     from videorefer_plugin.training.check import check_data
 
     errors = Console(stderr=True, markup=False, emoji=False)
+    folder, failed, stopped = None, None, False
     try:
-        folder = None
         if show:  # needs more than a check does, which is to start quickly
             from videorefer_plugin.training.looks import make_look_folder, show_records
 
@@ -65,25 +65,37 @@ def check(
             )
             if folder is not None and not report.interrupted:
                 drawing = bar.add_task("drawing", total=show)
-                show_records(
-                    report,
-                    show,
-                    folder,
-                    media_root,
-                    seed=seed,
-                    progress=lambda done, total: bar.update(drawing, completed=done, total=total),
-                )
+                try:
+                    show_records(
+                        report,
+                        show,
+                        folder,
+                        media_root,
+                        seed=seed,
+                        progress=lambda done, total: bar.update(drawing, completed=done, total=total),
+                    )
+                except VideoReferError as error:  # what the check has found is told nevertheless
+                    failed = error
+                except KeyboardInterrupt:
+                    stopped = True
     except VideoReferError as error:
         errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        Console().print(report.table())
+        Console(markup=False, emoji=False).print(report.table())
     if report.shown:
         errors.print(f"{len(report.shown)} picture(s) are in {folder}.", highlight=False)
+    if failed is not None:
+        errors.print(str(failed), style="red", highlight=False)
+        raise typer.Exit(1) from failed
     if report.interrupted:
         errors.print(f"Interrupted after {report.records} record(s).", style="yellow")
+        raise typer.Exit(_INTERRUPTED)
+    if stopped:
+        done, asked = len(report.shown), min(show, report.records)
+        errors.print(f"Interrupted after {done} of {asked} picture(s); the check is whole.", style="yellow")
         raise typer.Exit(_INTERRUPTED)
     if report.bad:
         raise typer.Exit(1)
