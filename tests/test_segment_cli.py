@@ -206,6 +206,88 @@ def test_masks_are_drawn(clip, tmp_path, name):
             assert len(image.convert("RGB").getcolors(1 << 24)) > 50
 
 
+READ = {
+    "a mask": (["--mask", "0:mask.png"], "--save", "./mask.png", "--mask '0:mask.png' reads"),
+    "a later mask": (["--mask", "0:mask.png;0.5s:other.png"], "--save", "other.png", "reads; choose another file"),
+    "a link to a mask": (["--mask", "link.png"], "--save", "mask.png", "--mask 'link.png' reads"),
+    "an RLE": (["--rle", "0:rle.json"], "--out", "rle.json", "--rle '0:rle.json' reads"),
+    "a region": (["--region", "region.json#a"], "--out", "region.json", "--region 'region.json#a' reads"),
+    "a frame": (["--point", "0:9,9"], "--save", "frames/2.png", "would be a frame of the video"),
+    "a new frame": (["--point", "0:9,9"], "--save", "frames/overlay.JPG", "would be a frame of the video"),
+    "masks as a frame": (["--point", "0:9,9"], "--out", "frames/masks.png", "would be a frame of the video"),
+    "a link to frames": (["--point", "0:9,9"], "--save", "linked/overlay.png", "would be a frame of the video"),
+    "both under two names": (["--point", "0:9,9"], "--save", "frames/../out.json", "give two files"),
+}
+
+
+PICTURES = [name for name, (_, option, _, said) in READ.items() if option == "--save" and "reads" in said]
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [*(("segment", name) for name in READ), *(("ask", name) for name in [*PICTURES, "a frame"])]
+)
+def test_what_is_read_is_not_written(log, tmp_path, monkeypatch, command, name):
+    given, option, path, said = READ[name]
+    monkeypatch.chdir(tmp_path)
+    media.write_folder(Path("frames"), [f"{number}.png" for number in range(6)])
+    os.symlink("frames", "linked")
+    mask = np.zeros((48, 80), np.uint8)
+    mask[10:20, 30:50] = 255
+    for name in ("mask.png", "other.png"):
+        Image.fromarray(mask).save(name)
+    os.symlink("mask.png", "link.png")
+    Path("rle.json").write_text(json.dumps(encode_rle(mask)))
+    Path("region.json").write_text(
+        json.dumps({"a": {"0": {"box": [1, 2, 9, 12]}}, "b": {"0": {"box": [1, 2, 9, 12]}}})
+    )
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    written = {"--out": "out.json", option: path} if command == "segment" else {option: path}
+    more = [*ROLLING, "--force"] if command == "segment" else [QUESTION]
+    options = [part for pair in written.items() for part in pair]
+    assert said in words(run(command, "frames", *more, *given, *options, code=1).stderr)
+    assert logged(log) == []
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_what_lies_beside_frames_is_no_harm(tmp_path):
+    folder = media.write_folder(tmp_path / "frames", [f"{number}.png" for number in range(6)])
+    (folder / "look").mkdir()
+    given = ["--point", "0:9,9", *ROLLING, "--out", folder / "masks.json", "--save"]
+    for picture in (folder / "look" / "masks.png", folder / "masks.mp4"):
+        run("segment", folder, *given, picture, "--force")
+    assert vr.open_video(folder).num_frames == 6
+
+
+def test_answers_are_told_though_their_picture_cannot_be_written(clip, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no room")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    given = ["ask", clip, QUESTION, "--point", "0:30,20", "--max-new-tokens", 8]
+    result = run(*given, "--save", tmp_path / "a.png", code=1)
+    assert "cannot be written: no room" in words(result.stderr)
+    assert result.stdout.strip() == vr.ask(
+        vr.tiny_checkpoint(), clip, QUESTION, [vr.Region.from_points([(30, 20)], frame=0)], max_new_tokens=8
+    )
+
+
+def test_an_image_is_not_written_over(tmp_path):
+    path = tmp_path / "image.png"
+    Image.new("RGB", (48, 48)).save(path)
+    given = ["ask", path, QUESTION, "--image", "--point", "9,9", "--save", path]
+    assert "is the image itself" in words(run(*given, code=1).stderr)
+
+
+def test_a_picture_that_is_there_is_kept(clip, log, tmp_path):
+    (tmp_path / "masks.png").write_bytes(b"mine")
+    given = ["segment", clip, *POINT, *ROLLING, "--out", tmp_path / "masks.json", "--save", tmp_path / "masks.png"]
+    assert "masks.png' is there already; give --force" in words(run(*given, code=1).stderr).replace(" '", "'")
+    assert logged(log) == []
+    assert (tmp_path / "masks.png").read_bytes() == b"mine"
+    run(*given, "--force")
+    assert (tmp_path / "masks.png").read_bytes() != b"mine"
+
+
 def test_a_file_that_is_there_is_kept(clip, tmp_path):
     out = tmp_path / "masks.json"
     given = ["segment", clip, "--point", "0:30,20", *ROLLING, "--out", out]

@@ -66,6 +66,7 @@ def ask(
     from rich.console import Console
 
     from videorefer_plugin.asking import ask_all, read_questions
+    from videorefer_plugin.inputs.apart import check_apart
     from videorefer_plugin.pictures import Line, check_picture, picture_answers
     from videorefer_plugin.segment.questions import track_questions
 
@@ -77,6 +78,7 @@ def ask(
             asked = read_questions(video, questions, context.meta["given"], image=image, stream=stream)
             if save:
                 check_picture(save)
+                check_apart("--save", save, video, context.meta["given"], what="image" if image else "video")
             if track is not None or track_checkpoint is not None:
                 progress = lambda done, total: status.update(f"Following: frame {done} of {total}")  # noqa: E731
                 asked, lost = track_questions(asked, track, track_checkpoint, progress=progress)

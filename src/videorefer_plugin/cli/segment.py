@@ -45,7 +45,7 @@ def segment(
     save: Annotated[
         Path | None, typer.Option(help="Draw the masks on all frames (.mp4), or on some in one picture (.png).")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write --out anew if it is there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write --out and --save anew if they are there.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew, whatever an interrupted run has done.")
     ] = False,

@@ -20,7 +20,7 @@ def run_lengths_of(text: str) -> Any:
     Raises:
         RegionError: there is no such file or object, it is no JSON, or there are several objects and none is named.
     """
-    path, name = _split(text)
+    path, name = split_name(text)
     value = _read(path)
     if _records(value):
         raise RegionError(f"{path} holds a record with an annotation: give it as --region")
@@ -56,7 +56,7 @@ def region_of(text: str) -> FileRegion:
     Raises:
         RegionError: there is no such file or region, it is no JSON, or there are several regions and none is named.
     """
-    path, name = _split(text)
+    path, name = split_name(text)
     value = _read(path)
     if records := _records(value):
         return FileRegion(_object_of(records, name, path), is_annotation=True)
@@ -99,8 +99,8 @@ def _object_of(records: list[Mapping[str, Any]], name: str | None, path: str) ->
     return found
 
 
-def _split(text: str) -> tuple[str, str | None]:
-    """The path of a file, and what follows the "#" behind it."""
+def split_name(text: str) -> tuple[str, str | None]:
+    """Of "FILE.json#NAME", the path of a file, and what follows the "#" behind it."""
     for place, letter in enumerate(text):
         if letter == "#" and not Path(text).is_file() and Path(text[:place]).is_file():
             return text[:place], text[place + 1 :]

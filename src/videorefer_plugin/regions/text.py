@@ -1,24 +1,25 @@
 """Regions as they are written on a command line, e.g. a box as "12:10,20,60,80"."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.base import Shape
-from videorefer_plugin.regions.json_files import FileRegion, region_of
+from videorefer_plugin.regions.json_files import FileRegion, region_of, split_name
 from videorefer_plugin.regions.kinds import SHAPES
 from videorefer_plugin.regions.pixels import Rle
 from videorefer_plugin.regions.places import FRAME_DIGITS, place_key
 from videorefer_plugin.regions.region import Region
 
-__all__ = ["REGION_KINDS", "read_region"]
+__all__ = ["REGION_KINDS", "read_region", "region_files"]
 
 
 class WholeRegion:
     """A region in its JSON form, with all of its frames; on a command line it stands beside the kinds of shapes."""
 
     name = "region"
+    text_is_path = True
     text_help = (
         "JSON file of a region, or FILE.json#NAME of several: frame -> box, points, ...; masks.json#2: object 2."
     )
@@ -65,18 +66,36 @@ def read_region(kind: str, text: str, *, option: str | None = None) -> Region:
     if kind not in REGION_KINDS:
         raise RegionError(f"Unknown kind of region {kind!r}; known are {', '.join(REGION_KINDS)}.")
     region: Region | None = None
-    for part in text.split(";"):
-        match = _PLACE.fullmatch(part.strip())
-        place: dict[str, Any] = {}
-        if match:
-            place = {"frame": int(match["frame"])} if match["frame"] else {"time": float(match["time"])}
+    for place, shape in _parts(text):
         try:
-            one = _read_one(REGION_KINDS[kind], (match["shape"] if match else part).strip(), place)
+            one = _read_one(REGION_KINDS[kind], shape, place)
             region = one if region is None else region | one
         except RegionError as error:
             raise RegionError(f"--{option or kind} {text!r}: {error}") from error
     assert region is not None
     return region
+
+
+def region_files(kind: str, text: str) -> list[str]:
+    """The files that [`read_region`] would read, whether they are there or not; a kind that it does not know has none.
+
+    Examples:
+        >>> region_files("mask", "0:a.png;1.5s:b.png"), region_files("box", "0:1,2,3,4")
+        (['a.png', 'b.png'], [])
+    """
+    if kind not in REGION_KINDS or not REGION_KINDS[kind].text_is_path:
+        return []
+    return [split_name(shape)[0] for _, shape in _parts(text)]
+
+
+def _parts(text: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Of each frame of an object, the place in front, as `frame` or `time`, and what follows it."""
+    for part in text.split(";"):
+        match = _PLACE.fullmatch(part.strip())
+        place: dict[str, Any] = {}
+        if match:
+            place = {"frame": int(match["frame"])} if match["frame"] else {"time": float(match["time"])}
+        yield place, (match["shape"] if match else part).strip()
 
 
 def _read_one(kind: Kind, text: str, place: dict[str, Any]) -> Region:

@@ -10,6 +10,7 @@ from typing import Any
 
 from videorefer_plugin import __version__
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.inputs.apart import check_apart
 from videorefer_plugin.regions.text import REGION_KINDS
 from videorefer_plugin.segment.base import check_words, frame_range
 from videorefer_plugin.segment.prompts import Prompt
@@ -112,8 +113,9 @@ def read_job(
         frame: in which words are looked for, written the same way.
         max_objects: the most objects for each phrase.
         stream: of a file with several films, the index of its stream.
-        picture: file of a picture (such as .png) or of a film (.mp4) of the result.
-        force: write `out` anew where it is there already.
+        picture: file of a picture (such as .png) or of a film (.mp4) of the result. Where it is there already, it is
+            an error.
+        force: write `out` and `picture` anew where they are there already.
         restart: begin anew, whatever an interrupted run has done.
 
     Raises:
@@ -127,7 +129,7 @@ def read_job(
     if ability not in entry_of(name).abilities:
         raise refuse(name, ability)
     out, picture = Path(out), None if picture is None else Path(picture)
-    _check_files(video, out, picture)
+    _check_files(video, given, out, picture)
     opened = open_video(os.fspath(video), stream=stream)
     chosen = {"--start": start, "--end": end, "--frame": frame}
     at = {name: None if text is None else read_frame(text, opened, name) for name, text in chosen.items()}
@@ -146,10 +148,12 @@ def read_job(
         picture=picture,
         restart=restart,
     )
-    if out.exists() and not force and not job.ledger.exists():
-        raise ConfigurationError(
-            f"{os.fspath(out)!r} is there already; give --force to write it anew, or another --out."
-        )
+    goes_on = job.ledger.exists()  # a run that was stopped while it drew has written `out`
+    for option, path, ours in (("--out", out, goes_on), ("--save", picture, False)):
+        if path is not None and path.exists() and not force and not ours:
+            raise ConfigurationError(
+                f"{os.fspath(path)!r} is there already; give --force to write it anew, or another {option}."
+            )
     return job
 
 
@@ -174,7 +178,7 @@ def _check_choice(
         raise ConfigurationError(f"{useless[0]} goes with {where}; leave it out.")
 
 
-def _check_files(video: str | os.PathLike, out: Path, picture: Path | None) -> None:
+def _check_files(video: str | os.PathLike, given: Sequence[tuple[str, str]], out: Path, picture: Path | None) -> None:
     """Make sure that the files can be written, and are not those that are read."""
     for option, path in (("--out", out), ("--save", picture)):
         if path is None:
@@ -188,9 +192,8 @@ def _check_files(video: str | os.PathLike, out: Path, picture: Path | None) -> N
             )
         if not os.access(folder, os.W_OK):
             raise ConfigurationError(f"Nothing can be written into {os.fspath(folder)!r}; choose another {option}.")
-        if path.exists() and os.path.exists(video) and os.path.samefile(path, video):
-            raise ConfigurationError(f"{option} {os.fspath(path)!r} is the video itself; choose another file.")
-    if picture is not None and picture.absolute() == out.absolute():
+        check_apart(option, path, video, given)
+    if picture is not None and picture.resolve() == out.resolve():
         raise ConfigurationError(f"--out and --save are both {os.fspath(out)!r}; give two files.")
     if picture is not None:
         from videorefer_plugin.pictures import check_overlay

@@ -1,0 +1,47 @@
+"""Files that are written, and must not be those that are read."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.regions.text import region_files
+from videorefer_plugin.video.images import IMAGE_SUFFIXES
+
+__all__ = ["check_apart"]
+
+
+def check_apart(
+    option: str,
+    path: str | os.PathLike,
+    visual: str | os.PathLike,
+    regions: Sequence[tuple[str, str]] = (),
+    *,
+    what: str = "video",
+) -> None:
+    """Make sure that a file can be written without harm to what is read.
+
+    Args:
+        option: which says where the file goes, such as "--save", for messages.
+        path: of the file.
+        visual: path of the video or image that is read.
+        regions: kind and text of each region, as [`read_region`] takes them; some are files.
+        what: what the visual is, for messages.
+
+    Raises:
+        ConfigurationError: the file is the visual, one of a region, or would become a frame of a folder of frames.
+    """
+    given = f"{option} {os.fspath(path)!r}"
+    if _same(path, visual):
+        raise ConfigurationError(f"{given} is the {what} itself; choose another file.")
+    if Path(path).suffix.lower() in IMAGE_SUFFIXES and os.path.isdir(visual) and _same(Path(path).parent, visual):
+        raise ConfigurationError(
+            f"{given} would be a frame of the {what}, the folder {os.fspath(visual)!r}; choose another folder."
+        )
+    for kind, text in regions:
+        if any(_same(path, file) for file in region_files(kind, text)):
+            raise ConfigurationError(f"{given} is a file that --{kind} {text!r} reads; choose another file.")
+
+
+def _same(one: str | os.PathLike, other: str | os.PathLike) -> bool:
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
