@@ -86,10 +86,6 @@ def ask(
             replies = ask_all(
                 model, asked, object_encoder=object_encoder, revision=revision, max_new_tokens=max_new_tokens
             )
-            if save:
-                lines = [Line(one.text, reply.answer, one.objects) for one, reply in zip(asked, replies, strict=True)]
-                shown = {place: own for one in asked for place, own in zip(one.objects, one.regions, strict=True)}
-                picture_answers(asked[0].video, [*shown.values()], lines).save(str(save))
     except VideoReferError as error:
         errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
@@ -97,5 +93,14 @@ def ask(
         errors.print(note, style="yellow", highlight=False)
     for reply in replies:
         typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
-    if save and not as_json:
+    if not save:
+        return
+    try:  # after the answers are told, which took longer
+        lines = [Line(one.text, reply.answer, one.objects) for one, reply in zip(asked, replies, strict=True)]
+        shown = {place: own for one in asked for place, own in zip(one.objects, one.regions, strict=True)}
+        picture_answers(asked[0].video, [*shown.values()], lines).save(str(save))
+    except (VideoReferError, OSError) as error:
+        errors.print(f"The picture {str(save)!r} cannot be written: {error}", style="red", highlight=False)
+        raise typer.Exit(1) from error
+    if not as_json:
         errors.print(f"Picture: {save}", highlight=False)
