@@ -113,7 +113,37 @@ STRANGE: dict[str, tuple[dict[str, Any], str, str, bool]] = {
     "away for one frame": (
         record(run_of(range(20, 40), lambda frame: 60 if frame == 30 else slow(frame - 20))),
         "jump",
-        "object 0 jumps between frames",
+        "object 0 jumps to another place in frame 30 alone; in frames 29 and 31",
+        SHALLOW,
+    ),
+    "a neighbor's mask in one frame": (
+        record(run_of(range(20, 40)), run_of(range(20, 40), lambda frame: 22 if frame == 25 else 10)),
+        "jump",
+        "object 1 jumps to another place in frame 25 alone",
+        SHALLOW,
+    ),
+    "a neighbor's mask in one of every third or fourth frame": (
+        record(run_of((0, 3, 7, 10, 13, 17, 20, 23), lambda frame: 22 if frame == 13 else 10 + frame // 7)),
+        "jump",
+        "in frame 13 alone; in frames 10 and 17",
+        SHALLOW,
+    ),
+    "a neighbor's mask while it moves": (
+        record(run_of(range(20, 40), lambda frame: 10 if frame == 32 else 10 + 2 * (frame - 20))),
+        "jump",
+        "in frame 32 alone",
+        SHALLOW,
+    ),
+    "a neighbor's mask in two places": (
+        record(run_of(range(20, 40), lambda frame: 25 if frame in (24, 33) else 10)),
+        "jump",
+        "in frame 24 alone",
+        SHALLOW,
+    ),
+    "a neighbor's mask in three frames": (
+        record(run_of(range(20, 40), lambda frame: 25 if frame in (24, 25, 26) else 10)),
+        "jump",
+        r"in frames 24, 25, 26 alone; in frames 23 and 27",
         SHALLOW,
     ),
     "another object from some frame on": (
@@ -126,6 +156,12 @@ STRANGE: dict[str, tuple[dict[str, Any], str, str, bool]] = {
         record(run_of(range(20, 30)) | {25: {"segmentation": None}}),
         "vanish",
         "absent from frame 25 alone",
+        SHALLOW,
+    ),
+    "absent from one of every third or fourth frame": (
+        record(run_of((0, 3, 7, 10, 17, 20, 23)) | absent_in([13])),
+        "vanish",
+        "absent from frame 13 alone; in frames 10 and 17",
         SHALLOW,
     ),
     "empty for one frame": (
@@ -154,6 +190,9 @@ SENSIBLE = {
     "it moves fast, all the time": record(run_of(range(30, 40), lambda frame: 7 * (frame - 30))),
     "it gets going": record(run_of(range(20, 30), lambda frame: (frame - 20) ** 2 * 60 // 81)),
     "it swings": record(run_of(range(20, 40), lambda frame: 30 if frame % 2 else 10)),
+    "it swings and rests": record(run_of(range(20, 60), lambda frame: 30 if frame % 3 == 0 else 10)),
+    "half hidden for one frame": record(run_of(range(20, 30)) | {25: mask(10, side=4)}),
+    "it goes there and back": record(run_of(range(20, 40), lambda frame: 50 - 4 * abs(frame - 30))),
     "it is hidden for a while": record(run_of(range(20, 40)) | absent_in(range(25, 29))),
     "it passes behind something": record(
         {20: mask(10), 21: mask(12, side=6), 22: {"segmentation": None}, 23: mask(20, side=6), 24: mask(22)}

@@ -14,19 +14,19 @@ right: things that move fast, are hidden for a while or leave the frame are noth
 | `rate` | frames 0, 1, 2, ... of the start, as many as the video has seconds, or between which much happens | yes |
 | `rate` | frames that are all multiples of 24, 25, 30, ... of a video with few frames a second | yes |
 | `jump` | an object that is suddenly far away, though it hardly moves otherwise | no |
+| `jump` | an object that is elsewhere for one to three frames, and about where it was before and after | no |
 | `vanish` | an object that is absent from a single frame, and where it was before in the next one | no |
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from videorefer_plugin._text import listed
-from videorefer_plugin.regions import Absent, Box, Polygons, Rle, Shape
-from videorefer_plugin.training.drawn import Drawn
+from videorefer_plugin.regions import Rle, Shape
 from videorefer_plugin.training.records import Record
+from videorefer_plugin.training.tracks import Suspicion, Track, bounds_of, inner_shape
 
 __all__ = ["SUSPICIONS", "Media", "Suspicion", "numbering_hint", "suspicions"]
 
@@ -35,11 +35,6 @@ SUSPICIONS = ("size", "aspect", "rate", "jump", "vanish")
 _BEYOND = 1.05  # of a side of the frame, which outlines may reach without meaning another frame
 _STEPS = 4  # between frames with a box, from which on it can be said how an object moves
 _CONTIGUOUS = 8  # frames 0, 1, 2, ..., from which on they may be those of a sampled video
-_SIZES_JUMPED = 2.0  # sizes of the object, that a jump is wide at least; more where frames are further apart
-_TIMES_OTHERS = 3.0  # a jump is so many times as wide as any other step
-_STAYED = 0.5  # overlap of the boxes around a single frame, from which on the object stayed where it was
-_WHOLE = 0.7  # of its usual area, from which on the object is not half hidden
-_NEAR = 10  # frames between which nothing vanishes and comes back
 _RATES = (24, 25, 30, 50, 60)  # of videos from which frames are sampled
 _FEW_A_SECOND = 5.0
 
@@ -57,20 +52,6 @@ class Media(NamedTuple):
     height: int
     width: int
     fps: float | None = None
-
-
-class Suspicion(NamedTuple):
-    """What is strange about a record.
-
-    Attributes:
-        kind (`str`): one of `SUSPICIONS`.
-        reason (`str`): what was found, with objects numbered from 0 as in the record.
-        frames (`tuple[int, ...]`): where to look.
-    """
-
-    kind: str
-    reason: str
-    frames: tuple[int, ...] = ()
 
 
 def suspicions(record: Record, media: Media | None = None) -> list[Suspicion]:
@@ -117,9 +98,10 @@ def _all(record: Record, media: Media | None) -> Iterator[Suspicion]:
     yield from _sizes(record, media)
     if record.kind != "video":
         return
-    tracks = [_Track(number, shapes) for number, shapes in enumerate(record.shapes)]
+    tracks = [Track(number, shapes) for number, shapes in enumerate(record.shapes)]
     yield from _rates(tracks, media)
     for track in tracks:
+        yield from track.trips()
         yield from track.jumps()
         yield from track.vanishings()
 
@@ -132,7 +114,7 @@ def _sizes(record: Record, media: Media | None) -> Iterator[Suspicion]:
     sizes: dict[tuple[int, int], tuple[int, int]] = {}  # of masks -> object and frame that have it first
     for number, shapes in enumerate(record.shapes):
         for frame, shape in shapes.items():
-            inner = _inner(shape)
+            inner = inner_shape(shape)
             if isinstance(inner, Rle):
                 sizes.setdefault(inner.size, (number, frame))
             elif suspicion := _reaching_out(inner, number, frame, told, media):
@@ -184,7 +166,7 @@ def _reaching_out(
 ) -> Suspicion | None:
     """An outline that reaches far beyond the frame was drawn on a larger one."""
     size = told or ((media.height, media.width) if media else None)
-    bounds = _bounds(shape)
+    bounds = bounds_of(shape)
     if size is None or bounds is None:
         return None
     x, y = bounds[2:]
@@ -209,7 +191,7 @@ def _firsts(sizes: Mapping[tuple[int, int], tuple[int, int]]) -> tuple[int, ...]
 # --- frames ----------------------------------------------------------------------------------------------------------
 
 
-def _rates(tracks: "Sequence[_Track]", media: Media | None) -> Iterator[Suspicion]:
+def _rates(tracks: Sequence[Track], media: Media | None) -> Iterator[Suspicion]:
     """Frames that seem to be numbered as those of another video, or at another rate."""
     frames = sorted({frame for track in tracks for frame in track.shapes})
     if len(frames) < 3:
@@ -251,121 +233,3 @@ def _rates(tracks: "Sequence[_Track]", media: Media | None) -> Iterator[Suspicio
                 "next; the i-th mask may belong to a later frame",
                 tuple(fast.frames[:4]),
             )
-
-
-# --- motion ----------------------------------------------------------------------------------------------------------
-
-
-class _Track:
-    """How an object moves, as told by the boxes around its shapes."""
-
-    def __init__(self, number: int, shapes: Mapping[int, Shape]):
-        self.number, self.shapes = number, shapes
-        bounds = _all_bounds({frame: _inner(shapes[frame]) for frame in sorted(shapes)})
-        self.frames = list(bounds)  # with a box, in order of time
-        self.boxes = np.array([*bounds.values()], dtype=np.float64).reshape(-1, 4)
-        sides = np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 1)
-        self.areas = sides.prod(1)
-        centers = self.boxes[:, :2] + sides / 2
-        sizes = np.sqrt(np.maximum(self.areas, _middle(self.areas)))  # of what is half hidden, as if it were not
-        moved = np.hypot(*np.diff(centers, axis=0).T)
-        self.steps = moved / np.maximum(sizes[1:], sizes[:-1])  # in sizes of the object
-        self.gaps = np.diff(np.asarray(self.frames, dtype=np.int64))
-
-    def is_fast(self, overlap: float) -> bool:
-        """Whether the boxes of neighbors hardly overlap, for the most part."""
-        if len(self.steps) < _STEPS:
-            return False
-        return _middle(_overlaps(self.boxes[:-1], self.boxes[1:])) < overlap and _middle(self.steps) > 1
-
-    def jumps(self) -> Iterator[Suspicion]:
-        """A step that is far out of line, though its frames are no further apart than others."""
-        if len(self.steps) <= _STEPS:
-            return
-        order = np.argsort(self.steps)[::-1]
-        first, second = int(order[0]), int(order[1])
-        wide, gap = float(self.steps[first]), int(self.gaps[first])
-        if wide < _SIZES_JUMPED * (1 + gap / _NEAR):
-            return
-        # There and back are two wide steps.
-        is_back = abs(first - second) == 1 and self.steps[second] * _TIMES_OTHERS >= wide
-        usual = float(self.steps[order[1 + is_back]])
-        if wide < _TIMES_OTHERS * usual or gap > _middle(self.gaps):
-            return
-        if _is_left_between(self.shapes, self.frames[first], self.frames[first + 1]):
-            return
-        yield Suspicion(
-            "jump",
-            f"object {self.number} jumps between frames {self.frames[first]} and {self.frames[first + 1]} by "
-            f"{wide:.1f} times its size, but moves by {usual:.1f} at most between others",
-            tuple(self.frames[max(first - 1, 0) : first + 3]),
-        )
-
-    def vanishings(self) -> Iterator[Suspicion]:
-        """A single frame without the object, between two in which it is whole and in the same place."""
-        if len(self.frames) < 3:
-            return
-        step = int(self.gaps.min())
-        single = self.gaps == 2 * step
-        if step > _NEAR or not single.any():
-            return
-        overlaps = _overlaps(self.boxes[:-1], self.boxes[1:])
-        whole = self.areas >= _WHOLE * _middle(self.areas)
-        for place in np.flatnonzero(single & (overlaps >= _STAYED) & whole[:-1] & whole[1:]):
-            before, after = self.frames[place], self.frames[place + 1]
-            between = before + step
-            is_absent = isinstance(self.shapes.get(between), Absent)
-            # Without a word on that frame, it may be one that nobody looked at; not so where all others are there.
-            is_dropped = between not in self.shapes and len(self.frames) > 8 and (self.gaps > step).sum() == 1
-            if is_absent or is_dropped:
-                what = "is absent from" if is_absent else "is not given in"
-                yield Suspicion(
-                    "vanish",
-                    f"object {self.number} {what} frame {between} alone; in frames {before} and {after} it is in the "
-                    "same place",
-                    (before, between, after),
-                )
-                return
-
-
-def _middle(values: NDArray[Any]) -> float:
-    """The median, or of an even number of values the higher one of the two in the middle."""
-    return float(np.sort(values)[len(values) // 2]) if len(values) else 0.0
-
-
-def _is_left_between(shapes: Mapping[int, Shape], first: int, last: int) -> bool:
-    """Whether the object is absent in between, so that it may come back anywhere."""
-    return any(isinstance(shapes.get(frame), Absent) for frame in range(first + 1, last))
-
-
-def _overlaps(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of boxes (n, 4), pair by pair."""
-    inner = np.minimum(some[:, 2:], others[:, 2:]) - np.maximum(some[:, :2], others[:, :2])
-    shared = np.maximum(inner, 0).prod(1)
-    areas = (some[:, 2:] - some[:, :2]).prod(1) + (others[:, 2:] - others[:, :2]).prod(1)
-    return shared / np.maximum(areas - shared, 1e-9)
-
-
-def _inner(shape: Shape) -> Shape:
-    return shape.shape if isinstance(shape, Drawn) else shape
-
-
-def _all_bounds(shapes: Mapping[int, Shape]) -> dict[int, tuple[float, ...]]:
-    """Boxes x0, y0, x1, y1 by frame; those of masks are found together."""
-    from pycocotools import mask as coco
-
-    packed = {frame: shape.to_dict() for frame, shape in shapes.items() if isinstance(shape, Rle)}
-    found = coco.toBbox(list(packed.values())) if packed else ()
-    boxes = {frame: (x, y, x + wide, y + high) for frame, (x, y, wide, high) in zip(packed, found, strict=True)}
-    rest = {frame: bounds for frame, shape in shapes.items() if (bounds := _bounds(shape)) is not None}
-    return {frame: (boxes | rest)[frame] for frame in shapes if frame in boxes or frame in rest}
-
-
-def _bounds(shape: Shape) -> tuple[float, ...] | None:
-    """The box around an outline; `None` of anything else."""
-    if isinstance(shape, Box):
-        return shape.x0, shape.y0, shape.x1, shape.y1
-    if isinstance(shape, Polygons):
-        points = np.concatenate(shape.parts)
-        return (*map(float, points.min(0)), *map(float, points.max(0)))
-    return None
