@@ -108,12 +108,27 @@ def test_strips_are_as_long_as_scores_are_high(tmp_path: Path, side: int) -> Non
     write_overlay(video, regions, tmp_path / "overlay.mp4", scores=scores, names=["a dog", ""])
     both, *others = open_video(tmp_path / "overlay.mp4").read(range(3))
     high = max(3, side // 40)
-    first, second = both[side - 2 * high : side - high], both[side - high :]
+    assert both.shape == (side + 2 * high, side, 3)
+    first, second = both[side : side + high], both[side + high :]
     assert is_like(first, RED).mean() == pytest.approx(0.75, abs=0.1)
     assert is_like(second, GREEN).mean() == pytest.approx(0.25, abs=0.1)
     for frame in others:
         assert not is_like(frame, RED).any()
         assert not is_like(frame, GREEN).any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (63, 47), (240, 320)])
+@pytest.mark.parametrize("count", [1, 7, 40, 300])
+def test_strips_cover_nothing_of_the_frames(tmp_path: Path, height: int, width: int, count: int) -> None:
+    video, regions = clip(1, height, width), [Region({0: (5, 5, 9, 9)})] * count
+    write_overlay(video, regions, tmp_path / "overlay.mp4", scores=[{0: 1.0}] * count)
+    (frame,) = open_video(tmp_path / "overlay.mp4").read([0])
+    assert np.abs(frame[20 : height - 1].astype(int) - GREY).max() < 60  # colors run by a pixel
+    assert np.median(np.abs(frame[20:height].astype(int) - GREY)) < 3
+    below = frame[height + height % 2 :, : width - 1]
+    assert height + len(below) <= 2 * height + 1
+    assert bool(len(below)) == (count <= height)
+    assert bool(is_like(below, RED).any()) == (count <= height)
 
 
 def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:

@@ -147,8 +147,8 @@ def write_overlay(
 
     The frames are decoded in pieces, so that memory does not grow with the video, and shown as long as in the video
     itself. An odd side gets one more pixel, which the format asks for. Where there are scores, there is a strip for
-    each object at the bottom, as long as the object's score is high; on frames that are large enough, it holds the
-    object's number, name and score.
+    each object below the frame, as long as the object's score is high; on frames that are large enough, it holds the
+    object's number, name and score. There are no strips where they would be higher than the frame.
 
     Args:
         video: the video, as [`open_video`] takes it.
@@ -180,11 +180,12 @@ def write_overlay(
         import av
 
         with av.open(name, "w", format="mp4") as container:
-            stream = _stream(container, video)
+            high = _strip_height(video, len(scores))
+            stream = _stream(container, video, video.height + high * len(scores))
             size = video.height, video.width
             for done, frame in enumerate(marked_frames(video, regions, chosen, size, *_STYLES)):
-                if scores:
-                    frame = _with_strips(frame, chosen[done], regions, scores, names)
+                if high:
+                    frame = _with_strips(frame, high, chosen[done], scores, names)
                 picture = av.VideoFrame.from_ndarray(_even(frame), format="rgb24")
                 picture.pts, picture.time_base = int(ticks[done]), Fraction(1, _TICKS)
                 container.mux(stream.encode(picture))
@@ -216,14 +217,14 @@ def _check_objects(objects: Any, **given: Sequence[Any]) -> None:
             raise ConfigurationError(f"There are {len(values)} {what} for {len(objects)} object(s); give one each.")
 
 
-def _stream(container: Any, video: Video) -> Any:
+def _stream(container: Any, video: Video, height: int) -> Any:
     """H.264 where the build of PyAV has it, otherwise MPEG-4."""
     import av
 
     has_h264 = "libx264" in av.codecs_available
     rate = Fraction(video.fps).limit_denominator(1001)
     stream = container.add_stream("libx264" if has_h264 else "mpeg4", rate=max(rate, Fraction(1, 1001)))
-    stream.height, stream.width = video.height + video.height % 2, video.width + video.width % 2
+    stream.height, stream.width = height + height % 2, video.width + video.width % 2
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = Fraction(1, _TICKS)
     # Without frames that are kept back for long, memory is bounded also for large ones.
@@ -238,22 +239,27 @@ def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if height % 2 or width % 2 else frame
 
 
+def _strip_height(video: Video, count: int) -> int:
+    """Rows of the strip of each object; none where all of them would be higher than the frame."""
+    high = max(3, min(video.height, video.width) // _STRIP)
+    return min(high, video.height // count) if count else 0
+
+
 def _with_strips(
-    frame: NDArray[np.uint8], index: int, regions: Sequence[Region], scores: Scores, names: Sequence[str]
+    frame: NDArray[np.uint8], high: int, index: int, scores: Scores, names: Sequence[str]
 ) -> NDArray[np.uint8]:
-    """A frame with the confidence in each object at its bottom."""
+    """A frame with the confidence in each object below it, so that nothing of the frame is covered."""
     from PIL import Image, ImageDraw, ImageFont
 
-    picture = Image.fromarray(frame)
-    high = max(3, min(picture.size) // _STRIP)
-    high = max(1, min(high, picture.height // (3 * len(regions))))
+    height, width = frame.shape[:2]
+    picture = Image.new("RGB", (width, height + high * len(scores)), _TRACK)
+    picture.paste(Image.fromarray(frame), (0, 0))
     draw = ImageDraw.Draw(picture)
     for number, own in enumerate(scores, 1):
         score = own.get(index)
-        top = picture.height - high * (len(scores) - number + 1)
-        draw.rectangle([0, top, picture.width - 1, top + high - 1], fill=_TRACK)
+        top = height + high * (number - 1)
         share = score if score is not None and math.isfinite(score) else 0.0
-        long = round(min(max(share, 0.0), 1.0) * picture.width)
+        long = round(min(max(share, 0.0), 1.0) * width)
         if long:
             draw.rectangle([0, top, long - 1, top + high - 1], fill=color_of(number))
         if high >= _LETTERS:
