@@ -281,6 +281,28 @@ def test_the_report_counts_warnings_by_kind_and_has_examples(root: Path) -> None
     assert text.count("object 0 jumps") == 1
 
 
+def table_of(path: Path) -> str:
+    console = Console(width=300, record=True)
+    console.print(check_data(path).table())
+    return console.export_text()
+
+
+def test_the_tables_name_records_where_the_line_does_not(root: Path) -> None:
+    values = [SENSIBLE["it moves"], {"id": "dog [7]", "video": "nowhere.mp4"}, STRANGE["absent for one frame"][0]]
+    values.append(values[2] | {"id": 12})
+    (root / "one line.json").write_text(json.dumps(values))
+    text = table_of(root / "one line.json")
+    assert re.search(r"line .* record .* id +. reason", text)
+    assert re.search(r"1 │ +2 │ dog \[7\] │ ", text)
+    assert re.search(r"vanish +│ +2 │ +1 │ +3 │ +│ object 0", text)
+    assert re.search(r"1 │ +4 │ 12 +│ object 0", text)
+    text = table_of(write_jsonl(root / "lines.jsonl", [values[2], 5]))  # nothing but the line is needed
+    assert re.search(r"│ +2 │ a record is a JSON object", text)
+    assert re.search(r"vanish +│ +1 │ +1 │ object 0", text)
+    (written, _) = check_data(root / "one line.json").to_dict()["warnings"]["vanish"]["examples"]
+    assert (written["number"], written["id"]) == (3, None)
+
+
 # --- a look ----------------------------------------------------------------------------------------------------------
 
 

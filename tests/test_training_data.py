@@ -561,7 +561,7 @@ def test_the_command_fails_with_a_table_of_bad_records(media):
     path = write_jsonl(media / "some bad.jsonl", [all_kinds()["text"], changed("image", image="no[bold]ne.png")])
     result = run_cli(path)
     assert result.exit_code == 1
-    assert re.search(r"│ +2 │ its image is not there: .*no\[bold\]ne\.png", result.stdout)
+    assert re.search(r"│ +2 │ 4 +│ its image is not there: .*no\[bold\]ne\.png", result.stdout)
     report = json.loads(run_cli(path, "--json").stdout)
     assert report["bad"][0]["line"] == 2
     assert run_cli(path, "--json").exit_code == 1

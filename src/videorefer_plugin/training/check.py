@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import RecordError, VideoReferError
 from videorefer_plugin.regions.json_form import json_kinds
 from videorefer_plugin.training.record_files import open_record_file
@@ -39,11 +40,13 @@ class BadRecord(NamedTuple):
         line (`int`): line on which it begins, or row of a Parquet file, from 1.
         reason (`str`): why.
         number (`int`): which of the file's records it is, from 1; a file may have many on one line.
+        id (`str`, *optional*): its name in the file, if it has one.
     """
 
     line: int
     reason: str
     number: int = 0
+    id: str | None = None
 
 
 class Doubtful(NamedTuple):
@@ -54,12 +57,14 @@ class Doubtful(NamedTuple):
         reason (`str`): why.
         number (`int`): which of the file's records it is, from 1; a file may have many on one line.
         frames (`tuple[int, ...]`): where to look.
+        id (`str`, *optional*): its name in the file, if it has one.
     """
 
     line: int
     reason: str
     number: int = 0
     frames: tuple[int, ...] = ()
+    id: str | None = None
 
 
 @dataclass
@@ -151,18 +156,20 @@ class DataReport:
             held.add_row(Text(name), str(count))
         tables = [held]
         if self.bad:
-            bad = Table(self.unit, "reason", title=f"{len(self.bad)} bad record(s)")
-            bad.columns[0].justify = "right"
+            places = _Places(self.unit, self.bad)
+            bad = Table(*places.names, "reason", title=f"{len(self.bad)} bad record(s)")
             for one in self.bad:
-                bad.add_row(str(one.line), Text(one.reason))
+                bad.add_row(*places.of(one), Text(one.reason))
             tables.append(bad)
         if self.warnings:
-            doubtful = Table("warning", "records", self.unit, "for example", title="Masks and frames to look at")
-            doubtful.columns[1].justify = doubtful.columns[2].justify = "right"
-            for kind, warned in self.warnings.items():
-                for place, example in enumerate(warned.examples[:_EXAMPLES_PRINTED]):
-                    first = ("", "") if place else (kind, str(warned.records))
-                    doubtful.add_row(*first, str(example.line), Text(example.reason))
+            printed = {kind: warned.examples[:_EXAMPLES_PRINTED] for kind, warned in self.warnings.items()}
+            places = _Places(self.unit, [example for examples in printed.values() for example in examples])
+            doubtful = Table("warning", "records", *places.names, "for example", title="Masks and frames to look at")
+            doubtful.columns[1].justify = "right"
+            for kind, examples in printed.items():
+                for row, example in enumerate(examples):
+                    first = ("", "") if row else (kind, str(self.warnings[kind].records))
+                    doubtful.add_row(*first, *places.of(example), Text(example.reason))
             tables.append(doubtful)
         return Group(*tables)
 
@@ -183,13 +190,40 @@ class DataReport:
         for form, count in forms.items():
             self.segmentations[form] = self.segmentations.get(form, 0) + count
 
-    def warn(self, line: int, found: Sequence[Suspicion]) -> None:
+    def warn(self, line: int, found: Sequence[Suspicion], name: str | None = None) -> None:
         """Count what is strange about the usable record that was read last."""
         for kind, reason, frames in found:
             warned = self.warnings.setdefault(kind, Warned())
             warned.records += 1
             if len(warned.examples) < _EXAMPLES:
-                warned.examples.append(Doubtful(line, reason, self.records, frames))
+                warned.examples.append(Doubtful(line, reason, self.records, frames, name))
+
+
+class _Places:
+    """Columns of a table that say which record is meant: the line, and what says more than the line."""
+
+    def __init__(self, unit: str, records: Sequence[BadRecord | Doubtful]):
+        from rich.table import Column
+
+        self.has_numbers = any(one.number != one.line for one in records)
+        self.has_ids = any(one.id is not None for one in records)
+        names = [unit, *(["record"] if self.has_numbers else []), *(["id"] if self.has_ids else [])]
+        self.names = [Column(name, justify="left" if name == "id" else "right") for name in names]
+
+    def of(self, one: BadRecord | Doubtful) -> list["RenderableType"]:
+        """What stands in them for a record."""
+        from rich.text import Text
+
+        numbers = [str(one.number)] if self.has_numbers else []
+        return [str(one.line), *numbers, *([Text(one.id or "")] if self.has_ids else [])]
+
+
+def _id(value: Any) -> str | None:
+    """The name of a record that cannot be used, if it has one that can be shown."""
+    name = value.get("id") if isinstance(value, Mapping) else None
+    if isinstance(name, str) and not text_fault(name):
+        return name
+    return None if name is None else short(name)
 
 
 def check_data(
@@ -237,10 +271,10 @@ def check_data(
         for entry, record in read_records(file, media_root, check):
             report.records += 1
             if isinstance(record, RecordError):
-                report.bad.append(BadRecord(entry.line, str(record), report.records))
+                report.bad.append(BadRecord(entry.line, str(record), report.records, _id(entry.value)))
             else:
                 report.add(record)
-                report.warn(entry.line, found)
+                report.warn(entry.line, found, record.id)
             if progress is not None:
                 progress(entry.done, file.total)
     except KeyboardInterrupt:
