@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from tests.media import write_video
 from videorefer_plugin import Region, open_video
 from videorefer_plugin.errors import ConfigurationError, RegionError, VideoError
-from videorefer_plugin.pictures import COLORS, Line, check_overlay, contact_sheet, save_overlay, write_overlay
+from videorefer_plugin.pictures import COLORS, Line, check_overlay, contact_sheet, fonts, save_overlay, write_overlay
+from videorefer_plugin.pictures.sheets import write
 from videorefer_plugin.segment import Masklet
 
 GREY = 120
@@ -219,6 +220,41 @@ def test_words_stand_with_the_frames() -> None:
     assert titled.height > plain.height
     assert asked.width > plain.width
     assert long.height < 5000
+
+
+def no_font(font: Any, *more: Any, given: Any = ImageFont.truetype, **others: Any) -> Any:
+    """A system without fonts; the one that Pillow brings is no file."""
+    if isinstance(font, str):
+        raise OSError("cannot open resource")
+    return given(font, *more, **others)
+
+
+def _forget_fonts() -> None:
+    fonts._system_fonts.cache_clear()
+    fonts._fitting.cache_clear()
+
+
+@pytest.mark.parametrize("has_fonts", [True, False], ids=["fonts of the system", "no font"])
+@pytest.mark.parametrize(("one", "other"), [("漢字", "日本"), ("кот", "пёс"), ("é", "è"), ("😀", "😁")])
+def test_words_of_any_language_can_be_told_apart(
+    monkeypatch: pytest.MonkeyPatch, one: str, other: str, has_fonts: bool
+) -> None:
+    _forget_fonts()
+    if not has_fonts:
+        monkeypatch.setattr(ImageFont, "truetype", no_font)
+    ink = (0, 0, 0)
+    pictures = [write([[(f"the {word}", ink)]], 400) for word in (one, other)]
+    _forget_fonts()
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+    if not has_fonts:
+        escaped = one.encode("ascii", "backslashreplace").decode().replace("\\x", "\\u00")
+        assert pictures[0].tobytes() == write([[(f"the {escaped}", ink)]], 400).tobytes()
+
+
+@pytest.mark.parametrize("name", ["漢字", "two\nlines", "\u200b\x07", "字" * 5000])
+def test_names_of_any_kind_stand_in_strips(tmp_path: Path, name: str) -> None:
+    write_overlay(clip(1, 480, 480), [moving(1, 480, 480)], tmp_path / "a.mp4", scores=[{0: 0.5}], names=[name])
+    assert open_video(tmp_path / "a.mp4").height == 492
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from videorefer_plugin._files import write_whole
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.pictures.answers import Line, check_picture, picture_lines
+from videorefer_plugin.pictures.fonts import fitting
 from videorefer_plugin.pictures.marks import color_of
 from videorefer_plugin.pictures.sheets import (
     INK,
@@ -249,7 +250,7 @@ def _with_strips(
     frame: NDArray[np.uint8], high: int, index: int, scores: Scores, names: Sequence[str]
 ) -> NDArray[np.uint8]:
     """A frame with the confidence in each object below it, so that nothing of the frame is covered."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     height, width = frame.shape[:2]
     picture = Image.new("RGB", (width, height + high * len(scores)), _TRACK)
@@ -263,10 +264,19 @@ def _with_strips(
         if long:
             draw.rectangle([0, top, long - 1, top + high - 1], fill=color_of(number))
         if high >= _LETTERS:
-            words = " ".join(filter(None, [str(number), names[number - 1] if names else "", _score(score)]))
-            font = ImageFont.load_default(high - 2)
+            told = [str(number), *(names[number - 1].split() if names else []), _score(score)]
+            words = " ".join(filter(None, told))  # in one line
+            font, escapes = fitting([words], high - 2)
             middle = (2, top + high / 2)
-            draw.text(middle, words, fill="white", font=font, anchor="lm", stroke_width=1, stroke_fill="black")
+            draw.text(
+                middle,
+                words.translate(escapes),
+                fill="white",
+                font=font,
+                anchor="lm",
+                stroke_width=1,
+                stroke_fill="black",
+            )
     return np.asarray(picture)
 
 

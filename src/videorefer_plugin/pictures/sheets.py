@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin.inputs.frames import pieces
+from videorefer_plugin.pictures.fonts import fitting
 from videorefer_plugin.pictures.marks import color_of, draw_marks
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video
@@ -146,10 +147,14 @@ def _row(pictures: Sequence[Any], width: int) -> Any:
 
 
 def write(lines: Sequence[Sequence[Piece]], width: int, font_size: int = _FONT_SIZE) -> Any:
-    """Lines of words in colors on white; those that are too long go on in the next line."""
-    from PIL import Image, ImageDraw, ImageFont
+    """Lines of words in colors on white; those that are too long go on in the next line.
 
-    font = ImageFont.load_default(font_size)
+    Letters that no font at hand has are written as escapes such as `\\u6f22`.
+    """
+    from PIL import Image, ImageDraw
+
+    font, escapes = fitting((text for line in lines for text, _ in line), font_size)
+    lines = [[(text.translate(escapes), color) for text, color in line] for line in lines] if escapes else lines
     step = round(1.4 * font_size)
     placed = list(itertools.takewhile(lambda one: one[1] < _ROWS, _placed(lines, font, width)))
     rows = placed[-1][1] + 1 if placed else 1
