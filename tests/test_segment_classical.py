@@ -3,7 +3,6 @@
 import tracemalloc
 import warnings
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -193,6 +192,31 @@ def test_at_a_cut_an_object_is_looked_for_by_its_looks() -> None:
     assert not masklet.lost
 
 
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+@pytest.mark.parametrize("other", [None, (40, 14), (8, 8)], ids=["nothing", "larger", "other-shape"])
+def test_what_is_not_the_object_is_not_taken_for_it_behind_a_cut(other: tuple[int, int] | None, backward: bool) -> None:
+    frames, _ = scene((RED, [(20, 20)] * 4 + [None] * 4))
+    frames[4:] = (np.array([20, 60, 30]) + np.arange(SIZE[1])[:, None] % 9 * 8).astype(np.uint8)
+    if other is not None:
+        frames[4:, 10 : 10 + other[1], 5 : 5 + other[0]] = RED
+    (masklet,) = follow(frames[::-1] if backward else frames, {7 if backward else 0: click(27, 27)})
+    first, seen, place = (3, 4, "after") if backward else (4, 3, "before")
+    assert all(masklet_absent(masklet, 7 - frame if backward else frame) for frame in range(4, 8))
+    (note,) = masklet.lost
+    assert (note.frame, note.number, note.reverse) == (first, 0, backward)
+    assert note.text == f"It was last seen in frame {seen}, {place} the cut at frame 4, and not found again."
+
+
+def test_what_is_behind_another_thing_is_not_taken_for_a_like_one_far_away() -> None:
+    frames, masks = scene((RED, [(58, 20)] * 10), (RED, [(6, 36)] * 10), (BLUE, moving(10, (22, 20), (9, 0))))
+    frames = frames[:5]
+    (masklet,) = follow(frames, {0: click(65, 27)})
+    seen = overlaps(masklet, masks[0][:5])
+    assert not masks[0, 4].any()
+    assert masklet_absent(masklet, 4)
+    assert (seen[0] or 0) > 0.9
+
+
 def test_corrections_count_from_their_frame_on() -> None:
     frames, masks = scene((RED, moving(10, (4, 8), (3, 0))), (BLUE, moving(10, (60, 36), (-3, 0))))
     (masklet,) = follow(frames, {0: click(11, 15), 5: click(52, 43)})
@@ -244,10 +268,12 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(stop: int, side: int)
     prompts = [{3: click(24, 27)}, {3: click(40, 25)}]
 
     def run(known: list[Collected], most: int | None = None) -> list[Collected]:
-        collect(islice(segmenter.track(video, prompts, 0, 11, known), most), known, len(frames))
+        collect(segmenter.track(video, prompts, 0, 11, known), known, 12, lambda done, total: done != most)
+        for one in known:
+            one.notes = [note for note in one.notes if note.kind != "cancelled"]
         return known
 
-    whole, parts = run([Collected(), Collected()]), run([Collected(), Collected()], 2 * stop)
+    whole, parts = run([Collected(), Collected()]), run([Collected(), Collected()], stop)
     told = {frame: parts[0].shapes[frame] for frame in parts[0].shapes}
     resumed = run(parts)
     assert len(whole[0].shapes) == 12

@@ -104,6 +104,8 @@ class Classical(Segmenter):
                 yield Note("cut", f"The shot changes with frame {behind}.", behind)
             for one in objects:
                 yield from one.step(index, look, None if is_cut else motion, is_cut, backward)
+        for one in objects:
+            yield from one.missed(backward)
 
 
 class _Object:
@@ -120,10 +122,12 @@ class _Object:
         self.gaps: list[tuple[int, int]] = []  # behind a loss, up to the prompt that picked it up again
         self.tops: set[int] = set()
         self.lost_at: int | None = None
+        self.last_seen = 0
+        self.cut_off: tuple[int, int] | None = None  # last frame in which it was seen, and the first behind a cut
 
     def turn(self, start: int) -> int | None:
         """Get ready to go backward; returns the frame to begin at, if there is anything to do."""
-        self.follower, self.lost_at = None, None
+        self.follower, self.lost_at, self.cut_off = None, None, None
         if self.first > start:
             self.gaps.append((start, self.first))
         self.tops = {top for _, top in self.gaps}
@@ -134,6 +138,7 @@ class _Object:
     ) -> Iterator[Tracked | Note]:
         """Find the object in the next frame."""
         if backward and not any(low <= frame <= top for low, top in self.gaps):
+            yield from self.missed(backward)
             self.follower = None
             return
         prompt = self.prompts.get(frame)
@@ -155,8 +160,27 @@ class _Object:
             mask = None if sight.mask is None else self.scale.enlarged(sight.mask)
         begins_anew = prompt is not None and not prompt.absent
         self._go_on(frame, look, motion, is_cut, mask, sight.score if begins_anew else None)
+        self._remember(frame, mask, is_cut, prompt)
         if not (told or (backward and frame in self.tops)):
             yield Tracked(self.number, frame, mask, sight.score)
+
+    def _remember(self, frame: int, mask: Mask | None, is_cut: bool, prompt: Prompt | None) -> None:
+        """Remember where it was seen last, if a cut took it away."""
+        if mask is not None:
+            self.last_seen, self.cut_off = frame, None
+        elif prompt is not None:
+            self.cut_off = None
+        elif is_cut and abs(frame - self.last_seen) == 1:
+            self.cut_off = self.last_seen, frame
+
+    def missed(self, backward: bool) -> Iterator[Note]:
+        """At the end of a direction: whether it was not found again behind a cut."""
+        if self.cut_off is None:
+            return
+        (seen, first), self.cut_off = self.cut_off, None
+        where = f"after the cut at frame {seen}" if backward else f"before the cut at frame {first}"
+        text = f"It was last seen in frame {seen}, {where}, and not found again."
+        yield Note("lost", text, first, self.number, backward)
 
     def _go_on(
         self, frame: int, look: Look, motion: Motion | None, is_cut: bool, mask: Mask | None, given: float | None

@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin.segment.classical_motion import Motion, carried, moved
-from videorefer_plugin.segment.classical_pixels import Colors, Floats, Look, Mask, fill_holes, grow, sharpen, shrink
+from videorefer_plugin.segment.classical_pixels import (
+    Colors,
+    Floats,
+    Look,
+    Mask,
+    border_share,
+    fill_holes,
+    grow,
+    sharpen,
+    shrink,
+)
 
 __all__ = ["Follower", "Sight"]
 
@@ -17,7 +27,9 @@ _KEEP = 12  # frames for which a part that is not seen is taken for hidden
 _HIDDEN = 0.08  # an object of which less is seen is absent
 _WHOLE = 0.9  # an object of which more is seen is not hidden
 _STRANGE = 0.45  # likeness of colors below which it is another thing
-_ALIKE = 0.75  # likeness of colors above which something elsewhere is the object
+_ALIKE = 0.85  # likeness of colors above which something elsewhere is the object
+_FORM = 0.65  # and IoU of the two outlines, one laid upon the other
+_SIZES = 0.6  # and the smaller of the two areas, as a share of the larger one
 _PATIENCE = 3  # frames for which it may be
 
 
@@ -117,8 +129,9 @@ class Follower:
             is_whole = mask.sum() > _WHOLE * self.size
         if not is_whole and self.hidden < _KEEP:
             self.hidden += 1
-            if not (mask & shape).any():
-                self.place = self.place + _center(mask) - _center(shape)
+            if (mask & shape).sum() < (0.5 * mask.sum() if self.missing else 1):  # it is back elsewhere
+                self.place = _center(mask) - _center(self.whole)
+                self.speed, self.steps = np.zeros(2), 0
         else:
             if is_whole and not self.hidden and self.mask is not None:
                 self.steps += 1
@@ -219,19 +232,33 @@ class Follower:
         return mask
 
     def _anywhere(self, look: Look, likely: Floats) -> Mask | None:
-        """The object, if it is back somewhere in the frame."""
+        """The object, if it is back somewhere that it can have come to, and is like it in color, size and shape."""
         import cv2
 
         _, labels, stats, _ = cv2.connectedComponentsWithStats((likely > 1).astype(np.uint8), connectivity=4)
         best, found = 0.0, None
         for number in range(1, len(stats)):
-            if not 0.5 < stats[number, cv2.CC_STAT_AREA] / self.size < 2:
+            if not _SIZES < stats[number, cv2.CC_STAT_AREA] / self.size < 1 / _SIZES:
                 continue
             part = labels == number
-            like = self.first.like(Colors(look.lab[part]))
-            if like > max(best, _ALIKE):
-                best, found = like, part
+            match = self._match(look, part) if self._can_be(part) else 0.0
+            if match > best:
+                best, found = match, part
         return None if found is None else sharpen(fill_holes(found), look)
+
+    def _can_be(self, part: Mask) -> bool:
+        """Whether it can have come there since it was seen: not far from there, or from outside of the frame."""
+        if not self.is_somewhere or border_share(part):
+            return True
+        way = _center(part) - _center(self.whole) - self.place
+        step = np.sqrt(self.size) + np.abs(self.speed).max()
+        return bool(np.hypot(*way) <= (1 + self.missing) * step)
+
+    def _match(self, look: Look, part: Mask) -> float:
+        """How surely a thing elsewhere is the object, from 0 to 1; 0 where it may well be something else."""
+        like = self.first.like(Colors(look.lab[_core(part)]))
+        form = _form(part, self.whole)
+        return like * min(1.0, form / 0.8) if like > _ALIKE and form > _FORM else 0.0
 
     def _likeness(self, look: Look, mask: Mask) -> float:
         """How much the colors of a mask are those of the object."""
@@ -240,6 +267,19 @@ class Follower:
     def _sureness(self, look: Look, mask: Mask, shape: Mask) -> float:
         ratio = mask.sum() / max(shape.sum(), 1)
         return self.trust * float(np.clip(self._likeness(look, mask), 0, 1) * min(1.0, 0.5 + ratio / 2))
+
+
+def _form(one: Mask, other: Mask) -> float:
+    """How alike two outlines are where one is laid upon the other, both at the same area, as IoU."""
+    import cv2
+
+    drawn = []
+    for mask in (one, other):
+        rows, columns = np.nonzero(mask)
+        zoom = 16 / np.sqrt(len(rows))
+        matrix = np.array([[zoom, 0, 32 - zoom * columns.mean()], [0, zoom, 32 - zoom * rows.mean()]], np.float32)
+        drawn.append(cv2.warpAffine(mask.astype(np.float32), matrix, (64, 64), flags=cv2.INTER_LINEAR) > 0.5)
+    return float((drawn[0] & drawn[1]).sum() / max((drawn[0] | drawn[1]).sum(), 1))
 
 
 def _core(mask: Mask) -> Mask:

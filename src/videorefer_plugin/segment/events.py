@@ -62,7 +62,7 @@ class Note:
 
     Attributes:
         kind (`str`):
-            `"lost"`: the object was lost there, and is not followed further in that direction. `"cut"`: the shot
+            `"lost"`: the object was lost there, and was not found again in that direction. `"cut"`: the shot
             changes between this frame and the one before. `"resumed"`: an interrupted run went on from there.
             `"cancelled"`: the work was stopped there. `"skipped"`: something that the backend does elsewhere was left
             out, such as a step whose package is missing.

@@ -27,7 +27,8 @@ class Masklet:
 
     Attributes:
         region (`Region`): a mask in every frame that it was followed through; None where the object is absent. Frames
-            behind the one in which it was lost are not in it: nothing is known of them.
+            behind the one in which it was lost are not in it: nothing is known of them. One that is not found again
+            behind a cut is absent there, and a note says that it is lost.
         scores (`dict[int, float]`): for each frame of the region, how sure the segmenter is, from 0 to 1.
         prompts (`dict[int, Prompt]`): what was given, by frame.
         backend (`str`): the segmenter's name.
