@@ -334,3 +334,20 @@ def test_notes_tell_each_thing_once() -> None:
     (masklet,) = follow(frames, {2: click(27, 27)})
     assert [note.kind for note in masklet.notes] == ["lost"]
     assert isinstance(masklet.notes[0], Note)
+
+
+# --- prompts in corners, on borders and on nothing -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [click(2, 2), Prompt(box=(1, 1, 3, 3)), Prompt(box=(0, 0, 300, 240), points=np.array([[3.0, 3.0]]))],
+    ids=["click", "box", "click-in-box"],
+)
+def test_the_corner_of_a_large_frame_can_be_pointed_at(prompt: Prompt) -> None:
+    frame = np.full((1080, 1920, 3), 170, np.uint8)
+    frame[:240, :300] = RED
+    (found,) = load_segmenter("classical").segment(frame, [prompt])
+    assert found.mask[2, 2]
+    if prompt.box != (1, 1, 3, 3):
+        assert abs(found.mask.sum() - 240 * 300) < 0.05 * 240 * 300

@@ -19,7 +19,7 @@ from videorefer_plugin.segment.classical_pixels import (
     shrink,
     window,
 )
-from videorefer_plugin.segment.prompts import Prompt
+from videorefer_plugin.segment.classical_scale import Placed
 
 __all__ = ["cut_out", "leave_out"]
 
@@ -32,7 +32,7 @@ _BOX_ALONE = 0.1  # how sure a box is, in which nothing stands out, so that all 
 _SAME = 0.12  # areas that differ by less are of the same region
 
 
-def cut_out(look: Look, prompt: Prompt) -> tuple[Mask, float]:
+def cut_out(look: Look, prompt: Placed) -> tuple[Mask, float]:
     """The object that a prompt means, without a pixel if nothing stands out, and how well it stands out."""
     inside, outside = _pixels(look, prompt, 1), _pixels(look, prompt, 0)
     found = list(_candidates(look, prompt, inside))
@@ -49,7 +49,7 @@ def cut_out(look: Look, prompt: Prompt) -> tuple[Mask, float]:
         best = _grab(look, allowed, best)
     for y, x in inside:
         if not grow(best, 1)[y, x] and best.any():
-            more, _ = cut_out(look, Prompt(points=np.array([[x + 0.5, y + 0.5]])))
+            more, _ = cut_out(look, Placed.at(y, x))
             best = best | (more & allowed)
     if not best.any() and prompt.mask is not None:
         return _without(look, prompt.mask & allowed, outside), _BOX_ALONE
@@ -85,7 +85,7 @@ def _grab(look: Look, allowed: Mask, before: Mask) -> Mask:
     return found if found.sum() > 0.05 * allowed.sum() else before
 
 
-def leave_out(look: Look, mask: Mask, prompt: Prompt) -> Mask:
+def leave_out(look: Look, mask: Mask, prompt: Placed) -> Mask:
     """A mask without what points say is not the object."""
     return _without(look, mask, _pixels(look, prompt, 0))
 
@@ -93,7 +93,7 @@ def leave_out(look: Look, mask: Mask, prompt: Prompt) -> Mask:
 def _without(look: Look, mask: Mask, outside: NDArray[np.int64]) -> Mask:
     for y, x in outside:
         if mask[y, x]:
-            other, _ = cut_out(look, Prompt(points=np.array([[x + 0.5, y + 0.5]])))
+            other, _ = cut_out(look, Placed.at(y, x))
             if not other[y, x] or (mask & ~other).sum() < 0.1 * mask.sum():
                 # All of it looks like that place: only what is near goes.
                 other = np.zeros_like(mask)
@@ -103,14 +103,14 @@ def _without(look: Look, mask: Mask, outside: NDArray[np.int64]) -> Mask:
     return mask
 
 
-def _pixels(look: Look, prompt: Prompt, label: int) -> NDArray[np.int64]:
+def _pixels(look: Look, prompt: Placed, label: int) -> NDArray[np.int64]:
     """Rows and columns of the points with this label."""
     height, width = look.lab.shape[:2]
     places = prompt.points[[one == label for one in prompt.labels]] if len(prompt.points) else prompt.points
     return np.floor(places[:, ::-1]).astype(np.int64).clip(0, [height - 1, width - 1])
 
 
-def _box_mask(look: Look, prompt: Prompt) -> Mask:
+def _box_mask(look: Look, prompt: Placed) -> Mask:
     """Where the object may be: in the box, if there is one."""
     allowed = np.ones(look.lab.shape[:2], bool)
     if prompt.box is not None:
@@ -121,7 +121,7 @@ def _box_mask(look: Look, prompt: Prompt) -> Mask:
     return allowed
 
 
-def _candidates(look: Look, prompt: Prompt, inside: NDArray[np.int64]) -> Iterator[tuple[float, Mask]]:
+def _candidates(look: Look, prompt: Placed, inside: NDArray[np.int64]) -> Iterator[tuple[float, Mask]]:
     """Masks that may be meant, with how good they look."""
     if prompt.mask is not None and prompt.mask.any():
         yield 2.0 * max(_looks(prompt.mask, look), 0.01), prompt.mask

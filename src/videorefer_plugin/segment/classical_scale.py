@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,24 @@ from numpy.typing import NDArray
 from videorefer_plugin.segment.classical_pixels import Mask
 from videorefer_plugin.segment.prompts import Prompt
 
-__all__ = ["Scale"]
+__all__ = ["Placed", "Scale"]
+
+
+class Placed(NamedTuple):
+    """A prompt in pixels of what is worked on, with the attributes of `Prompt`.
+
+    It was checked in pixels of the frame; smaller numbers than those would look like shares of the frame.
+    """
+
+    points: NDArray[np.float64]
+    labels: tuple[int, ...] = ()
+    box: tuple[float, ...] | None = None
+    mask: Mask | None = None
+
+    @classmethod
+    def at(cls, y: int, x: int) -> Placed:
+        """A click on a pixel."""
+        return cls(np.array([[x + 0.5, y + 0.5]]), (1,))
 
 
 class Scale:
@@ -58,11 +75,9 @@ class Scale:
             large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         return large
 
-    def prompt(self, prompt: Prompt) -> Prompt:
+    def prompt(self, prompt: Prompt) -> Placed:
         """A prompt in pixels of what is worked on."""
-        if self.is_same:
-            return prompt
         share = np.array([self.size[1] / self.width, self.size[0] / self.height])
-        box = None if prompt.box is None else tuple(np.array(prompt.box) * np.tile(share, 2))
+        box = None if prompt.box is None else tuple((np.array(prompt.box) * np.tile(share, 2)).tolist())
         mask = None if prompt.mask is None else self.smaller_mask(prompt.mask)
-        return replace(prompt, points=prompt.points * share, box=box, mask=mask)
+        return Placed(prompt.points * share, prompt.labels, box, mask)
