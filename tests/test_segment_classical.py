@@ -351,3 +351,10 @@ def test_the_corner_of_a_large_frame_can_be_pointed_at(prompt: Prompt) -> None:
     assert found.mask[2, 2]
     if prompt.box != (1, 1, 3, 3):
         assert abs(found.mask.sum() - 240 * 300) < 0.05 * 240 * 300
+
+
+def test_a_click_that_the_best_outline_leaves_out_is_taken_in() -> None:
+    random = np.random.default_rng(24)
+    frame = random.integers(0, 255, (*random.integers(16, 60, 2), 3), dtype=np.uint8)
+    (found,) = load_segmenter("classical").segment(frame, [click(22.742461031999714, 6.888361699960705)])
+    assert found.mask[4:10, 20:26].any()

@@ -38,7 +38,8 @@ def cut_out(look: Look, prompt: Placed) -> tuple[Mask, float]:
     found = list(_candidates(look, prompt, inside))
     allowed = _box_mask(look, prompt)
     finals = []
-    for quality, mask in sorted(found, key=lambda one: -one[0])[:_FINALISTS]:
+    rough = sorted(found, key=lambda one: -one[0])[:_FINALISTS]
+    for quality, mask in rough:
         whole = complete(mask, look) & allowed
         finals.append((quality / max(_looks(mask, look), 1e-6) * _looks(whole, look), whole))
     highest, best = max(finals, key=lambda one: one[0], default=(0.0, np.zeros(look.lab.shape[:2], bool)))
@@ -49,7 +50,10 @@ def cut_out(look: Look, prompt: Placed) -> tuple[Mask, float]:
         best = _grab(look, allowed, best)
     for y, x in inside:
         if not grow(best, 1)[y, x] and best.any():
-            more, _ = cut_out(look, Placed.at(y, x))
+            if len(inside) == 1 and prompt.box is None and prompt.mask is None:  # what was completed lost the click
+                more = next(mask for (_, mask), (_, whole) in zip(rough, finals, strict=True) if whole is best)
+            else:
+                more, _ = cut_out(look, Placed.at(y, x))
             best = best | (more & allowed)
     if not best.any() and prompt.mask is not None:
         return _without(look, prompt.mask & allowed, outside), _BOX_ALONE
