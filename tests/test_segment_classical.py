@@ -358,3 +358,23 @@ def test_a_click_that_the_best_outline_leaves_out_is_taken_in() -> None:
     frame = random.integers(0, 255, (*random.integers(16, 60, 2), 3), dtype=np.uint8)
     (found,) = load_segmenter("classical").segment(frame, [click(22.742461031999714, 6.888361699960705)])
     assert found.mask[4:10, 20:26].any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "prompt"),
+    [
+        ((87, 43), Prompt(points=np.array([[20.0, 40.0], [30.0, 50.0]]), labels=(1, 0))),
+        ((40, 3), click(1.5, 20)),
+        ((1, 50), Prompt(box=(0, 0, 50, 1))),
+        ((50, 1), Prompt(box=(0, 0, 1, 50))),
+        ((3, 40), Prompt(box=(0, 0, 40, 3))),
+        ((30, 40), Prompt(points=np.array([[35.0, 25.0]]), box=(2, 3, 12, 13))),
+    ],
+    ids=["both-labels", "narrow", "row", "column", "low", "click-outside-the-box"],
+)
+def test_what_holds_no_pixel_is_no_trouble(shape: tuple[int, int], prompt: Prompt) -> None:
+    for seed in range(3):
+        frame = np.random.default_rng(seed).integers(0, 256, (*shape, 3)).astype(np.uint8)
+        (found,) = load_segmenter("classical").segment(frame, [prompt])
+        assert found.mask.shape == shape
+        assert 0 <= found.score <= 1

@@ -272,7 +272,7 @@ def _plateaus(far: Floats, seed: tuple[int, int]) -> Iterator[tuple[Mask, float]
 def _looks(mask: Mask, look: Look) -> float:
     """How much a region looks like an object: an outline that stands out, not along the border of the frame."""
     area = mask.sum() / mask.size
-    if area > 0.7:
+    if not 0 < area <= 0.7:
         return 0.0
     filled = fill_holes(mask)
     color, tint = contrast(filled, look)
