@@ -378,3 +378,10 @@ def test_what_holds_no_pixel_is_no_trouble(shape: tuple[int, int], prompt: Promp
         (found,) = load_segmenter("classical").segment(frame, [prompt])
         assert found.mask.shape == shape
         assert 0 <= found.score <= 1
+
+
+@pytest.mark.parametrize("box", [(-10, -5, 34, 31), (20, 17, 200, 31), (18, -900.5, 36, 900), (-9, -9, 99, 99)])
+def test_a_box_may_reach_out_of_the_frame(box: tuple[float, float, float, float]) -> None:
+    frames, masks = scene((RED, [(20, 17)]))
+    (found,) = load_segmenter("classical").segment(frames[0], [Prompt(box=box)])
+    assert (found.mask & masks[0, 0]).sum() / (found.mask | masks[0, 0]).sum() > 0.9

@@ -120,7 +120,9 @@ def _box_mask(look: Look, prompt: Placed) -> Mask:
     if prompt.box is not None:
         x0, y0, x1, y1 = prompt.box
         allowed[:] = False
-        y, x = int(np.floor(y0)), int(np.floor(x0))
+        # A box may reach out of the frame, and a pixel is left of it.
+        height, width = allowed.shape
+        y, x = min(max(int(np.floor(y0)), 0), height - 1), min(max(int(np.floor(x0)), 0), width - 1)
         allowed[y : max(int(np.ceil(y1)), y + 1), x : max(int(np.ceil(x1)), x + 1)] = True
     return allowed
 
