@@ -385,3 +385,34 @@ def test_a_box_may_reach_out_of_the_frame(box: tuple[float, float, float, float]
     frames, masks = scene((RED, [(20, 17)]))
     (found,) = load_segmenter("classical").segment(frames[0], [Prompt(box=box)])
     assert (found.mask & masks[0, 0]).sum() / (found.mask | masks[0, 0]).sum() > 0.9
+
+
+def flag(count: int = 6) -> tuple[Any, Any]:
+    """An object of two colors that moves: its upper half is red, its lower half is blue."""
+    frames, masks = scene((RED, moving(count, (20, 10), (2, 0))), (BLUE, moving(count, (20, 24), (2, 0))))
+    return frames, masks[0] | masks[1]
+
+
+@pytest.mark.parametrize(
+    "there",
+    [click(31, 31), click(31, 17), Prompt(points=np.array([[31.0, 31.0], [3.0, 3.0]]), labels=(1, 0))],
+    ids=["lower-half", "upper-half", "with-a-negative-elsewhere"],
+)
+def test_a_click_on_what_is_followed_leaves_it_whole(there: Prompt) -> None:
+    frames, truth = flag()
+    (masklet,) = follow(frames, {0: Prompt(mask=truth[0]), 2: there})
+    assert min(overlaps(masklet, truth).values()) > 0.9  # type: ignore[type-var]
+    assert min(masklet.scores.values()) > 0.4
+
+
+def test_a_click_beside_what_is_followed_adds_what_is_there() -> None:
+    frames, truth = flag()
+    upper = truth.copy()
+    upper[:, 24:] = False
+    (masklet,) = follow(frames, {0: Prompt(mask=upper[0]), 3: click(33, 31)})
+    seen = overlaps(masklet, truth)
+    assert (seen[2] or 0) < 0.6
+    assert all((seen[frame] or 0) > 0.9 for frame in (3, 4, 5))
+    both = Prompt(points=np.array([[33.0, 17.0], [33.0, 31.0]]), labels=(1, 0))
+    (less,) = follow(frames, {0: Prompt(mask=truth[0]), 3: both})
+    assert all((overlaps(less, upper)[frame] or 0) > 0.8 for frame in (3, 4, 5))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import ConfigurationError, SegmentError
 from videorefer_plugin.segment.base import Segmenter
-from videorefer_plugin.segment.classical_cut import cut_out, leave_out
+from videorefer_plugin.segment.classical_cut import corrected, cut_out, leave_out
 from videorefer_plugin.segment.classical_follow import Follower, Sight
 from videorefer_plugin.segment.classical_motion import Motion, Mover
 from videorefer_plugin.segment.classical_pixels import Look, Mask, look_at
@@ -225,6 +225,11 @@ class _Object:
             return Sight(mask if mask.any() else None, sight.score)
         if small.mask is not None and not len(small.points) and small.box is None:
             return Sight(small.mask, 1.0)  # a mask is taken as it is
+        if small.box is None and small.mask is None and self.follower is not None:
+            sight = self.follower.look(look, motion, is_cut)
+            better = None if sight.mask is None else corrected(look, sight.mask, small)
+            if better is not None:  # else the points are on something else, which is the object from now on
+                return Sight(better[0], min(sight.score, better[1]))
         mask, score = cut_out(look, small)
         if not mask.any():
             raise SegmentError(

@@ -21,7 +21,7 @@ from videorefer_plugin.segment.classical_pixels import (
 )
 from videorefer_plugin.segment.classical_scale import Placed
 
-__all__ = ["cut_out", "leave_out"]
+__all__ = ["corrected", "cut_out", "leave_out"]
 
 _LEVELS = np.geomspace(3, 90, 26)
 _TINT = 35.0  # difference of tint at which an outline stands out well
@@ -92,6 +92,26 @@ def _grab(look: Look, allowed: Mask, before: Mask) -> Mask:
 def leave_out(look: Look, mask: Mask, prompt: Placed) -> Mask:
     """A mask without what points say is not the object."""
     return _without(look, mask, _pixels(look, prompt, 0))
+
+
+def corrected(look: Look, mask: Mask, prompt: Placed) -> tuple[Mask, float] | None:
+    """A mask with what points say is the object too, and without what they say is not, and how sure what is new is.
+
+    It is None if the points mean something else: none is in the mask, and what they are on does not touch it.
+    """
+    near = grow(mask, 1)
+    inside, outside = _pixels(look, prompt, 1), _pixels(look, prompt, 0)
+    beyond = [(x + 0.5, y + 0.5) for y, x in inside if not near[y, x]]
+    sure = 1.0
+    if beyond:
+        labels = (1,) * len(beyond) + (0,) * len(outside)
+        points = np.concatenate([np.array(beyond), outside[:, ::-1] + 0.5])
+        more, sure = cut_out(look, Placed(points, labels))
+        if len(beyond) == len(inside) and not (more & grow(mask, 2)).any():
+            return None
+        mask = mask | more
+    mask = _without(look, mask, outside)
+    return (mask, sure) if mask.any() else None
 
 
 def _without(look: Look, mask: Mask, outside: NDArray[np.int64]) -> Mask:
