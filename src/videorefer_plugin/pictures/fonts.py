@@ -66,12 +66,12 @@ def _fitting(letters: frozenset[str], size: int) -> tuple[Any, dict[int, str]]:
 def _missing(font: Any, letters: frozenset[str]) -> list[str]:
     """The letters that a font lacks."""
     lacking = bytes(font.getmask(_NO_LETTER))
-    return [
-        letter
-        for letter in letters
-        if not ((letter.isascii() and letter.isprintable()) or letter.isspace())
-        and (not letter.isprintable() or bytes(font.getmask(letter)) in (lacking, b""))
-    ]
+    return [letter for letter in letters if not letter.isprintable() or bytes(font.getmask(letter)) in (lacking, b"")]
+
+
+def _is_plain(letter: str) -> bool:
+    """Whether every font has it."""
+    return letter.isspace() or (letter.isascii() and letter.isprintable())
 
 
 def _escape(letter: str) -> str:
