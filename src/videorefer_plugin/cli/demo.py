@@ -29,7 +29,7 @@ def demo(
     errors = Console(stderr=True, markup=False, emoji=False)
     try:
         with errors.status("Starting") as status:
-            shown = demonstrate(model or tiny_checkpoint(), out, seed, status.update)
+            shown = demonstrate(model or tiny_checkpoint(), out, seed, lambda said: status.update(Text(said)))
     except VideoReferError as error:
         errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(1) from error
