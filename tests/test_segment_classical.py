@@ -194,7 +194,9 @@ def test_at_a_cut_an_object_is_looked_for_by_its_looks() -> None:
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("other", [None, (40, 14), (8, 8)], ids=["nothing", "larger", "other-shape"])
-def test_what_is_not_the_object_is_not_taken_for_it_behind_a_cut(other: tuple[int, int] | None, backward: bool) -> None:
+def test_what_is_not_the_object_is_not_taken_for_it_behind_a_cut(
+    other: tuple[int, int] | None, backward: bool
+) -> None:
     frames, _ = scene((RED, [(20, 20)] * 4 + [None] * 4))
     frames[4:] = (np.array([20, 60, 30]) + np.arange(SIZE[1])[:, None] % 9 * 8).astype(np.uint8)
     if other is not None:

@@ -141,7 +141,7 @@ def _box_mask(look: Look, prompt: Placed) -> Mask:
         x0, y0, x1, y1 = prompt.box
         allowed[:] = False
         # A box may reach out of the frame, and a pixel is left of it.
-        height, width = allowed.shape
+        height, width = look.lab.shape[:2]
         y, x = min(max(int(np.floor(y0)), 0), height - 1), min(max(int(np.floor(x0)), 0), width - 1)
         allowed[y : max(int(np.ceil(y1)), y + 1), x : max(int(np.ceil(x1)), x + 1)] = True
     return allowed
