@@ -119,7 +119,7 @@ def test_strips_are_as_long_as_scores_are_high(tmp_path: Path, side: int) -> Non
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (63, 47), (240, 320)])
-@pytest.mark.parametrize("count", [1, 7, 40, 300])
+@pytest.mark.parametrize("count", [1, 40, 300])
 def test_strips_cover_nothing_of_the_frames(tmp_path: Path, height: int, width: int, count: int) -> None:
     video, regions = clip(1, height, width), [Region({0: (5, 5, 9, 9)})] * count
     write_overlay(video, regions, tmp_path / "overlay.mp4", scores=[{0: 1.0}] * count)
@@ -214,7 +214,7 @@ def test_words_stand_with_the_frames() -> None:
     scored = contact_sheet(video, [region], scores=[{0: 0.5, 1: 0.25, 2: 0.0}])
     titled = contact_sheet(video, [region], title="clip.mp4", names=["the box"])
     asked = contact_sheet(video, [region], lines=[Line("What is <region>?", "A box. " * 50, (0,))])
-    long = contact_sheet(video, [region], lines=[Line("<region>" + "字" * 100_000, "No.", (0,))])
+    long = contact_sheet(video, [region], lines=[Line("<region>" + "字" * 20_000, "No.", (0,))])
     assert scored.size == plain.size
     assert scored.tobytes() != plain.tobytes()
     assert titled.height > plain.height

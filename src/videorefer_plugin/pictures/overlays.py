@@ -270,7 +270,7 @@ def _with_strips(
             middle = (2, top + high / 2)
             draw.text(
                 middle,
-                words.translate(escapes),
+                words.translate(escapes)[:width],  # more cannot be seen
                 fill="white",
                 font=font,
                 anchor="lm",
