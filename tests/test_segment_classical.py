@@ -313,6 +313,7 @@ def test_memory_does_not_grow_with_the_video() -> None:
     [
         ({"sides": 3}, "has no setting sides; it takes side"),
         ({"side": 0}, "side=0; expected"),
+        ({"side": 10**9}, "from 32 to 1920"),
         ({"device": "cuda:9"}, "runs on the CPU, but the device is 'cuda:9'; leave the device out"),
         ({"device": torch.device("cuda")}, "runs on the CPU"),
         ({"device": 0}, "runs on the CPU"),
@@ -418,3 +419,17 @@ def test_a_click_beside_what_is_followed_adds_what_is_there() -> None:
     both = Prompt(points=np.array([[33.0, 17.0], [33.0, 31.0]]), labels=(1, 0))
     (less,) = follow(frames, {0: Prompt(mask=truth[0]), 3: both})
     assert all((overlaps(less, upper)[frame] or 0) > 0.8 for frame in (3, 4, 5))
+
+
+@pytest.mark.parametrize("prompt", [click(120, 120), Prompt(box=(0, 0, 240, 240))], ids=["click", "box"])
+def test_memory_is_bounded_for_an_object_that_fills_the_frame(prompt: Prompt) -> None:
+    rows, columns = np.indices((240, 240))
+    disc = np.hypot(rows - 120, columns - 120) <= 100
+    frame = np.where(disc[..., None], RED, (170, 170, 170)).astype(np.uint8)
+    segmenter = load_segmenter("classical")
+    tracemalloc.start()
+    (found,) = segmenter.segment(frame, [prompt])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.mask & disc).sum() / (found.mask | disc).sum() > 0.95
+    assert peak < 500 * disc.size  # bytes for a pixel: without bounds, more than a thousand

@@ -25,6 +25,7 @@ from videorefer_plugin.video import Video
 __all__ = ["Classical"]
 
 _SIDE = 480
+_SIDES = 32, 1920  # time and memory grow with the square of it
 
 
 class Classical(Segmenter):
@@ -36,15 +37,16 @@ class Classical(Segmenter):
 
     Args:
         side (`int`): frames are made smaller for the work until no side is longer, in pixels; the masks are those of
-            the frames.
+            the frames. 480 unless given; from 32 to 1920.
     """
 
     name = "classical"
 
     def __init__(self, side: int = _SIDE):
-        if not isinstance(side, int) or isinstance(side, bool) or side < 32:
+        if not isinstance(side, int) or isinstance(side, bool) or not _SIDES[0] <= side <= _SIDES[1]:
             raise ConfigurationError(
-                f"The segmenter classical has side={short(side)}; expected a whole number of pixels from 32."
+                f"The segmenter classical has side={short(side)}; expected a whole number of pixels from "
+                f"{_SIDES[0]} to {_SIDES[1]}."
             )
         self.side = side
 
