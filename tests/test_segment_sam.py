@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import videorefer_plugin as vr
-from tests.tensors import only_new_tensors
+from tests.tensors import only_new_tensors, side_by_side
 from tests.tiny_segmenters import SEGMENTERS, save_tiny_segmenter
 from videorefer_plugin.errors import CheckpointError, ConfigurationError, SegmentError
 from videorefer_plugin.segment import FrameMask, Note, Prompt, Tracked
@@ -157,6 +158,14 @@ def test_clicks_beside_a_rough_mask_change_it(name: str, segmenters: Callable) -
 @backends
 def test_no_prompts_find_nothing(name: str, segmenters: Callable) -> None:
     assert segmenters(name).segment(clip(1)[0], []) == []
+
+
+def test_threads_that_share_a_segmenter_read_their_own_scores(segmenters: Callable) -> None:
+    segmenter, frame = segmenters("sam2_video"), clip(1)[0]
+    alone = [segmenter.segment(frame, [prompt])[0].score for prompt in (CLICK, BOX)]
+    calls = [lambda prompt=prompt: segmenter.segment(frame, [prompt])[0].score for prompt in (CLICK, BOX)]
+    assert side_by_side(type(segmenter.model).__name__, calls) == alone
+    assert alone[0] != alone[1]
 
 
 # --- videos ----------------------------------------------------------------------------------------------------------
@@ -496,6 +505,16 @@ def test_checkpoints_of_other_kinds_are_refused(name: str, checkpoints: Callable
 def test_unknown_settings_are_refused(name: str, given: Any, said: str, checkpoints: Callable) -> None:
     with pytest.raises(ConfigurationError, match=said):
         vr.load_segmenter(name, checkpoints(name), **given)
+
+
+def test_edgetam_is_loaded_in_several_threads_at_once(checkpoints: Callable) -> None:
+    from transformers import EdgeTamVisionConfig
+
+    before = EdgeTamVisionConfig.__post_init__
+    with ThreadPoolExecutor(2) as threads:
+        loading = [threads.submit(vr.load_segmenter, "edgetam_video", checkpoints("edgetam_video")) for _ in range(2)]
+        assert [each.result().name for each in loading] == ["edgetam_video"] * 2
+    assert EdgeTamVisionConfig.__post_init__ is before
 
 
 @backends

@@ -13,6 +13,7 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor, Sam
 from transformers.models.sam3_video import modeling_sam3_video
 
 import videorefer_plugin as vr
+from tests.tensors import side_by_side
 from tests.tiny_finders import DETECTORS, save_detector, save_sam3, save_sam_hq
 from tests.tiny_segmenters import save_tiny_segmenter
 from videorefer_plugin.segment import Prompt, load_masklets
@@ -530,6 +531,19 @@ def test_where_sam3_finds_nothing_frames_scores_and_remedy_are_named(folder):
         vr.find_regions(FRAMES, PHRASE, segmenter, frame=4)
     with pytest.raises(vr.SegmentError, match=message.format("frame 0")):
         segmenter.find(FRAMES[5], PHRASE)
+
+
+def test_threads_that_share_sam3_read_their_own_scores(folder):
+    segmenter = vr.load_segmenter("sam3_video", folder / "sam3", threshold=0.99)
+
+    def best(frame: int) -> str:
+        with pytest.raises(vr.SegmentError, match="the best score is") as refused:
+            segmenter.find(FRAMES[frame], PHRASE)
+        return str(refused.value)
+
+    alone = [best(0), best(5)]
+    assert side_by_side("Sam3Model", [lambda: best(0), lambda: best(5)]) == alone
+    assert alone[0] != alone[1]
 
 
 def test_words_that_sam3_cannot_read_whole_are_refused(sam3):

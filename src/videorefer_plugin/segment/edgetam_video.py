@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from videorefer_plugin.segment.sam_video import SamVideo
 
 __all__ = ["EdgeTamVideo", "without_the_hub"]
 
+_AT_WORK = threading.Lock()
 _TOWER = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
 
 
@@ -39,18 +41,19 @@ def without_the_hub() -> Iterator[None]:
 
     In transformers 5.18, whatever writes a configuration of EdgeTAM down, such as a check of its fields, compares it
     with a default one, part of which is on the Hub; a checkpoint in a folder could not be loaded without a network.
+    One thread after the other, since a class is changed meanwhile, and must be put back as it was.
     """
     from transformers import EdgeTamVisionConfig, TimmWrapperConfig
-
-    finish = EdgeTamVisionConfig.__post_init__
 
     def finish_here(self: Any, **kwargs: Any) -> None:
         if self.backbone_config is None:
             self.backbone_config = TimmWrapperConfig(architecture="repvit_m1", model_args=_TOWER)
         finish(self, **kwargs)
 
-    EdgeTamVisionConfig.__post_init__ = finish_here
-    try:
-        yield
-    finally:
-        EdgeTamVisionConfig.__post_init__ = finish
+    with _AT_WORK:
+        finish = EdgeTamVisionConfig.__post_init__
+        EdgeTamVisionConfig.__post_init__ = finish_here
+        try:
+            yield
+        finally:
+            EdgeTamVisionConfig.__post_init__ = finish

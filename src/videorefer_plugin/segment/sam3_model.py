@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -89,15 +90,25 @@ class CleaningSam3(Sam3VideoModel):
     The kernels are no part of transformers, and downloaded when they are first used; without them it leaves out the
     choice among several masks of one object, the filling of holes and the removal of sprinkles. All of it is done here
     at the same places by the same rules.
-    """
 
-    new_det_thresh: float
+    Several threads may use one model, each with sessions of its own.
+    """
 
     def __init__(self, config: Any):
         super().__init__(config)
-        self._best = 0.0
+        self._best: dict[int, float] = {}  # by thread, of the detection that is running
+        self._closed: set[int] = set()  # threads whose session takes nothing up at the moment
         self._cleaner = "kernels"
         self.detector_model.register_forward_hook(self._note_best)
+
+    @property
+    def new_det_thresh(self) -> float:
+        """How sure the detector has to be of what is taken up; a session that is closed takes nothing up."""
+        return math.inf if get_ident() in self._closed else self._new_det_thresh
+
+    @new_det_thresh.setter
+    def new_det_thresh(self, threshold: float) -> None:
+        self._new_det_thresh = threshold
 
     def clean_with(self, cleaner: str) -> None:
         """Choose who cleans up, one of [`CLEANERS`]."""
@@ -115,13 +126,13 @@ class CleaningSam3(Sam3VideoModel):
 
     def _note_best(self, _module: Any, _inputs: Any, found: Any) -> None:
         scores = found.pred_logits.sigmoid() * found.presence_logits.sigmoid()
-        self._best = max(self._best, float(scores.max()))
+        thread = get_ident()
+        self._best[thread] = max(self._best.get(thread, 0.0), float(scores.max()))
 
     def run_detection(self, inference_session: Any, vision_embeds: Tensor) -> dict[int, dict[str, Tensor]]:
         """See `Sam3VideoModel`: what the detector finds, of several masks of one object the surest."""
-        self._best = 0.0
         found = super().run_detection(inference_session=inference_session, vision_embeds=vision_embeds)
-        inference_session.best = max(inference_session.best, self._best)
+        inference_session.best = max(inference_session.best, self._best.pop(get_ident(), 0.0))
         if self._cleaner != "scipy" or self.config.det_nms_thresh <= 0:
             return found
         return {prompt: self._surest(each) for prompt, each in found.items()}
@@ -147,13 +158,12 @@ class CleaningSam3(Sam3VideoModel):
 
     def run_tracker_update_planning_phase(self, **given: Any) -> Any:
         """See `Sam3VideoModel`: what becomes of what was found; nothing new, where the session is closed."""
-        before = self.new_det_thresh
         if given["inference_session"].closed:
-            self.new_det_thresh = math.inf
+            self._closed.add(get_ident())
         try:
             return super().run_tracker_update_planning_phase(**given)
         finally:
-            self.new_det_thresh = before
+            self._closed.discard(get_ident())
 
     def _cleaned(self, logits: Tensor) -> Tensor:
         """Masks (N, height, width) as logits, without small holes and sprinkles."""

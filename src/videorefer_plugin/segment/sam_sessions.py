@@ -12,6 +12,7 @@ encode what one of them was told at the cost of the others' memory. What the vis
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -61,18 +62,21 @@ class FrameAtWork(Mapping[int, Tensor]):
 
 
 class ScoreReader:
-    """Reads how good a model thinks its last mask is, which its sessions leave out of what they return."""
+    """Reads how good a model thinks its last mask is, which its sessions leave out of what they return.
+
+    Several threads may use one model; each of them reads the scores of its own masks.
+    """
 
     def __init__(self, model: Any) -> None:
-        self._last: Tensor | None = None
+        self._last: dict[int, Tensor] = {}  # by thread
         model.mask_decoder.register_forward_hook(self._read)
 
     def _read(self, module: Any, inputs: Any, output: Any) -> None:
-        self._last = output[1]
+        self._last[get_ident()] = output[1]
 
     def take(self) -> float:
         """The IoU that the model expects of the mask that it has chosen, the best one of several."""
-        last, self._last = self._last, None
+        last = self._last.pop(get_ident(), None)
         return 1.0 if last is None else float(last.float().max().clamp(0, 1))
 
 
