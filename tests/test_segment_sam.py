@@ -497,7 +497,9 @@ def test_checkpoints_of_other_kinds_are_refused(name: str, checkpoints: Callable
         ({"revison": "main"}, "revision"),
         ({"trust_remote_code": True}, "trust_remote_code"),
         ({"device": "gpu"}, "device"),
+        ({"device": "meta"}, "device"),
         ({"dtype": "int3"}, "dtype"),
+        ({"dtype": torch.float8_e4m3fn}, "dtype"),
         ({"dtype": torch.int8}, "dtype"),
     ],
 )

@@ -143,7 +143,9 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_loaded(settings, err
         ({"treshold": 0.5}, "threshold"),
         ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"),
         ({"device": "moon"}, "device 'moon' cannot be used"),
+        ({"device": "meta"}, "device 'meta' cannot be used"),
         ({"dtype": "int8"}, "dtype is 'int8'"),
+        ({"dtype": "float8_e4m3fn"}, "dtype is 'float8_e4m3fn'; expected 'auto' or one that models compute in"),
         ({"checkpoint": 3}, "folder or an id on the Hub"),
     ],
 )
@@ -246,6 +248,23 @@ def test_a_frame_has_candidates_the_surest_first(kind, dtype, grounding):
     (surest,) = segmenter.find(FRAMES[0], PHRASE, max_objects=1)
     assert (surest.score, surest.box) == (found[0].score, found[0].box)
     assert np.array_equal(surest.mask, found[0].mask)
+
+
+def test_channels_come_last_in_frames_of_few_pixels_too(grounding, sam3):
+    """A frame of one color looks the same whatever its size: of 3 pixels in height as of 12."""
+    small, large = (np.full((side, 10 * side, 3), (200, 30, 90), np.uint8) for side in (3, 12))
+    segmenter = grounding(threshold=0.9)
+    best = [each.score for each in sam3.find(large, PHRASE)]
+    assert [each.score for each in sam3.find(small, PHRASE)] == pytest.approx(best)
+    dot = np.zeros((1, 1, 3), np.uint8)
+    with pytest.raises(vr.SegmentError, match="no candidate at all"):
+        segmenter.find(dot, PHRASE)
+    assert segmenter.segment(dot, [Prompt(box=(0, 0, 1, 1))])[0].mask.shape == (1, 1)
+    for thin in (np.zeros((1, 500, 3), np.uint8), np.zeros((500, 1, 3), np.uint8)):
+        with pytest.raises(vr.SegmentError, match=r"A frame of .* cannot be prepared for the detector"):
+            segmenter.find(thin, PHRASE)
+        with pytest.raises(vr.SegmentError, match=r"A frame of .* cannot be prepared for SAM-HQ"):
+            segmenter.segment(thin, [Prompt(box=(0, 0, 400, 400))])
 
 
 @pytest.mark.parametrize("kind", ["grounding-dino", "owlv2"])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from videorefer_plugin.errors import CheckpointError
-from videorefer_plugin.segment.loading import load_part, load_part_processor
+from videorefer_plugin.segment.loading import load_part, load_part_processor, prepare
 from videorefer_plugin.segment.words import check_tokens
 
 __all__ = ["Detector", "Found"]
@@ -87,7 +87,7 @@ class Detector:
     def look(self, frame: NDArray[np.uint8], words: str) -> Found:
         """Every box with its score; `words` come from [`Detector.check`]."""
         height, width = frame.shape[:2]
-        inputs = self.processor(images=frame, text=[[words]], return_tensors="pt")
+        inputs = prepare(self.processor, frame, "the detector", text=[[words]])
         inputs = inputs.to(self.model.device, dtype=self.model.dtype)
         outputs = self.model(**inputs)
         outputs.logits = torch.nan_to_num(outputs.logits.float(), nan=-torch.inf)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from videorefer_plugin._text import short
-from videorefer_plugin.errors import CheckpointError, ConfigurationError
+from videorefer_plugin._text import short, size_words
+from videorefer_plugin.errors import CheckpointError, ConfigurationError, SegmentError
 from videorefer_plugin.models.weights import load_pretrained
 
-__all__ = ["load_part", "load_part_processor", "read_device"]
+__all__ = ["check_name", "load_part", "load_part_processor", "prepare", "read_device"]
+
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # smaller ones are only stored
 
 
 def load_part(kind: Any, name: Any, what: str, device: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
@@ -32,7 +37,7 @@ def load_part(kind: Any, name: Any, what: str, device: Any = None, dtype: Any = 
         ConfigurationError: there is no such device or dtype, or the name is none.
         CheckpointError: the checkpoint cannot be loaded, is of another kind, or lacks weights.
     """
-    _check_name(name, what)
+    check_name(name, what)
     where = read_device(device)
     kwargs |= {} if dtype is None else {"dtype": _read_dtype(dtype)}
     model, lacking = load_pretrained(kind, name, **kwargs)
@@ -51,7 +56,7 @@ def load_part_processor(kind: Any, name: Any, what: str, **kwargs: Any) -> Any:
         ConfigurationError: the name is none.
         CheckpointError: there is no such processor.
     """
-    _check_name(name, what)
+    check_name(name, what)
     try:
         processor = kind.from_pretrained(name, **kwargs)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -67,6 +72,21 @@ def load_part_processor(kind: Any, name: Any, what: str, **kwargs: Any) -> Any:
     )
 
 
+def prepare(processor: Any, frame: NDArray[np.uint8], what: str, **given: Any) -> Any:
+    """What a processor of images makes of a frame, whose channels come last however few pixels it has.
+
+    Raises:
+        SegmentError: the frame is so thin that nothing of it is left in the size that the model takes.
+    """
+    try:
+        return processor(images=frame, return_tensors="pt", input_data_format="channels_last", **given)
+    except (ValueError, RuntimeError) as error:
+        raise SegmentError(
+            f"A frame of {size_words(*frame.shape[:2])} cannot be prepared for {what}: {str(error).rstrip('.')}. "
+            "Nothing is left of very thin frames when they are scaled; give frames that are less thin."
+        ) from error
+
+
 def read_device(device: Any) -> torch.device:
     """The device that was asked for; a GPU if there is one, by default.
 
@@ -77,7 +97,7 @@ def read_device(device: Any) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         wanted = torch.device(device)
-        torch.empty(0, device=wanted)
+        torch.zeros(1, device=wanted).tolist()  # one like 'meta' takes tensors, but computes nothing
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigurationError(
@@ -89,12 +109,20 @@ def read_device(device: Any) -> torch.device:
 
 def _read_dtype(dtype: Any) -> Any:
     wanted = getattr(torch, dtype.removeprefix("torch."), dtype) if isinstance(dtype, str) else dtype
-    if wanted == "auto" or (isinstance(wanted, torch.dtype) and wanted.is_floating_point):
+    if wanted == "auto" or wanted in _DTYPES:
         return wanted
-    raise ConfigurationError(f"The dtype is {short(dtype)}; expected one such as 'bfloat16' or torch.float32.")
+    raise ConfigurationError(
+        f"The dtype is {short(dtype)}; expected 'auto' or one that models compute in, such as 'bfloat16' or "
+        "torch.float32."
+    )
 
 
-def _check_name(name: Any, what: str) -> None:
+def check_name(name: Any, what: str) -> None:
+    """Refuse what names no checkpoint.
+
+    Raises:
+        ConfigurationError: it is neither a path nor an id.
+    """
     if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
         raise ConfigurationError(
             f"The checkpoint of {what} is {short(name)}; expected a folder or an id on the Hub, such as "

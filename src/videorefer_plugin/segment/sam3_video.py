@@ -184,7 +184,12 @@ class _Run:
 
     def _step(self, frame: int, pixels: NDArray[np.uint8], reverse: bool) -> Any:
         session = self._session
-        made = self._processor.video_processor(videos=pixels[None], device=self._model.device, return_tensors="pt")
+        made = self._processor.video_processor(
+            videos=pixels[None],
+            device=self._model.device,
+            return_tensors="pt",
+            input_data_format="channels_last",
+        )
         session.add_new_frame(made.pixel_values_videos[0], frame)
         out = self._model(session, frame_idx=frame, reverse=reverse)
         session.hotstart_removed_obj_ids.update(out.removed_obj_ids)

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate, pad
 from transformers import SamHQModel, SamHQProcessor
 
 from videorefer_plugin.segment.events import FrameMask
-from videorefer_plugin.segment.loading import load_part, load_part_processor
+from videorefer_plugin.segment.loading import load_part, load_part_processor, prepare
 from videorefer_plugin.segment.prompts import Prompt
 
 __all__ = ["SamHQ"]
@@ -37,7 +37,7 @@ class SamHQ:
 
     def cut(self, frame: NDArray[np.uint8], prompts: Iterable[Prompt]) -> Iterator[FrameMask]:
         """One mask for each prompt, one after the other."""
-        inputs = self.processor(images=frame, return_tensors="pt")
+        inputs = prepare(self.processor, frame, "SAM-HQ")
         sizes, reshaped = inputs["original_sizes"], inputs["reshaped_input_sizes"]
         with torch.inference_mode():
             embeddings, levels = self.model.get_image_embeddings(self._put(inputs["pixel_values"]))

@@ -48,7 +48,9 @@ class FrameAtWork(Mapping[int, Tensor]):
         """Put the frame there, in the place of the one before."""
         if index not in self._frames:
             frame = torch.tensor(pixels).permute(2, 0, 1)
-            made = self._processor.video_processor(videos=[frame[None]], device=self._device)
+            made = self._processor.video_processor(
+                videos=[frame[None]], device=self._device, input_data_format="channels_first"
+            )
             self._frames = {index: torch.as_tensor(made["pixel_values_videos"][0][0]).to(self._device, self._dtype)}
 
     def __getitem__(self, index: int) -> Tensor:
