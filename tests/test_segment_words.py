@@ -16,7 +16,7 @@ import videorefer_plugin as vr
 from tests.tensors import side_by_side
 from tests.tiny_finders import DETECTORS, save_detector, save_sam3, save_sam_hq
 from tests.tiny_segmenters import save_tiny_segmenter
-from videorefer_plugin.segment import Prompt, load_masklets
+from videorefer_plugin.segment import Prompt, Segmenter, load_masklets
 from videorefer_plugin.segment.cleaning import (
     box_overlaps,
     fill_holes,
@@ -157,6 +157,26 @@ def test_settings_that_cannot_be_used_are_refused(name, settings, message, folde
         vr.load_segmenter(name, **given)
 
 
+class FindsOnly(Segmenter):
+    """A segmenter that is not registered."""
+
+    name = "finds_only"
+
+    @classmethod
+    def load(cls, *_: Any, **settings: Any) -> Any:
+        return cls()
+
+    def _find(self, frame: Any, phrase: str, max_objects: int | None) -> Any:
+        return []
+
+
+class FollowsOnly(FindsOnly):
+    name = "follows_only"
+
+    def _track(self, *_: Any) -> Any:
+        return iter(())
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
@@ -173,11 +193,23 @@ def test_settings_that_cannot_be_used_are_refused(name, settings, message, folde
             "loaded",
         ),
         ({"propagator_checkpoint": "x"}, vr.ConfigurationError, "classical has no weights"),
+        ({"propagator": FindsOnly()}, vr.SegmentError, "^finds_only cannot follow objects; use .*classical"),
+        (
+            {"propagator": FollowsOnly(), "masks": "propagator"},
+            vr.SegmentError,
+            "^follows_only cannot cut objects out of a frame; use .*classical",
+        ),
+        ({"mask_checkpoint": 3}, vr.ConfigurationError, "folder or an id on the Hub"),
     ],
 )
-def test_a_chain_that_does_not_hold_is_refused(settings, error, message, grounding):
+def test_a_chain_that_does_not_hold_is_refused_before_anything_is_loaded(settings, error, message):
     with pytest.raises(error, match=message):
-        grounding("owlv2", **settings)
+        vr.load_segmenter("grounding", "no/such/checkpoint", **{"propagator": "classical", **settings})
+
+
+def test_sam3_that_is_loaded_is_no_propagator(sam3, grounding):
+    with pytest.raises(vr.SegmentError, match=r"^sam3_video cannot follow objects; use .*classical"):
+        grounding("owlv2", propagator=sam3)
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

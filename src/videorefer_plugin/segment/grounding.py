@@ -18,10 +18,10 @@ from videorefer_plugin.segment.cleaning import box_overlaps, keep_surest, mask_o
 from videorefer_plugin.segment.collecting import Collected, Progress
 from videorefer_plugin.segment.detecting import Detector, Found
 from videorefer_plugin.segment.events import Candidate, FrameMask, Note, Tracked
-from videorefer_plugin.segment.loading import read_device
+from videorefer_plugin.segment.loading import check_name, read_device
 from videorefer_plugin.segment.masklet import Masklet
 from videorefer_plugin.segment.prompts import Prompt
-from videorefer_plugin.segment.registry import entry_of, load_segmenter, refuse
+from videorefer_plugin.segment.registry import entry_of, load_segmenter, loadable, refuse, segmenters
 from videorefer_plugin.segment.sam_hq import SamHQ
 from videorefer_plugin.segment.words import nothing_found
 from videorefer_plugin.video import Video
@@ -176,17 +176,29 @@ def _check(chosen: Mapping[str, Any]) -> None:
     check_at_least_one(chosen["frames"], "frames")
     if chosen["masks"] not in _MASKS:
         raise ConfigurationError(f"masks is {short(chosen['masks'])}; expected one of {', '.join(_MASKS)}.")
+    if chosen["masks"] == "sam_hq":
+        check_name(chosen["mask_checkpoint"], "SAM-HQ")
     propagator = chosen["propagator"]
     if isinstance(propagator, Segmenter):
         if chosen["propagator_checkpoint"] is not None:
             raise ConfigurationError("propagator_checkpoint was given with a propagator that is loaded; leave it out.")
-        return
-    if propagator == Grounding.name:
+        name, able = propagator.name, _abilities(propagator)
+    elif propagator == Grounding.name:
         raise ConfigurationError("propagator is 'grounding', which needs one itself; name another one.")
-    able = entry_of(propagator).abilities
+    else:
+        name, able = propagator, loadable(propagator, chosen["propagator_checkpoint"]).abilities
     for needed in ("propagate", "segment") if chosen["masks"] == "propagator" else ("propagate",):
         if needed not in able:
-            raise refuse(propagator, needed)
+            raise refuse(name, needed)
+
+
+def _abilities(loaded: Segmenter) -> tuple[str, ...]:
+    """What a segmenter that is loaded can do; one that is not registered says so by the methods that it has."""
+    made = {"segment": "_segment", "propagate": "_track"}
+    own = (
+        ability for ability, method in made.items() if getattr(type(loaded), method) is not getattr(Segmenter, method)
+    )
+    return segmenters().get(loaded.name) or tuple(own)
 
 
 def _spread(count: int, most: int) -> list[int]:

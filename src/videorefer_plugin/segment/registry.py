@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 from videorefer_plugin.errors import ConfigurationError, SegmentError
 
-__all__ = ["ABILITIES", "Entry", "entry_of", "load_segmenter", "refuse", "register_segmenter", "segmenters"]
+__all__ = [
+    "ABILITIES",
+    "Entry",
+    "entry_of",
+    "load_segmenter",
+    "loadable",
+    "refuse",
+    "register_segmenter",
+    "segmenters",
+]
 
 ABILITIES = {"segment": "cut objects out of a frame", "propagate": "follow objects", "find": "find words"}
 """What segmenters may be able to do -> how messages say it."""
@@ -94,6 +103,24 @@ def refuse(name: str, ability: str) -> SegmentError:
     return SegmentError(f"{name} cannot {ABILITIES[ability]}; use {use or 'a segmenter that can'}.")
 
 
+def loadable(name: Any, checkpoint: Any = None) -> Entry:
+    """Look a segmenter up that is to be loaded.
+
+    Raises:
+        ConfigurationError: there is none of that name, a package that it needs is not installed, or a checkpoint is
+            given to one without weights.
+    """
+    entry = entry_of(name)
+    lacking = [package for package in entry.packages if importlib.util.find_spec(package) is None]
+    if lacking:
+        raise ConfigurationError(
+            f"The segmenter {name} needs {', '.join(lacking)}: pip install 'videorefer-plugin[segment]'."
+        )
+    if entry.checkpoint is None and checkpoint is not None:
+        raise ConfigurationError(f"The segmenter {name} has no weights; leave out the checkpoint {checkpoint!r}.")
+    return entry
+
+
 def load_segmenter(name: str, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> Any:
     """Load a segmenter, to be used for several videos.
 
@@ -111,14 +138,7 @@ def load_segmenter(name: str, checkpoint: Any = None, device: Any = None, dtype:
         ConfigurationError: there is no such segmenter or setting, or a package that it needs is not installed.
         CheckpointError: the checkpoint cannot be loaded.
     """
-    entry = entry_of(name)
-    lacking = [package for package in entry.packages if importlib.util.find_spec(package) is None]
-    if lacking:
-        raise ConfigurationError(
-            f"The segmenter {name} needs {', '.join(lacking)}: pip install 'videorefer-plugin[segment]'."
-        )
-    if entry.checkpoint is None and checkpoint is not None:
-        raise ConfigurationError(f"The segmenter {name} has no weights; leave out the checkpoint {checkpoint!r}.")
+    entry = loadable(name, checkpoint)
     module, _, made = entry.path.partition(":")
     kind = getattr(importlib.import_module(module), made)
     return kind.load(entry.checkpoint if checkpoint is None else checkpoint, device, dtype, **settings)
