@@ -24,6 +24,7 @@ from videorefer_plugin.segment.cleaning import (
     mask_overlaps,
     remove_sprinkles,
 )
+from videorefer_plugin.segment.sam_hq import SamHQ
 
 HEIGHT, WIDTH, LENGTH = 48, 72, 9
 PHRASE = "a red car"
@@ -401,6 +402,15 @@ def test_sam_hq_cuts_out_what_prompts_of_all_kinds_point_at(dtype, grounding):
     assert len({one.mask.tobytes() for one in cut}) == len(prompts)  # each of them counts
     alone = [segmenter.segment(FRAMES[0], [prompt])[0].mask for prompt in prompts]
     assert all(np.array_equal(one.mask, other) for one, other in zip(cut, alone, strict=True))
+
+
+def test_sam_hq_finds_nothing_where_nothing_is_pointed_at(folder):
+    """Whoever asks it by itself need not look into masks first."""
+    blank = np.zeros((HEIGHT, WIDTH), bool)
+    prompts = [Prompt(mask=blank), Prompt(absent=True), Prompt(mask=blank, box=(10, 10, 30, 30))]
+    first, second, third = SamHQ(folder / "sam-hq", "cpu", None).cut(FRAMES[0], prompts)
+    assert (first.mask.any(), first.score, second.mask.any(), second.score) == (False, 0, False, 0)
+    assert third.mask.shape == (HEIGHT, WIDTH)
 
 
 def test_where_nothing_is_found_frames_scores_and_remedy_are_named(grounding):

@@ -42,6 +42,9 @@ class SamHQ:
         with torch.inference_mode():
             embeddings, levels = self.model.get_image_embeddings(self._put(inputs["pixel_values"]))
         for prompt in prompts:
+            if _points_at_nothing(prompt):
+                yield FrameMask(np.zeros(frame.shape[:2], dtype=bool), 0.0)
+                continue
             with torch.inference_mode():
                 made = self.model(
                     image_embeddings=embeddings,
@@ -86,6 +89,12 @@ class SamHQ:
         drawn = interpolate(torch.tensor(mask, dtype=torch.float32)[None, None], (height, width), mode="area")
         drawn = pad(drawn, (0, side - width, 0, side - height))
         return self._put(drawn * 2 * _SURE - _SURE)
+
+
+def _points_at_nothing(prompt: Prompt) -> bool:
+    """Whether there is neither a place nor a mask with a pixel in it."""
+    empty = prompt.mask is None or not prompt.mask.any()
+    return empty and prompt.box is None and not len(prompt.points)
 
 
 def _around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
