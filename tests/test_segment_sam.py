@@ -1,7 +1,7 @@
 """The backends that are video models of the SAM family tell what a whole session of transformers tells."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,14 @@ from videorefer_plugin.segment.collecting import Collected
 
 HEIGHT, WIDTH, FRAMES = 36, 54, 12  # more frames than the tiny models look back at, on both sides of the prompts
 backends = pytest.mark.parametrize("name", SEGMENTERS)
+
+
+def each_backend(argument: str, rows: Iterable[Any], kin: Collection[Any]) -> Any:
+    """All rows for SAM 2, and for the others, which share all of its code but the model, a few of them."""
+    pairs = [("sam2_video", row) for row in rows]
+    pairs += [(name, row) for name in SEGMENTERS if name != "sam2_video" for row in kin]
+    return pytest.mark.parametrize(("name", argument), pairs)
+
 
 CLICK = Prompt(points=[[20, 15]], labels=(1,))
 CLICKS = Prompt(points=[[20, 15], [40, 30]], labels=(1, 0))
@@ -385,8 +393,7 @@ def interrupted(
     return known
 
 
-@pytest.mark.parametrize("after", [3, 9, 18, 2 * FRAMES])
-@backends
+@each_backend("after", [3, 9, 18, 2 * FRAMES], [9])
 def test_an_interrupted_run_goes_on_with_what_is_known(name: str, after: int, segmenters: Callable) -> None:
     segmenter, video, prompts = segmenters(name), clip(), [{4: MASK, 8: NOT_HERE}, {7: BOX, 2: ABSENT}]
     known = interrupted(segmenter, video, prompts, after)
@@ -469,8 +476,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@backends
+@each_backend("damage", DAMAGES, ["a weight is missing", "no processor", "a model that reads text"])
 def test_damaged_checkpoints_are_refused(name: str, damage: str, checkpoints: Callable, tmp_path: Path) -> None:
     folder = copy(checkpoints(name), tmp_path / "damaged")
     DAMAGES[damage](folder)
