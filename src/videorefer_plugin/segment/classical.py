@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import ConfigurationError, SegmentError
 from videorefer_plugin.segment.base import Segmenter
+from videorefer_plugin.segment.classical_check import BESIDE, settled, witnessed
 from videorefer_plugin.segment.classical_cut import corrected, cut_out, leave_out
 from videorefer_plugin.segment.classical_follow import Follower, Sight
 from videorefer_plugin.segment.classical_motion import Motion, Mover
 from videorefer_plugin.segment.classical_pixels import Look, Mask, look_at
 from videorefer_plugin.segment.classical_scale import Scale
 from videorefer_plugin.segment.collecting import Collected
+from videorefer_plugin.segment.cuts import CutFinder
 from videorefer_plugin.segment.events import FrameMask, Note, Tracked
 from videorefer_plugin.segment.frames import walk
 from videorefer_plugin.segment.prompts import Prompt
@@ -79,7 +81,8 @@ class Classical(Segmenter):
         return [self._cut(scale, look, prompt) for prompt in prompts]
 
     def _cut(self, scale: Scale, look: Look, prompt: Prompt) -> FrameMask:
-        mask, score = cut_out(look, scale.prompt(prompt))
+        small = scale.prompt(prompt)
+        mask, score = settled(look, small, *cut_out(look, small))
         return FrameMask(scale.enlarged(mask), score)
 
     def _track(
@@ -116,7 +119,7 @@ class _Object:
     def __init__(
         self, segmenter: Classical, video: Video, number: int, prompts: Mapping[int, Prompt], known: Collected
     ):
-        self.segmenter, self.number, self.prompts, self.known = segmenter, number, prompts, known
+        self.number, self.video, self.prompts, self.known = number, video, prompts, known
         self.scale = Scale(video.height, video.width, segmenter.side)
         self.places = [frame for frame, prompt in prompts.items() if prompt.tells_where]
         self.first = self.places[0]
@@ -232,10 +235,22 @@ class _Object:
             better = None if sight.mask is None else corrected(look, sight.mask, small)
             if better is not None:  # else the points are on something else, which is the object from now on
                 return Sight(better[0], min(sight.score, better[1]))
-        mask, score = cut_out(look, small)
+        mask, score = settled(look, small, *cut_out(look, small))
         if not mask.any():
             raise SegmentError(
                 f"Nothing can be cut out where object {self.number + 1} is pointed at in frame {frame}: nothing there "
                 "stands out from what is around it. Point at another part of it, draw a box around it, or give a mask."
             )
-        return Sight(mask, score)
+        return Sight(mask, score * witnessed(look, small, mask, self._beside(frame)))
+
+    def _beside(self, frame: int) -> list[Look]:
+        """Frames of the same shot, near this one."""
+        near = [frame + step for step in BESIDE if 0 <= frame + step < self.video.num_frames]
+        here, *others = self.video.read([frame, *near])
+        return [look_at(self.scale.smaller(each)) for each in others if not _is_cut(here, each)]
+
+
+def _is_cut(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    finder = CutFinder()
+    finder.is_cut(one)
+    return finder.is_cut(other)

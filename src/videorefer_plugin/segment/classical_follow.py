@@ -164,7 +164,8 @@ class Follower:
         shift = self._best_shift(likely, now)
         shifted, flowed = moved(now, shift), carried(self.mask.astype(np.float32), motion.back) > 0.5
         fits = [float(likely[one].mean()) if one.any() else -9.0 for one in (shifted, flowed)]
-        if fits[1] > fits[0] + 0.2 and flowed.sum() > 0.7 * self.mask.sum():
+        is_sure = flowed.sum() > 0.7 * self.mask.sum() and motion.sure[flowed].mean() > 0.5
+        if is_sure and fits[1] > fits[0] + 0.2:
             return _Expected(flowed, _center(flowed) - _center(self.mask), self.speed, 2)
         return _Expected(shifted, shift, self.speed, 2)
 

@@ -75,7 +75,7 @@ class Scale:
             large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         return large
 
-    def prompt(self, prompt: Prompt) -> Placed:
+    def prompt(self, prompt: Prompt | Placed) -> Placed:
         """A prompt in pixels of what is worked on."""
         share = np.array([self.size[1] / self.width, self.size[0] / self.height])
         box = None if prompt.box is None else tuple((np.array(prompt.box) * np.tile(share, 2)).tolist())
