@@ -209,6 +209,20 @@ def test_what_is_not_the_object_is_not_taken_for_it_behind_a_cut(
     assert note.text == f"It was last seen in frame {seen}, {place} the cut at frame 4, and not found again."
 
 
+@pytest.mark.parametrize(
+    ("color", "frame"), [(RED, 4), (RED, 6), (BLUE, 4)], ids=["touching", "before", "other-color"]
+)
+def test_two_things_that_are_taken_for_one_where_they_touch_have_a_low_score(color: Any, frame: int) -> None:
+    places = moving(9, (2, 20), (4, 0))
+    frames, masks = scene((color, [(32, 24)] * 9), (RED, places))
+    left, top = places[frame] or (0, 0)
+    (masklet,) = follow(frames, {frame: click(left + 3, top + 7)})
+    seen = overlaps(masklet, masks[1])
+    assert [index for index, value in seen.items() if (value or 0) < 0.5 <= masklet.scores[index]] == []
+    if color == BLUE:  # which is no trouble
+        assert min(masklet.scores.values()) > 0.5
+
+
 def test_what_is_behind_another_thing_is_not_taken_for_a_like_one_far_away() -> None:
     frames, masks = scene((RED, [(58, 20)] * 10), (RED, [(6, 36)] * 10), (BLUE, moving(10, (22, 20), (9, 0))))
     frames = frames[:5]
