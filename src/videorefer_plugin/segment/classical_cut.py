@@ -42,6 +42,8 @@ def cut_out(look: Look, prompt: Placed) -> tuple[Mask, float]:
     rough = nlargest(_FINALISTS, _candidates(look, prompt, inside), key=lambda one: one[0])
     for quality, mask in rough:
         whole = complete(mask, look) & allowed
+        if not all(grow(whole, 1)[y, x] for y, x in inside):
+            whole = mask  # what was pointed at must stay in it
         finals.append((quality / max(_looks(mask, look), 1e-6) * _looks(whole, look), whole))
     highest, best = max(finals, key=lambda one: one[0], default=(0.0, np.zeros(look.lab.shape[:2], bool)))
     if not highest:
@@ -49,7 +51,7 @@ def cut_out(look: Look, prompt: Placed) -> tuple[Mask, float]:
     clear = _clearness(finals, highest, best)
     if prompt.box is not None and (not best.any() or _sureness(best, look) < 0.5):
         best = _grab(look, allowed, best)
-    for y, x in inside:
+    for y, x in inside if len(inside) > 1 or prompt.box is not None or prompt.mask is not None else ():
         if not grow(best, 1)[y, x] and best.any():
             if len(inside) == 1 and prompt.box is None and prompt.mask is None:  # what was completed lost the click
                 more = next(mask for (_, mask), (_, whole) in zip(rough, finals, strict=True) if whole is best)
