@@ -12,6 +12,7 @@ import videorefer_plugin as vr
 from tests.media import write_video
 from videorefer_plugin.segment import FrameMask, Note, Tracked, load_masklets, read_prompts, save_masklets
 from videorefer_plugin.segment.frames import walk
+from videorefer_plugin.segment.summaries import doubts_of
 
 SIZE = 48
 LENGTH = 12
@@ -139,6 +140,14 @@ def test_a_loss_is_told_and_nothing_is_said_of_the_frames_behind_it():
         vr.propagate_many(frames, [red(), blue()], "by_color", on_lost="raise")
     assert [masklet.region.frames[-1] for masklet in caught.value.masklets] == [5, LENGTH - 1]
     assert red().propagate(frames, "by_color", on_lost="ignore").lost
+
+
+def test_low_scores_are_put_into_words():
+    masklet = red().propagate(make_frames(), "by_color")
+    doubted = replace(masklet, scores=dict.fromkeys(masklet.scores, 0.3))
+    assert doubts_of([masklet]) == []
+    (said,) = doubts_of([masklet, doubted])
+    assert said.startswith("object 2: its masks have a mean score of 0.30")
 
 
 def test_a_cut_is_noticed():

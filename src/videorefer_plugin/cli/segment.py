@@ -70,8 +70,8 @@ def segment(
     After Ctrl-C or a crash, the same command goes on there: classical as if it
     had not been stopped, others from their last masks. Words are found anew.
 
-    Where an object is lost, its masks end, and a yellow line says so; the command
-    still exits with 0. To follow it further, point at it again in a later frame.
+    Where an object is lost, its masks end, and a yellow line says so, as it does of
+    low scores; the command still exits with 0. To follow it further, point at it again in a later frame.
     """
     import json
 
@@ -81,7 +81,7 @@ def segment(
 
     from videorefer_plugin.segment.jobs import read_job
     from videorefer_plugin.segment.runs import Interrupted, run_job
-    from videorefer_plugin.segment.summaries import cuts_of, losses_of, remarks_of, summarize
+    from videorefer_plugin.segment.summaries import cuts_of, doubts_of, losses_of, remarks_of, summarize
 
     errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
     task_name = TextColumn("{task.description}", markup=False)
@@ -126,8 +126,8 @@ def segment(
         errors.print("Interrupted before anything was done.", style="yellow")
         raise typer.Exit(_INTERRUPTED) from None
     rows, cuts, remarks = summarize(masklets), cuts_of(masklets), remarks_of(masklets)
-    for loss in losses_of(masklets):
-        errors.print(loss, style="yellow", highlight=False)
+    for warning in [*losses_of(masklets), *doubts_of(masklets)]:
+        errors.print(warning, style="yellow", highlight=False)
     if as_json:
         objects = [row.to_dict() for row in rows]
         said = {"out": str(out), "save": save and str(save), "segmenter": job.segmenter, "objects": objects}

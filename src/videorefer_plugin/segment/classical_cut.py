@@ -39,8 +39,7 @@ def cut_out(look: Look, prompt: Placed) -> tuple[Mask, float]:
     inside, outside = _pixels(look, prompt, 1), _pixels(look, prompt, 0)
     allowed = _box_mask(look, prompt)
     finals = []
-    rough = nlargest(_FINALISTS, _candidates(look, prompt, inside), key=lambda one: one[0])
-    for quality, mask in rough:
+    for quality, mask in nlargest(_FINALISTS, _candidates(look, prompt, inside), key=lambda one: one[0]):
         whole = complete(mask, look) & allowed
         if not all(grow(whole, 1)[y, x] for y, x in inside):
             whole = mask  # what was pointed at must stay in it
@@ -51,12 +50,10 @@ def cut_out(look: Look, prompt: Placed) -> tuple[Mask, float]:
     clear = _clearness(finals, highest, best)
     if prompt.box is not None and (not best.any() or _sureness(best, look) < 0.5):
         best = _grab(look, allowed, best)
-    for y, x in inside if len(inside) > 1 or prompt.box is not None or prompt.mask is not None else ():
+    is_click = len(inside) == 1 and prompt.box is None and prompt.mask is None
+    for y, x in () if is_click else inside:
         if not grow(best, 1)[y, x] and best.any():
-            if len(inside) == 1 and prompt.box is None and prompt.mask is None:  # what was completed lost the click
-                more = next(mask for (_, mask), (_, whole) in zip(rough, finals, strict=True) if whole is best)
-            else:
-                more, _ = cut_out(look, Placed.at(y, x))
+            more, _ = cut_out(look, Placed.at(y, x))
             best = best | (more & allowed)
     if not best.any() and prompt.mask is not None:
         return _without(look, prompt.mask & allowed, outside), _BOX_ALONE

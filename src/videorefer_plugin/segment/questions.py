@@ -13,7 +13,7 @@ from videorefer_plugin.regions import Region
 from videorefer_plugin.segment.collecting import Progress
 from videorefer_plugin.segment.prompts import read_prompts
 from videorefer_plugin.segment.registry import entry_of, load_segmenter, refuse
-from videorefer_plugin.segment.summaries import losses_of
+from videorefer_plugin.segment.summaries import doubts_of, losses_of
 
 __all__ = ["track_questions"]
 
@@ -37,7 +37,7 @@ def track_questions(
 
     Returns:
         The questions about the masklets, of each 16 frames at most, evenly spread over those in which it can be seen;
-        and a sentence for each loss.
+        and a sentence for each loss, and for each object with low scores.
 
     Raises:
         ConfigurationError: there is no such segmenter, nothing to follow, or no video; or it cannot be loaded.
@@ -50,7 +50,7 @@ def track_questions(
     masklets = loaded.propagate(questions[0].video, list(objects.values()), progress=progress)
     followed = {place: _shown(masklet.region) for place, masklet in zip(objects, masklets, strict=True)}
     asked = [replace(one, regions=[followed[place] for place in one.objects]) for one in questions]
-    return asked, losses_of(masklets)
+    return asked, [*losses_of(masklets), *doubts_of(masklets)]
 
 
 def _objects(questions: Sequence[Question]) -> dict[int, Region]:

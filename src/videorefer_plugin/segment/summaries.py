@@ -9,7 +9,9 @@ from typing import Any
 from videorefer_plugin.segment.events import Note
 from videorefer_plugin.segment.masklet import Masklet
 
-__all__ = ["ObjectSummary", "cuts_of", "losses_of", "remarks_of", "summarize"]
+__all__ = ["ObjectSummary", "cuts_of", "doubts_of", "losses_of", "remarks_of", "summarize"]
+
+_DOUBTFUL = 0.5  # mean score below which an object is more likely something else
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,16 @@ def _summary(number: int, masklet: Masklet) -> ObjectSummary:
 def losses_of(masklets: Sequence[Masklet]) -> list[str]:
     """A sentence for each object and direction in which it was lost."""
     return [f"object {number}: {note.text}" for number, masklet in enumerate(masklets, 1) for note in masklet.lost]
+
+
+def doubts_of(masklets: Sequence[Masklet]) -> list[str]:
+    """A sentence for each object that may be another thing than was meant, for its masks have low scores."""
+    return [
+        f"object {row.object}: its masks have a mean score of {row.mean_score:.2f}, so they may be of something else. "
+        "Look at them (--save), or point at it more closely or in more frames."
+        for row in summarize(masklets)
+        if row.mean_score is not None and row.mean_score < _DOUBTFUL
+    ]
 
 
 def cuts_of(masklets: Sequence[Masklet]) -> list[int]:
