@@ -1,8 +1,8 @@
 """A segmenter whose masks come from nothing but what was given and the number of the frame, for runs that are stopped.
 
 `python -m tests.rolling ARGUMENTS` is the command line with it. What it loads and computes it writes into the file
-ROLLING_LOG, a line each; ROLLING_SECONDS is how long it takes for a frame, and ROLLING_STOP a frame in which the user
-presses Ctrl-C; in ROLLING_FAIL, nothing is found where it was pointed.
+ROLLING_LOG, a line each. ROLLING_WAITS is a frame that takes a minute, and ROLLING_STOP one in which the user presses
+Ctrl-C; in ROLLING_FAIL, nothing is found where it was pointed.
 """
 
 import os
@@ -44,7 +44,8 @@ class Rolling(vr.Segmenter):
         for frame in [*range(first, end + 1), *range(first - 1, start - 1, -1)]:
             told = [n for n, own in enumerate(prompts) if (n in masks or frame in own) and not _is_lost(own, frame)]
             if any(frame not in known[number].shapes for number in told):
-                time.sleep(float(os.environ.get("ROLLING_SECONDS", "0")))
+                if os.environ.get("ROLLING_WAITS") == str(frame):
+                    time.sleep(60)
                 if os.environ.get("ROLLING_STOP") == str(frame):
                     raise KeyboardInterrupt
                 if os.environ.get("ROLLING_FAIL") == str(frame):

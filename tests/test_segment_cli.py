@@ -416,7 +416,7 @@ def ledger(clip, tmp_path, monkeypatch):
 
 def stopped(arguments, ledger, how, at):
     """A run that is stopped from outside when its ledger has so many lines."""
-    environment = {**os.environ, "ROLLING_SECONDS": "0.03"}
+    environment = {**os.environ, "ROLLING_WAITS": "20"}
     command = [sys.executable, "-m", "tests.rolling", *map(str, arguments)]
     root = Path(__file__).parents[1]
     process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -43,7 +43,9 @@ class CutFinder:
             found = moved > _MOVED_AT_FIRST and colors > _COLORS_AT_FIRST
         else:
             found = moved > max(_MOVED, _TIMES_OTHERS * median(self._steps)) and colors > _COLORS
-        if not found:
+        if found:
+            self._steps.clear()  # how much changes is another matter in each shot
+        else:
             self._steps.append(moved)
         return found
 
