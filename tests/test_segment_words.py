@@ -565,11 +565,12 @@ def test_the_memory_of_sam3_does_not_grow_with_the_video(sam3):
     with only_new_tensors() as count:
 
         def weigh(done: int, total: int) -> None:
-            if done in (27, total):  # by then, the hot start is over, and the memory of each object is full
+            if done in (27, total):
                 held[done] = count()
 
         sam3.find(np.concatenate([FRAMES] * 4), PHRASE, progress=weigh)
-    assert 0 < held[36] <= 1.01 * held[27]
+    # What is kept of each object is nearly full by then; a session that keeps all of it grows by a third.
+    assert 0 < held[36] < 1.2 * held[27]
 
 
 def test_what_sam3_leaves_out_is_told(folder):
