@@ -1,4 +1,4 @@
-"""Cleaning up what detectors find: several masks of one object, holes, and sprinkles."""
+"""What detectors find: boxes around masks, and cleaning up several masks of one object, holes, and sprinkles."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["box_overlaps", "fill_holes", "keep_surest", "mask_overlaps", "remove_sprinkles"]
+__all__ = ["box_around", "box_overlaps", "fill_holes", "keep_surest", "mask_overlaps", "remove_sprinkles"]
 
 _EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
+
+
+def box_around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """The box x0, y0, x1, y1 in pixels around a mask, bool (height, width), which has a pixel."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def keep_surest(overlaps: NDArray[Any], scores: Sequence[float] | NDArray[Any], most: float) -> list[int]:

@@ -17,6 +17,7 @@ from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.matching import take_settings
 from videorefer_plugin.segment.base import Segmenter
+from videorefer_plugin.segment.cleaning import box_around
 from videorefer_plugin.segment.collecting import Collected, Progress
 from videorefer_plugin.segment.events import Candidate, Note, Tracked
 from videorefer_plugin.segment.frames import walk
@@ -81,7 +82,7 @@ class Sam3Video(Segmenter):
     def _find(self, frame: NDArray[np.uint8], phrase: str, max_objects: int | None) -> list[Candidate]:
         run = _Run(self._model, self._processor, open_video([frame]), phrase, 0)
         (seen,) = run.go(0)
-        found = [Candidate(mask, _around(mask), run.sure[number], phrase) for number, mask in seen.masks.items()]
+        found = [Candidate(mask, box_around(mask), run.sure[number], phrase) for number, mask in seen.masks.items()]
         if not found:
             raise self._nothing(run, phrase, [0])
         return sorted(found, key=lambda candidate: -candidate.score)[:max_objects]
@@ -271,8 +272,3 @@ def _check(threshold: Any, new_threshold: Any, cleaner: Any) -> None:
         raise ConfigurationError(
             "post_processing='kernels' needs the package kernels: pip install kernels, or leave it out for SciPy."
         )
-
-
-def _around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate, pad
 from transformers import SamHQModel, SamHQProcessor
 
+from videorefer_plugin.segment.cleaning import box_around
 from videorefer_plugin.segment.events import FrameMask
 from videorefer_plugin.segment.loading import load_part, load_part_processor, prepare
 from videorefer_plugin.segment.prompts import Prompt
@@ -70,7 +71,7 @@ class SamHQ:
         scale = np.array([reshaped[1] / size[1], reshaped[0] / size[0]])
         box = prompt.box
         if box is None and not len(prompt.points) and prompt.mask is not None:  # a mask alone is a weak prompt
-            box = _around(prompt.mask)
+            box = box_around(prompt.mask)
         given = {}
         if len(prompt.points):
             given["input_points"] = self._places(prompt.points * scale)
@@ -95,8 +96,3 @@ def _points_at_nothing(prompt: Prompt) -> bool:
     """Whether there is neither a place nor a mask with a pixel in it."""
     empty = prompt.mask is None or not prompt.mask.any()
     return empty and prompt.box is None and not len(prompt.points)
-
-
-def _around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
