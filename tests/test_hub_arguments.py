@@ -267,7 +267,7 @@ def test_a_revision_that_does_not_exist(client):
 def test_answers_of_a_benchmark_are_kept_by_the_commit_of_the_model(hub, client):
     code = """
 import os
-from videorefer_plugin.bench.fingerprint import fingerprint
+from videorefer_plugin.models.fingerprint import fingerprint
 os.environ["HF_TOKEN"] = token
 try:
     value = fingerprint("me/own")

@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "BenchError": "errors",
+    "ChatError": "errors",
     "CheckpointError": "errors",
     "ConfigurationError": "errors",
+    "EngineError": "errors",
     "PatchError": "errors",
     "PromptError": "errors",
     "RecordError": "errors",
@@ -72,9 +74,11 @@ _EXPORTS = {
 
 __all__ = [
     "BenchError",
+    "ChatError",
     "CheckpointError",
     "ConfigurationError",
     "DrawnRegion",
+    "EngineError",
     "FeatureStore",
     "Masklet",
     "ObjectEncoder",
@@ -133,8 +137,10 @@ if TYPE_CHECKING:
     from videorefer_plugin.embedded import tiny_checkpoint
     from videorefer_plugin.errors import (
         BenchError,
+        ChatError,
         CheckpointError,
         ConfigurationError,
+        EngineError,
         PatchError,
         PromptError,
         PublishError,

@@ -8,8 +8,10 @@ from typing import Any
 
 __all__ = [
     "BenchError",
+    "ChatError",
     "CheckpointError",
     "ConfigurationError",
+    "EngineError",
     "PatchError",
     "PromptError",
     "PublishError",
@@ -89,3 +91,11 @@ class PatchError(VideoReferError):
 
 class BenchError(VideoReferError):
     """A benchmark's file, an answer file, a judge or an endpoint cannot be used; names the item where there is one."""
+
+
+class ChatError(BenchError):
+    """A chat model cannot be asked, or gives no reply that can be used."""
+
+
+class EngineError(VideoReferError):
+    """The data engine cannot use a source, a setting of an agent or the folder of a run, or has to stop."""

@@ -228,7 +228,7 @@ class LocalChat:
 
     def settings(self) -> dict[str, Any]:
         """The model and what its files are."""
-        from videorefer_plugin.bench.fingerprint import fingerprint
+        from videorefer_plugin.models.fingerprint import fingerprint
 
         return {
             "model": self.model,

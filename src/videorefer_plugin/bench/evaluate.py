@@ -10,13 +10,13 @@ from videorefer_plugin.bench import prompts
 from videorefer_plugin.bench.answerers import Answerer
 from videorefer_plugin.bench.captions import score_captions
 from videorefer_plugin.bench.description_scores import score_descriptions
-from videorefer_plugin.bench.fingerprint import file_hash
 from videorefer_plugin.bench.items import DescriptionItem, Item, read_captions, read_descriptions, read_questions
 from videorefer_plugin.bench.judges import Judge, RuleJudge
 from videorefer_plugin.bench.question_scores import score_questions
 from videorefer_plugin.bench.runner import WHOLE, ItemError, Outcome, Shard, run
 from videorefer_plugin.bench.store import Store, configuration_hash, write_json
 from videorefer_plugin.errors import BenchError
+from videorefer_plugin.models.fingerprint import file_hash
 
 __all__ = ["evaluate_captions", "evaluate_descriptions", "evaluate_questions", "require_facts"]
 

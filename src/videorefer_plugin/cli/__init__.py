@@ -2,7 +2,7 @@
 
 import typer
 
-from videorefer_plugin.cli import bench, demo, publish, train, world
+from videorefer_plugin.cli import bench, data, demo, publish, train, world
 from videorefer_plugin.cli.ask import ask
 from videorefer_plugin.cli.in_order import InOrder
 from videorefer_plugin.cli.segment import segment
@@ -16,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(bench.app, name="bench")
+app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command(cls=InOrder)(ask)
 app.command()(demo.demo)

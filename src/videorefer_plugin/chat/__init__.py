@@ -1,0 +1,1 @@
+"""Chat models as tools: behind an OpenAI-compatible endpoint, or loaded here."""

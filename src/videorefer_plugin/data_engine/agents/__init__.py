@@ -1,0 +1,1 @@
+"""The agents, with one file for each of their backends."""

@@ -1,0 +1,122 @@
+"""Which agents there are, and making one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from videorefer_plugin._text import listed
+from videorefer_plugin.data_engine.agent import STAGES, Agent
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["agents", "make_agent", "register_agent"]
+
+
+class _Entry(NamedTuple):
+    path: str
+    packages: tuple[str, ...]
+
+
+_ENTRIES: dict[tuple[str, str], _Entry] = {}
+
+
+def register_agent(stage: str, name: str, path: str, *, packages: Sequence[str] = ()) -> None:
+    """Make an agent known under a name.
+
+    Args:
+        stage (`str`): what it does, of [`STAGES`].
+        name (`str`): of the backend, as recipes have it.
+        path (`str`): its class, `"package.module:Class"`, a subclass of [`Agent`]; imported when one is made.
+        packages (`Sequence[str]`, *optional*): what to install for it beside the extra `engine`.
+
+    Raises:
+        ConfigurationError: there is no such stage, the path has no class, or the name is taken by another one.
+    """
+    if stage not in STAGES:
+        raise ConfigurationError(f"There is no agent {stage!r}; expected one of {', '.join(STAGES)}.")
+    if path.count(":") != 1:
+        raise ConfigurationError(f"The {stage} {name!r} is at {path!r}; expected 'package.module:Class'.")
+    entry = _Entry(path, tuple(packages))
+    if _ENTRIES.get((stage, name), entry) != entry:
+        raise ConfigurationError(f"There is a {stage} {name!r} already; register this one under another name.")
+    _ENTRIES[stage, name] = entry
+
+
+def agents() -> dict[str, tuple[str, ...]]:
+    """The backends of every agent: stage -> their names, in alphabetical order."""
+    return {stage: tuple(sorted(name for of, name in _ENTRIES if of == stage)) for stage in STAGES}
+
+
+def make_agent(stage: str, name: str, settings: Mapping[str, Any] | None = None) -> Agent:
+    """Make an agent; nothing is loaded yet.
+
+    Args:
+        stage (`str`): of [`STAGES`].
+        name (`str`): of the backend, or `"package.module:Class"` of one that is not registered.
+        settings (`Mapping`, *optional*): arguments of the class.
+
+    Raises:
+        ConfigurationError: there is no such agent, it cannot be imported, or a setting is unknown or of no use.
+    """
+    given = dict(settings or {})
+    made = _class_of(stage, name)
+    known = [item.name for item in inspect.signature(made).parameters.values() if item.kind is not item.VAR_KEYWORD]
+    takes_any = any(item.kind is item.VAR_KEYWORD for item in inspect.signature(made).parameters.values())
+    for setting in given:
+        if setting not in known and not takes_any:
+            close = difflib.get_close_matches(str(setting), known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; known are {listed(known, 20)}." if known else "."
+            raise ConfigurationError(f"The {stage} {name!r} has no setting {setting!r}{hint}")
+    needed = [
+        item.name
+        for item in inspect.signature(made).parameters.values()
+        if item.default is item.empty and item.kind in (item.KEYWORD_ONLY, item.POSITIONAL_OR_KEYWORD)
+    ]
+    missing = [item for item in needed if item not in given]
+    if missing:
+        raise ConfigurationError(f"The {stage} {name!r} needs {listed(missing)}; give it under {stage}.settings.")
+    return made(**given)
+
+
+def _class_of(stage: str, name: str) -> Any:
+    entry = _ENTRIES.get((stage, name))
+    if entry is None and (not isinstance(name, str) or name.count(":") != 1):
+        found = agents().get(stage)
+        if found is None:
+            raise ConfigurationError(f"There is no agent {stage!r}; expected one of {', '.join(STAGES)}.")
+        raise ConfigurationError(
+            f"There is no {stage} {name!r}; expected one of {', '.join(found)}, or 'package.module:Class' of your own."
+        )
+    path = entry.path if entry else name
+    lacking = [package for package in (entry.packages if entry else ()) if importlib.util.find_spec(package) is None]
+    if lacking:
+        raise ConfigurationError(f"The {stage} {name!r} needs {listed(lacking)}: pip install {' '.join(lacking)}")
+    module, attribute = path.split(":")
+    try:
+        made = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"The {stage} {name!r} cannot be imported from {path}: {error}") from error
+    if not (isinstance(made, type) and issubclass(made, Agent)) or made.stage != stage:
+        raise ConfigurationError(f"{path} is no {stage}; expected a subclass of Agent with stage = {stage!r}.")
+    return made
+
+
+_AGENTS = "videorefer_plugin.data_engine.agents"
+
+register_agent("analyzer", "chat", f"{_AGENTS}.analyzer_chat:ChatAnalyzer")
+register_agent("analyzer", "spacy", f"{_AGENTS}.analyzer_spacy:SpacyAnalyzer", packages=["spacy"])
+register_agent("analyzer", "shapes", f"{_AGENTS}.analyzer_shapes:ShapesAnalyzer")
+register_agent("segmentor", "masklets", f"{_AGENTS}.segmentor_masklets:MaskletSegmentor")
+register_agent("annotator", "model", f"{_AGENTS}.annotator_model:ModelAnnotator")
+register_agent("annotator", "endpoint", f"{_AGENTS}.annotator_endpoint:EndpointAnnotator")
+register_agent("captioner", "model", f"{_AGENTS}.captioner_model:ModelCaptioner")
+register_agent("captioner", "endpoint", f"{_AGENTS}.captioner_endpoint:EndpointCaptioner")
+register_agent("reviewer", "chat", f"{_AGENTS}.reviewer_chat:ChatReviewer")
+register_agent("reviewer", "embedding", f"{_AGENTS}.reviewer_embedding:EmbeddingReviewer")
+register_agent("reviewer", "shapes", f"{_AGENTS}.reviewer_shapes:ShapesReviewer")
+register_agent("refiner", "chat", f"{_AGENTS}.refiner_chat:ChatRefiner")
+register_agent("refiner", "shapes", f"{_AGENTS}.refiner_shapes:ShapesRefiner")

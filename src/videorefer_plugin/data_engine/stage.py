@@ -1,0 +1,138 @@
+"""One stage of a run: an agent, and the ledger that what it makes is written to, wherever it runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin._files import Ledger, LedgerError
+from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.items import Failure, Made, VideoItem
+from videorefer_plugin.data_engine.registry import make_agent
+from videorefer_plugin.data_engine.state import State, made_row
+from videorefer_plugin.errors import EngineError, VideoReferError
+
+__all__ = ["StageRunner", "StageSpec"]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What a process has to know to do a stage's work; can be pickled.
+
+    Attributes:
+        stage (`str`): of `STAGES`.
+        backend (`str`): name of the agent, as [`make_agent`] takes it.
+        key (`str`): of [`stage_keys`].
+        folder (`str`): of the ledger, which all processes of a run share.
+        settings (`dict`): arguments of the agent.
+    """
+
+    stage: str
+    backend: str
+    key: str
+    folder: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class StageRunner:
+    """Does a stage's work on states that come to it, and writes it down before it passes them on.
+
+    Executors call it: the local one in this process, threads or other processes, Ray in its actors. Each runner has a
+    file of its own in the ledger's folder, `<stage>-<host>-<pid>-<random>.jsonl`; no two write to the same one.
+
+    Args:
+        spec ([`StageSpec`]): what to do.
+        agent ([`Agent`], *optional*): who does it, if it was made already.
+    """
+
+    def __init__(self, spec: StageSpec, agent: Agent | None = None):
+        self.spec = spec
+        self.agent = agent or make_agent(spec.stage, spec.backend, spec.settings)
+        self._ledger: Ledger | None = None
+
+    def __call__(self, states: Sequence[State]) -> list[State]:
+        """Do what is still to be done on these states; those that have this stage, or failed, pass as they are.
+
+        Raises:
+            EngineError: nothing can be done any more, or the ledger cannot be written.
+        """
+        waiting = [state for state in states if self.spec.stage not in state.rows and state.failed is None]
+        for state, made, seconds in self._work(waiting):
+            row = made_row(state.source, state.seed, self.spec.stage, self.spec.key, made, seconds)
+            self._write(row)
+            state.rows[self.spec.stage] = row
+        return list(states)
+
+    def close(self) -> None:
+        """Let go of the agent's models, and of the ledger."""
+        self.agent.close()
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+    def _work(self, states: Sequence[State]) -> Iterable[tuple[State, Made | Failure, float]]:
+        busy = []
+        for state in states:
+            if self.spec.stage == "analyzer" or state.item.objects:
+                busy.append(state)
+            else:  # no object is left to work on
+                yield state, Made(()), 0.0
+        if not busy:
+            return
+        started = time.monotonic()
+        items = [state.item for state in busy]
+        try:
+            results = self._run(items)
+        except EngineError:
+            raise
+        except Exception as error:
+            if len(items) == 1:
+                yield busy[0], _failure(error), time.monotonic() - started
+                return
+            for state in busy:
+                yield from self._work([state])
+            return
+        seconds = (time.monotonic() - started) / len(busy)
+        for state, made in zip(busy, results, strict=True):
+            yield state, made, seconds
+
+    def _run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
+        results = self.agent.run(items)
+        if len(results) != len(items):
+            raise EngineError(
+                f"The {self.spec.stage} {self.spec.backend!r} was given {len(items)} video(s) and returned "
+                f"{len(results)} result(s); expected one for each."
+            )
+        for item, made in zip(items, results, strict=True):
+            if isinstance(made, Made) and item.objects and len(made.objects) != len(item.objects):
+                raise EngineError(
+                    f"The {self.spec.stage} {self.spec.backend!r} was given {len(item.objects)} object(s) of "
+                    f"{item.source.id!r} and returned {len(made.objects)}; expected one for each."
+                )
+        return results
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        try:
+            if self._ledger is None:
+                folder = Path(self.spec.folder)
+                folder.mkdir(parents=True, exist_ok=True)
+                name = f"{self.spec.stage}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+                self._ledger = Ledger(folder / name, {"stage": self.spec.stage, "key": self.spec.key})
+            self._ledger.append(row)
+        except (OSError, LedgerError) as error:
+            raise EngineError(f"What was done cannot be written down: {error}") from error
+
+
+def _failure(error: Exception) -> Failure:
+    """Why an item failed; of what is none of our errors, also where, since nobody else would know."""
+    if isinstance(error, VideoReferError):
+        return Failure(type(error).__name__.removesuffix("Error").lower(), str(error))
+    where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
+    return Failure("unexpected", f"{type(error).__name__}: {error} ({where})")

@@ -1,0 +1,162 @@
+"""How far a source has come: what each agent made of it, as the ledger has it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from videorefer_plugin.data_engine.items import (
+    Description,
+    Drop,
+    Failure,
+    Found,
+    Made,
+    Noun,
+    ObjectItem,
+    Question,
+    Refined,
+    RegionCaption,
+    Source,
+    Spent,
+    Verdict,
+    VideoItem,
+    seed_of,
+)
+
+__all__ = ["State", "made_row", "row_key", "stage_keys"]
+
+Row = dict[str, Any]
+
+_MADE: dict[str, Any] = {
+    "analyzer": Noun,
+    "segmentor": Found,
+    "annotator": Description,
+    "captioner": RegionCaption,
+    "reviewer": Verdict,
+    "refiner": Refined,
+}
+
+
+def stage_keys(stages: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """A short name for all that what a stage makes depends on: its agent's identity, and those of the ones before it.
+
+    Args:
+        stages: name and identity of each, in order.
+    """
+    keys, before = {}, ""
+    for stage, identity in stages:
+        text = json.dumps([before, stage, identity], sort_keys=True, ensure_ascii=False)
+        keys[stage] = before = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return keys
+
+
+def row_key(source: Source, seed: int, stage_key: str) -> str:
+    """The ledger's name for what a stage makes of a source; as long as it is the same, it is not done again."""
+    return hashlib.sha256(json.dumps([source.id, source.digest, seed, stage_key]).encode()).hexdigest()[:24]
+
+
+def made_row(source: Source, seed: int, stage: str, stage_key: str, made: Made | Failure, seconds: float) -> Row:
+    """The line of the ledger about what a stage made of a source, or why it made nothing.
+
+    A line has `id`, `stage`, `key`, `spent` and `seconds`, and either `objects`, a list of {"made": ...} or
+    {"drop": ...}, or `failed`, {"kind", "reason"}.
+    """
+    row: Row = {"id": source.id, "stage": stage, "key": row_key(source, seed, stage_key)}
+    if isinstance(made, Failure):
+        row["failed"] = {"kind": made.kind, "reason": made.reason}
+    else:
+        row["objects"] = [{"drop" if isinstance(one, Drop) else "made": asdict(one)} for one in made.objects]
+    return {**row, "spent": asdict(made.spent), "seconds": round(seconds, 4)}
+
+
+def _read_made(stage: str, value: Mapping[str, Any]) -> Any:
+    value = dict(value)
+    if stage == "segmentor":
+        value |= {"box": tuple(value["box"]), "notes": tuple(value["notes"])}
+    elif stage == "annotator":
+        value["filtered"] = tuple(value["filtered"])
+    elif stage == "refiner":
+        asked = [{**one, "objects": tuple(one["objects"])} for one in value["questions"]]
+        value["questions"] = tuple(Question(**one) for one in asked)
+    return _MADE[stage](**value)
+
+
+@dataclass
+class State:
+    """A source, with the lines of the ledger about it.
+
+    Attributes:
+        source ([`Source`]): the video or image.
+        seed (`int`): of the run; see [`seed_of`].
+        rows (`dict`): stage -> its line, in the order in which stages were done.
+    """
+
+    source: Source
+    seed: int
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> tuple[str, Failure] | None:
+        """The stage that failed, and why."""
+        for stage, row in self.rows.items():
+            if "failed" in row:
+                return stage, Failure(row["failed"]["kind"], row["failed"]["reason"], Spent(**row["spent"]))
+        return None
+
+    @property
+    def item(self) -> VideoItem:
+        """The source as the next agent is given it: with the objects that no agent has dropped."""
+        kept = tuple(one for one, drop in self.outcomes() if drop is None)
+        return VideoItem(self.source, seed_of(self.seed, self.source.id), kept)
+
+    def outcomes(self) -> list[tuple[ObjectItem, tuple[str, Drop] | None]]:
+        """All objects, with what was made of them, and the stage that dropped them and why, if one did.
+
+        An object that the Analyzer itself dropped has no noun but an empty one.
+        """
+        found: list[tuple[ObjectItem, tuple[str, Drop] | None]] = []
+        if "analyzer" not in self.rows:
+            found = [(_given(number, self.source), None) for number in range(len(self.source.objects))]
+        for stage, row in self.rows.items():
+            made = [
+                Drop(**one["drop"]) if "drop" in one else _read_made(stage, one["made"])
+                for one in row.get("objects", ())
+            ]
+            if stage == "analyzer":
+                found = [
+                    (ObjectItem(number, one), None)
+                    if isinstance(one, Noun)
+                    else (ObjectItem(number, Noun("")), (stage, one))
+                    for number, one in enumerate(made)
+                ]
+                continue
+            left = iter(made)
+            if "objects" in row:
+                found = [(item, drop) if drop is not None else _after(item, stage, next(left)) for item, drop in found]
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        return {"source": self.source.to_json(), "seed": self.seed, "rows": self.rows}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> State:
+        """Read what `to_json` gave, also after it went through JSON."""
+        return cls(Source.from_json(value["source"]), value["seed"], dict(value["rows"]))
+
+
+def _after(item: ObjectItem, stage: str, made: Any) -> tuple[ObjectItem, tuple[str, Drop] | None]:
+    return (item, (stage, made)) if isinstance(made, Drop) else (item.having(made), None)
+
+
+def _given(number: int, source: Source) -> ObjectItem:
+    """An object that came with its masks, as if Analyzer and Segmentor had found it."""
+    given = source.objects[number]
+    noun = Noun(given.expression, given.expression)
+    first = next((int(frame) for frame, one in given.annotation.items() if one.get("segmentation")), 0)
+    return ObjectItem(
+        number, noun, Found(dict(given.annotation), source.height or 0, source.width or 0, first, (), 1.0)
+    )
