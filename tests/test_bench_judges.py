@@ -9,7 +9,7 @@ from tests.conftest import CHECKPOINT
 from videorefer_plugin.bench import ChatEndpoint, ChatJudge, LocalChat, RuleJudge, evaluate_descriptions
 from videorefer_plugin.bench.endpoint import Completion, Usage
 from videorefer_plugin.bench.items import DescriptionItem, read_descriptions
-from videorefer_plugin.bench.runner import ItemError
+from videorefer_plugin.chat import ReplyError
 from videorefer_plugin.cli import app
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.world.judge import score_description
@@ -142,13 +142,13 @@ def test_refused_for_good_is_counted_and_tried_by_the_next_run(bench, tmp_path, 
 
 def test_no_answer_in_time(server):
     server.delay = 1.0
-    with pytest.raises(ItemError, match="does not answer in time"):
+    with pytest.raises(ReplyError, match="does not answer in time"):
         endpoint(server, timeout=0.1, retries=0).complete(MESSAGES)
 
 
 def test_nobody_there(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with pytest.raises(ItemError, match="cannot be reached"):
+    with pytest.raises(ReplyError, match="cannot be reached"):
         ChatEndpoint("m", base_url="http://127.0.0.1:9/v1", retries=0).complete(MESSAGES)
 
 

@@ -4,16 +4,14 @@ import os
 from typing import Any
 
 from videorefer_plugin.bench.answerers import Answerer, MarkedEndpoint, MarkedModel, RegionModel
-from videorefer_plugin.bench.endpoint import ChatEndpoint, LocalChat
 from videorefer_plugin.bench.judges import ChatJudge, Judge, RuleJudge
 from videorefer_plugin.bench.prompts import MAX_NEW_TOKENS
 from videorefer_plugin.bench.runner import Shard
+from videorefer_plugin.chat.choosing import OPENAI, make_chat
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.video.sampling import check_sampled
 
 __all__ = ["make_answerer", "make_judge", "make_shard"]
-
-_OPENAI = "openai"  # in place of an address
 
 
 def make_answerer(
@@ -54,7 +52,7 @@ def make_answerer(
         )
     if endpoint is None:
         return MarkedModel(model, marks, num_frames=num_frames, max_new_tokens=tokens, device=_device())
-    chat = ChatEndpoint(model, base_url=_address(endpoint), max_tokens=tokens, workers=workers)
+    chat = make_chat(model, endpoint, max_tokens=tokens, workers=workers)
     return MarkedEndpoint(chat, marks, num_frames=num_frames)
 
 
@@ -77,8 +75,8 @@ def make_judge(kind: str, model: str | None = None, *, endpoint: str | None = No
     if not model:
         raise BenchError(f"the judge is {kind!r}, but there is no --judge-model: name one")
     if kind == "local":
-        return ChatJudge(LocalChat(model))
-    return ChatJudge(ChatEndpoint(model, base_url=_address(endpoint), **settings))
+        return ChatJudge(make_chat(model))
+    return ChatJudge(make_chat(model, endpoint or OPENAI, **settings))
 
 
 def make_shard(rank: int | None, size: int | None) -> Shard:
@@ -90,10 +88,6 @@ def make_shard(rank: int | None, size: int | None) -> Shard:
     if (rank is None) != (size is None):
         raise BenchError("--rank and --world-size belong together: give both, or none")
     return Shard.from_environment() if rank is None or size is None else Shard(rank, size)
-
-
-def _address(endpoint: str | None) -> str | None:
-    return None if endpoint == _OPENAI else endpoint
 
 
 def _device() -> str | None:

@@ -5,13 +5,13 @@ drops. The strict one reads JSON and every way of writing such lines that means 
 to 5, nor one that may mean another number ("3-4", "4/10"). What neither understands is counted by those who use them.
 """
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from videorefer_plugin.bench.reasoning import without_reasoning
+from videorefer_plugin.chat.reasoning import without_reasoning
+from videorefer_plugin.chat.replies import json_objects
 
 __all__ = ["DIMENSIONS", "compatible_scores", "reply_scores"]
 
@@ -98,7 +98,7 @@ def reply_scores(reply: str | None) -> dict[str, float]:
     said = without_reasoning(unicodedata.normalize("NFKC", reply)) if reply else None
     if not said:
         return {}
-    for value in _json_objects(said):
+    for value in json_objects(said):
         scores = _from_json(value)
         if scores:
             return scores
@@ -110,21 +110,6 @@ def reply_scores(reply: str | None) -> dict[str, float]:
         if score is not None:
             found[code] = score
     return {code: found[code] for code in DIMENSIONS if code in found}
-
-
-def _json_objects(reply: str) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects of a reply, whatever stands around them."""
-    decoder, place = json.JSONDecoder(), reply.find("{")
-    while place >= 0:
-        try:
-            value, end = decoder.raw_decode(reply, place)
-        except RecursionError:  # nothing that a judge would say
-            return
-        except ValueError:
-            end = place + 1
-        else:
-            yield value
-        place = reply.find("{", end)
 
 
 def _from_json(value: Mapping[str, Any]) -> dict[str, float]:

@@ -4,10 +4,10 @@ import json
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from videorefer_plugin.bench.endpoint import Chat
 from videorefer_plugin.bench.items import DescriptionItem
 from videorefer_plugin.bench.runner import ItemError
 from videorefer_plugin.bench.store import text_hash
+from videorefer_plugin.chat.base import Chat
 from videorefer_plugin.errors import BenchError, ConfigurationError
 from videorefer_plugin.world.judge import score_description
 
@@ -36,7 +36,7 @@ class Judge(Protocol):
             `reply` (`str`), in which scores from 0 to 5 are still to be read, and `date` (UTC).
 
         Raises:
-            ItemError: there is no reply about this item.
+            ItemError, ReplyError: there is no reply about this item.
             BenchError: there will be none about others either.
         """
         ...

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from videorefer_plugin.bench.reasoning import without_reasoning
+from videorefer_plugin.chat.reasoning import without_reasoning
 
 __all__ = ["compatible_correct", "compatible_letter", "gold_letter", "option_letters", "strict_letter"]
 

@@ -1,7 +1,5 @@
 """Marks for models that take no regions: objects drawn on the frames, each in a colour of its own and numbered."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +9,10 @@ from numpy.typing import NDArray
 
 from videorefer_plugin.bench.items import Item
 from videorefer_plugin.bench.prompts import marked_prompt
+from videorefer_plugin.chat.pictures import picture_message
 from videorefer_plugin.pictures import COLORS, STYLES, draw_marks
 
-__all__ = ["COLORS", "STYLES", "MarkedClip", "draw_marks", "encode_frame", "mark_item"]
+__all__ = ["COLORS", "STYLES", "MarkedClip", "draw_marks", "frame_messages", "mark_item"]
 
 
 @dataclass(frozen=True)
@@ -69,17 +68,7 @@ def mark_item(item: Item, mode: str, style: str, num_frames: int) -> MarkedClip:
     return MarkedClip(pictures, clip.describe(), marked_prompt(item.prompt, colors, style, mode))
 
 
-def encode_frame(frame: NDArray[np.uint8]) -> str:
-    """A frame as a `data:` address of a JPEG of high quality, which endpoints take."""
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(frame).save(stream, "jpeg", quality=92, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
 def frame_messages(clip: MarkedClip) -> Sequence[dict[str, Any]]:
     """The frames and the question as one message of a chat."""
-    frames = [{"type": "image_url", "image_url": {"url": encode_frame(frame)}} for frame in clip.frames]
-    said = f"These are {len(frames)} frames of a video, in order.\n{clip.prompt}"
-    return [{"role": "user", "content": [*frames, {"type": "text", "text": said}]}]
+    said = f"These are {len(clip.frames)} frames of a video, in order.\n{clip.prompt}"
+    return [picture_message(clip.frames, said)]

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from videorefer_plugin.bench.items import Item
 from videorefer_plugin.bench.store import Store
+from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import BenchError, PromptError, RegionError, VideoError
 
 __all__ = ["WHOLE", "ItemError", "Outcome", "Shard", "run"]
@@ -199,7 +200,7 @@ def work_apart(batch: Sequence[ItemT], work: Work) -> Sequence[Mapping[str, Any]
     """Work on a batch; where an item spoils it, on its items one by one, so that the others are not lost."""
     try:
         return work(batch)
-    except (ItemError, *_OF_ITEMS) as error:
+    except (ItemError, ReplyError, *_OF_ITEMS) as error:
         if len(batch) > 1:
             return [work_apart([item], work)[0] for item in batch]
         if isinstance(error, ItemError):

@@ -18,6 +18,7 @@ from videorefer_plugin.bench.judge_replies import DIMENSIONS
 from videorefer_plugin.bench.judges import ChatJudge, Judge, RuleJudge
 from videorefer_plugin.bench.question_scores import score_questions
 from videorefer_plugin.bench.runner import ItemError
+from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.regions import Region
 
@@ -105,7 +106,7 @@ def _judge() -> Judge:
         raise BenchError("VIDEOREFER_JUDGE is not set: `rule` for the shapes world, or the name of a chat model")
     if name == "rule":
         return RuleJudge()
-    from videorefer_plugin.bench.endpoint import ChatEndpoint
+    from videorefer_plugin.chat.endpoint import ChatEndpoint
 
     return ChatJudge(ChatEndpoint(name, base_url=os.environ.get("VIDEOREFER_JUDGE_URL")))
 
@@ -115,7 +116,7 @@ def description_results(document: Document, results: Sequence[str]) -> dict[str,
     item: Any = item_of(document)
     try:
         reply = _judge().judge(item, results[0])["reply"]
-    except ItemError:
+    except (ItemError, ReplyError):
         reply = None
     return {name: {"id": item.id, "reply": reply} for name in (*DIMENSIONS, "average", "not_understood")}
 

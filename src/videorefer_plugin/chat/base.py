@@ -1,0 +1,124 @@
+"""What a chat model is, whether it runs behind an endpoint or here, and what was used of it."""
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import ChatError
+
+__all__ = ["Chat", "Completion", "Finish", "Message", "Usage", "check_at_least", "complete_many"]
+
+Message = dict[str, Any]
+Finish = Literal["stop", "length", "content_filter"]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A reply, and what it took.
+
+    Attributes:
+        text (`str`): the reply; empty if the model said nothing, or refused.
+        input_tokens, output_tokens (`int`, *optional*): as counted by the model's side.
+        finish (`str`, *optional*): why it ends: `"stop"`, `"length"` (cut off at the most tokens of a reply) or
+            `"content_filter"` (refused, by the model or by a filter before it), if the model's side says so.
+        refusal (`str`, *optional*): what was said in place of a reply.
+    """
+
+    text: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    finish: Finish | None = None
+    refusal: str | None = None
+
+
+class Chat(Protocol):
+    """A chat model.
+
+    Attributes:
+        workers (`int`): how many requests it takes at the same time.
+    """
+
+    workers: int
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that its replies depend on."""
+        ...
+
+    def complete(self, messages: Sequence[Message]) -> Completion:
+        """Reply to messages in the form of OpenAI's chat completions.
+
+        A reply that is empty, refused or cut off is returned as it is, and says so.
+
+        Raises:
+            ReplyError: there is no reply to these messages; there may be one to others.
+            ChatError: there will be none to others either.
+        """
+        ...
+
+
+def complete_many(chat: Chat, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
+    """Reply to several lists of messages; in one batch, if the chat model has a `complete_many` of its own."""
+    own = getattr(chat, "complete_many", None)
+    return own(conversations) if own else [chat.complete(messages) for messages in conversations]
+
+
+class Usage:
+    """Tokens used so far, and what they cost if prices are known; safe to share between threads.
+
+    Args:
+        prices (`tuple[float, float]`, *optional*): of a million tokens read and written.
+
+    Raises:
+        ChatError: a price is no number from 0 up.
+    """
+
+    def __init__(self, prices: tuple[float, float] | None = None):
+        if prices is not None:
+            prices = _checked_prices(prices)
+        self.prices = prices
+        self.requests = self.input_tokens = self.output_tokens = 0
+        self._lock = threading.Lock()
+
+    def add(self, completion: Completion) -> None:
+        """Count a reply."""
+        with self._lock:
+            self.requests += 1
+            self.input_tokens += completion.input_tokens or 0
+            self.output_tokens += completion.output_tokens or 0
+
+    @property
+    def cost(self) -> float | None:
+        """What was used times the prices, in their currency."""
+        if self.prices is None:
+            return None
+        return (self.input_tokens * self.prices[0] + self.output_tokens * self.prices[1]) / 1e6
+
+    def __str__(self) -> str:
+        cost = "" if self.cost is None else f", cost {self.cost:.4f}"
+        return f"{self.requests} request(s), {self.input_tokens} tokens in, {self.output_tokens} out{cost}"
+
+
+def _checked_prices(prices: Any) -> tuple[float, float]:
+    if not isinstance(prices, Sequence) or isinstance(prices, str) or len(prices) != 2:
+        raise ChatError(f"prices are {short(prices)}: expected two numbers, of a million tokens read and written")
+    for price in prices:
+        check_at_least("prices", price, 0)
+    return float(prices[0]), float(prices[1])
+
+
+def check_at_least(name: str, value: Any, least: float, *, above: bool = False, whole: bool = False) -> None:
+    """Make sure that a setting is a finite number from `least` up (or `above` it), and a `whole` one where asked.
+
+    Raises:
+        ChatError: it is not.
+    """
+    kinds = int if whole else (int, float)
+    right = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    if not right or value < least or (above and value == least):
+        kind = "a whole number" if whole else "a number"
+        raise ChatError(
+            f"{name} is {short(value)}: expected {kind} {f'above {least}' if above else f'from {least} up'}"
+        )

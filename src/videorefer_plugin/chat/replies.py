@@ -1,0 +1,182 @@
+"""From what a chat model says to what was asked for: text, or JSON whatever stands around it."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from videorefer_plugin._text import short, text_fault
+from videorefer_plugin.chat.base import Chat, Completion, Message
+from videorefer_plugin.chat.reasoning import without_reasoning
+from videorefer_plugin.errors import ChatError
+
+__all__ = ["Asked", "ReplyError", "ask_json", "ask_text", "json_objects"]
+
+ValueT = TypeVar("ValueT")
+Kind = Literal["empty", "refused", "not_json", "cut_off", "endpoint", "timeout"]
+
+_MOST_STARTS = 1000  # places of a reply at which JSON may begin; more are noise
+
+
+class ReplyError(ChatError):
+    """There is no reply to these messages that can be used; others may get one.
+
+    Attributes:
+        kind (`str`): `"empty"`, `"refused"`, `"not_json"`, `"cut_off"` (at the most tokens of a reply), `"endpoint"`
+            (an error of the server, or of the way there) or `"timeout"`.
+        spent (`tuple[Completion, ...]`): replies that came nevertheless, and have to be paid for.
+    """
+
+    def __init__(self, message: str, kind: Kind = "endpoint", spent: Sequence[Completion] = ()) -> None:
+        super().__init__(message)
+        self.kind: Kind = kind
+        self.spent = tuple(spent)
+
+
+@dataclass(frozen=True)
+class Asked(Generic[ValueT]):
+    """What was asked for, and all replies that it took.
+
+    Attributes:
+        value: what was read.
+        completions (`tuple[Completion, ...]`): in order; the last one is what was read.
+    """
+
+    value: ValueT
+    completions: tuple[Completion, ...]
+
+
+def ask_text(chat: Chat, messages: Sequence[Message]) -> Asked[str]:
+    """Ask for a text, without the reasoning that some models write before it.
+
+    Raises:
+        ReplyError: the reply is empty, refused or cut off, or there is none.
+        ChatError: there will be none to other messages either.
+    """
+    completion = chat.complete(messages)
+    said, trouble = _said(completion)
+    if trouble is not None:
+        raise ReplyError(_sentence(*trouble), trouble[0], (completion,))
+    if completion.finish == "length":
+        raise ReplyError(_sentence("cut_off", ""), "cut_off", (completion,))
+    return Asked(said, (completion,))
+
+
+def ask_json(chat: Chat, messages: Sequence[Message], read: Callable[[Any], ValueT], tries: int = 2) -> Asked[ValueT]:
+    """Ask for JSON, an object or a list, in a fence or with prose around it.
+
+    A model that replies with something else is told what is wrong and asked again.
+
+    Args:
+        chat ([`Chat`]): who is asked.
+        messages (`Sequence`): in the form of OpenAI's chat completions.
+        read (`Callable`): from JSON to what is wanted; raises `ValueError` with a reason for the model to read.
+        tries (`int`): how often to ask.
+
+    Raises:
+        ReplyError: no reply can be used, with all of them in `spent`.
+        ChatError: there will be none to other messages either.
+    """
+    spent: list[Completion] = []
+    conversation = list(messages)
+    while True:
+        try:
+            completion = chat.complete(conversation)
+        except ReplyError as error:
+            error.spent = (*spent, *error.spent)
+            raise
+        spent.append(completion)
+        found = _read(completion, read)
+        if isinstance(found, Asked):
+            return Asked(found.value, tuple(spent))
+        kind, reason = found
+        if kind == "refused" or len(spent) >= tries:
+            raise ReplyError(_sentence(kind, reason), kind, spent)
+        conversation = _once_more(
+            messages, completion, f"{_to_model(kind, reason)} Reply with the JSON and nothing else."
+        )
+
+
+def json_objects(text: str) -> Iterator[Mapping[str, Any]]:
+    """The JSON objects of a text, whatever stands around them."""
+    return (value for value in _json_values(text, "{"))
+
+
+def _read(completion: Completion, read: Callable[[Any], ValueT]) -> Asked[ValueT] | tuple[Kind, str]:
+    said, trouble = _said(completion)
+    if trouble is not None:
+        return trouble
+    reason = "there is no JSON in it"
+    for value in _json_values(said, "{[", whole=completion.finish == "length"):
+        try:
+            return Asked(read(value), ())
+        except ValueError as error:
+            reason = str(error)
+    return ("cut_off", "") if completion.finish == "length" else ("not_json", f"{reason}: {short(said)}")
+
+
+def _said(completion: Completion) -> tuple[str, tuple[Kind, str] | None]:
+    """The text of a reply without its reasoning; or what is wrong with it."""
+    if completion.finish == "content_filter" or completion.refusal:
+        return "", ("refused", short(completion.refusal) if completion.refusal else "")
+    said = without_reasoning(completion.text)
+    if said is None:
+        return "", ("cut_off", "") if completion.finish == "length" else ("empty", "")
+    if not said.strip():
+        return "", ("cut_off", "") if completion.finish == "length" else ("empty", "")
+    fault = text_fault(said)
+    return said.strip(), ("endpoint", fault) if fault else None
+
+
+def _sentence(kind: Kind, reason: str) -> str:
+    begin = {
+        "empty": "The model's reply is empty",
+        "refused": "The model refuses to reply",
+        "cut_off": "The model's reply is cut off at the most tokens of a reply; raise max_tokens",
+        "not_json": "The model's reply cannot be used",
+    }.get(kind, "The model's reply cannot be read")
+    return f"{begin} ({reason})." if reason else f"{begin}."
+
+
+def _to_model(kind: Kind, reason: str) -> str:
+    """What a model is told about its reply."""
+    if kind == "empty":
+        return "Your reply was empty."
+    if kind == "cut_off":
+        return "Your reply was too long and was cut off; be brief."
+    return f"Your reply cannot be used: {reason}."
+
+
+def _once_more(messages: Sequence[Message], completion: Completion, said: str) -> list[Message]:
+    """The messages, the reply, and what is wrong with it; users and models take turns, as some templates demand."""
+    if completion.text.strip():
+        return [*messages, {"role": "assistant", "content": completion.text}, {"role": "user", "content": said}]
+    *before, last = messages
+    content = last["content"]
+    more = f"{content}\n\n{said}" if isinstance(content, str) else [*content, {"type": "text", "text": said}]
+    return [*before, {**last, "content": more}]
+
+
+def _json_values(text: str, openers: str, whole: bool = False) -> Iterator[Any]:
+    """JSON values of a text that begin with one of these characters; with `whole`, up to the first that is broken."""
+    decoder = json.JSONDecoder()
+    place = _next_of(text, openers, 0)
+    for _ in range(_MOST_STARTS):
+        if place < 0:
+            return
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except RecursionError:  # nothing that a model would say
+            return
+        except ValueError:
+            if whole:
+                return
+            end = place + 1
+        else:
+            yield value
+        place = _next_of(text, openers, end)
+
+
+def _next_of(text: str, characters: str, start: int) -> int:
+    places = [place for place in (text.find(character, start) for character in characters) if place >= 0]
+    return min(places, default=-1)
