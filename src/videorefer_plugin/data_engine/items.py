@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from videorefer_plugin.errors import VideoReferError
 from videorefer_plugin.regions import Region
 
 __all__ = [
@@ -289,6 +290,11 @@ class Failure:
     kind: str
     reason: str
     spent: Spent = Spent()
+
+    @classmethod
+    def of(cls, error: VideoReferError) -> Failure:
+        """The failure that one of our errors stands for, counted by what the error is about, such as "video"."""
+        return cls(type(error).__name__.removesuffix("Error").lower(), str(error))
 
 
 # --- what agents are given -------------------------------------------------------------------------------------------

@@ -133,6 +133,6 @@ class StageRunner:
 def _failure(error: Exception) -> Failure:
     """Why an item failed; of what is none of our errors, also where, since nobody else would know."""
     if isinstance(error, VideoReferError):
-        return Failure(type(error).__name__.removesuffix("Error").lower(), str(error))
+        return Failure.of(error)
     where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
     return Failure("unexpected", f"{type(error).__name__}: {error} ({where})")

@@ -25,7 +25,7 @@ from videorefer_plugin.segment.words import check_phrase
 from videorefer_plugin.video import Video, load_image, open_video
 from videorefer_plugin.video.images import as_array, is_pil
 
-__all__ = ["Segmenter", "check_frame", "check_words", "frame_range", "is_frame"]
+__all__ = ["Segmenter", "abilities_of", "check_frame", "check_words", "frame_range", "is_frame"]
 
 
 class Segmenter(abc.ABC):
@@ -197,6 +197,18 @@ class Segmenter(abc.ABC):
         self, video: Video, phrase: str, frame: int | None, max_objects: int | None, progress: Progress | None
     ) -> list[Masklet]:
         raise refuse(self.name, "find")
+
+
+_METHODS = {"segment": ("_segment",), "propagate": ("_track", "track", "propagate"), "find": ("_find", "find")}
+
+
+def abilities_of(kind: type[Segmenter]) -> tuple[str, ...]:
+    """What a segmenter can do, also one that is not registered: that for which it has methods of its own."""
+    return tuple(
+        ability
+        for ability, methods in _METHODS.items()
+        if any(getattr(kind, method) is not getattr(Segmenter, method) for method in methods)
+    )
 
 
 def _on_visual(masklet: Masklet, given: Region | Mapping[Any, Any]) -> Masklet:

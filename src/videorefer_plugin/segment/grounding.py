@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.matching import check_at_least_one, take_settings
-from videorefer_plugin.segment.base import Segmenter
+from videorefer_plugin.segment.base import Segmenter, abilities_of
 from videorefer_plugin.segment.cleaning import box_overlaps, keep_surest, mask_overlaps
 from videorefer_plugin.segment.collecting import Collected, Progress
 from videorefer_plugin.segment.detecting import Detector, Found
@@ -182,7 +182,7 @@ def _check(chosen: Mapping[str, Any]) -> None:
     if isinstance(propagator, Segmenter):
         if chosen["propagator_checkpoint"] is not None:
             raise ConfigurationError("propagator_checkpoint was given with a propagator that is loaded; leave it out.")
-        name, able = propagator.name, _abilities(propagator)
+        name, able = propagator.name, segmenters().get(propagator.name) or abilities_of(type(propagator))
     elif propagator == Grounding.name:
         raise ConfigurationError("propagator is 'grounding', which needs one itself; name another one.")
     else:
@@ -190,15 +190,6 @@ def _check(chosen: Mapping[str, Any]) -> None:
     for needed in ("propagate", "segment") if chosen["masks"] == "propagator" else ("propagate",):
         if needed not in able:
             raise refuse(name, needed)
-
-
-def _abilities(loaded: Segmenter) -> tuple[str, ...]:
-    """What a segmenter that is loaded can do; one that is not registered says so by the methods that it has."""
-    made = {"segment": "_segment", "propagate": "_track"}
-    own = (
-        ability for ability, method in made.items() if getattr(type(loaded), method) is not getattr(Segmenter, method)
-    )
-    return segmenters().get(loaded.name) or tuple(own)
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -1,0 +1,302 @@
+"""The Segmentor of the paper: a noun becomes a box, a mask, and a masklet in both directions (section 3.1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videorefer_plugin._text import short
+from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.agents.loading import check_choice, check_share, each, free_memory, open_source
+from videorefer_plugin.data_engine.agents.locating import ON_SEVERAL, Located, Locator, random_frames
+from videorefer_plugin.data_engine.agents.masklet_checks import Limits, covered_share, quality_figures, same_share
+from videorefer_plugin.data_engine.agents.segmenting import Choice
+from videorefer_plugin.data_engine.items import Drop, Failure, Found, Made, VideoItem, seed_of
+from videorefer_plugin.errors import ConfigurationError, RegionError, SegmentError
+from videorefer_plugin.inputs.matching import check_at_least_one
+from videorefer_plugin.regions import encode_rle
+from videorefer_plugin.segment import Masklet, Prompt, Segmenter
+from videorefer_plugin.segment.cleaning import mask_overlaps
+from videorefer_plugin.segment.registry import refuse
+from videorefer_plugin.video import Video
+
+__all__ = ["MaskletSegmentor"]
+
+_CHECKS = ("quality", "exhaustiveness")
+_ON_LOST = ("keep", "drop")
+_SAME_PLACE = 0.5
+_NOTED = ("lost", "cut", "skipped")
+
+
+class MaskletSegmentor(Agent):
+    """Finds nouns in a random frame, and follows what it finds through the video.
+
+    All objects of a video are followed together, so that each frame is decoded once. Of an image, objects are cut out.
+    Objects that have masks already keep them.
+
+    Args:
+        finder (`str`): a registered segmenter that finds words, or "package.module:Class" of a `Segmenter`.
+        follower (`str`): one that follows objects, in the same form. Where it is the finder too and cannot be given a
+            mask, as `"sam3_video"`, it follows what it finds itself.
+        finder_settings, follower_settings (`Mapping`, *optional*): as `load_segmenter` takes them, `checkpoint` among
+            them. The finder `"grounding"` uses the follower that is loaded, unless it is given a `propagator`.
+        device, dtype (*optional*): of both, where their settings do not say it.
+        tries (`int`): random frames to look in, one after the other, until the noun is found.
+        on_several (`str`): where the noun may mean several things in a frame, `"expression"` lets the whole expression
+            decide, `"drop"` leaves the object out, and `"best"` takes the surest.
+        margin (`float`): how much surer than of the next one the finder has to be of the one that decides.
+        min_score (`float`): how sure the finder has to be, beside its own threshold.
+        on_lost (`str`): of an object that is lost on the way, `"keep"` has the frames until then, with a note, and
+            `"drop"` leaves it out.
+        min_frames (`int`): of a video, frames in which an object has to be visible.
+        same_overlap (`float`, *optional*): two objects of a video whose masklets overlap more than this (intersection
+            over union) are the same one, and the later one is left out; `None` keeps both.
+        checks (`Sequence[str]`): `"quality"`: the figures of `quality_figures`; `"exhaustiveness"`: the noun is looked
+            for in a second random frame, and the share of what is found there that the masklets cover is kept.
+        min_mean_score, min_lowest_score, max_jump, min_share, max_share, min_exhaustive (`float`, *optional*): from
+            which figures on an object is left out; see [`Limits`].
+    """
+
+    stage = "segmentor"
+
+    def __init__(
+        self,
+        finder: str = "grounding",
+        follower: str = "sam2_video",
+        *,
+        finder_settings: Mapping[str, Any] | None = None,
+        follower_settings: Mapping[str, Any] | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        tries: int = 3,
+        on_several: str = "expression",
+        margin: float = 0.1,
+        min_score: float = 0.0,
+        on_lost: str = "keep",
+        min_frames: int = 1,
+        same_overlap: float | None = 0.8,
+        checks: Sequence[str] = ("quality",),
+        min_mean_score: float | None = None,
+        min_lowest_score: float | None = None,
+        max_jump: float | None = None,
+        min_share: float | None = None,
+        max_share: float | None = None,
+        min_exhaustive: float | None = None,
+    ):
+        for name, number in (("tries", tries), ("min_frames", min_frames)):
+            check_at_least_one(number, name)
+        check_choice("segmentor", "on_several", on_several, ON_SEVERAL)
+        check_choice("segmentor", "on_lost", on_lost, _ON_LOST)
+        for name, share in (("margin", margin), ("min_score", min_score)):
+            check_share("segmentor", name, share)
+        check_share("segmentor", "same_overlap", same_overlap, optional=True)
+        self._checks = _read_checks(checks)
+        self._limits = Limits(min_mean_score, min_lowest_score, max_jump, min_share, max_share, min_exhaustive)
+        _check_limits(self._limits, self._checks)
+        self._finder = Choice(finder, finder_settings or {})
+        self._follower = self._finder
+        if follower != finder or follower_settings:
+            self._follower = Choice(follower, follower_settings or {})
+        if "find" not in self._finder.abilities:
+            raise refuse(finder, "find")
+        self._at_once = self._follower is self._finder and "propagate" not in self._follower.abilities
+        if "propagate" not in self._follower.abilities and not self._at_once:
+            raise refuse(follower, "propagate")
+        self._device, self._dtype = device, dtype
+        self._settings: dict[str, Any] = {
+            "tries": tries,
+            "on_several": on_several,
+            "margin": margin,
+            "min_score": min_score,
+        }
+        self._on_lost, self._min_frames, self._same_overlap = on_lost, min_frames, same_overlap
+        self._loaded: tuple[Segmenter, Segmenter] | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """See [`Agent.identity`]."""
+        return {
+            "backend": "masklets",
+            "finder": self._finder.identity(),
+            "follower": self._follower.identity(),
+            "dtype": None if self._dtype is None else str(self._dtype),
+            **self._settings,
+            "on_lost": self._on_lost,
+            "min_frames": self._min_frames,
+            "same_overlap": self._same_overlap,
+            "checks": list(self._checks),
+            "limits": {name: value for name, value in vars(self._limits).items() if value is not None},
+        }
+
+    def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
+        """See [`Agent.run`]: for each object a [`Found`]."""
+        return each(items, self._segment)
+
+    def close(self) -> None:
+        """See [`Agent.close`]."""
+        self._loaded = None
+        free_memory()
+
+    def _segmenters(self) -> tuple[Segmenter, Segmenter]:
+        if self._loaded is None:
+            follower = self._follower.placed(self._device, self._dtype).load()
+            finder = follower
+            if self._finder is not self._follower:
+                more = {"propagator": follower} if self._finder.name == "grounding" else {}
+                more = {} if "propagator_checkpoint" in self._finder.settings else more
+                finder = self._finder.placed(self._device, self._dtype).load(**more)
+            self._loaded = finder, follower
+        return self._loaded
+
+    def _segment(self, item: VideoItem) -> Made:
+        video = open_source(item)
+        locator = Locator(self._segmenters()[0], **self._settings)
+        outcomes: dict[int, Found | Located | Drop] = {
+            one.number: one.found or locator.locate(video, one, item.seed) for one in item.objects
+        }
+        located = {number: one for number, one in outcomes.items() if isinstance(one, Located)}
+        outcomes |= self._follow(video, located, is_image=item.source.kind == "image")
+        self._check_exhaustive(video, item, locator, located, outcomes)
+        for number in located:
+            found = outcomes[number]
+            if isinstance(found, Found):
+                outcomes[number] = self._limits.drop(found.checks) or found
+        return Made(tuple(self._without_same(outcomes).values()))
+
+    # --- following ------------------------------------------------------------------------------------------------
+
+    def _follow(self, video: Video, located: Mapping[int, Located], is_image: bool) -> dict[int, Found | Drop]:
+        if is_image or video.num_frames == 1:
+            return {number: self._cut(video, one) for number, one in located.items()}
+        if self._at_once:
+            followed = {number: self._find_again(video, one) for number, one in located.items()}
+        else:
+            followed = dict(zip(located, self._propagate(video, list(located.values())), strict=True))
+        return {
+            number: one if isinstance(one, Drop) else self._found(one, located[number])
+            for number, one in followed.items()
+        }
+
+    def _propagate(self, video: Video, located: Sequence[Located]) -> list[Masklet | Drop]:
+        """Follow objects together; where one of them cannot be followed, each on its own."""
+        prompts = [{one.frame: Prompt(mask=one.candidate.mask)} for one in located]
+        try:
+            return list(self._segmenters()[1].propagate(video, prompts))
+        except (SegmentError, RegionError) as error:
+            if len(located) > 1:
+                return [made for one in located for made in self._propagate(video, [one])]
+            return [Drop("lost", f"It cannot be followed from frame {located[0].frame}: {error}")]
+
+    def _find_again(self, video: Video, located: Located) -> Masklet | Drop:
+        """Of the masklets that a segmenter makes of words at once, the one that was chosen."""
+        try:
+            found = self._segmenters()[1].find(video, located.phrase, frame=located.frame)
+        except SegmentError as error:
+            return Drop("lost", f"It cannot be followed from frame {located.frame}: {error}")
+        best, most = None, _SAME_PLACE
+        for masklet in found:
+            if isinstance(masklet, Masklet) and located.frame in masklet.region.present:
+                mask = masklet.region.mask(located.frame, *masklet.size)
+                overlap = float(mask_overlaps(mask[None], located.candidate.mask[None])[0, 0])
+                if overlap >= most:
+                    best, most = masklet, overlap
+        return best or Drop("lost", f"None of what is followed is what was found in frame {located.frame}.")
+
+    def _found(self, masklet: Masklet, located: Located) -> Found | Drop:
+        lost = masklet.lost
+        if lost and self._on_lost == "drop":
+            return Drop("lost", lost[0].text)
+        visible = len(masklet.region.present)
+        if visible < self._min_frames:
+            return Drop("too_short", f"It is visible in {visible} frame(s), fewer than {self._min_frames}.")
+        annotation = masklet.region.to_annotation(*masklet.size)
+        scores = {str(frame): round(float(score), 4) for frame, score in masklet.scores.items()}
+        notes = dict.fromkeys(note.text for note in masklet.notes if note.kind in _NOTED)
+        return self._made(located, annotation, masklet.size, scores, tuple(notes))
+
+    def _cut(self, video: Video, located: Located) -> Found | Drop:
+        annotation = {str(located.frame): {"segmentation": encode_rle(located.candidate.mask)}}
+        scores = {str(located.frame): round(float(located.candidate.score), 4)}
+        return self._made(located, annotation, (video.height, video.width), scores, ())
+
+    def _made(
+        self,
+        located: Located,
+        annotation: dict[str, Any],
+        size: tuple[int, int],
+        scores: dict[str, float],
+        notes: tuple[str, ...],
+    ) -> Found:
+        quality = quality_figures(annotation, scores, size[0] * size[1]) if "quality" in self._checks else {}
+        return Found(
+            annotation=annotation,
+            height=size[0],
+            width=size[1],
+            frame=located.frame,
+            box=tuple(round(float(side), 2) for side in located.candidate.box),
+            score=round(float(located.candidate.score), 4),
+            scores=scores,
+            checks={**quality, "candidates": float(located.count)},
+            notes=notes,
+        )
+
+    # --- checks ---------------------------------------------------------------------------------------------------
+
+    def _check_exhaustive(
+        self,
+        video: Video,
+        item: VideoItem,
+        locator: Locator,
+        located: Mapping[int, Located],
+        outcomes: dict[int, Found | Located | Drop],
+    ) -> None:
+        """Look for the words in a second frame, and note how much of what is found there is covered."""
+        if "exhaustiveness" not in self._checks or video.num_frames == 1:
+            return
+        masklets = [one for one in outcomes.values() if isinstance(one, Found)]
+        for number, where in located.items():
+            found = outcomes[number]
+            if not isinstance(found, Found):
+                continue
+            frames = random_frames(video, 2, seed_of(item.seed, number, "exhaustiveness"))
+            frame = next(one for one in frames if one != where.frame)
+            candidates, _ = locator.candidates(video.read([frame])[0], where.phrase)
+            found.checks["exhaustive"] = covered_share(candidates, frame, masklets)
+
+    def _without_same(self, outcomes: Mapping[int, Any]) -> dict[int, Found | Drop]:
+        """The later one of two objects that are the same is left out; one that came with its masks stays."""
+        kept: dict[int, Found] = {}
+        made: dict[int, Found | Drop] = dict(outcomes)
+        for number, found in outcomes.items():
+            if not isinstance(found, Found):
+                continue
+            if self._same_overlap is not None and found.width:
+                for other, earlier in kept.items():
+                    share = same_share(found, earlier)
+                    if share > self._same_overlap:
+                        said = f"It is the same as object {other}: their masklets overlap by {share:.2f}."
+                        made[number] = Drop("same_object", said)
+                        break
+            if isinstance(made[number], Found):
+                kept[number] = found
+        return made
+
+
+def _read_checks(checks: Any) -> tuple[str, ...]:
+    given = [checks] if isinstance(checks, str) else checks
+    if not isinstance(given, Sequence) or any(one not in _CHECKS for one in given):
+        raise ConfigurationError(f"The segmentor has checks={short(checks)}; expected some of {', '.join(_CHECKS)}.")
+    return tuple(name for name in _CHECKS if name in given)
+
+
+def _check_limits(limits: Limits, checks: Sequence[str]) -> None:
+    for name, value in vars(limits).items():
+        check = "exhaustiveness" if name == "min_exhaustive" else "quality"
+        if value is None:
+            continue
+        if name == "max_jump":
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 1:
+                raise ConfigurationError(f"The segmentor has max_jump={short(value)}; expected a number from 1 up.")
+        else:
+            check_share("segmentor", name, value)
+        if check not in checks:
+            raise ConfigurationError(f"The segmentor has {name}, which needs a check; add {check} to checks.")

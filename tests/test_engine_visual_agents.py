@@ -1,0 +1,82 @@
+"""The agents of the data engine that see: Segmentor, Annotator and region captioner."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.media import write_video
+from videorefer_plugin.data_engine.items import Drop, Failure, Made, Noun, ObjectItem, Source, VideoItem
+from videorefer_plugin.data_engine.registry import make_agent
+
+HERE = "tests.engine_segmenters"
+FRAMES, HEIGHT, WIDTH = 12, 64, 96
+
+
+def picture(*boxes: tuple[str, int, int]) -> np.ndarray:
+    """Squares of a color at a column and row on gray."""
+    image = Image.new("RGB", (WIDTH, HEIGHT), (128, 128, 128))
+    colors = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30)}
+    for color, x, y in boxes:
+        ImageDraw.Draw(image).rectangle([x, y, x + 15, y + 15], fill=colors[color])
+    return np.asarray(image)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A red square that moves right with a blue one below; two red ones; a green one that is there for 3 frames."""
+    folder = tmp_path_factory.mktemp("clips")
+    frames = {
+        "two": [picture(("red", 4 + 4 * n, 6), ("blue", 60 - 3 * n, 40)) for n in range(FRAMES)],
+        "twins": [picture(("red", 4, 6 + n), ("red", 70, 20)) for n in range(FRAMES)],
+        "short": [picture(*([("green", 40, 20)] if 4 <= n < 7 else [])) for n in range(FRAMES)],
+    }
+    for name, pictures in frames.items():
+        write_video(folder / f"{name}.mp4", pictures)
+    Image.fromarray(frames["two"][0]).save(folder / "still.png")
+    (folder / "broken.mp4").write_bytes(b"no video at all")
+    return {path.stem: str(path) for path in folder.iterdir()}
+
+
+def video_item(path: str, *nouns: str | Noun, seed: int = 1) -> VideoItem:
+    objects = [Noun(noun, noun) if isinstance(noun, str) else noun for noun in nouns]
+    kind = "image" if path.endswith(".png") else "video"
+    source = Source(Path(path).stem, path, "A caption.", kind)
+    return VideoItem(source, seed, tuple(ObjectItem(number, noun) for number, noun in enumerate(objects)))
+
+
+def segmentor(finder: str = "ColorFinder", follower: str = "ColorFollower", **settings: Any) -> Any:
+    finder, follower = (f"{HERE}:{name}" if name[0].isupper() else name for name in (finder, follower))
+    return make_agent("segmentor", "masklets", {"finder": finder, "follower": follower, **settings})
+
+
+def drops(made: Made | Failure) -> list[str]:
+    assert isinstance(made, Made), made
+    return [one.kind if isinstance(one, Drop) else "" for one in made.objects]
+
+
+# --- Segmentor -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "follower", ["ColorFollower", "classical", "FindsAndFollows"], ids=["own", "classical", "at-once"]
+)
+def test_a_noun_becomes_a_masklet_in_both_directions(clips: dict[str, str], follower: str) -> None:
+    finder = "FindsAndFollows" if follower == "FindsAndFollows" else "ColorFinder"
+    agent = segmentor(finder, follower)
+    made = agent.run([video_item(clips["two"], "red square", "blue square"), video_item(clips["short"], "green one")])
+    assert drops(made[0]) == ["", ""]
+    for number, (found, x, y) in enumerate(zip(made[0].objects, (4, 60), (6, 40), strict=True)):
+        assert sorted(map(int, found.annotation)) == list(range(FRAMES)), number
+        steps = (4, -3)[number]
+        for frame in range(FRAMES):
+            mask = found.region.mask(frame, HEIGHT, WIDTH)
+            truth = np.zeros_like(mask)
+            truth[y : y + 16, x + steps * frame : x + steps * frame + 16] = True
+            assert (mask & truth).sum() / (mask | truth).sum() > 0.8, (number, frame)
+        assert (found.height, found.width) == (HEIGHT, WIDTH)
+        assert found.box[0] == pytest.approx(x + steps * found.frame, abs=2)
+        assert found.checks["visible"] == 1.0
+        assert 0.03 < found.checks["share"] < 0.05
