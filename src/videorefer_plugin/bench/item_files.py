@@ -8,7 +8,7 @@ from videorefer_plugin.bench.json_files import JsonError, decode, parse_json, re
 from videorefer_plugin.errors import BenchError, RecordError, VideoReferError
 from videorefer_plugin.training.record_files import Entry, RecordFile, open_record_file
 
-__all__ = ["item_values"]
+__all__ = ["item_values", "record_values"]
 
 
 def item_values(source: Path) -> list[tuple[str, Any]]:
@@ -20,7 +20,7 @@ def item_values(source: Path) -> list[tuple[str, Any]]:
     try:
         file = open_record_file(source)
         if file.unit == "row":
-            return [(f"{source}, row {entry.line}", entry.value) for entry in _entries(file)]
+            return list(record_values(file))
         text = read_text(source)
         if text.lstrip().startswith("{"):
             try:
@@ -31,12 +31,26 @@ def item_values(source: Path) -> list[tuple[str, Any]]:
                 whole = None  # a record a line
             if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
                 return [(f"{source}, {name!r}", {"video": name, **value}) for name, value in whole.items()]
-        with open(source, "rb") as stream:
-            return [(f"{source}, line {entry.line}", _strict(entry, stream, source)) for entry in _entries(file)]
+        return list(record_values(file))
     except RecordError as error:
         raise BenchError(str(error)) from error
     except OSError as error:
         raise BenchError(f"{source} cannot be read: {error.strerror or error}") from error
+
+
+def record_values(file: RecordFile) -> Iterator[tuple[str, Any]]:
+    """Every value of a file with its place, one after another, strictly read.
+
+    Raises:
+        BenchError: something cannot be read, with its line or row.
+        RecordError: the file as a whole cannot be read from some point on.
+    """
+    if file.unit == "row":
+        yield from ((f"{file.path}, row {entry.line}", entry.value) for entry in _entries(file))
+        return
+    with open(file.path, "rb") as stream:
+        for entry in _entries(file):
+            yield f"{file.path}, line {entry.line}", _strict(entry, stream, file.path)
 
 
 def _entries(file: RecordFile) -> Iterator[Entry]:

@@ -1,0 +1,100 @@
+"""What layouts give: a source with its place, or why there is none at that place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin._text import short, text_fault
+from videorefer_plugin.data_engine.items import Source
+from videorefer_plugin.data_engine.recipe import SourceSettings
+from videorefer_plugin.errors import EngineError
+from videorefer_plugin.video.animations import looks_like_picture
+
+__all__ = ["Candidate", "LeftOut", "check_text", "find_media", "is_address", "make_source"]
+
+_ADDRESSES = ("http://", "https://", "s3://", "gs://", "hf://", "ftp://")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A source that was read.
+
+    Attributes:
+        place (`str`): where it stands, such as "captions.csv, line 3".
+        source ([`Source`]): what is there; its id is a proposal unless `named`.
+        named (`bool`): whether the id was given, rather than taken from a file's name.
+        names (`tuple[str, ...]`): other names of its video, such as the one that it has where it comes from.
+    """
+
+    place: str
+    source: Source
+    named: bool = False
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Why something that was read is no source.
+
+    Attributes:
+        kind (`str`): by which it is counted, such as "no_caption" or "duplicate_video".
+        place (`str`): where it stands.
+        reason (`str`): in a few words.
+    """
+
+    kind: str
+    place: str
+    reason: str
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is an address, which the engine does not download from."""
+    return path.lower().startswith(_ADDRESSES)
+
+
+def check_text(value: Any, what: str, place: str) -> str:
+    """A text of a row without space around it; empty where there is none.
+
+    Raises:
+        EngineError: it is of another type, or has what cannot be written to a file.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise EngineError(f"{place}: {what} is {short(value)}; expected a text.")
+    fault = text_fault(value) or ("it holds a NUL character." if "\0" in value else "")
+    if fault:
+        raise EngineError(f"{place}: {what} cannot be used: {fault}")
+    return value.strip()
+
+
+def find_media(path: str, root: Path, place: str) -> Path | LeftOut:
+    """The file or folder of frames that a relative or absolute path leads to, or why there is none."""
+    if not path:
+        return LeftOut("no_video", place, "no video is named")
+    if is_address(path):
+        return LeftOut("address", place, f"{short(path)} is an address, which is not downloaded")
+    found = root / path
+    try:
+        if found.is_file():
+            return found if found.stat().st_size else LeftOut("unreadable", place, f"{found} is an empty file")
+        return found if found.is_dir() else LeftOut("missing", place, f"there is no {found}")
+    except OSError as error:
+        return LeftOut("missing", place, f"{short(path)} cannot be looked up ({error.strerror or error})")
+
+
+def make_source(settings: SourceSettings, name: str, path: Path, given: Mapping[str, Any]) -> Source:
+    """A source of these values, with the settings' license and address where it has none of its own."""
+    return Source(
+        **{
+            "id": name,
+            "path": str(path),
+            "kind": "image" if path.is_file() and looks_like_picture(path) else "video",
+            **given,
+            "license": given.get("license") or settings.license,
+            "address": given.get("address") or settings.address,
+        }
+    )

@@ -1,0 +1,69 @@
+"""Which layouts of sources there are; a new one is a function in a file of its own and one line here."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterator
+
+from videorefer_plugin.data_engine.recipe import SourceSettings
+from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut
+from videorefer_plugin.errors import ConfigurationError, EngineError
+
+__all__ = ["layouts", "make_reader", "register_layout"]
+
+Reader = Callable[[SourceSettings], Iterator[Candidate | LeftOut]]
+
+_PATHS: dict[str, str] = {}
+
+
+def register_layout(name: str, path: str) -> None:
+    """Make a layout known under a name.
+
+    Args:
+        name (`str`): as recipes have it.
+        path (`str`): its reader, `"package.module:function"`, which is given the [`SourceSettings`] and yields a
+            [`Candidate`] or a [`LeftOut`] for everything that is there.
+
+    Raises:
+        ConfigurationError: the path has no function, or the name is taken by another layout.
+    """
+    if path.count(":") != 1:
+        raise ConfigurationError(f"The layout {name!r} is at {path!r}; expected 'package.module:function'.")
+    if _PATHS.get(name, path) != path:
+        raise ConfigurationError(f"There is a layout {name!r} already; register this one under another name.")
+    _PATHS[name] = path
+
+
+def layouts() -> tuple[str, ...]:
+    """The names of all layouts, in alphabetical order."""
+    return tuple(sorted(_PATHS))
+
+
+def make_reader(name: str) -> Reader:
+    """The function that reads a layout.
+
+    Args:
+        name (`str`): a registered one, or `"package.module:function"`.
+
+    Raises:
+        EngineError: there is no such layout, or it cannot be imported.
+    """
+    if name not in _PATHS and (not isinstance(name, str) or name.count(":") != 1):
+        close = difflib.get_close_matches(str(name), layouts(), n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise EngineError(
+            f"There is no layout {name!r} of sources; expected one of {', '.join(layouts())}, or "
+            f"'package.module:function' of your own.{hint}"
+        )
+    module, function = _PATHS.get(name, name).split(":")
+    try:
+        found: Reader = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise EngineError(f"The layout {name!r} cannot be imported from {module}:{function}: {error}") from error
+    return found
+
+
+_SOURCES = "videorefer_plugin.data_engine.sources"
+
+register_layout("table", f"{_SOURCES}.table:read_table")
