@@ -76,11 +76,13 @@ class OutputSettings:
         folder (`str`): of the run.
         format (`str`): of records, `"json"` or `"parquet"`.
         pictures (`int`): of how many objects to draw pictures at the end.
+        frames (`int`): in which an object is given in a record at most, evenly spread over those in which it is seen.
     """
 
     folder: str = "output/engine"
     format: str = "json"
     pictures: int = 0
+    frames: int = 32
 
 
 @dataclass

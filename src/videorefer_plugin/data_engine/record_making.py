@@ -1,0 +1,274 @@
+"""From what agents made of a source to records: what is asked and answered, and in which frames objects are given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin.data_engine.items import Drop, ObjectItem, Question, Source, seed_of
+from videorefer_plugin.data_engine.state import State
+from videorefer_plugin.errors import RecordError, RegionError
+from videorefer_plugin.training.records import REGION_TOKEN, parse_record
+from videorefer_plugin.video import sample_frame_indices
+from videorefer_plugin.world.records import DETAILED_PROMPTS, SHORT_PROMPT
+
+__all__ = ["PRODUCTS", "LeftOut", "MadeRecord", "limited_annotation", "make_records"]
+
+PRODUCTS = ("short", "detailed", "qa")
+_RECORDS = "records"  # stands for a stage where it is only now that an object is left out
+
+
+@dataclass(frozen=True)
+class MadeRecord:
+    """A record, whether it is worth having, and where it comes from.
+
+    Attributes:
+        record (`dict`): in the format of VideoRefer-700K.
+        kept (`bool`): whether the Reviewer kept all objects that it is about; true without a Reviewer.
+        provenance (`dict`): the source, its license and address, what each agent made of the objects, and the seeds.
+    """
+
+    record: dict[str, Any]
+    kept: bool
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An object, or a question about some, that became no record.
+
+    Attributes:
+        source (`str`): id of the source.
+        object (`int`): its number there.
+        noun (`str`): what it is called; empty where the Analyzer itself dropped it.
+        stage (`str`): that dropped it; `"records"` where what was made of it cannot stand in a record.
+        kind, reason (`str`): see [`Drop`]; the kind `"unfinished"` is of what a run that was stopped has still to do.
+    """
+
+    source: str
+    object: int
+    noun: str
+    stage: str
+    kind: str
+    reason: str
+
+
+def limited_annotation(annotation: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """At most so many frames of an object, evenly spread over those in which it is seen.
+
+    Where these are few, frames follow of which it is known that the object is absent, as many as there is room for.
+    """
+    seen = sorted((frame for frame, one in annotation.items() if _shows(one)), key=int)
+    absent = sorted(annotation.keys() - set(seen), key=int)
+    chosen = _spread(seen, most)
+    chosen += _spread(absent, most - len(chosen))
+    return {frame: annotation[frame] for frame in sorted(chosen, key=int)}
+
+
+def _shows(one: Any) -> bool:
+    return not isinstance(one, Mapping) or one.get("segmentation", one) is not None
+
+
+def _spread(frames: Sequence[str], most: int) -> list[str]:
+    if most < 1 or not frames:
+        return []
+    return [frames[place] for place in sample_frame_indices(len(frames), num_frames=min(most, len(frames)))]
+
+
+def make_records(state: State, product: str, folder: Path, most: int, seed: int) -> Iterator[MadeRecord | LeftOut]:
+    """Make the records of one source.
+
+    Args:
+        state ([`State`]): the source, with what agents made of it; of one that failed, nothing comes.
+        product (`str`): of `PRODUCTS`.
+        folder (`Path`): of the records; paths of videos that lie in it start from there, all others are absolute.
+        most (`int`): frames of an object.
+        seed (`int`): of the run, for the choice among phrasings.
+    """
+    if state.failed is not None:
+        return
+    maker = _Maker(state, product, folder, most, seed)
+    for item, drop in state.outcomes():
+        if drop is not None and not _discarded(item):
+            yield _left_out(state.source, item, drop[0], drop[1])
+        else:
+            yield from maker.of(item)
+
+
+class _Maker:
+    """Makes the records of one source."""
+
+    def __init__(self, state: State, product: str, folder: Path, most: int, seed: int):
+        self.state, self.source, self.product, self.most, self.seed = state, state.source, product, most, seed
+        self.given = "analyzer" not in state.rows
+        # What only the Refiner wrote nothing about can stand in a question about another object.
+        self.objects = {
+            item.number: item
+            for item, drop in state.outcomes()
+            if drop is None or drop[0] == "refiner" or _discarded(item)
+        }
+        self.path = _path_for(state.source.path, folder)
+        self._annotations: dict[int, dict[str, Any]] = {}
+
+    def of(self, item: ObjectItem) -> Iterator[MadeRecord | LeftOut]:
+        reason = self._unfinished(item)
+        if reason:
+            yield self._lost(item, "unfinished", reason)
+        elif self.product == "qa":
+            yield from self._conversations(item)
+        else:
+            yield self._caption(item)
+
+    def _unfinished(self, item: ObjectItem) -> str:
+        if item.found is None:
+            return "Nobody has looked for it yet."
+        # The Refiner need not be asked about what is discarded anyway.
+        refined = self.product == "short" or item.refined is not None or _discarded(item)
+        return "" if refined else "The Refiner has not written about it yet."
+
+    # --- captions
+
+    def _caption(self, item: ObjectItem) -> MadeRecord | LeftOut:
+        chance = seed_of(self.seed, self.source.id, item.number, "phrasing")
+        if self.product == "detailed":
+            prompt = DETAILED_PROMPTS[chance % len(DETAILED_PROMPTS)]
+            return self._record(item, [(prompt, _detailed(item))], [item.number], not _discarded(item))
+        if not self.given and (item.noun.role != "subject" or not item.noun.singular):
+            kind = "plural" if not item.noun.singular else "not_subject"
+            return self._lost(item, kind, "The caption is only reused for a single object that is its subject.")
+        text = item.noun.expression if self.given else self.source.caption
+        return self._record(item, [(SHORT_PROMPT, text)], [item.number], not _discarded(item))
+
+    # --- questions
+
+    def _conversations(self, item: ObjectItem) -> Iterator[MadeRecord | LeftOut]:
+        """One conversation about kept objects, and one of what was asked about those that the Reviewer discarded."""
+        rounds: dict[bool, list[Question]] = {True: [], False: []}
+        for question in item.refined.questions if item.refined else ():
+            fault = self._fault(question)
+            if fault:
+                yield self._lost(item, "question", f"{fault} The question is: {question.question}")
+            else:
+                kept = not any(_discarded(self.objects[number]) for number in question.objects)
+                rounds[kept].append(question)
+        if item.refined is not None and not item.refined.questions:
+            yield self._lost(item, "no_questions", "The Refiner has asked nothing about it.")
+        if item.refined is None:
+            yield self._lost(item, "discarded", "The Reviewer has discarded it, and nothing was asked about it.")
+        for kept, questions in rounds.items():
+            if questions:
+                turns = [(question.question, question.answer) for question in questions]
+                numbers = [number for question in questions for number in question.objects]
+                yield self._record(item, turns, numbers, kept, kinds=[question.kind for question in questions])
+
+    def _fault(self, question: Question) -> str:
+        marks = question.question.count(REGION_TOKEN)
+        if marks != len(question.objects):
+            return f"A question has {marks} {REGION_TOKEN} for {len(question.objects)} object(s)."
+        away = [number for number in question.objects if number not in self.objects]
+        if not away and all(self.objects[number].found is not None for number in question.objects):
+            return ""
+        return f"A question is about object {away[0] if away else question.objects[0]}, which was left out."
+
+    # --- what all have in common
+
+    def _record(
+        self,
+        item: ObjectItem,
+        turns: Sequence[tuple[str, str]],
+        numbers: Sequence[int],
+        kept: bool,
+        kinds: Sequence[str] = (),
+    ) -> MadeRecord | LeftOut:
+        medium = self.source.kind
+        conversations = []
+        for number, (question, answer) in enumerate(turns):
+            question = question.replace("in the video", f"in the {medium}") if not kinds else question
+            head = f"<{medium}>\n" if number == 0 else ""
+            conversations.append({"from": "human", "value": f"{head}{question.strip()}"})
+            conversations.append({"from": "gpt", "value": answer.strip()})
+        record: dict[str, Any] = {
+            "id": f"{self.source.id}/{item.number}/{self.product}",
+            medium: self.path,
+            "conversations": conversations,
+            "annotation": [self._annotation(number) for number in numbers],
+        }
+        found = item.found
+        if found is not None and found.height and found.width:
+            record |= {"height": found.height, "width": found.width}
+        try:
+            # Media are not looked for: that they are elsewhere by now does not make the work on them void.
+            seen = parse_record(record).seen
+            if not all(seen):
+                raise RecordError("an object of it is seen in no frame")
+        except (RecordError, RegionError) as error:
+            return self._lost(item, "record", f"It would make no record: {error}.")
+        return MadeRecord(record, kept, self._provenance(record["id"], numbers, kinds))
+
+    def _annotation(self, number: int) -> dict[str, Any]:
+        if number not in self._annotations:
+            found = self.objects[number].found
+            assert found is not None  # asked for only of objects that were found
+            self._annotations[number] = limited_annotation(found.annotation, self.most)
+        return self._annotations[number]
+
+    def _provenance(self, name: str, numbers: Sequence[int], kinds: Sequence[str]) -> dict[str, Any]:
+        source = self.source
+        line: dict[str, Any] = {
+            "record": name,
+            "source": {
+                "id": source.id,
+                "kind": source.kind,
+                "path": self.path,
+                "caption": source.caption,
+                "license": source.license,
+                "address": source.address,
+            },
+            "seeds": {"run": self.state.seed, "source": seed_of(self.state.seed, source.id)},
+            "objects": [_history(self.objects[number]) for number in dict.fromkeys(numbers)],
+        }
+        return {**line, "questions": list(kinds)} if kinds else line
+
+    def _lost(self, item: ObjectItem, kind: str, reason: str) -> LeftOut:
+        return _left_out(self.source, item, _RECORDS, Drop(kind, reason))
+
+
+def _discarded(item: ObjectItem) -> bool:
+    return item.verdict is not None and not item.verdict.same
+
+
+def _detailed(item: ObjectItem) -> str:
+    """The description to learn; of what is discarded also one that the Refiner has not seen."""
+    if item.refined is not None and item.refined.description:
+        return item.refined.description
+    return item.description.text if _discarded(item) and item.description is not None else ""
+
+
+def _left_out(source: Source, item: ObjectItem, stage: str, drop: Drop) -> LeftOut:
+    return LeftOut(source.id, item.number, item.noun.text, stage, drop.kind, drop.reason)
+
+
+def _history(item: ObjectItem) -> dict[str, Any]:
+    """What each agent made of an object, without its masks, which the record has."""
+    history: dict[str, Any] = {"number": item.number, "analyzer": asdict(item.noun)}
+    if item.found is not None:
+        found = asdict(item.found)
+        scores = found.pop("scores")
+        found.pop("annotation")
+        mean = round(sum(scores.values()) / len(scores), 4) if scores else None
+        history["segmentor"] = {**found, "mean_score": mean}
+    made = {
+        "annotator": item.description,
+        "captioner": item.caption,
+        "reviewer": item.verdict,
+        "refiner": item.refined,
+    }
+    return history | {stage: asdict(one) for stage, one in made.items() if one is not None}
+
+
+def _path_for(path: str, folder: Path) -> str:
+    whole, root = os.path.abspath(path), os.path.abspath(folder)
+    return os.path.relpath(whole, root) if Path(whole).is_relative_to(root) else whole
