@@ -2,17 +2,23 @@
 
 import json
 import os
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from videorefer_plugin._text import listed, short
+from videorefer_plugin._text import listed, short, text_fault
 
-__all__ = ["Ledger", "LedgerError", "write_whole"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Ledger", "LedgerError", "LineFile", "read_ledger", "read_lines", "read_row", "write_whole"]
 
 _SYNC_SECONDS = 1.0  # of work that a power cut may cost; a process that is killed loses nothing that was appended
+_HEADER = b'{"ledger":'  # what every ledger begins with
+_BLOCK = 1 << 16
 
 
 def write_whole(path: Path, write: Callable[[str], object]) -> None:
@@ -45,12 +51,163 @@ class LedgerError(Exception):
         self.reason = reason
 
 
-class Ledger:
+def read_lines(path: Path, is_torn: Callable[[bytes], object] = bool) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, and at which byte each begins, one after the other and without holding them all.
+
+    Nothing is locked or changed, so that another process may still be appending. What it has not finished is left out.
+
+    Args:
+        path (`Path`): of the file.
+        is_torn (`Callable`, *optional*): whether what follows the last line end is only a part of a line; always, by
+            default.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    offset = 0
+    with open(path, "rb") as stream:
+        for line in stream:
+            if not line.endswith(b"\n") and is_torn(line):
+                return
+            yield offset, line.removesuffix(b"\n")
+            offset += len(line)
+
+
+class LineFile:
+    """A file of lines that grows at its end, written by one process at a time.
+
+    Lines are only ever appended, and written at once: a process that is killed loses none. The part of a line that one
+    left behind is cut off by the next. The file comes into being with the first line that is appended, and is locked
+    from the start until it is closed.
+
+    Args:
+        path (`Path`): of the file.
+        is_torn (`Callable`, *optional*): as in [`read_lines`]; a last line that only lacks its end is given one.
+
+    Raises:
+        LedgerError: another process writes it, or it cannot be written.
+    """
+
+    def __init__(self, path: Path, is_torn: Callable[[bytes], object] = bool) -> None:
+        from filelock import FileLock, Timeout
+
+        self.path = path
+        self._is_torn = is_torn
+        self._stream: Any = None
+        self._synced = time.monotonic()
+        self._appending = threading.RLock()
+        self._lock_path = path.with_name(f".{path.name}.lock")
+        self._lock = FileLock(self._lock_path)
+        try:
+            self._lock.acquire(timeout=0)
+            self._take_up()
+        except Timeout:
+            raise LedgerError(f"{path} is being written by another process.", "busy") from None
+        except OSError as error:
+            self.close()
+            raise self._unwritable(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def append_lines(self, lines: Iterable[str]) -> None:
+        """Add lines, all of them in one write; a killed process does not lose them.
+
+        Raises:
+            LedgerError: they cannot be written; none of them is there then.
+        """
+        data = "".join(f"{line}\n" for line in lines).encode()
+        if not data:
+            return
+        try:
+            with self._appending:
+                if self._stream is None:
+                    self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
+                self._write(data)
+                if time.monotonic() - self._synced >= _SYNC_SECONDS:
+                    os.fsync(self._stream.fileno())
+                    self._synced = time.monotonic()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def close(self) -> None:
+        """Let others write the file.
+
+        Raises:
+            LedgerError: what was appended did not reach the disk.
+        """
+        stream, self._stream = self._stream, None
+        try:
+            if stream is not None:
+                with stream:
+                    os.fsync(stream.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+        finally:
+            if self._lock.is_locked:
+                # Removed while it is held: whoever comes now makes a new one.
+                if os.name == "posix":
+                    self._lock_path.unlink(missing_ok=True)
+                self._lock.release()
+
+    def remove(self) -> None:
+        """Remove the file, since the work is finished; nothing can be appended any more."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        self.path.unlink(missing_ok=True)
+        self.close()
+
+    def _take_up(self) -> None:
+        """Get ready what is there, now that it is locked."""
+        self._end_torn_line()
+
+    def _end_torn_line(self) -> None:
+        """Cut off a line that a killed process left unfinished; end one that only lacks its end."""
+        if not self.path.exists():
+            return
+        with open(self.path, "rb+") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            tail = b""
+            while end and b"\n" not in tail:
+                start = max(end - _BLOCK, 0)
+                stream.seek(start)
+                tail = stream.read(end - start) + tail
+                end = start
+            whole = tail.rfind(b"\n") + 1
+            if not tail[whole:]:
+                return
+            if self._is_torn(tail[whole:]):
+                stream.truncate(end + whole)
+            else:
+                stream.seek(0, os.SEEK_END)
+                stream.write(b"\n")
+
+    def _write(self, data: bytes) -> None:
+        """Write all of it or nothing, so that what is appended later does not continue a part of a line."""
+        end = os.fstat(self._stream.fileno()).st_size
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._stream.write(left) :]
+        except BaseException:
+            self._stream.truncate(end)
+            raise
+
+    def _unwritable(self, error: OSError) -> LedgerError:
+        return LedgerError(f"{self.path} cannot be written ({error.strerror or error}).", "place")
+
+
+class Ledger(LineFile):
     """What is done of a long piece of work, a line of JSON for each part, so that the same work can go on from there.
 
-    The first line says which work it is. Lines are only ever appended, and written at once; the part of a line that a
-    killed process left behind is cut off. The file comes into being with the first line that is appended, and is
-    locked from the start until it is closed.
+    The first line says which work it is.
 
     Args:
         path (`Path`): of the file.
@@ -66,33 +223,10 @@ class Ledger:
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, restart: bool = False) -> None:
-        from filelock import FileLock, Timeout
-
-        self.path = path
-        self._header = json.loads(json.dumps(header))  # as it would be read back
-        self._stream: Any = None
-        self._synced = time.monotonic()
-        self._lock_path = path.with_name(f".{path.name}.lock")
-        self._lock = FileLock(self._lock_path)
-        try:
-            self._lock.acquire(timeout=0)
-            if restart:
-                path.unlink(missing_ok=True)
-            self.rows = self._read()
-        except Timeout:
-            raise LedgerError(f"{path} is being written by another process.", "busy") from None
-        except OSError as error:
-            self.close()
-            raise self._unwritable(error) from error
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> "Ledger":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()
+        self.rows: list[Any] = []
+        self._header = _as_read(header)
+        self._restart = restart
+        super().__init__(path)
 
     def append(self, row: Any) -> None:
         """Add one line; a killed process does not lose it.
@@ -100,69 +234,93 @@ class Ledger:
         Raises:
             LedgerError: it cannot be written.
         """
+        with self._appending:
+            first = [] if self._begun else [_line({"ledger": self._header})]
+            self.append_lines([*first, _line(row)])
+            self._begun = True
+
+    def _take_up(self) -> None:
+        if self._restart:
+            self.path.unlink(missing_ok=True)
+        if self.path.exists():
+            self.rows = [row for _, row in _read_rows(self.path, self._header)]
+            self._end_torn_line()
+        self._begun = self.path.exists() and self.path.stat().st_size > 0
+
+
+def read_ledger(path: Path, header: Mapping[str, Any] | None = None) -> Iterator[tuple[int, Any]]:
+    """The rows of a ledger behind its first line, and at which byte each begins; see [`read_lines`].
+
+    Args:
+        path (`Path`): of the file.
+        header (`dict`, *optional*): which work it has to be of.
+
+    Raises:
+        LedgerError: it cannot be read, is no ledger or one of other work, or is damaged.
+    """
+    try:
+        yield from _read_rows(path, None if header is None else _as_read(header))
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read ({error.strerror or error}).", "place") from error
+
+
+def read_row(path: Path, offset: int) -> Any:
+    """The row of a ledger that begins at this byte, as [`read_ledger`] counts them.
+
+    Raises:
+        LedgerError: it cannot be read, or no row begins there.
+    """
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(offset)
+            return json.loads(stream.readline())
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read ({error.strerror or error}).", "place") from error
+    except (ValueError, RecursionError):
+        raise LedgerError(f"{path} has no row at byte {offset}, so that it was changed meanwhile.") from None
+
+
+def _read_rows(path: Path, header: Mapping[str, Any] | None) -> Iterator[tuple[int, Any]]:
+    number = 0
+    for number, (offset, line) in enumerate(read_lines(path), 1):
         try:
-            if self._stream is None:
-                self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
-                if not self._stream.tell():
-                    self._write({"ledger": self._header})
-            self._write(row)
-            if time.monotonic() - self._synced >= _SYNC_SECONDS:
-                os.fsync(self._stream.fileno())
-                self._synced = time.monotonic()
-        except OSError as error:
-            raise self._unwritable(error) from error
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            raise LedgerError(f"Line {number} of {path} is damaged.") from None
+        if number == 1:
+            _check_header(path, row, header)
+        else:
+            yield offset, row
+    if not number:
+        _check_torn_header(path)
 
-    def close(self) -> None:
-        """Let others write the file."""
-        if self._stream is not None:
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-            self._stream = None
-        if self._lock.is_locked:
-            # Removed while it is held: whoever comes now makes a new one.
-            if os.name == "posix":
-                self._lock_path.unlink(missing_ok=True)
-            self._lock.release()
 
-    def remove(self) -> None:
-        """Remove the file, since the work is finished; nothing can be appended any more."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-        self.path.unlink(missing_ok=True)
-        self.close()
+def _check_header(path: Path, first: Any, header: Mapping[str, Any] | None) -> None:
+    there = first.get("ledger") if isinstance(first, dict) else None
+    if not isinstance(there, dict):
+        raise LedgerError(f"{path} holds something else, {short(first)}, than work that could go on.")
+    if header is None:
+        return
+    names = [name for name in {**there, **header} if there.get(name) != header.get(name)]
+    if names:
+        said = [f"{name} was {short(there.get(name))} and is {short(header.get(name))}" for name in names]
+        raise LedgerError(f"{path} holds what is done of other work: {listed(said)}.")
 
-    def _unwritable(self, error: OSError) -> LedgerError:
-        return LedgerError(f"{self.path} cannot be written ({error.strerror or error}).", "place")
 
-    def _write(self, row: Any) -> None:
-        left = memoryview((json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n").encode())
-        while left:
-            left = left[self._stream.write(left) :]
+def _check_torn_header(path: Path) -> None:
+    """Make sure that a file without a whole line is a ledger whose first line was torn, and nothing of somebody's."""
+    with open(path, "rb") as stream:
+        begin = stream.read(len(_HEADER))
+    if begin.strip(b"\0") and not _HEADER.startswith(begin.rstrip(b"\0")):
+        raise LedgerError(f"{path} holds something else, {short(begin)}, than work that could go on.")
 
-    def _read(self) -> list[Any]:
-        """The lines behind the first; afterwards the file ends with a whole line, if there is one."""
-        if not self.path.exists():
-            return []
-        with open(self.path, "rb+") as stream:
-            *lines, torn = stream.read().split(b"\n")
-            if torn:
-                stream.truncate(stream.tell() - len(torn))
-        rows = []
-        for number, line in enumerate(lines, 1):
-            try:
-                rows.append(json.loads(line))
-            except (ValueError, RecursionError):
-                raise LedgerError(f"Line {number} of {self.path} is damaged.") from None
-        if rows:
-            self._check(rows[0])
-        return rows[1:]
 
-    def _check(self, first: Any) -> None:
-        there = first.get("ledger") if isinstance(first, dict) else None
-        if not isinstance(there, dict):
-            raise LedgerError(f"{self.path} holds something else, {short(first)}, than work that could go on.")
-        names = [name for name in {**there, **self._header} if there.get(name) != self._header.get(name)]
-        if names:
-            said = [f"{name} was {short(there.get(name))} and is {short(self._header.get(name))}" for name in names]
-            raise LedgerError(f"{self.path} holds what is done of other work: {listed(said)}.")
+def _as_read(header: Mapping[str, Any]) -> dict[str, Any]:
+    """A header as it would be read back."""
+    return json.loads(json.dumps(header))
+
+
+def _line(row: Any) -> str:
+    line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    # Half a character, which is no UTF-8, is kept as its escape.
+    return json.dumps(row, separators=(",", ":")) if text_fault(line) else line

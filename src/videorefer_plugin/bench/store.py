@@ -14,8 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
-
+from videorefer_plugin._files import LedgerError, LineFile, read_lines, write_whole
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.bench.json_files import JsonError, decode, parse_json
 from videorefer_plugin.errors import BenchError
@@ -43,13 +42,9 @@ def configuration_hash(settings: Mapping[str, Any]) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file that appears whole or not at all."""
+    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
 
 
 class Store:
@@ -82,44 +77,21 @@ class Store:
         self.path = self.folder / f"{kind}-{rank}.jsonl"
         try:
             write_json(self.folder / "configurations" / f"{self.hash}.json", self.configuration)
-            self._lock = FileLock(self.folder / f".{kind}-{rank}.lock")
-            self._lock.acquire(timeout=0)
-            self._end_torn_line()
-        except Timeout:
-            raise BenchError(
-                f"{self.path} is being written by another process: wait for it, or choose another folder"
-            ) from None
+            self._file = LineFile(self.path, _is_torn)
+        except LedgerError as error:
+            raise self._unwritable(error) from error
         except OSError as error:
             raise BenchError(f"{self.folder} cannot be written: {error}") from error
 
     def close(self) -> None:
         """Let others write the file."""
-        self._lock.release()
+        self._file.close()
 
     def __enter__(self) -> "Store":
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.close()
-
-    def _end_torn_line(self) -> None:
-        """Cut off a line that a killed process left unfinished; end one that only lacks its end."""
-        if not self.path.exists():
-            return
-        with open(self.path, "rb+") as stream:
-            end = stream.seek(0, os.SEEK_END)
-            tail = b""
-            while end and b"\n" not in tail:
-                start = max(end - (1 << 16), 0)
-                stream.seek(start)
-                tail = stream.read(end - start) + tail
-                end = start
-            whole = tail.rfind(b"\n") + 1
-            if _is_torn(tail[whole:]):
-                stream.truncate(end + whole)
-            elif tail[whole:]:
-                stream.seek(0, os.SEEK_END)
-                stream.write(b"\n")
 
     def problem(self, row: Mapping[str, Any]) -> str:
         """Why a line with these values could not be read back, otherwise empty."""
@@ -128,10 +100,17 @@ class Store:
         return reason or ("" if bare is None else f"{bare!r} has half a character (a lone surrogate)")
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add lines, all in one write; each is given the configuration's hash."""
-        lines = [json.dumps({**row, "configuration": self.hash}, ensure_ascii=False) + "\n" for row in rows]
-        with open(self.path, "ab", buffering=0) as stream:
-            stream.write("".join(lines).encode())
+        """Add lines, all in one write; each is given the configuration's hash.
+
+        Raises:
+            BenchError: they cannot be written.
+        """
+        try:
+            self._file.append_lines(
+                json.dumps({**row, "configuration": self.hash}, ensure_ascii=False) for row in rows
+            )
+        except LedgerError as error:
+            raise self._unwritable(error) from error
 
     def done(self) -> dict[str, dict[str, Any]]:
         """Item id -> its line, of this configuration, by whichever process.
@@ -155,6 +134,13 @@ class Store:
             rows.setdefault(row["id"], row)
             places.setdefault(row["id"], place)
         return rows
+
+    def _unwritable(self, error: LedgerError) -> BenchError:
+        if error.reason == "busy":
+            return BenchError(
+                f"{self.path} is being written by another process: wait for it, or choose another folder"
+            )
+        return BenchError(f"{error} Make room there, or choose another folder.")
 
     def _same(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         """Whether two processes that met at an item came to the same."""
@@ -180,11 +166,7 @@ def _read_rows(folder: Path, kind: str) -> Iterator[tuple[_Place, dict[str, Any]
     for path in sorted(folder.glob(f"{kind}-*.jsonl")):
         if not re.fullmatch(rf"{kind}-\d+", path.stem):
             continue
-        try:
-            *lines, tail = path.read_bytes().split(b"\n")
-        except OSError as error:
-            raise BenchError(f"{path} cannot be read: {error.strerror or error}") from error
-        for number, line in enumerate([*lines, b"" if _is_torn(tail) else tail], 1):
+        for number, line in enumerate(_lines(path), 1):
             if not line.strip():
                 continue
             place = _Place(path, number)
@@ -197,6 +179,14 @@ def _read_rows(folder: Path, kind: str) -> Iterator[tuple[_Place, dict[str, Any]
             if not isinstance(row.get("configuration"), str):
                 raise place.damaged(f"expected a text under 'configuration', got {short(row.get('configuration'))}")
             yield place, row
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        for _, line in read_lines(path, _is_torn):
+            yield line
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _is_torn(tail: bytes) -> bool:
