@@ -1,18 +1,14 @@
 """Recipes: everything that decides a training run, read from YAML."""
 
-import difflib
 import os
 import types
 import typing
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from videorefer_plugin._text import short, text_fault
+from videorefer_plugin._yaml import apply_overrides, nearest, read_recipe, shipped_recipes
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.object_encoder import MASK_POLICIES
 from videorefer_plugin.training import choices
@@ -176,12 +172,7 @@ class Recipe:
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the package, such as `"videollama2.1-7b/stage2"`."""
-    root = resources.files("videorefer_plugin.recipes")
-    names = []
-    for group in root.iterdir():
-        if group.is_dir():
-            names += [f"{group.name}/{item.name[:-5]}" for item in group.iterdir() if item.name.endswith(".yaml")]
-    return sorted(names)
+    return shipped_recipes()
 
 
 def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Recipe:
@@ -197,25 +188,9 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
         ConfigurationError: there is no such recipe, a setting is unknown (the nearest name is given) or of the wrong
             type, a number is out of its range, or settings contradict each other.
     """
-    text, name = _read(source)
-    values = _parse(text, str(source)) or {}
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"{source} must hold settings by name, but holds a {type(values).__name__}.")
-    values.setdefault("name", name)
+    values = read_recipe(source, list_recipes(), shipped_recipes(engine=True))
     overrides = list(overrides)
-    for override in overrides:
-        path, separator, value = override.partition("=")
-        if not separator:
-            raise ConfigurationError(f"Cannot read the override {override!r}; write name=value.")
-        *parents, last = path.strip().split(".")
-        place = values
-        for parent in parents:
-            if place.get(parent) is None:
-                place[parent] = {}
-            place = place[parent]
-            if not isinstance(place, dict):
-                raise ConfigurationError(f"Cannot set {path}: {parent} is no section.")
-        place[last] = _parse(value, f"The value of {path.strip()}")
+    apply_overrides(values, overrides)
     _take_rates_along(values, {override.partition("=")[0].strip() for override in overrides})
     return _build(Recipe, values, "").check()
 
@@ -231,51 +206,6 @@ def _take_rates_along(values: dict[str, Any], changed: set[str]) -> None:
     if isinstance(rates, dict) and isinstance(parts, list):
         adapted = ["language_model"] if values.get("lora") is not None else []
         train["learning_rates"] = {part: rate for part, rate in rates.items() if part in [*parts, *adapted]}
-
-
-class _KeysOnce(yaml.SafeLoader):
-    """Refuses keys that stand twice in a section, of which YAML is read as having the last."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in seen:
-                    problem = f"the key {short(key.value)} stands twice in one section: keep one"
-                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
-                seen.add((key.tag, key.value))
-        return node
-
-
-def _parse(text: str, what: str) -> Any:
-    try:
-        return yaml.load(text, _KeysOnce)
-    except (yaml.YAMLError, ValueError) as error:  # the latter of dates and numbers that are none
-        raise ConfigurationError(f"{what} is not YAML: {error}") from error
-    except RecursionError as error:
-        raise ConfigurationError(f"{what} is not YAML that can be read: it is nested too deeply.") from error
-
-
-def _read(source: str | os.PathLike) -> tuple[str, str]:
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
-        try:
-            return path.read_text(
-                encoding="utf-8"
-            ), f"{path.parent.name}/{path.stem}" if path.parent.name else path.stem
-        except (OSError, ValueError) as error:  # the latter of text that is not UTF-8, and of impossible paths
-            raise ConfigurationError(f"The recipe {str(path)!r} cannot be read: {error}") from error
-    shipped = list_recipes()
-    if os.fspath(source) not in shipped:
-        close = difflib.get_close_matches(os.fspath(source), shipped, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise ConfigurationError(
-            f"There is no recipe {os.fspath(source)!r}{hint} Give a .yaml file, or one of {', '.join(shipped)}."
-        )
-    group, name = os.fspath(source).split("/")
-    file = resources.files("videorefer_plugin.recipes") / group / f"{name}.yaml"
-    return file.read_text(encoding="utf-8"), os.fspath(source)
 
 
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
@@ -294,9 +224,7 @@ def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
     known = {item.name for item in fields(cls)}
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"; did you mean {where}{close[0]}?" if close else f"; known are {', '.join(sorted(known))}."
-            raise ConfigurationError(f"Unknown setting {where}{name}{hint}")
+            raise ConfigurationError(f"Unknown setting {where}{name}{nearest(name, known, where)}")
     return cls(**{name: _convert(value, hints[name], f"{where}{name}") for name, value in values.items()})
 
 

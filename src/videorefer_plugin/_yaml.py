@@ -1,0 +1,136 @@
+"""Recipes as they are written: YAML without doubled keys, those that come with the package, and near names."""
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["apply_overrides", "nearest", "parse_yaml", "read_recipe", "shipped_recipes"]
+
+
+class _KeysOnce(yaml.SafeLoader):
+    """Refuses keys that stand twice in a section, of which YAML is read as having the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    problem = f"the key {short(key.value)} stands twice in one section: keep one"
+                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """The value that YAML stands for.
+
+    Args:
+        text (`str`): the YAML.
+        what (`str`): what it is called in the error.
+
+    Raises:
+        ConfigurationError: it is no YAML, or a key stands twice in a section.
+    """
+    try:
+        return yaml.load(text, _KeysOnce)
+    except (yaml.YAMLError, ValueError) as error:  # the latter of dates and numbers that are none
+        raise ConfigurationError(f"{what} is not YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{what} is not YAML that can be read: it is nested too deeply.") from error
+
+
+def shipped_recipes(engine: bool = False) -> list[str]:
+    """Names of the recipes that come with the package: those of the data engine, or those that train."""
+    root = resources.files("videorefer_plugin.recipes")
+    names = []
+    for group in root.iterdir():
+        if group.is_dir() and (group.name == "engine") == engine:
+            names += [f"{group.name}/{item.name[:-5]}" for item in group.iterdir() if item.name.endswith(".yaml")]
+    return sorted(names)
+
+
+def read_recipe(source: str | os.PathLike, shipped: Sequence[str], others: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings in a recipe; its name is the file's if it has none.
+
+    Args:
+        source (`str` or `os.PathLike`): path of a YAML file, or name of a recipe that comes with the package.
+        shipped (`Sequence[str]`): the names that it may have.
+        others (`Sequence[str]`, *optional*): names of recipes of another kind, which are no typing errors.
+
+    Raises:
+        ConfigurationError: there is no such recipe, or it cannot be read.
+    """
+    text, name = _text_of(source, shipped, others)
+    values = parse_yaml(text, str(source)) or {}
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{source} must hold settings by name, but holds a {type(values).__name__}.")
+    values.setdefault("name", name)
+    return values
+
+
+def _text_of(source: str | os.PathLike, shipped: Sequence[str], others: Sequence[str]) -> tuple[str, str]:
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:  # the latter of text that is not UTF-8, and of impossible paths
+            raise ConfigurationError(f"The recipe {str(path)!r} cannot be read: {error}") from error
+        return text, f"{path.parent.name}/{path.stem}" if path.parent.name else path.stem
+    name = os.fspath(source)
+    if name in others:
+        command = "data run" if name.startswith("engine/") else "train run"
+        raise ConfigurationError(
+            f"The recipe {name!r} is for `videorefer {command}`. Here, give a .yaml file, or one of "
+            f"{', '.join(shipped)}."
+        )
+    if name not in shipped:
+        close = difflib.get_close_matches(name, shipped, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise ConfigurationError(
+            f"There is no recipe {name!r}{hint} Give a .yaml file, or one of {', '.join(shipped)}."
+        )
+    group, last = name.split("/")
+    return (resources.files("videorefer_plugin.recipes") / group / f"{last}.yaml").read_text(encoding="utf-8"), name
+
+
+def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Change single settings, such as `"train.learning_rate=1e-4"`; their values are YAML.
+
+    Raises:
+        ConfigurationError: an override cannot be read, or leads into something that is no section.
+    """
+    for override in overrides:
+        path, separator, value = override.partition("=")
+        if not separator:
+            raise ConfigurationError(f"Cannot read the override {override!r}; write name=value.")
+        *parents, last = path.strip().split(".")
+        place = values
+        for parent in parents:
+            if place.get(parent) is None:
+                place[parent] = {}
+            place = place[parent]
+            if not isinstance(place, dict):
+                raise ConfigurationError(f"Cannot set {path}: {parent} is no section.")
+        place[last] = parse_yaml(value, f"The value of {path.strip()}")
+
+
+def nearest(name: Any, known: Iterable[str], where: str = "") -> str:
+    """What to say behind the name of an unknown setting: the nearest one that there is, or all of them.
+
+    Args:
+        name: what was given.
+        known (`Iterable[str]`): what there is.
+        where (`str`, *optional*): the section with its point, such as `"train."`.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return f"; did you mean {where}{close[0]}?" if close else f"; known are {', '.join(names)}."
