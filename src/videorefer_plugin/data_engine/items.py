@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -89,7 +90,7 @@ class Source:
         objects = tuple(GivenObject(**given) for given in value.get("objects", ()))
         return cls(**{**value, "objects": objects})
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """A short name for all that it says; work on it is done again when that changes."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]

@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, get_args, get_type_hints
 
-__all__ = ["EngineRecipe", "ExecutorSettings", "OutputSettings", "SourceSettings", "StageSettings"]
+from videorefer_plugin._text import listed, short, text_fault
+from videorefer_plugin._yaml import apply_overrides, nearest, read_recipe, shipped_recipes
+from videorefer_plugin.data_engine.agent import STAGES
+from videorefer_plugin.data_engine.registry import agents
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.training.ranges import COUNT, LARGEST, Range, check_numbers, number
+
+__all__ = [
+    "PRODUCTS",
+    "EngineRecipe",
+    "ExecutorSettings",
+    "OutputSettings",
+    "SourceSettings",
+    "StageSettings",
+    "list_engine_recipes",
+    "load_engine_recipe",
+    "recipe_of",
+]
+
+PRODUCTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "short": (("analyzer", "segmentor"), ()),
+    "detailed": (STAGES,),
+    "qa": (("annotator", "refiner"),),
+}
+"""What a run can make -> the stages that it needs; with none, the objects that sources give are all there is."""
+
+EXECUTORS = ("local", "ray")
+
+_FROM_ZERO = Range(0, LARGEST)
 
 
 @dataclass
@@ -49,10 +79,10 @@ class StageSettings:
 
     backend: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
-    batch_size: int = 1
-    workers: int = 1
-    cpus: float = 1.0
-    gpus: float = 0.0
+    batch_size: int = number(1, COUNT)
+    workers: int = number(1, COUNT)
+    cpus: float = number(1.0, _FROM_ZERO)
+    gpus: float = number(0.0, _FROM_ZERO)
 
 
 @dataclass
@@ -81,8 +111,8 @@ class OutputSettings:
 
     folder: str = "output/engine"
     format: str = "json"
-    pictures: int = 0
-    frames: int = 32
+    pictures: int = number(0, _FROM_ZERO)
+    frames: int = number(32, COUNT)
 
 
 @dataclass
@@ -100,7 +130,7 @@ class EngineRecipe:
     name: str = "recipe"
     description: str = ""
     product: str = "detailed"
-    seed: int = 0
+    seed: int = number(0, _FROM_ZERO)
     source: SourceSettings = field(default_factory=SourceSettings)
     analyzer: StageSettings | None = None
     segmentor: StageSettings | None = None
@@ -110,3 +140,135 @@ class EngineRecipe:
     refiner: StageSettings | None = None
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain values; [`recipe_of`] reads them."""
+        return asdict(self)
+
+    def stages(self) -> dict[str, StageSettings]:
+        """The stages of the run, in their order."""
+        found = {stage: getattr(self, stage) for stage in STAGES}
+        return {stage: settings for stage, settings in found.items() if settings is not None}
+
+    def check(self) -> EngineRecipe:
+        """Check values and how they go together. Agents check their own settings when they are made.
+
+        Raises:
+            ConfigurationError: a value is unknown or out of its range, or a stage is missing or of no use.
+        """
+        check_numbers(self)
+        _one_of("product", self.product, PRODUCTS)
+        _one_of("executor.kind", self.executor.kind, EXECUTORS)
+        _one_of("output.format", self.output.format, ("json", "parquet"))
+        if not self.output.folder.strip():
+            raise ConfigurationError("output.folder is empty. Name the folder of the run.")
+        for name in ("files", "exclude"):
+            for index, path in enumerate(getattr(self.source, name)):
+                if not path.strip():
+                    raise ConfigurationError(f"source.{name}[{index}] is empty. Name a file or a folder.")
+        self._check_stages()
+        return self
+
+    def _check_stages(self) -> None:
+        stages, known = self.stages(), agents()
+        allowed = PRODUCTS[self.product]
+        if tuple(stages) not in allowed:
+            wanted = " or ".join(listed(names, len(STAGES)) or "none" for names in allowed)
+            missing = [stage for stage in allowed[0] if stage not in stages]
+            more = [stage for stage in stages if stage not in allowed[0]]
+            fault = [f"{listed(missing)} missing"] * bool(missing) + [f"{listed(more)} of no use"] * bool(more)
+            raise ConfigurationError(
+                f"The product {self.product!r} needs these stages: {wanted}; in this recipe, {' and '.join(fault)}. "
+                "Give each that it needs a backend, and set others to null."
+            )
+        for stage, settings in stages.items():
+            name = settings.backend
+            if name.count(":") != 1 and name not in known[stage]:
+                raise ConfigurationError(
+                    f"{stage}.backend is {short(name)}; expected one of {listed(known[stage], 20)}, or "
+                    "'package.module:Class' of your own."
+                )
+
+
+def list_engine_recipes() -> list[str]:
+    """Names of the recipes of the data engine that come with the package, such as `"engine/detailed"`."""
+    return shipped_recipes(engine=True)
+
+
+def load_engine_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> EngineRecipe:
+    """Read a recipe of the data engine and change single settings.
+
+    Values may refer to others, such as `${output.folder}/clips`, and to the environment, `${oc.env:HOME}`.
+
+    Args:
+        source (`str` or `os.PathLike`): path of a YAML file, or name of a recipe that comes with the package.
+        overrides (`Iterable[str]`): settings such as `"annotator.batch_size=4"`; values are YAML.
+
+    Raises:
+        ConfigurationError: there is no such recipe, a setting is unknown (the nearest name is given) or of the wrong
+            type, a number is out of its range, or stages are missing or of no use for the product.
+    """
+    values = read_recipe(source, list_engine_recipes(), shipped_recipes())
+    apply_overrides(values, overrides)
+    return recipe_of(values)
+
+
+def recipe_of(values: Mapping[str, Any]) -> EngineRecipe:
+    """The recipe of plain values, with what they refer to.
+
+    Raises:
+        ConfigurationError: as [`load_engine_recipe`].
+    """
+    try:
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+    except ImportError as error:
+        raise ConfigurationError(
+            "Recipes of the data engine need omegaconf: pip install 'videorefer-plugin[engine]'"
+        ) from error
+    _check_names(EngineRecipe, values, "")
+    try:
+        given = OmegaConf.create(_listed(values))
+        merged = OmegaConf.merge(OmegaConf.structured(EngineRecipe), given)
+        recipe = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        said = str(error.msg or error).splitlines()[0].rstrip(".")
+        raise ConfigurationError(f"The recipe cannot be read: {where}{said}.") from error
+    assert isinstance(recipe, EngineRecipe)
+    return recipe.check()
+
+
+def _check_names(cls: Any, values: Mapping[str, Any], where: str) -> None:
+    """Refuse unknown settings, sections that are none, and texts that cannot be written."""
+    hints = get_type_hints(cls)
+    known = [item.name for item in fields(cls)]
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigurationError(f"Unknown setting {where}{name}{nearest(name, known, where)}")
+        kinds = get_args(hints[name]) or (hints[name],)
+        section = next((kind for kind in kinds if is_dataclass(kind)), None)
+        if isinstance(value, str) and (fault := text_fault(value) or "a NUL character" * ("\0" in value)):
+            raise ConfigurationError(f"{where}{name} is {short(value)}, which is no text for a setting: {fault}.")
+        if section is None or (isinstance(value, str) and value.startswith("${")):
+            continue
+        if value is None and type(None) not in kinds:
+            raise ConfigurationError(f"{where}{name} is a section of settings and cannot be null; leave it out.")
+        if value is not None and not isinstance(value, Mapping):
+            raise ConfigurationError(f"{where}{name} is a section of settings, but {short(value)} was given.")
+        if value is not None:
+            _check_names(section, value, f"{where}{name}.")
+
+
+def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with single files as lists of one."""
+    source = values.get("source")
+    if not isinstance(source, Mapping):
+        return dict(values)
+    single = {name: [source[name]] for name in ("files", "exclude") if isinstance(source.get(name), str)}
+    return {**values, "source": {**source, **single}}
+
+
+def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    if value not in tuple(allowed):
+        raise ConfigurationError(f"{name} must be one of {', '.join(map(repr, allowed))}, but is {short(value)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -65,9 +66,7 @@ class StageRunner:
         """
         waiting = [state for state in states if self.spec.stage not in state.rows and state.failed is None]
         for state, made, seconds in self._work(waiting):
-            row = made_row(state.source, state.seed, self.spec.stage, self.spec.key, made, seconds)
-            self._write(row)
-            state.rows[self.spec.stage] = row
+            state.rows[self.spec.stage] = self._written(state, made, seconds)
         return list(states)
 
     def close(self) -> None:
@@ -111,12 +110,30 @@ class StageRunner:
                 f"{len(results)} result(s); expected one for each."
             )
         for item, made in zip(items, results, strict=True):
-            if isinstance(made, Made) and item.objects and len(made.objects) != len(item.objects):
+            if not isinstance(made, (Made, Failure)):
+                raise EngineError(
+                    f"The {self.spec.stage} {self.spec.backend!r} returned a {type(made).__name__} for "
+                    f"{item.source.id!r}; expected Made or Failure."
+                )
+            given = self.spec.stage != "analyzer"  # which makes the objects
+            if given and isinstance(made, Made) and len(made.objects) != len(item.objects):
                 raise EngineError(
                     f"The {self.spec.stage} {self.spec.backend!r} was given {len(item.objects)} object(s) of "
                     f"{item.source.id!r} and returned {len(made.objects)}; expected one for each."
                 )
         return results
+
+    def _written(self, state: State, made: Made | Failure, seconds: float) -> dict[str, Any]:
+        """The line about what was made, once it is in the ledger."""
+        row = made_row(state.source, state.seed, self.spec.stage, self.spec.key, made, seconds)
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:  # half of a character is a ValueError
+            reason = f"what the {self.spec.stage} {self.spec.backend!r} made cannot be written as JSON: {error}"
+            failure = Failure("unexpected", reason.encode("ascii", "backslashreplace").decode())
+            row = made_row(state.source, state.seed, self.spec.stage, self.spec.key, failure, seconds)
+        self._write(row)
+        return row
 
     def _write(self, row: Mapping[str, Any]) -> None:
         try:

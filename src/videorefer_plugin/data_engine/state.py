@@ -92,11 +92,13 @@ class State:
         source ([`Source`]): the video or image.
         seed (`int`): of the run; see [`seed_of`].
         rows (`dict`): stage -> its line, in the order in which stages were done.
+        number (`int`): its place among the sources of the run, from 0, by which batches are cut.
     """
 
     source: Source
     seed: int
     rows: dict[str, Row] = field(default_factory=dict)
+    number: int = 0
 
     @property
     def failed(self) -> tuple[str, Failure] | None:
@@ -140,12 +142,12 @@ class State:
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""
-        return {"source": self.source.to_json(), "seed": self.seed, "rows": self.rows}
+        return {"source": self.source.to_json(), "seed": self.seed, "rows": self.rows, "number": self.number}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> State:
         """Read what `to_json` gave, also after it went through JSON."""
-        return cls(Source.from_json(value["source"]), value["seed"], dict(value["rows"]))
+        return cls(Source.from_json(value["source"]), value["seed"], dict(value["rows"]), value.get("number", 0))
 
 
 def _after(item: ObjectItem, stage: str, made: Any) -> tuple[ObjectItem, tuple[str, Drop] | None]:

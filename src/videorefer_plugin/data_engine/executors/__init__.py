@@ -1,0 +1,1 @@
+"""Where agents work: in this process and others of this machine, or on a Ray cluster."""

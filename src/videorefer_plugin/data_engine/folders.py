@@ -1,0 +1,218 @@
+"""The folder of a run: who may use it, what it was made with, and what differs now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin._files import write_whole
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.data_engine.items import Source
+from videorefer_plugin.data_engine.recipe import EngineRecipe, SourceSettings, recipe_of
+from videorefer_plugin.data_engine.sources import SourceList
+from videorefer_plugin.errors import EngineError
+
+__all__ = [
+    "RunFolder",
+    "changed_settings",
+    "changed_sources",
+    "files_digest",
+    "read_summary",
+    "refuse_changes",
+]
+
+_MOST_NAMED = 6  # differences in a message
+_OWN = "sources.jsonl"  # may be there before run.json is
+
+
+class RunFolder:
+    """The folder of a run, which one process at a time may use.
+
+    `run.json` says what the run is, `sources.jsonl` is what was read, `stages/` is the ledger, and `failed.jsonl` has
+    the dead letters.
+
+    Args:
+        path (`Path`): of the folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.run, self.sources = path / "run.json", path / _OWN
+        self.stages, self.failed = path / "stages", path / "failed.jsonl"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out.
+
+        Raises:
+            EngineError: another one uses it, it cannot be written, or it holds something else.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".run.lock")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise EngineError(
+                f"Another process works in {self.path}. Wait for it, or give another output.folder."
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            self._check_own()
+            yield
+        finally:
+            lock.release()
+
+    def _unwritable(self, error: OSError) -> EngineError:
+        return EngineError(
+            f"The folder {self.path} cannot be written ({error.strerror or error}). Make room or rights and start the "
+            "same run again, or give another output.folder."
+        )
+
+    def _check_own(self) -> None:
+        if self.run.is_file():
+            return
+        foreign = sorted(item.name for item in self.path.iterdir() if not item.name.startswith("."))
+        if set(foreign) - {_OWN}:
+            raise EngineError(
+                f"The folder {self.path} is not empty and is not of a run: it holds {listed(foreign)}. Give a new or "
+                "empty folder as output.folder."
+            )
+
+    def read(self) -> dict[str, Any] | None:
+        """What `run.json` says; `None` if nothing was begun.
+
+        Raises:
+            EngineError: it cannot be read, or is something else.
+        """
+        if not self.run.is_file():
+            return None
+        try:
+            said = json.loads(self.run.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise EngineError(f"{self.run} cannot be read: {error}. Give another output.folder.") from error
+        wanted = {"recipe": dict, "identities": dict, "keys": dict, "read": dict}
+        if not isinstance(said, dict) or any(not isinstance(said.get(name), kind) for name, kind in wanted.items()):
+            raise EngineError(f"{self.run} is not of a run of the data engine. Give another output.folder.")
+        return said
+
+    def recipe(self) -> EngineRecipe:
+        """The recipe of the run that was done here.
+
+        Raises:
+            EngineError: there is none.
+        """
+        said = self.read()
+        if said is None:
+            raise EngineError(
+                f"{self.path} holds no run.json; expected the folder of a run (videorefer data run RECIPE --out ...)."
+            )
+        return recipe_of({**said["recipe"], "output": {**said["recipe"].get("output", {}), "folder": str(self.path)}})
+
+    def write(self, path: Path, lines: Iterator[str]) -> None:
+        """Write a file that appears whole.
+
+        Raises:
+            EngineError: it cannot be written.
+        """
+
+        def into(name: str) -> None:
+            with open(name, "w", encoding="utf-8") as stream:
+                stream.writelines(lines)
+
+        try:
+            write_whole(path, into)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def write_run(
+        self, recipe: EngineRecipe, identities: Mapping[str, Any], keys: Mapping[str, str], read: Mapping[str, Any]
+    ) -> None:
+        """Write `run.json`."""
+        said = {
+            "version": version("videorefer-plugin"),
+            "recipe": recipe.to_dict(),
+            "identities": identities,
+            "keys": keys,
+            "read": read,
+        }
+        self.write(self.run, iter([json.dumps(said, indent=1) + "\n"]))
+
+    def write_sources(self, sources: Sequence[Source]) -> None:
+        """Write the snapshot."""
+        self.write(self.sources, (json.dumps(source.to_json()) + "\n" for source in sources))
+
+
+def files_digest(settings: SourceSettings) -> str:
+    """A short name for the files that sources are read from: what tables hold, and what lies in folders."""
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+    for name in [*settings.files, *settings.exclude]:
+        path = Path(name)
+        try:
+            if path.is_dir():
+                for item in sorted(path.rglob("*")):
+                    digest.update(
+                        f"{item.relative_to(path)} {item.stat().st_size if item.is_file() else ''}\n".encode()
+                    )
+            elif path.is_file():
+                with open(path, "rb") as stream:
+                    while block := stream.read(1 << 20):
+                        digest.update(block)
+        except OSError as error:
+            raise EngineError(f"The source {name} cannot be read ({error.strerror or error}).") from error
+    return digest.hexdigest()[:16]
+
+
+def read_summary(found: SourceList, files: str) -> dict[str, Any]:
+    """What `run.json` says of the sources."""
+    digest = hashlib.sha256("".join(source.id + source.digest for source in found.sources).encode()).hexdigest()[:16]
+    return {"files": files, "sources": digest, "counts": dict(found.counts), "notes": list(found.notes)}
+
+
+def changed_settings(before: Mapping[str, Any], recipe: EngineRecipe, identities: Mapping[str, Any]) -> list[str]:
+    """What a run depends on and is not as it was, in words."""
+    old = {name: before["recipe"].get(name) for name in ("product", "seed")} | before["identities"]
+    new = {"product": recipe.product, "seed": recipe.seed, **identities}
+    return list(_differences(old, new, ""))
+
+
+def _differences(old: Any, new: Any, where: str) -> Iterator[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in {**old, **new}:
+            yield from _differences(old.get(name), new.get(name), f"{where}.{name}" if where else str(name))
+    elif old != new:
+        yield f"{where} was {short(old)} and is {short(new)}"
+
+
+def changed_sources(snapshot: Path, sources: Sequence[Source]) -> list[str]:
+    """How the sources differ from those of the snapshot, in words."""
+    try:
+        with open(snapshot, encoding="utf-8") as stream:
+            before = {one.id: one.digest for one in map(Source.from_json, map(json.loads, stream))}
+    except (OSError, ValueError, TypeError) as error:
+        raise EngineError(f"{snapshot} cannot be read: {error}. Give another output.folder.") from error
+    now = {source.id: source.digest for source in sources}
+    kinds = {
+        "new": [name for name in now if name not in before],
+        "gone": [name for name in before if name not in now],
+        "changed": [name for name in now if name in before and now[name] != before[name]],
+    }
+    said = [f"{len(names)} source(s) are {kind} ({listed(names)})" for kind, names in kinds.items() if names]
+    return said or ["the sources are in another order"] * (list(before) != list(now))
+
+
+def refuse_changes(folder: Path, changes: Sequence[str]) -> EngineError:
+    """The error about a folder that holds another run."""
+    said = "; ".join(changes[:_MOST_NAMED]) + "; ..." * (len(changes) > _MOST_NAMED)
+    return EngineError(
+        f"{folder} holds a run that differs: {said}. Give another output.folder (--out) for a run of its own, or "
+        "accept the changes (--accept-changes): what does not depend on them is kept, and the rest is done anew."
+    )

@@ -1,0 +1,103 @@
+"""What came of a run of the data engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["EngineReport", "StageReport"]
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One stage of a run.
+
+    Attributes:
+        stage, backend (`str`): which one, and who did it.
+        done, failed, waiting (`int`): sources that it is done of, that failed at it, and that wait for it.
+        dropped (`dict[str, int]`): kind of drop -> objects (or questions) that were left out here.
+        calls, input_tokens, output_tokens (`int`): of models.
+        cost (`float`): in the currency of the prices; 0 without prices.
+        seconds (`float`): of work, of all workers together.
+    """
+
+    stage: str
+    backend: str
+    done: int
+    failed: int
+    waiting: int
+    dropped: dict[str, int] = field(default_factory=dict)
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """A run of the data engine, as far as it has come.
+
+    Attributes:
+        folder (`str`): of the run.
+        product (`str`): what was made.
+        sources (`int`): that the run is about; with a limit, those within it.
+        finished, failed, left (`int`): sources that all stages are done of, that are dead letters, and all others.
+        cost (`float`): of the whole run, of earlier starts and of what is not used any more, too.
+        outdated (`int`): lines of the ledger that belong to other settings or sources.
+        stopped (`str`): why the run ended before its end; empty if it did not.
+        stages (`tuple[StageReport, ...]`): in order.
+        read (`dict[str, int]`): what became of the entries of the source files, by kind.
+        records (`dict`): counts of what was written, as `report.json` has them.
+        notes (`tuple[str, ...]`): what is to be known about the sources, in sentences.
+    """
+
+    folder: str
+    product: str
+    sources: int
+    finished: int
+    failed: int
+    left: int
+    cost: float = 0.0
+    outdated: int = 0
+    stopped: str = ""
+    stages: tuple[StageReport, ...] = ()
+    read: dict[str, int] = field(default_factory=dict)
+    records: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, fit for JSON."""
+        return {**asdict(self), "stages": [asdict(stage) for stage in self.stages], "notes": list(self.notes)}
+
+    def table(self) -> Any:
+        """A table of the stages, for rich."""
+        from rich.table import Table
+
+        made = self.records.get("records", 0)
+        title = f"{self.folder}: {made} record(s) of {self.finished} finished of {self.sources} source(s)"
+        table = Table(title=title)
+        for heading in ("stage", "agent"):
+            table.add_column(heading)
+        for heading in ("done", "failed", "waiting", "dropped", "calls", "tokens in", "tokens out", "cost", "seconds"):
+            table.add_column(heading, justify="right")
+        for one in self.stages:
+            numbers = (one.calls, one.input_tokens, one.output_tokens)
+            table.add_row(
+                one.stage,
+                one.backend,
+                str(one.done),
+                str(one.failed),
+                str(one.waiting),
+                dropped_words(one.dropped),
+                *map(str, numbers),
+                f"{one.cost:.4g}",
+                f"{one.seconds:.1f}",
+            )
+        return table
+
+
+def dropped_words(dropped: Mapping[str, int]) -> str:
+    """Such as "3 not_found, 1 lost"; "0" for none."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(dropped.items())) or "0"

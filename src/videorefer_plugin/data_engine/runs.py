@@ -1,0 +1,309 @@
+"""A run of the data engine: every stage of every source is done once, wherever it was stopped before."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.data_engine.executors.local import run_local
+from videorefer_plugin.data_engine.folders import (
+    RunFolder,
+    changed_settings,
+    changed_sources,
+    files_digest,
+    read_summary,
+    refuse_changes,
+)
+from videorefer_plugin.data_engine.ledgers import RunLedger, Waiting
+from videorefer_plugin.data_engine.recipe import EngineRecipe
+from videorefer_plugin.data_engine.records import write_records
+from videorefer_plugin.data_engine.registry import make_agent
+from videorefer_plugin.data_engine.reports import EngineReport, StageReport
+from videorefer_plugin.data_engine.sources import read_sources
+from videorefer_plugin.data_engine.stage import StageSpec
+from videorefer_plugin.data_engine.state import State, stage_keys
+from videorefer_plugin.errors import EngineError
+
+__all__ = ["Interrupted", "Progress", "run_engine"]
+
+Progress = Callable[[str, int, int], Any]
+"""Called with a stage (or "sources", while they are read), how much of it is done, and how much there is."""
+
+IN_A_ROW = 8
+"""Videos that may fail one after the other at a stage before a run stops, since the next would too."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped a run; says where it stands.
+
+    Attributes:
+        report ([`EngineReport`]): how far it has come.
+    """
+
+    def __init__(self, report: EngineReport):
+        super().__init__(
+            f"{report.finished} of {report.sources} sources are finished, {report.failed} failed, and {report.left} "
+            "are left; the same command goes on from here."
+        )
+        self.report = report
+
+
+def run_engine(
+    recipe: EngineRecipe,
+    *,
+    limit: int | None = None,
+    max_cost: float | None = None,
+    retry: bool = False,
+    accept_changes: bool = False,
+    progress: Progress | None = None,
+    choose: Callable[[RunLedger], list[int]] | None = None,
+) -> EngineReport:
+    """Do a run, or go on with it.
+
+    Everything lies in the folder `recipe.output.folder`. What agents made is written there at once, a line for each
+    stage of each source, so that nothing that was finished is lost or done again, however a run ends. Records are
+    written at the end, and of what is finished when a run is stopped.
+
+    Args:
+        recipe ([`EngineRecipe`]): what to do.
+        limit (`int`, *optional*): only so many sources, the first ones.
+        max_cost (`float`, *optional*): stop between batches once the whole run, earlier starts included, has cost this
+            much. Agents behind an endpoint need `prices` for it.
+        retry (`bool`): do the sources that failed, and no others. Without it, they are left alone.
+        accept_changes (`bool`): go on in a folder whose sources or settings were others; what does not depend on them
+            is kept.
+        progress (`Callable`, *optional*): called with a stage, how much of it is done, and how much there is.
+        choose (`Callable`, *optional*): gives the numbers of the sources to work on, which else are all.
+
+    Returns:
+        [`EngineReport`]: how far it has come.
+
+    Raises:
+        Interrupted: the user stopped it; the same run goes on from there.
+        EngineError: the folder is of another run or cannot be used, the sources cannot be read, or work cannot go on.
+            What was done is kept.
+        ConfigurationError: an agent's settings are wrong.
+    """
+    tell = progress or (lambda *_: None)
+    recipe.check()
+    _check_limits(recipe, limit, max_cost)
+    identities = _identities(recipe)
+    keys = stage_keys(list(identities.items()))
+    folder = RunFolder(Path(recipe.output.folder))
+    with folder.held():
+        before = folder.read()
+        changes = changed_settings(before, recipe, identities) if before is not None else []
+        if changes and not accept_changes:
+            raise refuse_changes(folder.path, changes)
+        try:
+            read = _read(folder, recipe, before, accept_changes, retry, tell)
+        except KeyboardInterrupt:
+            raise Interrupted(EngineReport(str(folder.path), recipe.product, 0, 0, 0, 0)) from None
+        folder.write_run(recipe, identities, keys, read)
+        ledger = RunLedger(folder.sources, folder.stages, recipe.seed, keys, limit)
+        try:
+            run = _Run(recipe, folder, ledger, keys, read, tell, max_cost)
+            return run.do(choose(ledger) if choose else None, retry)
+        finally:
+            ledger.close()
+
+
+def _check_limits(recipe: EngineRecipe, limit: int | None, max_cost: float | None) -> None:
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise EngineError(f"The limit is {short(limit)}; expected a number of sources from 1 up.")
+    if max_cost is None:
+        return
+    if isinstance(max_cost, bool) or not isinstance(max_cost, (int, float)) or not 0 < max_cost < math.inf:
+        raise EngineError(f"The highest cost is {short(max_cost)}; expected a number above 0.")
+    stages = recipe.stages()
+    asking = {stage for stage, one in stages.items() if one.settings.get("endpoint") or one.backend == "endpoint"}
+    priced = {stage for stage, one in stages.items() if one.settings.get("prices")}
+    unknown = [stage for stage in stages if stage in asking - priced] or list(stages) * (not priced)
+    if unknown or not stages:
+        raise EngineError(
+            f"A highest cost was given, but what {listed(unknown) or 'this run'} costs is not known. Give it prices, "
+            f"such as {(unknown or ['refiner'])[0]}.settings.prices=[2.5, 10], of a million tokens read and written, "
+            "or leave the highest cost out."
+        )
+
+
+def _identities(recipe: EngineRecipe) -> dict[str, dict[str, Any]]:
+    """What results depend on, by stage; making the agents also checks their settings."""
+    found = {}
+    for stage, settings in recipe.stages().items():
+        agent = make_agent(stage, settings.backend, settings.settings)
+        try:
+            found[stage] = json.loads(json.dumps({"backend": settings.backend, **agent.identity()}))
+        finally:
+            agent.close()
+    return found
+
+
+def _read(
+    folder: RunFolder,
+    recipe: EngineRecipe,
+    before: Mapping[str, Any] | None,
+    accept_changes: bool,
+    retry: bool,
+    tell: Progress,
+) -> dict[str, Any]:
+    """See to it that the snapshot is there and is of the sources as they are; what `run.json` says of them."""
+    there = folder.sources.is_file() and before is not None
+    if retry and there and before is not None:
+        return dict(before["read"])  # the dead letters are about the snapshot
+    files = files_digest(recipe.source)
+    if there and before is not None and before["read"].get("files") == files:
+        return dict(before["read"])
+    found = read_sources(recipe.source, lambda done, total: tell("sources", done, total))
+    double = [name for name, count in Counter(source.id for source in found.sources).items() if count > 1]
+    if double:
+        raise EngineError(f"Several sources have the same id: {listed(double)}. Give each its own.")
+    if not found.sources:
+        raise EngineError(f"There are no sources in {listed(recipe.source.files)}. {' '.join(found.notes)}".strip())
+    if there and not accept_changes:
+        changes = changed_sources(folder.sources, found.sources)
+        if changes:
+            raise refuse_changes(folder.path, changes)
+    folder.write_sources(found.sources)
+    return read_summary(found, files)
+
+
+@dataclass
+class _Run:
+    """A run that is under way: what executors report goes to the ledger's index, the progress and the limits."""
+
+    recipe: EngineRecipe
+    folder: RunFolder
+    ledger: RunLedger
+    keys: Mapping[str, str]
+    read: Mapping[str, Any]
+    tell: Progress
+    max_cost: float | None
+    cost: float = 0.0
+    stopped: str = ""
+    in_a_row: Counter[str] = field(default_factory=Counter)
+
+    def do(self, numbers: list[int] | None, retry: bool) -> EngineReport:
+        self.cost = self.ledger.cost
+        if retry:
+            failed = self.ledger.failed()
+            numbers = [number for number in failed if numbers is None or number in set(numbers)]
+            self.ledger.forget_failures(numbers)
+        for stage in self.ledger.stages:
+            self._tell(stage)
+        try:
+            self._execute(Waiting(self.ledger, numbers))
+        except EngineError:
+            with suppress(EngineError):  # the first one says why
+                self._finish()
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted(self._finish()) from None
+        return self._finish()
+
+    def _execute(self, waiting: Waiting) -> None:
+        settings = self.recipe.stages()
+        specs = [
+            StageSpec(stage, one.backend, self.keys[stage], str(self.folder.stages), dict(one.settings))
+            for stage, one in settings.items()
+        ]
+        if not specs:
+            return
+        if self.recipe.executor.kind == "ray":
+            ray = importlib.import_module("videorefer_plugin.data_engine.executors.ray")
+            address = self.recipe.executor.address
+            ray.run_ray(specs, settings, waiting, self.on_done, self.should_stop, address=address)
+        else:
+            run_local(specs, settings, waiting, self.on_done, self.should_stop)
+
+    def on_done(self, state: State) -> None:
+        """Take in that a source has come further.
+
+        Raises:
+            EngineError: too many sources have failed one after the other.
+        """
+        for row in self.ledger.note(state):
+            stage = row["stage"]
+            self.cost += row["spent"]["cost"]
+            self.in_a_row[stage] = self.in_a_row[stage] + 1 if "failed" in row else 0
+            self._tell(stage)
+            if self.in_a_row[stage] >= IN_A_ROW:
+                raise EngineError(
+                    f"{IN_A_ROW} videos in a row failed at the {stage}; the last one, {row['id']!r}: "
+                    f"{row['failed']['reason']} What was done is kept. Where only these videos are bad, start the "
+                    "same run again, which leaves them alone; otherwise correct the cause and retry them (data retry)."
+                )
+
+    def should_stop(self) -> bool:
+        """Whether the next batch is one too many."""
+        if self.max_cost is not None and self.cost >= self.max_cost and not self.stopped:
+            self.stopped = (
+                f"The run has cost {self.cost:.4g}, and at most {self.max_cost:.4g} was allowed. What was done is "
+                "kept; with a higher --max-cost, the same command goes on."
+            )
+        return bool(self.stopped)
+
+    def _tell(self, stage: str) -> None:
+        total = self.ledger.size
+        for name, one in self.ledger.stages.items():
+            if name == stage:
+                self.tell(stage, one.done, total)
+                return
+            total -= one.failures
+
+    def _finish(self) -> EngineReport:
+        """Write the dead letters, and records of all that is finished."""
+        self.ledger.refresh()
+        self.ledger.remember_failures()
+        self.folder.write(self.folder.failed, map(self._dead_letter, sorted(self.ledger.failed())))
+        counts = write_records(self.ledger.settled(), self.folder.path, self.recipe)
+        return self._report(counts)
+
+    def _dead_letter(self, number: int) -> str:
+        state = self.ledger.state(number)
+        assert state.failed is not None
+        stage, failure = state.failed
+        said = {"id": state.source.id, "stage": stage, "kind": failure.kind, "reason": failure.reason}
+        return json.dumps({**said, "tries": self.ledger.tries.get(number, 1), "path": state.source.path}) + "\n"
+
+    def _report(self, counts: Any) -> EngineReport:
+        ledger, stages, left = self.ledger, [], self.ledger.size
+        for name, one in ledger.stages.items():
+            spent = counts.spent.get(name)
+            stages.append(
+                StageReport(
+                    name,
+                    self.recipe.stages()[name].backend,
+                    one.done - one.failures,
+                    one.failures,
+                    left - one.done,
+                    dict(counts.dropped.get(name, {})),
+                    *((spent.calls, spent.input_tokens, spent.output_tokens, spent.cost) if spent else (0, 0, 0, 0.0)),
+                    counts.seconds.get(name, 0.0),
+                )
+            )
+            left = one.done - one.failures
+        failed = sum(one.failures for one in ledger.stages.values())
+        return EngineReport(
+            str(self.folder.path),
+            self.recipe.product,
+            ledger.size,
+            left,
+            failed,
+            ledger.size - left - failed,
+            self.cost,
+            ledger.outdated,
+            self.stopped,
+            tuple(stages),
+            dict(self.read.get("counts", {})),
+            counts.to_json(),
+            tuple(self.read.get("notes", ())),
+        )
