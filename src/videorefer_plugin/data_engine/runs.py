@@ -22,6 +22,7 @@ from videorefer_plugin.data_engine.folders import (
     read_summary,
     refuse_changes,
 )
+from videorefer_plugin.data_engine.items import Spent
 from videorefer_plugin.data_engine.ledgers import RunLedger, Waiting
 from videorefer_plugin.data_engine.recipe import EngineRecipe
 from videorefer_plugin.data_engine.records import write_records
@@ -277,20 +278,12 @@ class _Run:
     def _report(self, counts: Any) -> EngineReport:
         ledger, stages, left = self.ledger, [], self.ledger.size
         for name, one in ledger.stages.items():
-            spent = counts.spent.get(name)
-            stages.append(
-                StageReport(
-                    name,
-                    self.recipe.stages()[name].backend,
-                    one.done - one.failures,
-                    one.failures,
-                    left - one.done,
-                    dict(counts.dropped.get(name, {})),
-                    *((spent.calls, spent.input_tokens, spent.output_tokens, spent.cost) if spent else (0, 0, 0, 0.0)),
-                    counts.seconds.get(name, 0.0),
-                )
-            )
-            left = one.done - one.failures
+            spent = counts.spent.get(name, Spent())
+            backend, dropped = self.recipe.stages()[name].backend, dict(counts.dropped.get(name, {}))
+            done, failures = one.done - one.failures, one.failures
+            took = (spent.calls, spent.input_tokens, spent.output_tokens, spent.cost, counts.seconds.get(name, 0.0))
+            stages.append(StageReport(name, backend, done, failures, left - one.done, dropped, *took))
+            left = done
         failed = sum(one.failures for one in ledger.stages.values())
         return EngineReport(
             str(self.folder.path),

@@ -1,0 +1,184 @@
+"""Cheap agents of the data engine, which write down what they are asked to do, and tables of sources for them."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.media import write_video
+from tests.training_data import box_mask
+from videorefer_plugin import Region
+from videorefer_plugin.data_engine.agent import STAGES, Agent
+from videorefer_plugin.data_engine.items import (
+    Description,
+    Drop,
+    Failure,
+    Found,
+    Made,
+    Noun,
+    Refined,
+    RegionCaption,
+    Spent,
+    Verdict,
+    seed_of,
+)
+
+HEIGHT, WIDTH = 48, 64
+
+
+class CountingAgent(Agent):
+    """Makes plain values of every item, and appends `<stage> <id>` to a file for each.
+
+    Args:
+        log: of the calls.
+        version: part of its identity, and of what it makes.
+        cost: of each item.
+        bad: how the items whose ids are named here fail: "failure", "error" (a RuntimeError), "kill" (the process),
+            "interrupt", "fatal" (an EngineError) or "few" (too few results).
+        fixed: a file; once it is there, nothing is bad.
+        seconds: that an item takes.
+    """
+
+    made: Any = None
+
+    def __init__(
+        self,
+        log: str,
+        *,
+        version: int = 1,
+        cost: float = 0.0,
+        bad: dict[str, str] | None = None,
+        fixed: str | None = None,
+        seconds: float = 0.0,
+        prices: Any = None,
+    ):
+        self.log, self.version, self.cost, self.bad = log, version, cost, dict(bad or {})
+        self.fixed, self.seconds = fixed, seconds
+
+    def identity(self):
+        return {"agent": type(self).__name__, "version": self.version}
+
+    def run(self, items):
+        results = []
+        for item in items:
+            with open(self.log, "ab", buffering=0) as stream:
+                stream.write(f"{self.stage} {item.source.id}\n".encode())
+            time.sleep(self.seconds)
+            results.append(self._one(item))
+        return results[: len(results) - ("few" in [self._how(item) for item in items])]
+
+    def _how(self, item):
+        return None if self.fixed and Path(self.fixed).exists() else self.bad.get(item.source.id)
+
+    def _one(self, item):
+        from videorefer_plugin.errors import EngineError
+
+        how = self._how(item)
+        if how == "failure":
+            return Failure("endpoint", "The endpoint is down.", Spent(1, 10, 0, self.cost))
+        if how == "error":
+            raise RuntimeError("out of luck")
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "interrupt":
+            raise KeyboardInterrupt
+        if how == "fatal":
+            raise EngineError("The endpoint refuses the key.")
+        return Made(self.objects(item), Spent(1, 100, 10, self.cost))
+
+    def objects(self, item):
+        return tuple(self.value(item, one) for one in item.objects)
+
+    def value(self, item, one):
+        raise NotImplementedError
+
+
+class CountingAnalyzer(CountingAgent):
+    stage = "analyzer"
+
+    def objects(self, item):
+        words = [word.strip(".,") for word in item.source.caption.split() if word.strip(".,").endswith("s")]
+        return tuple(Noun(word, f"the {word}") for word in words)
+
+
+class CountingSegmentor(CountingAgent):
+    stage = "segmentor"
+
+    def value(self, item, one):
+        if "ghost" in one.noun.text:
+            return Drop("not_found", "There is no ghost.")
+        place = seed_of(item.seed, one.number, "place") % (WIDTH - 16)
+        region = Region.from_mask(box_mask(place, 4, HEIGHT, WIDTH, 12), frame=0)
+        (shape,) = region.to_annotation(HEIGHT, WIDTH).values()
+        return Found({"0": shape}, HEIGHT, WIDTH, 0, (float(place), 4.0, place + 12.0, 16.0), 0.9)
+
+
+class CountingAnnotator(CountingAgent):
+    stage = "annotator"
+
+    def value(self, item, one):
+        return Description(f"{one.noun.text} move.", f"{one.noun.text} number {one.number} of {item.source.id}.")
+
+
+class CountingCaptioner(CountingAgent):
+    stage = "captioner"
+
+    def value(self, item, one):
+        return RegionCaption(f"some {one.noun.text}", 0)
+
+
+class CountingReviewer(CountingAgent):
+    stage = "reviewer"
+
+    def value(self, item, one):
+        same = seed_of(item.seed, one.number, "verdict") % 3 > 0
+        return Verdict(same, "It is the same." if same else "It is another one.")
+
+
+class CountingRefiner(CountingAgent):
+    stage = "refiner"
+
+    def value(self, item, one):
+        return Refined(f"{one.description.text} Version {self.version}.")
+
+
+class ThreadedAnnotator(CountingAnnotator):
+    threads = True
+
+
+def write_table(folder: Path, count: int, captions: dict[int, str] | None = None) -> Path:
+    """A table of videos `v0`, `v1`, ... with a caption each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "clip.mp4").exists():
+        write_video(folder / "clip.mp4", 4)
+    rows = []
+    for number in range(count):
+        video = folder / f"v{number}.mp4"
+        if not video.exists():
+            os.link(folder / "clip.mp4", video)
+        caption = (captions or {}).get(number, f"Video {number} shows cats, dogs and ghosts.")
+        rows.append({"id": f"v{number}", "video": video.name, "caption": caption})
+    (folder / "table.json").write_text(json.dumps(rows))
+    return folder / "table.json"
+
+
+def recipe_values(folder: Path, table: Path, product: str = "detailed", **stages: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with a cheap agent for each stage; `stages` has further settings of single ones."""
+    values: dict[str, Any] = {
+        "product": product,
+        "source": {"files": [str(table)], "deduplicate": False},
+        "output": {"folder": str(folder)},
+    }
+    for stage in STAGES if product == "detailed" else STAGES[:2]:
+        given = dict(stages.get(stage, {}))
+        settings = {"log": str(folder.parent / "calls.log"), **given.pop("settings", {})}
+        values[stage] = {"backend": f"tests.engine:Counting{stage.title()}", "settings": settings, **given}
+    return values
+
+
+def calls(folder: Path) -> list[str]:
+    """What the agents of a recipe for this folder were asked to do, in order."""
+    log = folder.parent / "calls.log"
+    return log.read_text().splitlines() if log.exists() else []
