@@ -1,12 +1,215 @@
 """`videorefer data`: make object-level data from videos with captions."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+
+from videorefer_plugin.errors import VideoReferError
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Make object-level data from videos with captions or masks.", no_args_is_help=True)
 
+_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
+
+Recipe = Annotated[str, typer.Argument(help="A .yaml file, or the name of a recipe that comes with the package.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings to change, such as annotator.batch_size=4 source.files=[a.json].")
+]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; output.folder of the recipe by default.")]
+Exclude = Annotated[
+    list[Path] | None,
+    typer.Option(help="A benchmark file whose videos are left out; may be given several times."),
+]
+AcceptChanges = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Go on in a folder whose sources or settings were others: what does not depend on them is kept.",
+    ),
+]
+MaxCost = Annotated[
+    float | None, typer.Option(help="Stop once the whole run has cost this much, in the currency of the prices.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")]
+
 
 @app.callback()
 def _main() -> None:
     """Keep the names of commands, also while there is only one."""
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many sources, the first ones.")] = None,
+    max_cost: MaxCost = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Do the sources that failed, and no others.")] = False,
+    exclude: Exclude = None,
+    accept_changes: AcceptChanges = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the recipe as it would run, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe of the data engine.
+
+    Every stage of every source is done once. After Ctrl-C, a crash or a cost
+    that was too high, the same command goes on where it was stopped. Sources
+    that failed are in failed.jsonl with the reason; they are left alone until
+    --retry, or `videorefer data retry FOLDER`.
+    """
+
+    def work(tell: Any) -> Any:
+        from videorefer_plugin.data_engine.runs import run_engine
+
+        return run_engine(
+            _recipe(recipe, overrides, out, exclude),
+            limit=limit,
+            max_cost=max_cost,
+            retry=retry,
+            accept_changes=accept_changes,
+            progress=tell,
+        )
+
+    if show:
+        with _errors():
+            import yaml
+
+            typer.echo(yaml.safe_dump(_recipe(recipe, overrides, out, exclude).to_dict(), sort_keys=False))
+        return
+    _do(work, as_json)
+
+
+@app.command()
+def retry(
+    folder: Annotated[Path, typer.Argument(help="Of a run.")],
+    max_cost: MaxCost = None,
+    as_json: Json = False,
+) -> None:
+    """Do the sources that failed in a run again, and no others."""
+
+    def work(tell: Any) -> Any:
+        from videorefer_plugin.data_engine.folders import RunFolder
+        from videorefer_plugin.data_engine.runs import run_engine
+
+        return run_engine(RunFolder(folder).recipe(), max_cost=max_cost, retry=True, progress=tell)
+
+    _do(work, as_json)
+
+
+@app.command()
+def plan(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = None,
+    sample: Annotated[int, typer.Option(min=1, help="Sources to do for it, chosen by the recipe's seed.")] = 1,
+    exclude: Exclude = None,
+    accept_changes: AcceptChanges = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a run would take: calls, tokens, price and hours of every stage.
+
+    A source is done for it, in the folder of the run, which does not do it again.
+    """
+
+    def work(tell: Any) -> Any:
+        from videorefer_plugin.data_engine.plans import plan_engine
+
+        loaded = _recipe(recipe, overrides, out, exclude)
+        return plan_engine(loaded, sample=sample, accept_changes=accept_changes, progress=tell)
+
+    _do(work, as_json)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the recipes of the data engine that come with the package."""
+    from videorefer_plugin.data_engine.recipe import list_engine_recipes
+
+    for name in list_engine_recipes():
+        typer.echo(name)
+
+
+@app.command()
+def agents() -> None:
+    """List the agents of every stage."""
+    from videorefer_plugin.data_engine.registry import agents as known
+
+    for stage, names in known().items():
+        typer.echo(f"{stage}: {', '.join(names)}")
+
+
+def _recipe(recipe: str, overrides: list[str] | None, out: Path | None, exclude: list[Path] | None) -> Any:
+    """The recipe as the command line has it."""
+    from videorefer_plugin.data_engine.recipe import load_engine_recipe
+
+    loaded = load_engine_recipe(recipe, overrides or [])
+    if out is not None:
+        loaded.output.folder = str(out)
+    loaded.source.exclude += map(str, exclude or [])
+    return loaded.check()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Our errors in red, and an interruption in yellow."""
+    from rich.console import Console
+
+    errors = Console(stderr=True, markup=False, emoji=False)
+    try:
+        yield
+    except VideoReferError as error:
+        errors.print(str(error), style="red", highlight=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as stop:
+        errors.print(f"Interrupted. {stop}".strip(), style="yellow", highlight=False)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _do(work: Callable[[Any], Any], as_json: bool) -> None:
+    """Do something with progress by stage, and print what came of it."""
+    import json
+
+    from rich.console import Console
+
+    errors = Console(stderr=True, markup=False, emoji=False)
+    with _errors(), _progress(errors) as tell:
+        report = work(tell)
+    for note in report.notes:
+        errors.print(note, style="yellow", highlight=False)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict()))
+    else:
+        Console(markup=False, emoji=False).print(report.table())
+    if getattr(report, "stopped", ""):
+        errors.print(report.stopped, style="yellow", highlight=False)
+    if getattr(report, "failed", 0):
+        said = f"{report.failed} source(s) failed; {Path(report.folder) / 'failed.jsonl'} says why."
+        errors.print(f"{said} videorefer data retry {report.folder} does them again.", style="yellow", highlight=False)
+
+
+@contextmanager
+def _progress(console: Any) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each stage, with its rate and the time that is left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if not speed else f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min")
+
+    name = TextColumn("{task.description}", markup=False)
+    with Progress(name, BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), console=console) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, completed=done, total=total or None)
+            bar.update(tasks[stage], completed=done, total=total or None)
+
+        yield tell

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def run_engine(
     accept_changes: bool = False,
     progress: Progress | None = None,
     choose: Callable[[RunLedger], list[int]] | None = None,
+    finish: Callable[[RunLedger], object] | None = None,
 ) -> EngineReport:
     """Do a run, or go on with it.
 
@@ -82,7 +83,9 @@ def run_engine(
         accept_changes (`bool`): go on in a folder whose sources or settings were others; what does not depend on them
             is kept.
         progress (`Callable`, *optional*): called with a stage, how much of it is done, and how much there is.
-        choose (`Callable`, *optional*): gives the numbers of the sources to work on, which else are all.
+        choose (`Callable`, *optional*): gives the numbers of the sources to work on, which else are all. They are done
+            one by one in this process, as it suits a few.
+        finish (`Callable`, *optional*): called with the ledger at the end.
 
     Returns:
         [`EngineReport`]: how far it has come.
@@ -112,7 +115,10 @@ def run_engine(
         ledger = RunLedger(folder.sources, folder.stages, recipe.seed, keys, limit)
         try:
             run = _Run(recipe, folder, ledger, keys, read, tell, max_cost)
-            return run.do(choose(ledger) if choose else None, retry)
+            report = run.do(choose(ledger) if choose else None, retry)
+            if finish is not None:
+                finish(ledger)
+            return report
         finally:
             ledger.close()
 
@@ -193,6 +199,8 @@ class _Run:
     in_a_row: Counter[str] = field(default_factory=Counter)
 
     def do(self, numbers: list[int] | None, retry: bool) -> EngineReport:
+        """Do what is to be done of these sources, and write what came of it."""
+        few = numbers is not None
         self.cost = self.ledger.cost
         if retry:
             failed = self.ledger.failed()
@@ -201,7 +209,7 @@ class _Run:
         for stage in self.ledger.stages:
             self._tell(stage)
         try:
-            self._execute(Waiting(self.ledger, numbers))
+            self._execute(Waiting(self.ledger, numbers), few)
         except EngineError:
             with suppress(EngineError):  # the first one says why
                 self._finish()
@@ -210,7 +218,7 @@ class _Run:
             raise Interrupted(self._finish()) from None
         return self._finish()
 
-    def _execute(self, waiting: Waiting) -> None:
+    def _execute(self, waiting: Waiting, few: bool) -> None:
         settings = self.recipe.stages()
         specs = [
             StageSpec(stage, one.backend, self.keys[stage], str(self.folder.stages), dict(one.settings))
@@ -218,7 +226,10 @@ class _Run:
         ]
         if not specs:
             return
-        if self.recipe.executor.kind == "ray":
+        if few:
+            alone = {stage: replace(one, workers=1, batch_size=1) for stage, one in settings.items()}
+            run_local(specs, alone, waiting, self.on_done, self.should_stop)
+        elif self.recipe.executor.kind == "ray":
             ray = importlib.import_module("videorefer_plugin.data_engine.executors.ray")
             address = self.recipe.executor.address
             ray.run_ray(specs, settings, waiting, self.on_done, self.should_stop, address=address)
@@ -294,7 +305,7 @@ class _Run:
             ledger.size - left - failed,
             self.cost,
             ledger.outdated,
-            self.stopped,
+            self.stopped if ledger.size > left + failed else "",
             tuple(stages),
             dict(self.read.get("counts", {})),
             counts.to_json(),
