@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.items import Source
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut
+from videorefer_plugin.data_engine.sources.excluded import NO_EXCLUDE, read_excluded
+from videorefer_plugin.data_engine.sources.fingerprints import Fingerprint, LookIndex, take_fingerprint
 from videorefer_plugin.data_engine.sources.registry import make_reader
-from videorefer_plugin.errors import EngineError
+from videorefer_plugin.errors import EngineError, VideoError
 
 __all__ = ["KINDS", "SourceList", "read_sources"]
 
@@ -23,9 +28,16 @@ KINDS = {
     "missing": "name a file that is not there",
     "unreadable": "cannot be read as a video or an image",
     "other_language": "are in another language",
+    "excluded_by_id": "are of a benchmark by their name",
+    "excluded_by_frames": "are of a benchmark by their frames",
+    "duplicate_video": "are the same file as another one",
+    "duplicate_frames": "look like another one",
+    "duplicate_caption": "have the caption of another one",
 }
 """Why something is left out, as `counts` has it -> how notes say it."""
 
+_MOST_THREADS = 8
+_TOGETHER = 64  # videos that are looked at by threads before the next ones begin
 _MOST_PLACES = 10  # named in one note
 _NAME = re.compile(r"[^\w.+=@-]+")
 _LONGEST_ID = 200
@@ -70,11 +82,12 @@ def read_sources(settings: SourceSettings, progress: Callable[[int, int], object
         else:
             candidates.append(entry)
     read = len(candidates) + len(left)
+    notes: list[str] = []
     if not read:
         raise EngineError(
             f"There is nothing in {listed(settings.files)}; expected videos in the layout {settings.layout!r}."
         )
-    candidates = _name(candidates)
+    candidates = _distinct(settings, _name(candidates), left, notes, progress)
     if not candidates:
         first = left[0]
         raise EngineError(
@@ -82,7 +95,7 @@ def read_sources(settings: SourceSettings, progress: Callable[[int, int], object
             f"The first is {first.place}: {first.reason}."
         )
     counts = {"read": read, "kept": len(candidates), **Counter(one.kind for one in left)}
-    return SourceList([one.source for one in candidates], counts, _notes(left, read), left)
+    return SourceList([one.source for one in candidates], counts, notes + _notes(left, read), left)
 
 
 def _check(settings: SourceSettings) -> None:
@@ -106,6 +119,71 @@ def _language(code: str) -> str:
     """The language of a code without its country: "en" of "en-US" or "English"."""
     bare = re.split(r"[-_]", code.strip().lower())[0]
     return _LANGUAGES.get(bare, bare)
+
+
+def _distinct(
+    settings: SourceSettings,
+    candidates: Sequence[Candidate],
+    left: list[LeftOut],
+    notes: list[str],
+    progress: Callable[[int, int], object] | None,
+) -> list[Candidate]:
+    """Those of which none is of a benchmark, and no two are the same; the first one of several is kept."""
+    excluded = read_excluded(settings)
+    notes.extend(excluded.notes if settings.exclude else [NO_EXCLUDE])
+    unnamed = []
+    for one in candidates:
+        reason = excluded.by_name(one)
+        if reason is None:
+            unnamed.append(one)
+        else:
+            left.append(reason)
+    if not settings.deduplicate and not settings.exclude:
+        return unnamed
+    kept: list[Candidate] = []
+    looks, captions = LookIndex(), dict[str, str]()
+    for done, (one, found) in enumerate(_looked_at(unnamed), 1):
+        reason = found if isinstance(found, LeftOut) else excluded.by_frames(one, found)
+        if reason is None and settings.deduplicate and isinstance(found, Fingerprint):
+            reason = _repeated(one, found, looks, captions)
+        if reason is None:
+            kept.append(one)
+        else:
+            left.append(reason)
+        if progress is not None:
+            progress(done, len(unnamed))
+    return kept
+
+
+def _looked_at(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Fingerprint | LeftOut]]:
+    """Candidates in order, each with its fingerprint or why there is none; a few at a time, to be stoppable."""
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(candidates), _TOGETHER):
+            some = candidates[start : start + _TOGETHER]
+            yield from zip(some, pool.map(_look, some), strict=True)
+
+
+def _look(one: Candidate) -> Fingerprint | LeftOut:
+    try:
+        return take_fingerprint(one.source)
+    except VideoError as error:
+        return LeftOut("unreadable", one.place, str(error))
+
+
+def _repeated(one: Candidate, found: Fingerprint, looks: LookIndex, captions: dict[str, str]) -> LeftOut | None:
+    """Why a source is left out for one that was kept before; otherwise it is remembered."""
+    words = " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", one.source.caption).casefold()))
+    for kind, kept in (
+        ("duplicate_video", looks.same_content(found)),
+        ("duplicate_frames", looks.same_look(found)),
+        ("duplicate_caption", captions.get(words)),
+    ):
+        if kept is not None:
+            return LeftOut(kind, one.place, f"{kept} was kept")
+    looks.add(found, one.place)
+    if words:
+        captions[words] = one.place
+    return None
 
 
 def _name(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -150,7 +228,7 @@ def _notes(left: Iterable[LeftOut], read: int) -> list[str]:
     """What was left out, in a sentence for each kind."""
     places: dict[str, list[str]] = {}
     for one in left:
-        places.setdefault(one.kind, []).append(one.place)
+        places.setdefault(one.kind, []).append(f"{one.place} ({one.reason})")
     return [
         f"{len(found)} of {read} entries {KINDS.get(kind, kind)}, and were left out: {listed(found, _MOST_PLACES)}."
         for kind, found in places.items()

@@ -15,7 +15,7 @@ from videorefer_plugin.bench.json_files import JsonError, decode
 from videorefer_plugin.errors import BenchError, ConfigurationError, EngineError, RecordError
 from videorefer_plugin.training.record_files import open_record_file
 
-__all__ = ["TABLE_SUFFIXES", "Table", "check_column", "nearest"]
+__all__ = ["TABLE_SUFFIXES", "Table", "check_column", "is_separated", "nearest"]
 
 TABLE_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _SEPARATED = (".csv", ".tsv", ".txt")
@@ -50,13 +50,10 @@ class Table:
         if not head.strip():
             raise EngineError(f"{path} is empty; expected a table with a row for each video.")
         self._is_parquet = head.startswith(b"PAR1")
-        start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        suffix = path.suffix.lower()
-        by_content = suffix not in TABLE_SUFFIXES and start not in (b"[", b"{")
-        self._is_separated = not self._is_parquet and (suffix in _SEPARATED or by_content)
+        self._is_separated = is_separated(path, head)
         if self._is_separated and head.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise EngineError(f"{path} is in UTF-16; save it as UTF-8.")
-        self._separator = "\t" if suffix == ".tsv" else _separator(head)
+        self._separator = "\t" if path.suffix.lower() == ".tsv" else _separator(head)
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every row with its place; what is null is left out.
@@ -115,6 +112,19 @@ class Table:
             raise EngineError(f"{place}: column {names.index('') + 1} has no name; the first line names the columns.")
         self.columns.update(names)
         return names
+
+
+def is_separated(path: Path, head: bytes | None = None) -> bool:
+    """Whether a file, which begins with `head`, holds values separated by commas or such, not JSON or Parquet."""
+    if head is None:
+        if not path.is_file():
+            return False
+        with open(path, "rb") as stream:
+            head = stream.read(_HEAD)
+    if head.startswith(b"PAR1"):
+        return False
+    suffix, start = path.suffix.lower(), head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    return suffix in _SEPARATED or (suffix not in TABLE_SUFFIXES and start not in (b"[", b"{"))
 
 
 def _without_nul(stream: Any, path: Path) -> Iterator[str]:
