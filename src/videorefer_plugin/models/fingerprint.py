@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["file_hash", "fingerprint"]
+__all__ = ["file_hash", "fingerprint", "text_hash"]
 
 _WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".txt", ".model")
 _WHOLE = 1 << 20  # bytes; of larger files parts are read
@@ -14,6 +14,11 @@ _PARTS, _PART = 64, 1 << 14
 def file_hash(path: str | os.PathLike) -> str:
     """Hash of a whole file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def text_hash(text: str) -> str:
+    """Hash of a text, such as a prompt."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def fingerprint(name: str | os.PathLike) -> str:

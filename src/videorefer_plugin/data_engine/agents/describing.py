@@ -1,0 +1,206 @@
+"""What an Annotator is asked about an object, and what is made of its answers, whoever gives them."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from videorefer_plugin._text import short
+from videorefer_plugin.data_engine.agents.loading import check_choice
+from videorefer_plugin.data_engine.agents.static_actions import part_static, sentences
+from videorefer_plugin.data_engine.items import Description, Drop, Failure, Made, ObjectItem, Spent
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.inputs.questions import without_placeholders
+from videorefer_plugin.models.fingerprint import text_hash
+
+__all__ = ["PROMPT_VERSION", "Asking", "is_refusal", "says_not_seen"]
+
+PROMPT_VERSION = 1  # raise it when one of the prompts changes
+_RESERVED = ("<region>", "<video>", "<image>")
+_FIELDS = ("noun", "expression", "visual")
+
+_OBJECT = {
+    "noun": "the {noun}",
+    "drawn": "the object that is outlined in red, the {noun}",
+    "region": "the object <region>, the {noun}",
+}
+_EXPRESSED = ' ("{expression}")'
+_DYNAMIC = (
+    "Look at {object}, in this {visual}. Describe its actions and movements in detail, in the order in which they "
+    "happen. Speak of this object only, and say nothing that cannot be seen."
+)
+_APPEARANCE = (
+    "Look at {object}, in this {visual}. Describe its appearance and state in detail, such as its colors, shape, "
+    "clothes or parts. Speak of this object only, and say nothing that cannot be seen."
+)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How an Annotator asks, and reads the answers.
+
+    Attributes:
+        sees (`str`): how the object is pointed at: by its `"noun"`, `"drawn"` on the frames, or as a `"region"`.
+        dynamic_prompt, appearance_prompt (`str`, *optional*): instead of the default ones, with "{noun}",
+            "{expression}" and "{visual}" ("video" or "image") where these are to stand.
+        drop_static (`bool`): whether an object that does nothing is left out.
+    """
+
+    sees: str
+    dynamic_prompt: str | None = None
+    appearance_prompt: str | None = None
+    drop_static: bool = False
+
+    def checked(self, choices: Sequence[str]) -> Asking:
+        """The same, if all of it can be used.
+
+        Raises:
+            ConfigurationError: a setting has an unknown value, or a prompt cannot be filled in.
+        """
+        check_choice("annotator", "sees", self.sees, choices)
+        check_prompt("annotator", "dynamic_prompt", self.dynamic_prompt, self.sees == "region")
+        check_prompt("annotator", "appearance_prompt", self.appearance_prompt, self.sees == "region")
+        if not isinstance(self.drop_static, bool):
+            raise ConfigurationError(f"The annotator has drop_static={short(self.drop_static)}; expected true or false.")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What the questions and the reading depend on."""
+        prompts = [self._template(kind, expressed) for kind in ("dynamic", "appearance") for expressed in (False, True)]
+        return {
+            "sees": self.sees,
+            "prompt_version": PROMPT_VERSION,
+            "prompts": text_hash("\n".join(prompts)),
+            "drop_static": self.drop_static,
+        }
+
+    def questions(self, item: ObjectItem, kind: str) -> tuple[str, str]:
+        """The two questions about an object of a video or image: what it does, and how it looks."""
+        noun = without_placeholders(item.noun.text, _RESERVED)
+        expression = without_placeholders(item.noun.expression or item.noun.text, _RESERVED)
+        expressed = expression != noun
+        words = {"noun": noun, "expression": expression, "visual": kind}
+        first, second = (self._template(about, expressed).format(**words) for about in ("dynamic", "appearance"))
+        return first, second
+
+    def _template(self, about: str, expressed: bool) -> str:
+        given, default = {
+            "dynamic": (self.dynamic_prompt, _DYNAMIC),
+            "appearance": (self.appearance_prompt, _APPEARANCE),
+        }[about]
+        if given is not None:
+            return given
+        return default.replace("{object}", _OBJECT[self.sees] + (_EXPRESSED if expressed else ""))
+
+    def read(self, item: ObjectItem, dynamic: str, appearance: str) -> Description | Drop | None:
+        """What two answers say; `None` if one of them says nothing."""
+        for answer in (dynamic, appearance):
+            if says_not_seen(answer, item.noun.text):
+                return Drop("not_seen", f"The annotator does not see {short(item.noun.text)}: {short(answer)}.")
+            if is_refusal(answer):
+                return Drop("refused", f"The annotator refused to describe {short(item.noun.text)}: {short(answer)}.")
+        if not dynamic.strip() or not appearance.strip():
+            return None
+        parted = part_static(dynamic)
+        if not parted.dynamic and self.drop_static:
+            return Drop("static", f"Nothing is said of {short(item.noun.text)} but static actions: {short(dynamic)}.")
+        return Description(parted.dynamic, " ".join(appearance.split()), parted.static)
+
+    def made(self, objects: Sequence[ObjectItem], answers: Sequence[str], spent: Spent) -> Made | Failure:
+        """What the answers about the objects of a video become; a failure if none of them says anything.
+
+        Args:
+            objects: the objects.
+            answers: two for each object, in the order of `questions`.
+            spent: what they took.
+        """
+        read = [self.read(item, *answers[2 * place : 2 * place + 2]) for place, item in enumerate(objects)]
+        if all(one is None for one in read):
+            return Failure("reply", "The annotator gave empty answers.", spent)
+        empty = Drop("empty", "The annotator gave an empty answer, beside others about this video that are not.")
+        return Made(tuple(empty if one is None else one for one in read), spent)
+
+
+def check_prompt(stage: str, name: str, prompt: Any, wants_region: bool, fields: Sequence[str] = _FIELDS) -> None:
+    """Refuse a prompt that cannot be filled in.
+
+    Raises:
+        ConfigurationError: it is no text, has other fields, or has not the one `<region>` that is needed.
+    """
+    if prompt is None:
+        return
+    expected = f"expected a text in which {', '.join('{' + field + '}' for field in fields)} may stand"
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ConfigurationError(f"The {stage} has {name}={short(prompt)}; {expected}.")
+    try:
+        found = [field for _, field, _, _ in string.Formatter().parse(prompt) if field is not None]
+    except ValueError as error:
+        raise ConfigurationError(f"The {stage} has {name}={short(prompt)}, which cannot be read: {error}.") from error
+    unknown = [field for field in found if field not in fields]
+    if unknown:
+        raise ConfigurationError(f"The {stage} has '{{{unknown[0]}}}' in {name}; {expected}.")
+    regions = prompt.count("<region>")
+    if regions != wants_region:
+        needed = "one, since the model sees a region" if wants_region else "none, since the model sees no region"
+        raise ConfigurationError(f"The {stage} has {regions} <region> in {name}; expected {needed}.")
+
+
+_REFUSAL = re.compile(
+    r"^\W*(?:(?:i['’]?m|i am|we are|we['’]re)\s+(?:very\s+|so\s+|really\s+)?(?:sorry|afraid|unable|not able)\b"
+    r"|sorry\b|apologies\b|my apologies|i apologi[sz]e"
+    r"|(?:unfortunately|regrettably),?\s+i\b|i\s+(?:can['’]?t|cannot|can not|won['’]t|will not|must decline)\b"
+    r"|as an? (?:ai|language model|large language model)\b|i (?:do not|don['’]t) have the ability)",
+    re.IGNORECASE,
+)
+_WHERE = (
+    r"(?:in|within|from|throughout) (?:the|this|these|any of the) (?:(?:whole|entire|given|provided) )?"
+    r"(?:video|clip|scene|footage|image|picture|photo|frames?)"
+)
+_PLURALS = {"person": "people", "man": "men", "woman": "women", "child": "children", "mouse": "mice"}
+_HAPPENS = r"other|movements?|motions?|actions?|activity|changes?|information|details?"
+_NO_THINGS = rf"of|in|on|by|with|from|for|{_HAPPENS}"
+
+
+def is_refusal(answer: str) -> bool:
+    """Whether a model says that it will not or cannot answer.
+
+    Examples:
+        >>> is_refusal("I'm sorry, but I can't help with that."), is_refusal("The man is sorry.")
+        (True, False)
+    """
+    return bool(_REFUSAL.match(answer.strip()))
+
+
+def says_not_seen(answer: str, noun: str) -> bool:
+    """Whether a model says of an object that it is not in the video. It says so in its first sentence.
+
+    Examples:
+        >>> says_not_seen("There is no red car in the video.", "red car")
+        True
+        >>> says_not_seen("There is no movement of the red car.", "red car")
+        False
+    """
+    first = next(iter(sentences(answer)), "").lower().replace("’", "'")
+    words = re.findall(r"\w+", noun.lower())
+    if not words:
+        return False
+    head = words[-1]
+    name = "|".join([re.escape(head) + r"(?:e?s)?", *([_PLURALS[head]] if head in _PLURALS else [])])
+    thing = rf"(?:(?!(?:{_NO_THINGS})\b)[\w-]+\s+){{0,4}}?(?:{name})\b(?!'|\s+(?:\w+ing|{_HAPPENS})\b)"
+    patterns = (
+        rf"\bthere(?:'s|\s+(?:is|are|was|were|appears? to be|seems? to be))\s+(?:no|not (?:a|an|any))\s+{thing}",
+        rf"\bthere\s+(?:isn't|aren't|wasn't|weren't)\s+(?:a|an|any)\s+{thing}",
+        rf"\bno (?:sign|trace) of (?:a|an|any|the) {thing}",
+        rf"^(?:sorry,?\s+)?no\s+{thing}\s+(?:is|are|was|were|can be|could be|appears?)\b(?!\s+\w+ing)",
+        rf"\b(?:does not|doesn't|do not|don't|did not)\s+(?:show|contain|include|feature|depict|have|see)\s+"
+        rf"(?:a|an|any|the)\s+{thing}",
+        rf"\bi\s+(?:cannot|can't|can not|could not|couldn't)\s+(?:see|find|identify|locate|detect)\s+"
+        rf"(?:a|an|any|the)\s+{thing}",
+        rf"\b(?:{name})\s+(?:is|are|was|were|does|do)(?:\s+not|n't)\s+(?:actually\s+)?"
+        rf"(?:visible|present|shown|seen|appear|depicted|exist)(?:\s+{_WHERE})?\s*[.!,]?$",
+        rf"\b(?:{name})\s+(?:cannot|can't|can not)\s+be\s+(?:seen|found|identified)(?:\s+{_WHERE})?\s*[.!,]?$",
+    )
+    return any(re.search(pattern, first) for pattern in patterns)

@@ -1,0 +1,164 @@
+"""Static "actions", which the paper takes out of what an Annotator says an object does (section 3.1.1).
+
+Video LLMs that are asked what something does often answer that it stands there, is visible, or wears a hat. The rules
+are for English; of other languages nothing is taken out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["Parted", "is_static", "part_static", "sentences"]
+
+
+class Parted(NamedTuple):
+    """What was said of what something does.
+
+    Attributes:
+        dynamic (`str`): the sentences about what happens, in their order.
+        static (`tuple[str, ...]`): those that only say how it is.
+    """
+
+    dynamic: str
+    static: tuple[str, ...]
+
+
+# Verbs of being, posture, place and look, in all their forms.
+_STATIC_VERBS = """
+    is are was were be been being 's 're isn't aren't wasn't has have had having
+    stand stands stood standing sit sits sat sitting lie lies lay lain lying laid kneel kneels knelt kneeling
+    squat squats squatting crouch crouches crouched crouching lean leans leaned leaning rest rests rested resting
+    perch perches perched perching hang hangs hung hanging recline reclines reclined reclining
+    remain remains remained remaining stay stays stayed staying keep keeps kept keeping
+    wear wears wore worn wearing appear appears appeared appearing seem seems seemed seeming
+    look looks looked looking face faces faced facing pose poses posed posing
+    exist exists existed existing occupy occupies occupied occupying belong belongs belonged
+    feature features featured featuring show shows showed shown showing display displays displayed displaying
+    contain contains contained containing consist consists resemble resembles resembled resembling
+    park parked seat seated dress dressed locate located position positioned place placed situate situated
+    see seen visible present mount mounted attach attached surround surrounded cover covered
+    stationary motionless still static idle inactive
+""".split()  # noqa: SIM905 - read more easily as words
+
+# What ends like a verb of action and is none.
+_NO_ACTIONS = """
+    building buildings clothing ceiling morning evening wedding painting paintings railing string spring ring king wing
+    wings thing things something anything nothing everything during according including regarding concerning interesting
+    striking outstanding surrounding surroundings lighting clearing parking crossing ring earring earrings stocking
+    stockings swimming-pool bedding flooring awning siding duckling dumpling sibling siblings pudding icing sterling
+    matching long-standing contrasting varying charming stunning shining glowing gleaming
+    colored coloured striped patterned painted decorated closed folded tied pointed rounded curved detailed shaded framed
+    focused lined worn torn raised exposed filled equipped equipped fixed tilted angled centered centred oriented
+    isolated stacked arranged adorned textured paved wooded fenced highlighted outlined marked associated related
+    named called titled labeled labelled tinted blurred shadowed lit illuminated made
+""".split()  # noqa: SIM905
+
+# Verbs of action in their first form; others are noticed where they end in "ing", or in "ed" behind a form of "be".
+_ACTIONS = """
+    accelerate approach arrive ascend attack bark bend bike bite blink blow bounce bow break breathe bring brush build
+    burn carry cast catch celebrate change charge chase cheer chew clap clean climb close collide come cook cough cover
+    crash crawl cross cry cut cycle dance deliver descend dig dive drag draw dribble drift drink drive drop eat emerge
+    enter escape examine exit expand explode extend fall fight fill flap flee flip float flow fly fold follow gallop
+    gesture get give glide go grab grasp graze greet grip groom grow hand hit hop hover hug hunt hurry interact jog join
+    juggle jump kick kiss knock land laugh launch lead leap leave lick lift light load lower lunge make march meet mix
+    move nibble nod open operate paddle paint pan pass pat peck pedal peel pet pick play plunge point pounce pour press
+    proceed pull punch push put race raise reach read react rear receive relax release remove return reverse ride rise
+    roll rotate row rub run rush sail scan score scratch scream search serve shake shift shoot shout shrink shrug sing
+    skate ski skip slam slap sleep slice slide slip slow smile smoke sneeze sniff snowboard spar speak speed spin splash
+    spray spread sprint squeeze stagger start steer step stir stop stretch strike stroll struggle strum surf swallow sway
+    sweep swerve swim swing swipe tackle take talk tap taxi throw tilt tip toss touch tow travel tread tremble trot try
+    tumble turn twirl twist type unfold unload vanish vibrate wade wag wait walk wander wash wave wiggle wink wipe work
+    wrap wrestle write yawn zoom
+""".split()  # noqa: SIM905
+_PAST = """
+    arose ate bent bit blew bowed broke brought built burnt came caught chose clung crept cut dealt dove drank drew drove
+    dug fell fled flew fought found froze gave got grew hid hit left let lit made met put ran rang reached rode rose said
+    sang sank sent shook shot shrank slept slid spoke sped sprang spun stole struck swam swept swung taught threw told
+    took went woke wrote
+""".split()  # noqa: SIM905
+
+
+def _forms(verb: str) -> set[str]:
+    """The present and past forms of a regular verb; more than there are does no harm."""
+    stem = verb.removesuffix("e")
+    doubled = verb + verb[-1]
+    spelled = verb[:-1] + "i" if verb.endswith("y") else verb
+    return {verb, f"{verb}s", f"{spelled}es", f"{stem}ed", f"{spelled}ed", f"{doubled}ed", f"{stem}ing", f"{doubled}ing"}
+
+
+_STATIC = frozenset(_STATIC_VERBS)
+_NONE = frozenset(_NO_ACTIONS) | _STATIC
+_DYNAMIC = frozenset().union(*(_forms(verb) for verb in _ACTIONS), _PAST) - _STATIC
+
+_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
+# Nothing happens, in words that speak of what might happen.
+_NOT = re.compile(
+    r"\b(?:(?:do|does|did|is|are|was|were|has|have)(?:\s+not|n['’]t)|not|never|without|no|any|little|minimal)\b"
+    r"(?:\s+(?:any|a|an|the|visible|noticeable|significant|apparent|further|other|much|seem|appear|to|be|or|"
+    r"make|makes|making|show|shows|perform|performs|performing|engage|engages|in|obvious|specific|clear)\b)*"
+    r"\s+(?:mov\w+|motion\w*|action\w*|chang\w+|activit\w+|do\b|does\b|doing\b|walk\w*|react\w*|interact\w*|shift\w*)"
+    r"(?:\s*(?:,|or|and|nor)\s*(?:any\s+)?(?:mov\w+|motion\w*|action\w*|chang\w+|activit\w+|gestur\w+))*"
+)
+# A change of posture is an action; "in motion" is none of the nouns.
+_CHANGES = re.compile(
+    r"\b(?:stand|stands|stood|standing|sit|sits|sat|sitting|lie|lies|lay|lying|kneel|kneels|knelt|kneeling|lean|leans|"
+    r"leaned|leaning|crouch|crouches|crouched|crouching)\s+(?:back\s+)?(?:up|down|forward|over|back)\b(?!\s+straight)"
+    r"|\bin motion\b|\b(?:looks?|looking|looked)\s+(?:around|up|down|back|over|away|from)\b|\bappears? and disappears?\b"
+)
+_BE = frozenset({"is", "are", "was", "were", "be", "been", "being", "gets", "get", "got"})
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, and its lines."""
+    return [part.strip() for part in _SENTENCE.split(text) if part.strip()]
+
+
+def is_static(sentence: str) -> bool:
+    """Whether a sentence only says that something is there, in what posture, and how it looks.
+
+    Examples:
+        >>> is_static("The man is standing on the street, wearing a red hat.")
+        True
+        >>> is_static("The man stands still before he crosses the street.")
+        False
+    """
+    said = _NOT.sub(" motionless ", sentence.lower().replace("’", "'"))
+    if _CHANGES.search(said):
+        return False
+    words = _WORD.findall(said)
+    if not any(_is_static_word(word) for word in words):
+        return False
+    return not any(_is_action(word, words[:place]) for place, word in enumerate(words))
+
+
+def part_static(text: str) -> Parted:
+    """Take the sentences out that say only how something is."""
+    dynamic: list[str] = []
+    static: list[str] = []
+    for sentence in sentences(text):
+        (static if is_static(sentence) else dynamic).append(sentence)
+    return Parted(" ".join(dynamic), tuple(static))
+
+
+def _is_static_word(word: str) -> bool:
+    return word in _STATIC or word.endswith("'s")
+
+
+def _is_action(word: str, before: list[str]) -> bool:
+    if word in _NONE:
+        return False
+    if word in _DYNAMIC:
+        return not _names_a_thing(word, before)
+    if word.endswith("ing") and len(word) > 4:
+        return True
+    return word.endswith("ed") and any(one in _BE for one in before[-2:])
+
+
+_THE = frozenset({"a", "an", "the", "its", "his", "her", "their", "this", "that", "these", "of", "with", "in", "on", "at"})
+
+
+def _names_a_thing(word: str, before: list[str]) -> bool:
+    """Whether a word that may be a verb is a noun or an adjective here, as in "a light", "at rest" and "the open door"."""
+    return bool(before) and before[-1] in _THE and not word.endswith("ing")
