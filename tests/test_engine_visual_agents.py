@@ -80,3 +80,66 @@ def test_a_noun_becomes_a_masklet_in_both_directions(clips: dict[str, str], foll
         assert found.box[0] == pytest.approx(x + steps * found.frame, abs=2)
         assert found.checks["visible"] == 1.0
         assert 0.03 < found.checks["share"] < 0.05
+
+
+# --- Annotator and captioner that are loaded here --------------------------------------------------------------------
+
+
+def found_items(clips: dict[str, str]) -> list[VideoItem]:
+    """A batch of a video with one object and one with three, and an image."""
+    items = [
+        video_item(clips["twins"], "left red square", seed=3),
+        video_item(clips["two"], "red square", "blue square", "any square on the left"),
+        video_item(clips["still"], "blue square"),
+    ]
+    made = segmentor(on_several="best", same_overlap=None).run(items)
+    return [
+        VideoItem(item.source, item.seed, tuple(one.having(f) for one, f in zip(item.objects, own.objects, strict=True)))
+        for item, own in zip(items, made, strict=True)
+    ]
+
+
+HOSTS = ("qwen2_5_vl", "llava_onevision")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Tiny hosts of two families, and of one the object encoder."""
+    from tests.tiny_hosts import BY_NAME
+    from videorefer_plugin.hosts.saving import save_object_encoder
+
+    folder = tmp_path_factory.mktemp("hosts")
+    for name in HOSTS:
+        row = BY_NAME[name]
+        row.model().save_pretrained(folder / name)
+        row.processor().save_pretrained(folder / name)
+    save_object_encoder(row.attached()[0], folder / f"{name}-encoder")
+    return {path.name: str(path) for path in folder.iterdir()}
+
+
+VISUAL_MODELS = [
+    pytest.param("embedded", "noun", id="own-noun"),
+    pytest.param("embedded", "drawn", id="own-drawn"),
+    pytest.param("embedded", "region", id="own-region"),
+    pytest.param("qwen2_5_vl", "noun", id="host-noun"),
+    pytest.param("qwen2_5_vl", "drawn", id="host-drawn"),
+    pytest.param("llava_onevision", "region", id="host-region"),
+]
+
+
+@pytest.mark.parametrize(("name", "sees"), VISUAL_MODELS)
+def test_a_model_describes_each_object_of_a_ragged_batch(
+    clips: dict[str, str], checkpoints: dict[str, str], name: str, sees: str
+) -> None:
+    settings: dict[str, Any] = {"checkpoint": checkpoints.get(name, name), "sees": sees, "max_new_tokens": 12}
+    if name == "llava_onevision":
+        settings["object_encoder"] = checkpoints["llava_onevision-encoder"]
+    agent = make_agent("annotator", "model", settings)
+    items = [*found_items(clips), video_item(clips["broken"], "dog")]
+    made = agent.run(items)
+    print(made)
+    assert [type(one) for one in made] == [Made, Made, Made, Failure]
+    assert [len(one.objects) for one in made[:3]] == [1, 3, 1]
+    assert made[3].kind == "video"
+    assert made[1].spent.calls == 6
+    assert [agent.run([item])[0] for item in items] == made, "a batch says what its items say alone"

@@ -15,7 +15,7 @@ from videorefer_plugin.models.fingerprint import fingerprint
 from videorefer_plugin.session import VideoSession
 from videorefer_plugin.session.making import takes
 
-__all__ = ["Answerer", "MarkedEndpoint", "MarkedModel", "RegionModel"]
+__all__ = ["Answerer", "MarkedEndpoint", "MarkedModel", "RegionModel", "frame_inputs"]
 
 _MARKED_FRAMES = 16  # as in the paper
 
@@ -241,7 +241,7 @@ class MarkedModel(_Loaded):
         """See [`Answerer`]."""
         model, processor = self.load()
         clips = [mark_item(item, mode, self.style, self.num_frames) for item in items]
-        inputs = _frame_inputs(
+        inputs = frame_inputs(
             model,
             processor,
             [clip.prompt for clip in clips],
@@ -282,22 +282,37 @@ def _known_style(style: str) -> str:
     return style
 
 
-def _frame_inputs(model: Any, processor: Any, prompts: list[str], videos: list[Any], metadata: list[Any]) -> Any:
-    """Inputs of a model for videos whose frames are chosen already; as images for models that take no video."""
+def frame_inputs(
+    model: Any,
+    processor: Any,
+    prompts: list[str],
+    videos: list[Any],
+    metadata: list[Any],
+    as_images: bool = False,
+) -> Any:
+    """Inputs of a model for videos whose frames are chosen already.
+
+    Args:
+        model: the model.
+        processor: its processor.
+        prompts: the question about each.
+        videos: uint8 (frames, height, width, 3) each.
+        metadata: what is known of each, as video processors take it.
+        as_images: whether frames are shown as images; those for models that take no video always are.
+    """
     from transformers.feature_extraction_utils import BatchFeature
     from transformers.video_utils import VideoMetadata
 
     from videorefer_plugin.hosts.registry import Host, host_of, supported_hosts
     from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
 
-    takes_video = getattr(processor, "video_processor", None) is not None or isinstance(
-        processor, VideoLLaMA2Processor
-    )
+    is_own = isinstance(processor, VideoLLaMA2Processor)
+    takes_video = is_own or (getattr(processor, "video_processor", None) is not None and not as_images)
     conversations = []
     for prompt, video in zip(prompts, videos, strict=True):
         shown = [{"type": "video"}] if takes_video else [{"type": "image"}] * len(video)
         conversations.append([{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}])
-    if isinstance(processor, VideoLLaMA2Processor):
+    if is_own:
         inputs = answer_inputs(processor, conversations, videos)
         return inputs
     texts = [

@@ -40,7 +40,7 @@ def draw_marks(
         masks: number of an object, from 1 -> bool (height, width). Objects without a pixel get no mark.
         style (`str`): `"contour"`, a line around the object; `"mask"`, the object in colour; `"box"`, its box.
         more (`str`): further styles that are drawn over the first.
-        letters (`int`, *optional*, defaults to 8): height of the numbers in pixels, at least.
+        letters (`int`, *optional*, defaults to 8): height of the numbers in pixels, at least; 0 for no numbers.
 
     Returns:
         A new frame.
@@ -67,7 +67,7 @@ def draw_marks(
     for one in styles:
         for number, mask in drawn.items():
             _draw_mark(picture, color_of(number), mask, one, width)
-    for number, mask in drawn.items():  # on top of all marks
+    for number, mask in drawn.items() if letters else ():  # on top of all marks
         _draw_number(picture, number, mask, letters)
     return np.asarray(picture)
 

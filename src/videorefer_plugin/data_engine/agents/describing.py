@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from videorefer_plugin._text import short
+from videorefer_plugin.bench.prompts import MARK_WORDS
 from videorefer_plugin.data_engine.agents.loading import check_choice
 from videorefer_plugin.data_engine.agents.static_actions import part_static, sentences
 from videorefer_plugin.data_engine.items import Description, Drop, Failure, Made, ObjectItem, Spent
@@ -24,7 +25,7 @@ _FIELDS = ("noun", "expression", "visual")
 
 _OBJECT = {
     "noun": "the {noun}",
-    "drawn": "the object that is outlined in red, the {noun}",
+    "drawn": "the object that is {marked} red, the {noun}",
     "region": "the object <region>, the {noun}",
 }
 _EXPRESSED = ' ("{expression}")'
@@ -47,12 +48,14 @@ class Asking:
         dynamic_prompt, appearance_prompt (`str`, *optional*): instead of the default ones, with "{noun}",
             "{expression}" and "{visual}" ("video" or "image") where these are to stand.
         drop_static (`bool`): whether an object that does nothing is left out.
+        style (`str`): how it is drawn.
     """
 
     sees: str
     dynamic_prompt: str | None = None
     appearance_prompt: str | None = None
     drop_static: bool = False
+    style: str = "contour"
 
     def checked(self, choices: Sequence[str]) -> Asking:
         """The same, if all of it can be used.
@@ -64,14 +67,19 @@ class Asking:
         check_prompt("annotator", "dynamic_prompt", self.dynamic_prompt, self.sees == "region")
         check_prompt("annotator", "appearance_prompt", self.appearance_prompt, self.sees == "region")
         if not isinstance(self.drop_static, bool):
-            raise ConfigurationError(f"The annotator has drop_static={short(self.drop_static)}; expected true or false.")
+            raise ConfigurationError(
+                f"The annotator has drop_static={short(self.drop_static)}; expected true or false."
+            )
         return self
 
     def identity(self) -> dict[str, Any]:
         """What the questions and the reading depend on."""
-        prompts = [self._template(kind, expressed) for kind in ("dynamic", "appearance") for expressed in (False, True)]
+        prompts = [
+            self._template(kind, expressed) for kind in ("dynamic", "appearance") for expressed in (False, True)
+        ]
         return {
             "sees": self.sees,
+            **({"style": self.style} if self.sees == "drawn" else {}),
             "prompt_version": PROMPT_VERSION,
             "prompts": text_hash("\n".join(prompts)),
             "drop_static": self.drop_static,
@@ -93,7 +101,8 @@ class Asking:
         }[about]
         if given is not None:
             return given
-        return default.replace("{object}", _OBJECT[self.sees] + (_EXPRESSED if expressed else ""))
+        called = _OBJECT[self.sees].replace("{marked}", MARK_WORDS[self.style])
+        return default.replace("{object}", called + (_EXPRESSED if expressed else ""))
 
     def read(self, item: ObjectItem, dynamic: str, appearance: str) -> Description | Drop | None:
         """What two answers say; `None` if one of them says nothing."""

@@ -26,57 +26,55 @@ class Parted(NamedTuple):
 
 # Verbs of being, posture, place and look, in all their forms.
 _STATIC_VERBS = """
-    is are was were be been being 's 're isn't aren't wasn't has have had having
-    stand stands stood standing sit sits sat sitting lie lies lay lain lying laid kneel kneels knelt kneeling
-    squat squats squatting crouch crouches crouched crouching lean leans leaned leaning rest rests rested resting
-    perch perches perched perching hang hangs hung hanging recline reclines reclined reclining
-    remain remains remained remaining stay stays stayed staying keep keeps kept keeping
-    wear wears wore worn wearing appear appears appeared appearing seem seems seemed seeming
-    look looks looked looking face faces faced facing pose poses posed posing
-    exist exists existed existing occupy occupies occupied occupying belong belongs belonged
-    feature features featured featuring show shows showed shown showing display displays displayed displaying
-    contain contains contained containing consist consists resemble resembles resembled resembling
-    park parked seat seated dress dressed locate located position positioned place placed situate situated
-    see seen visible present mount mounted attach attached surround surrounded cover covered
-    stationary motionless still static idle inactive
-""".split()  # noqa: SIM905 - read more easily as words
+    is are was were be been being 's 're isn't aren't wasn't has have had having stand stands stood standing sit
+    sits sat sitting lie lies lay lain lying laid kneel kneels knelt kneeling squat squats squatting crouch
+    crouches crouched crouching lean leans leaned leaning rest rests rested resting perch perches perched perching
+    hang hangs hung hanging recline reclines reclined reclining remain remains remained remaining stay stays stayed
+    staying keep keeps kept keeping wear wears wore worn wearing appear appears appeared appearing seem seems
+    seemed seeming look looks looked looking face faces faced facing pose poses posed posing exist exists existed
+    existing occupy occupies occupied occupying belong belongs belonged feature features featured featuring show
+    shows showed shown showing display displays displayed displaying contain contains contained containing consist
+    consists resemble resembles resembled resembling park parked seat seated dress dressed locate located position
+    positioned place placed situate situated see seen visible present mount mounted attach attached surround
+    surrounded cover covered stationary motionless still static idle inactive
+"""
 
 # What ends like a verb of action and is none.
 _NO_ACTIONS = """
-    building buildings clothing ceiling morning evening wedding painting paintings railing string spring ring king wing
-    wings thing things something anything nothing everything during according including regarding concerning interesting
-    striking outstanding surrounding surroundings lighting clearing parking crossing ring earring earrings stocking
-    stockings swimming-pool bedding flooring awning siding duckling dumpling sibling siblings pudding icing sterling
-    matching long-standing contrasting varying charming stunning shining glowing gleaming
-    colored coloured striped patterned painted decorated closed folded tied pointed rounded curved detailed shaded framed
-    focused lined worn torn raised exposed filled equipped equipped fixed tilted angled centered centred oriented
-    isolated stacked arranged adorned textured paved wooded fenced highlighted outlined marked associated related
-    named called titled labeled labelled tinted blurred shadowed lit illuminated made
-""".split()  # noqa: SIM905
+    building buildings clothing ceiling morning evening wedding painting paintings railing string spring ring king
+    wing wings thing things something anything nothing everything during according including regarding concerning
+    interesting striking outstanding surrounding surroundings lighting clearing parking crossing earring earrings
+    stocking stockings swimming-pool bedding flooring awning siding duckling dumpling sibling siblings pudding
+    icing sterling matching long-standing contrasting varying charming stunning shining glowing gleaming colored
+    coloured striped patterned painted decorated closed folded tied pointed rounded curved detailed shaded framed
+    focused lined worn torn raised exposed filled equipped fixed tilted angled centered centred oriented isolated
+    stacked arranged adorned textured paved wooded fenced highlighted outlined marked associated related named
+    called titled labeled labelled tinted blurred shadowed lit illuminated made
+"""
 
 # Verbs of action in their first form; others are noticed where they end in "ing", or in "ed" behind a form of "be".
 _ACTIONS = """
-    accelerate approach arrive ascend attack bark bend bike bite blink blow bounce bow break breathe bring brush build
-    burn carry cast catch celebrate change charge chase cheer chew clap clean climb close collide come cook cough cover
-    crash crawl cross cry cut cycle dance deliver descend dig dive drag draw dribble drift drink drive drop eat emerge
-    enter escape examine exit expand explode extend fall fight fill flap flee flip float flow fly fold follow gallop
-    gesture get give glide go grab grasp graze greet grip groom grow hand hit hop hover hug hunt hurry interact jog join
-    juggle jump kick kiss knock land laugh launch lead leap leave lick lift light load lower lunge make march meet mix
-    move nibble nod open operate paddle paint pan pass pat peck pedal peel pet pick play plunge point pounce pour press
-    proceed pull punch push put race raise reach read react rear receive relax release remove return reverse ride rise
-    roll rotate row rub run rush sail scan score scratch scream search serve shake shift shoot shout shrink shrug sing
-    skate ski skip slam slap sleep slice slide slip slow smile smoke sneeze sniff snowboard spar speak speed spin splash
-    spray spread sprint squeeze stagger start steer step stir stop stretch strike stroll struggle strum surf swallow sway
-    sweep swerve swim swing swipe tackle take talk tap taxi throw tilt tip toss touch tow travel tread tremble trot try
-    tumble turn twirl twist type unfold unload vanish vibrate wade wag wait walk wander wash wave wiggle wink wipe work
-    wrap wrestle write yawn zoom
-""".split()  # noqa: SIM905
+    accelerate approach arrive ascend attack bark bend bike bite blink blow bounce bow break breathe bring brush
+    build burn carry cast catch celebrate change charge chase cheer chew clap clean climb close collide come cook
+    cough cover crash crawl cross cry cut cycle dance deliver descend dig dive drag draw dribble drift drink drive
+    drop eat emerge enter escape examine exit expand explode extend fall fight fill flap flee flip float flow fly
+    fold follow gallop gesture get give glide go grab grasp graze greet grip groom grow hand hit hop hover hug hunt
+    hurry interact jog join juggle jump kick kiss knock land laugh launch lead leap leave lick lift light load
+    lower lunge make march meet mix move nibble nod open operate paddle paint pan pass pat peck pedal peel pet pick
+    play plunge point pounce pour press proceed pull punch push put race raise reach read react rear receive relax
+    release remove return reverse ride rise roll rotate row rub run rush sail scan score scratch scream search
+    serve shake shift shoot shout shrink shrug sing skate ski skip slam slap sleep slice slide slip slow smile
+    smoke sneeze sniff snowboard spar speak speed spin splash spray spread sprint squeeze stagger start steer step
+    stir stop stretch strike stroll struggle strum surf swallow sway sweep swerve swim swing swipe tackle take talk
+    tap taxi throw tilt tip toss touch tow travel tread tremble trot try tumble turn twirl twist type unfold unload
+    vanish vibrate wade wag wait walk wander wash wave wiggle wink wipe work wrap wrestle write yawn zoom
+"""
 _PAST = """
-    arose ate bent bit blew bowed broke brought built burnt came caught chose clung crept cut dealt dove drank drew drove
-    dug fell fled flew fought found froze gave got grew hid hit left let lit made met put ran rang reached rode rose said
-    sang sank sent shook shot shrank slept slid spoke sped sprang spun stole struck swam swept swung taught threw told
-    took went woke wrote
-""".split()  # noqa: SIM905
+    arose ate bent bit blew bowed broke brought built burnt came caught chose clung crept cut dealt dove drank drew
+    drove dug fell fled flew fought found froze gave got grew hid hit left let lit made met put ran rang reached
+    rode rose said sang sank sent shook shot shrank slept slid spoke sped sprang spun stole struck swam swept swung
+    taught threw told took went woke wrote
+"""
 
 
 def _forms(verb: str) -> set[str]:
@@ -84,12 +82,21 @@ def _forms(verb: str) -> set[str]:
     stem = verb.removesuffix("e")
     doubled = verb + verb[-1]
     spelled = verb[:-1] + "i" if verb.endswith("y") else verb
-    return {verb, f"{verb}s", f"{spelled}es", f"{stem}ed", f"{spelled}ed", f"{doubled}ed", f"{stem}ing", f"{doubled}ing"}
+    return {
+        verb,
+        f"{verb}s",
+        f"{spelled}es",
+        f"{stem}ed",
+        f"{spelled}ed",
+        f"{doubled}ed",
+        f"{stem}ing",
+        f"{doubled}ing",
+    }
 
 
-_STATIC = frozenset(_STATIC_VERBS)
-_NONE = frozenset(_NO_ACTIONS) | _STATIC
-_DYNAMIC = frozenset().union(*(_forms(verb) for verb in _ACTIONS), _PAST) - _STATIC
+_STATIC = frozenset(_STATIC_VERBS.split())
+_NONE = frozenset(_NO_ACTIONS.split()) | _STATIC
+_DYNAMIC = frozenset().union(*(_forms(verb) for verb in _ACTIONS.split()), _PAST.split()) - _STATIC
 
 _WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
@@ -103,9 +110,10 @@ _NOT = re.compile(
 )
 # A change of posture is an action; "in motion" is none of the nouns.
 _CHANGES = re.compile(
-    r"\b(?:stand|stands|stood|standing|sit|sits|sat|sitting|lie|lies|lay|lying|kneel|kneels|knelt|kneeling|lean|leans|"
-    r"leaned|leaning|crouch|crouches|crouched|crouching)\s+(?:back\s+)?(?:up|down|forward|over|back)\b(?!\s+straight)"
-    r"|\bin motion\b|\b(?:looks?|looking|looked)\s+(?:around|up|down|back|over|away|from)\b|\bappears? and disappears?\b"
+    r"\b(?:stand|stands|stood|standing|sit|sits|sat|sitting|lie|lies|lay|lying|kneel|kneels|knelt|kneeling|lean|"
+    r"leans|leaned|leaning|crouch|crouches|crouched|crouching)\s+(?:back\s+)?(?:up|down|forward|over|back)\b(?!\s+straight)"
+    r"|\bin motion\b|\b(?:looks?|looking|looked)\s+(?:around|up|down|back|over|away|from)\b"
+    r"|\bappears? and disappears?\b"
 )
 _BE = frozenset({"is", "are", "was", "were", "be", "been", "being", "gets", "get", "got"})
 
@@ -156,9 +164,11 @@ def _is_action(word: str, before: list[str]) -> bool:
     return word.endswith("ed") and any(one in _BE for one in before[-2:])
 
 
-_THE = frozenset({"a", "an", "the", "its", "his", "her", "their", "this", "that", "these", "of", "with", "in", "on", "at"})
+_THE = frozenset(
+    {"a", "an", "the", "its", "his", "her", "their", "this", "that", "these", "of", "with", "in", "on", "at"}
+)
 
 
 def _names_a_thing(word: str, before: list[str]) -> bool:
-    """Whether a word that may be a verb is a noun or an adjective here, as in "a light", "at rest" and "the open door"."""
+    """Whether a word that may be a verb is a noun or an adjective here, as in "a light" and "the open door"."""
     return bool(before) and before[-1] in _THE and not word.endswith("ing")

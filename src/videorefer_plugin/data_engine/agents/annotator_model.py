@@ -1,0 +1,127 @@
+"""The Annotator that is a Video LLM loaded here, of this library or any other of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.agents.describing import Asking
+from videorefer_plugin.data_engine.agents.loading import check_choice, each, open_source
+from videorefer_plugin.data_engine.agents.shown import ShownFrames, region_at
+from videorefer_plugin.data_engine.agents.visual_models import EMBEDDED, FRAMES, VisualModel
+from videorefer_plugin.data_engine.items import Failure, Found, Made, ObjectItem, Spent, VideoItem
+from videorefer_plugin.errors import EngineError
+from videorefer_plugin.pictures import STYLES
+from videorefer_plugin.regions import Region
+from videorefer_plugin.video import Video, sample_frame_indices
+
+__all__ = ["ModelAnnotator", "found_of"]
+
+SEES = ("noun", "drawn", "region")
+
+
+class ModelAnnotator(Agent):
+    """Asks a Video LLM twice about each object: for its actions and movements, and for its appearance and state.
+
+    Args:
+        checkpoint (`str`): folder or Hub id of a model of `AutoModelForImageTextToText` or of this library, or
+            "embedded".
+        sees (`str`): `"noun"`, the object is named; `"drawn"`, it is drawn on the frames, and named; `"region"`, the
+            model takes regions, and is named it.
+        dynamic_prompt, appearance_prompt (`str`, *optional*): what is asked instead, with {noun}, {expression} and
+            {visual} where these are to stand, and one `<region>` if the model sees regions.
+        style (`str`): how the object is drawn, `"contour"`, `"mask"` or `"box"`.
+        drop_static (`bool`): whether an object of which only static actions are said is left out.
+        object_encoder, revision, num_frames, max_new_tokens, batch_size, device, dtype: see [`VisualModel`].
+    """
+
+    stage = "annotator"
+
+    def __init__(
+        self,
+        checkpoint: str = EMBEDDED,
+        *,
+        sees: str = "noun",
+        dynamic_prompt: str | None = None,
+        appearance_prompt: str | None = None,
+        style: str = "contour",
+        drop_static: bool = False,
+        object_encoder: str | None = None,
+        revision: str | None = None,
+        num_frames: int | None = None,
+        max_new_tokens: int = 256,
+        batch_size: int | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ):
+        check_choice("annotator", "style", style, STYLES)
+        self._asking = Asking(sees, dynamic_prompt, appearance_prompt, drop_static, style).checked(SEES)
+        self._model = VisualModel(
+            "annotator",
+            checkpoint,
+            object_encoder=object_encoder,
+            revision=revision,
+            num_frames=num_frames,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """See [`Agent.identity`]."""
+        return {"backend": "model", **self._asking.identity(), **self._model.identity()}
+
+    def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
+        """See [`Agent.run`]: for each object a [`Description`]."""
+        self._model.load()
+        if self._asking.sees == "region":
+            self._model.check_regions()
+        return each(items, self._annotate)
+
+    def close(self) -> None:
+        """See [`Agent.close`]."""
+        self._model.close()
+
+    def _annotate(self, item: VideoItem) -> Made | Failure:
+        video, kind = open_source(item), item.source.kind
+        asked = [self._asking.questions(one, kind) for one in item.objects]
+        if self._asking.sees == "drawn":
+            answers = self._about_drawn(video, item.objects, asked, kind == "image")
+        else:
+            regions = [self._regions(video, one) for one in item.objects]
+            questions = [(text, own) for both, own in zip(asked, regions, strict=True) for text in both]
+            answers = self._model.ask(video, questions, is_image=kind == "image")
+        return self._asking.made(item.objects, answers, Spent(calls=len(answers)))
+
+    def _regions(self, video: Video, item: ObjectItem) -> list[Region]:
+        if self._asking.sees != "region":
+            return []
+        count = min(self._model.num_frames or FRAMES, video.num_frames)
+        frames = sample_frame_indices(video.num_frames, num_frames=count)
+        return [region_at(found_of(item), [int(frame) for frame in frames])]
+
+    def _about_drawn(
+        self, video: Video, objects: Sequence[ObjectItem], asked: Sequence[tuple[str, str]], is_image: bool
+    ) -> list[str]:
+        shown = ShownFrames.of(video, self._model.num_frames or FRAMES)
+        answers: list[str] = []
+        for one, questions in zip(objects, asked, strict=True):
+            marked = shown.marked(found_of(one), self._asking.style)
+            answers += self._model.ask_frames(marked, questions, is_image=is_image)
+        return answers
+
+
+def found_of(item: ObjectItem) -> Found:
+    """Where an object is.
+
+    Raises:
+        EngineError: no Segmentor came before, and it has no masks either.
+    """
+    if item.found is None:
+        raise EngineError(
+            f"Object {item.number} ({item.noun.text!r}) has no masks, but it is to be shown: let a segmentor come "
+            "before, or give objects with masks."
+        )
+    return item.found

@@ -1,0 +1,112 @@
+"""The region captioner that is a model loaded here: it sees a mask, and is not told whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.agents.annotator_model import found_of
+from videorefer_plugin.data_engine.agents.describing import PROMPT_VERSION, check_prompt
+from videorefer_plugin.data_engine.agents.loading import check_choice, each, open_source
+from videorefer_plugin.data_engine.agents.shown import frame_of, region_at
+from videorefer_plugin.data_engine.agents.visual_models import EMBEDDED, FRAMES, VisualModel
+from videorefer_plugin.data_engine.items import Drop, Failure, Made, RegionCaption, Spent, VideoItem
+from videorefer_plugin.inputs.questions import description_prompt
+from videorefer_plugin.models.fingerprint import text_hash
+from videorefer_plugin.regions import Region
+from videorefer_plugin.video import Video, sample_frame_indices
+
+__all__ = ["ModelCaptioner", "captions_made"]
+
+_FRAMES = ("one", "all")
+
+
+class ModelCaptioner(Agent):
+    """Has a model with regions describe each mask, of this library or a host with an object encoder.
+
+    Args:
+        checkpoint (`str`): folder or Hub id, or "embedded".
+        object_encoder (`str`, *optional*): for a host, what was saved of its object encoder.
+        prompt (`str`, *optional*): what is asked, with one `<region>`, and {visual} for "video" or "image"; that of
+            the benchmark of descriptions by default.
+        frames (`str`): `"one"`, the mask is shown in the frame in which the object was found; `"all"`, in those frames
+            that the model sees.
+        revision, num_frames, max_new_tokens, batch_size, device, dtype: see [`VisualModel`].
+    """
+
+    stage = "captioner"
+
+    def __init__(
+        self,
+        checkpoint: str = EMBEDDED,
+        *,
+        object_encoder: str | None = None,
+        prompt: str | None = None,
+        frames: str = "one",
+        revision: str | None = None,
+        num_frames: int | None = None,
+        max_new_tokens: int = 256,
+        batch_size: int | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ):
+        check_choice("captioner", "frames", frames, _FRAMES)
+        check_prompt("captioner", "prompt", prompt, wants_region=True, fields=("visual",))
+        self._prompt, self._frames = prompt, frames
+        self._model = VisualModel(
+            "captioner",
+            checkpoint,
+            object_encoder=object_encoder,
+            revision=revision,
+            num_frames=num_frames,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """See [`Agent.identity`]."""
+        return {
+            "backend": "model",
+            "frames": self._frames,
+            "prompt_version": PROMPT_VERSION,
+            "prompts": text_hash(self._question("video")),
+            **self._model.identity(),
+        }
+
+    def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
+        """See [`Agent.run`]: for each object a [`RegionCaption`]."""
+        self._model.check_regions()
+        return each(items, self._describe)
+
+    def close(self) -> None:
+        """See [`Agent.close`]."""
+        self._model.close()
+
+    def _describe(self, item: VideoItem) -> Made | Failure:
+        video, is_image = open_source(item), item.source.kind == "image"
+        regions = [self._region(video, found_of(one)) for one in item.objects]
+        question = self._question(item.source.kind)
+        answers = self._model.ask(video, [(question, [region]) for region in regions], is_image=is_image)
+        return captions_made(answers, [frame_of(found_of(one)) for one in item.objects], Spent(calls=len(answers)))
+
+    def _region(self, video: Video, found: Any) -> Region:
+        if self._frames == "one":
+            return region_at(found, [])
+        count = min(self._model.num_frames or FRAMES, video.num_frames)
+        return region_at(found, [int(frame) for frame in sample_frame_indices(video.num_frames, num_frames=count)])
+
+    def _question(self, kind: str) -> str:
+        return description_prompt(kind) if self._prompt is None else self._prompt.format(visual=kind)
+
+
+def captions_made(answers: Sequence[str], frames: Sequence[int], spent: Spent) -> Made | Failure:
+    """What a region captioner's answers become; a failure if none of them says anything."""
+    said = [" ".join(answer.split()) for answer in answers]
+    if not any(said):
+        return Failure("reply", "The captioner gave empty answers.", spent)
+    empty = Drop("empty", "The captioner gave an empty answer, beside others about this video that are not.")
+    made = [RegionCaption(text, frame) if text else empty for text, frame in zip(said, frames, strict=True)]
+    return Made(tuple(made), spent)

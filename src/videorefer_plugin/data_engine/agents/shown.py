@@ -1,0 +1,114 @@
+"""Frames of a source, sampled and decoded once, which are shown to models with or without an object drawn on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin.data_engine.items import Found
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.pictures import draw_marks
+from videorefer_plugin.regions import Region
+from videorefer_plugin.segment.cleaning import box_around
+from videorefer_plugin.video import Video, sample_frame_indices
+
+__all__ = ["ShownFrames", "cropped", "frame_of", "region_at"]
+
+_AROUND = 0.25  # of an object's size, left around it where it is cut out
+
+
+@dataclass(frozen=True, eq=False)
+class ShownFrames:
+    """Some frames of a video.
+
+    Attributes:
+        video ([`Video`]): which they are of.
+        indices (`tuple[int, ...]`): which they are, in order.
+        pictures: uint8 (frames, height, width, 3).
+    """
+
+    video: Video
+    indices: tuple[int, ...]
+    pictures: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, video: Video, num_frames: int) -> ShownFrames:
+        """Frames spread evenly over a video, all of them if there are fewer."""
+        count = min(num_frames, video.num_frames)
+        indices = [int(index) for index in sample_frame_indices(video.num_frames, num_frames=count)]
+        return cls(video, tuple(indices), video.read(indices))
+
+    @property
+    def fps(self) -> float:
+        """At how many frames a second these are spread over the video."""
+        return max(len(self.indices) / max(self.video.duration, 1e-3), 1e-3)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Which frames these are, as video processors take it."""
+        return {
+            "total_num_frames": self.video.num_frames,
+            "fps": self.video.fps,
+            "height": self.video.height,
+            "width": self.video.width,
+            "duration": self.video.duration,
+            "frames_indices": list(self.indices),
+        }
+
+    def marked(self, found: Found, style: str) -> ShownFrames:
+        """The same frames with an object drawn on those in which it is visible.
+
+        Where it is visible in none of them, a frame in which it is takes the place of the nearest.
+
+        Raises:
+            RegionError: the object does not fit the video, or is visible nowhere.
+        """
+        region = found.region.at_frames(self.video.frame_at)
+        shown = self if set(region.present) & set(self.indices) else self._with(frame_of(found))
+        pictures = shown.pictures.copy()
+        for place, index in enumerate(shown.indices):
+            if index in region.present:
+                mask = region.mask(index, self.video.height, self.video.width)
+                pictures[place] = draw_marks(pictures[place], {1: mask}, style, letters=0)
+        return replace(shown, pictures=pictures)
+
+    def _with(self, frame: int) -> ShownFrames:
+        place = int(np.argmin([abs(index - frame) for index in self.indices]))
+        indices, pictures = list(self.indices), self.pictures.copy()
+        indices[place], pictures[place] = frame, self.video.read([frame])[0]
+        return replace(self, indices=tuple(indices), pictures=pictures)
+
+
+def frame_of(found: Found) -> int:
+    """The frame in which an object was found first, or the nearest one in which it is visible.
+
+    Raises:
+        RegionError: it is visible in none.
+    """
+    present = found.region.present
+    if not present:
+        raise RegionError("The object is visible in no frame; leave it out, or give it a mask in one.")
+    return min(present, key=lambda frame: (abs(frame - found.frame), frame))
+
+
+def region_at(found: Found, frames: Sequence[int]) -> Region:
+    """The object in those of these frames in which it is visible, or else in the one in which it was found first.
+
+    Raises:
+        RegionError: it is visible nowhere.
+    """
+    region = found.region
+    present = set(region.present)
+    return region.select([frame for frame in frames if frame in present] or [frame_of(found)])
+
+
+def cropped(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """What is around an object in a frame."""
+    left, top, right, bottom = box_around(mask)
+    wide, high = _AROUND * (right - left), _AROUND * (bottom - top)
+    rows = slice(max(0, int(top - high)), int(bottom + high) + 1)
+    return picture[rows, max(0, int(left - wide)) : int(right + wide) + 1]
