@@ -128,7 +128,7 @@ def test_what_is_no_phrase_is_refused_before_anything_is_loaded(phrase, message,
         (
             {"segmenter": "classical"},
             vr.SegmentError,
-            "^classical cannot find words; use .*grounding.* or sam3_video\\.$",
+            "^classical cannot find words; use .*grounding.*sam3_video or shapes_color\\.$",
         ),
     ],
 )

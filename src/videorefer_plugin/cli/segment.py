@@ -64,7 +64,8 @@ def segment(
     The segmenter classical needs no weights and runs on the CPU. sam2_video,
     sam3_tracker_video and edgetam_video follow objects with weights, which are
     fetched from the Hub or taken from --checkpoint. sam3_video and grounding
-    find words. Without --segmenter, it is classical, or sam3_video for words.
+    find words; shapes_color does in the shapes world, and needs no weights.
+    Without --segmenter, it is classical, or sam3_video for words.
 
     What is done is kept in masks.json.partial beside --out until all of it is.
     After Ctrl-C or a crash, the same command goes on there: classical as if it

@@ -160,3 +160,4 @@ register_segmenter(
 register_segmenter(
     "sam3_video", f"{_HERE}.sam3_video:Sam3Video", ["find"], checkpoint="facebook/sam3", packages=["scipy"]
 )
+register_segmenter("shapes_color", "videorefer_plugin.data_engine.shapes:ShapesFinder", ["find"], packages=["cv2"])

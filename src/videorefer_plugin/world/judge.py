@@ -28,13 +28,13 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world import language
 from videorefer_plugin.world.categories import in_a_way, partners
 from videorefer_plugin.world.facts import Facts
-from videorefer_plugin.world.values import COLORS, DIRECTIONS, PATTERNS, SHAPES, SIZES, Label
+from videorefer_plugin.world.nouns import ADJECTIVES, LOOKS
+from videorefer_plugin.world.values import DIRECTIONS, SHAPES, Label
 
-__all__ = ["DIMENSIONS", "description_facts", "score_description"]
+__all__ = ["DIMENSIONS", "Claims", "description_facts", "read_description", "score_description"]
 
 DIMENSIONS = ("SC", "AD", "TD", "HD")
 _PASSIVE = {"chase": "chased by", "approach": "approached by", "behind": "passed by"}
-_LOOKS = {"color": tuple(COLORS), "shape": SHAPES, "pattern": PATTERNS, "size": SIZES}
 
 
 def description_facts(facts: Facts, index: int) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def description_facts(facts: Facts, index: int) -> dict[str, Any]:
     kind, other, acts = partners(facts).get(index, ("", 0, True))
     also = {action for label in in_a_way(facts, (index,)) for action in _actions(facts, label)}
     return {
-        **{key: getattr(item, key) for key in (*_LOOKS, "start", "end")},
+        **{key: getattr(item, key) for key in (*LOOKS, "start", "end")},
         "actions": _actions(facts, item.motion),
         "also": sorted(also),
         "passive": [] if acts else [f"{_PASSIVE[kind]} {language.name(facts, other)[4:]}"],
@@ -83,11 +83,11 @@ def score_description(text: str, facts: Mapping[str, Any]) -> dict[str, float]:
         >>> score_description("A small plain blue star starts at the top left. It grows.", facts)
         {'SC': 2.5, 'AD': 3.75, 'TD': 5.0, 'HD': 4.0}
     """
-    missing = {*_LOOKS, "start", "end", "actions", "also", "passive", "others"} - set(facts)
+    missing = {*LOOKS, "start", "end", "actions", "also", "passive", "others"} - set(facts)
     if missing:
         raise ConfigurationError(f"facts lack {', '.join(sorted(missing))}: expected what description_facts gives")
-    said = _parse(text)
-    known = {key: facts[key] for key in _LOOKS if facts[key]}
+    said = read_description(text)
+    known = {key: facts[key] for key in LOOKS if facts[key]}
     right_looks = [key for key, value in said.looks.items() if known.get(key) == value]
     wrong_looks = [key for key, value in said.looks.items() if key in known and known[key] != value]
 
@@ -134,7 +134,18 @@ def _followed(said: Sequence[str], true: Sequence[str]) -> list[str]:
 
 
 @dataclass
-class _Claims:
+class Claims:
+    """What a description claims, in the words of [`description_facts`].
+
+    Attributes:
+        looks: of its subject: "color", "shape", "pattern" and "size", as far as they are said.
+        actions: what the subject does, in order.
+        passive: what others do to it.
+        start, end: its places; one each, unless the description contradicts itself.
+        others: color and shape of all other objects that are named.
+        unknown: words that the shapes world does not have.
+    """
+
     looks: dict[str, str] = field(default_factory=dict)
     actions: list[str] = field(default_factory=list)
     passive: list[str] = field(default_factory=list)
@@ -144,9 +155,8 @@ class _Claims:
     unknown: list[str] = field(default_factory=list)
 
 
-_ADJECTIVES = "|".join([*COLORS, *PATTERNS, *SIZES])
 _NOUN = re.compile(
-    rf"\b(?:an?|the|this|another) ((?:(?:{_ADJECTIVES}),? )*)({'|'.join(SHAPES)}|object)\b(?! left| right)"
+    rf"\b(?:an?|the|this|another) ((?:(?:{ADJECTIVES}),? )*)({'|'.join(SHAPES)}|object)\b(?! left| right)"
 )
 _DIRECTION = "|".join(sorted(DIRECTIONS, key=len, reverse=True))
 _QUARTER = r"(?:at|in|to|from) the (top|bottom) (left|right)"
@@ -190,8 +200,9 @@ _FORMS = {
 }
 
 
-def _parse(text: str) -> _Claims:
-    claims = _Claims()
+def read_description(text: str) -> Claims:
+    """Take a description apart, as the head of this module says."""
+    claims = Claims()
     plain = re.sub(r"\s+", " ", text.lower())
     claims.unknown = sorted(set(language.words(plain)) - language.VOCABULARY - _HARMLESS - set(_FORMS))
     plain = re.sub(r"[a-z]+", lambda word: _FORMS.get(word[0], word[0]), plain)
@@ -199,8 +210,8 @@ def _parse(text: str) -> _Claims:
     names: list[str] = []
 
     def number(match: re.Match[str]) -> str:
-        adjectives = re.findall(_ADJECTIVES, match[1])
-        looks = {key: word for key, values in _LOOKS.items() for word in adjectives if word in values}
+        adjectives = re.findall(ADJECTIVES, match[1])
+        looks = {key: word for key, values in LOOKS.items() for word in adjectives if word in values}
         if match[2] != "object":
             looks["shape"] = match[2]
         name = f"{looks.get('color', '')} {looks.get('shape', '')}".strip()
@@ -217,7 +228,7 @@ def _parse(text: str) -> _Claims:
     return claims
 
 
-def _read_sentence(part: str, names: list[str], claims: _Claims) -> None:
+def _read_sentence(part: str, names: list[str], claims: Claims) -> None:
     other = _OTHER_ACTION.match(part)
     if other and other[1] != "0":
         claims.passive.append(f"{_PASSIVE[_OTHER_KIND[other[2]]]} {names[int(other[1])]}")

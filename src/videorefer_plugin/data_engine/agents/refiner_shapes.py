@@ -1,0 +1,235 @@
+"""The Refiner of the shapes world: what two texts say of an object, said once in the words of that world."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from videorefer_plugin._text import short
+from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.items import (
+    Drop,
+    Failure,
+    Made,
+    ObjectItem,
+    Question,
+    Refined,
+    VideoItem,
+    seed_of,
+)
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.inputs.matching import check_at_least_one
+from videorefer_plugin.world import language
+from videorefer_plugin.world.categories import CATEGORIES
+from videorefer_plugin.world.facts import Facts
+from videorefer_plugin.world.judge import Claims, read_description
+from videorefer_plugin.world.nouns import LOOKS
+from videorefer_plugin.world.values import ACTIONS, Label
+
+__all__ = ["ShapesRefiner"]
+
+_VERSION = 1  # of what is said, and how
+_KINDS = {
+    "basic": ("look", "color", "shape", "pattern", "size", "start", "end", "doing", "order"),
+    "reasoning": ("goal", "cause"),
+    "future": ("next",),
+}
+_NOBODY = Facts(0, 0, 0, "", (), (), (), (), ())  # objects are called by their names here
+
+
+class ShapesRefiner(Agent):
+    """Writes descriptions, and questions with answers, from what the Annotator said and nothing else.
+
+    The look is taken from the appearance, motion and places from the dynamic description; what is said twice is said
+    once. Why an object moves as it does, and what it will do, is concluded from its motion.
+
+    Args:
+        descriptions (`bool`, *optional*, defaults to `True`): write them.
+        kinds (`Sequence[str]`, *optional*): of questions: "basic", "reasoning", "future"; all by default, none with an
+            empty list.
+        questions (`int`, *optional*, defaults to 1): of each kind, as far as there is something to ask.
+    """
+
+    stage = "refiner"
+
+    def __init__(self, descriptions: bool = True, kinds: Sequence[str] = tuple(_KINDS), questions: int = 1):
+        if not isinstance(descriptions, bool):
+            raise ConfigurationError(f"descriptions is {short(descriptions)}; expected true or false.")
+        if isinstance(kinds, str) or not set(kinds) <= set(_KINDS):
+            raise ConfigurationError(f"kinds is {short(kinds)}; expected a list of some of {', '.join(_KINDS)}.")
+        check_at_least_one(questions, "questions")
+        if not descriptions and not kinds:
+            raise ConfigurationError("The refiner 'shapes' has nothing to write: no descriptions and no questions.")
+        self.descriptions, self.kinds, self.questions = descriptions, tuple(kinds), questions
+
+    def identity(self) -> dict[str, Any]:
+        """See [`Agent.identity`]."""
+        return {
+            "agent": "shapes",
+            "version": _VERSION,
+            "descriptions": self.descriptions,
+            "kinds": list(self.kinds),
+            "questions": self.questions,
+        }
+
+    def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
+        """See [`Agent.run`]."""
+        return [Made(tuple(self._refined(item, one) for one in item.objects)) for item in items]
+
+    def _refined(self, item: VideoItem, one: ObjectItem) -> Refined | Drop:
+        said = _read(one)
+        if isinstance(said, Drop):
+            return said
+        chance = random.Random(seed_of(item.seed, one.number, "questions"))
+        asked = [question for kind in self.kinds for question in self._asked(kind, said, one.number, chance)]
+        return Refined(_describe(said) if self.descriptions else "", tuple(asked))
+
+    def _asked(self, kind: str, said: _Said, number: int, chance: random.Random) -> list[Question]:
+        known = [(name, answer) for name in _KINDS[kind] if (answer := said.answer(name)) is not None]
+        picked = chance.sample(known, min(self.questions, len(known)))
+        return [
+            Question(kind, chance.choice(CATEGORIES[name].phrasings), answer, (number,)) for name, answer in picked
+        ]
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What is known of an object.
+
+    Attributes:
+        looks: "color", "shape", and "pattern" and "size" as far as they are said.
+        motion: what it does, with names of others in the place of their indices.
+        passive: what another one does to it: "chased by", "approached by" or "passed by", and whom.
+        start, end: its places.
+    """
+
+    looks: dict[str, str]
+    motion: Label | None
+    passive: tuple[str, str] | None
+    start: str | None
+    end: str | None
+
+    @property
+    def look(self) -> str:
+        return " ".join(
+            ["a", *(self.looks[key] for key in ("size", "pattern", "color", "shape") if key in self.looks)]
+        )
+
+    def answer(self, category: str) -> str | None:
+        """The answer to a question about it, in the words of the world; None where it is not known."""
+        kind = CATEGORIES[category]
+        if category == "look":
+            return language.sentence(kind.answer.format(self.look))
+        if category in ("start", "end"):
+            place = getattr(self, category)
+            return None if place is None else language.sentence(kind.answer.format(f"at the {place}"))
+        if category in LOOKS:
+            look = self.looks.get(category)
+            return None if look is None else language.sentence(kind.answer.format(look))
+        labels = {
+            "doing": lambda: self.motion,
+            "order": self._order,
+            "goal": self._goal,
+            "cause": self._cause,
+            "next": self._next,
+        }
+        found = labels[category]()
+        return None if found is None else language.sentence(kind.answer.format(kind.text(_NOBODY, found)))
+
+    def _order(self) -> Label | None:
+        return self.motion if self.motion and self.motion[0] == "two" else None
+
+    def _goal(self) -> Label | None:
+        if self.passive and self.passive[0] == "chased by":
+            return ("escape", self.passive[1])
+        if self.motion is None or (self.passive and self.passive[0] == "passed by"):
+            return None
+        kind, *rest = self.motion
+        wants: dict[Any, Label] = {"leave": ("leave",), "still": ("stay",)}
+        if kind in ("chase", "approach"):
+            return ("catch" if kind == "chase" else "reach", *rest)
+        return wants.get(kind)
+
+    def _cause(self) -> Label | None:
+        kind, *rest = self.motion or ("",)
+        if kind == "leave":
+            return ("leave",)
+        if kind in ("approach", "chase", "behind", "collide"):
+            return (kind, *rest)
+        of_passive = {"chased by": "chased", "approached by": "approached", "passed by": "front"}
+        return (of_passive[self.passive[0]], self.passive[1]) if self.passive else None
+
+    def _next(self) -> Label | None:
+        """What goes on as it did; what turned, stopped or was met may do anything."""
+        kind, *rest = self.motion or ("",)
+        if kind == "leave":
+            return ("gone",)
+        if kind in ("approach", "still"):
+            return ("still",)
+        if kind in ("move", "circle", "grow", "shrink", "chase", "bounce"):
+            return (kind, *rest)
+        if kind == "two":
+            return ("still",) if rest[-1] == "still" else ("move", rest[-1])
+        return None
+
+
+def _read(one: ObjectItem) -> _Said | Drop:
+    """What the Annotator said of an object; without one, what its expression says."""
+    appearance, dynamic = one.noun.expression or one.noun.text, ""
+    if one.description is not None:
+        appearance, dynamic = one.description.appearance or one.description.dynamic, one.description.dynamic
+    looks = read_description(appearance).looks
+    if not {"color", "shape"} <= set(looks):
+        return Drop("no_subject", f"The words do not say which object they are about: {short(appearance)}.")
+    about_it = _IT.match(
+        dynamic
+    )  # what "it" is, the appearance says; else the dynamic description has its own subject
+    claims = read_description(f"{appearance} {dynamic}" if about_it else dynamic)
+    by, _, other = claims.passive[0].partition(" by ") if claims.passive else ("", "", "")
+    return _Said(
+        looks,
+        _motion(claims),
+        (f"{by} by", other) if by else None,
+        claims.start[0] if claims.start else None,
+        claims.end[0] if claims.end else None,
+    )
+
+
+_IT = re.compile(r"\s*it\b", re.IGNORECASE)
+
+
+def _motion(claims: Claims) -> Label | None:
+    """The motion as one label; where more is claimed than a motion has, its beginning."""
+    labels = []
+    for action in claims.actions:
+        kind, _, rest = action.partition(" ")
+        if kind == "leave" and not rest:
+            continue
+        label: Label = (kind, rest) if rest else (kind,)
+        if label not in labels:
+            labels.append(label)
+    if not labels:
+        return None
+    parts = [str(label[-1]) for label in labels[:2]]
+    if len(parts) == 2 and all(part in ACTIONS for part in parts):
+        return ("two", *parts)
+    return labels[0]
+
+
+def _describe(said: _Said) -> str:
+    """All that is known, once, in the order of the world's detailed descriptions."""
+    parts = [f"{said.look} starts at the {said.start}" if said.start else f"this is {said.look}"]
+    if said.motion:
+        parts.append(f"it {language.doing(_NOBODY, said.motion)}")
+    if said.passive:
+        does = {"approached by": "moves to it and stops", "chased by": "chases it", "passed by": "passes behind it"}
+        parts.append(f"the {said.passive[1]} {does[said.passive[0]]}")
+    if said.end:
+        parts.append(f"it ends at the {said.end}")
+    return " ".join(map(language.sentence, parts))
