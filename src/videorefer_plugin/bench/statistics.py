@@ -1,12 +1,14 @@
 """95 % intervals: Wilson's for shares of right answers and what is made of them, the bootstrap for scores."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-__all__ = ["mean_interval", "mean_of_shares_interval", "share_interval"]
+__all__ = ["made_of_shares_interval", "mean_interval", "mean_of_shares_interval", "share_interval"]
 
 _LEVEL = 0.95
 _RESAMPLES = 2000
+_DRAWS = 20_000
 _SEED = 0  # the same scores always give the same interval
 
 
@@ -39,6 +41,26 @@ def mean_of_shares_interval(counts: Sequence[tuple[int, int]]) -> list[float] | 
         for end in (0, 1)
     )
     return [max(mean - below / len(shares), 0.0), min(mean + above / len(shares), 1.0)]
+
+
+def made_of_shares_interval(counts: Sequence[tuple[int, int]], make: Callable[..., Any]) -> list[float] | None:
+    """Interval of a figure that is made of independent shares in any way; `None` where a share is of nothing.
+
+    Shares are drawn from what is known of them (Jeffreys' posterior), and the figure is made of each draw. Unlike a
+    bootstrap, it does not shrink to a point where all answers are right.
+
+    Args:
+        counts: right and total, of each group.
+        make: takes arrays of equal length, one for each share, and returns the figure of each draw.
+    """
+    import numpy as np
+
+    if not counts or any(not total for _, total in counts):
+        return None
+    rng = np.random.default_rng(_SEED)
+    shares = [rng.beta(right + 0.5, total - right + 0.5, _DRAWS) for right, total in counts]
+    below, above = np.quantile(make(*shares), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return [float(below), float(above)]
 
 
 def mean_interval(values: Sequence[float]) -> list[float] | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from videorefer_plugin.cli import data_review
 from videorefer_plugin.errors import VideoReferError
 
 __all__ = ["app"]
@@ -213,3 +214,6 @@ def _progress(console: Any) -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[stage], completed=done, total=total or None)
 
         yield tell
+
+
+app.command()(data_review.review)

@@ -191,7 +191,7 @@ class _Maker:
             conversations.append({"from": "human", "value": f"{head}{question.strip()}"})
             conversations.append({"from": "gpt", "value": answer.strip()})
         record: dict[str, Any] = {
-            "id": f"{self.source.id}/{item.number}/{self.product}",
+            "id": f"{self.source.id}/{item.number}/{self.product}{'' if kept or not kinds else '/discarded'}",
             medium: self.path,
             "conversations": conversations,
             "annotation": [self._annotation(number) for number in numbers],

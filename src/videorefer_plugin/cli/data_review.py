@@ -1,0 +1,92 @@
+"""`videorefer data review`: have people check what the Reviewer kept and discarded."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videorefer_plugin.errors import VideoReferError
+
+__all__ = ["review"]
+
+_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
+
+
+def review(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run that has come to its end.")],
+    kept: Annotated[int, typer.Option(min=0, help="Kept items to draw.")] = 100,
+    discarded: Annotated[int, typer.Option(min=0, help="Discarded items to draw.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
+    media_root: Annotated[
+        Path | None, typer.Option(help="Folder that paths of videos start from; FOLDER by default.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Draw anew, although a table was filled in.")] = False,
+    filled: Annotated[Path | None, typer.Option(help="A table that was filled in: say how often it is right.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="JSON, id -> whether it is right: fill the table in from it.")
+    ] = None,
+    export: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(help="bench-d FILE: write the items that are kept and right as a file of Bench-D."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Draw items for people to check, or say how often the Reviewer was right (appendix C.1 of the paper).
+
+    Without --filled or --truth, FOLDER/review gets a page to look at (review.html) and a table to fill in
+    (review.csv). With one of them, Table 8 of the paper and its figures are printed: as in the paper, and weighted by
+    the share of items that were kept.
+    """
+    import dataclasses
+    import json
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from videorefer_plugin.data_engine.review import draw_review, export_bench_d, fill_in, read_filled
+
+    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
+    if filled and truth:
+        raise typer.BadParameter("Give --filled or --truth, not both.")
+    if export and export[0] != "bench-d":
+        raise typer.BadParameter(f"There is no export {export[0]!r}; expected bench-d and a file.")
+    try:
+        if filled or truth or export:
+            checked = fill_in(folder, truth) if truth else read_filled(folder, filled)
+            if as_json:
+                typer.echo(json.dumps(checked.table.to_json(), indent=2))
+            else:
+                console.print(checked.table.table())
+            if export:
+                count = export_bench_d(folder, checked, export[1], media_root)
+                errors.print(f"{count} item(s) are in {export[1]}.", highlight=False)
+            return
+        with Progress(console=errors, transient=True) as bar:
+            task = bar.add_task("drawing", total=None)
+            drawn = draw_review(
+                folder,
+                kept,
+                discarded,
+                seed,
+                media_root,
+                overwrite=overwrite,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except VideoReferError as error:
+        errors.print(str(error), style="red", highlight=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        errors.print("Interrupted. The same command draws the same items again.", style="yellow")
+        raise typer.Exit(_INTERRUPTED) from None
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(drawn), indent=2))
+        return
+    for name, count, whole in (
+        ("kept", drawn.kept, drawn.all_kept),
+        ("discarded", drawn.discarded, drawn.all_discarded),
+    ):
+        console.print(f"{name}: {count} of {whole} item(s) drawn", highlight=False)
+    for name, fault in list(drawn.hidden.items())[:5]:
+        errors.print(f"{name} cannot be seen: {fault}", style="yellow", highlight=False)
+    console.print(f"Look at {drawn.folder}/review.html, or fill in {drawn.folder}/review.csv.", highlight=False)
+    console.print(f"Then: videorefer data review {folder} --filled review.csv", highlight=False)

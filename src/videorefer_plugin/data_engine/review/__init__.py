@@ -1,0 +1,8 @@
+"""The Reviewer's check (paper, appendix C.1): people look at some of what it kept and of what it discarded."""
+
+from videorefer_plugin.data_engine.review.drawing import Review, draw_review
+from videorefer_plugin.data_engine.review.export import export_bench_d
+from videorefer_plugin.data_engine.review.filling import Checked, fill_in, read_filled
+from videorefer_plugin.data_engine.review.measures import PAPER, ReviewTable
+
+__all__ = ["PAPER", "Checked", "Review", "ReviewTable", "draw_review", "export_bench_d", "fill_in", "read_filled"]

@@ -1,0 +1,162 @@
+"""Drawing what people are to check, as a table and as a page."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from videorefer_plugin._files import write_whole
+from videorefer_plugin._text import short
+from videorefer_plugin.data_engine.records import record_files
+from videorefer_plugin.data_engine.review.items import ReviewItem, drawn_items
+from videorefer_plugin.data_engine.review.pictures import show_item
+from videorefer_plugin.data_engine.review.sheet import ANSWER, COLUMNS, answers, cell, write_sheet
+from videorefer_plugin.errors import ConfigurationError, EngineError
+
+__all__ = ["SAMPLE", "SHEET", "Review", "draw_review", "review_folder"]
+
+SHEET, PAGE, SAMPLE, MEDIA = "review.csv", "review.html", "review.json", "media"
+
+
+@dataclass
+class Review:
+    """What was drawn for people to check.
+
+    Attributes:
+        folder (`str`): where `review.csv`, `review.html` and `review.json` are.
+        seed (`int`): that it was drawn with.
+        kept, discarded (`int`): how many items of each were drawn.
+        all_kept, all_discarded (`int`): of how many.
+        hidden (`dict[str, str]`): items that cannot be seen -> why.
+    """
+
+    folder: str
+    seed: int
+    kept: int
+    discarded: int
+    all_kept: int
+    all_discarded: int
+    hidden: dict[str, str] = field(default_factory=dict)
+
+
+def review_folder(folder: Path) -> Path:
+    """Where the check of a run is kept."""
+    return folder / "review"
+
+
+def draw_review(
+    folder: Path,
+    kept: int = 100,
+    discarded: int = 100,
+    seed: int = 0,
+    media_root: Path | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Review:
+    """Draw items that were kept and items that were discarded, and write what people need to check them.
+
+    In `FOLDER/review`, `review.csv` has a line for each item and an empty column `true` to fill in: whether what the
+    record says is right. `review.html` shows the same items with their pictures in the same order, which tells nothing
+    about verdicts, and hands over the filled table. It needs no network. `review.json` keeps what was drawn.
+
+    Args:
+        folder (`Path`): of a run that has come to its end.
+        kept, discarded (`int`): how many of each; all of them if there are fewer.
+        seed (`int`): of the choice.
+        media_root (`Path`, *optional*): folder that paths of videos start from; `folder` by default.
+        overwrite (`bool`): replace a check that was filled in.
+        progress (*optional*): called after each picture with how many are done, and how many there are.
+
+    Raises:
+        ConfigurationError: a number is negative, or nothing is to be drawn.
+        EngineError: the run has no verdicts, a filled table would be lost, or the files cannot be read or written.
+    """
+    for name, count in (("kept", kept), ("discarded", discarded)):
+        if not isinstance(count, int) or count < 0:
+            raise ConfigurationError(f"{name} is {short(count)}; expected how many items to draw, 0 or more.")
+    if not kept + discarded:
+        raise ConfigurationError("Nothing is to be drawn: kept and discarded are both 0.")
+    folder = Path(folder)
+    out = review_folder(folder)
+    if not overwrite:
+        _refuse_to_overwrite(out)
+    mine, all_kept = drawn_items(folder, True, kept, seed)
+    others, all_discarded = drawn_items(folder, False, discarded, seed)
+    if not mine and not others:
+        raise EngineError(
+            f"{record_files(folder)[1]} has no verdict of a Reviewer; there is nothing to check. Products with a "
+            "Reviewer are made by recipes that have a reviewer, such as those of the product 'detailed'."
+        )
+    items = [*mine, *others]
+    random.Random(f"{seed}/order").shuffle(items)
+    review = Review(str(out), seed, len(mine), len(others), all_kept, all_discarded)
+    try:
+        (out / MEDIA).mkdir(parents=True, exist_ok=True)
+        rows = []
+        for number, item in enumerate(items, 1):
+            name, fault = show_item(item.record, media_root or folder, out / MEDIA / f"{number:04}")
+            if fault:
+                review.hidden[item.id] = fault
+            rows.append(_row(item) | {"number": number, "file": name and f"{MEDIA}/{name}", "fault": fault})
+            if progress is not None:
+                progress(number, len(items))
+        _write(out, review, items, rows)
+    except OSError as error:
+        raise EngineError(f"The check cannot be written into {out} ({error.strerror or error}).") from error
+    return review
+
+
+def _row(item: ReviewItem) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "text": item.text,
+        "description": item.description,
+        "region_caption": item.caption,
+        ANSWER: "",
+        "kept": str(item.kept).lower(),
+        "reason": item.reason,
+    }
+
+
+def _write(out: Path, review: Review, items: Sequence[ReviewItem], rows: Sequence[dict[str, Any]]) -> None:
+    sample = {
+        "seed": review.seed,
+        "population": {"kept": review.all_kept, "discarded": review.all_discarded},
+        "items": {item.id: item.kept for item in items},
+    }
+    template = importlib.resources.files("videorefer_plugin.data_engine.review").joinpath("page.html.jinja")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    page = environment.from_string(template.read_text(encoding="utf-8")).render(
+        title=out.absolute().parent.name,
+        rows=rows,
+        columns=COLUMNS,
+        answer=ANSWER,
+        sheet=[[cell(row[column]) for column in COLUMNS] for row in rows],
+        video=".mp4",
+    )
+    write_whole(out / SHEET, lambda name: write_sheet(name, rows))
+    write_whole(out / SAMPLE, lambda name: Path(name).write_text(json.dumps(sample, indent=1) + "\n"))
+    # Half a character, which a model may have left behind, is shown as what it is.
+    write_whole(out / PAGE, lambda name: Path(name).write_bytes(page.encode(errors="backslashreplace")))
+
+
+def _refuse_to_overwrite(out: Path) -> None:
+    if not (out / SHEET).is_file() or not (out / SAMPLE).is_file():
+        return
+    try:
+        known = json.loads((out / SAMPLE).read_text(encoding="utf-8"))["items"]
+        filled = any(said is not None for said in answers(out / SHEET, known).values())
+    except (EngineError, ValueError, KeyError, OSError):
+        filled = True  # somebody has worked on it
+    if filled:
+        raise EngineError(
+            f"{out / SHEET} was filled in or edited, which would be lost. Move it away, or draw anew with --overwrite."
+        )
