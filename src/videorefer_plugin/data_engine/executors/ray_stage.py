@@ -1,0 +1,210 @@
+"""A stage as an actor of Ray: what happens in the worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.items import Failure, Made, VideoItem
+from videorefer_plugin.data_engine.stage import StageRunner, StageSpec
+from videorefer_plugin.data_engine.state import State, row_key
+from videorefer_plugin.errors import ConfigurationError, EngineError, VideoReferError
+
+__all__ = ["COLUMN", "ActorError", "StageActor", "finished_keys", "finished_rows", "stop_file", "table_of"]
+
+COLUMN = "state"
+"""Of the tables that go from actor to actor: a state as JSON in each row, which no library can read differently."""
+
+_DEATHS = 3  # of workers, until the video that they worked on is given up, and until so many videos end the run
+
+
+class ActorError(Exception):
+    """What ends the run, on its way to the driver. It can be pickled whatever the first error held.
+
+    Ray adds words to the message of an exception, and several layers. So its only argument is no text: the class of
+    our error, and its message.
+    """
+
+    @property
+    def error(self) -> VideoReferError:
+        """The error itself."""
+        kind, message = self.args[0]
+        return kind(message)
+
+
+class StageActor:
+    """Does a stage's work on tables of states, and writes each down before it passes them on.
+
+    A worker that dies is started again by Ray, for ever, and given the same table once more. What was written down
+    until then is taken from the ledger, and a video whose workers die again and again becomes a failure.
+
+    Args:
+        spec ([`StageSpec`]): what to do.
+        run (`str`): how the names of this run's own files begin, in a folder that all nodes see.
+        folder (`str`): the driver's working folder, from which relative paths in settings start.
+    """
+
+    def __init__(self, spec: StageSpec, run: str, folder: str) -> None:
+        import ray
+
+        if os.path.isdir(folder):
+            os.chdir(folder)
+        self.spec = spec
+        self._stop = Path(stop_file(run))
+        self._runner: StageRunner | None = None  # made with the first table, so that its errors reach the driver
+        context = ray.get_runtime_context()
+        self._deaths = _Deaths(Path(f"{run}.{spec.stage}-{context.get_actor_id()}"))
+        self._done: set[str] = set()
+        if context.was_current_actor_reconstructed:
+            self._deaths.read()
+            self._done = finished_keys(spec)
+
+    def __call__(self, table: Any) -> Any:
+        """Do what is to be done on the states of a table."""
+        states = [State.from_json(json.loads(one)) for one in table.column(COLUMN).to_pylist()]
+        if not self._stop.exists():
+            try:
+                self._work(states)
+            except Exception as error:
+                raise _told(error, self.spec) from None
+        return table_of(states)
+
+    def __del__(self) -> None:
+        if getattr(self, "_runner", None) is not None:
+            self._runner.close()  # type: ignore[union-attr]
+
+    def _work(self, states: Sequence[State]) -> None:
+        stage = self.spec.stage
+        keys = {row_key(state.source, state.seed, self.spec.key): state for state in states if stage not in state.rows}
+        again = self._done & keys.keys()
+        if again:
+            for row in finished_rows(self.spec, again):
+                keys[row["key"]].rows[stage] = row
+        waiting = [state for state in keys.values() if stage not in state.rows and state.failed is None]
+        suspects = [state for state in waiting if self._deaths.of(state.source.id)]
+        for batch in ([state for state in waiting if state not in suspects], *([state] for state in suspects)):
+            if batch:
+                self._work_on(batch)
+        self._done.update(key for key, state in keys.items() if "objects" in state.rows.get(stage, {}))
+
+    def _work_on(self, batch: Sequence[State]) -> None:
+        """Work on a batch, or give up the video in it whose workers have died too often."""
+        ids = [state.source.id for state in batch]
+        died = self._deaths.of(ids[0])
+        if died >= _DEATHS:
+            self._deaths.give_up(self.spec)
+            given_up = StageRunner(self.spec, _GivenUp(self.spec.stage, died))
+            given_up(batch)
+            given_up.close()
+            return
+        self._runner = self._runner or StageRunner(self.spec)
+        self._deaths.begin(ids)
+        self._runner(batch)
+        self._deaths.survived()
+
+
+class _Deaths:
+    """Which videos a worker was working on when it died, kept in a file that its successor finds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._counts: dict[str, int] = {}
+        self._given_up = 0  # without one that was done in between
+
+    def of(self, name: str) -> int:
+        return self._counts.get(name, 0)
+
+    def read(self) -> None:
+        """Take over from a worker that died."""
+        try:
+            told = json.loads(self._path.read_text())
+        except (OSError, ValueError):  # it died before, or while it wrote this
+            return
+        self._counts, self._given_up = told["deaths"], told["given_up"]
+        for name in told["busy"]:
+            self._counts[name] = self.of(name) + 1
+
+    def begin(self, names: Sequence[str]) -> None:
+        told = {"busy": names, "deaths": self._counts, "given_up": self._given_up}
+        self._path.write_text(json.dumps(told))
+
+    def survived(self) -> None:
+        self._given_up = 0
+
+    def give_up(self, spec: StageSpec) -> None:
+        self._given_up += 1
+        if self._given_up >= _DEATHS:
+            raise EngineError(
+                f"Workers of the {spec.stage} {spec.backend!r} die whatever they work on, as they do when a machine "
+                "runs out of memory. What was done is kept; start the same run again, with fewer "
+                f"{spec.stage}.workers if memory is short."
+            )
+
+
+class _GivenUp(Agent):
+    """Makes nothing of videos that no worker survives."""
+
+    def __init__(self, stage: str, died: int) -> None:
+        self.stage = stage  # type: ignore[misc]
+        self._died = died
+
+    def identity(self) -> dict[str, Any]:
+        """Not asked for: a failure is no result."""
+        return {}
+
+    def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
+        """Say why."""
+        reason = f"{self._died} workers died while they worked on it, out of memory or by a fault in compiled code."
+        return [Failure("worker", reason) for _ in items]
+
+
+def stop_file(run: str) -> str:
+    """The file that appears when a run is to end; states then pass as they are."""
+    return f"{run}.stop"
+
+
+def table_of(states: Sequence[State]) -> Any:
+    """States as a table, as actors are given it."""
+    import pyarrow
+
+    lines = [json.dumps(state.to_json(), separators=(",", ":")) for state in states]
+    return pyarrow.table({COLUMN: pyarrow.array(lines, pyarrow.large_string())})
+
+
+def finished_keys(spec: StageSpec) -> set[str]:
+    """The keys of all that the stage's ledger has as done and not as failed."""
+    return {key for key, _ in _lines(spec)}
+
+
+def finished_rows(spec: StageSpec, keys: set[str]) -> Iterator[dict[str, Any]]:
+    """Rows of the stage's ledger, of these keys."""
+    for key, line in _lines(spec):
+        if key in keys:
+            yield json.loads(line)
+
+
+def _lines(spec: StageSpec) -> Iterator[tuple[str, bytes]]:
+    """Lines about what is done. Others write there at the same time, so a line may not be whole yet."""
+    # Quotes inside the text of a row are escaped, so nothing but a row itself looks like this.
+    told = re.compile(b'"stage":"%b","key":"([0-9a-f]+)","objects":' % spec.stage.encode())
+    for path in sorted(Path(spec.folder).glob(f"{spec.stage}-*.jsonl")):
+        with path.open("rb") as stream:
+            for line in stream:
+                found = told.search(line)
+                if found and line.endswith(b"\n"):
+                    yield found[1].decode(), line
+
+
+def _told(error: Exception, spec: StageSpec) -> ActorError:
+    if isinstance(error, VideoReferError):
+        kind = ConfigurationError if isinstance(error, ConfigurationError) else EngineError
+        return ActorError((kind, str(error)))
+    where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
+    said = f"The {spec.stage} {spec.backend!r} stopped with {type(error).__name__}: {error} ({where})"
+    return ActorError((EngineError, said))
