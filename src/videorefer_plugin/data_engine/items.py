@@ -320,6 +320,11 @@ class ObjectItem:
     verdict: Verdict | None = None
     refined: Refined | None = None
 
+    @property
+    def is_discarded(self) -> bool:
+        """Whether the Reviewer found that its description and its mask do not belong together; it is kept apart."""
+        return self.verdict is not None and not self.verdict.same
+
     def having(self, made: Any) -> ObjectItem:
         """This object with what one more agent has made of it."""
         return replace(self, **{_FIELD_OF[type(made)]: made})

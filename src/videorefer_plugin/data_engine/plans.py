@@ -139,7 +139,7 @@ class _Sampled:
             if state.failed is not None:
                 self.failed.append(f"{state.source.id!r} at the {state.failed[0]}: {state.failed[1].reason}")
                 continue
-            self.objects += sum(item.verdict is None or item.verdict.same for item in state.item.objects)
+            self.objects += len(state.item.objects)
             self.rows += state.rows.values()
 
 

@@ -110,8 +110,8 @@ class State:
 
     @property
     def item(self) -> VideoItem:
-        """The source as the next agent is given it: with the objects that no agent has dropped."""
-        kept = tuple(one for one, drop in self.outcomes() if drop is None)
+        """The source as the next agent is given it: with the objects that no agent has dropped or discarded."""
+        kept = tuple(one for one, drop in self.outcomes() if drop is None and not one.is_discarded)
         return VideoItem(self.source, seed_of(self.seed, self.source.id), kept)
 
     def outcomes(self) -> list[tuple[ObjectItem, tuple[str, Drop] | None]]:
@@ -137,7 +137,10 @@ class State:
                 continue
             left = iter(made)
             if "objects" in row:
-                found = [(item, drop) if drop is not None else _after(item, stage, next(left)) for item, drop in found]
+                found = [
+                    (item, drop) if drop is not None or item.is_discarded else _after(item, stage, next(left))
+                    for item, drop in found
+                ]
         return found
 
     def to_json(self) -> dict[str, Any]:
