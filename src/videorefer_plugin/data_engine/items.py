@@ -220,11 +220,17 @@ class Refined:
 
     Attributes:
         description (`str`): one coherent description; empty if only questions were asked for.
-        questions (`tuple[Question, ...]`): in the order of the conversation.
+        questions (`tuple[Question, ...]`): in the order of the conversation. Of questions about several objects, only
+            the first of them has them.
+        conversation (`bool`): whether the questions are rounds of one conversation; else each stands alone.
+        new_words (`float`, *optional*): share of words of the description that stand in none of the texts that it was
+            made from, from 0 to 1; roughly what may be invented.
     """
 
     description: str = ""
     questions: tuple[Question, ...] = ()
+    conversation: bool = True
+    new_words: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["file_hash", "fingerprint", "text_hash"]
+__all__ = ["file_hash", "fingerprint", "text_hash", "tree_fingerprint"]
 
 _WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".txt", ".model")
 _WHOLE = 1 << 20  # bytes; of larger files parts are read
@@ -36,6 +36,16 @@ def fingerprint(name: str | os.PathLike) -> str:
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WEIGHTS:
             digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            digest.update(_content(path))
+    return digest.hexdigest()[:16]
+
+
+def tree_fingerprint(folder: str | os.PathLike) -> str:
+    """What tells a folder from others by all files in it and in its folders, read as `fingerprint` does."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())
             digest.update(_content(path))
     return digest.hexdigest()[:16]
 

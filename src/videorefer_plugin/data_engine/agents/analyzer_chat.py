@@ -1,0 +1,152 @@
+"""An Analyzer that asks a chat model which objects a caption names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videorefer_plugin._text import short
+from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.agents.chatting import (
+    Asking,
+    Talk,
+    messages_of,
+    prompt_identity,
+    text_in,
+)
+from videorefer_plugin.data_engine.agents.nouns import SCENERY, NounRules
+from videorefer_plugin.data_engine.items import Drop, Failure, Made, Noun, VideoItem
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["PROMPT_VERSION", "ChatAnalyzer"]
+
+PROMPT_VERSION = 1  # raise it when a prompt changes
+
+_TASK = """\
+You are given the caption of a video. List the objects that it names: people, animals and things that can be \
+pointed at in a picture. {which}
+
+Rules:
+- Use words of the caption only. Invent nothing, and add nothing that the caption does not name.
+- List each object once, also if the caption names it several times, such as "a man ... the man ... he".
+- Leave out what cannot be pointed at: the video, the scene, the camera, the background, times, actions and moods.
+
+Reply with JSON and nothing else:
+{{"language": "<code of the caption's language, such as en>", "objects": [{{"noun": "<the bare noun with the words \
+right before it that tell it apart, without article, such as red car>", "expression": "<all words of the caption \
+about it, such as a red car with a trailer>", "role": "<subject if the caption says what it does or is, else other>", \
+"singular": <true if it is a single object, false if there are several>}}]}}
+If the caption names no object, "objects" is an empty list."""
+
+_WHICH = {
+    "all": "List subjects and all others.",
+    "short": "List subjects only, which is what the caption is about; leave out what they only act upon.",
+}
+
+_LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*")
+
+
+class ChatAnalyzer(Agent):
+    """Asks a chat model for the nouns of captions; one request for each.
+
+    What the model says is held against the caption. Objects are dropped that it does not name (`"invented"`), that
+    cannot be pointed at (`"scenery"`) or that are too many (`"surplus"`); in mode `"short"` also those that are
+    several (`"plural"`) or not its subject (`"not_subject"`). A caption without any object is one dropped object of
+    kind `"no_noun"`, an empty one `"no_caption"`, one in another language `"other_language"`.
+
+    Args:
+        model (`str`): name of the model at the endpoint; or a folder or Hub id.
+        mode (`str`): `"all"`, or `"short"` for single subjects only.
+        max_objects (`int`): of a caption.
+        language (`str`, *optional*): code of the language that captions have to be in; None for any.
+        scenery (`Sequence[str]`): nouns that are no objects.
+        chat: see [`ChatSettings`].
+
+    Raises:
+        ConfigurationError: a setting is unknown or has a wrong value.
+        ChatError: a setting of the chat model has a wrong value, or it cannot be asked.
+    """
+
+    stage = "analyzer"
+    threads = True
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        mode: str = "all",
+        max_objects: int = 10,
+        language: str | None = "en",
+        scenery: Sequence[str] = SCENERY,
+        **chat: Any,
+    ):
+        self._rules = NounRules(mode, max_objects, scenery)
+        if language is not None and (not isinstance(language, str) or not _LANGUAGE.fullmatch(language)):
+            raise ConfigurationError(
+                f"The language of the analyzer 'chat' is {short(language)}; expected a code such as 'en', or none."
+            )
+        self._language = language
+        self._asking = Asking("analyzer 'chat'", model, chat)
+
+    def identity(self) -> dict[str, Any]:
+        """Settings, prompts and the chat model."""
+        return {
+            **self._rules.identity(),
+            "language": self._language,
+            "prompts": prompt_identity(PROMPT_VERSION, _TASK, *_WHICH.values()),
+            "chat": self._asking.identity(),
+        }
+
+    def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
+        """The nouns of the captions of these videos; see [`Agent`]."""
+        return self._asking.each(items, self._nouns)
+
+    def close(self) -> None:
+        """Let go of the chat model."""
+        self._asking.close()
+
+    def _nouns(self, item: VideoItem, talk: Talk) -> Sequence[Noun | Drop]:
+        caption = " ".join(item.source.caption.split())
+        if not caption:
+            return [Drop("no_caption", "There is no caption to find objects in.")]
+        task = _TASK.format(which=_WHICH[self._rules.mode])
+        found = talk.json(messages_of(task, f"Caption: {json.dumps(caption, ensure_ascii=False)}"), _read)
+        if isinstance(found, Drop):
+            return [found]
+        language, nouns = found
+        if self._language is not None and _base(language) != _base(self._language):
+            return [Drop("other_language", f"The caption is in {language!r}, and not in {self._language!r}.")]
+        return self._rules.sift(caption, nouns)
+
+
+def _base(language: str) -> str:
+    return re.split("[-_]", language.lower())[0]
+
+
+def _read(value: Any) -> tuple[str, list[Noun]]:
+    """The language of the caption, and its nouns.
+
+    Raises:
+        ValueError: the reply is not as it should be.
+    """
+    language = value.get("language") if isinstance(value, Mapping) else None
+    if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
+        raise ValueError(f'"language" is {short(language)}, expected a code such as "en"')
+    objects = value.get("objects")
+    if not isinstance(objects, list):
+        raise ValueError(f'"objects" is {short(objects)}, expected a list')
+    return language, [_noun(one) for one in objects]
+
+
+def _noun(value: Any) -> Noun:
+    if not isinstance(value, Mapping):
+        raise ValueError(f'{short(value)} is in "objects", expected {{"noun", "expression", "role", "singular"}}')
+    text, expression = text_in(value, "noun"), text_in(value, "expression")
+    role, singular = value.get("role"), value.get("singular")
+    if role not in ("subject", "other"):
+        raise ValueError(f'"role" of {short(text)} is {short(role)}, expected "subject" or "other"')
+    if not isinstance(singular, bool):
+        raise ValueError(f'"singular" of {short(text)} is {short(singular)}, expected true or false')
+    return Noun(text, expression, role, singular)

@@ -1,0 +1,132 @@
+"""Which of the nouns that were found in a caption are objects to work on; the same for every Analyzer."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from videorefer_plugin._text import short
+from videorefer_plugin.data_engine.items import Drop, Noun
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["MODES", "SCENERY", "NounRules", "is_scenery", "words_of"]
+
+MODES = ("all", "short")
+
+SCENERY = (
+    *("video", "clip", "footage", "film", "movie", "animation", "scene", "shot", "frame", "image", "picture", "photo"),
+    *("camera", "view", "viewer", "perspective", "close-up", "background", "foreground", "backdrop", "setting"),
+    *("caption", "subtitle", "watermark", "slow motion", "time lapse", "timelapse"),
+    *("weather", "time", "moment", "day", "night", "morning", "afternoon", "evening"),
+    *("side", "left", "right", "front", "back", "bottom", "middle", "center", "distance", "area", "way"),
+)
+"""Nouns of captions that speak of the picture or of places in it, and of no object that could be pointed at."""
+
+# One word is a run of letters and digits; where words are written without spaces, each character.
+_ALONE = "\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")
+_ARTICLES = frozenset(("a", "an", "the", "this", "that", "his", "her", "its", "their", "one"))
+_NEW = (("a",), ("an",))
+_ANOTHER = frozenset(("another", "other", "second", "third", "different", "more"))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text without case and punctuation, to compare texts by."""
+    return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def is_scenery(text: str, scenery: Iterable[str] = SCENERY) -> bool:
+    """Whether a noun, which may have words before it, is one of these."""
+    said = words_of(text)
+    return any(said[-len(words) :] == words for words in map(words_of, scenery) if words)
+
+
+@dataclass(frozen=True)
+class NounRules:
+    """What becomes of nouns that were found in a caption.
+
+    Attributes:
+        mode (`str`): `"all"`, or `"short"` for single objects that are the subject of the caption, which is then fit
+            to be reused as their short description (paper, section 3.1.2).
+        max_objects (`int`): of a caption; those beyond are dropped.
+        scenery (`Sequence[str]`): nouns that are no objects.
+    """
+
+    mode: str = "all"
+    max_objects: int = 10
+    scenery: Sequence[str] = SCENERY
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigurationError(f"The mode of the analyzer is {short(self.mode)}; expected 'all' or 'short'.")
+        most: Any = self.max_objects
+        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+            raise ConfigurationError(
+                f"max_objects of the analyzer is {short(most)}; expected a whole number from 1 up, of objects of a "
+                "caption."
+            )
+        words: Any = self.scenery
+        if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(one, str) for one in words):
+            raise ConfigurationError(
+                f"scenery of the analyzer is {short(words)}; expected a list of nouns that are no objects, such as "
+                "['scene', 'camera']; an empty one if every noun is an object."
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What the outcome depends on."""
+        return {"mode": self.mode, "max_objects": self.max_objects, "scenery": list(self.scenery)}
+
+    def sift(self, caption: str, found: Iterable[Noun]) -> tuple[Noun | Drop, ...]:
+        """The nouns of a caption that are objects to work on, and for each other one why it is none.
+
+        The same thing named twice becomes one object. A caption without any noun has a single [`Drop`].
+        """
+        sifted: list[Noun | Drop] = []
+        for noun in _merged(found):
+            reason = self._against(noun, words_of(caption))
+            if reason is None and sum(isinstance(one, Noun) for one in sifted) >= self.max_objects:
+                reason = Drop("surplus", f"{noun.text!r} is beyond the {self.max_objects} object(s) of a caption.")
+            sifted.append(reason or noun)
+        return tuple(sifted) or (Drop("no_noun", "The caption names no object."),)
+
+    def _against(self, noun: Noun, caption: tuple[str, ...]) -> Drop | None:
+        text = words_of(noun.text)
+        if not text or not set(text) <= set(caption) or not set(words_of(noun.expression)) <= set(caption):
+            return Drop("invented", f"{short(noun.expression or noun.text)} does not stand in the caption.")
+        if is_scenery(noun.text, self.scenery):
+            return Drop("scenery", f"{noun.text!r} is a part of the scene, and no object that could be pointed at.")
+        if self.mode == "all":
+            return None
+        if noun.role != "subject":
+            return Drop("not_subject", f"{noun.text!r} is not what the caption is about.")
+        return None if noun.singular else Drop("plural", f"{noun.text!r} is more than one object.")
+
+
+def _merged(found: Iterable[Noun]) -> list[Noun]:
+    """The nouns, those that mean the same thing as one: as the one with more words, a subject if either is one."""
+    merged: list[Noun] = []
+    for noun in found:
+        same = next((place for place, one in enumerate(merged) if _same(one, noun)), None)
+        if same is None:
+            merged.append(noun)
+        else:
+            fuller = max(merged[same], noun, key=lambda one: len(words_of(one.expression or one.text)))
+            subject = "subject" in (merged[same].role, noun.role)
+            merged[same] = replace(fuller, role="subject" if subject else "other")
+    return merged
+
+
+def _same(one: Noun, other: Noun) -> bool:
+    """Whether a noun means the same as one before it: "the dog" does after "a brown dog", "another dog" does not."""
+    heads = [words_of(noun.text)[-1:] for noun in (one, other)]
+    if heads[0] != heads[1] or one.singular != other.singular:
+        return False
+    before, after = (set(words_of(f"{noun.text} {noun.expression}")) - _ARTICLES for noun in (one, other))
+    if before == after:
+        return True
+    # Who says "a dog" once more, and says more or less of it, speaks of a new one.
+    new = words_of(other.expression)[:1] in _NEW or bool((before ^ after) & _ANOTHER)
+    return not new and (before <= after or after <= before)

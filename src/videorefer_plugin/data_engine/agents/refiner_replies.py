@@ -1,0 +1,127 @@
+"""What a Refiner's reply has to be like."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.data_engine.agents.chatting import text_in
+from videorefer_plugin.data_engine.agents.nouns import words_of
+from videorefer_plugin.data_engine.items import Question
+from videorefer_plugin.training.records import REGION_TOKEN
+
+__all__ = ["check_clean", "new_words", "read_questions"]
+
+_UNCLEAN = (
+    (r"<[^<>\s]{1,40}>|\[/?INST\]", "has the placeholder {}, expected plain words"),
+    (r"(?i)(?<!\w)(?:user|assistant|human|system|gpt) ?:", "has the role {}, expected plain words"),
+    (
+        r"(?i)\b(?:the|this|that|these|both|my|your)\s+(?:\w+\s+)?(?:captions?|descriptions?|notes|annotations?|observers?)\b",
+        "speaks of {}, expected what can be seen in the video",
+    ),
+)
+
+_OBJECT = re.compile(r"[\[<(]?\bobject[\s_#]*(\d{1,4})\b[\]>)]?", re.IGNORECASE)
+_OBJECTS = re.compile(r"\bobjects[\s_#]*\d", re.IGNORECASE)
+
+# Words that say nothing of an object, whichever text they stand in.
+_SMALL = frozenset(
+    (
+        *("a", "about", "after", "again", "also", "an", "and", "are", "around", "as", "at", "away", "be", "been"),
+        *("before", "being", "both", "but", "by", "down", "during", "each", "for", "from", "has", "have", "he", "her"),
+        *("him", "his", "how", "in", "into", "is", "it", "its", "of", "off", "on", "one", "onto", "or", "other"),
+        *("out", "over", "she", "some", "that", "the", "their", "them", "then", "there", "these", "they", "this"),
+        *("those", "through", "to", "two", "under", "up", "very", "was", "were", "what", "when", "where", "which"),
+        *("while", "who", "with", "appears", "seems", "seen", "shown", "visible", "video", "object"),
+    )
+)
+
+
+def check_clean(name: str, text: str) -> None:
+    """Make sure that a text can stand in a record.
+
+    Raises:
+        ValueError: it has placeholders or names of roles, or speaks of what it was made from.
+    """
+    for pattern, fault in _UNCLEAN:
+        found = re.search(pattern, text)
+        if found:
+            raise ValueError(f'"{name}" {fault.format(repr(found[0].strip()))}: {short(text)}')
+
+
+def new_words(text: str, source: str) -> float:
+    """Share of a text's words that the source has not, from 0 to 1.
+
+    Words are compared by their first four characters, so "walking" is no news after "walks"; small words do not count.
+    """
+    said = [word[:4] for word in words_of(text) if word not in _SMALL]
+    known = {word[:4] for word in words_of(source)}
+    return sum(word not in known for word in said) / len(said) if said else 0.0
+
+
+def read_questions(value: Any, kinds: Mapping[str, int], numbers: Sequence[int]) -> list[Question]:
+    """The questions of a reply.
+
+    Args:
+        value: JSON that was replied.
+        kinds (`Mapping[str, int]`): how many of each kind were asked for.
+        numbers (`Sequence[int]`): of the objects that the model knows as object 1, object 2 and so on.
+
+    Raises:
+        ValueError: a question or its answer cannot be used, or there are not as many as asked for.
+    """
+    given = value.get("questions") if isinstance(value, Mapping) else None
+    if not isinstance(given, list):
+        raise ValueError(f'"questions" is {short(given)}, expected a list')
+    questions = [_question(one, place, numbers) for place, one in enumerate(given, start=1)]
+    counts = Counter(question.kind for question in questions)
+    for kind in (*kinds, *(counts.keys() - kinds.keys())):
+        if counts[kind] != kinds.get(kind, 0):
+            raise ValueError(f"{counts[kind]} question(s) are of kind {kind!r}, expected {kinds.get(kind, 0)}")
+    twice = [
+        text for text, count in Counter(question.question.casefold() for question in questions).items() if count > 1
+    ]
+    if twice:
+        raise ValueError(f"a question is there twice: {short(twice[0])}")
+    if len(numbers) > 1 and not any(len(set(question.objects)) > 1 for question in questions):
+        raise ValueError("no question names two objects, expected at least one about how they relate")
+    return questions
+
+
+def _question(value: Any, place: int, numbers: Sequence[int]) -> Question:
+    if not isinstance(value, Mapping):
+        raise ValueError(f'question {place} is {short(value)}, expected {{"kind", "question", "answer", "objects"}}')
+    kind = value.get("kind")
+    if not isinstance(kind, str):
+        raise ValueError(f'"kind" of question {place} is {short(kind)}, expected a text')
+    question, answer = text_in(value, "question"), text_in(value, "answer")
+    check_clean("question", _OBJECT.sub("", question))
+    check_clean("answer", answer)
+    if _OBJECTS.search(question):
+        raise ValueError(f'question {place} names several at once, expected such as "object 1 and object 2"')
+    named = _OBJECT.search(answer) or _OBJECTS.search(answer)
+    if named:
+        raise ValueError(f'the answer of question {place} has {named[0]!r}, expected a word such as "the man"')
+    asked = [int(found[1]) for found in _OBJECT.finditer(question)]
+    unknown = [number for number in asked if not 1 <= number <= len(numbers)]
+    if unknown:
+        raise ValueError(f"question {place} is about object {unknown[0]}, but there are {len(numbers)} object(s)")
+    if not asked:
+        raise ValueError(f'question {place} names no object, expected such as "object 1" in it: {short(question)}')
+    told = value.get("objects")
+    if not isinstance(told, list) or {_number(one) for one in told} != set(asked):
+        raise ValueError(
+            f'"objects" of question {place} is {short(told)}, but its text names {listed(sorted(set(asked)), 10)}'
+        )
+    return Question(kind, _OBJECT.sub(REGION_TOKEN, question), answer, tuple(numbers[number - 1] for number in asked))
+
+
+def _number(value: Any) -> int | None:
+    """The number of an object, which models also write as a text."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(?:object )?(\d{1,4})", value.strip(), re.IGNORECASE)
+        return int(found[1]) if found else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
