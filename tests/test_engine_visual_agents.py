@@ -1,5 +1,8 @@
 """The agents of the data engine that see: Segmentor, Annotator and region captioner."""
 
+import base64
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.chat_server import KEY, ChatServer
 from tests.media import write_video
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, Noun, ObjectItem, Source, VideoItem
 from videorefer_plugin.data_engine.registry import make_agent
+from videorefer_plugin.errors import EngineError
 
 HERE = "tests.engine_segmenters"
 FRAMES, HEIGHT, WIDTH = 12, 64, 96
@@ -94,7 +99,9 @@ def found_items(clips: dict[str, str]) -> list[VideoItem]:
     ]
     made = segmentor(on_several="best", same_overlap=None).run(items)
     return [
-        VideoItem(item.source, item.seed, tuple(one.having(f) for one, f in zip(item.objects, own.objects, strict=True)))
+        VideoItem(
+            item.source, item.seed, tuple(one.having(f) for one, f in zip(item.objects, own.objects, strict=True))
+        )
         for item, own in zip(items, made, strict=True)
     ]
 
@@ -143,3 +150,107 @@ def test_a_model_describes_each_object_of_a_ragged_batch(
     assert made[3].kind == "video"
     assert made[1].spent.calls == 6
     assert [agent.run([item])[0] for item in items] == made, "a batch says what its items say alone"
+
+
+# --- endpoints -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = ChatServer()
+    server.reply = lambda messages: "It moves to the right."
+    yield server
+    server.close()
+
+
+def text_of(messages: list[dict[str, Any]]) -> str:
+    return messages[-1]["content"][-1]["text"]
+
+
+def pictures_of(request: dict[str, Any]) -> list[np.ndarray]:
+    """The pictures that an endpoint was sent."""
+    content = request["messages"][-1]["content"]
+    urls = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))) for url in urls]
+
+
+def endpoint(stage: str, server: ChatServer, **settings: Any) -> Any:
+    return make_agent(
+        stage, "endpoint", {"model": "seer", "endpoint": server.url, "retries": 1, "timeout": 5.0, **settings}
+    )
+
+
+ENDPOINTS = [
+    pytest.param("annotator", {"sees": "noun"}, id="annotator-noun"),
+    pytest.param("annotator", {"sees": "drawn"}, id="annotator-drawn"),
+    pytest.param("captioner", {"shows": "drawn"}, id="captioner-drawn"),
+    pytest.param("captioner", {"shows": "crop"}, id="captioner-crop"),
+    pytest.param("captioner", {"shows": "both"}, id="captioner-both"),
+]
+
+
+@pytest.mark.parametrize(("stage", "settings"), ENDPOINTS)
+def test_an_endpoint_is_shown_what_it_describes(
+    clips: dict[str, str], server: ChatServer, stage: str, settings: dict[str, Any]
+) -> None:
+    agent = endpoint(stage, server, workers=1, **settings)
+    items = [*found_items(clips), video_item(clips["broken"], "dog")]
+    made = agent.run(items)
+    assert [type(one) for one in made] == [Made, Made, Made, Failure]
+    assert [len(one.objects) for one in made[:3]] == [1, 3, 1]
+    calls = 2 if stage == "annotator" else 1
+    assert [one.spent.calls for one in made] == [calls, 3 * calls, calls, 0]
+    assert made[1].spent.input_tokens == 300 * calls
+    first, last = pictures_of(server.requests[0]), pictures_of(server.requests[-1])
+    assert (len(first), len(last)) == {
+        "noun": (12, 1), "drawn": (12, 1) if stage == "annotator" else (1, 1), "crop": (1, 1), "both": (2, 2)
+    }[settings.get("sees") or settings["shows"]]  # fmt: skip
+    if settings.get("shows") == "crop":
+        assert first[0].shape[0] < HEIGHT
+        assert first[0].shape[1] < WIDTH
+    if stage == "captioner":
+        assert "square" not in str([text_of(one["messages"]) for one in server.requests]), "it is not told the noun"
+
+
+REPLIES: list[Any] = [
+    pytest.param("I'm sorry, but I can't help with that.", "refused", id="refusal"),
+    pytest.param("", "reply", id="empty"),
+    pytest.param(429, "endpoint", id="too-many"),
+    pytest.param(500, "endpoint", id="broken"),
+]
+
+
+@pytest.mark.parametrize(("reply", "kind"), REPLIES)
+@pytest.mark.parametrize("stage", ["annotator", "captioner"])
+def test_an_endpoint_that_misbehaves_is_counted(
+    clips: dict[str, str], server: ChatServer, stage: str, reply: str | int, kind: str
+) -> None:
+    """The second video gets what it asked for; of the first, what went wrong is known."""
+    items = found_items(clips)[:2]
+    bad = pictures_of_first(items[0])
+    server.reply = lambda messages: reply if bad(messages) else "It moves to the right."
+    made = endpoint(stage, server).run(items)
+    assert isinstance(made[1], Made)
+    assert drops(made[1]) == ["", "", ""]
+    if kind == "refused":
+        assert drops(made[0]) == ["refused"]
+    else:
+        assert isinstance(made[0], Failure)
+        assert made[0].kind == kind
+
+
+def pictures_of_first(item: VideoItem) -> Callable[[list[dict[str, Any]]], bool]:
+    """Whether a request is about this video, which has no blue in it."""
+
+    def is_about(messages: list[dict[str, Any]]) -> bool:
+        frames = pictures_of({"messages": messages})
+        return not any((frame[..., 2].astype(int) - frame[..., 0] > 100).any() for frame in frames)
+
+    return is_about
+
+
+def test_a_wrong_key_stops_the_run(clips: dict[str, str], server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    with pytest.raises(EngineError, match="refuses the key"):
+        endpoint("annotator", server).run(found_items(clips))

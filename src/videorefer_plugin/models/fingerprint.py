@@ -16,11 +16,6 @@ def file_hash(path: str | os.PathLike) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
-def text_hash(text: str) -> str:
-    """Hash of a text, such as a prompt."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def fingerprint(name: str | os.PathLike) -> str:
     """What tells a checkpoint from others: of a folder its files, of a Hub id the commit that is used.
 

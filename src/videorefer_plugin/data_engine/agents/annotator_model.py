@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from videorefer_plugin.data_engine.agent import Agent
-from videorefer_plugin.data_engine.agents.describing import Asking
+from videorefer_plugin.data_engine.agents.describing import Describing
 from videorefer_plugin.data_engine.agents.loading import check_choice, each, open_source
-from videorefer_plugin.data_engine.agents.shown import ShownFrames, region_at
+from videorefer_plugin.data_engine.agents.shown import ShownFrames, found_of, region_at
 from videorefer_plugin.data_engine.agents.visual_models import EMBEDDED, FRAMES, VisualModel
-from videorefer_plugin.data_engine.items import Failure, Found, Made, ObjectItem, Spent, VideoItem
-from videorefer_plugin.errors import EngineError
+from videorefer_plugin.data_engine.items import Failure, Made, ObjectItem, Spent, VideoItem
 from videorefer_plugin.pictures import STYLES
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video, sample_frame_indices
 
-__all__ = ["ModelAnnotator", "found_of"]
+__all__ = ["ModelAnnotator"]
 
 SEES = ("noun", "drawn", "region")
 
@@ -56,7 +55,7 @@ class ModelAnnotator(Agent):
         dtype: str | None = None,
     ):
         check_choice("annotator", "style", style, STYLES)
-        self._asking = Asking(sees, dynamic_prompt, appearance_prompt, drop_static, style).checked(SEES)
+        self._describing = Describing(sees, dynamic_prompt, appearance_prompt, drop_static, style).checked(SEES)
         self._model = VisualModel(
             "annotator",
             checkpoint,
@@ -71,12 +70,12 @@ class ModelAnnotator(Agent):
 
     def identity(self) -> dict[str, Any]:
         """See [`Agent.identity`]."""
-        return {"backend": "model", **self._asking.identity(), **self._model.identity()}
+        return {"backend": "model", **self._describing.identity(), **self._model.identity()}
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
         """See [`Agent.run`]: for each object a [`Description`]."""
         self._model.load()
-        if self._asking.sees == "region":
+        if self._describing.sees == "region":
             self._model.check_regions()
         return each(items, self._annotate)
 
@@ -86,17 +85,17 @@ class ModelAnnotator(Agent):
 
     def _annotate(self, item: VideoItem) -> Made | Failure:
         video, kind = open_source(item), item.source.kind
-        asked = [self._asking.questions(one, kind) for one in item.objects]
-        if self._asking.sees == "drawn":
+        asked = [self._describing.questions(one, kind) for one in item.objects]
+        if self._describing.sees == "drawn":
             answers = self._about_drawn(video, item.objects, asked, kind == "image")
         else:
             regions = [self._regions(video, one) for one in item.objects]
             questions = [(text, own) for both, own in zip(asked, regions, strict=True) for text in both]
             answers = self._model.ask(video, questions, is_image=kind == "image")
-        return self._asking.made(item.objects, answers, Spent(calls=len(answers)))
+        return self._describing.made(item.objects, answers, Spent(calls=len(answers)))
 
     def _regions(self, video: Video, item: ObjectItem) -> list[Region]:
-        if self._asking.sees != "region":
+        if self._describing.sees != "region":
             return []
         count = min(self._model.num_frames or FRAMES, video.num_frames)
         frames = sample_frame_indices(video.num_frames, num_frames=count)
@@ -108,20 +107,6 @@ class ModelAnnotator(Agent):
         shown = ShownFrames.of(video, self._model.num_frames or FRAMES)
         answers: list[str] = []
         for one, questions in zip(objects, asked, strict=True):
-            marked = shown.marked(found_of(one), self._asking.style)
+            marked = shown.marked(found_of(one), self._describing.style)
             answers += self._model.ask_frames(marked, questions, is_image=is_image)
         return answers
-
-
-def found_of(item: ObjectItem) -> Found:
-    """Where an object is.
-
-    Raises:
-        EngineError: no Segmentor came before, and it has no masks either.
-    """
-    if item.found is None:
-        raise EngineError(
-            f"Object {item.number} ({item.noun.text!r}) has no masks, but it is to be shown: let a segmentor come "
-            "before, or give objects with masks."
-        )
-    return item.found

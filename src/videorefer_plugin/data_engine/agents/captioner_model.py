@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from videorefer_plugin.data_engine.agent import Agent
-from videorefer_plugin.data_engine.agents.annotator_model import found_of
+from videorefer_plugin.data_engine.agents.chatting import prompt_identity
 from videorefer_plugin.data_engine.agents.describing import PROMPT_VERSION, check_prompt
 from videorefer_plugin.data_engine.agents.loading import check_choice, each, open_source
-from videorefer_plugin.data_engine.agents.shown import frame_of, region_at
+from videorefer_plugin.data_engine.agents.shown import found_of, frame_of, region_at
 from videorefer_plugin.data_engine.agents.visual_models import EMBEDDED, FRAMES, VisualModel
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, RegionCaption, Spent, VideoItem
 from videorefer_plugin.inputs.questions import description_prompt
-from videorefer_plugin.models.fingerprint import text_hash
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video, sample_frame_indices
 
@@ -71,8 +70,7 @@ class ModelCaptioner(Agent):
         return {
             "backend": "model",
             "frames": self._frames,
-            "prompt_version": PROMPT_VERSION,
-            "prompts": text_hash(self._question("video")),
+            "prompt": prompt_identity(PROMPT_VERSION, self._question("video")),
             **self._model.identity(),
         }
 

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Lock
 from typing import Any, TypedDict, TypeVar
 
@@ -15,7 +16,7 @@ from videorefer_plugin.chat.base import Chat, Completion, Message, Usage
 from videorefer_plugin.chat.choosing import make_chat
 from videorefer_plugin.chat.replies import Asked, ReplyError, ask_json, ask_text
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, Spent, VideoItem
-from videorefer_plugin.errors import ChatError, ConfigurationError, EngineError
+from videorefer_plugin.errors import ChatError, ConfigurationError, EngineError, VideoReferError
 
 __all__ = ["Asking", "ChatSettings", "Talk", "messages_of", "prompt_identity", "text_in"]
 
@@ -145,6 +146,10 @@ class Asking:
             return Failure(kind, str(error), talk.spent)
         except ChatError as error:
             raise EngineError(str(error)) from error
+        except EngineError:
+            raise
+        except VideoReferError as error:  # of this video alone; others are not asked about again for it
+            return replace(Failure.of(error), spent=talk.spent)
 
     def ask(self, ask: Callable[[Chat], Asked[ValueT]]) -> Asked[ValueT]:
         """Ask, where models that are loaded here take turns."""

@@ -10,14 +10,14 @@ from typing import Any
 
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.prompts import MARK_WORDS
+from videorefer_plugin.data_engine.agents.chatting import prompt_identity
 from videorefer_plugin.data_engine.agents.loading import check_choice
 from videorefer_plugin.data_engine.agents.static_actions import part_static, sentences
 from videorefer_plugin.data_engine.items import Description, Drop, Failure, Made, ObjectItem, Spent
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.questions import without_placeholders
-from videorefer_plugin.models.fingerprint import text_hash
 
-__all__ = ["PROMPT_VERSION", "Asking", "is_refusal", "says_not_seen"]
+__all__ = ["PROMPT_VERSION", "Describing", "is_refusal", "says_not_seen"]
 
 PROMPT_VERSION = 1  # raise it when one of the prompts changes
 _RESERVED = ("<region>", "<video>", "<image>")
@@ -40,7 +40,7 @@ _APPEARANCE = (
 
 
 @dataclass(frozen=True)
-class Asking:
+class Describing:
     """How an Annotator asks, and reads the answers.
 
     Attributes:
@@ -57,7 +57,7 @@ class Asking:
     drop_static: bool = False
     style: str = "contour"
 
-    def checked(self, choices: Sequence[str]) -> Asking:
+    def checked(self, choices: Sequence[str]) -> Describing:
         """The same, if all of it can be used.
 
         Raises:
@@ -80,8 +80,7 @@ class Asking:
         return {
             "sees": self.sees,
             **({"style": self.style} if self.sees == "drawn" else {}),
-            "prompt_version": PROMPT_VERSION,
-            "prompts": text_hash("\n".join(prompts)),
+            "prompt": prompt_identity(PROMPT_VERSION, *prompts),
             "drop_static": self.drop_static,
         }
 

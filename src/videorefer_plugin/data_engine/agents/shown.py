@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videorefer_plugin.data_engine.items import Found
-from videorefer_plugin.errors import RegionError
+from videorefer_plugin.data_engine.items import Found, ObjectItem
+from videorefer_plugin.errors import EngineError, RegionError
 from videorefer_plugin.pictures import draw_marks
 from videorefer_plugin.regions import Region
 from videorefer_plugin.segment.cleaning import box_around
 from videorefer_plugin.video import Video, sample_frame_indices
 
-__all__ = ["ShownFrames", "cropped", "frame_of", "region_at"]
+__all__ = ["ShownFrames", "cropped", "found_of", "frame_of", "region_at", "scaled"]
 
 _AROUND = 0.25  # of an object's size, left around it where it is cut out
 
@@ -83,6 +83,20 @@ class ShownFrames:
         return replace(self, indices=tuple(indices), pictures=pictures)
 
 
+def found_of(item: ObjectItem) -> Found:
+    """Where an object is.
+
+    Raises:
+        EngineError: no Segmentor came before, and it has no masks either.
+    """
+    if item.found is None:
+        raise EngineError(
+            f"Object {item.number} ({item.noun.text!r}) has no masks, but it is to be shown: let a segmentor come "
+            "before, or give objects with masks."
+        )
+    return item.found
+
+
 def frame_of(found: Found) -> int:
     """The frame in which an object was found first, or the nearest one in which it is visible.
 
@@ -112,3 +126,14 @@ def cropped(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.u
     wide, high = _AROUND * (right - left), _AROUND * (bottom - top)
     rows = slice(max(0, int(top - high)), int(bottom + high) + 1)
     return picture[rows, max(0, int(left - wide)) : int(right + wide) + 1]
+
+
+def scaled(picture: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    """A picture of at most that many pixels on its longer side."""
+    from PIL import Image
+
+    longer = max(picture.shape[:2])
+    if longer <= most:
+        return picture
+    size = (max(1, round(picture.shape[1] * most / longer)), max(1, round(picture.shape[0] * most / longer)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))

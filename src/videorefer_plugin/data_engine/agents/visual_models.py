@@ -153,7 +153,8 @@ class VisualModel:
         self, video: Video, questions: Sequence[tuple[str, Sequence[Region]]], is_image: bool, settings: dict[str, Any]
     ) -> list[str]:
         seen: dict[str, Any] = {"image": video} if is_image else {"video": video}
-        with VideoSession(*self.load(), **seen, **settings) as session:
+        model, processor = self.load()
+        with VideoSession(model, processor, **seen, **settings) as session:
             return session.ask_many(questions, self.batch_size, max_new_tokens=self.max_new_tokens)
 
     def _one_by_one(self, shown: ShownFrames, questions: Sequence[str], is_image: bool) -> list[str]:

@@ -1,0 +1,122 @@
+"""The Annotator that is a Video LLM behind an endpoint, which is shown frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from videorefer_plugin.chat.base import Message
+from videorefer_plugin.chat.pictures import picture_message
+from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.agents.chatting import Asking, Talk
+from videorefer_plugin.data_engine.agents.describing import Describing, is_refusal
+from videorefer_plugin.data_engine.agents.loading import check_choice, open_source
+from videorefer_plugin.data_engine.agents.shown import ShownFrames, found_of, scaled
+from videorefer_plugin.data_engine.agents.visual_models import FRAMES
+from videorefer_plugin.data_engine.items import Drop, Failure, Made, ObjectItem, VideoItem
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.inputs.matching import check_at_least_one
+from videorefer_plugin.pictures import STYLES
+
+__all__ = ["EndpointAnnotator", "check_endpoint", "encoded"]
+
+_SEES = ("noun", "drawn")
+_FRAMES_OF = "These are {count} frames of a video, in order."
+
+
+class EndpointAnnotator(Agent):
+    """Asks a model behind an OpenAI-compatible endpoint twice about each object, as [`ModelAnnotator`] does.
+
+    Frames are sampled and encoded once for a video; where the object is drawn on them, once for each object.
+
+    Args:
+        model (`str`): its name there.
+        endpoint (`str`): address of the API, or "openai".
+        sees (`str`): `"noun"`, the object is named; `"drawn"`, it is drawn on the frames, and named.
+        dynamic_prompt, appearance_prompt, style, drop_static: as of [`ModelAnnotator`].
+        num_frames (`int`): frames to show.
+        max_side (`int`): the most pixels of a frame's longer side; larger ones are scaled down.
+        settings: see [`ChatSettings`].
+    """
+
+    stage = "annotator"
+    threads = True
+
+    def __init__(
+        self,
+        model: str,
+        endpoint: str = "openai",
+        *,
+        sees: str = "noun",
+        dynamic_prompt: str | None = None,
+        appearance_prompt: str | None = None,
+        style: str = "contour",
+        drop_static: bool = False,
+        num_frames: int = FRAMES,
+        max_side: int = 1024,
+        **settings: Any,
+    ):
+        check_choice("annotator", "style", style, STYLES)
+        for name, number in (("num_frames", num_frames), ("max_side", max_side)):
+            check_at_least_one(number, name)
+        self._describing = Describing(sees, dynamic_prompt, appearance_prompt, drop_static, style).checked(_SEES)
+        self._num_frames, self._max_side = num_frames, max_side
+        check_endpoint("annotator", endpoint)
+        self._asking = Asking("annotator 'endpoint'", model, {"endpoint": endpoint, **settings}, max_tokens=512)
+
+    def identity(self) -> dict[str, Any]:
+        """See [`Agent.identity`]."""
+        shown = {"num_frames": self._num_frames, "max_side": self._max_side}
+        return {"backend": "endpoint", **self._describing.identity(), **shown, **self._asking.identity()}
+
+    def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
+        """See [`Agent.run`]: for each object a [`Description`]."""
+        return self._asking.each(items, self._annotate)
+
+    def close(self) -> None:
+        """See [`Agent.close`]."""
+        self._asking.close()
+
+    def _annotate(self, item: VideoItem, talk: Talk) -> list[Any]:
+        kind = item.source.kind
+        shown = ShownFrames.of(open_source(item), 1 if kind == "image" else self._num_frames)
+        about = "" if kind == "image" else _FRAMES_OF.format(count=len(shown.indices))
+        plain = encoded(shown.pictures, self._max_side) if self._describing.sees == "noun" else []
+        made = []
+        for one in item.objects:
+            pictures = plain or encoded(shown.marked(found_of(one), self._describing.style).pictures, self._max_side)
+            made.append(self._describe(one, kind, about, pictures, talk))
+        return made
+
+    def _describe(self, item: ObjectItem, kind: str, about: str, pictures: list[Any], talk: Talk) -> Any:
+        """What is made of an object; the second question is left out where the first answer decides."""
+        answers: list[str] = []
+        for question in self._describing.questions(item, kind):
+            text = f"{about}\n{question}".strip()
+            message: Message = {"role": "user", "content": [*pictures, {"type": "text", "text": text}]}
+            answer = talk.text([message])
+            if isinstance(answer, Drop):
+                return answer
+            answers.append(answer)
+            if is_refusal(answer):
+                break
+        return self._describing.read(item, answers[0], answers[-1])
+
+
+def encoded(pictures: Iterable[Any], max_side: int) -> list[dict[str, Any]]:
+    """Pictures as parts of a message, of at most that many pixels on their longer side."""
+    content: list[dict[str, Any]] = picture_message([scaled(one, max_side) for one in pictures], "")["content"]
+    return content[:-1]
+
+
+def check_endpoint(stage: str, endpoint: Any) -> None:
+    """Refuse an endpoint that is none; models that are loaded here see in another way.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if not isinstance(endpoint, str) or not endpoint:
+        raise ConfigurationError(
+            f"The {stage} 'endpoint' has endpoint={endpoint!r}; expected an address or 'openai'. For a model that is "
+            f"loaded here use the {stage} 'model'."
+        )

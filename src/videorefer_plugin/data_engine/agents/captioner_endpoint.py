@@ -1,0 +1,119 @@
+"""The region captioner that is a model behind an endpoint, which is shown one frame with the object drawn on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videorefer_plugin.bench.prompts import MARK_WORDS
+from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.agents.annotator_endpoint import check_endpoint, encoded
+from videorefer_plugin.data_engine.agents.chatting import Asking, Talk, prompt_identity
+from videorefer_plugin.data_engine.agents.describing import check_prompt, is_refusal
+from videorefer_plugin.data_engine.agents.loading import check_choice, open_source
+from videorefer_plugin.data_engine.agents.shown import cropped, found_of, frame_of
+from videorefer_plugin.data_engine.items import Drop, Failure, Found, Made, RegionCaption, VideoItem
+from videorefer_plugin.errors import RegionError
+from videorefer_plugin.inputs.matching import check_at_least_one
+from videorefer_plugin.pictures import STYLES, draw_marks
+from videorefer_plugin.video import Video
+
+__all__ = ["EndpointCaptioner"]
+
+_PROMPT_VERSION = 1  # raise it when one of the prompts changes
+_SHOWS = ("drawn", "crop", "both")
+_PROMPTS = {
+    "drawn": "One object is {marked} red in this picture. ",
+    "crop": "This picture shows one object, with a little of what is around it. ",
+    "both": "One object is {marked} red in the first picture. The second picture shows the same object, larger. ",
+}
+_ASKED = (
+    "Describe this object alone, in detail: what it is, what it looks like, and what it does. Do not speak of how it "
+    "is marked or cut out."
+)
+
+
+class EndpointCaptioner(Agent):
+    """Has a model behind an OpenAI-compatible endpoint describe each mask, in the frame in which it was found.
+
+    Args:
+        model (`str`): its name there.
+        endpoint (`str`): address of the API, or "openai".
+        shows (`str`): `"drawn"`, the frame with the object drawn on it; `"crop"`, what is around the object; `"both"`.
+        style (`str`): how the object is drawn, `"contour"`, `"mask"` or `"box"`.
+        prompt (`str`, *optional*): what is asked instead of "Describe this object ...", behind what is said of the
+            pictures.
+        max_side (`int`): the most pixels of a picture's longer side; larger ones are scaled down.
+        settings: see [`ChatSettings`].
+    """
+
+    stage = "captioner"
+    threads = True
+
+    def __init__(
+        self,
+        model: str,
+        endpoint: str = "openai",
+        *,
+        shows: str = "drawn",
+        style: str = "contour",
+        prompt: str | None = None,
+        max_side: int = 1024,
+        **settings: Any,
+    ):
+        check_choice("captioner", "shows", shows, _SHOWS)
+        check_choice("captioner", "style", style, STYLES)
+        check_prompt("captioner", "prompt", prompt, wants_region=False, fields=())
+        check_at_least_one(max_side, "max_side")
+        check_endpoint("captioner", endpoint)
+        self._shows, self._style, self._max_side = shows, style, max_side
+        asked = _ASKED if prompt is None else prompt.format()
+        self._prompt = _PROMPTS[shows].format(marked=MARK_WORDS[style]) + asked
+        self._asking = Asking("captioner 'endpoint'", model, {"endpoint": endpoint, **settings}, max_tokens=512)
+
+    def identity(self) -> dict[str, Any]:
+        """See [`Agent.identity`]."""
+        return {
+            "backend": "endpoint",
+            "shows": self._shows,
+            "style": self._style,
+            "max_side": self._max_side,
+            "prompt": prompt_identity(_PROMPT_VERSION, self._prompt),
+            **self._asking.identity(),
+        }
+
+    def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
+        """See [`Agent.run`]: for each object a [`RegionCaption`]."""
+        return self._asking.each(items, self._describe)
+
+    def close(self) -> None:
+        """See [`Agent.close`]."""
+        self._asking.close()
+
+    def _describe(self, item: VideoItem, talk: Talk) -> list[Any]:
+        video = open_source(item)
+        made: list[Any] = []
+        for one in item.objects:
+            found = found_of(one)
+            pictures = encoded(self._pictures(video, found), self._max_side)
+            said = talk.text([{"role": "user", "content": [*pictures, {"type": "text", "text": self._prompt}]}])
+            if isinstance(said, str):
+                refused = Drop("refused", f"The captioner refused to describe it: {said}")
+                made.append(refused if is_refusal(said) else RegionCaption(" ".join(said.split()), frame_of(found)))
+            else:
+                made.append(said)
+        return made
+
+    def _pictures(self, video: Video, found: Found) -> list[NDArray[np.uint8]]:
+        frame = frame_of(found)
+        picture = video.read([frame])[0]
+        mask = found.region.mask(frame, video.height, video.width)
+        if not mask.any():
+            raise RegionError(f"The mask in frame {frame} has no pixel; leave the object out, or give another mask.")
+        drawn = draw_marks(picture, {1: mask}, self._style, letters=0)
+        return {"drawn": [drawn], "crop": [cropped(picture, mask)], "both": [drawn, cropped(picture, mask)]}[
+            self._shows
+        ]
