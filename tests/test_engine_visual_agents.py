@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.chat_server import KEY, ChatServer
+from tests.engine_segmenters import ColorFinder, ColorFollower
 from tests.media import write_video
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, Noun, ObjectItem, Source, VideoItem
 from videorefer_plugin.data_engine.registry import make_agent
-from videorefer_plugin.errors import EngineError
+from videorefer_plugin.errors import ConfigurationError, EngineError, SegmentError
 
 HERE = "tests.engine_segmenters"
 FRAMES, HEIGHT, WIDTH = 12, 64, 96
@@ -85,6 +87,151 @@ def test_a_noun_becomes_a_masklet_in_both_directions(clips: dict[str, str], foll
         assert found.box[0] == pytest.approx(x + steps * found.frame, abs=2)
         assert found.checks["visible"] == 1.0
         assert 0.03 < found.checks["share"] < 0.05
+
+
+SEVERAL: list[Any] = [
+    # nouns, settings, what becomes of them
+    pytest.param("twins", [Noun("red square", "left red square")], {}, [""], id="the expression decides"),
+    pytest.param("twins", ["red square"], {}, ["ambiguous"], id="the expression says no more"),
+    pytest.param("twins", [Noun("red square", "green square")], {}, ["ambiguous"], id="the expression is not found"),
+    pytest.param("twins", [Noun("red square", "left red square")], {"margin": 0.9}, ["ambiguous"], id="hardly surer"),
+    pytest.param("twins", ["red square"], {"on_several": "drop"}, ["ambiguous"], id="dropped"),
+    pytest.param("twins", ["red square"], {"on_several": "best"}, [""], id="the surest"),
+    pytest.param("two", ["red square", "green square"], {}, ["", "not_found"], id="not there"),
+    pytest.param("two", ["red square"], {"min_score": 0.9}, ["not_found"], id="not sure enough"),
+    pytest.param("two", ["!!!", "red square"], {}, ["not_found", ""], id="no words"),
+    pytest.param("two", ["red square", "red thing"], {}, ["", "same_object"], id="the same twice"),
+    pytest.param("two", ["red square", "red thing"], {"same_overlap": None}, ["", ""], id="the same on purpose"),
+    pytest.param("short", ["green square"], {"tries": 12}, [""], id="lost on the way"),
+    pytest.param("short", ["green square"], {"tries": 12, "on_lost": "drop"}, ["lost"], id="lost and dropped"),
+    pytest.param("short", ["green square"], {"tries": 12, "min_frames": 4}, ["too_short"], id="too short"),
+    pytest.param("still", ["red square", "green square"], {"min_frames": 4}, ["", "not_found"], id="image"),
+    pytest.param("two", ["red square"], {"min_share": 0.5}, ["small"], id="small"),
+    pytest.param("two", ["red square"], {"max_share": 0.01}, ["large"], id="large"),
+    pytest.param("two", ["red square"], {"min_mean_score": 0.95}, ["low_score"], id="follower is not sure"),
+    pytest.param("two", ["red square"], {"max_jump": 1.5, "min_lowest_score": 0.5}, [""], id="fine"),
+]
+
+
+@pytest.mark.parametrize(("clip", "nouns", "settings", "kinds"), SEVERAL)
+def test_what_is_left_out_is_said(
+    clips: dict[str, str], clip: str, nouns: list[Any], settings: dict[str, Any], kinds: list[str]
+) -> None:
+    (made,) = segmentor(**settings).run([video_item(clips[clip], *nouns)])
+    assert drops(made) == kinds
+    for one in made.objects:
+        if isinstance(one, Drop):
+            assert one.reason.endswith("."), one.reason
+
+
+def test_the_expression_decides_which_of_several_is_meant(clips: dict[str, str]) -> None:
+    for side, left in (("left", True), ("right", False)):
+        (made,) = segmentor().run([video_item(clips["twins"], Noun("red square", f"{side} red square"))])
+        assert (made.objects[0].box[0] < WIDTH / 2) is left
+        assert made.objects[0].checks["candidates"] == 2
+
+
+def test_what_is_known_of_a_lost_object_is_kept(clips: dict[str, str]) -> None:
+    (made,) = segmentor(tries=12).run([video_item(clips["short"], "green square")])
+    found = made.objects[0]
+    assert found.region.present == (4, 5, 6)
+    assert any("lost" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("clip", ["twins", "two"])
+def test_things_that_no_masklet_covers_are_noticed(clips: dict[str, str], clip: str) -> None:
+    settings = {"checks": ["exhaustiveness"], "on_several": "best"}
+    (made,) = segmentor(**settings).run([video_item(clips[clip], "red square")])
+    assert made.objects[0].checks["exhaustive"] == {"twins": 0.5, "two": 1.0}[clip]
+    (made,) = segmentor(**settings, min_exhaustive=0.8).run([video_item(clips[clip], "red square")])
+    assert drops(made) == [{"twins": "not_exhaustive", "two": ""}[clip]]
+
+
+def test_all_objects_are_followed_in_one_pass_over_the_frames(clips: dict[str, str]) -> None:
+    ColorFollower.frames_read = 0
+    segmentor().run([video_item(clips["two"], "red square", "blue square")])
+    assert ColorFollower.frames_read == FRAMES
+
+
+def test_chance_depends_on_the_seed_alone(clips: dict[str, str]) -> None:
+    items = [video_item(clips["two"], "red square", "blue square", seed=seed) for seed in range(8)]
+    together, alone = segmentor().run(items), [segmentor().run([item])[0] for item in reversed(items)][::-1]
+    assert together == alone
+    assert len({one.objects[0].frame for one in together}) > 2
+
+
+def test_segmenters_are_loaded_once_and_let_go(clips: dict[str, str]) -> None:
+    ColorFinder.loaded = 0
+    agent = segmentor()
+    for _ in range(2):
+        agent.run([video_item(clips["two"], "red square")])
+    assert ColorFinder.loaded == 1
+    agent.close()
+    agent.run([video_item(clips["two"], "red square")])
+    assert ColorFinder.loaded == 2
+
+
+def test_an_unreadable_video_spoils_no_other(clips: dict[str, str]) -> None:
+    made = segmentor().run([video_item(clips["broken"], "dog"), video_item(clips["two"], "red square")])
+    assert isinstance(made[0], Failure)
+    assert made[0].kind == "video"
+    assert drops(made[1]) == [""]
+
+
+BAD_SETTINGS: list[Any] = [
+    pytest.param("segmentor", "masklets", {"finder": "classical"}, SegmentError, "cannot find words", id="no finder"),
+    pytest.param(
+        "segmentor", "masklets", {"finder": "nothing"}, ConfigurationError, "no segmenter 'nothing'", id="name"
+    ),
+    pytest.param("segmentor", "masklets", {"follower": "sam3_video"}, SegmentError, "cannot follow", id="no follower"),
+    pytest.param("segmentor", "masklets", {"finder": "a.b:C"}, ConfigurationError, "cannot be imported", id="import"),
+    pytest.param(
+        "segmentor", "masklets", {"finder": "pathlib:Path"}, ConfigurationError, "is no segmenter", id="class"
+    ),
+    pytest.param("segmentor", "masklets", {"tries": 0}, ConfigurationError, "tries", id="tries"),
+    pytest.param("segmentor", "masklets", {"on_several": "all"}, ConfigurationError, "on_several='all'", id="several"),
+    pytest.param("segmentor", "masklets", {"on_lost": "warn"}, ConfigurationError, "on_lost", id="lost"),
+    pytest.param("segmentor", "masklets", {"margin": 2}, ConfigurationError, "margin=2", id="margin"),
+    pytest.param("segmentor", "masklets", {"checks": ["all"]}, ConfigurationError, "checks", id="checks"),
+    pytest.param(
+        "segmentor", "masklets", {"min_exhaustive": 0.5}, ConfigurationError, "add exhaustiveness", id="check is off"
+    ),
+    pytest.param("segmentor", "masklets", {"max_jump": 0.5}, ConfigurationError, "max_jump", id="jump"),
+    pytest.param("annotator", "model", {"sees": "box"}, ConfigurationError, "sees='box'", id="sees"),
+    pytest.param("annotator", "endpoint", {"model": "m", "sees": "region"}, ConfigurationError, "sees", id="region"),
+    pytest.param("annotator", "model", {"dynamic_prompt": "{thing}"}, ConfigurationError, "{thing}", id="field"),
+    pytest.param("annotator", "model", {"dynamic_prompt": "{noun"}, ConfigurationError, "cannot be read", id="brace"),
+    pytest.param(
+        "annotator", "model", {"appearance_prompt": "<region>"}, ConfigurationError, "1 <region>", id="marker"
+    ),
+    pytest.param(
+        "annotator",
+        "model",
+        {"sees": "region", "dynamic_prompt": "What does it do?"},
+        ConfigurationError,
+        "0 <region>",
+        id="no marker",
+    ),
+    pytest.param("annotator", "model", {"dtype": "bf16"}, ConfigurationError, "dtype='bf16'", id="dtype"),
+    pytest.param("annotator", "model", {"max_new_tokens": 0}, ConfigurationError, "max_new_tokens", id="tokens"),
+    pytest.param("annotator", "model", {"style": "dots"}, ConfigurationError, "style='dots'", id="style"),
+    pytest.param("captioner", "model", {"prompt": "What is it?"}, ConfigurationError, "0 <region>", id="caption"),
+    pytest.param("captioner", "model", {"frames": "some"}, ConfigurationError, "frames='some'", id="frames"),
+    pytest.param(
+        "captioner", "endpoint", {"model": "m", "endpoint": None}, ConfigurationError, "endpoint", id="local"
+    ),
+    pytest.param(
+        "captioner", "endpoint", {"model": "m", "shows": "all"}, ConfigurationError, "shows='all'", id="shows"
+    ),
+]
+
+
+@pytest.mark.parametrize(("stage", "name", "settings", "error", "said"), BAD_SETTINGS)
+def test_settings_of_no_use_are_refused_before_anything_is_loaded(
+    stage: str, name: str, settings: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=re.escape(said)):
+        make_agent(stage, name, settings)
 
 
 # --- Annotator and captioner that are loaded here --------------------------------------------------------------------
