@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["file_hash", "fingerprint", "text_hash", "tree_fingerprint"]
+__all__ = ["file_hash", "fingerprint", "tree_fingerprint"]
 
 _WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".txt", ".model")
 _WHOLE = 1 << 20  # bytes; of larger files parts are read
