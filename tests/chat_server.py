@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,17 +18,36 @@ def scores_of(text: str) -> str:
     return json.dumps({code: digest[place] % 11 / 2 for place, code in enumerate(("SC", "AD", "TD", "HD"))})
 
 
+@dataclass
+class Raw:
+    """What a server sends that does not behave.
+
+    Attributes:
+        body: bytes, or a value for JSON.
+        status (`int`): of the response.
+        headers (`dict`): besides the usual ones.
+        drip (`float`): seconds between any two bytes.
+        cut (`int`): bytes at the end that are promised, and not sent.
+    """
+
+    body: Any = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    drip: float = 0.0
+    cut: int = 0
+
+
 class ChatServer:
     """Replies to chat completions.
 
     Attributes:
-        reply: from a request's messages to the reply, or to a status instead of one.
+        reply: from a request's messages to the reply, to a status instead of one, or to whatever is sent.
         delay (`float`): seconds before each reply.
         requests (`list`): bodies of the requests so far.
     """
 
     def __init__(self) -> None:
-        self.reply: Callable[[list[dict[str, Any]]], str | int] = lambda messages: scores_of(messages[-1]["content"])
+        self.reply: Callable[[list[dict[str, Any]]], str | int | Raw] = lambda said: scores_of(said[-1]["content"])
         self.delay = 0.0
         self.requests: list[dict[str, Any]] = []
         self.most_at_once = self._at_once = 0
@@ -41,10 +61,10 @@ class ChatServer:
         self._httpd.shutdown()
         self._httpd.server_close()
 
-    def answer(self, body: dict[str, Any], key: str) -> tuple[int, dict[str, Any]]:
+    def answer(self, body: dict[str, Any], key: str) -> Raw:
         if key != f"Bearer {KEY}":
             # As real ones do, this one repeats the key that it was given.
-            return 401, {"error": {"message": f"Incorrect API key provided: {key}"}}
+            return Raw({"error": {"message": f"Incorrect API key provided: {key}"}}, 401)
         with self._lock:
             self.requests.append(body)
             self._at_once += 1
@@ -55,33 +75,46 @@ class ChatServer:
         finally:
             with self._lock:
                 self._at_once -= 1
-        if isinstance(said, int):
-            return said, {"error": {"message": "try later"}}
-        message = {"role": "assistant", "content": said}
-        return 200, {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": body["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
-        }
+        if isinstance(said, Raw):
+            return said
+        return Raw({"error": {"message": "try later"}}, said) if isinstance(said, int) else Raw(completion(said))
+
+
+def completion(content: Any, finish: str | None = "stop", **message: Any) -> dict[str, Any]:
+    """The body of a reply, with what else its message has."""
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "a-model",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": content, **message}, "finish_reason": finish}
+        ],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+    }
 
 
 def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, value = server.answer(body, self.headers.get("Authorization", ""))
-            data = json.dumps(value).encode()
+            raw = server.answer(body, self.headers.get("Authorization", ""))
+            data = raw.body if isinstance(raw.body, bytes) else json.dumps(raw.body).encode()
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(data) + raw.cut)}
+            if raw.status in (429, 500):
+                headers["Retry-After-Ms"] = "1"
             try:
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                if status in (429, 500):
-                    self.send_header("Retry-After-Ms", "1")
+                self.send_response(raw.status)
+                for name, value in {**headers, **raw.headers}.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(data)
+                if not raw.drip:
+                    self.wfile.write(data)
+                for place in range(len(data) if raw.drip else 0):
+                    self.wfile.write(data[place : place + 1])
+                    time.sleep(raw.drip)
+                if raw.cut:
+                    self.close_connection = True
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it did not wait
 

@@ -225,7 +225,7 @@ class Ledger(LineFile):
     def __init__(self, path: Path, header: Mapping[str, Any], *, restart: bool = False) -> None:
         self.rows: list[Any] = []
         self._header = _as_read(header)
-        self._restart = restart
+        self._restart, self._begun = restart, False
         super().__init__(path)
 
     def append(self, row: Any) -> None:

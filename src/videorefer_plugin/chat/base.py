@@ -1,15 +1,16 @@
 """What a chat model is, whether it runs behind an endpoint or here, and what was used of it."""
 
 import math
+import numbers
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from videorefer_plugin._text import short
-from videorefer_plugin.errors import ChatError
+from videorefer_plugin._text import short, text_fault
+from videorefer_plugin.errors import ChatError, PromptError
 
-__all__ = ["Chat", "Completion", "Finish", "Message", "Usage", "check_at_least", "complete_many"]
+__all__ = ["Chat", "Completion", "Finish", "Message", "Usage", "check_at_least", "check_messages", "complete_many"]
 
 Message = dict[str, Any]
 Finish = Literal["stop", "length", "content_filter"]
@@ -53,10 +54,33 @@ class Chat(Protocol):
         A reply that is empty, refused or cut off is returned as it is, and says so.
 
         Raises:
+            PromptError: they are no messages that can be sent.
             ReplyError: there is no reply to these messages; there may be one to others.
             ChatError: there will be none to others either.
         """
         ...
+
+    def close(self) -> None:
+        """Let go of a model or of connections; the next messages bring them back."""
+        ...
+
+
+def check_messages(messages: Sequence[Message]) -> None:
+    """Make sure that messages can be sent.
+
+    Raises:
+        PromptError: there is none, or one has no role, no content, or half a character.
+    """
+    if not messages:
+        raise PromptError("There are no messages: expected at least one, of a user")
+    for number, message in enumerate(messages):
+        content = message.get("content")
+        if not isinstance(message.get("role"), str) or not isinstance(content, (str, list)):
+            raise PromptError(f"Message {number} is {short(message)}: expected a role, and a text or parts as content")
+        texts = [content] if isinstance(content, str) else [part.get("text", "") for part in content]
+        fault = next(filter(None, map(text_fault, texts)), "")
+        if fault:
+            raise PromptError(f"Message {number} cannot be sent: {fault}")
 
 
 def complete_many(chat: Chat, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
@@ -115,8 +139,8 @@ def check_at_least(name: str, value: Any, least: float, *, above: bool = False, 
     Raises:
         ChatError: it is not.
     """
-    kinds = int if whole else (int, float)
-    right = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    kind_of = numbers.Integral if whole else numbers.Real
+    right = isinstance(value, kind_of) and not isinstance(value, bool) and math.isfinite(value)
     if not right or value < least or (above and value == least):
         kind = "a whole number" if whole else "a number"
         raise ChatError(

@@ -3,17 +3,29 @@
 Keys come from the environment only and are never shown.
 """
 
+import logging
 import os
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
-from videorefer_plugin.chat.base import Completion, Message, Usage
+from videorefer_plugin._text import short
+from videorefer_plugin.chat.base import Completion, Message, Usage, check_at_least, check_messages
 from videorefer_plugin.chat.replies import ReplyError
+from videorefer_plugin.chat.wire import error_code, parse_reply, redacted, said_in, unsupported_parameter
 from videorefer_plugin.errors import ChatError
 
 __all__ = ["ChatEndpoint"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_BYTES = 64 << 20  # of a reply
+_PAUSE = 0.5  # seconds before a request whose reply broke off is sent again, doubled each time
+_REFUSALS = ("content_filter", "content_policy", "moderation")
+_INSTEAD = {"max_tokens": "max_completion_tokens"}  # for servers that know only the other name
 
 
 class ChatEndpoint:
@@ -22,20 +34,26 @@ class ChatEndpoint:
     The client of `openai` tries again after 408, 409, 429, 5xx and lost connections, waiting longer each time or as
     long as the server says. What still fails then is an error of that item.
 
+    Some models take no `max_tokens`, or no temperature. They are then sent `max_completion_tokens`, or no temperature,
+    which a warning says and `adapted` tells.
+
     Args:
         model (`str`): name of the model there.
         base_url (`str`, *optional*): address of the API; that of OpenAI, or `OPENAI_BASE_URL`, by default.
         temperature (`float`): 0 by default, for replies that differ as little as can be.
         max_tokens (`int`): the most tokens of a reply.
         retries (`int`): further tries of a request.
-        timeout (`float`): seconds to wait for a reply.
+        timeout (`float`): seconds to wait for a reply to begin, and again for it to end.
         requests_per_minute (`float`, *optional*): the most requests to start in a minute.
         workers (`int`): requests at the same time.
         prices (`tuple[float, float]`, *optional*): of a million tokens read and written, to show the cost.
         key_variable (`str`): the environment variable that holds the key.
 
+    Attributes:
+        adapted (`dict[str, str]`): parameters that the server does not take -> what was done about it.
+
     Raises:
-        ChatError: `openai` is not installed, or there is no key.
+        ChatError: a setting has a wrong value, `openai` is not installed, or there is no key.
     """
 
     def __init__(
@@ -52,83 +70,210 @@ class ChatEndpoint:
         prices: tuple[float, float] | None = None,
         key_variable: str = "OPENAI_API_KEY",
     ):
-        try:
-            import openai
-        except ImportError as error:
-            raise ChatError("Endpoints need the package openai: pip install 'videorefer-plugin[bench]'") from error
-        key = os.environ.get(key_variable)
-        base_url = base_url or os.environ.get("OPENAI_BASE_URL")
-        if not key and base_url is None:
-            raise ChatError(
-                f"There is no key in the environment variable {key_variable}. Set it there (keys are taken from "
-                "nowhere else), or give the address of a server that needs none."
-            )
+        if not isinstance(model, str) or not model.strip():
+            raise ChatError(f"model is {short(model)}: expected the name of a model at the endpoint")
+        check_at_least("temperature", temperature, 0)
+        check_at_least("max_tokens", max_tokens, 1, whole=True)
+        check_at_least("retries", retries, 0, whole=True)
+        check_at_least("timeout", timeout, 0, above=True)
+        check_at_least("workers", workers, 1, whole=True)
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
+        if base_url is not None:
+            _check_address(base_url)
         self.model, self.temperature, self.max_tokens = model, temperature, max_tokens
         self.base_url, self.workers, self.usage = base_url, workers, Usage(prices)
-        self.key_variable = key_variable
-        self._client = openai.OpenAI(api_key=key or "none", base_url=base_url, max_retries=retries, timeout=timeout)
+        self.retries, self.timeout, self.key_variable = retries, timeout, key_variable
+        self.adapted: dict[str, str] = {}
         self._pace = _Pace(requests_per_minute)
+        self._key = _find_key(key_variable, base_url)
+        self._client = self._connect()
 
     def settings(self) -> dict[str, Any]:
-        """Model, address and temperature."""
+        """Model, address and temperature, as they were asked for."""
         return {
-            "endpoint": self.base_url or "https://api.openai.com/v1",
+            "endpoint": _shown(self.base_url) or "https://api.openai.com/v1",
             "model": self.model,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
         }
 
+    def close(self) -> None:
+        """Let go of connections; the next request makes new ones."""
+        self._client.close()
+        self._client = self._connect()
+
     def complete(self, messages: Sequence[Message]) -> Completion:
         """Reply to messages; see [`Chat`]."""
         import openai
 
-        self._pace.wait()
-        try:
-            reply = self._client.chat.completions.create(
-                model=self.model,
-                messages=list(messages),
-                temperature=self.temperature,
-                max_tokens=self.max_tokens,
-            )
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            # What the server says may repeat the key.
-            raise ChatError(
-                f"{self._place} refuses the key in {self.key_variable} (status {error.status_code})."
-            ) from None
-        except openai.NotFoundError:
-            raise ChatError(f"{self._place} does not know the model {self.model!r}, or has no chat API.") from None
-        except openai.APIStatusError as error:
-            raise ReplyError(
-                f"{self._place} answers with status {error.status_code}, also when asked again."
-            ) from None
-        except openai.APITimeoutError:
-            raise ReplyError(f"{self._place} does not answer in time, also when asked again.", "timeout") from None
-        except openai.APIConnectionError:
-            raise ReplyError(f"{self._place} cannot be reached.") from None
-        except openai.APIError as error:
-            raise ReplyError(f"{self._place} gives a reply that cannot be read ({type(error).__name__}).") from None
-        if not reply.choices or reply.choices[0].message is None:
-            raise ReplyError(f"{self._place} gives a reply without a message.")
-        used = reply.usage
-        completion = Completion(
-            reply.choices[0].message.content or "",
-            used.prompt_tokens if used else None,
-            used.completion_tokens if used else None,
-        )
+        check_messages(messages)
+        adapted = dict(self.adapted)
+        while True:
+            parameters = self._parameters(adapted)
+            try:
+                completion = self._ask(messages, parameters)
+                break
+            except openai.APIStatusError as error:
+                name = unsupported_parameter(error.status_code, said_in(error.body), parameters)
+                if name is None:
+                    raise self._refused(error) from None
+                instead = _INSTEAD.get(name)
+                adapted[name] = f"sent as {instead}" if instead else "left out"
+            except openai.APITimeoutError as error:
+                raise self._too_slow(_tries(error)) from None
+            except openai.APIError as error:
+                raise self._lost(error) from None
+        self._keep(adapted)
         self.usage.add(completion)
         return completion
 
+    def _connect(self) -> Any:
+        try:
+            import openai
+        except ImportError as error:
+            raise ChatError(
+                "Endpoints need the package openai: pip install 'videorefer-plugin[engine]', or "
+                "'videorefer-plugin[bench]'."
+            ) from error
+        return openai.OpenAI(
+            api_key=self._key or "none", base_url=self.base_url, max_retries=self.retries, timeout=self.timeout
+        )
+
+    def _parameters(self, adapted: Mapping[str, str]) -> dict[str, Any]:
+        given: dict[str, Any] = {"max_tokens": self.max_tokens, "temperature": self.temperature}
+        sent = {name: value for name, value in given.items() if name not in adapted}
+        return sent | {_INSTEAD[name]: given[name] for name in adapted if name in _INSTEAD}
+
+    def _keep(self, adapted: Mapping[str, str]) -> None:
+        """Remember what the server turned out not to take, since it replied without."""
+        for name, done in adapted.items():
+            if self.adapted.setdefault(name, done) is done:
+                logger.warning("%s does not take %s with the model %r: it is %s.", self._place, name, self.model, done)
+
+    def _ask(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Completion:
+        """Send a request, and once more where its reply breaks off, as often as is left of the tries."""
+        left = self.retries
+        while True:
+            self._pace.wait()
+            create: Any = self._client.with_options(max_retries=left).chat.completions.with_streaming_response.create
+            with create(model=self.model, messages=list(messages), **parameters) as response:
+                left -= response.retries_taken + 1
+                try:
+                    data = self._read(response, self.retries - left)
+                except ReplyError:
+                    if left < 0:
+                        raise
+                    data = None
+            if data is not None:
+                return self._parse(data)
+            time.sleep(_PAUSE * 2 ** min(self.retries - left - 1, 4))
+
+    def _read(self, response: Any, tries: int) -> bytes:
+        """The whole reply. A server that sends a byte now and then would never let a client's own timeout pass."""
+        until = time.monotonic() + self.timeout
+        client = sys.modules[type(response.http_response).__module__.partition(".")[0]]  # httpx, or its successor
+        data = bytearray()
+        try:
+            for chunk in response.iter_bytes():
+                data += chunk
+                if time.monotonic() > until:
+                    raise self._too_slow(tries)
+                if len(data) > _MOST_BYTES:
+                    raise ReplyError(f"{self._place} gives a reply of more than {_MOST_BYTES >> 20} MiB.")
+        except client.TimeoutException:
+            raise self._too_slow(tries) from None
+        except client.HTTPError as error:
+            said = f"{self._place} breaks off its reply{_in_tries(tries)} ({type(error).__name__})."
+            raise ReplyError(said) from None
+        return bytes(data)
+
+    def _parse(self, data: bytes) -> Completion:
+        try:
+            return parse_reply(data)
+        except ValueError as error:
+            reason = redacted(str(error), self._key)
+            raise ReplyError(f"{self._place} gives a reply that cannot be read: {reason}.") from None
+
+    def _refused(self, error: Any) -> ChatError:
+        """What a status other than 200 means, for these messages or for all."""
+        status, code = error.status_code, error_code(error.body)
+        said = redacted(said_in(error.body), self._key)
+        told = f": {said}" if said else "."
+        if any(word in code for word in _REFUSALS):
+            return ReplyError(f"{self._place} refuses these messages (status {status}){told}", "refused")
+        if status in (401, 403):  # what the server says may repeat the key
+            return ChatError(f"{self._place} refuses the key in {self.key_variable} (status {status}).")
+        if status == 402 or code == "insufficient_quota":
+            return ChatError(f"{self._place} says that the account has nothing left to spend (status {status}){told}")
+        if status in (404, 405) or code == "model_not_found":
+            return ChatError(f"{self._place} does not know the model {self.model!r}, or has no chat API{told}")
+        if status == 413 or code == "context_length_exceeded":
+            return ReplyError(f"{self._place} finds these messages too long (status {status}){told}", "too_long")
+        return ReplyError(f"{self._place} answers with status {status}{_in_tries(_tries(error))}{told}")
+
+    def _too_slow(self, tries: int) -> ReplyError:
+        return ReplyError(f"{self._place} does not answer in time ({self.timeout:g} s){_in_tries(tries)}.", "timeout")
+
+    def _lost(self, error: Any) -> ReplyError:
+        cause = redacted(str(error.__cause__ or error), self._key)
+        return ReplyError(f"{self._place} cannot be reached{_in_tries(_tries(error))}: {cause}")
+
     @property
     def _place(self) -> str:
-        return f"The endpoint {self.base_url or 'of OpenAI'}"
+        return f"The endpoint {_shown(self.base_url) or 'of OpenAI'}"
+
+
+def _find_key(variable: str, base_url: str | None) -> str | None:
+    key = os.environ.get(variable)
+    if not key and base_url is None:
+        raise ChatError(
+            f"There is no key in the environment variable {variable}. Set it there (keys are taken from nowhere "
+            "else), or give the address of a server that needs none."
+        )
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ChatError(
+            f"The key in the environment variable {variable} has a space, a line break or a character that no key "
+            "has. Set it again, without what stands around it."
+        )
+    return key or None
+
+
+def _check_address(address: Any) -> None:
+    try:
+        parts = urlsplit(address)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except (ValueError, TypeError, AttributeError):  # a port that is none, or no text at all
+        right = False
+    if not right or any(character.isspace() for character in address):
+        raise ChatError(
+            f"The address of the endpoint is {short(address)}: expected one such as http://localhost:8000/v1, or "
+            "'openai' for that of OpenAI"
+        )
+
+
+def _shown(address: str | None) -> str | None:
+    """An address without a password or a key in it."""
+    if address is None:
+        return None
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _tries(error: Any) -> int:
+    """How often a request was sent that failed in the end."""
+    return int(error.request.headers.get("x-stainless-retry-count", 0)) + 1
+
+
+def _in_tries(tries: int) -> str:
+    return f", in {tries} tries" if tries > 1 else ""
 
 
 class _Pace:
     """Keeps requests apart, whichever thread makes them."""
 
     def __init__(self, per_minute: float | None):
-        if per_minute is not None and per_minute <= 0:
-            raise ChatError(f"requests_per_minute is {per_minute}: expected a number above 0")
+        if per_minute is not None:
+            check_at_least("requests_per_minute", per_minute, 0, above=True)
         self._gap = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
         self._lock = threading.Lock()

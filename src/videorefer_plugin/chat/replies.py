@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from videorefer_plugin._text import short, text_fault
-from videorefer_plugin.chat.base import Chat, Completion, Message
+from videorefer_plugin.chat.base import Chat, Completion, Message, check_at_least
 from videorefer_plugin.chat.reasoning import without_reasoning
 from videorefer_plugin.errors import ChatError
 
 __all__ = ["Asked", "ReplyError", "ask_json", "ask_text", "json_objects"]
 
 ValueT = TypeVar("ValueT")
-Kind = Literal["empty", "refused", "not_json", "cut_off", "endpoint", "timeout"]
+Kind = Literal["empty", "refused", "not_json", "cut_off", "endpoint", "timeout", "too_long"]
 
 _MOST_STARTS = 1000  # places of a reply at which JSON may begin; more are noise
 
@@ -23,7 +23,7 @@ class ReplyError(ChatError):
 
     Attributes:
         kind (`str`): `"empty"`, `"refused"`, `"not_json"`, `"cut_off"` (at the most tokens of a reply), `"endpoint"`
-            (an error of the server, or of the way there) or `"timeout"`.
+            (an error of the server, or of the way there), `"timeout"` or `"too_long"` (the messages).
         spent (`tuple[Completion, ...]`): replies that came nevertheless, and have to be paid for.
     """
 
@@ -77,6 +77,7 @@ def ask_json(chat: Chat, messages: Sequence[Message], read: Callable[[Any], Valu
         ReplyError: no reply can be used, with all of them in `spent`.
         ChatError: there will be none to other messages either.
     """
+    check_at_least("tries", tries, 1, whole=True)
     spent: list[Completion] = []
     conversation = list(messages)
     while True:
@@ -91,7 +92,8 @@ def ask_json(chat: Chat, messages: Sequence[Message], read: Callable[[Any], Valu
             return Asked(found.value, tuple(spent))
         kind, reason = found
         if kind == "refused" or len(spent) >= tries:
-            raise ReplyError(_sentence(kind, reason), kind, spent)
+            said = f"{reason}: {short(completion.text)}" if kind == "not_json" else reason
+            raise ReplyError(_sentence(kind, said), kind, spent)
         conversation = _once_more(
             messages, completion, f"{_to_model(kind, reason)} Reply with the JSON and nothing else."
         )
@@ -106,13 +108,29 @@ def _read(completion: Completion, read: Callable[[Any], ValueT]) -> Asked[ValueT
     said, trouble = _said(completion)
     if trouble is not None:
         return trouble
-    reason = "there is no JSON in it"
+    reason = _broken(said)
     for value in _json_values(said, "{[", whole=completion.finish == "length"):
+        try:
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except (ValueError, RecursionError):
+            reason = "it has NaN, infinity or half a character (a lone surrogate), which is no JSON"
+            continue
         try:
             return Asked(read(value), ())
         except ValueError as error:
             reason = str(error)
-    return ("cut_off", "") if completion.finish == "length" else ("not_json", f"{reason}: {short(said)}")
+    return ("cut_off", "") if completion.finish == "length" else ("not_json", reason)
+
+
+def _broken(text: str) -> str:
+    """Why there is no JSON in a text, as far as a parser knows."""
+    try:
+        json.loads(text[max(text.find("{"), 0) :])
+    except json.JSONDecodeError as error:
+        return f"the JSON in it is broken ({error.msg})" if "{" in text else "there is no JSON in it"
+    except (ValueError, RecursionError):
+        return "it is nested too deep"
+    return "there is no JSON in it"
 
 
 def _said(completion: Completion) -> tuple[str, tuple[Kind, str] | None]:
@@ -120,9 +138,7 @@ def _said(completion: Completion) -> tuple[str, tuple[Kind, str] | None]:
     if completion.finish == "content_filter" or completion.refusal:
         return "", ("refused", short(completion.refusal) if completion.refusal else "")
     said = without_reasoning(completion.text)
-    if said is None:
-        return "", ("cut_off", "") if completion.finish == "length" else ("empty", "")
-    if not said.strip():
+    if said is None or not said.strip():
         return "", ("cut_off", "") if completion.finish == "length" else ("empty", "")
     fault = text_fault(said)
     return said.strip(), ("endpoint", fault) if fault else None
