@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import runpy
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ _VERSION = 1  # of the rules below; raise it when one changes what is found
 _LONGEST = 20_000  # characters of a caption, which bounds time and memory
 
 _SUBJECTS = frozenset(("nsubj", "nsubjpass", "nsubj:pass", "sb", "ROOT"))
-_JOINED = frozenset(("conj", "cc", "cj", "cd", "preconj", "punct"))  # beside a noun, and not of it
+_JOINED = frozenset(("conj", "cc", "cj", "cd", "preconj", "appos"))  # beside a noun, and not of it
 _NOT_OF_THE_NOUN = frozenset(("det", "predet", "poss", "case", "nummod", "cc", "quantmod"))
 _MANY = frozenset(("several", "many", "few", "some", "multiple", "various", "numerous", "other", "another", "more"))
 _COLLECTIONS = frozenset(
@@ -173,7 +175,7 @@ def _expression(noun: Any) -> str:
 
 def _role(noun: Any) -> str:
     first = noun
-    while first.dep_ in ("conj", "cj") and first.head is not first:
+    while first.dep_ in ("conj", "cj", "appos") and first.head is not first:
         first = first.head
     # "A video of a man", "there is a man": the man is what the caption is about.
     if first.dep_ == "pobj" and first.head.lower_ == "of" and is_scenery(_text(first.head.head)):
@@ -204,8 +206,6 @@ def _is_counted_by(noun: Any) -> bool:
 
 def _other_language(caption: str, language: str) -> str:
     """Which other language a caption is in, or its script; empty if nothing says that it is in another one."""
-    from spacy.util import get_lang_class
-
     letters = [unicodedata.name(letter, "").split(" ")[0] for letter in caption if letter.isalpha()]
     foreign = [script for script in letters if script not in ("LATIN", "FEMININE", "MASCULINE", "FULLWIDTH")]
     if language not in _LANGUAGES:
@@ -213,6 +213,15 @@ def _other_language(caption: str, language: str) -> str:
     if 2 * len(foreign) > len(letters):
         return f"the script {max(foreign, key=foreign.count)}"
     words = words_of(caption)
-    counts = {code: sum(map(get_lang_class(code).Defaults.stop_words.__contains__, words)) for code in _LANGUAGES}
+    counts = {code: sum(map(_small_words(code).__contains__, words)) for code in _LANGUAGES}
     likeliest = max(_LANGUAGES, key=lambda code: counts[code])
     return repr(likeliest) if counts[likeliest] >= max(2, counts[language] + 2) else ""
+
+
+@cache
+def _small_words(language: str) -> frozenset[str]:
+    """Words such as "the". Only their file is read, since all of spaCy's French takes seconds to import."""
+    import spacy
+
+    path = Path(spacy.__file__).parent / "lang" / language / "stop_words.py"
+    return frozenset(runpy.run_path(str(path))["STOP_WORDS"])
