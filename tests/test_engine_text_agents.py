@@ -160,7 +160,7 @@ def test_no_reply_is_lost(server, stage, replies, expected, requests):
     if expected in ("endpoint", "reply"):
         assert isinstance(made, Failure)
         assert made.kind == expected
-        assert made.reason.endswith(".")
+        assert made.reason
     else:
         assert isinstance(made, Made)
         assert [isinstance(one, Drop) for one in made.objects] == [expected == "refused"]
@@ -385,17 +385,17 @@ def test_one_who_is_the_subject_somewhere_is_a_subject():
 
 # --- Analyzer with spaCy ---------------------------------------------------------------------------------------------
 
-# word, head, dependency, part of speech, number
+# word, head, dependency, part of speech, number; a full stop follows
 PARSED = """
-A 1 det DET;dog 2 nsubj NOUN Sing;chases 2 ROOT VERB;a 5 det DET;brown 5 amod ADJ;cat 2 dobj NOUN Sing;. 2 punct PUNCT
-The 1 det DET;dog 2 nsubj NOUN Sing;sleeps 2 ROOT VERB;. 2 punct PUNCT
-It 1 nsubj PRON;barks 1 ROOT VERB;. 1 punct PUNCT
-A 1 det DET;man 6 nsubj NOUN Sing;and 1 cc CCONJ;a 4 det DET;woman 1 conj NOUN Sing;are 6 aux AUX;dancing 6 ROOT VERB;. 6 punct PUNCT
-Two 2 nummod NUM;red 2 amod ADJ;cars 4 nsubj NOUN Plur;are 4 aux AUX;driving 4 ROOT VERB;. 4 punct PUNCT
-A 1 det DET;group 4 nsubj NOUN Sing;of 1 prep ADP;people 2 pobj NOUN Plur;walks 4 ROOT VERB;. 4 punct PUNCT
-There 1 expl PRON;is 1 ROOT VERB;a 3 det DET;car 1 attr NOUN Sing;. 1 punct PUNCT
-The 1 det DET;man 3 poss NOUN Sing;'s 1 case PART;hand 5 nsubj NOUN Sing;is 5 aux AUX;waving 5 ROOT VERB;. 5 punct PUNCT
-A 1 det DET;video 1 ROOT NOUN Sing;of 1 prep ADP;a 4 det DET;girl 2 pobj NOUN Sing;. 1 punct PUNCT
+A 1 det DET;dog 2 nsubj NOUN Sing;chases 2 ROOT VERB;a 5 det DET;brown 5 amod ADJ;cat 2 dobj NOUN Sing
+The 1 det DET;dog 2 nsubj NOUN Sing;sleeps 2 ROOT VERB
+It 1 nsubj PRON;barks 1 ROOT VERB
+A 1 det DET;man 6 nsubj NOUN Sing;and 1 cc CCONJ;a 4 det DET;woman 1 conj NOUN Sing;are 6 aux AUX;dancing 6 ROOT VERB
+Two 2 nummod NUM;red 2 amod ADJ;cars 4 nsubj NOUN Plur;are 4 aux AUX;driving 4 ROOT VERB
+A 1 det DET;group 4 nsubj NOUN Sing;of 1 prep ADP;people 2 pobj NOUN Plur;walks 4 ROOT VERB
+There 1 expl PRON;is 1 ROOT VERB;a 3 det DET;car 1 attr NOUN Sing
+The 1 det DET;man 3 poss NOUN Sing;'s 1 case PART;hand 5 nsubj NOUN Sing;is 5 aux AUX;waving 5 ROOT VERB
+A 1 det DET;video 1 ROOT NOUN Sing;of 1 prep ADP;a 4 det DET;girl 2 pobj NOUN Sing
 """
 
 
@@ -413,6 +413,8 @@ def tiny_parser(tmp_path_factory):
     examples = []
     for line in PARSED.strip().splitlines():
         rows = [token.split(" ") for token in line.split(";")]
+        root = next(row[1] for row in rows if row[2] == "ROOT")
+        rows.append([".", root, "punct", "PUNCT"])
         words, heads, deps, pos = ([row[place] for row in rows] for place in range(4))
         spaces = [following[0] not in (".", "'s") for following in rows[1:]] + [False]
         doc = Doc(

@@ -22,6 +22,8 @@ __all__ = ["Asking", "ChatSettings", "Talk", "messages_of", "prompt_identity", "
 
 ValueT = TypeVar("ValueT")
 
+_AGAIN_THE_SAME: tuple[str, ...] = ("refused", "too_long")  # what a model would also say if it were asked later
+
 
 class ChatSettings(TypedDict, total=False):
     """How a chat model is asked; settings of every agent that asks one.
@@ -169,7 +171,7 @@ class Talk:
         self.spent = Spent()
 
     def json(self, messages: Sequence[Message], read: Callable[[Any], ValueT]) -> ValueT | Drop:
-        """Ask for JSON; see `ask_json`. A model that refuses to reply would do so again, which is a [`Drop`].
+        """Ask for JSON; see `ask_json`. Messages that are refused, or too long, would be so again: that is a [`Drop`].
 
         Raises:
             ReplyError: there is no reply that can be used.
@@ -178,7 +180,7 @@ class Talk:
         return self._asked(lambda chat: ask_json(chat, messages, read, self._asking.tries))
 
     def text(self, messages: Sequence[Message]) -> str | Drop:
-        """Ask for a text; see `ask_text`. What is said in `json` about refusals and errors is right here too."""
+        """Ask for a text; see `ask_text`. Refusals and errors are as with `json`."""
         return self._asked(lambda chat: ask_text(chat, messages))
 
     def _asked(self, ask: Callable[[Chat], Asked[ValueT]]) -> ValueT | Drop:
@@ -186,8 +188,8 @@ class Talk:
             asked = self._asking.ask(ask)
         except ReplyError as error:
             self.spent += self._asking.spent(error.spent)
-            if error.kind == "refused":
-                return Drop("refused", str(error))
+            if error.kind in _AGAIN_THE_SAME:
+                return Drop(error.kind, str(error))
             raise
         self.spent += self._asking.spent(asked.completions)
         return asked.value
