@@ -1,6 +1,10 @@
 """Sources of the data engine: tables, layouts, what is left out and why, and what is an error."""
 
+import csv
+import importlib.util
 import json
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +13,18 @@ import pytest
 from PIL import Image
 
 from tests.media import numbered_frame, write_video
+from videorefer_plugin.data_engine.items import GivenObject, Source
 from videorefer_plugin.data_engine.recipe import SourceSettings
-from videorefer_plugin.data_engine.sources import SourceList, read_sources
-from videorefer_plugin.errors import EngineError
+from videorefer_plugin.data_engine.sources import (
+    Candidate,
+    SourceList,
+    layouts,
+    read_sources,
+    register_layout,
+    registry,
+)
+from videorefer_plugin.errors import ConfigurationError, EngineError
+from videorefer_plugin.regions import decode_rle, encode_rle
 from videorefer_plugin.video import open_video
 from videorefer_plugin.world import make_clip
 
@@ -301,3 +314,385 @@ def test_files_to_exclude_that_name_no_videos_are_refused(clips, tmp_path, name,
             media_root=str(clips),
             exclude=[str(tmp_path / name)],
         )
+
+
+# --- folders of clips ------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_gives_clips_with_the_captions_beside_them(clips, tmp_path):
+    (tmp_path / "day" / "frames").mkdir(parents=True)
+    for name in ("one.mp4", "day/two.mp4", "day/none.mp4"):
+        (tmp_path / name).write_bytes((clips / f"{'abc'[len(name) % 3]}.mp4").read_bytes())
+    (tmp_path / "one.txt").write_text("\ufeffA dog runs.\n", encoding="utf-8")
+    (tmp_path / "day" / "two.json").write_text(
+        json.dumps({"caption": "A cat sleeps.", "license": "CC0", "url": "https://example.org/two"})
+    )
+    for number in range(3):
+        Image.fromarray(numbered_frame(number + 40)).save(tmp_path / "day" / "frames" / f"{number}.png")
+    (tmp_path / "day" / "frames.txt").write_text("A bird flies.")
+    found = read("folder", tmp_path, deduplicate=False)
+    assert [(one.id, one.caption, one.kind) for one in found.sources] == [
+        ("day_frames", "A bird flies.", "video"),
+        ("day_two", "A cat sleeps.", "video"),
+        ("one", "A dog runs.", "video"),
+    ]
+    assert (found.sources[1].license, found.sources[1].address) == ("CC0", "https://example.org/two")
+    assert found.counts == {"read": 4, "kept": 3, "no_caption": 1}
+
+
+def test_a_folder_may_have_one_table_of_captions(clips, tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("a.mp4", "sub/a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes((clips / Path(name).name).read_bytes())
+    rows = [{"video": "a.mp4", "caption": "x"}, {"video": "sub/a.mp4", "caption": "y"}]
+    write_table(tmp_path / "captions.csv", rows)
+    found = read("folder", tmp_path, deduplicate=False)
+    assert [one.id for one in found.sources] == ["a", "sub_a"]
+    assert found.counts == {"read": 3, "kept": 2, "no_caption": 1}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "has no clips"),
+        ({"a.mp4": "", "captions.csv": "", "captions.json": ""}, "keep one file of captions"),
+        ({"a.mp4": "x", "a.json": "[]"}, "a.json is .*; expected an object"),
+        ({"a.mp4": "x", "a.json": '{"caption": 3}'}, "a.json: the caption is 3; expected a text"),
+        ({"a.mp4": "x", "a.json": '{"caption": "x"'}, "a.json, line 1: no JSON"),
+        ({"a.mp4": "x"}, "None of 1 entries"),
+    ],
+)
+def test_a_folder_of_no_use_is_refused(tmp_path, files, message):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(EngineError, match=message):
+        read("folder", tmp_path)
+
+
+# --- Panda-70M -------------------------------------------------------------------------------------------------------
+
+ONE, TWO = "--C66yU3LjM", "rLlzmcp3J6s"
+PANDA = [
+    {
+        "videoID": video,
+        "url": f"https://www.youtube.com/watch?v={video}",
+        "timestamp": "[['0:00:01.100', '0:00:04.200'], ['0:00:05.000', '0:00:09.000']]",
+        "caption": f"['{words}, first.', \"{words}'s second.\"]",
+        "matching_score": "[0.41, 0.56]",
+    }
+    for video, words in ((ONE, "A dog"), (TWO, "A cat"))
+]
+
+
+def write_panda(path: Path, rows: list[dict[str, Any]] = PANDA) -> Path:
+    with open(path, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["00000/0000001_00001.mp4", f"{TWO}_1.mp4", f"clips/{TWO}_0:00:05.000_0:00:09.000.mp4"],
+    ids=["downloader", "number", "times"],
+)
+def test_clips_of_panda_70m_get_what_its_table_says(clips, tmp_path, name):
+    path = tmp_path / "media" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes((clips / "a.mp4").read_bytes())
+    table = write_panda(tmp_path / "panda.csv")
+    (source,) = read("panda-70m", table, media_root=str(tmp_path / "media")).sources
+    assert source.id == f"{TWO}_1"
+    assert source.caption == "A cat's second."
+    assert source.address == f"https://www.youtube.com/watch?v={TWO}"
+    assert source.license is None
+
+
+def download(folder: Path, clips: Path) -> Path:
+    """Two clips of one video as the downloader of Panda-70M writes them."""
+    (folder / "00000").mkdir(parents=True)
+    for number, clip in enumerate("ab"):
+        stem = folder / "00000" / f"0000007_0000{number}"
+        stem.with_suffix(".mp4").write_bytes((clips / f"{clip}.mp4").read_bytes())
+        stem.with_suffix(".txt").write_text(f"Caption {number}.")
+        said = {"url": f"https://www.youtube.com/watch?v={ONE}", "matching_score": str(0.4 + number / 10), "key": "x"}
+        stem.with_suffix(".json").write_text(json.dumps(said))
+    return folder
+
+
+def test_a_download_of_panda_70m_needs_no_table(clips, tmp_path):
+    found = read("panda-70m", download(tmp_path, clips))
+    assert [(one.id, one.caption) for one in found.sources] == [(f"{ONE}_0", "Caption 0."), (f"{ONE}_1", "Caption 1.")]
+    found = read("panda-70m", tmp_path, min_score=0.45)
+    assert found.counts == {"read": 2, "kept": 1, "low_score": 1}
+
+
+def test_other_clips_of_a_benchmark_video_are_excluded_from_panda_70m(clips, tmp_path):
+    exclude = [bench(tmp_path / "bench.json", f"{ONE}_0:00:01.100_0:00:04.200.mp4")]
+    with pytest.raises(EngineError, match="of a benchmark by their name"):
+        read("panda-70m", download(tmp_path / "clips", clips), exclude=exclude)
+    exclude = [bench(tmp_path / "bench.json", f"{ONE}_7.mp4")]
+    with pytest.raises(EngineError, match="of a benchmark by their name"):
+        read("panda-70m", tmp_path / "clips", exclude=exclude)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"caption": "A cat"}, "line 2: caption is 'A cat'; expected a list"),
+        ({"caption": "__import__('os').system('true')"}, "line 2: caption is .*; expected a list"),
+        ({"caption": "['one']"}, "line 2: the lists are of different lengths"),
+        ({"caption": "[1, 2]"}, "line 2: the caption is [12]; expected a text"),
+        ({"videoID": "other_video", "url": ""}, "None of 1 clips"),
+    ],
+)
+def test_tables_that_are_not_of_panda_70m_are_refused(clips, tmp_path, change, message):
+    (tmp_path / f"{ONE}_0.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    table = write_panda(tmp_path / "panda.csv", [{**PANDA[0], **change}])
+    with pytest.raises(EngineError, match=message):
+        read("panda-70m", table, media_root=str(tmp_path))
+
+
+# --- layouts with masks and expressions ------------------------------------------------------------------------------
+
+HEIGHT, WIDTH = 48, 80
+NAMES = ["00000", "00005", "00010"]
+
+
+def square(place: int) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    mask[4:12, 6 * place : 6 * place + 8] = True
+    return mask
+
+
+def write_frames(folder: Path, first: int, names: list[str] = NAMES) -> None:
+    folder.mkdir(parents=True)
+    for number, name in enumerate(names):
+        Image.fromarray(numbered_frame(first + number)).save(folder / f"{name}.jpg")
+
+
+def masks_of(given: GivenObject) -> dict[str, np.ndarray | None]:
+    return {frame: one["segmentation"] and decode_rle(one["segmentation"]) for frame, one in given.annotation.items()}
+
+
+def write_mevis(root: Path, **changes: Any) -> Path:
+    write_frames(root / "JPEGImages" / "v1", 30)
+    expressions = {
+        "0": {"exp": "the dog that runs", "obj_id": [0], "anno_id": [7]},
+        "1": {"exp": "The running dog", "obj_id": [0], "anno_id": [7]},
+        "2": {"exp": "two dogs", "obj_id": [0, 1], "anno_id": [7, 8]},
+    } | changes
+    meta = {"videos": {"v1": {"vid_id": 1, "expressions": expressions, "frames": NAMES}}}
+    (root / "meta_expressions.json").write_text(json.dumps(meta))
+    masks = {
+        "7": [encode_rle(square(0)), None, encode_rle(square(2))],
+        "8": [encode_rle(square(5))] * 3,
+        "9": [None] * 3,
+    }
+    (root / "mask_dict.json").write_text(json.dumps(masks))
+    return root
+
+
+def test_mevis_gives_a_video_with_all_expressions_of_single_objects(tmp_path):
+    found = read("mevis", write_mevis(tmp_path / "train"))
+    (source,) = found.sources
+    assert (source.id, source.path, source.height, source.width) == (
+        "v1", str(tmp_path / "train" / "JPEGImages" / "v1"), HEIGHT, WIDTH,
+    )  # fmt: skip
+    assert [one.expression for one in source.objects] == ["the dog that runs", "The running dog"]
+    masks = masks_of(source.objects[0])
+    assert list(masks) == ["0", "1", "2"]
+    assert masks["1"] is None
+    assert np.array_equal(masks["2"], square(2))
+    assert found.counts == {"read": 1, "kept": 1, "several_objects": 1}
+    assert any("1 expressions mean several objects" in note for note in found.notes)
+    assert Source.from_json(json.loads(json.dumps(source.to_json()))) == source
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind"),
+    [
+        ({"exp": " ", "anno_id": [7]}, "no_expression"),
+        ({"exp": "a cat", "anno_id": [9]}, "no_mask"),
+        ({"exp": "a cat", "anno_id": [5]}, "bad_mask"),
+    ],
+)
+def test_expressions_of_no_use_are_counted(tmp_path, expression, kind):
+    found = read("mevis", write_mevis(tmp_path, **{"2": expression}))
+    assert found.counts == {"read": 1, "kept": 1, kind: 1}
+
+
+def write_youtube(root: Path) -> Path:
+    """The split `train`, in which the folder of frames also has those between the annotated ones."""
+    write_frames(root / "train" / "JPEGImages" / "v2", 60, [f"{number:05d}" for number in range(11)])
+    (root / "train" / "Annotations" / "v2").mkdir(parents=True)
+    for place, name in enumerate(NAMES):
+        labels = square(place) * np.uint8(1) + (square(7) & (place == 1)) * np.uint8(2)
+        image = Image.fromarray(labels, mode="P")
+        image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+        image.save(root / "train" / "Annotations" / "v2" / f"{name}.png")
+    expressions = {"0": {"exp": "a person", "obj_id": "1"}, "1": {"exp": "a horse", "obj_id": "2"}}
+    meta = {"videos": {"v2": {"expressions": expressions, "frames": NAMES}}}
+    (root / "meta_expressions" / "train").mkdir(parents=True)
+    (root / "meta_expressions" / "train" / "meta_expressions.json").write_text(json.dumps(meta))
+    return root / "train"
+
+
+@pytest.mark.parametrize("given", ["train", "meta_expressions/train/meta_expressions.json"])
+def test_ref_youtube_vos_has_masks_at_the_places_of_their_frames(tmp_path, given):
+    write_youtube(tmp_path)
+    (source,) = read("ref-youtube-vos", tmp_path / given).sources
+    person, horse = source.objects
+    assert list(masks_of(person)) == ["0", "5", "10"]
+    assert np.array_equal(masks_of(person)["5"], square(1))
+    assert masks_of(horse)["0"] is None
+    assert np.array_equal(masks_of(horse)["5"], square(7))
+    frames = open_video(source.path).read([5])
+    assert np.abs(frames[0].astype(int) - numbered_frame(65)).mean() < 12
+
+
+def write_refcoco(root: Path, name: str = "refs(unc).json") -> Path:
+    (root / "images").mkdir(parents=True)
+    Image.fromarray(numbered_frame(3)).save(root / "images" / "COCO_7.jpg")
+    instances = {
+        "licenses": [{"id": 4, "name": "Attribution License", "url": "https://example.org/by"}],
+        "images": [
+            {"id": 7, "file_name": "COCO_7.jpg", "height": HEIGHT, "width": WIDTH, "license": 4, "flickr_url": "https://f"},
+            {"id": 8, "file_name": "COCO_8.jpg", "height": HEIGHT, "width": WIDTH},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 7, "segmentation": [[1, 1, 20, 1, 20, 20]]},
+            {"id": 2, "image_id": 8, "segmentation": [[1, 1, 20, 1, 20, 20]]},
+        ],
+    }  # fmt: skip
+    said = [{"raw": "Left man", "sent": "left man"}, {"sent": "man in red"}]
+    refs = [
+        {"ref_id": 0, "ann_id": 1, "image_id": 7, "split": "train", "sentences": said},
+        {"ref_id": 1, "ann_id": 2, "image_id": 8, "split": "train", "sentences": [{"sent": "dog"}]},
+    ]
+    (root / "instances.json").write_text(json.dumps(instances))
+    (root / name).write_text(json.dumps(refs))
+    return root
+
+
+def test_refcoco_gives_images_with_polygons_license_and_address(tmp_path):
+    found = read("refcoco", write_refcoco(tmp_path))
+    (source,) = found.sources
+    assert (source.id, source.kind, source.height, source.width) == ("COCO_7", "image", HEIGHT, WIDTH)
+    assert [one.expression for one in source.objects] == ["Left man", "man in red"]
+    assert source.objects[0].annotation == {"0": {"segmentation": [[1, 1, 20, 1, 20, 20]]}}
+    assert source.license == "Attribution License, https://example.org/by"
+    assert source.address == "https://f"
+    assert found.counts == {"read": 2, "kept": 1, "missing": 1}
+
+
+def test_a_pickle_of_references_is_not_read(tmp_path):
+    with pytest.raises(EngineError, match=r"refs\(unc\)\.p is a pickle, which can run any program"):
+        read("refcoco", write_refcoco(tmp_path, "refs(unc).p"))
+
+
+def write_a2d(root: Path) -> Path:
+    h5py = pytest.importorskip("h5py")
+    (root / "Release" / "clips320H").mkdir(parents=True)
+    write_video(root / "Release" / "clips320H" / "vid1.mp4", 6)
+    masks = root / "text_annotations" / "a2d_annotation_with_instances" / "vid1"
+    masks.mkdir(parents=True)
+    rows = 'video_id,instance_id,query\nvid1,0,a man walks\nvid1,1,"a dog, running"\nvid1,9,a ghost\n'
+    (root / "text_annotations" / "a2d_annotation.txt").write_text(rows)
+    with h5py.File(masks / "00003.h5", "w") as file:
+        file["instance"] = [0, 1]
+        file["reMask"] = np.stack([square(0).T, square(3).T]).astype(np.uint8)
+    with h5py.File(masks / "00006.h5", "w") as file:
+        file["instance"] = [1]
+        file["reMask"] = square(4).T.astype(np.uint8)
+    return root
+
+
+def test_a2d_sentences_has_masks_in_some_frames(tmp_path):
+    found = read("a2d-sentences", write_a2d(tmp_path))
+    (source,) = found.sources
+    man, dog = source.objects
+    assert (man.expression, list(masks_of(man))) == ("a man walks", ["2"])
+    assert (dog.expression, list(masks_of(dog))) == ("a dog, running", ["2", "5"])
+    assert np.array_equal(masks_of(dog)["5"], square(4))
+    assert found.counts == {"read": 1, "kept": 1, "no_mask": 1}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("h5py") is not None, reason="needs an environment without h5py")
+def test_a2d_sentences_says_what_it_needs(tmp_path):
+    with pytest.raises(ConfigurationError, match="pip install h5py"):
+        read("a2d-sentences", tmp_path)
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        for name in names:
+            path = root / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    return change
+
+
+def rewrite(name: str, text: str) -> Callable[[Path], object]:
+    return lambda root: (root / name).write_text(text)
+
+
+META = '{"videos": {"v1": {"frames": ["00000"], "expressions": {"0": {"exp": %s}}}}}'
+
+# Layout, what is changed in its folder, and what the error says.
+WRONG_LAYOUTS = {
+    "mevis without a meta file": ("mevis", remove("meta_expressions.json"), "has no meta_expressions.json"),
+    "mevis without masks": ("mevis", remove("mask_dict.json"), "mask_dict.json is not there"),
+    "mevis without frames": ("mevis", remove("JPEGImages"), "has no folder JPEGImages"),
+    "mevis without a video": ("mevis", remove("JPEGImages/v1"), "there is no folder"),
+    "mevis without a frame": ("mevis", remove("JPEGImages/v1/00005.jpg"), "lacks the frames 00005"),
+    "mevis of no masks": (
+        "mevis",
+        rewrite("meta_expressions.json", META % '"a"'),
+        "'anno_id' is None",
+    ),
+    "mevis with another expression": ("mevis", rewrite("meta_expressions.json", META % "3"), "the expression is 3"),
+    "mevis with a list": ("mevis", rewrite("meta_expressions.json", "[]"), "expected an object"),
+    "mevis with masks of another form": ("mevis", rewrite("mask_dict.json", '{"7": 3, "8": []}'), "mask 7 has 3"),
+    "mevis as a file": ("mevis", remove("."), "is not there; expected the folder of a split"),
+    "youtube without masks": ("ref-youtube-vos", remove("Annotations"), "has no folder Annotations"),
+    "youtube with damaged masks": (
+        "ref-youtube-vos",
+        rewrite("Annotations/v2/00005.png", "x"),
+        "cannot be read as an",
+    ),
+    "refcoco without instances": ("refcoco", remove("instances.json"), "has no instances.json"),
+    "refcoco without references": ("refcoco", remove("refs(unc).json"), "has no refs"),
+    "refcoco of another object": ("refcoco", rewrite("refs(unc).json", '[{"ann_id": 99}]'), "annotation 99 is not in"),
+    "refcoco with an object": ("refcoco", rewrite("refs(unc).json", "{}"), "expected a list of references"),
+    "refcoco without images": ("refcoco", remove("images"), "None of 2 entries"),
+}
+WRITERS = {"mevis": write_mevis, "ref-youtube-vos": write_youtube, "refcoco": write_refcoco}
+
+
+@pytest.mark.parametrize("case", WRONG_LAYOUTS)
+def test_a_layout_that_lacks_something_is_refused(tmp_path, case):
+    layout, change, message = WRONG_LAYOUTS[case]
+    root = WRITERS[layout](tmp_path / "data")
+    change(root)
+    with pytest.raises(EngineError, match=message):
+        read(layout, root)
+
+
+def test_a_layout_of_ones_own_can_be_registered(clips):
+    register_layout("my-own", f"{__name__}:my_layout")
+    try:
+        assert "my-own" in layouts()
+        assert [one.id for one in read("my-own", clips / "a.mp4").sources] == ["mine"]
+        with pytest.raises(ConfigurationError, match="There is a layout 'my-own' already"):
+            register_layout("my-own", "elsewhere:read")
+    finally:
+        registry._PATHS.pop("my-own")
+
+
+def my_layout(settings: SourceSettings) -> Iterator[Candidate]:
+    yield Candidate("here", Source("mine", settings.files[0], "A caption."), named=True)

@@ -50,6 +50,8 @@ class SourceSettings:
             `language`) -> the column's name there.
         license, address (`str`, *optional*): of all sources that do not say it themselves.
         language (`str`): code of the language that captions have to be in, such as `"en"`; others are counted.
+        min_score (`float`, *optional*): the least matching score of a caption, where the layout has scores, as
+            `"panda-70m"` does.
         deduplicate (`bool`): leave out videos and captions that were there before.
         exclude (`list[str]`): benchmark files whose videos are left out.
     """
@@ -61,6 +63,7 @@ class SourceSettings:
     license: str | None = None
     address: str | None = None
     language: str = "en"
+    min_score: float | None = None
     deduplicate: bool = True
     exclude: list[str] = field(default_factory=list)
 

@@ -15,7 +15,7 @@ from videorefer_plugin.video.images import IMAGE_SUFFIXES, as_array, is_pil
 from videorefer_plugin.video.sampling import check_fps
 from videorefer_plugin.video.sources import Stored, is_stored, opened, stored
 
-__all__ = ["FOLDER_FPS", "open_video"]
+__all__ = ["FOLDER_FPS", "folder_images", "open_video"]
 
 FOLDER_FPS = 3.0
 """Frames per second that a folder of frames is taken to have, as in the original code."""
@@ -158,7 +158,8 @@ def _open_file(source: str | bytes, name: str, fps: float | None, track: int | N
     return FileVideo(source, name, fps, track)
 
 
-def _open_folder(path: Path, name: str, fps: float | None) -> Video:
+def folder_images(path: Path) -> list[str]:
+    """The images in a folder of frames, in the order in which it is opened as a video."""
     files = [
         entry.path
         for entry in os.scandir(path)
@@ -166,11 +167,15 @@ def _open_folder(path: Path, name: str, fps: float | None) -> Video:
         and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
         and entry.is_file()
     ]
+    return sorted(files, key=_natural_key)
+
+
+def _open_folder(path: Path, name: str, fps: float | None) -> Video:
+    files = folder_images(path)
     if not files:
         what = "holds no images" if any(path.iterdir()) else "is empty"
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise VideoError(f"The folder {name} {what}; a folder of frames needs image files ({kinds}).")
-    files.sort(key=_natural_key)
     # Unlike a list, a folder may be long and on a slow disk: sizes are checked as frames are read.
     images = [Stored(file, repr(file)) for file in files]
     video = ImagesVideo(images, name, fps or FOLDER_FPS, check_all=False)

@@ -43,11 +43,13 @@ class LeftOut:
         kind (`str`): by which it is counted, such as "no_caption" or "duplicate_video".
         place (`str`): where it stands.
         reason (`str`): in a few words.
+        unit (`str`): "entry"; or "expression", of a source that is kept with its others.
     """
 
     kind: str
     place: str
     reason: str
+    unit: str = "entry"
 
 
 def is_address(path: str) -> bool:

@@ -22,9 +22,9 @@ _FLAT = 3.0  # gray levels; of frames with less contrast, the hash is chance
 _FEWEST = 3  # frames with contrast that have to be there to compare by looks
 _SMALL = 128  # pixels of the shorter side, below which encoding changes a picture a lot
 
-# The most bits of 256, and levels of color, by which frames of copies differ on average. Measured: copies of real clips
-# at a quarter of the size and CRF 38 stay below 18 bits and 18 levels, those of clips of 64 x 64 pixels below 61 and
-# 49. Different clips of the shapes world differ by at least 85 bits and 77 levels, also before the same background.
+# The most bits of 256, and levels of color, by which frames of copies differ on average. Measured: copies of real
+# clips at a quarter of the size and CRF 38 stay below 18 bits and 18 levels, those of clips of 64 x 64 pixels below 61
+# and 49. Different clips of the shapes world differ by at least 85 bits and 77 levels, also before one background.
 _MOST = (40.0, 32.0)
 _MOST_SMALL = (64.0, 56.0)
 

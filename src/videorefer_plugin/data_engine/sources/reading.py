@@ -28,6 +28,12 @@ KINDS = {
     "missing": "name a file that is not there",
     "unreadable": "cannot be read as a video or an image",
     "other_language": "are in another language",
+    "low_score": "have a caption that matches too little",
+    "no_objects": "have no object with a mask and an expression",
+    "no_expression": "have no words",
+    "no_mask": "have no mask in any frame",
+    "bad_mask": "have masks that cannot be read",
+    "several_objects": "mean several objects at once",
     "excluded_by_id": "are of a benchmark by their name",
     "excluded_by_frames": "are of a benchmark by their frames",
     "duplicate_video": "are the same file as another one",
@@ -50,7 +56,7 @@ class SourceList:
     Attributes:
         sources (`list[Source]`): in the order of the files.
         counts (`dict[str, int]`): "read" = "kept" + what was left out, by kind, such as "no_caption" or
-            "duplicate_video".
+            "duplicate_video"; beside that, expressions that were left out, such as "several_objects".
         notes (`list[str]`): what is to be known about it, in sentences.
         left_out (`list[LeftOut]`): everything that was left out, with its place and the reason.
     """
@@ -81,7 +87,7 @@ def read_sources(settings: SourceSettings, progress: Callable[[int, int], object
             left.append(foreign)
         else:
             candidates.append(entry)
-    read = len(candidates) + len(left)
+    read = len(candidates) + sum(one.unit == "entry" for one in left)
     notes: list[str] = []
     if not read:
         raise EngineError(
@@ -89,7 +95,7 @@ def read_sources(settings: SourceSettings, progress: Callable[[int, int], object
         )
     candidates = _distinct(settings, _name(candidates), left, notes, progress)
     if not candidates:
-        first = left[0]
+        first = next(one for one in left if one.unit == "entry")
         raise EngineError(
             f"None of {read} entries of {listed(settings.files)} can be used: {' '.join(_notes(left, read))} "
             f"The first is {first.place}: {first.reason}."
@@ -226,10 +232,11 @@ def _is_safe(name: str) -> bool:
 
 def _notes(left: Iterable[LeftOut], read: int) -> list[str]:
     """What was left out, in a sentence for each kind."""
-    places: dict[str, list[str]] = {}
+    places: dict[tuple[str, str], list[str]] = {}
     for one in left:
-        places.setdefault(one.kind, []).append(f"{one.place} ({one.reason})")
+        places.setdefault((one.unit, one.kind), []).append(f"{one.place} ({one.reason})")
     return [
-        f"{len(found)} of {read} entries {KINDS.get(kind, kind)}, and were left out: {listed(found, _MOST_PLACES)}."
-        for kind, found in places.items()
+        f"{len(found)} {'expressions' if unit == 'expression' else f'of {read} entries'} "
+        f"{KINDS.get(kind, kind)}, and were left out: {listed(found, _MOST_PLACES)}."
+        for (unit, kind), found in places.items()
     ]

@@ -67,3 +67,9 @@ def make_reader(name: str) -> Reader:
 _SOURCES = "videorefer_plugin.data_engine.sources"
 
 register_layout("table", f"{_SOURCES}.table:read_table")
+register_layout("folder", f"{_SOURCES}.folder:read_folder")
+register_layout("panda-70m", f"{_SOURCES}.panda:read_panda")
+register_layout("refcoco", f"{_SOURCES}.refcoco:read_refcoco")
+register_layout("mevis", f"{_SOURCES}.mevis:read_mevis")
+register_layout("ref-youtube-vos", f"{_SOURCES}.ref_youtube_vos:read_ref_youtube_vos")
+register_layout("a2d-sentences", f"{_SOURCES}.a2d_sentences:read_a2d_sentences")

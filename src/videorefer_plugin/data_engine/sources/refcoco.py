@@ -1,0 +1,120 @@
+"""The layout `refcoco`: `instances.json` and `refs(...).json` of RefCOCO, RefCOCO+ or RefCOCOg, and COCO's images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.bench.json_files import read_json
+from videorefer_plugin.data_engine.recipe import SourceSettings
+from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut, check_text, find_media
+from videorefer_plugin.data_engine.sources.expressions import Expression, give_objects, read_object
+from videorefer_plugin.errors import BenchError, EngineError
+
+__all__ = ["read_refcoco"]
+
+_FOLDERS = ("images", "train2014", "")  # beside the files, that images may lie in
+
+
+def read_refcoco(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
+    """Images of RefCOCO, RefCOCO+ or RefCOCOg with their expressions, one source for each image.
+
+    `files` are folders with `instances.json` and one `refs*.json`; `media_root` is COCO's folder `train2014`. The
+    references are published as a pickle, which may run any program when it is read, so it is not read here.
+
+    Raises:
+        EngineError: a file is missing, or not of this form.
+    """
+    for folder in map(Path, settings.files):
+        instances = read_object(_instances(folder))
+        images = _by_id(instances, "images", folder)
+        masks = _by_id(instances, "annotations", folder)
+        licenses = {one.get("id"): one for one in instances.get("licenses") or () if isinstance(one, dict)}
+        of_image: dict[int, list[tuple[Expression, Any]]] = {}
+        for ref, place in _refs(folder):
+            annotation = _annotation(ref, masks, place)
+            if ref.get("image_id") not in images:
+                raise EngineError(f"{place}: image {short(ref.get('image_id'))} is not in instances.json.")
+            said = ref.get("sentences")
+            if not isinstance(said, list) or not all(isinstance(one, dict) for one in said):
+                raise EngineError(f"{place}: 'sentences' is {short(said)}; expected a list of objects.")
+            for one in said:
+                text = check_text(one.get("raw") or one.get("sent"), "the sentence", place)
+                of_image.setdefault(ref["image_id"], []).append((Expression(place, text, one), annotation))
+        for number, objects in of_image.items():
+            yield from _read_image(settings, folder, images[number], objects, licenses)
+
+
+def _instances(folder: Path) -> Path:
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "not there"
+        raise EngineError(f"{folder} is {what}; expected a folder with instances.json and refs(...).json.")
+    if not (folder / "instances.json").is_file():
+        raise EngineError(f"{folder} has no instances.json; expected a folder of RefCOCO, RefCOCO+ or RefCOCOg.")
+    return folder / "instances.json"
+
+
+def _refs(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    files = sorted(folder.glob("refs*.json"))
+    if len(files) != 1:
+        pickles = sorted(folder.glob("refs*.p"))
+        if not files and pickles:
+            old = pickles[0]
+            raise EngineError(
+                f"{old} is a pickle, which can run any program when it is read, so it is not read here. If you trust "
+                f'it, write it as JSON once: python -c "import json, pickle; json.dump(pickle.load(open({str(old)!r}, '
+                f"'rb')), open({str(old.with_suffix('.json'))!r}, 'w'))\""
+            )
+        raise EngineError(
+            f"{folder} has {listed([file.name for file in files]) or 'no refs*.json'}; expected one file."
+        )
+    try:
+        found = read_json(files[0])
+    except BenchError as error:
+        raise EngineError(str(error)) from error
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise EngineError(f"{files[0]} is {short(found)}; expected a list of references.")
+    for place, one in enumerate(found):
+        yield one, f"{files[0]}, reference {one.get('ref_id', place)}"
+
+
+def _by_id(instances: Mapping[str, Any], name: str, folder: Path) -> dict[Any, dict[str, Any]]:
+    found = instances.get(name)
+    if not isinstance(found, list) or not all(isinstance(one, dict) and "id" in one for one in found):
+        raise EngineError(f"{folder / 'instances.json'}: {name!r} is {short(found)}; expected a list as COCO has it.")
+    return {one["id"]: one for one in found}
+
+
+def _annotation(ref: Mapping[str, Any], masks: Mapping[Any, Mapping[str, Any]], place: str) -> dict[str, Any]:
+    """The object of a reference, in frame 0."""
+    found = masks.get(ref.get("ann_id"))
+    if found is None:
+        raise EngineError(f"{place}: annotation {short(ref.get('ann_id'))} is not in instances.json.")
+    return {"0": {"segmentation": found.get("segmentation") or None}}
+
+
+def _read_image(
+    settings: SourceSettings,
+    folder: Path,
+    image: Mapping[str, Any],
+    objects: list[tuple[Expression, Any]],
+    licenses: Mapping[Any, Mapping[str, Any]],
+) -> Iterator[Candidate | LeftOut]:
+    place = f"{folder / 'instances.json'}, image {image['id']}"
+    name = check_text(image.get("file_name"), "the file name", place)
+    roots = [Path(settings.media_root)] if settings.media_root is not None else [folder / one for one in _FOLDERS]
+    found = [find_media(name, root, place) for root in roots]
+    media = next((one for one in found if isinstance(one, Path)), None)
+    if media is None:
+        yield from (one for one in found[:1] if isinstance(one, LeftOut))
+        return
+    terms = licenses.get(image.get("license"), {})
+    more = {
+        "height": image.get("height"),
+        "width": image.get("width"),
+        "license": ", ".join(str(terms[key]) for key in ("name", "url") if terms.get(key)) or None,
+        "address": image.get("coco_url") or image.get("flickr_url"),
+    }
+    yield from give_objects(settings, Path(name).stem, media, place, objects, **more)
