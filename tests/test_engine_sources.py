@@ -5,6 +5,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from videorefer_plugin.errors import ConfigurationError, EngineError
 from videorefer_plugin.regions import decode_rle, encode_rle
 from videorefer_plugin.video import open_video
 from videorefer_plugin.world import make_clip
+from videorefer_plugin.world.clip import Clip
 
 pa = pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq  # noqa: E402
@@ -97,8 +99,8 @@ WRONG_FILES = {
     "doubled key": ("t.json", b'[\n{"video": "a.mp4", "video": "b.mp4", "caption": "x"}]', "line 2: .*twice"),
     "half character": ("t.json", b'[{"video": "a.mp4", "caption": "\\ud800"}]', "line 1: .*surrogate"),
     "nan": ("t.json", b'[{"video": "a.mp4", "caption": NaN}]', "line 1: NaN is no number"),
-    "list of texts": ("t.json", b'["a.mp4"]', "line 1 is 'a.mp4'; expected an object"),
-    "integer caption": ("t.json", b'[{"video": "a.mp4", "caption": 7}]', "line 1: the caption is 7; expected a text"),
+    "list of texts": ("t.json", b'["a.mp4"]', "line 1, row 1 is 'a.mp4'; expected an object"),
+    "integer caption": ("t.json", b'[{"video": "a.mp4", "caption": 7}]', "line 1, row 1: the caption is 7; expected a text"),
     "captions in a list": ("t.json", b'[{"video": "a.mp4", "caption": ["x"]}]', "the caption is .*; expected a text"),
     "broken line": ("t.jsonl", b'{"video": "a.mp4", "caption": "x"}\n{"video"\n', "line [23]: .*no JSON"),
     "cut parquet": ("t.parquet", b"PAR1PAR1PAR1", "cannot be read as Parquet"),
@@ -226,6 +228,21 @@ def test_a_copy_in_another_encoding_and_size_is_found_and_nothing_else(world, tm
     assert read("table", table, deduplicate=False).counts == {"read": 13, "kept": 13}
 
 
+@pytest.mark.slow
+def test_of_many_clips_that_look_alike_all_copies_are_found_and_nothing_else(tmp_path):
+    """Moving shapes before one background, each clip with another encoding of it in another size."""
+    for seed in range(150):
+        clip = Clip(replace(make_clip(seed).scene, paint_seed=7, cluttered=False))
+        write_video(tmp_path / f"{seed}.mp4", clip.frames)
+        copy_of(tmp_path / f"{seed}_copy.mp4", tmp_path / f"{seed}.mp4", (0.75, 1.5)[seed % 2], 30)
+    rows = [{"video": f"{seed}{end}.mp4", "caption": f"{seed}{end}"} for end in ("", "_copy") for seed in range(150)]
+    found = read("table", write_table(tmp_path / "t.jsonl", rows))
+    assert found.counts == {"read": 300, "kept": 150, "duplicate_frames": 150}
+    for one in found.left_out:
+        line = int(one.place.rsplit(" ", 1)[1])
+        assert f"line {line - 150} was kept" in one.reason
+
+
 def test_plain_videos_of_different_colors_are_no_duplicates(tmp_path):
     for name, color in (("red", (200, 0, 0)), ("blue", (0, 0, 200))):
         write_video(tmp_path / f"{name}.mp4", [np.full((64, 64, 3), color, dtype=np.uint8)] * 4)
@@ -281,6 +298,24 @@ def test_videos_of_benchmarks_are_left_out_by_name(clips, tmp_path, case):
     assert (
         found.counts["kept"] + found.counts.get("excluded_by_id", 0) + found.counts.get("excluded_by_frames", 0) == 2
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("b.json", '[{"video": "boat.mp4"}, {"image": "c.jpg"}, {"conversations": []}]'),
+        ("b.jsonl", '{"video": "boat.mp4", "annotation": []}\n'),
+        ("b.csv", "video,caption\nboat.mp4,x\n"),
+        ("b.json", '{"boat.mp4": {"caption": "x"}}'),
+    ],
+    ids=["records", "lines", "table", "HC-STVG"],
+)
+def test_any_file_that_names_videos_can_be_excluded(clips, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    (tmp_path / "boat.mp4").write_bytes((clips / "b.mp4").read_bytes())
+    rows = [{"video": str(clips / "a.mp4"), "caption": "x"}, {"video": "boat.mp4", "caption": "y"}]
+    found = read("table", write_table(tmp_path / "t.jsonl", rows), exclude=[str(tmp_path / name)])
+    assert found.counts == {"read": 2, "kept": 1, "excluded_by_id": 1}
 
 
 @pytest.mark.parametrize("folder", ["", "Panda-70M-part"])

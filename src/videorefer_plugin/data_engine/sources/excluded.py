@@ -114,8 +114,10 @@ def _stem(video: str) -> str:
 def _videos(file: Path, settings: SourceSettings) -> Iterator[tuple[str, str]]:
     """The videos that a benchmark's file, training records or a table name, with their places."""
     for place, row in _rows(file):
-        names = ("video", settings.columns.get("video", "video"), "videoID")
+        names = ("video", "image", settings.columns.get("video", "video"), "videoID")
         video = next((row[name] for name in names if row.get(name)), None) if isinstance(row, dict) else None
+        if video is None and isinstance(row, dict) and "conversations" in row:
+            continue  # a training record of text alone
         if not isinstance(video, str):
             has = f"has the keys {listed(row, 8)}" if isinstance(row, dict) else f"is {short(row)}"
             raise EngineError(f"{place}, given to exclude, {has}; expected a video in each item.")

@@ -93,11 +93,12 @@ def _of_frames(content: str, frames: NDArray[np.uint8]) -> Fingerprint:
     )
 
 
-def _ones(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """How many bits of each row are set."""
+def _ones(words: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """How many bits of each column are set."""
     if hasattr(np, "bitwise_count"):  # from NumPy 2 on, and much quicker
-        return np.bitwise_count(words).sum(1, dtype=np.int64)
-    return np.unpackbits(words.view(np.uint8), axis=1).sum(1, dtype=np.int64)
+        return np.bitwise_count(words).sum(0, dtype=np.uint16)
+    octets = words.view(np.uint8).reshape(*words.shape, 8)
+    return np.unpackbits(octets, axis=2).sum((0, 2), dtype=np.uint16)
 
 
 class LookIndex:
@@ -106,7 +107,7 @@ class LookIndex:
     def __init__(self) -> None:
         self._names: list[str] = []
         self._contents: dict[str, str] = {}
-        self._bits = np.empty((0, len(_SHARES) * _SIDE * _SIDE // 64), dtype=np.uint64)
+        self._bits = np.empty((len(_SHARES) * _SIDE * _SIDE // 64, 0), dtype=np.uint64)  # columns are summed quickly
         self._cells = np.empty((0, len(_SHARES), 3 * _CELLS * _CELLS), dtype=np.uint8)
         self._is_small = np.empty(0, dtype=bool)
 
@@ -116,14 +117,12 @@ class LookIndex:
         if found.is_plain:
             return
         count = len(self._names)
-        if count == len(self._bits):
-            room = max(64, 2 * count)
-            for field in ("_bits", "_cells", "_is_small"):
-                old = getattr(self, field)
-                new = np.zeros((room, *old.shape[1:]), dtype=old.dtype)
-                new[:count] = old
-                setattr(self, field, new)
-        self._bits[count], self._cells[count], self._is_small[count] = found.bits, found.cells, found.is_small
+        if count == len(self._is_small):
+            more = max(64, count)
+            self._bits = np.pad(self._bits, ((0, 0), (0, more)))
+            self._cells = np.pad(self._cells, ((0, more), (0, 0), (0, 0)))
+            self._is_small = np.pad(self._is_small, (0, more))
+        self._bits[:, count], self._cells[count], self._is_small[count] = found.bits, found.cells, found.is_small
         self._names.append(name)
 
     def same_content(self, found: Fingerprint) -> str | None:
@@ -135,7 +134,7 @@ class LookIndex:
         count = len(self._names)
         if found.is_plain or not count:
             return None
-        bits = _ones(self._bits[:count] ^ found.bits) / len(_SHARES)
+        bits = _ones(self._bits[:, :count] ^ found.bits[:, None]) / len(_SHARES)
         small = self._is_small[:count] | found.is_small
         near = np.flatnonzero(bits <= np.where(small, _MOST_SMALL[0], _MOST[0]))
         for place in near[np.argsort(bits[near], kind="stable")]:

@@ -51,6 +51,7 @@ class Table:
             raise EngineError(f"{path} is empty; expected a table with a row for each video.")
         self._is_parquet = head.startswith(b"PAR1")
         self._is_separated = is_separated(path, head)
+        self._is_list = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
         if self._is_separated and head.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise EngineError(f"{path} is in UTF-16; save it as UTF-8.")
         self._separator = "\t" if path.suffix.lower() == ".tsv" else _separator(head)
@@ -72,7 +73,9 @@ class Table:
             file = open_record_file(self.path)
             if self._is_parquet:
                 self._check_header(_parquet_columns(self.path), f"{self.path}")
-            yield from record_values(file)
+            for number, (place, row) in enumerate(record_values(file), 1):
+                # A list may be written in one line, so that its lines do not tell rows apart.
+                yield (f"{place}, row {number}" if self._is_list else place), row
         except (BenchError, RecordError) as error:
             raise EngineError(_as_table(str(error))) from error
         except OSError as error:
