@@ -100,7 +100,7 @@ WRONG_FILES = {
     "half character": ("t.json", b'[{"video": "a.mp4", "caption": "\\ud800"}]', "line 1: .*surrogate"),
     "nan": ("t.json", b'[{"video": "a.mp4", "caption": NaN}]', "line 1: NaN is no number"),
     "list of texts": ("t.json", b'["a.mp4"]', "line 1, row 1 is 'a.mp4'; expected an object"),
-    "integer caption": ("t.json", b'[{"video": "a.mp4", "caption": 7}]', "line 1, row 1: the caption is 7; expected a text"),
+    "integer caption": ("t.json", b'[{"video": "a.mp4", "caption": 7}]', "row 1: the caption is 7; expected a text"),
     "captions in a list": ("t.json", b'[{"video": "a.mp4", "caption": ["x"]}]', "the caption is .*; expected a text"),
     "broken line": ("t.jsonl", b'{"video": "a.mp4", "caption": "x"}\n{"video"\n', "line [23]: .*no JSON"),
     "cut parquet": ("t.parquet", b"PAR1PAR1PAR1", "cannot be read as Parquet"),
@@ -188,7 +188,15 @@ def test_ids_that_are_not_given_come_from_the_files_and_are_made_unique(clips, t
     [
         ({"layout": "tables"}, "no layout 'tables'.*Did you mean table"),
         ({"layout": "no.such:reader"}, "cannot be imported"),
-        ({"files": []}, "source.files is"),
+        ({"files": []}, "source.files is empty"),
+        ({"files": "t.csv"}, "source.files is 't.csv'; expected a list of files or folders"),
+        ({"files": [None]}, r"source.files is \[None\]"),
+        ({"exclude": "bench.json"}, "source.exclude is 'bench.json'; expected a list of files"),
+        ({"media_root": "/no/such/folder"}, "source.media_root is '/no/such/folder', which is no folder"),
+        ({"min_score": 0.4}, "source.min_score is of no use in the layout 'table', only in panda-70m"),
+        ({"columns": {"video": "clip"}, "layout": "mevis"}, "source.columns is of no use in the layout 'mevis'"),
+        ({"min_score": "high"}, "source.min_score is 'high'; expected a number"),
+        ({"min_score": float("nan")}, "source.min_score is nan"),
         ({"files": ["/no/such.csv"]}, "such.csv is not there"),
         ({"columns": {"captoin": "text"}}, "source.columns has 'captoin'.*Did you mean 'caption'"),
         ({"columns": {"license": "terms"}}, "no column 'terms'"),
@@ -284,6 +292,7 @@ OTHER_NAME = {
     "beginning": ("boat2.mp4", "boat.mp4"),
     "numbered clips": ("shapes_clip_7.mp4", "shapes_clip_8.mp4"),
     "case": ("Boat.mp4", "boat.mp4"),
+    "number of a row": ("other.mp4", "2.mp4"),
 }
 
 
@@ -291,7 +300,7 @@ OTHER_NAME = {
 def test_videos_of_benchmarks_are_left_out_by_name(clips, tmp_path, case):
     name, video = (SAME_NAME | OTHER_NAME)[case]
     (tmp_path / name).write_bytes((clips / "b.mp4").read_bytes())
-    rows = [{"video": str(clips / "a.mp4"), "caption": "x"}, {"video": name, "caption": "y"}]
+    rows = [{"video": str(clips / "a.mp4"), "caption": "x", "id": 1}, {"video": name, "caption": "y", "id": 2}]
     exclude = [bench(tmp_path / "bench.json", video)]
     found = read("table", write_table(tmp_path / "t.json", rows), exclude=exclude, deduplicate=False)
     assert found.counts.get("excluded_by_id", 0) == (case in SAME_NAME)
@@ -373,6 +382,16 @@ def test_a_folder_gives_clips_with_the_captions_beside_them(clips, tmp_path):
     ]
     assert (found.sources[1].license, found.sources[1].address) == ("CC0", "https://example.org/two")
     assert found.counts == {"read": 4, "kept": 3, "no_caption": 1}
+
+
+def test_links_within_a_folder_are_followed_but_not_in_circles(clips, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    (tmp_path / "elsewhere" / "a.txt").write_text("A dog.")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "folder" / "circle").symlink_to(tmp_path / "folder")
+    assert [one.id for one in read("folder", tmp_path / "folder").sources] == ["linked_a"]
 
 
 def test_a_folder_may_have_one_table_of_captions(clips, tmp_path):
@@ -551,6 +570,8 @@ def test_mevis_gives_a_video_with_all_expressions_of_single_objects(tmp_path):
         ({"exp": " ", "anno_id": [7]}, "no_expression"),
         ({"exp": "a cat", "anno_id": [9]}, "no_mask"),
         ({"exp": "a cat", "anno_id": [5]}, "bad_mask"),
+        ({"exp": "a cat", "anno_id": [6]}, "bad_mask"),
+        ({"exp": "a cat", "anno_id": [4]}, "bad_mask"),
     ],
 )
 def test_expressions_of_no_use_are_counted(tmp_path, expression, kind):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def make_source(settings: SourceSettings, name: str, path: Path, given: Mapping[
     return Source(
         **{
             "id": name,
-            "path": str(path),
+            "path": os.path.abspath(path),  # agents may run elsewhere; links stay as they are
             "kind": "image" if path.is_file() and looks_like_picture(path) else "video",
             **given,
             "license": given.get("license") or settings.license,

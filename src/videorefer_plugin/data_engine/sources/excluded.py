@@ -61,7 +61,9 @@ class Excluded:
 
     def by_name(self, one: Candidate) -> LeftOut | None:
         """Why a source is left out for its name."""
-        own = {one.source.id, _stem(one.source.path), *one.names}
+        own = {_stem(one.source.path), *one.names}
+        if not (one.named and one.source.id.isdigit()):  # a row's number, which says nothing of the video
+            own.add(one.source.id)
         origins = {*one.names, *own, *filter(None, (youtube_id(name, numbered=True) for name in own))}
         for names, known in ((own, self.names), (origins, self.origins), (set(one.names), self.maybe_origins)):
             for name in sorted(names & known.keys()):
@@ -80,8 +82,6 @@ def read_excluded(settings: SourceSettings) -> Excluded:
     Raises:
         EngineError: one cannot be read, or names no videos.
     """
-    if isinstance(settings.exclude, str):
-        raise EngineError(f"source.exclude is {short(settings.exclude)}; expected a list of files.")
     found = Excluded()
     for file in map(Path, settings.exclude):
         videos = dict.fromkeys(video for _, video in _videos(file, settings))

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin._text import listed, short
+from videorefer_plugin._text import listed, short, size_words
 from videorefer_plugin.bench.json_files import read_json
 from videorefer_plugin.data_engine.items import GivenObject
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut, check_text, make_source
-from videorefer_plugin.errors import BenchError, EngineError, RegionError
+from videorefer_plugin.errors import BenchError, EngineError, RegionError, VideoError
 from videorefer_plugin.regions import Region
+from videorefer_plugin.video.animations import looks_like_picture
+from videorefer_plugin.video.images import image_size
 from videorefer_plugin.video.opening import folder_images
+from videorefer_plugin.video.sources import Stored
 
 __all__ = ["Expression", "MetaVideo", "frame_places", "give_objects", "read_meta", "read_object"]
 
@@ -150,8 +153,13 @@ def give_objects(
         **given: more of the source.
     """
     kept: dict[tuple[str, int], GivenObject] = {}
+    try:
+        size = _size_of(media)
+    except VideoError as error:
+        yield LeftOut("unreadable", place, str(error))
+        return
     for expression, annotation in objects:
-        reason = _unusable(expression, annotation)
+        reason = _unusable(expression, annotation, size)
         if reason is None and isinstance(annotation, dict):
             # The same words for the same masks are said once; `id` since equal masks are one object here.
             kept.setdefault((expression.text.casefold(), id(annotation)), GivenObject(expression.text, annotation))
@@ -161,15 +169,27 @@ def give_objects(
         yield LeftOut("no_objects", place, "none of its expressions can be used")
         return
     found = tuple(kept.values())
-    size = next(
-        (one["segmentation"]["size"] for one in found[0].annotation.values() if isinstance(one["segmentation"], dict)),
-        (given.get("height"), given.get("width")),
-    )
-    more = {**given, "objects": found, "height": size[0], "width": size[1]}
+    sizes = (one for given_object in found for one in _sizes(given_object.annotation))
+    height, width = next(sizes, (given.get("height"), given.get("width")))
+    more = {**given, "objects": found, "height": height, "width": width}
     yield Candidate(place, make_source(settings, name, media, more), names=(name,))
 
 
-def _unusable(expression: Expression, annotation: Annotation | LeftOut) -> LeftOut | None:
+def _size_of(media: Path) -> tuple[int, int] | None:
+    """Height and width of an image or of the frames in a folder; of a video, which would have to be opened, `None`."""
+    images = folder_images(media) if media.is_dir() else [str(media)] if looks_like_picture(media) else []
+    return image_size(Stored(images[0], repr(images[0])), repr(images[0])) if images else None
+
+
+def _sizes(annotation: Annotation) -> Iterator[tuple[int, int]]:
+    """Height and width of the masks that have a size."""
+    masks = (one["segmentation"] for one in annotation.values())
+    return (tuple(mask["size"]) for mask in masks if isinstance(mask, dict))
+
+
+def _unusable(
+    expression: Expression, annotation: Annotation | LeftOut, size: tuple[int, int] | None
+) -> LeftOut | None:
     """Why an expression is left out."""
     if isinstance(annotation, LeftOut):
         return annotation
@@ -181,4 +201,8 @@ def _unusable(expression: Expression, annotation: Annotation | LeftOut) -> LeftO
         Region.from_annotation(annotation)
     except RegionError as error:
         return LeftOut("bad_mask", expression.place, str(error), "expression")
+    other = next((one for one in _sizes(annotation) if one != size), None) if size is not None else None
+    if size is not None and other is not None:
+        reason = f"its masks are of {size_words(*other)}, and the frames of {size_words(*size)}"
+        return LeftOut("bad_mask", expression.place, reason, "expression")
     return None

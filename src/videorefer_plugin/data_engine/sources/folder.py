@@ -50,9 +50,13 @@ def read_folder(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
         yield from _from_table(settings, folder, tables[0], clips) if tables else _from_files(settings, folder, clips)
 
 
-def clips_in(folder: Path) -> Iterator[Path]:
-    """Videos, images and captioned folders of frames below a folder, in the order of their names."""
+def clips_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Videos, images and captioned folders of frames below a folder, in the order of their names.
+
+    Links are followed, but not into a folder that they lie in themselves (`above`).
+    """
     try:
+        above = (*above, folder.resolve())
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise EngineError(f"{folder} cannot be read: {error.strerror or error}.") from error
@@ -62,8 +66,8 @@ def clips_in(folder: Path) -> Iterator[Path]:
         if entry.is_dir():
             if any((folder / f"{entry.name}{suffix}").is_file() for suffix in (".txt", ".json")):
                 yield entry
-            elif not entry.is_symlink():  # which may lead in a circle
-                yield from clips_in(entry)
+            elif entry.resolve() not in above:
+                yield from clips_in(entry, above)
         elif entry.suffix.lower() in VIDEO_SUFFIXES or entry.suffix.lower() in IMAGE_SUFFIXES:
             yield entry
 

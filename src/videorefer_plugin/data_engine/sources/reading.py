@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import unicodedata
@@ -16,7 +17,7 @@ from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut
 from videorefer_plugin.data_engine.sources.excluded import NO_EXCLUDE, read_excluded
 from videorefer_plugin.data_engine.sources.fingerprints import Fingerprint, LookIndex, take_fingerprint
-from videorefer_plugin.data_engine.sources.registry import make_reader
+from videorefer_plugin.data_engine.sources.registry import layouts, make_reader
 from videorefer_plugin.errors import EngineError, VideoError
 
 __all__ = ["KINDS", "SourceList", "read_sources"]
@@ -32,7 +33,7 @@ KINDS = {
     "no_objects": "have no object with a mask and an expression",
     "no_expression": "have no words",
     "no_mask": "have no mask in any frame",
-    "bad_mask": "have masks that cannot be read",
+    "bad_mask": "have masks that cannot be read or do not fit",
     "several_objects": "mean several objects at once",
     "excluded_by_id": "are of a benchmark by their name",
     "excluded_by_frames": "are of a benchmark by their frames",
@@ -42,6 +43,8 @@ KINDS = {
 }
 """Why something is left out, as `counts` has it -> how notes say it."""
 
+_USERS = {"columns": ("table", "folder"), "min_score": ("panda-70m",)}  # settings that not every layout looks at
+_BUILT_IN = layouts()  # what is registered later may look at all of them
 _MOST_THREADS = 8
 _TOGETHER = 64  # videos that are looked at by threads before the next ones begin
 _MOST_PLACES = 10  # named in one note
@@ -105,8 +108,19 @@ def read_sources(settings: SourceSettings, progress: Callable[[int, int], object
 
 
 def _check(settings: SourceSettings) -> None:
-    if isinstance(settings.files, str) or not settings.files:
-        raise EngineError(f"source.files is {short(settings.files)}; expected a list of files or folders.")
+    for name, given, most in (("files", settings.files, "files or folders"), ("exclude", settings.exclude, "files")):
+        is_list = isinstance(given, Sequence) and not isinstance(given, str)
+        if not is_list or not all(isinstance(one, str) and one and "\0" not in one for one in given):
+            raise EngineError(f"source.{name} is {short(given)}; expected a list of {most}.")
+    if not settings.files:
+        raise EngineError("source.files is empty; expected a list of files or folders.")
+    if settings.media_root is not None and not os.path.isdir(settings.media_root):
+        raise EngineError(f"source.media_root is {short(settings.media_root)}, which is no folder.")
+    score = settings.min_score
+    if score is not None and (
+        isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score)
+    ):
+        raise EngineError(f"source.min_score is {short(score)}; expected a number.")
 
 
 def _foreign(entry: Candidate, language: str) -> LeftOut | None:

@@ -66,5 +66,5 @@ def caption_row(settings: SourceSettings, values: Mapping[str, Any], root: Path,
     if isinstance(media, LeftOut):
         return media
     given = {key: texts[key] for key in ("caption", "language", "license", "address") if texts[key]}
-    name = texts["id"] or media.stem
+    name = texts["id"] or (media.name if media.is_dir() else media.stem)
     return Candidate(place, make_source(settings, name, media, given), named=bool(texts["id"]))
