@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from videorefer_plugin.data_engine.items import (
     Verdict,
     seed_of,
 )
+from videorefer_plugin.errors import EngineError
 
 HEIGHT, WIDTH = 48, 64
 
@@ -36,9 +38,12 @@ class CountingAgent(Agent):
         version: part of its identity, and of what it makes.
         cost: of each item.
         bad: how the items whose ids are named here fail: "failure", "error" (a RuntimeError), "kill" (the process),
-            "interrupt", "fatal" (an EngineError) or "few" (too few results).
+            "interrupt", "fatal" (an EngineError), "few" (too few results), or "full" (as if the
+            disk were, from then on).
         fixed: a file; once it is there, nothing is bad.
         seconds: that an item takes.
+        kill_at: the number of lines in the log at which the run is killed: this process, and the one that `RUN_PID`
+            in the environment names.
     """
 
     made: Any = None
@@ -53,9 +58,10 @@ class CountingAgent(Agent):
         fixed: str | None = None,
         seconds: float = 0.0,
         prices: Any = None,
+        kill_at: int | None = None,
     ):
         self.log, self.version, self.cost, self.bad = log, version, cost, dict(bad or {})
-        self.fixed, self.seconds = fixed, seconds
+        self.fixed, self.seconds, self.kill_at = fixed, seconds, kill_at
 
     def identity(self):
         return {"agent": type(self).__name__, "version": self.version}
@@ -65,6 +71,9 @@ class CountingAgent(Agent):
         for item in items:
             with open(self.log, "ab", buffering=0) as stream:
                 stream.write(f"{self.stage} {item.source.id}\n".encode())
+            if self.kill_at is not None and len(Path(self.log).read_bytes().splitlines()) >= self.kill_at:
+                os.kill(int(os.environ.get("RUN_PID", os.getpid())), signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(self.seconds)
             results.append(self._one(item))
         return results[: len(results) - ("few" in [self._how(item) for item in items])]
@@ -73,8 +82,6 @@ class CountingAgent(Agent):
         return None if self.fixed and Path(self.fixed).exists() else self.bad.get(item.source.id)
 
     def _one(self, item):
-        from videorefer_plugin.errors import EngineError
-
         how = self._how(item)
         if how == "failure":
             return Failure("endpoint", "The endpoint is down.", Spent(1, 10, 0, self.cost))
@@ -84,6 +91,8 @@ class CountingAgent(Agent):
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "interrupt":
             raise KeyboardInterrupt
+        if how == "full":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         if how == "fatal":
             raise EngineError("The endpoint refuses the key.")
         return Made(self.objects(item), Spent(1, 100, 10, self.cost))
@@ -158,7 +167,7 @@ def write_table(folder: Path, count: int, captions: dict[int, str] | None = None
         video = folder / f"v{number}.mp4"
         if not video.exists():
             os.link(folder / "clip.mp4", video)
-        caption = (captions or {}).get(number, f"Video {number} shows cats, dogs and ghosts.")
+        caption = (captions or {}).get(number, f"Here, in {number}, are cats, dogs and ghosts.")
         rows.append({"id": f"v{number}", "video": video.name, "caption": caption})
     (folder / "table.json").write_text(json.dumps(rows))
     return folder / "table.json"

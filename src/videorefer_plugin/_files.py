@@ -51,7 +51,7 @@ class LedgerError(Exception):
         self.reason = reason
 
 
-def read_lines(path: Path, is_torn: Callable[[bytes], object] = bool) -> Iterator[tuple[int, bytes]]:
+def read_lines(path: Path, is_torn: Callable[[bytes], object] = bool, start: int = 0) -> Iterator[tuple[int, bytes]]:
     """The lines of a file, and at which byte each begins, one after the other and without holding them all.
 
     Nothing is locked or changed, so that another process may still be appending. What it has not finished is left out.
@@ -60,12 +60,14 @@ def read_lines(path: Path, is_torn: Callable[[bytes], object] = bool) -> Iterato
         path (`Path`): of the file.
         is_torn (`Callable`, *optional*): whether what follows the last line end is only a part of a line; always, by
             default.
+        start (`int`, *optional*): the byte at which to begin, which is where a line does.
 
     Raises:
         OSError: it cannot be read.
     """
-    offset = 0
+    offset = start
     with open(path, "rb") as stream:
+        stream.seek(start)
         for line in stream:
             if not line.endswith(b"\n") and is_torn(line):
                 return

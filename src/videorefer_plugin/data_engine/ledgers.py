@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from videorefer_plugin._files import read_lines
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.items import Source
 from videorefer_plugin.data_engine.state import State, row_key
@@ -129,7 +130,7 @@ class RunLedger:
             number = self._paths.index(path)
             for offset, line, place in _lines(path, *self._read[path]):
                 self._take(number, offset, _parsed(line, place))
-                self._read[path] = (offset + len(line), place[1])
+                self._read[path] = (offset + len(line) + 1, place[1])
 
     def _take(self, file: int, offset: int, row: dict[str, Any]) -> None:
         if "key" not in row:
@@ -243,16 +244,10 @@ class Waiting:
 
 
 def _lines(path: Path, start: int, number: int) -> Iterator[tuple[int, bytes, tuple[Path, int]]]:
-    """Whole lines from a place on, with where each begins; the part of one that a killed process left is none."""
+    """Whole lines from a place on, with where each begins."""
     try:
-        if start and path.stat().st_size <= start:
-            return
-        with open(path, "rb") as stream:
-            stream.seek(start)
-            while (line := stream.readline()).endswith(b"\n"):
-                number += 1
-                yield start, line, (path, number)
-                start += len(line)
+        for place, (offset, line) in enumerate(read_lines(path, start=start), number + 1):
+            yield offset, line, (path, place)
     except OSError as error:
         raise EngineError(f"{path} cannot be read ({error.strerror or error}).") from error
 

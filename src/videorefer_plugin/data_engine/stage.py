@@ -8,7 +8,8 @@ import socket
 import time
 import traceback
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,13 @@ class StageRunner:
 
     def close(self) -> None:
         """Let go of the agent's models, and of the ledger."""
-        self.agent.close()
-        if self._ledger is not None:
-            self._ledger.close()
-            self._ledger = None
+        ledger, self._ledger = self._ledger, None
+        try:
+            self.agent.close()
+        finally:
+            if ledger is not None:
+                with _writing():
+                    ledger.close()
 
     def _work(self, states: Sequence[State]) -> Iterable[tuple[State, Made | Failure, float]]:
         busy = []
@@ -136,15 +140,26 @@ class StageRunner:
         return row
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        try:
+        with _writing():
             if self._ledger is None:
                 folder = Path(self.spec.folder)
                 folder.mkdir(parents=True, exist_ok=True)
                 name = f"{self.spec.stage}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
                 self._ledger = Ledger(folder / name, {"stage": self.spec.stage, "key": self.spec.key})
             self._ledger.append(row)
-        except (OSError, LedgerError) as error:
-            raise EngineError(f"What was done cannot be written down: {error}") from error
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Errors of the ledger in words that say what to do."""
+    try:
+        yield
+    except (OSError, LedgerError) as error:
+        reason = str(error).rstrip(".")
+        raise EngineError(
+            f"What was done cannot be written down: {reason}. What is written already is kept; make room or rights, "
+            "and start the same run again."
+        ) from error
 
 
 def _failure(error: Exception) -> Failure:

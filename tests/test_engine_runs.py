@@ -1,0 +1,587 @@
+"""Runs of the data engine: done once, whatever stops them, and refused where they cannot be done."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from tests.engine import calls, recipe_values, write_table
+from tests.engine_kills import finished
+from videorefer_plugin.cli import app
+from videorefer_plugin.data_engine.folders import RunFolder
+from videorefer_plugin.data_engine.plans import plan_engine
+from videorefer_plugin.data_engine.recipe import recipe_of
+from videorefer_plugin.data_engine.runs import Interrupted, run_engine
+from videorefer_plugin.errors import ConfigurationError, EngineError, VideoReferError
+
+STAGES = ("analyzer", "segmentor", "annotator", "captioner", "reviewer", "refiner")
+COUNT = 4  # videos; the caption of v2 names nothing
+RESULTS = ("records.json", "provenance.jsonl", "discarded.json", "dropped.jsonl", "failed.jsonl")
+
+
+@pytest.fixture
+def desk(tmp_path):
+    write_table(tmp_path / "data", COUNT, {2: "Nothing at all."})
+    return tmp_path
+
+
+def values(desk, name="run", **stages):
+    """A recipe whose run lies in a folder of its own, with its own log."""
+    (desk / name).mkdir(exist_ok=True)
+    return recipe_values(desk / name / "out", desk / "data" / "table.json", **stages)
+
+
+def run(given, **options):
+    return run_engine(recipe_of(given), **options)
+
+
+def folder_of(given):
+    return Path(given["output"]["folder"])
+
+
+def results(folder):
+    """The files of results, without what depends on the clock."""
+    return {name: (folder / name).read_text().replace(str(folder), "") for name in RESULTS}
+
+
+def dead(folder):
+    return [json.loads(line) for line in (folder / "failed.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def whole(desk):
+    """The results of a run that nothing stopped."""
+    given = values(desk, "whole")
+    report = run(given)
+    assert (report.finished, report.failed, report.left) == (COUNT, 0, 0)
+    return results(folder_of(given))
+
+
+def test_a_run_makes_records_and_says_what_became_of_everything(desk):
+    given = values(desk)
+    report = run(given)
+    folder = folder_of(given)
+    kept, discarded = (json.loads((folder / name).read_text()) for name in ("records.json", "discarded.json"))
+    assert len(kept) + len(discarded) == 2 * (COUNT - 1)  # cats and dogs; ghosts are not there
+    assert report.records["records"] == len(kept)
+    stages = {one.stage: one for one in report.stages}
+    assert tuple(stages) == STAGES
+    assert stages["segmentor"].dropped == {"not_found": COUNT - 1}
+    assert all(one.done == COUNT and one.failed == one.waiting == 0 for one in report.stages)
+    # A caption without nouns costs the Analyzer alone.
+    assert Counter(line.split()[0] for line in calls(folder)) == {
+        stage: COUNT - (stage != "analyzer") for stage in STAGES
+    }
+    assert dead(folder) == []
+    json.dumps(report.to_dict())
+
+
+def test_a_finished_run_does_nothing_more(desk):
+    given = values(desk)
+    run(given)
+    before = calls(folder_of(given))
+    report = run(given)
+    assert calls(folder_of(given)) == before
+    assert report.finished == COUNT
+
+
+# --- whatever stops it -----------------------------------------------------------------------------------------------
+
+
+def kill(desk, given, *kills):
+    """Start a run several times, each of which is killed at a number of calls; what was finished by then."""
+    path = desk / "recipe.json"
+    path.write_text(json.dumps(given))
+    command = [sys.executable, "-m", "tests.engine_kills", str(path), *map(str, kills)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
+    return json.loads(done.stdout)
+
+
+def test_kills_lose_and_repeat_nothing_that_was_finished(desk, whole):
+    given = values(desk)
+    expected = COUNT + 5 * (COUNT - 1)
+    # Each start does the call that was interrupted, and is killed in the next one.
+    kills = kill(desk, given, *range(1, 2 * expected, 2))
+    assert all(one["killed"] for one in kills)
+    assert [len(one["finished"]) for one in kills][-1] == 6 * COUNT - 1
+    run(given)
+    assert results(folder_of(given)) == whole
+    assert Counter(calls(folder_of(given))) == dict.fromkeys(calls(folder_of(given)), 2)
+
+
+def test_kills_of_a_run_with_several_processes_lose_and_repeat_nothing_either(desk, whole):
+    given = values(desk, annotator={"workers": 2})
+    log, before = folder_of(given).parent / "calls.log", 0
+    for stop in kill(desk, given, 2 * COUNT + 1):
+        assert stop["killed"]
+        before = len(log.read_text().splitlines())
+        done = set(stop["finished"])
+        assert len(done) >= 2 * COUNT  # all of the first two stages
+    run(given)
+    assert results(folder_of(given)) == whole
+    assert not done & set(calls(folder_of(given))[before:])
+
+
+def cut(folder, target, size):
+    """What a run that was killed left behind: the first bytes of what was written to the ledger."""
+    (target / "stages").mkdir(parents=True)
+    for name in ("run.json", "sources.jsonl"):
+        (target / name).write_bytes((folder / name).read_bytes())
+    for stage in STAGES:
+        for path in (folder / "stages").glob(f"{stage}-*.jsonl"):
+            if size > 0:
+                (target / "stages" / path.name).write_bytes(path.read_bytes()[:size])
+            size -= path.stat().st_size
+
+
+def test_a_ledger_that_ends_anywhere_is_gone_on_with(desk):
+    given = values(desk, annotator={"batch_size": 2}, reviewer={"batch_size": 3})
+    run(given)
+    whole = folder_of(given)
+    size = sum(path.stat().st_size for path in (whole / "stages").glob("*.jsonl"))
+    for place in [*range(0, size, size // 12), size - 1]:
+        other = values(desk, f"cut at {place}", annotator={"batch_size": 2}, reviewer={"batch_size": 3})
+        cut(whole, folder_of(other), place)
+        done = finished(folder_of(other))
+        run(other)
+        assert results(folder_of(other)) == results(whole), place
+        assert sorted(calls(folder_of(other))) == sorted(set(calls(whole)) - set(done)), place
+
+
+@pytest.mark.parametrize(
+    "annotator",
+    [
+        pytest.param({"workers": 3, "backend": "tests.engine:ThreadedAnnotator"}, id="threads"),
+        pytest.param({"workers": 2, "batch_size": 2}, id="processes"),
+        pytest.param({"batch_size": 3}, id="batches"),
+    ],
+)
+def test_workers_and_batches_change_no_record(desk, whole, annotator):
+    given = values(desk, annotator=annotator)
+    assert run(given).finished == COUNT
+    folder = folder_of(given)
+    assert results(folder)["records.json"] == whole["records.json"]
+    assert Counter(calls(folder)).most_common(1)[0][1] == 1
+    ledgers = list((folder / "stages").glob("annotator-*.jsonl"))
+    assert 1 <= len(ledgers) <= annotator.get("workers", 1)
+
+
+def test_a_limit_takes_the_first_sources_and_can_be_raised(desk, whole):
+    given = values(desk)
+    report = run(given, limit=2)
+    assert (report.sources, report.finished) == (2, 2)
+    assert {line.split()[1] for line in calls(folder_of(given))} == {"v0", "v1"}
+    run(given)
+    assert results(folder_of(given)) == whole
+
+
+def test_an_interruption_says_where_the_run_stands(desk, whole):
+    fixed = desk / "fixed"
+    given = values(desk, captioner={"settings": {"bad": {"v1": "interrupt"}, "fixed": str(fixed)}})
+    with pytest.raises(Interrupted, match=r"0 of 4 sources are finished, 0 failed, and 4 are left; the same command"):
+        run(given)
+    assert dead(folder_of(given)) == []
+    fixed.touch()
+    run(given)
+    assert results(folder_of(given))["records.json"] == whole["records.json"]
+    assert Counter(calls(folder_of(given))).most_common(2)[1][1] == 1  # only the interrupted call
+
+
+def test_a_worker_that_is_killed_stops_the_run_with_a_reason(desk):
+    given = values(desk, annotator={"workers": 2, "settings": {"bad": {"v1": "kill"}}})
+    with pytest.raises(EngineError, match=r"A worker process of the annotator .* has ended unexpectedly.*is kept"):
+        run(given)
+    given["annotator"]["settings"]["bad"] = {}
+    assert run(given).finished == COUNT
+    assert Counter(call for call in calls(folder_of(given)) if "annotator" not in call).most_common(1)[0][1] == 1
+
+
+# --- what fails ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_what_fails_is_a_dead_letter_that_can_be_retried_alone(desk, whole, batch_size):
+    fixed = desk / "fixed"
+    bad = {"settings": {"bad": {"v0": "error", "v3": "failure"}, "fixed": str(fixed)}, "batch_size": batch_size}
+    given = values(desk, annotator=bad)
+    folder = folder_of(given)
+    report = run(given)
+    assert (report.finished, report.failed, report.left) == (COUNT - 2, 2, 0)
+    first, second = dead(folder)
+    assert (first["id"], first["stage"], first["kind"], first["tries"]) == ("v0", "annotator", "unexpected", 1)
+    assert "RuntimeError: out of luck" in first["reason"]
+    assert "engine.py" in first["reason"]  # where
+    assert (second["kind"], second["reason"]) == ("endpoint", "The endpoint is down.")
+    before = calls(folder)
+    run(given)
+    assert calls(folder) == before  # left alone
+    assert [one["tries"] for one in dead(folder)] == [1, 1]
+    run(given, retry=True)
+    assert [one["tries"] for one in dead(folder)] == [2, 2]
+    fixed.touch()
+    before = calls(folder)
+    report = run(given, retry=True)
+    assert (report.finished, report.failed) == (COUNT, 0)
+    assert {line.split()[1] for line in calls(folder)[len(before) :]} == {"v0", "v3"}
+    assert results(folder) == whole
+
+
+def test_a_retry_does_nothing_else(desk):
+    given = values(desk, annotator={"settings": {"bad": {"v0": "failure"}}})
+    run(given, limit=1)
+    report = run(given, retry=True)
+    assert (report.finished, report.failed, report.left) == (0, 1, COUNT - 1)
+    assert {line.split()[1] for line in calls(folder_of(given))} == {"v0"}
+
+
+def test_many_failures_in_a_row_stop_the_run(tmp_path):
+    write_table(tmp_path / "data", 12)
+    down = {f"v{number}": "failure" for number in range(12)}
+    given = values(tmp_path, annotator={"settings": {"bad": down}})
+    message = (
+        r"8 videos in a row failed at the annotator; the last one, 'v7': The endpoint is down. What was done is kept"
+    )
+    with pytest.raises(EngineError, match=message):
+        run(given)
+    assert [one["id"] for one in dead(folder_of(given))] == [f"v{number}" for number in range(8)]
+    # Those that fail again make room for others.
+    report = run(given)
+    assert (report.failed, report.left) == (12, 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ("fatal", EngineError, "The endpoint refuses the key."),
+        ("few", EngineError, r"was given 1 video\(s\) and returned 0 result\(s\); expected one for each"),
+    ],
+)
+def test_what_no_other_video_would_fare_better_with_stops_the_run(desk, how, error, message):
+    given = values(desk, annotator={"settings": {"bad": {"v1": how}}})
+    with pytest.raises(error, match=message):
+        run(given)
+    assert dead(folder_of(given)) == []
+    given["annotator"]["settings"]["bad"] = {}
+    assert run(given).finished == COUNT
+
+
+def test_a_full_disk_stops_the_run_with_a_reason(desk):
+    given = values(desk, captioner={"settings": {"bad": {"v1": "full"}, "fixed": str(desk / "fixed")}})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(EngineError, match=r"What was done cannot be written down: .*start the same run again"):
+            run(given)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (desk / "fixed").touch()
+    assert run(given).finished == COUNT
+
+
+# --- costs and plans -------------------------------------------------------------------------------------------------
+
+
+def test_a_highest_cost_counts_the_whole_run(desk):
+    priced = {"settings": {"cost": 0.5, "prices": [1, 1]}}
+    given = values(desk, annotator=priced)
+    report = run(given, max_cost=1)
+    assert report.cost == 1.0
+    assert (report.left, "at most 1 was allowed" in report.stopped) == (COUNT, True)
+    assert run(given, max_cost=1).cost == 1.0  # nothing is left of it
+    report = run(given, max_cost=100)
+    assert (report.finished, report.cost, report.stopped) == (COUNT, 0.5 * (COUNT - 1), "")
+
+
+def test_a_plan_does_one_source_that_the_run_does_not_do_again(desk):
+    given = values(desk, annotator={"settings": {"cost": 0.5, "prices": [1, 1]}, "gpus": 0.5})
+    given["seed"] = 1
+    plan = plan_engine(recipe_of(given))
+    assert (plan.sources, len(plan.sampled)) == (COUNT, 1)
+    stages = {one.stage: one for one in plan.stages}
+    assert (stages["annotator"].calls, stages["annotator"].input_tokens) == (COUNT, 100 * COUNT)
+    assert stages["annotator"].cost == 0.5 * COUNT
+    assert stages["annotator"].gpu_hours == stages["annotator"].hours / 2
+    assert stages["analyzer"].gpu_hours == 0
+    assert any("may be unlike the others" in note for note in plan.notes)
+    run(given)
+    assert Counter(calls(folder_of(given))).most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 0}, "The limit is 0; expected a number of sources from 1 up"),
+        ({"max_cost": -1}, "The highest cost is -1; expected a number above 0"),
+        ({"max_cost": float("nan")}, "expected a number above 0"),
+        ({"max_cost": 3}, "what analyzer, segmentor, annotator, captioner, reviewer, ... costs is not known"),
+    ],
+)
+def test_limits_that_cannot_be_held_are_refused_first(desk, options, message):
+    given = values(desk)
+    with pytest.raises(EngineError, match=message):
+        run(given, **options)
+    assert not folder_of(given).exists()
+
+
+# --- folders ---------------------------------------------------------------------------------------------------------
+
+
+def test_changed_settings_are_named_and_can_be_accepted(desk):
+    given = values(desk)
+    run(given)
+    before = calls(folder_of(given))
+    changed = values(desk, captioner={"settings": {"version": 2}})
+    with pytest.raises(
+        EngineError, match=r"holds a run that differs: captioner\.version was 1 and is 2\. .*--accept-ch"
+    ):
+        run(changed)
+    assert calls(folder_of(given)) == before
+    report = run(changed, accept_changes=True)
+    assert report.finished == COUNT
+    again = Counter(line.split()[0] for line in calls(folder_of(given))[len(before) :])
+    assert again == dict.fromkeys(("captioner", "reviewer", "refiner"), COUNT - 1)
+    assert report.outdated == 3 * COUNT
+    run(changed)  # from now on, that is what the run is
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 5}, "seed was 0 and is 5"),
+        ({"product": "short", "annotator": None, "captioner": None, "reviewer": None, "refiner": None}, "product was"),
+    ],
+)
+def test_other_changes_are_named_too(desk, change, message):
+    given = values(desk)
+    run(given)
+    with pytest.raises(EngineError, match=message):
+        run({**given, **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"executor": {"kind": "local"}, "description": "another one"},
+        {"annotator": {"workers": 2, "batch_size": 2, "gpus": 0.5}},
+    ],
+)
+def test_what_no_result_depends_on_may_change(desk, change):
+    given = values(desk)
+    run(given)
+    before = calls(folder_of(given))
+    for name, section in change.items():
+        given[name] = {**given[name], **section} if isinstance(given.get(name), dict) else section
+    run(given)
+    assert calls(folder_of(given)) == before
+
+
+def test_a_changed_table_is_named_and_can_be_accepted(desk):
+    given = values(desk)
+    run(given)
+    before = calls(folder_of(given))
+    write_table(desk / "data", COUNT + 1, {2: "Nothing at all.", 3: "Only birds."})
+    message = r"1 source\(s\) are new \(v4\); 1 source\(s\) are changed \(v3\)"
+    with pytest.raises(EngineError, match=message):
+        run(given)
+    report = run(given, accept_changes=True)
+    assert report.finished == COUNT + 1
+    assert {line.split()[1] for line in calls(folder_of(given))[len(before) :]} == {"v3", "v4"}
+
+
+def test_a_table_that_says_the_same_is_no_change(desk):
+    given = values(desk)
+    run(given)
+    table = desk / "data" / "table.json"
+    table.write_text(json.dumps(json.loads(table.read_text()), indent=4))
+    before = calls(folder_of(given))
+    run(given)
+    assert calls(folder_of(given)) == before
+
+
+def test_a_folder_is_used_by_one_run_at_a_time(desk):
+    given = values(desk)
+    with RunFolder(folder_of(given)).held(), pytest.raises(EngineError, match="Another process works in"):
+        run(given)
+    assert run(given).finished == COUNT
+
+
+def fill(folder, name, text):
+    folder.mkdir(parents=True)
+    (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: fill(folder, "thesis.tex", "mine"), r"is not empty and is not of a run: it holds thesis\.tex"),
+        (lambda folder: fill(folder, "run.json", "{"), r"run\.json cannot be read"),
+        (lambda folder: fill(folder, "run.json", "[]"), r"run\.json is not of a run of the data engine"),
+        (lambda folder: (folder.parent.mkdir(exist_ok=True), folder.write_text("a file")), "cannot be written"),
+    ],
+    ids=["foreign", "damaged", "something else", "a file"],
+)
+def test_folders_that_are_none_of_a_run_are_refused(desk, prepare, message):
+    given = values(desk)
+    prepare(folder_of(given))
+    with pytest.raises(EngineError, match=message):
+        run(given)
+    assert calls(folder_of(given)) == []
+
+
+def test_a_damaged_ledger_names_the_line(desk):
+    given = values(desk)
+    run(given)
+    (path,) = (folder_of(given) / "stages").glob("annotator-*.jsonl")
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:2], b'{"id": 3}', *lines[3:]]))
+    with pytest.raises(EngineError, match=r"Line 3 of .*annotator-.*jsonl is damaged.*Delete that line"):
+        run(given)
+    path.write_bytes(b"\n".join([*lines[:2], *lines[3:]]))
+    before = calls(folder_of(given))
+    run(given)
+    assert calls(folder_of(given))[len(before) :] == ["annotator v1"]
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["data", *map(str, arguments)])
+
+
+@pytest.fixture
+def written(desk):
+    given = values(desk, annotator={"settings": {"bad": {"v0": "failure"}, "fixed": str(desk / "fixed")}})
+    path = desk / "recipe.yaml"
+    path.write_text(yaml.safe_dump(given))
+    return path, folder_of(given)
+
+
+def test_run_retry_and_plan_on_the_command_line(desk, written):
+    path, folder = written
+    planned = invoke("plan", path, "--json", "seed=4")
+    assert planned.exit_code == 0, planned.output
+    assert json.loads(planned.stdout)["sources"] == COUNT
+    done = invoke("run", path, "seed=4")
+    assert done.exit_code == 0, done.output
+    assert "1 source(s) failed" in done.output
+    (desk / "fixed").touch()
+    again = invoke("retry", folder, "--json")
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["finished"] == COUNT
+    assert Counter(calls(folder)).most_common(2)[1][1] == 1
+
+
+def test_what_is_wrong_is_said_and_exits_with_1(desk, written):
+    path, folder = written
+    for arguments, message in [
+        (
+            ("run", path, "annotator.batchsize=3"),
+            "Unknown setting annotator.batchsize; did you mean annotator.batch_size?",
+        ),
+        (("run", "engine/detailled"), "did you mean 'engine/detailed'?"),
+        (("run", path, "--max-cost", "1"), "costs is not known"),
+        (("retry", folder), "holds no run.json"),
+        (("plan", path, "source.files=[none.json]"), "none.json"),
+        (("run", path, "benchmark.json"), "Cannot read the override 'benchmark.json'"),
+    ]:
+        result = invoke(*arguments)
+        assert result.exit_code == 1, result.output
+        assert message in result.output.replace("\n", " ").replace("  ", " ")
+
+
+def test_an_interruption_exits_with_130(desk):
+    given = values(desk, annotator={"settings": {"bad": {"v1": "interrupt"}}})
+    (desk / "recipe.yaml").write_text(yaml.safe_dump(given))
+    result = invoke("run", desk / "recipe.yaml")
+    assert result.exit_code == 130
+    assert "Interrupted. 0 of 4 sources are finished" in result.output
+
+
+def test_options_of_the_run_go_into_the_recipe(desk, written):
+    path, _ = written
+    shown = invoke("run", path, "--show", "--out", "elsewhere", "--exclude", "a.json", "--exclude", "b.json")
+    assert shown.exit_code == 0, shown.output
+    recipe = yaml.safe_load(shown.stdout)
+    assert recipe["output"]["folder"] == "elsewhere"
+    assert recipe["source"]["exclude"] == ["a.json", "b.json"]
+
+
+def test_recipes_and_agents_are_listed():
+    assert "engine/detailed" in invoke("list").stdout.splitlines()
+    assert "refiner: chat" in invoke("agents").stdout
+    assert not any(
+        name.startswith("engine/") for name in CliRunner().invoke(app, ["train", "list"]).stdout.splitlines()
+    )
+    wrong = CliRunner().invoke(app, ["train", "run", "engine/detailed"])
+    assert wrong.exit_code == 1
+    assert "is for `videorefer data run`" in wrong.output.replace("\n", " ")
+
+
+# --- recipes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sed": 3}, "Unknown setting sed; did you mean seed?"),
+        ({"annotator": {"backnd": "model"}}, r"Unknown setting annotator\.backnd; did you mean annotator\.backend\?"),
+        ({"source": {"file": "a"}}, r"Unknown setting source\.file; did you mean source\.files\?"),
+        ({"seed": "one"}, "seed"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"seed": 2.5}, "seed"),
+        ({"product": "long"}, "product must be one of 'short', 'detailed', 'qa', but is 'long'"),
+        ({"annotator": None}, "'detailed' needs these stages: .*annotator missing"),
+        ({"product": "short"}, "'short' needs these stages: analyzer, segmentor or none; .*refiner of no use"),
+        ({"product": "qa"}, "'qa' needs these stages: annotator, refiner; .*analyzer, segmentor.* of no use"),
+        ({"annotator": {"workers": 0}}, r"annotator\.workers must be a whole number \(int\) of at least 1"),
+        ({"annotator": {"batch_size": 0}}, r"annotator\.batch_size must be"),
+        ({"annotator": {"gpus": -1}}, r"annotator\.gpus must be"),
+        ({"annotator": {"cpus": float("nan")}}, r"annotator\.cpus must be"),
+        ({"annotator": {"backend": "modell"}}, r"annotator\.backend is 'modell'; expected one of .*model"),
+        ({"annotator": {"backend": "tests.engine:CountingRefiner"}}, "is no annotator"),
+        ({"annotator": {"backend": "tests.engine:Missing"}}, "cannot be imported"),
+        ({"annotator": {"settings": {"verzion": 1}}}, "has no setting 'verzion'; did you mean version"),
+        ({"annotator": 3}, "annotator is a section of settings, but 3 was given"),
+        ({"source": None}, "source is a section of settings and cannot be null"),
+        ({"executor": {"kind": "slurm"}}, r"executor\.kind must be one of 'local', 'ray', but is 'slurm'"),
+        ({"output": {"format": "csv"}}, r"output\.format must be one of"),
+        ({"output": {"folder": " "}}, r"output\.folder is empty"),
+        ({"source": {"files": [""]}}, r"source\.files\[0\] is empty"),
+        ({"name": "${nothing}"}, "name: .*nothing"),
+        ({"name": "half \ud800"}, "name is .* lone surrogate"),
+    ],
+)
+def test_recipes_that_cannot_be_run_are_refused_before_anything(desk, change, message):
+    given = values(desk)
+    for name, value in change.items():
+        given[name] = (
+            {**given[name], **value} if isinstance(value, dict) and isinstance(given.get(name), dict) else value
+        )
+    with pytest.raises(VideoReferError, match=message):
+        run(given)
+    assert not (desk / "run" / "out").exists()
+
+
+def test_values_may_refer_to_others(desk):
+    given = values(desk)
+    given["name"] = "a ${product} run"
+    assert recipe_of(given).name == "a detailed run"
+    recipe = recipe_of(given)
+    assert recipe_of(recipe.to_dict()) == recipe
+
+
+def test_keys_that_stand_twice_are_refused(tmp_path):
+    (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    from videorefer_plugin.data_engine.recipe import load_engine_recipe
+
+    with pytest.raises(ConfigurationError, match="'seed' stands twice"):
+        load_engine_recipe(tmp_path / "twice.yaml")
