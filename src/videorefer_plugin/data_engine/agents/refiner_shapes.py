@@ -183,7 +183,9 @@ def _read(one: ObjectItem) -> _Said | Drop:
     """What the Annotator said of an object; without one, what its expression says."""
     appearance, dynamic = one.noun.expression or one.noun.text, ""
     if one.description is not None:
-        appearance, dynamic = one.description.appearance or one.description.dynamic, one.description.dynamic
+        # Where an object is, and that it stays there, is no action, but true of it all the same.
+        dynamic = " ".join([one.description.dynamic, *one.description.filtered]).strip()
+        appearance = one.description.appearance or dynamic
     looks = read_description(appearance).looks
     if not {"color", "shape"} <= set(looks):
         return Drop("no_subject", f"The words do not say which object they are about: {short(appearance)}.")
