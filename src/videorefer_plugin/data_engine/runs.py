@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.executors.local import run_local
+from videorefer_plugin.data_engine.executors.ray import check_ray, run_ray
 from videorefer_plugin.data_engine.folders import (
     RunFolder,
     changed_settings,
@@ -99,6 +99,8 @@ def run_engine(
     tell = progress or (lambda *_: None)
     recipe.check()
     _check_limits(recipe, limit, max_cost)
+    if recipe.executor.kind == "ray":
+        check_ray()
     identities = _identities(recipe)
     keys = stage_keys(list(identities.items()))
     folder = RunFolder(Path(recipe.output.folder))
@@ -230,9 +232,8 @@ class _Run:
             alone = {stage: replace(one, workers=1, batch_size=1) for stage, one in settings.items()}
             run_local(specs, alone, waiting, self.on_done, self.should_stop)
         elif self.recipe.executor.kind == "ray":
-            ray = importlib.import_module("videorefer_plugin.data_engine.executors.ray")
             address = self.recipe.executor.address
-            ray.run_ray(specs, settings, waiting, self.on_done, self.should_stop, address=address)
+            run_ray(specs, settings, waiting, self.on_done, self.should_stop, address=address)
         else:
             run_local(specs, settings, waiting, self.on_done, self.should_stop)
 

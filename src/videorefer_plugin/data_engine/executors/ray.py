@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import logging
 import math
 import os
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from videorefer_plugin.data_engine.executors.ray_files import News, Spool
 from videorefer_plugin.data_engine.executors.ray_resources import check_cluster, cpus_for_one_of_each
-from videorefer_plugin.data_engine.executors.ray_stage import COLUMN, ActorError, StageActor, stop_file, table_of
+from videorefer_plugin.data_engine.executors.ray_stage import ActorError, StageActor, is_busy
 from videorefer_plugin.data_engine.recipe import StageSettings
 from videorefer_plugin.data_engine.stage import StageSpec
 from videorefer_plugin.data_engine.state import State
@@ -43,24 +41,25 @@ def run_ray(
     specs: Sequence[StageSpec],
     settings: Mapping[str, StageSettings],
     states: Iterable[State],
-    on_done: Callable[[State], None],
-    should_stop: Callable[[], bool] = lambda: False,
+    on_done: Callable[[State], object],
+    should_stop: Callable[[], bool],
     *,
     address: str | None = None,
 ) -> None:
     """Do all stages of all states with the actors of Ray Data.
 
-    Each stage has its own pool of actors, which write to the ledger what they make before they pass it on; results
-    come here for progress alone. All nodes have to see the folder of the ledger, the videos and the checkpoints under
-    the same paths. Ray's own checkpoints are not used: the ledger knows what is done.
+    Each stage has its own pool of actors, which write to the ledger what they make before they pass it on; what is
+    heard here of their work is read from the ledger. All nodes have to see the folder of the ledger, the videos and
+    the checkpoints under the same paths. Ray's own checkpoints are not used: the ledger knows what is done.
 
     Args:
         specs (`Sequence[StageSpec]`): the stages, in order.
         settings (`Mapping[str, StageSettings]`): of each stage: workers, batches, and what a worker takes.
-        states (`Iterable[State]`): what to work on; read once, and not kept.
-        on_done (`Callable`): called here with each state that went through all stages or failed.
-        should_stop (`Callable`, *optional*): asked now and then, from another thread; once it says yes, what is being
-            worked on is finished and written down, and nothing new begins.
+        states (`Iterable[State]`): what is to be done; read once, and not kept.
+        on_done (`Callable`): called with each state that has come further, as it was given and with the new line; may
+            raise to stop the run.
+        should_stop (`Callable`): asked now and then; once it says yes, what is being worked on is finished and written
+            down, and nothing new begins.
         address (`str`, *optional*): of a cluster, as `ray.init` takes it (`"auto"`, `"host:6379"`); one is started on
             this machine, and ended afterwards, by default. A connection that this process has already is used.
 
@@ -72,104 +71,96 @@ def run_ray(
     check_ray()
     specs = [replace(spec, folder=os.path.abspath(spec.folder)) for spec in specs]
     if not specs:
-        for state in states:
-            on_done(state)
         return
-    Path(specs[0].folder).mkdir(parents=True, exist_ok=True)
-    with _Spool(Path(specs[0].folder), [spec.stage for spec in specs]) as spool:
+    with Spool(specs) as spool:
         for state in states:
-            if spool.takes(state):
+            if spool.waits(state):
                 spool.add(state)
-            else:
-                on_done(state)
-        if spool.count:
-            with _cluster(specs, settings, address), _quiet_data(), _stopping(spool.stop, should_stop):
-                for state in _results(specs, settings, spool):
-                    if not spool.takes(state):  # some are passed through unfinished at a stop
-                        on_done(state)
+        if len(spool):
+            with _cluster(specs, settings, address):
+                _follow(_Pipeline(specs, settings, spool), News(specs), spool, on_done, should_stop)
 
 
-class _Spool:
-    """States on their way to the actors, in a file beside the ledger, which all nodes see; memory stays flat."""
-
-    def __init__(self, folder: Path, stages: Sequence[str]) -> None:
-        self._stages = stages
-        self.run = str(folder / f".ray-{uuid.uuid4().hex}")
-        self.stop = Path(stop_file(self.run))
-        self._path = Path(f"{self.run}.states")
-        self.count = 0
-
-    def __enter__(self) -> _Spool:
-        for left in self._path.parent.glob(".ray-*"):  # of a run that was killed
-            left.unlink(missing_ok=True)
-        self._stream = self._path.open("w", encoding="ascii")
-        self._starts: list[int] = []
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stream.close()
-        for ours in self._path.parent.glob(f"{Path(self.run).name}.*"):
-            ours.unlink(missing_ok=True)
-        for stage in self._stages:  # Ray ends its actors without letting them clean up
-            for lock in self._path.parent.glob(f".{stage}-*.jsonl.lock"):
-                lock.unlink(missing_ok=True)
-
-    def takes(self, state: State) -> bool:
-        """Whether there is anything left to do on it."""
-        return state.failed is None and any(stage not in state.rows for stage in self._stages)
-
-    def add(self, state: State) -> None:
-        self._starts.append(self._stream.tell())
-        self._stream.write(json.dumps(state.to_json(), separators=(",", ":")) + "\n")
-        self.count += 1
-
-    def tables(self, rows: int) -> list[Callable[[], list[Any]]]:
-        """Functions that read the states as tables of so many rows, wherever they are called."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        return [_reader(str(self._path), str(self.stop), start, rows) for start in self._starts[::rows]]
-
-
-def _reader(path: str, stop: str, start: int, rows: int) -> Callable[[], list[Any]]:
-    def read() -> list[Any]:
-        if os.path.exists(stop):
-            return [table_of([])]
-        with open(path, encoding="ascii") as stream:
-            stream.seek(start)
-            lines = [line for _, line in zip(range(rows), stream, strict=False)]
-        return [table_of([State.from_json(json.loads(line)) for line in lines])]
-
-    return read
-
-
-def _results(specs: Sequence[StageSpec], settings: Mapping[str, StageSettings], spool: _Spool) -> Iterator[State]:
-    """Let the states go through all stages; they come back in the order in which they are finished."""
-    import ray.data
-    import ray.exceptions
-
-    widest = max(settings[spec.stage].workers for spec in specs)
-    largest = max(settings[spec.stage].batch_size for spec in specs)
-    rows = max(largest, min(_LARGEST_TABLE, spool.count // max(_TABLES, 4 * widest)))
-    tables = spool.tables(rows)
-    data = ray.data.read_datasource(_datasource(tables, rows), override_num_blocks=len(tables))
-    for spec in specs:
-        wanted = settings[spec.stage]
-        data = data.map_batches(
-            StageActor,
-            fn_constructor_args=(spec, spool.run, os.getcwd()),
-            batch_size=wanted.batch_size,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            compute=ray.data.ActorPoolStrategy(size=wanted.workers),
-            num_cpus=wanted.cpus,
-            num_gpus=wanted.gpus or None,
-        )
+def _follow(
+    pipeline: _Pipeline, news: News, spool: Spool, on_done: Callable[[State], object], should_stop: Callable[[], bool]
+) -> None:
+    """Pass on what actors have written to the ledger, while they work, until they are done."""
+    pipeline.start()
     try:
-        for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for one in table.column(COLUMN).to_pylist():
-                yield State.from_json(json.loads(one))
-    except (ray.exceptions.RayError, ray.data.exceptions.SystemException) as error:
-        raise _typed(error) from None
+        while pipeline.is_alive():
+            pipeline.join(_LOOK_SECONDS)
+            _tell(news, spool, on_done)
+            if should_stop():
+                _settle(pipeline, spool)
+                break
+        _tell(news, spool, on_done)
+    except Exception:
+        _settle(pipeline, spool)
+        raise
+    if pipeline.error is not None:
+        raise _typed(pipeline.error) from None
+
+
+def _tell(news: News, spool: Spool, on_done: Callable[[State], object]) -> None:
+    for row in news.rows():
+        state = spool.state(row["id"])
+        if state is not None:
+            state.rows[row["stage"]] = row
+            on_done(state)
+
+
+def _settle(pipeline: _Pipeline, spool: Spool) -> None:
+    """Wait until actors have written down what they were working on. The rest of the states need not go through."""
+    spool.stop()
+    idle = 0
+    while (
+        pipeline.is_alive() and idle < 3
+    ):  # one that has looked for the stop just before may not say yet that it works
+        pipeline.join(_LOOK_SECONDS)
+        idle = 0 if is_busy(spool.run) else idle + 1
+
+
+class _Pipeline(threading.Thread):
+    """Lets all states go through the actors; a thread of its own, so that the run can be stopped at any time.
+
+    Attributes:
+        error: what it ended with, if not well.
+    """
+
+    def __init__(self, specs: Sequence[StageSpec], settings: Mapping[str, StageSettings], spool: Spool) -> None:
+        super().__init__(name="videorefer-ray", daemon=True)
+        self._specs, self._settings, self._spool = specs, settings, spool
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """Do all the work. What comes out is nothing but empty tables: results are in the ledger."""
+        try:
+            with _quiet_data():
+                for _ in self._data().iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                    pass
+        except Exception as error:
+            self.error = error
+
+    def _data(self) -> Any:
+        import ray.data
+
+        stages = [self._settings[spec.stage] for spec in self._specs]
+        many = max(_TABLES, 4 * max(one.workers for one in stages))
+        rows = max(max(one.batch_size for one in stages), min(_LARGEST_TABLE, len(self._spool) // many))
+        tables = self._spool.tables(rows)
+        data = ray.data.read_datasource(_datasource(tables, rows), override_num_blocks=len(tables))
+        for spec, wanted in zip(self._specs, stages, strict=True):
+            data = data.map_batches(
+                StageActor,
+                fn_constructor_args=(spec, self._spool.run, os.getcwd(), spec is self._specs[-1]),
+                batch_size=wanted.batch_size,
+                batch_format="pyarrow",
+                zero_copy_batch=True,
+                compute=ray.data.ActorPoolStrategy(size=wanted.workers),
+                num_cpus=wanted.cpus,
+                num_gpus=wanted.gpus or None,
+            )
+        return data
 
 
 def _datasource(tables: Sequence[Callable[[], list[Any]]], rows: int) -> Any:
@@ -260,26 +251,3 @@ def _quiet_data() -> Iterator[None]:
             yield
         finally:
             log.setLevel(level)
-
-
-@contextlib.contextmanager
-def _stopping(stop: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Look now and then whether the run is to end, and tell the actors by a file that all of them see."""
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(_LOOK_SECONDS):
-            if should_stop():
-                stop.touch()
-                return
-
-    watcher = threading.Thread(target=look, name="videorefer-stop", daemon=True)
-    watcher.start()
-    try:
-        yield
-    except BaseException:
-        stop.touch()  # on a cluster that goes on, actors shall not begin anything new
-        raise
-    finally:
-        over.set()
-        watcher.join()

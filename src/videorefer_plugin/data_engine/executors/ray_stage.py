@@ -16,7 +16,7 @@ from videorefer_plugin.data_engine.stage import StageRunner, StageSpec
 from videorefer_plugin.data_engine.state import State, row_key
 from videorefer_plugin.errors import ConfigurationError, EngineError, VideoReferError
 
-__all__ = ["COLUMN", "ActorError", "StageActor", "finished_keys", "finished_rows", "stop_file", "table_of"]
+__all__ = ["COLUMN", "ActorError", "StageActor", "finished_keys", "finished_rows", "is_busy", "is_over", "table_of"]
 
 COLUMN = "state"
 """Of the tables that go from actor to actor: a state as JSON in each row, which no library can read differently."""
@@ -48,18 +48,19 @@ class StageActor:
         spec ([`StageSpec`]): what to do.
         run (`str`): how the names of this run's own files begin, in a folder that all nodes see.
         folder (`str`): the driver's working folder, from which relative paths in settings start.
+        last (`bool`): whether no stage follows, and nothing is to be passed on.
     """
 
-    def __init__(self, spec: StageSpec, run: str, folder: str) -> None:
+    def __init__(self, spec: StageSpec, run: str, folder: str, last: bool) -> None:
         import ray
 
         if os.path.isdir(folder):
             os.chdir(folder)
-        self.spec = spec
-        self._stop = Path(stop_file(run))
+        self.spec, self._last = spec, last
+        self._run = run
         self._runner: StageRunner | None = None  # made with the first table, so that its errors reach the driver
         context = ray.get_runtime_context()
-        self._deaths = _Deaths(Path(f"{run}.{spec.stage}-{context.get_actor_id()}"))
+        self._deaths = _Deaths(Path(f"{run}.{context.get_actor_id()}.busy"))
         self._done: set[str] = set()
         if context.was_current_actor_reconstructed:
             self._deaths.read()
@@ -68,12 +69,12 @@ class StageActor:
     def __call__(self, table: Any) -> Any:
         """Do what is to be done on the states of a table."""
         states = [State.from_json(json.loads(one)) for one in table.column(COLUMN).to_pylist()]
-        if not self._stop.exists():
+        if not is_over(self._run):
             try:
                 self._work(states)
             except Exception as error:
                 raise _told(error, self.spec) from None
-        return table_of(states)
+        return table_of([] if self._last else states)
 
     def __del__(self) -> None:
         if getattr(self, "_runner", None) is not None:
@@ -106,7 +107,7 @@ class StageActor:
         self._runner = self._runner or StageRunner(self.spec)
         self._deaths.begin(ids)
         self._runner(batch)
-        self._deaths.survived()
+        self._deaths.survived(ids)
 
 
 class _Deaths:
@@ -129,13 +130,24 @@ class _Deaths:
         self._counts, self._given_up = told["deaths"], told["given_up"]
         for name in told["busy"]:
             self._counts[name] = self.of(name) + 1
+        self._write([])
 
     def begin(self, names: Sequence[str]) -> None:
-        told = {"busy": names, "deaths": self._counts, "given_up": self._given_up}
-        self._path.write_text(json.dumps(told))
+        """Note what the worker is about to work on."""
+        self._write(names)
 
-    def survived(self) -> None:
+    def survived(self, names: Sequence[str]) -> None:
+        """Note that it has done so."""
         self._given_up = 0
+        for name in names:
+            self._counts.pop(name, None)
+        self._write([])
+
+    def _write(self, names: Sequence[str]) -> None:
+        if names or self._counts:
+            self._path.write_text(json.dumps({"busy": names, "deaths": self._counts, "given_up": self._given_up}))
+        else:
+            self._path.unlink(missing_ok=True)
 
     def give_up(self, spec: StageSpec) -> None:
         self._given_up += 1
@@ -145,6 +157,18 @@ class _Deaths:
                 "runs out of memory. What was done is kept; start the same run again, with fewer "
                 f"{spec.stage}.workers if memory is short."
             )
+
+
+def is_busy(run: str) -> bool:
+    """Whether some actor of a run works on something, as far as the files say that all nodes see."""
+    run_path = Path(run)
+    for path in run_path.parent.glob(f"{run_path.name}.*.busy"):
+        try:
+            if json.loads(path.read_text())["busy"]:
+                return True
+        except (OSError, ValueError):  # it has just finished, or just begins
+            return True
+    return False
 
 
 class _GivenUp(Agent):
@@ -164,9 +188,9 @@ class _GivenUp(Agent):
         return [Failure("worker", reason) for _ in items]
 
 
-def stop_file(run: str) -> str:
-    """The file that appears when a run is to end; states then pass as they are."""
-    return f"{run}.stop"
+def is_over(run: str) -> bool:
+    """Whether the driver wants nothing new to be begun, or is gone; states then pass as they are."""
+    return os.path.exists(f"{run}.stop") or not os.path.exists(f"{run}.states")
 
 
 def table_of(states: Sequence[State]) -> Any:
