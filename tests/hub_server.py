@@ -1,6 +1,7 @@
 """A small Hub on loopback: it speaks as much of the Hub's protocol as publishing and loading need.
 
-Written from what `huggingface_hub` asks and expects. Not covered: xet, data sets, discussions, gated repositories.
+Written from what `huggingface_hub` asks and expects. The data set `me/data` is kept as `datasets/me/data`. Not
+covered: xet, discussions, gated repositories.
 """
 
 import base64
@@ -81,14 +82,14 @@ class HubServer:
         owner = body.get("organization") or user
         if owner != user:
             raise RefusedError(403, message=f"You may not create a model in the namespace {owner!r}")
-        repo_id = f"{owner}/{body['name']}"
+        repo_id = f"{'datasets/' if body.get('type') == 'dataset' else ''}{owner}/{body['name']}"
         exists = repo_id in self.repos
         if not exists:
             repo = self.repos[repo_id] = Repo(
                 private=body.get("private") is True or body.get("visibility") == "private"
             )
             repo.commit("main", "initial commit", {".gitattributes": self.store(b"*.safetensors filter=lfs\n")})
-        answer = {"url": f"{self.endpoint}/{repo_id}", "name": repo_id, "id": repo_id}
+        answer = {"url": f"{self.endpoint}/{repo_id}", "name": repo_id.removeprefix("datasets/"), "id": repo_id}
         if exists:
             raise RefusedError(409, message="You already created this model repo", **answer)
         return answer
@@ -102,7 +103,7 @@ class HubServer:
                 errors.append("metadata must be a mapping")
             else:
                 errors += [f"{key} must be a list" for key in ("tags",) if not isinstance(values.get(key, []), list)]
-                if values.get("license") not in (None, "apache-2.0", "mit", "other"):
+                if values.get("license") not in (None, "apache-2.0", "cc-by-4.0", "mit", "other"):
                     errors.append(f"unknown license {values['license']}")
                 for entry in values.get("model-index", []):
                     if not entry.get("name") or not all(
@@ -265,7 +266,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 hub.store(body)
                 self._send(200, b"")
                 return
-            found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+|refs/pr/\d+)/(.+)", path)
+            found = re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+|refs/pr/\d+)/(.+)", path)
             if found:
                 self._file(*found.groups())
                 return
@@ -278,11 +279,11 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 return hub.create(str(self._user(True)), json.loads(body))
             if path == "/api/validate-yaml":
                 return hub.validate_yaml(json.loads(body))
-            found = re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path)
+            found = re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)\.git/info/lfs/objects/batch", path)
             if found:
                 self._repo(found.group(1), write=True)
                 return hub.lfs_batch(json.loads(body))
-            found = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/([a-z-]+)(?:/(.+))?)?", path)
+            found = re.fullmatch(r"/api/(?:models/)?((?:datasets/)?[^/]+/[^/]+)(?:/([a-z-]+)(?:/(.+))?)?", path)
             if not found:
                 raise RefusedError(404, message=f"no such endpoint: {path}")
             repo_id, action, rest = found.groups()

@@ -12,7 +12,7 @@ from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 from videorefer_plugin.hub.contents import FolderContents, read_json
 from videorefer_plugin.hub.run_summary import HUB_ID, RunSummary
 
-__all__ = ["dataset_card", "model_card"]
+__all__ = ["dataset_card", "engine_card", "model_card"]
 
 _PIPELINE_TAG = "video-text-to-text"
 _TAGS = ("videorefer", "video", "referring", "region")
@@ -133,6 +133,27 @@ def dataset_card(report: dict[str, Any], repo_id: str, licence: str | None = Non
         pretty_name=repo_id.split("/")[-1],
     )
     return f"---\n{data.to_yaml()}\n---\n\n{text}"
+
+
+def engine_card(facts: dict[str, Any], repo_id: str) -> tuple[dict[str, Any], str]:
+    """Write a card for data that the data engine made.
+
+    Args:
+        facts (`dict`): what `data_engine.publishing` says at its `card_facts`.
+        repo_id (`str`): where the data goes.
+
+    Returns:
+        `tuple[dict, str]`: the metadata for the card's head, and its text.
+    """
+    licenses = [name for name, _ in facts["licenses"]] + ["unknown"] * bool(facts["unknown"])
+    data = DatasetCardData(
+        **_licence(licenses[0] if len(licenses) == 1 else "several"),  # the card lists them
+        task_categories=["visual-question-answering", _PIPELINE_TAG],
+        tags=[*_TAGS, "synthetic"],
+        pretty_name=repo_id.split("/")[-1],
+        configs=[{"config_name": "default", "data_files": facts["files"][0]}],
+    )
+    return data.to_dict(), _render("engine_card.md.jinja", repo_id=repo_id, **facts)
 
 
 # ---------------------------------------------------------------------- what a card says

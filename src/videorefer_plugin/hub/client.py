@@ -1,16 +1,43 @@
 """What goes wrong between here and the Hub, in words that say what to do."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
-from huggingface_hub import get_token
+from huggingface_hub import HfApi, get_token
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from videorefer_plugin.errors import PublishError
 
-__all__ = ["explained"]
+__all__ = ["check_repo_id", "explained", "hub_api"]
 
 _SHORTEST_SECRET = 4
 _AGAIN = "The repository is as it was; run the same again later, and only what has not arrived is sent."
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Make sure that a repository can have this name.
+
+    Raises:
+        PublishError: it cannot.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise PublishError(f"{repo_id!r} cannot name a repository: {error}") from error
+
+
+def hub_api(token: str | bool | None) -> tuple[HfApi, str | bool | None]:
+    """The Hub's client, and the token as it is used.
+
+    Raises:
+        PublishError: the token cannot be one.
+    """
+    if isinstance(token, str):
+        token = token.strip()
+        if not re.fullmatch(r"[!-~]+", token):  # else it would be shown by the error about a malformed header
+            raise PublishError("The access token is empty or holds characters that no token has; copy it again.")
+    return HfApi(token=token, library_name="videorefer-plugin"), token
 
 
 @contextlib.contextmanager

@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 from transformers.utils import logging
 
 from videorefer_plugin.errors import ConfigurationError, PublishError
 from videorefer_plugin.hub.card_files import CARD_CHOICES, compose, is_untouched
 from videorefer_plugin.hub.cards import model_card
-from videorefer_plugin.hub.client import explained
+from videorefer_plugin.hub.client import check_repo_id, explained, hub_api
 from videorefer_plugin.hub.contents import FolderContents
 from videorefer_plugin.hub.folder import CARD, inspect_folder
 from videorefer_plugin.hub.repository_files import configurations, shims, write_file
 from videorefer_plugin.hub.run_summary import RUN_FILE, RunSummary
 
-__all__ = ["PreparedFolder", "PublishReport", "prepare_folder", "publish", "push_model"]
+__all__ = ["PreparedFolder", "PublishReport", "kept_card", "prepare_folder", "publish", "push_model"]
 
 logger = logging.get_logger(__name__)
 
@@ -113,7 +112,7 @@ def prepare_folder(
     metadata, text = model_card(contents, run, repo_id)
     metadata["tags"] = [*metadata["tags"], *(tags or [])]
     local = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else None
-    kept = _kept_card(folder / CARD, local, remote_card, card)
+    kept = kept_card(folder / CARD, local, remote_card, card)
     if kept is None:
         changed[CARD] = compose(metadata, text, [each for each in (remote_card, local) if each is not None])
     sizes = {name: (folder / name).stat().st_size for name in contents.files}
@@ -164,20 +163,13 @@ def publish(
         PublishError: the folder is not fit, or the Hub did not take it. The token is never part of the message.
         ConfigurationError: `card` is none of the three.
     """
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise PublishError(f"{repo_id!r} cannot name a repository: {error}") from error
+    check_repo_id(repo_id)
     prepare: dict[str, Any] = {"card": card, "tags": tags, "needs_processor": needs_processor}
     # Also before anything is asked of the Hub, so that a folder that is not fit leaves no empty repository behind.
     plan = prepare_folder(folder, repo_id, dry_run=True, **prepare)
     if dry_run:
         return PublishReport(repo_id, plan.sizes, plan.contents.left_out, plan.card)
-    if isinstance(token, str):
-        token = token.strip()
-        if not re.fullmatch(r"[!-~]+", token):  # else it would be shown by the error about a malformed header
-            raise PublishError("The access token is empty or holds characters that no token has; copy it again.")
-    api = HfApi(token=token, library_name="videorefer-plugin")
+    api, token = hub_api(token)
     with explained(repo_id, token):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None:
@@ -261,8 +253,17 @@ def _add_processor(
         )
 
 
-def _kept_card(path: Path, local: str | None, remote: str | None, choice: str) -> str | None:
-    """The card that stays because somebody wrote it; `None` if a new one takes its place."""
+def kept_card(path: Path, local: str | None, remote: str | None, choice: str) -> str | None:
+    """The card that stays because somebody wrote it; `None` if a new one takes its place.
+
+    Args:
+        path (`Path`): of the card in the folder.
+        local, remote (`str`, *optional*): the cards in the folder and in the repository, where there are any.
+        choice (`str`): see [`prepare_folder`].
+
+    Raises:
+        PublishError: there is one, and `choice` is `"auto"`.
+    """
     by_hand = [
         (card, place)
         for card, place in ((local, str(path)), (remote, "The card on the Hub"))

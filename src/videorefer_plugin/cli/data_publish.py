@@ -1,0 +1,66 @@
+"""`videorefer data publish`: put what a run has made on the Hub."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from videorefer_plugin.errors import VideoReferError
+
+__all__ = ["publish"]
+
+
+# The token comes from `hf auth login` or HF_TOKEN only: other users of a machine can read its command lines.
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run that has come to its end.")],
+    repo_id: Annotated[str, typer.Argument(help="Data set repository on the Hub: owner/name.")],
+    media_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder that names of videos start from; the deepest that holds all by default."),
+    ] = None,
+    allow_unknown_licenses: Annotated[
+        bool, typer.Option("--allow-unknown-licenses", help="Publish although sources say no license.")
+    ] = False,
+    private: Annotated[
+        bool | None, typer.Option("--private/--public", help="For a new repository; the account's default otherwise.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, list the files and show the card; change nothing.")
+    ] = False,
+    card: Annotated[
+        str, typer.Option(help="A card on the Hub written by hand is an error (auto), or use keep or overwrite.")
+    ] = "auto",
+) -> None:
+    """Publish records, where each comes from, and a card as a data set; the videos stay here.
+
+    Log in before with `hf auth login`, or set HF_TOKEN.
+    """
+    from rich.console import Console
+
+    from videorefer_plugin.data_engine.publishing import publish_data
+
+    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
+    try:
+        report = publish_data(
+            folder,
+            repo_id,
+            media_root=media_root,
+            allow_unknown_licenses=allow_unknown_licenses,
+            private=private,
+            dry_run=dry_run,
+            card=card,
+        )
+    except VideoReferError as error:
+        errors.print(str(error), style="red", highlight=False)
+        raise typer.Exit(1) from error
+    for name, size in report.files.items():
+        console.print(f"{name}: {size} bytes", highlight=False)
+    for name, reason in report.left_out.items():
+        console.print(f"left out: {name} ({reason})", highlight=False)
+    for name in report.removed:
+        console.print(f"removed from the repository: {name}", highlight=False)
+    if dry_run:
+        typer.echo(f"\n{report.card}")
+        errors.print("Dry run: nothing was written or uploaded.")
+    else:
+        typer.echo(report.url)

@@ -1,0 +1,290 @@
+"""Publishing what a run has made as a data set on the Hub: records, where they come from, and a card; no videos."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+from videorefer_plugin.data_engine.agent import STAGES
+from videorefer_plugin.data_engine.local_names import LocalNames
+from videorefer_plugin.data_engine.record_output import FORMATS, record_output
+from videorefer_plugin.data_engine.records import REPORT, RUN, record_files
+from videorefer_plugin.data_engine.review import read_filled
+from videorefer_plugin.errors import ConfigurationError, EngineError, PublishError
+from videorefer_plugin.hub.card_files import CARD_CHOICES, compose
+from videorefer_plugin.hub.cards import engine_card
+from videorefer_plugin.hub.client import check_repo_id, explained, hub_api
+from videorefer_plugin.hub.contents import read_json
+from videorefer_plugin.hub.folder import CARD
+from videorefer_plugin.hub.publish import PublishReport, kept_card
+from videorefer_plugin.training.record_files import open_record_file
+
+__all__ = ["card_facts", "publish_data"]
+
+AGENTS = "agents.json"
+_SHORTEST = 60  # characters of a setting that a card shows; agents.json has all of them
+
+
+def publish_data(
+    folder: str | os.PathLike,
+    repo_id: str,
+    *,
+    media_root: str | os.PathLike | None = None,
+    allow_unknown_licenses: bool = False,
+    private: bool | None = None,
+    dry_run: bool = False,
+    card: str = "auto",
+    token: str | bool | None = None,
+) -> PublishReport:
+    """Publish the records of a run as a data set, in one commit. The folder stays as it is.
+
+    The repository gets the records that were kept, with names of videos that start from a folder of videos,
+    `provenance.jsonl`, `agents.json` with the identities of the agents, and a card. Videos are not uploaded, nor what
+    the Reviewer discarded, and no path of this machine.
+
+    Args:
+        folder (`str` or `os.PathLike`): of a run that has come to its end.
+        repo_id (`str`): repository to publish to; it is created if it is not there.
+        media_root (`str` or `os.PathLike`, *optional*):
+            Folder that the published names of videos start from; the deepest one that holds all videos by default.
+        allow_unknown_licenses (`bool`): publish also where sources say no license.
+        private (`bool`, *optional*): whether a repository that is created is private.
+        dry_run (`bool`): check everything and report, without asking the Hub for anything.
+        card (`str`): what becomes of a card on the Hub that was written by hand; see [`publish`].
+        token (`str` or `bool`, *optional*): access token; by default the one that `hf auth login` or `HF_TOKEN` gave.
+
+    Raises:
+        PublishError: licenses are unknown, there are no records, or the Hub did not take them.
+        EngineError: the folder is not of a run that has come to its end.
+        ConfigurationError: `card` is none of the three.
+    """
+    if card not in CARD_CHOICES:
+        raise ConfigurationError(f"card must be one of {', '.join(map(repr, CARD_CHOICES))}, but is {card!r}.")
+    check_repo_id(repo_id)
+    folder = Path(folder)
+    records, provenance = record_files(folder)
+    unknown = _check(folder, provenance, allow_unknown_licenses)
+    names = LocalNames(folder, _media(records), None if media_root is None else Path(media_root))
+    with tempfile.TemporaryDirectory(prefix="videorefer-publish-") as scratch:
+        paths = _write(Path(scratch), records, provenance, folder, names)
+        facts = card_facts(folder, names, [path.name for path in paths], unknown)
+        metadata, text = engine_card(facts, repo_id)
+        new = compose(metadata, text, [])
+        if dry_run:
+            return PublishReport(repo_id, _sizes(paths, new), _left_out(folder, paths), new)
+        api, token = hub_api(token)
+        with explained(repo_id, token):
+            repo_id = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True).repo_id
+            remote = api.list_repo_files(repo_id, repo_type="dataset")
+            there = None
+            if CARD in remote:
+                found = api.hf_hub_download(repo_id, CARD, repo_type="dataset")
+                there = Path(found).read_text(encoding="utf-8")
+        kept = kept_card(Path(CARD), None, there, card)
+        if kept is None:
+            new = compose(metadata, text, [there] if there is not None else [])
+        stale = [name for form in FORMATS if (name := f"records.{form}") in remote and name != records.name]
+        additions = [CommitOperationAdd(path.name, path) for path in paths]
+        additions += [CommitOperationAdd(CARD, new.encode())] if kept is None else []
+        with explained(repo_id, token):
+            commit = api.create_commit(
+                repo_id,
+                [*additions, *(CommitOperationDelete(name) for name in stale)],
+                repo_type="dataset",
+                commit_message="Publish records of the data engine with videorefer-plugin",
+            )
+        return PublishReport(
+            repo_id,
+            _sizes(paths, new if kept is None else None),
+            _left_out(folder, paths),
+            kept or new,
+            stale,
+            commit,
+        )
+
+
+def _check(folder: Path, provenance: Path, allow: bool) -> int:
+    """Make sure that there are records, and that their licenses are known; how many are not."""
+    total = unknown = 0
+    examples: dict[str, None] = {}
+    for line in _lines(provenance):
+        total += 1
+        if not (line["source"].get("license") or "").strip():
+            unknown += 1
+            if len(examples) < 3:
+                examples[str(line["source"]["id"])] = None
+    if not total:
+        raise PublishError(f"{folder} holds no records that were kept, so there is nothing to publish.")
+    if unknown and not allow:
+        raise PublishError(
+            f"The license of the sources of {unknown} of {total} record(s) is unknown, such as of "
+            f"{', '.join(map(repr, examples))}. Give it in the table of sources (source.columns, or source.license of "
+            "the recipe), or publish all the same with --allow-unknown-licenses; the card then says so."
+        )
+    return unknown
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        with open(path, encoding="utf-8") as stream:
+            for number, text in enumerate(stream, 1):  # noqa: B007 - named where it fails
+                line = json.loads(text)
+                line["source"]["id"], line["record"]
+                yield line
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise EngineError(f"Line {number} of {path} cannot be read ({error!r}); write the records again.") from error
+
+
+def _media(records: Path) -> Iterator[str]:
+    for entry in open_record_file(records).scan():
+        yield entry.value.get("video") or entry.value["image"]
+
+
+def _write(scratch: Path, records: Path, provenance: Path, folder: Path, names: LocalNames) -> list[Path]:
+    """The files to publish but the card, in a folder of their own."""
+    target = scratch / records.name
+    with (
+        record_output(str(target), records.suffix[1:]) as output,
+        open(scratch / provenance.name, "w", encoding="utf-8") as lines,
+    ):
+        for entry, line in itertools.zip_longest(open_record_file(records).scan(), _lines(provenance)):
+            if entry is None or line is None or entry.value.get("id") != line["record"]:
+                raise EngineError(f"{provenance} does not belong to {records}; write the records again.")
+            (kind,) = {"video", "image"} & entry.value.keys()
+            named = names.name(entry.value[kind])
+            masks = entry.value.pop("annotation")  # nothing but numbers
+            output.write({**names.clean(entry.value), kind: named, "annotation": masks})
+            line = names.clean(line, paths=True)
+            line["source"]["path"] = named
+            lines.write(json.dumps(line) + "\n")
+    run = read_json(folder / RUN) if (folder / RUN).is_file() else {}
+    identities, keys = run.get("identities", {}), run.get("keys", {})
+    agents = {keys.get(stage, stage): {"stage": stage, **identity} for stage, identity in identities.items()}
+    (scratch / AGENTS).write_text(json.dumps(names.clean(agents, paths=True), indent=1) + "\n", encoding="utf-8")
+    return [target, scratch / provenance.name, *([scratch / AGENTS] if agents else [])]
+
+
+def _sizes(paths: list[Path], card: str | None) -> dict[str, int]:
+    sizes = {path.name: path.stat().st_size for path in paths}
+    return sizes if card is None else {CARD: len(card.encode()), **sizes}
+
+
+def _left_out(folder: Path, paths: list[Path]) -> dict[str, str]:
+    published = {path.name for path in paths}
+    reasons = {"discarded": "the Reviewer discarded it", "sources": "holds paths of this machine"}
+    return {
+        path.name: reasons.get(path.name.split(".")[0].split("_")[0], "no part of the data")
+        for path in sorted(folder.iterdir())
+        if path.name not in published and not path.name.startswith(".")
+    }
+
+
+# --- the card --------------------------------------------------------------------------------------------------------
+
+
+def card_facts(folder: Path, names: LocalNames, files: list[str], unknown: int) -> dict[str, Any]:
+    """What the card of a run says; see `engine_card.md.jinja`.
+
+    Args:
+        folder (`Path`): of the run.
+        names ([`LocalNames`]): takes paths of this machine out.
+        files (`list[str]`): names of the published files, the records first.
+        unknown (`int`): records whose source says no license.
+
+    Raises:
+        PublishError: `report.json` or `run.json` cannot be read.
+        EngineError: a check of the Reviewer was filled in with something else than answers.
+    """
+    report = names.clean(read_json(folder / REPORT), paths=True)
+    run = names.clean(read_json(folder / RUN) if (folder / RUN).is_file() else {}, paths=True)
+    recipe, read = run.get("recipe", {}), run.get("read", {})
+    media = [(f"about {kind}s", count) for kind, count in report["media"].items()]
+    lost = [
+        (stage, kind, count)
+        for part in ("failed", "dropped")
+        for stage, kinds in report[part].items()
+        for kind, count in kinds.items()
+    ]
+    excluded = recipe.get("source", {}).get("exclude") or []
+    return {
+        "product": report["product"],
+        "files": files,
+        "counts": [
+            ("recipe", report["name"]),
+            ("records", report["records"]),
+            *(media if len(media) > 1 else []),
+            ("questions and answers", report["turns"]),
+            ("sources", report["sources"]),
+            ("objects in them", report["objects"]),
+            ("records that the Reviewer discarded", report["discarded"]),
+        ],
+        "records": report["records"],
+        "retained": report["retained"],
+        "questions": list(report["questions"].items()),
+        "agents": _agents(run),
+        "spent": [_spent(stage, spent) for stage, spent in report["spent"].items()],
+        "reviewer": _checked(folder),
+        "lost": lost,
+        "read": list(read.get("counts", {}).items()),
+        "notes": list(read.get("notes", [])),
+        "excluded": [os.path.basename(str(name)) for name in excluded],
+        "licenses": [(name, count) for name, count in report["licenses"].items() if name != "unknown"],
+        "unknown": unknown,
+        "addresses": report["addresses"],
+        "seed": recipe.get("seed", 0),
+        "version": run.get("version"),
+    }
+
+
+def _spent(stage: str, spent: Mapping[str, Any]) -> tuple[Any, ...]:
+    return stage, spent["calls"], spent["input_tokens"], spent["output_tokens"], spent["cost"]
+
+
+def _agents(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for stage in STAGES:
+        identity = run.get("identities", {}).get(stage)
+        if identity is None:
+            continue
+        settings = [
+            (name, value)
+            for name, value in identity.items()
+            if name != "backend" and value is not None and isinstance(value, (str, int, float)) and _fits(value)
+        ]
+        found.append(
+            {
+                "stage": stage,
+                "backend": identity.get("backend", ""),
+                "identity": run.get("keys", {}).get(stage),
+                "settings": settings,
+            }
+        )
+    return found
+
+
+def _fits(value: Any) -> bool:
+    return len(str(value)) <= _SHORTEST and "\n" not in str(value)
+
+
+def _checked(folder: Path) -> dict[str, Any] | None:
+    """What people found when they checked the Reviewer, if they did."""
+    try:
+        table = read_filled(folder).table
+    except EngineError:
+        return None
+    low, high = table.sample["precision"]["interval"] or (0.0, 1.0)
+    return {
+        "checked_kept": table.tp + table.fp,
+        "right": table.tp,
+        "precision": f"between {100 * low:.0f} and {100 * high:.0f} % of all, with 95 % confidence",
+        "checked_discarded": table.fn + table.tn,
+        "missed": table.fn,
+    }
