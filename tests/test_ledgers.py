@@ -12,7 +12,7 @@ import pytest
 
 from videorefer_plugin._files import Ledger, LedgerError, read_ledger, read_row
 from videorefer_plugin.bench.store import Store
-from videorefer_plugin.errors import BenchError
+from videorefer_plugin.errors import BenchError, ConfigurationError
 
 HEADER = {"stage": "analyzer", "key": "abc"}
 
@@ -177,6 +177,12 @@ def test_rows_come_back_as_they_were(tmp_path, value):
         ledger.append(value)
     with Ledger(path, HEADER) as ledger:
         assert ledger.rows == [value]
+
+
+def test_without_filelock_the_extras_are_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    with pytest.raises(ConfigurationError, match=r"filelock: pip install 'videorefer-plugin\[engine\]'"):
+        Ledger(tmp_path / "work.jsonl", HEADER)
 
 
 def test_nothing_is_left_beside_the_files(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videorefer_plugin._text import listed, short, text_fault
+from videorefer_plugin.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -88,10 +89,11 @@ class LineFile:
 
     Raises:
         LedgerError: another process writes it, or it cannot be written.
+        ConfigurationError: `filelock` is not installed.
     """
 
     def __init__(self, path: Path, is_torn: Callable[[bytes], object] = bool) -> None:
-        from filelock import FileLock, Timeout
+        locks = _filelock()
 
         self.path = path
         self._is_torn = is_torn
@@ -99,11 +101,11 @@ class LineFile:
         self._synced = time.monotonic()
         self._appending = threading.RLock()
         self._lock_path = path.with_name(f".{path.name}.lock")
-        self._lock = FileLock(self._lock_path)
+        self._lock = locks.FileLock(self._lock_path)
         try:
             self._lock.acquire(timeout=0)
             self._take_up()
-        except Timeout:
+        except locks.Timeout:
             raise LedgerError(f"{path} is being written by another process.", "busy") from None
         except OSError as error:
             self.close()
@@ -315,6 +317,17 @@ def _check_torn_header(path: Path) -> None:
         begin = stream.read(len(_HEADER))
     if begin.strip(b"\0") and not _HEADER.startswith(begin.rstrip(b"\0")):
         raise LedgerError(f"{path} holds something else, {short(begin)}, than work that could go on.")
+
+
+def _filelock() -> Any:
+    try:
+        import filelock
+    except ImportError as error:
+        raise ConfigurationError(
+            "Work that goes on where it was stopped needs the package filelock: pip install "
+            "'videorefer-plugin[engine]', 'videorefer-plugin[bench]' or 'videorefer-plugin[segment]'."
+        ) from error
+    return filelock
 
 
 def _as_read(header: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,9 +106,9 @@ def _judge() -> Judge:
         raise BenchError("VIDEOREFER_JUDGE is not set: `rule` for the shapes world, or the name of a chat model")
     if name == "rule":
         return RuleJudge()
-    from videorefer_plugin.chat.endpoint import ChatEndpoint
+    from videorefer_plugin.chat.choosing import OPENAI, make_chat
 
-    return ChatJudge(ChatEndpoint(name, base_url=os.environ.get("VIDEOREFER_JUDGE_URL")))
+    return ChatJudge(make_chat(name, os.environ.get("VIDEOREFER_JUDGE_URL") or OPENAI))
 
 
 def description_results(document: Document, results: Sequence[str]) -> dict[str, Any]:
