@@ -386,6 +386,7 @@ def test_hosts_with_regions_and_hosts_that_see_marks(bench, tmp_path, name):
     ("arguments", "said"),
     [
         (["--endpoint", "openai"], "takes no regions"),
+        (["--marks", "box", "--endpoint", "notaurl"], "expected one such as http://localhost:8000/v1"),
         (["--marks", "box", "--object-encoder", "x"], "exclude each other"),
         (["--rank", "1"], "belong together"),
         (["--rank", "2", "--world-size", "2"], "expected a rank"),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from videorefer_plugin._json import TwiceError, each_once, json_fault
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.chat.base import Chat, Completion, Message, check_at_least
 from videorefer_plugin.chat.reasoning import without_reasoning
@@ -15,6 +16,7 @@ __all__ = ["Asked", "ReplyError", "ask_json", "ask_text", "json_objects"]
 ValueT = TypeVar("ValueT")
 Kind = Literal["empty", "refused", "not_json", "cut_off", "endpoint", "timeout", "too_long"]
 
+_STRICT = json.JSONDecoder(object_pairs_hook=each_once)
 _MOST_STARTS = 1000  # places of a reply at which JSON may begin; more are noise
 
 
@@ -109,7 +111,7 @@ def _read(completion: Completion, read: Callable[[Any], ValueT]) -> Asked[ValueT
     if trouble is not None:
         return trouble
     reason = _broken(said)
-    for value in _json_values(said, "{[", whole=completion.finish == "length"):
+    for value in _json_values(said, "{[", strict=True):
         try:
             json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
@@ -124,12 +126,15 @@ def _read(completion: Completion, read: Callable[[Any], ValueT]) -> Asked[ValueT
 
 def _broken(text: str) -> str:
     """Why there is no JSON in a text, as far as a parser knows."""
+    place = text.find("{")
+    if place < 0:
+        return "there is no JSON in it"
     try:
-        json.loads(text[max(text.find("{"), 0) :])
+        _STRICT.raw_decode(text, place)
     except json.JSONDecodeError as error:
-        return f"the JSON in it is broken ({error.msg})" if "{" in text else "there is no JSON in it"
-    except (ValueError, RecursionError):
-        return "it is nested too deep"
+        return f"the JSON in it is broken ({error.msg})"
+    except (ValueError, RecursionError) as error:
+        return json_fault(error)
     return "there is no JSON in it"
 
 
@@ -173,20 +178,23 @@ def _once_more(messages: Sequence[Message], completion: Completion, said: str) -
     return [*before, {**last, "content": more}]
 
 
-def _json_values(text: str, openers: str, whole: bool = False) -> Iterator[Any]:
-    """JSON values of a text that begin with one of these characters; with `whole`, up to the first that is broken."""
-    decoder = json.JSONDecoder()
+def _json_values(text: str, openers: str, strict: bool = False) -> Iterator[Any]:
+    """JSON values of a text that begin with one of these characters.
+
+    With `strict`, none with doubled keys, and none that is a part of another one that is broken or cut off.
+    """
+    decoder = _STRICT if strict else json.JSONDecoder()
     place = _next_of(text, openers, 0)
     for _ in range(_MOST_STARTS):
         if place < 0:
             return
         try:
             value, end = decoder.raw_decode(text, place)
-        except RecursionError:  # nothing that a model would say
+        except json.JSONDecodeError as error:
+            end = max(place + 1, error.pos if strict else 0)
+        except (TwiceError, RecursionError):
             return
-        except ValueError:
-            if whole:
-                return
+        except ValueError:  # a number of thousands of digits
             end = place + 1
         else:
             yield value
