@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chat_server import KEY, ChatServer
+from tests.chat_server import KEY, ChatServer, Raw, completion
 from videorefer_plugin.data_engine.agents.chatting import prompt_identity
 from videorefer_plugin.data_engine.agents.nouns import NounRules
 from videorefer_plugin.data_engine.agents.refiner_replies import new_words
@@ -33,21 +33,10 @@ from videorefer_plugin.errors import ConfigurationError, EngineError, VideoRefer
 CAPTION = "A man in a red shirt is riding a skateboard next to a brown dog."
 
 
-class Server(ChatServer):
-    """Replies also with a finish other than "stop", or with a body of its own."""
-
-    def answer(self, body, key):
-        status, value = super().answer(body, key)
-        if status == 200 and isinstance(value["choices"][0]["message"]["content"], tuple):
-            text, finish = value["choices"][0]["message"]["content"]
-            value["choices"][0] |= {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
-        return status, value
-
-
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    server = Server()
+    server = ChatServer()
     yield server
     server.close()
 
@@ -137,24 +126,25 @@ GOOD = {
         (['{"description": "\\ud83d", "same": true, "reason": "\\ud83d", "objects": ["\\ud83d"]}'], "reply", 2),
         (["[" * 100_000], "reply", 2),
         (['{"same": tr'], "reply", 2),
-        ([('{"same": tr', "length")], "reply", 2),
-        ([("", "content_filter")], "refused", 1),
-        ([("good", "content_filter")], "refused", 1),
+        ([Raw(completion('{"same": tr', "length"))], "reply", 2),
+        ([Raw(completion("", "content_filter"))], "refused", 1),
+        ([Raw(completion(None, refusal="No."))], "refused", 1),
+        ([Raw({"error": {"code": "content_filter", "message": "No."}}, 400)], "refused", 1),
+        ([Raw({"error": {"code": "context_length_exceeded", "message": "No."}}, 400)], "too_long", 1),
+        ([Raw(b"<html>busy</html>")], "endpoint", 1),
+        ([Raw({"choices": []})], "endpoint", 1),
+        ([Raw(completion("good"), cut=9), "good"], "made", 2),
+        ([Raw(completion("good"), cut=9)], "endpoint", 2),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:60],
 )
 def test_no_reply_is_lost(server, stage, replies, expected, requests):
     good, item = GOOD[stage]
-
-    def meant(reply):
-        if isinstance(reply, tuple):
-            return (meant(reply[0]), reply[1])
-        return reply.replace("good", json.dumps(good)) if isinstance(reply, str) else reply
-
-    says(server, *map(meant, replies))
+    says(server, *(one.replace("good", json.dumps(good)) if isinstance(one, str) else one for one in replies))
     (made,) = agent(stage, server).run([item])
     assert len(server.requests) == requests
-    replied = sum(not isinstance(reply, int) for reply in [*replies, *replies[-1:] * requests][:requests])
+    sent = [*replies, *replies[-1:] * requests][:requests]
+    replied = sum(isinstance(one, str) or (isinstance(one, Raw) and _is_read(one)) for one in sent)
     # What replies took is counted whether they are of use or not.
     assert made.spent == Spent(replied, 100 * replied, 10 * replied, pytest.approx(200e-6 * replied))
     if expected in ("endpoint", "reply"):
@@ -163,8 +153,12 @@ def test_no_reply_is_lost(server, stage, replies, expected, requests):
         assert made.reason
     else:
         assert isinstance(made, Made)
-        assert [isinstance(one, Drop) for one in made.objects] == [expected == "refused"]
-        assert expected == "made" or made.objects[0].kind == "refused"
+        assert [one.kind if isinstance(one, Drop) else "made" for one in made.objects] == [expected]
+
+
+def _is_read(raw):
+    """Whether a reply came whole, and has to be paid for."""
+    return isinstance(raw.body, dict) and bool(raw.body.get("choices")) and not raw.cut
 
 
 @pytest.mark.parametrize("stage", GOOD)
@@ -177,7 +171,7 @@ def test_who_does_not_answer_in_time_is_a_failure(server, stage):
 @pytest.mark.parametrize("stage", GOOD)
 def test_a_server_that_is_not_there_is_a_failure(monkeypatch, stage):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    gone = Server()
+    gone = ChatServer()
     gone.close()
     (made,) = agent(stage, gone, retries=0).run([GOOD[stage][1]])
     assert made.kind == "endpoint"
@@ -553,7 +547,7 @@ def verdicts(*same):
         ({"verdicts": [True, False]}, "reply"),
         (verdicts(True, None), "reply"),
         ({"same": True, "reason": "So."}, "reply"),
-        (("", "content_filter"), ["refused", "refused"]),
+        (Raw(completion("", "content_filter")), ["refused", "refused"]),
     ],
 )
 def test_all_objects_of_a_video_in_one_request(server, reply, expected):

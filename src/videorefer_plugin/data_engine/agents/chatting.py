@@ -90,18 +90,13 @@ class Asking:
                 "for a reply that can be used."
             )
         prices = given.get("prices")
-        self._given = {**given, "prices": tuple(prices) if isinstance(prices, Sequence) else prices}
-        self._prices = Usage(self._given["prices"]).prices
-        self._model = model
+        self._prices = Usage(prices).prices
         self._turn: Any = contextlib.nullcontext() if given.get("endpoint") else Lock()
-        self.chat: Chat = self._make()
-
-    def _make(self) -> Chat:
-        return make_chat(self._model, **self._given)
+        self.chat: Chat = make_chat(model, **given)
 
     def close(self) -> None:
-        """Let go of a model that was loaded."""
-        self.chat = self._make()
+        """Let go of a model that was loaded, or of connections; they come back when it is asked again."""
+        self.chat.close()
 
     def identity(self) -> dict[str, Any]:
         """What replies depend on."""
