@@ -336,6 +336,7 @@ TWO = "Two dogs chase a cat, and the cat climbs a tree."
         ({"mode": "short"}, TWO, nouns(noun("cat"), noun("tree", "a tree", "other")), ["cat", "not_subject"]),
         ({}, "Ein Hund bellt.", nouns(noun("Hund"), language="de"), ["other_language"]),
         ({"language": "de-AT"}, "Ein Hund bellt.", nouns(noun("Hund"), language="de"), ["Hund"]),
+        ({}, CAPTION, nouns(noun("man"), language="eng"), ["man"]),
         ({"language": None}, "Ein Hund bellt.", nouns(noun("Hund"), language="de"), ["Hund"]),
         ({"language": "zh"}, "一个男人在骑马", nouns(noun("男人"), noun("女人"), language="zh"), ["男人", "invented"]),
     ],
@@ -353,6 +354,12 @@ def test_what_becomes_of_nouns(server, settings, caption, found, expected):
 def test_a_caption_that_is_empty_is_not_asked_about(server):
     (made,) = agent("analyzer", server).run([captioned(" \n")])
     assert (kinds_of(made), made.spent, server.requests) == (["no_caption"], Spent(), [])
+
+
+def test_a_reply_without_end_is_none(server):
+    says(server, nouns(*[noun("man")] * 100_000))
+    (made,) = agent("analyzer", server).run([captioned()])
+    assert (made.kind, len(made.reason) < 1000) == ("reply", True)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ _WHICH = {
     "short": "List subjects only, which is what the caption is about; leave out what they only act upon.",
 }
 
+_MOST = 200  # objects of a reply; more are no list of what a caption names
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*")
 
 
@@ -116,13 +117,15 @@ class ChatAnalyzer(Agent):
         if isinstance(found, Drop):
             return [found]
         language, nouns = found
-        if self._language is not None and _base(language) != _base(self._language):
+        if self._language is not None and not _same_language(language, self._language):
             return [Drop("other_language", f"The caption is in {language!r}, and not in {self._language!r}.")]
         return self._rules.sift(caption, nouns)
 
 
-def _base(language: str) -> str:
-    return re.split("[-_]", language.lower())[0]
+def _same_language(one: str, other: str) -> bool:
+    """Whether two codes mean the same language, wherever it is spoken; "eng" is "en"."""
+    short_one, long_one = sorted((re.split("[-_]", code.lower())[0] for code in (one, other)), key=len)
+    return long_one.startswith(short_one)
 
 
 def _read(value: Any) -> tuple[str, list[Noun]]:
@@ -135,8 +138,8 @@ def _read(value: Any) -> tuple[str, list[Noun]]:
     if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
         raise ValueError(f'"language" is {short(language)}, expected a code such as "en"')
     objects = value.get("objects")
-    if not isinstance(objects, list):
-        raise ValueError(f'"objects" is {short(objects)}, expected a list')
+    if not isinstance(objects, list) or len(objects) > _MOST:
+        raise ValueError(f'"objects" is {short(objects)}, expected a list of at most {_MOST}')
     return language, [_noun(one) for one in objects]
 
 

@@ -85,16 +85,18 @@ class NounRules:
         The same thing named twice becomes one object. A caption without any noun has a single [`Drop`].
         """
         sifted: list[Noun | Drop] = []
+        words, kept = frozenset(words_of(caption)), 0
         for noun in _merged(found):
-            reason = self._against(noun, words_of(caption))
-            if reason is None and sum(isinstance(one, Noun) for one in sifted) >= self.max_objects:
+            reason = self._against(noun, words)
+            if reason is None and kept >= self.max_objects:
                 reason = Drop("surplus", f"{noun.text!r} is beyond the {self.max_objects} object(s) of a caption.")
+            kept += reason is None
             sifted.append(reason or noun)
         return tuple(sifted) or (Drop("no_noun", "The caption names no object."),)
 
-    def _against(self, noun: Noun, caption: tuple[str, ...]) -> Drop | None:
+    def _against(self, noun: Noun, caption: frozenset[str]) -> Drop | None:
         text = words_of(noun.text)
-        if not text or not set(text) <= set(caption) or not set(words_of(noun.expression)) <= set(caption):
+        if not text or not caption.issuperset(text) or not caption.issuperset(words_of(noun.expression)):
             return Drop("invented", f"{short(noun.expression or noun.text)} does not stand in the caption.")
         if is_scenery(noun.text, self.scenery):
             return Drop("scenery", f"{noun.text!r} is a part of the scene, and no object that could be pointed at.")
@@ -108,9 +110,12 @@ class NounRules:
 def _merged(found: Iterable[Noun]) -> list[Noun]:
     """The nouns, those that mean the same thing as one: as the one with more words, a subject if either is one."""
     merged: list[Noun] = []
+    places: dict[tuple[str, ...], list[int]] = {}  # of those with the same last word, which alone may be the same
     for noun in found:
-        same = next((place for place, one in enumerate(merged) if _same(one, noun)), None)
+        alike = places.setdefault(words_of(noun.text)[-1:], [])
+        same = next((place for place in alike if _same(merged[place], noun)), None)
         if same is None:
+            alike.append(len(merged))
             merged.append(noun)
         else:
             fuller = max(merged[same], noun, key=lambda one: len(words_of(one.expression or one.text)))
@@ -121,8 +126,7 @@ def _merged(found: Iterable[Noun]) -> list[Noun]:
 
 def _same(one: Noun, other: Noun) -> bool:
     """Whether a noun means the same as one before it: "the dog" does after "a brown dog", "another dog" does not."""
-    heads = [words_of(noun.text)[-1:] for noun in (one, other)]
-    if heads[0] != heads[1] or one.singular != other.singular:
+    if one.singular != other.singular:
         return False
     before, after = (set(words_of(f"{noun.text} {noun.expression}")) - _ARTICLES for noun in (one, other))
     if before == after:
