@@ -37,9 +37,11 @@ class Segmenter(abc.ABC):
     Attributes:
         name (`str`): under which it is registered.
         settings (`dict`): what its results depend on, such as the checkpoint, fit for JSON.
+        defaults (`dict`): settings of `load` that name something, with what is loaded where they are not given.
     """
 
     name: ClassVar[str]
+    defaults: ClassVar[Mapping[str, Any]] = {}
 
     @property
     def settings(self) -> dict[str, Any]:

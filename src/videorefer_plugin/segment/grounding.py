@@ -59,6 +59,7 @@ class Grounding(Segmenter):
     """
 
     name = "grounding"
+    defaults = _DEFAULTS
 
     def __init__(self, detector: Detector, masks: SamHQ | None, propagator: Segmenter, settings: dict[str, Any]):
         self._detector = detector

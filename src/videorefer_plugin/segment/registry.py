@@ -12,6 +12,7 @@ from videorefer_plugin.errors import ConfigurationError, SegmentError
 __all__ = [
     "ABILITIES",
     "Entry",
+    "class_of",
     "entry_of",
     "load_segmenter",
     "loadable",
@@ -139,9 +140,13 @@ def load_segmenter(name: str, checkpoint: Any = None, device: Any = None, dtype:
         CheckpointError: the checkpoint cannot be loaded.
     """
     entry = loadable(name, checkpoint)
+    return class_of(entry).load(entry.checkpoint if checkpoint is None else checkpoint, device, dtype, **settings)
+
+
+def class_of(entry: Entry) -> Any:
+    """The class of a registered segmenter, imported now."""
     module, _, made = entry.path.partition(":")
-    kind = getattr(importlib.import_module(module), made)
-    return kind.load(entry.checkpoint if checkpoint is None else checkpoint, device, dtype, **settings)
+    return getattr(importlib.import_module(module), made)
 
 
 _HERE = "videorefer_plugin.segment"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.fingerprint import fingerprint
 from videorefer_plugin.segment import Segmenter, load_segmenter
 from videorefer_plugin.segment.base import abilities_of
-from videorefer_plugin.segment.registry import loadable
+from videorefer_plugin.segment.registry import class_of, entry_of, loadable
 
 __all__ = ["Choice"]
 
@@ -71,11 +71,16 @@ class Choice:
                 return load_segmenter(self.name, **given)
             return self._kind.load(**given)
 
-    def identity(self) -> dict[str, Any]:
-        """Its name and settings, with what tells its weights from others."""
-        said = {name: value for name, value in self.settings.items() if name != "device"}
-        if self._default is not None:
-            said = {"checkpoint": self._default, **said}
+    def identity(self, apart: Sequence[str] = ()) -> dict[str, Any]:
+        """Its name and settings, with what tells its weights from others.
+
+        Args:
+            apart: settings that are told elsewhere.
+        """
+        default = {} if self._default is None else {"checkpoint": self._default}
+        kind = self._kind or class_of(entry_of(self.name))
+        said = {**default, **kind.defaults, **self.settings}
+        said = {name: value for name, value in said.items() if name not in ("device", *apart)}
         weights = {
             name: fingerprint(value)
             for name, value in said.items()

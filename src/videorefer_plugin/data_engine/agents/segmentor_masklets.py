@@ -25,6 +25,7 @@ __all__ = ["MaskletSegmentor"]
 _CHECKS = ("quality", "exhaustiveness")
 _ON_LOST = ("keep", "drop")
 _SAME_PLACE = 0.5
+_PROPAGATOR = ("propagator", "propagator_checkpoint")  # that "grounding" needs for videos
 _NOTED = ("lost", "cut", "skipped")
 
 
@@ -102,6 +103,8 @@ class MaskletSegmentor(Agent):
         self._at_once = self._follower is self._finder and "propagate" not in self._follower.abilities
         if "propagate" not in self._follower.abilities and not self._at_once:
             raise refuse(follower, "propagate")
+        given = set(self._finder.settings) & set(_PROPAGATOR)
+        self._lends = self._finder is not self._follower and finder == "grounding" and not given
         self._device, self._dtype = device, dtype
         self._settings: dict[str, Any] = {
             "tries": tries,
@@ -116,7 +119,7 @@ class MaskletSegmentor(Agent):
         """See [`Agent.identity`]."""
         return {
             "backend": "masklets",
-            "finder": self._finder.identity(),
+            "finder": self._finder.identity(_PROPAGATOR if self._lends else ()),
             "follower": self._follower.identity(),
             "dtype": None if self._dtype is None else str(self._dtype),
             **self._settings,
@@ -141,8 +144,7 @@ class MaskletSegmentor(Agent):
             follower = self._follower.placed(self._device, self._dtype).load()
             finder = follower
             if self._finder is not self._follower:
-                more = {"propagator": follower} if self._finder.name == "grounding" else {}
-                more = {} if "propagator_checkpoint" in self._finder.settings else more
+                more = {"propagator": follower} if self._lends else {}
                 finder = self._finder.placed(self._device, self._dtype).load(**more)
             self._loaded = finder, follower
         return self._loaded

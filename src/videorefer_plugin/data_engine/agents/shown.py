@@ -44,8 +44,10 @@ class ShownFrames:
 
     @property
     def fps(self) -> float:
-        """At how many frames a second these are spread over the video."""
-        return max(len(self.indices) / max(self.video.duration, 1e-3), 1e-3)
+        """At how many frames a second these follow one another in the video."""
+        times = self.video.timestamps[list(self.indices)]
+        steps, seconds = len(times) - 1, float(times[-1] - times[0])
+        return steps / seconds if steps and seconds > 0 else float(self.video.fps)
 
     @property
     def metadata(self) -> Mapping[str, Any]:

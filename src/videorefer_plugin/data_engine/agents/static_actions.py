@@ -165,7 +165,7 @@ def _is_action(word: str, before: list[str]) -> bool:
 
 
 _THE = frozenset(
-    {"a", "an", "the", "its", "his", "her", "their", "this", "that", "these", "of", "with", "in", "on", "at"}
+    {"a", "an", "the", "its", "his", "her", "their", "this", "these", "of", "with", "in", "on", "at"}
 )
 
 
