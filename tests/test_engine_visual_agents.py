@@ -438,6 +438,35 @@ def test_given_objects_are_seen_with_their_expression(clips: dict[str, str]) -> 
     assert made.objects[0].frame == 2
 
 
+UNFIT: list[Any] = [
+    pytest.param({"2": {"segmentation": None}}, id="visible nowhere"),
+    pytest.param({"40": {"segmentation": [[12, 6, 28, 6, 28, 22, 12, 22]]}}, id="behind the end"),
+    pytest.param({"2": {"segmentation": {"size": [10, 10], "counts": [50, 50]}}}, id="another size"),
+    pytest.param({"2": {"segmentation": {"size": [64, 96], "counts": [64 * 96]}}}, id="no pixel"),
+]
+
+
+@pytest.mark.parametrize("annotation", UNFIT)
+@pytest.mark.parametrize(
+    ("stage", "name"), [(s, n) for s in ("annotator", "captioner") for n in ("model", "endpoint")]
+)
+def test_a_mask_that_does_not_fit_spoils_no_other(
+    clips: dict[str, str], server: ChatServer, annotation: dict[str, Any], stage: str, name: str
+) -> None:
+    good = {"2": {"segmentation": [[12, 6, 28, 6, 28, 22, 12, 22]]}}
+    objects = (GivenObject("the odd one", annotation), GivenObject("the red one", good))
+    item = State(Source("given", clips["two"], objects=objects, height=64, width=96), 0).item
+    sees = {"sees": "drawn"} if stage == "annotator" else {}
+    if name == "endpoint":
+        agent = endpoint(stage, server, **sees)
+    else:
+        agent = make_agent(stage, name, {"max_new_tokens": 8, **sees})
+    (made,) = agent.run([item])
+    assert drops(made) == ["unfit_mask", ""]
+    (made,) = agent.run([replace(item, objects=item.objects[:1])])
+    assert drops(made) == ["unfit_mask"]
+
+
 # --- endpoints -------------------------------------------------------------------------------------------------------
 
 

@@ -16,8 +16,10 @@ def file_hash(path: str | os.PathLike) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
-def fingerprint(name: str | os.PathLike) -> str:
+def fingerprint(name: str | os.PathLike, revision: str | None = None) -> str:
     """What tells a checkpoint from others: of a folder its files, of a Hub id the commit that is used.
+
+    Of a Hub id, `revision` is the branch, tag or commit that was asked for.
 
     Of large files, parts spread over them are read, so that it takes no time even for many GB.
     """
@@ -26,7 +28,7 @@ def fingerprint(name: str | os.PathLike) -> str:
         from transformers.utils.hub import resolve_revision
 
         # Where there is no such repository, loading says so.
-        return str(getattr(resolve_revision(name), "resolved", None))
+        return str(getattr(resolve_revision(name, revision), "resolved", None))
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WEIGHTS:

@@ -11,7 +11,7 @@ from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.agents.chatting import Asking, Talk
 from videorefer_plugin.data_engine.agents.describing import Describing, is_refusal
 from videorefer_plugin.data_engine.agents.loading import check_choice, open_source
-from videorefer_plugin.data_engine.agents.shown import ShownFrames, found_of, scaled
+from videorefer_plugin.data_engine.agents.shown import ShownFrames, fitting, found_of, scaled
 from videorefer_plugin.data_engine.agents.visual_models import FRAMES
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, ObjectItem, VideoItem
 from videorefer_plugin.errors import ConfigurationError
@@ -78,12 +78,16 @@ class EndpointAnnotator(Agent):
         self._asking.close()
 
     def _annotate(self, item: VideoItem, talk: Talk) -> list[Any]:
-        kind = item.source.kind
-        shown = ShownFrames.of(open_source(item), 1 if kind == "image" else self._num_frames)
+        kind, video = item.source.kind, open_source(item)
+        dropped = {} if self._describing.sees == "noun" else fitting(video, item.objects)[1]
+        shown = ShownFrames.of(video, 1 if kind == "image" else self._num_frames)
         about = "" if kind == "image" else _FRAMES_OF.format(count=len(shown.indices))
         plain = encoded(shown.pictures, self._max_side) if self._describing.sees == "noun" else []
-        made = []
+        made: list[Any] = []
         for one in item.objects:
+            if one.number in dropped:
+                made.append(dropped[one.number])
+                continue
             pictures = plain or encoded(shown.marked(found_of(one), self._describing.style).pictures, self._max_side)
             made.append(self._describe(one, kind, about, pictures, talk))
         return made

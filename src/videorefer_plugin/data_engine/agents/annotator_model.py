@@ -8,7 +8,7 @@ from typing import Any
 from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.agents.describing import Describing
 from videorefer_plugin.data_engine.agents.loading import check_choice, each, open_source
-from videorefer_plugin.data_engine.agents.shown import ShownFrames, found_of, region_at
+from videorefer_plugin.data_engine.agents.shown import ShownFrames, fitting, found_of, region_at, with_dropped
 from videorefer_plugin.data_engine.agents.visual_models import EMBEDDED, FRAMES, VisualModel
 from videorefer_plugin.data_engine.items import Failure, Made, ObjectItem, Spent, VideoItem
 from videorefer_plugin.pictures import STYLES
@@ -84,15 +84,20 @@ class ModelAnnotator(Agent):
         self._model.close()
 
     def _annotate(self, item: VideoItem) -> Made | Failure:
-        video, kind = open_source(item), item.source.kind
-        asked = [self._describing.questions(one, kind) for one in item.objects]
+        video, is_image = open_source(item), item.source.kind == "image"
+        named = self._describing.sees == "noun"
+        objects, dropped = (list(item.objects), {}) if named else fitting(video, item.objects)
+        answers = self._answers(video, objects, is_image) if objects else []
+        made = self._describing.made(objects, answers, Spent(calls=len(answers)))
+        return with_dropped(item.objects, dropped, made)
+
+    def _answers(self, video: Video, objects: Sequence[ObjectItem], is_image: bool) -> list[str]:
+        asked = [self._describing.questions(one, "image" if is_image else "video") for one in objects]
         if self._describing.sees == "drawn":
-            answers = self._about_drawn(video, item.objects, asked, kind == "image")
-        else:
-            regions = [self._regions(video, one) for one in item.objects]
-            questions = [(text, own) for both, own in zip(asked, regions, strict=True) for text in both]
-            answers = self._model.ask(video, questions, is_image=kind == "image")
-        return self._describing.made(item.objects, answers, Spent(calls=len(answers)))
+            return self._about_drawn(video, objects, asked, is_image)
+        regions = [self._regions(video, one) for one in objects]
+        questions = [(text, own) for both, own in zip(asked, regions, strict=True) for text in both]
+        return self._model.ask(video, questions, is_image=is_image)
 
     def _regions(self, video: Video, item: ObjectItem) -> list[Region]:
         if self._describing.sees != "region":

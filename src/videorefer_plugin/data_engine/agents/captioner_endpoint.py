@@ -14,9 +14,8 @@ from videorefer_plugin.data_engine.agents.annotator_endpoint import check_endpoi
 from videorefer_plugin.data_engine.agents.chatting import Asking, Talk, prompt_identity
 from videorefer_plugin.data_engine.agents.describing import check_prompt, is_refusal
 from videorefer_plugin.data_engine.agents.loading import check_choice, open_source
-from videorefer_plugin.data_engine.agents.shown import cropped, found_of, frame_of
+from videorefer_plugin.data_engine.agents.shown import cropped, fitting, found_of, frame_of
 from videorefer_plugin.data_engine.items import Drop, Failure, Found, Made, RegionCaption, VideoItem
-from videorefer_plugin.errors import RegionError
 from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.pictures import STYLES, draw_marks
 from videorefer_plugin.video import Video
@@ -95,8 +94,12 @@ class EndpointCaptioner(Agent):
 
     def _describe(self, item: VideoItem, talk: Talk) -> list[Any]:
         video = open_source(item)
+        dropped = fitting(video, item.objects)[1]
         made: list[Any] = []
         for one in item.objects:
+            if one.number in dropped:
+                made.append(dropped[one.number])
+                continue
             found = found_of(one)
             pictures = encoded(self._pictures(video, found), self._max_side)
             said = talk.text([{"role": "user", "content": [*pictures, {"type": "text", "text": self._prompt}]}])
@@ -111,8 +114,6 @@ class EndpointCaptioner(Agent):
         frame = frame_of(found)
         picture = video.read([frame])[0]
         mask = found.region.mask(frame, video.height, video.width)
-        if not mask.any():
-            raise RegionError(f"The mask in frame {frame} has no pixel; leave the object out, or give another mask.")
         drawn = draw_marks(picture, {1: mask}, self._style, letters=0)
         return {"drawn": [drawn], "crop": [cropped(picture, mask)], "both": [drawn, cropped(picture, mask)]}[
             self._shows

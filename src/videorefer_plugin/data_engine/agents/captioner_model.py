@@ -9,7 +9,7 @@ from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.agents.chatting import prompt_identity
 from videorefer_plugin.data_engine.agents.describing import PROMPT_VERSION, check_prompt
 from videorefer_plugin.data_engine.agents.loading import check_choice, each, open_source
-from videorefer_plugin.data_engine.agents.shown import found_of, frame_of, region_at
+from videorefer_plugin.data_engine.agents.shown import fitting, found_of, frame_of, region_at, with_dropped
 from videorefer_plugin.data_engine.agents.visual_models import EMBEDDED, FRAMES, VisualModel
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, RegionCaption, Spent, VideoItem
 from videorefer_plugin.inputs.questions import description_prompt
@@ -85,10 +85,12 @@ class ModelCaptioner(Agent):
 
     def _describe(self, item: VideoItem) -> Made | Failure:
         video, is_image = open_source(item), item.source.kind == "image"
-        regions = [self._region(video, found_of(one)) for one in item.objects]
+        objects, dropped = fitting(video, item.objects)
         question = self._question(item.source.kind)
-        answers = self._model.ask(video, [(question, [region]) for region in regions], is_image=is_image)
-        return captions_made(answers, [frame_of(found_of(one)) for one in item.objects], Spent(calls=len(answers)))
+        asked = [(question, [self._region(video, found_of(one))]) for one in objects]
+        answers = self._model.ask(video, asked, is_image=is_image) if asked else []
+        frames = [frame_of(found_of(one)) for one in objects]
+        return with_dropped(item.objects, dropped, captions_made(answers, frames, Spent(calls=len(answers))))
 
     def _region(self, video: Video, found: Any) -> Region:
         if self._frames == "one":
@@ -103,7 +105,7 @@ class ModelCaptioner(Agent):
 def captions_made(answers: Sequence[str], frames: Sequence[int], spent: Spent) -> Made | Failure:
     """What a region captioner's answers become; a failure if none of them says anything."""
     said = [" ".join(answer.split()) for answer in answers]
-    if not any(said):
+    if said and not any(said):
         return Failure("reply", "The captioner gave empty answers.", spent)
     empty = Drop("empty", "The captioner gave an empty answer, beside others about this video that are not.")
     made = [RegionCaption(text, frame) if text else empty for text, frame in zip(said, frames, strict=True)]

@@ -126,7 +126,7 @@ class Describing:
             spent: what they took.
         """
         read = [self.read(item, *answers[2 * place : 2 * place + 2]) for place, item in enumerate(objects)]
-        if all(one is None for one in read):
+        if read and all(one is None for one in read):
             return Failure("reply", "The annotator gave empty answers.", spent)
         empty = Drop("empty", "The annotator gave an empty answer, beside others about this video that are not.")
         return Made(tuple(empty if one is None else one for one in read), spent)

@@ -52,7 +52,8 @@ class MaskletSegmentor(Agent):
         min_frames (`int`): of a video, frames in which an object has to be visible.
         same_overlap (`float`, *optional*): two objects of a video whose masklets overlap more than this (intersection
             over union) are the same one, and the later one is left out; `None` keeps both.
-        checks (`Sequence[str]`): `"quality"`: the figures of `quality_figures`; `"exhaustiveness"`: the noun is looked
+        checks (`Sequence[str]`): `"quality"`: the figures of `quality_figures`, and how many candidates there were;
+            `"exhaustiveness"`: the noun is looked
             for in a second random frame, and the share of what is found there that the masklets cover is kept.
         min_mean_score, min_lowest_score, max_jump, min_share, max_share, min_exhaustive (`float`, *optional*): from
             which figures on an object is left out; see [`Limits`].
@@ -228,7 +229,10 @@ class MaskletSegmentor(Agent):
         scores: dict[str, float],
         notes: tuple[str, ...],
     ) -> Found:
-        quality = quality_figures(annotation, scores, size[0] * size[1]) if "quality" in self._checks else {}
+        quality: dict[str, float] = {}
+        if "quality" in self._checks:
+            quality = quality_figures(annotation, scores, size[0] * size[1])
+            quality["candidates"] = float(located.count)
         return Found(
             annotation=annotation,
             height=size[0],
@@ -237,7 +241,7 @@ class MaskletSegmentor(Agent):
             box=tuple(round(float(side), 2) for side in located.candidate.box),
             score=round(float(located.candidate.score), 4),
             scores=scores,
-            checks={**quality, "candidates": float(located.count)},
+            checks=quality,
             notes=notes,
         )
 

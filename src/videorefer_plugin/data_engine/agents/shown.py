@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videorefer_plugin.data_engine.items import Found, ObjectItem
-from videorefer_plugin.errors import EngineError, RegionError
+from videorefer_plugin._text import short
+from videorefer_plugin.data_engine.items import Drop, Failure, Found, Made, ObjectItem
+from videorefer_plugin.errors import EngineError, RegionError, VideoError
 from videorefer_plugin.pictures import draw_marks
 from videorefer_plugin.regions import Region
 from videorefer_plugin.segment.cleaning import box_around
 from videorefer_plugin.video import Video, sample_frame_indices
 
-__all__ = ["ShownFrames", "cropped", "found_of", "frame_of", "region_at", "scaled"]
+__all__ = ["ShownFrames", "cropped", "fitting", "found_of", "frame_of", "region_at", "scaled", "with_dropped"]
 
 _AROUND = 0.25  # of an object's size, left around it where it is cut out
 
@@ -99,6 +100,33 @@ def found_of(item: ObjectItem) -> Found:
     return item.found
 
 
+def fitting(video: Video, objects: Sequence[ObjectItem]) -> tuple[list[ObjectItem], dict[int, Drop]]:
+    """The objects that can be shown in a video, and by their numbers why the others cannot.
+
+    Raises:
+        EngineError: one has no masks.
+    """
+    fit, dropped = [], {}
+    for item in objects:
+        found = found_of(item)
+        try:
+            frame = video._check_indices([frame_of(found)])[0]
+            if not found.region.mask(frame, video.height, video.width).any():
+                raise RegionError(f"its mask in frame {frame} has no pixel.")
+            fit.append(item)
+        except (RegionError, VideoError) as error:
+            dropped[item.number] = Drop("unfit_mask", f"{short(item.noun.text)} cannot be shown: {error}")
+    return fit, dropped
+
+
+def with_dropped(objects: Sequence[ObjectItem], dropped: Mapping[int, Drop], made: Made | Failure) -> Made | Failure:
+    """What was made of the other objects, with those that could not be shown in their places."""
+    if isinstance(made, Failure):
+        return made
+    others = iter(made.objects)
+    return replace(made, objects=tuple(dropped.get(item.number) or next(others) for item in objects))
+
+
 def frame_of(found: Found) -> int:
     """The frame in which an object was found first, or the nearest one in which it is visible.
 
@@ -107,7 +135,7 @@ def frame_of(found: Found) -> int:
     """
     present = found.region.present
     if not present:
-        raise RegionError("The object is visible in no frame; leave it out, or give it a mask in one.")
+        raise RegionError("it is visible in no frame; leave it out, or give it a mask in one.")
     return min(present, key=lambda frame: (abs(frame - found.frame), frame))
 
 

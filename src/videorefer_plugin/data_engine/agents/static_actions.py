@@ -164,9 +164,7 @@ def _is_action(word: str, before: list[str]) -> bool:
     return word.endswith("ed") and any(one in _BE for one in before[-2:])
 
 
-_THE = frozenset(
-    {"a", "an", "the", "its", "his", "her", "their", "this", "these", "of", "with", "in", "on", "at"}
-)
+_THE = frozenset({"a", "an", "the", "its", "his", "her", "their", "this", "these", "of", "with", "in", "on", "at"})
 
 
 def _names_a_thing(word: str, before: list[str]) -> bool:

@@ -79,7 +79,7 @@ class VisualModel:
 
     def identity(self) -> dict[str, Any]:
         """What its answers depend on."""
-        said: dict[str, Any] = {"model": self.checkpoint, "weights": fingerprint(self._folder)}
+        said: dict[str, Any] = {"model": self.checkpoint, "weights": fingerprint(self._folder, self.revision)}
         if self.object_encoder is not None:
             said |= {"object_encoder": self.object_encoder, "object_encoder_weights": fingerprint(self.object_encoder)}
         given = {"revision": self.revision, "num_frames": self.num_frames, "dtype": self.dtype}
@@ -99,8 +99,17 @@ class VisualModel:
                 model, processor = load_model(
                     self._folder, object_encoder=self.object_encoder, device=self.device, dtype=self.dtype, **hub
                 )
-                self._loaded = model, _for_sessions(model, processor)
+            self._check_template(processor)
+            self._loaded = model, _for_sessions(model, processor)
         return self._loaded
+
+    def _check_template(self, processor: Any) -> None:
+        parts = (processor, getattr(processor, "tokenizer", None))
+        if not any(getattr(part, "chat_template", None) for part in parts):
+            raise EngineError(
+                f"The {self.stage}'s model {self.checkpoint!r} has no chat template, so it cannot be asked; take a "
+                "checkpoint that was trained to follow instructions."
+            )
 
     def check_regions(self) -> None:
         """Make sure that it takes regions, and was trained for them.
