@@ -129,6 +129,7 @@ LEFT_OUT = {
     "missing file": ({"video": "z.mp4", "caption": "x"}, "missing"),
     "address": ({"video": "https://example.org/a.mp4", "caption": "x"}, "address"),
     "name too long": ({"video": "z" * 5000, "caption": "x"}, "missing"),
+    "cut off": ({"video": "cut.mp4", "caption": "x"}, "unreadable"),
     "empty file": ({"video": "empty.mp4", "caption": "x"}, "unreadable"),
     "no container": ({"video": "text.mp4", "caption": "x"}, "unreadable"),
     "same path": ({"video": "./a.mp4", "caption": "x"}, "duplicate_video"),
@@ -141,6 +142,7 @@ LEFT_OUT = {
 def test_a_row_of_no_use_is_counted_with_its_place(clips, tmp_path, case):
     row, kind = LEFT_OUT[case]
     (clips / "empty.mp4").write_bytes(b"")
+    (clips / "cut.mp4").write_bytes((clips / "b.mp4").read_bytes()[:-200])
     (clips / "text.mp4").write_text("no video at all")
     table = write_table(tmp_path / "t.jsonl", [ROWS[0], row])
     found = read("table", table, media_root=str(clips))
@@ -344,7 +346,7 @@ def test_videos_of_benchmarks_are_left_out_by_frames(world, tmp_path, folder):
         ("b.json", '[{"id": 0}]', "line 1, given to exclude, has the keys id; expected a video"),
         ("b.json", "[]", "names no videos"),
         ("b.json", "[{]", "cannot be used: .*line 1"),
-        ("gone.json", None, "gone.json is not there"),
+        ("gone.json", None, "gone.json', which is not there"),
         ("b.csv", "name\nx\n", "has the keys name; expected a video"),
     ],
 )
@@ -723,7 +725,12 @@ WRONG_LAYOUTS = {
     ),
     "refcoco without instances": ("refcoco", remove("instances.json"), "has no instances.json"),
     "refcoco without references": ("refcoco", remove("refs(unc).json"), "has no refs"),
-    "refcoco of another object": ("refcoco", rewrite("refs(unc).json", '[{"ann_id": 99}]'), "annotation 99 is not in"),
+    "refcoco of another object": (
+        "refcoco",
+        rewrite("refs(unc).json", '[{"ann_id": 99}]'),
+        "ann_id is 99, which is",
+    ),
+    "refcoco of a list": ("refcoco", rewrite("refs(unc).json", '[{"ann_id": [1]}]'), r"ann_id is \[1\]"),
     "refcoco with an object": ("refcoco", rewrite("refs(unc).json", "{}"), "expected a list of references"),
     "refcoco without images": ("refcoco", remove("images"), "None of 2 entries"),
 }

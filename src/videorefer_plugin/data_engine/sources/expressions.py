@@ -170,7 +170,8 @@ def give_objects(
         return
     found = tuple(kept.values())
     sizes = (one for given_object in found for one in _sizes(given_object.annotation))
-    height, width = next(sizes, (given.get("height"), given.get("width")))
+    drawn_on = (given.get("height"), given.get("width"))
+    height, width = next(sizes, drawn_on if None not in drawn_on else size or drawn_on)
     more = {**given, "objects": found, "height": height, "width": width}
     yield Candidate(place, make_source(settings, name, media, more), names=(name,))
 

@@ -86,6 +86,10 @@ def read_sources(settings: SourceSettings, progress: Callable[[int, int], object
     for entry in make_reader(settings.layout)(settings):
         if isinstance(entry, LeftOut):
             left.append(entry)
+        elif not isinstance(entry, Candidate):
+            raise EngineError(
+                f"The layout {settings.layout!r} gave {short(entry)}; expected a Candidate or a LeftOut."
+            )
         elif (foreign := _foreign(entry, settings.language)) is not None:
             left.append(foreign)
         else:
@@ -114,13 +118,20 @@ def _check(settings: SourceSettings) -> None:
             raise EngineError(f"source.{name} is {short(given)}; expected a list of {most}.")
     if not settings.files:
         raise EngineError("source.files is empty; expected a list of files or folders.")
+    missing = [one for one in settings.exclude if not os.path.isfile(one)]
+    if missing:
+        raise EngineError(f"source.exclude has {short(missing[0])}, which is not there; expected files of benchmarks.")
     if settings.media_root is not None and not os.path.isdir(settings.media_root):
         raise EngineError(f"source.media_root is {short(settings.media_root)}, which is no folder.")
     score = settings.min_score
-    if score is not None and (
-        isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score)
-    ):
+    is_number = isinstance(score, (int, float)) and not isinstance(score, bool) and math.isfinite(score)
+    if score is not None and not is_number:
         raise EngineError(f"source.min_score is {short(score)}; expected a number.")
+    for name, users in _USERS.items():
+        if getattr(settings, name) not in (None, {}) and settings.layout in _BUILT_IN and settings.layout not in users:
+            raise EngineError(
+                f"source.{name} is of no use in the layout {settings.layout!r}, only in {listed(users)}; leave it out."
+            )
 
 
 def _foreign(entry: Candidate, language: str) -> LeftOut | None:

@@ -31,18 +31,17 @@ def read_refcoco(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
         instances = read_object(_instances(folder))
         images = _by_id(instances, "images", folder)
         masks = _by_id(instances, "annotations", folder)
-        licenses = {one.get("id"): one for one in instances.get("licenses") or () if isinstance(one, dict)}
-        of_image: dict[int, list[tuple[Expression, Any]]] = {}
+        licenses = _by_id(instances, "licenses", folder) if "licenses" in instances else {}
+        of_image: dict[Any, list[tuple[Expression, Any]]] = {}
         for ref, place in _refs(folder):
-            annotation = _annotation(ref, masks, place)
-            if ref.get("image_id") not in images:
-                raise EngineError(f"{place}: image {short(ref.get('image_id'))} is not in instances.json.")
+            annotation = {"0": {"segmentation": _listed(masks, ref, "ann_id", place).get("segmentation") or None}}
+            image = _listed(images, ref, "image_id", place)
             said = ref.get("sentences")
             if not isinstance(said, list) or not all(isinstance(one, dict) for one in said):
                 raise EngineError(f"{place}: 'sentences' is {short(said)}; expected a list of objects.")
             for one in said:
                 text = check_text(one.get("raw") or one.get("sent"), "the sentence", place)
-                of_image.setdefault(ref["image_id"], []).append((Expression(place, text, one), annotation))
+                of_image.setdefault(image["id"], []).append((Expression(place, text, one), annotation))
         for number, objects in of_image.items():
             yield from _read_image(settings, folder, images[number], objects, licenses)
 
@@ -82,17 +81,21 @@ def _refs(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
 
 def _by_id(instances: Mapping[str, Any], name: str, folder: Path) -> dict[Any, dict[str, Any]]:
     found = instances.get(name)
-    if not isinstance(found, list) or not all(isinstance(one, dict) and "id" in one for one in found):
+    if not isinstance(found, list) or not all(isinstance(one, dict) and _is_id(one.get("id")) for one in found):
         raise EngineError(f"{folder / 'instances.json'}: {name!r} is {short(found)}; expected a list as COCO has it.")
     return {one["id"]: one for one in found}
 
 
-def _annotation(ref: Mapping[str, Any], masks: Mapping[Any, Mapping[str, Any]], place: str) -> dict[str, Any]:
-    """The object of a reference, in frame 0."""
-    found = masks.get(ref.get("ann_id"))
-    if found is None:
-        raise EngineError(f"{place}: annotation {short(ref.get('ann_id'))} is not in instances.json.")
-    return {"0": {"segmentation": found.get("segmentation") or None}}
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _listed(known: Mapping[Any, dict[str, Any]], ref: Mapping[str, Any], name: str, place: str) -> dict[str, Any]:
+    """What a reference names, among what `instances.json` has."""
+    number = ref.get(name)
+    if not _is_id(number) or number not in known:
+        raise EngineError(f"{place}: {name} is {short(number)}, which is not in instances.json.")
+    return known[number]
 
 
 def _read_image(
@@ -110,11 +113,16 @@ def _read_image(
     if media is None:
         yield from (one for one in found[:1] if isinstance(one, LeftOut))
         return
-    terms = licenses.get(image.get("license"), {})
+    number = image.get("license")
+    terms = licenses.get(number, {}) if _is_id(number) else {}
+    sides = [image.get(side) for side in ("height", "width")]
+    if not all(side is None or (_is_id(side) and isinstance(side, int) and side > 0) for side in sides):
+        raise EngineError(f"{place}: height and width are {short(sides)}; expected whole numbers above 0.")
+    address = image.get("coco_url") or image.get("flickr_url")
     more = {
-        "height": image.get("height"),
-        "width": image.get("width"),
+        "height": sides[0],
+        "width": sides[1],
         "license": ", ".join(str(terms[key]) for key in ("name", "url") if terms.get(key)) or None,
-        "address": image.get("coco_url") or image.get("flickr_url"),
+        "address": check_text(address, "the address", place) or None,
     }
     yield from give_objects(settings, Path(name).stem, media, place, objects, **more)
