@@ -645,6 +645,16 @@ def test_refcoco_gives_images_with_polygons_license_and_address(tmp_path):
     assert found.counts == {"read": 2, "kept": 1, "missing": 1}
 
 
+def test_what_several_data_sets_say_of_an_image_is_put_together(tmp_path):
+    one, two = write_refcoco(tmp_path / "refcoco"), write_refcoco(tmp_path / "refcocog", "refs(umd).json")
+    refs = [{"ann_id": 1, "image_id": 7, "sentences": [{"sent": "a man who stands"}, {"sent": "man in red"}]}]
+    (two / "refs(umd).json").write_text(json.dumps(refs))
+    found = read("refcoco", one, two)
+    assert [[said.expression for said in source.objects] for source in found.sources] == [
+        ["Left man", "man in red", "a man who stands"]
+    ]
+
+
 def test_a_pickle_of_references_is_not_read(tmp_path):
     with pytest.raises(EngineError, match=r"refs\(unc\)\.p is a pickle, which can run any program"):
         read("refcoco", write_refcoco(tmp_path, "refs(unc).p"))

@@ -19,11 +19,12 @@ from videorefer_plugin.video.images import image_size
 from videorefer_plugin.video.opening import folder_images
 from videorefer_plugin.video.sources import Stored
 
-__all__ = ["Expression", "MetaVideo", "frame_places", "give_objects", "read_meta", "read_object"]
+__all__ = ["Annotation", "Expression", "MetaVideo", "frame_places", "give_objects", "read_meta", "read_object"]
 
 _META = "meta_expressions.json"
 
 Annotation = dict[str, Any]
+"""Frame -> {"segmentation": ...}, as [`GivenObject`] has it."""
 
 
 @dataclass(frozen=True)

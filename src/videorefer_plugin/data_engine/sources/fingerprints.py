@@ -1,4 +1,7 @@
-"""What a video is known by: its bytes, and how a few of its frames look, which survives another encoding and size."""
+"""What a video is known by: its bytes, and how a few of its frames look.
+
+Looks survive another encoding and another size. They do not survive cutting, after which other frames are looked at.
+"""
 
 from __future__ import annotations
 

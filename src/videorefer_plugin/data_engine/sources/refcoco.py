@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from videorefer_plugin._text import listed, short
 from videorefer_plugin.bench.json_files import read_json
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut, check_text, find_media
-from videorefer_plugin.data_engine.sources.expressions import Expression, give_objects, read_object
+from videorefer_plugin.data_engine.sources.expressions import Annotation, Expression, give_objects, read_object
 from videorefer_plugin.errors import BenchError, EngineError
 
 __all__ = ["read_refcoco"]
@@ -18,32 +19,48 @@ __all__ = ["read_refcoco"]
 _FOLDERS = ("images", "train2014", "")  # beside the files, that images may lie in
 
 
+@dataclass
+class _Image:
+    """An image, with what all data sets say of it."""
+
+    place: str
+    media: Path | LeftOut
+    given: dict[str, Any]
+    masks: dict[Any, Annotation] = field(default_factory=dict)
+    objects: list[tuple[Expression, Annotation]] = field(default_factory=list)
+
+
 def read_refcoco(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
     """Images of RefCOCO, RefCOCO+ or RefCOCOg with their expressions, one source for each image.
 
-    `files` are folders with `instances.json` and one `refs*.json`; `media_root` is COCO's folder `train2014`. The
-    references are published as a pickle, which may run any program when it is read, so it is not read here.
+    `files` are folders with `instances.json` and one `refs*.json`; what several of them say of an image is put
+    together. `media_root` is COCO's folder `train2014`. The references are published as a pickle, which may run any
+    program when it is read, so it is not read here.
 
     Raises:
         EngineError: a file is missing, or not of this form.
     """
+    found: dict[str, _Image] = {}
     for folder in map(Path, settings.files):
         instances = read_object(_instances(folder))
-        images = _by_id(instances, "images", folder)
-        masks = _by_id(instances, "annotations", folder)
+        known = {name: _by_id(instances, name, folder) for name in ("images", "annotations")}
         licenses = _by_id(instances, "licenses", folder) if "licenses" in instances else {}
-        of_image: dict[Any, list[tuple[Expression, Any]]] = {}
         for ref, place in _refs(folder):
-            annotation = {"0": {"segmentation": _listed(masks, ref, "ann_id", place).get("segmentation") or None}}
-            image = _listed(images, ref, "image_id", place)
-            said = ref.get("sentences")
-            if not isinstance(said, list) or not all(isinstance(one, dict) for one in said):
-                raise EngineError(f"{place}: 'sentences' is {short(said)}; expected a list of objects.")
-            for one in said:
-                text = check_text(one.get("raw") or one.get("sent"), "the sentence", place)
-                of_image.setdefault(image["id"], []).append((Expression(place, text, one), annotation))
-        for number, objects in of_image.items():
-            yield from _read_image(settings, folder, images[number], objects, licenses)
+            mask = _listed(known["annotations"], ref, "ann_id", place)
+            value = _listed(known["images"], ref, "image_id", place)
+            where = f"{folder / 'instances.json'}, image {value['id']}"
+            name = check_text(value.get("file_name"), "the file name", where)
+            if name not in found:
+                media = _media(settings, folder, name, where)
+                found[name] = _Image(where, media, _given(value, licenses, where))
+            image = found[name]
+            annotation = image.masks.setdefault(mask["id"], {"0": {"segmentation": mask.get("segmentation") or None}})
+            image.objects.extend((said, annotation) for said in _sentences(ref, place))
+    for name, image in found.items():
+        if isinstance(image.media, LeftOut):
+            yield image.media
+        else:
+            yield from give_objects(settings, Path(name).stem, image.media, image.place, image.objects, **image.given)
 
 
 def _instances(folder: Path) -> Path:
@@ -66,9 +83,8 @@ def _refs(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
                 f'it, write it as JSON once: python -c "import json, pickle; json.dump(pickle.load(open({str(old)!r}, '
                 f"'rb')), open({str(old.with_suffix('.json'))!r}, 'w'))\""
             )
-        raise EngineError(
-            f"{folder} has {listed([file.name for file in files]) or 'no refs*.json'}; expected one file."
-        )
+        there = listed(file.name for file in files) or "no refs*.json"
+        raise EngineError(f"{folder} has {there}; expected one file of references.")
     try:
         found = read_json(files[0])
     except BenchError as error:
@@ -76,7 +92,16 @@ def _refs(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise EngineError(f"{files[0]} is {short(found)}; expected a list of references.")
     for place, one in enumerate(found):
-        yield one, f"{files[0]}, reference {one.get('ref_id', place)}"
+        yield one, f"{files[0]}, reference {short(one.get('ref_id', place))}"
+
+
+def _sentences(ref: Mapping[str, Any], place: str) -> list[Expression]:
+    said = ref.get("sentences")
+    if not isinstance(said, list) or not all(isinstance(one, dict) for one in said):
+        raise EngineError(f"{place}: 'sentences' is {short(said)}; expected a list of objects.")
+    return [
+        Expression(place, check_text(one.get("raw") or one.get("sent"), "the sentence", place), one) for one in said
+    ]
 
 
 def _by_id(instances: Mapping[str, Any], name: str, folder: Path) -> dict[Any, dict[str, Any]]:
@@ -98,31 +123,22 @@ def _listed(known: Mapping[Any, dict[str, Any]], ref: Mapping[str, Any], name: s
     return known[number]
 
 
-def _read_image(
-    settings: SourceSettings,
-    folder: Path,
-    image: Mapping[str, Any],
-    objects: list[tuple[Expression, Any]],
-    licenses: Mapping[Any, Mapping[str, Any]],
-) -> Iterator[Candidate | LeftOut]:
-    place = f"{folder / 'instances.json'}, image {image['id']}"
-    name = check_text(image.get("file_name"), "the file name", place)
+def _media(settings: SourceSettings, folder: Path, name: str, place: str) -> Path | LeftOut:
     roots = [Path(settings.media_root)] if settings.media_root is not None else [folder / one for one in _FOLDERS]
     found = [find_media(name, root, place) for root in roots]
-    media = next((one for one in found if isinstance(one, Path)), None)
-    if media is None:
-        yield from (one for one in found[:1] if isinstance(one, LeftOut))
-        return
+    return next((one for one in found if isinstance(one, Path)), found[0])
+
+
+def _given(image: Mapping[str, Any], licenses: Mapping[Any, Mapping[str, Any]], place: str) -> dict[str, Any]:
+    """Size, license and address of an image."""
+    sides = [image.get(side) for side in ("height", "width")]
+    if not all(side is None or (isinstance(side, int) and _is_id(side) and side > 0) for side in sides):
+        raise EngineError(f"{place}: height and width are {short(sides)}; expected whole numbers above 0.")
     number = image.get("license")
     terms = licenses.get(number, {}) if _is_id(number) else {}
-    sides = [image.get(side) for side in ("height", "width")]
-    if not all(side is None or (_is_id(side) and isinstance(side, int) and side > 0) for side in sides):
-        raise EngineError(f"{place}: height and width are {short(sides)}; expected whole numbers above 0.")
-    address = image.get("coco_url") or image.get("flickr_url")
-    more = {
+    return {
         "height": sides[0],
         "width": sides[1],
         "license": ", ".join(str(terms[key]) for key in ("name", "url") if terms.get(key)) or None,
-        "address": check_text(address, "the address", place) or None,
+        "address": check_text(image.get("coco_url") or image.get("flickr_url"), "the address", place) or None,
     }
-    yield from give_objects(settings, Path(name).stem, media, place, objects, **more)
