@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _MOST_NAMED = 6  # differences in a message
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")  # as `write_whole` names it
 _OWN = "sources.jsonl"  # may be there before run.json is
 
 
@@ -67,6 +69,7 @@ class RunFolder:
             raise self._unwritable(error) from error
         try:
             self._check_own()
+            self._tidy()
             yield
         finally:
             lock.release()
@@ -86,6 +89,14 @@ class RunFolder:
                 f"The folder {self.path} is not empty and is not of a run: it holds {listed(foreign)}. Give a new or "
                 "empty folder as output.folder."
             )
+
+    def _tidy(self) -> None:
+        """Remove what a process that was killed was about to write, and its locks."""
+        for item in self.path.iterdir():
+            if _UNFINISHED.fullmatch(item.name):
+                item.unlink(missing_ok=True)
+        for item in self.stages.glob(".*.jsonl.lock"):
+            item.unlink(missing_ok=True)
 
     def read(self) -> dict[str, Any] | None:
         """What `run.json` says; `None` if nothing was begun.

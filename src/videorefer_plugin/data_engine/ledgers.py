@@ -6,13 +6,13 @@ import json
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from videorefer_plugin._files import read_lines
 from videorefer_plugin._text import short
-from videorefer_plugin.data_engine.items import Source
+from videorefer_plugin.data_engine.items import Source, Spent
 from videorefer_plugin.data_engine.state import State, row_key
 from videorefer_plugin.errors import EngineError
 
@@ -20,6 +20,7 @@ __all__ = ["RunLedger", "Waiting"]
 
 _OPEN_FILES = 64  # of a ledger at the same time
 _KEY_BYTES = 12  # of `row_key`
+_SPENT = {item.name for item in fields(Spent)}
 _NOT_DONE, _DONE, _FAILED = range(3)
 
 
@@ -115,7 +116,10 @@ class RunLedger:
         for offset, line, place in _lines(self._sources, 0, 0):
             if limit is not None and self.size >= limit:
                 break
-            source = Source.from_json(_parsed(line, place))
+            try:
+                source = Source.from_json(_parsed(line, place))
+            except TypeError as error:
+                raise _damaged(place, str(error)) from error
             self.numbers[source.id] = self.size
             self._places.append(offset)
             for stage in self.stages.values():
@@ -254,25 +258,39 @@ def _lines(path: Path, start: int, number: int) -> Iterator[tuple[int, bytes, tu
 
 def _parsed(line: bytes, place: tuple[Path, int]) -> dict[str, Any]:
     """The line's value, which has to be what a run writes."""
-    fault = None
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        fault = "it is no JSON"
-    else:
-        known = isinstance(row, dict) and ("ledger" in row or isinstance(row.get("id"), str))
-        if known and "key" in row:
-            known = isinstance(row.get("stage"), str) and isinstance(row.get("spent"), dict)
-            known = (
-                known
-                and isinstance(row["spent"].get("cost"), (int, float))
-                and ("failed" in row) != ("objects" in row)
-            )
-        if not known:
-            fault = f"{short(row)} is no line of a run"
-    if fault is None:
-        return row
-    raise EngineError(
+        raise _damaged(place, "it is no JSON") from None
+    if not _is_row(row):
+        raise _damaged(place, f"{short(row)} is no line of a run")
+    return row
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, dict):
+        return False
+    if "key" not in row:
+        return "ledger" in row or isinstance(row.get("id"), str)
+    spent, objects, failed = row.get("spent"), row.get("objects"), row.get("failed")
+    return (
+        isinstance(row.get("id"), str)
+        and isinstance(row.get("stage"), str)
+        and isinstance(spent, dict)
+        and spent.keys() == _SPENT
+        and all(isinstance(value, (int, float)) for value in spent.values())
+        and isinstance(row.get("seconds"), (int, float))
+        and (
+            isinstance(objects, list)
+            and all(isinstance(one, dict) and one.keys() <= {"made", "drop"} for one in objects)
+            if failed is None
+            else isinstance(failed, dict) and failed.keys() == {"kind", "reason"}
+        )
+    )
+
+
+def _damaged(place: tuple[Path, int], fault: str) -> EngineError:
+    return EngineError(
         f"Line {place[1]} of {place[0]} is damaged: {fault}. Delete that line, and the same command does again what "
         "it was about."
     )

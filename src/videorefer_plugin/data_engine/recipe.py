@@ -162,6 +162,11 @@ class EngineRecipe:
         check_numbers(self)
         _one_of("product", self.product, PRODUCTS)
         _one_of("executor.kind", self.executor.kind, EXECUTORS)
+        if self.executor.kind == "local" and self.executor.address is not None:
+            raise ConfigurationError(
+                f"executor.address is {short(self.executor.address)}, but executor.kind is 'local'. Set executor.kind "
+                "to 'ray', or leave the address out."
+            )
         _one_of("output.format", self.output.format, ("json", "parquet"))
         if not self.output.folder.strip():
             raise ConfigurationError("output.folder is empty. Name the folder of the run.")

@@ -31,7 +31,7 @@ from videorefer_plugin.data_engine.reports import EngineReport, StageReport
 from videorefer_plugin.data_engine.sources import read_sources
 from videorefer_plugin.data_engine.stage import StageSpec
 from videorefer_plugin.data_engine.state import State, stage_keys
-from videorefer_plugin.errors import EngineError
+from videorefer_plugin.errors import EngineError, VideoReferError
 
 __all__ = ["Interrupted", "Progress", "run_engine"]
 
@@ -50,10 +50,13 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, report: EngineReport):
-        super().__init__(
-            f"{report.finished} of {report.sources} sources are finished, {report.failed} failed, and {report.left} "
-            "are left; the same command goes on from here."
-        )
+        said = "Nothing is done yet; the same command begins anew."
+        if report.sources:
+            said = (
+                f"{report.finished} of {report.sources} sources are finished, {report.failed} failed, and "
+                f"{report.left} are left; the same command goes on from here."
+            )
+        super().__init__(said)
         self.report = report
 
 
@@ -213,7 +216,7 @@ class _Run:
         try:
             self._execute(Waiting(self.ledger, numbers), few)
         except EngineError:
-            with suppress(EngineError):  # the first one says why
+            with suppress(VideoReferError):  # the first one says why
                 self._finish()
             raise
         except KeyboardInterrupt:
