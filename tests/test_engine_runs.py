@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 from collections import Counter
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,8 @@ from tests.engine_kills import finished
 from videorefer_plugin.cli import app
 from videorefer_plugin.data_engine.folders import RunFolder
 from videorefer_plugin.data_engine.plans import plan_engine
-from videorefer_plugin.data_engine.recipe import recipe_of
+from videorefer_plugin.data_engine.recipe import list_engine_recipes, load_engine_recipe, recipe_of
+from videorefer_plugin.data_engine.registry import make_agent
 from videorefer_plugin.data_engine.runs import Interrupted, run_engine
 from videorefer_plugin.errors import ConfigurationError, EngineError, VideoReferError
 
@@ -552,6 +555,7 @@ def test_recipes_and_agents_are_listed():
         ({"annotator": {"settings": {"verzion": 1}}}, "has no setting 'verzion'; did you mean version"),
         ({"annotator": 3}, "annotator is a section of settings, but 3 was given"),
         ({"source": None}, "source is a section of settings and cannot be null"),
+        ({"executor": {"address": "auto"}}, "executor.address is 'auto', but executor.kind is 'local'"),
         ({"executor": {"kind": "slurm"}}, r"executor\.kind must be one of 'local', 'ray', but is 'slurm'"),
         ({"output": {"format": "csv"}}, r"output\.format must be one of"),
         ({"output": {"folder": " "}}, r"output\.folder is empty"),
@@ -581,7 +585,31 @@ def test_values_may_refer_to_others(desk):
 
 def test_keys_that_stand_twice_are_refused(tmp_path):
     (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
-    from videorefer_plugin.data_engine.recipe import load_engine_recipe
-
     with pytest.raises(ConfigurationError, match="'seed' stands twice"):
         load_engine_recipe(tmp_path / "twice.yaml")
+
+
+@pytest.mark.parametrize("name", list_engine_recipes())
+def test_recipes_that_come_with_the_package_can_be_read(name, monkeypatch):
+    text = (resources.files("videorefer_plugin.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+    header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+    assert f"videorefer data run {name}" in header or "videorefer data demo" in header
+    override = re.search(r"for instance (\S+=\S+?)[. ]*(?:$|\n| )", header)
+    recipe = load_engine_recipe(name, [override[1].rstrip(".")] if override else [])
+    assert recipe.name == name
+    assert recipe.description
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    for stage, settings in recipe.stages().items():  # settings are those that the agent takes
+        assert make_agent(stage, settings.backend, settings.settings).stage == stage
+
+
+def test_the_agents_of_the_paper_are_a_recipe():
+    stages = load_engine_recipe("engine/detailed").stages()
+    assert "Qwen2-7B-Instruct" in stages["analyzer"].settings["model"]
+    assert "InternVL" in stages["annotator"].settings["checkpoint"]
+    assert (stages["segmentor"].settings["finder"], stages["segmentor"].settings["follower"]) == (
+        "grounding",
+        "sam2_video",
+    )
+    assert "Qwen2-7B-Instruct" in stages["reviewer"].settings["model"]
+    assert stages["refiner"].settings["model"] == "gpt-4o"

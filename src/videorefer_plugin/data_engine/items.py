@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from videorefer_plugin.errors import VideoReferError
@@ -82,7 +82,9 @@ class Source:
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, (), "")}
+        said = {item.name: getattr(self, item.name) for item in fields(self)}
+        said["objects"] = [{"expression": one.expression, "annotation": one.annotation} for one in self.objects]
+        return {key: value for key, value in said.items() if value not in (None, [], "")}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Source:

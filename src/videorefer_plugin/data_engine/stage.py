@@ -81,16 +81,17 @@ class StageRunner:
                     ledger.close()
 
     def _work(self, states: Sequence[State]) -> Iterable[tuple[State, Made | Failure, float]]:
-        busy = []
+        busy, items = [], []
         for state in states:
-            if self.spec.stage == "analyzer" or state.item.objects:
+            item = state.item
+            if self.spec.stage == "analyzer" or item.objects:
                 busy.append(state)
+                items.append(item)
             else:  # no object is left to work on
                 yield state, Made(()), 0.0
         if not busy:
             return
         started = time.monotonic()
-        items = [state.item for state in busy]
         try:
             results = self._run(items)
         except EngineError:
