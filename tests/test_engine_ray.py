@@ -222,13 +222,13 @@ def test_records_are_those_of_the_local_executor(desk, whole, stages):
 def test_kills_of_the_driver_lose_and_repeat_nothing_that_was_finished(desk, whole):
     given = values(desk)
     before = 0
-    for kill_at in (2, 9, 19, 26):
+    for kill_at in (2, 12, 24):
         for stage in STAGES:
             given[stage]["settings"]["kill_at"] = kill_at
         had = set(finished(folder_of(given)))
         process = start(desk, given)
-        process.communicate(timeout=SECONDS)
-        assert process.returncode == -9
+        _, err = process.communicate(timeout=SECONDS)
+        assert process.returncode == -9, err
         assert all_end(desk)  # the cluster has died with its driver
         log = calls(folder_of(given))
         assert not had & set(log[before:])

@@ -98,7 +98,7 @@ def _follow(
         _settle(pipeline, spool)
         raise
     if pipeline.error is not None:
-        raise _typed(pipeline.error) from None
+        raise pipeline.error
 
 
 def _tell(news: News, spool: Spool, on_done: Callable[[State], object]) -> None:
@@ -139,7 +139,8 @@ class _Pipeline(threading.Thread):
                 for _ in self._data().iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                     pass
         except Exception as error:
-            self.error = error
+            # Its frames would keep the actors alive, and what they take of the cluster.
+            self.error = _typed(error)
 
     def _data(self) -> Any:
         import ray.data
