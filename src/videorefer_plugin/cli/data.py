@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from videorefer_plugin.cli import data_demo, data_publish, data_review
+from videorefer_plugin.cli import data_demo, data_figures, data_publish, data_review
 from videorefer_plugin.errors import VideoReferError
 
 __all__ = ["app"]
@@ -216,6 +216,7 @@ def _progress(console: Any) -> Iterator[Callable[[str, int, int], None]]:
         yield tell
 
 
+app.command()(data_figures.figures)
 app.command()(data_publish.publish)
 app.command()(data_review.review)
 app.command()(data_demo.demo)

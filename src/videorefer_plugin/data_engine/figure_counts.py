@@ -1,0 +1,238 @@
+"""What pictures of records and benchmark files show: counted in one pass, from the records alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin.bench.item_files import item_values
+from videorefer_plugin.errors import EngineError, VideoReferError
+from videorefer_plugin.training.record_files import open_record_file
+from videorefer_plugin.training.records import REGION_TOKEN, media_path, parse_record
+from videorefer_plugin.video import open_video
+
+__all__ = ["OBJECT_TYPES", "BenchCounts", "RecordFigures", "bench_counts", "is_bench", "record_counts"]
+
+OBJECT_TYPES = (
+    "short captions",
+    "detailed captions",
+    "basic questions",
+    "reasoning questions",
+    "future predictions",
+    "questions with options",
+    "other questions",
+)
+"""What a turn about an object can be. The first five are the types of VideoRefer-700K."""
+
+_KINDS = {"basic": "basic questions", "reasoning": "reasoning questions", "future": "future predictions"}
+_ORIGINS = {"records": "provenance.jsonl", "discarded": "discarded_provenance.jsonl"}
+_OPTIONS = re.compile(r"\(A\).*\(B\)", re.DOTALL)
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_OPENED = 300  # videos, of which the duration is looked at
+_LONGEST = 500  # words, frames or objects; what is longer counts as this
+
+
+@dataclass
+class RecordFigures:
+    """What some files of records hold.
+
+    Attributes:
+        name (`str`): what the files are called together.
+        records, bad (`int`): all records, and those that are none and are not counted any further.
+        media (`Counter`): kind of record, such as "video, with objects" -> records.
+        types (`Counter`): of `OBJECT_TYPES` -> turns about objects.
+        words (`dict[str, Counter]`): type -> words of an answer -> turns.
+        frames (`Counter`): frames in which an object is given -> objects.
+        objects (`Counter`): different objects of a record -> records with objects.
+        nouns (`Counter`): what an object is called -> objects; only of records with their provenance.
+        seconds (`list[float]`): durations of some of the videos.
+        videos (`int`): different videos.
+    """
+
+    name: str
+    records: int = 0
+    bad: int = 0
+    media: Counter[str] = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+    words: dict[str, Counter[int]] = field(default_factory=dict)
+    frames: Counter[int] = field(default_factory=Counter)
+    objects: Counter[int] = field(default_factory=Counter)
+    nouns: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    videos: int = 0
+
+    def add(self, value: Any, origin: Mapping[str, Any] | None) -> None:
+        """Count a record, with its line of the provenance if there is one."""
+        self.records += 1
+        try:
+            record = parse_record(value)
+        except VideoReferError:
+            self.bad += 1
+            return
+        annotations = record.annotation or []
+        self.media[f"{record.kind}, {'with' if annotations else 'without'} objects"] += 1
+        if not annotations:
+            return
+        different = [one for place, one in enumerate(annotations) if one not in annotations[:place]]
+        self.objects[min(len(different), _LONGEST)] += 1
+        for annotation in different:
+            seen = [one for one in annotation.values() if not _is_absent(one)]
+            self.frames[min(len(seen), _LONGEST)] += 1
+        kinds = iter((origin or {}).get("questions", ()))
+        turns = [turn for turn in record.conversations if turn["role"] != "system"]
+        for question, answer in zip(turns[::2], turns[1::2], strict=True):
+            kind = _type(question["content"], next(kinds, ""))
+            self.types[kind] += 1
+            self.words.setdefault(kind, Counter())[_words(answer["content"])] += 1
+        for item in (origin or {}).get("objects", ()):
+            noun = str(item.get("analyzer", {}).get("text") or "").strip().lower()
+            if noun:
+                self.nouns[noun] += 1
+
+
+@dataclass
+class BenchCounts:
+    """What a benchmark file holds.
+
+    Attributes:
+        name (`str`): of the file.
+        kind (`str`): `"q"` or `"d"`.
+        items (`int`): how many.
+        videos (`int`): different ones.
+        types (`Counter`): type of question -> items.
+        words (`Counter`): words of the question or caption -> items.
+        options (`Counter`): options of a question -> items.
+        objects (`Counter`): objects of an item -> items.
+        frames (`Counter`): frames in which an object is given -> objects.
+    """
+
+    name: str
+    kind: str
+    items: int = 0
+    videos: int = 0
+    types: Counter[str] = field(default_factory=Counter)
+    words: Counter[int] = field(default_factory=Counter)
+    options: Counter[int] = field(default_factory=Counter)
+    objects: Counter[int] = field(default_factory=Counter)
+    frames: Counter[int] = field(default_factory=Counter)
+
+
+def is_bench(path: Path) -> bool:
+    """Whether a file holds items of a benchmark and no training records.
+
+    Raises:
+        RecordError: it cannot be read.
+    """
+    first = next(open_record_file(path).scan(), None)
+    value = first.value if first is not None else None
+    return isinstance(value, Mapping) and "conversations" not in value and bool({"Question", "caption"} & value.keys())
+
+
+def record_counts(name: str, paths: list[Path], media_root: Path | None = None, seed: int = 0) -> RecordFigures:
+    """Count what files of records hold. Media need not be there; durations are of those that are.
+
+    Args:
+        name (`str`): what they are called together.
+        paths (`list[Path]`): of the files. Where `provenance.jsonl` lies beside `records.json`, it says more.
+        media_root (`Path`, *optional*): folder that paths of videos start from; that of each file by default.
+        seed (`int`): of the choice of videos that are opened.
+
+    Raises:
+        EngineError: there is no usable record.
+        RecordError: a file cannot be read.
+    """
+    counts = RecordFigures(name)
+    videos: dict[str, None] = {}
+    for path in paths:
+        for value, origin in _with_origin(path):
+            counts.add(value, origin)
+            video = value.get("video") if isinstance(value, Mapping) else None
+            if isinstance(video, str) and video.strip():
+                videos[media_path(video, "video", str(path), media_root)] = None
+    if counts.records == counts.bad:
+        raise EngineError(
+            f"{name} holds no record that can be used, of {counts.records}; see videorefer train check {paths[0]}."
+        )
+    counts.videos = len(videos)
+    there = [video for video in random.Random(seed).sample(sorted(videos), len(videos)) if os.path.exists(video)]
+    for video in there[:_OPENED]:
+        try:
+            opened = open_video(video)
+        except VideoReferError:
+            continue  # `train check` speaks of it
+        counts.seconds.append(opened.num_frames / opened.fps)
+    return counts
+
+
+def bench_counts(path: Path) -> BenchCounts:
+    """Count what a benchmark file holds; its videos need not be there.
+
+    Raises:
+        BenchError: it cannot be read.
+        EngineError: an item is none.
+    """
+    items = item_values(path)
+    asks = any(isinstance(value, Mapping) and "Question" in value for _, value in items)
+    counts = BenchCounts(path.name, "q" if asks else "d")
+    videos = set()
+    for place, value in items:
+        annotation = value.get("annotation") if isinstance(value, Mapping) else None
+        text = value.get("Question" if counts.kind == "q" else "caption") if isinstance(value, Mapping) else None
+        if not isinstance(text, str) or not isinstance(annotation, list):
+            needed = "Question" if counts.kind == "q" else "caption"
+            raise EngineError(f"{place} is no item of this benchmark; expected one with {needed!r} and 'annotation'.")
+        counts.items += 1
+        videos.add(str(value.get("video")))
+        counts.words[_words(text.replace(REGION_TOKEN, " "))] += 1
+        counts.objects[min(len(annotation), _LONGEST)] += 1
+        for frames in annotation:
+            given = frames.values() if isinstance(frames, Mapping) else ()
+            counts.frames[min(sum(not _is_absent(one) for one in given), _LONGEST)] += 1
+        if counts.kind == "q":
+            counts.types[str(value.get("type"))] += 1
+            counts.options[len(value.get("options") or ())] += 1
+    counts.videos = len(videos)
+    return counts
+
+
+def _with_origin(path: Path) -> Iterator[tuple[Any, Mapping[str, Any] | None]]:
+    """Records with their lines of the provenance, as long as these belong to them."""
+    beside = path.with_name(_ORIGINS[path.stem]) if path.stem in _ORIGINS else None
+    with ExitStack() as stack:
+        lines = stack.enter_context(open(beside, encoding="utf-8")) if beside and beside.is_file() else None
+        for entry in open_record_file(path).scan():
+            try:
+                origin = json.loads(lines.readline()) if lines else None
+            except ValueError:
+                origin = None
+            fits = isinstance(origin, Mapping) and origin.get("record") == (entry.value or {}).get("id")
+            yield entry.value, origin if fits else None
+
+
+def _type(question: str, kind: str) -> str:
+    said = question.lower()
+    if kind in _KINDS:
+        return _KINDS[kind]
+    if _OPTIONS.search(question):
+        return "questions with options"
+    if "descri" in said and "detail" in said:
+        return "detailed captions"
+    if "descri" in said and ("in brief" in said or "brief" in said or "short" in said):
+        return "short captions"
+    return "other questions"
+
+
+def _words(text: str) -> int:
+    return min(len(_WORD.findall(text)), _LONGEST)
+
+
+def _is_absent(one: Any) -> bool:
+    return one is None or (isinstance(one, Mapping) and one.get("segmentation", one) is None)
