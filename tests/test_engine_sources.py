@@ -562,7 +562,7 @@ def test_mevis_gives_a_video_with_all_expressions_of_single_objects(tmp_path):
     assert masks["1"] is None
     assert np.array_equal(masks["2"], square(2))
     assert found.counts == {"read": 1, "kept": 1, "several_objects": 1}
-    assert any("1 expressions mean several objects" in note for note in found.notes)
+    assert any("1 expression(s) mean several objects" in note for note in found.notes)
     assert Source.from_json(json.loads(json.dumps(source.to_json()))) == source
 
 

@@ -261,7 +261,7 @@ def _notes(left: Iterable[LeftOut], read: int) -> list[str]:
     for one in left:
         places.setdefault((one.unit, one.kind), []).append(f"{one.place} ({one.reason})")
     return [
-        f"{len(found)} {'expressions' if unit == 'expression' else f'of {read} entries'} "
+        f"{len(found)} {'expression(s)' if unit == 'expression' else f'of {read} entries'} "
         f"{KINDS.get(kind, kind)}, and were left out: {listed(found, _MOST_PLACES)}."
         for (unit, kind), found in places.items()
     ]
