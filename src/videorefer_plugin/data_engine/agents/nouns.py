@@ -107,30 +107,42 @@ class NounRules:
         return None if noun.singular else Drop("plural", f"{noun.text!r} is more than one object.")
 
 
+@dataclass(frozen=True)
+class _Said:
+    """A noun with its words, made once, since each is compared with many."""
+
+    noun: Noun
+    words: frozenset[str]
+    new: bool  # whether it is said as of something new, such as "a dog"
+
+    @classmethod
+    def of(cls, noun: Noun) -> _Said:
+        words = words_of(noun.expression)
+        return cls(noun, frozenset((*words_of(noun.text), *words)) - _ARTICLES, words[:1] in _NEW)
+
+    def means(self, before: _Said) -> bool:
+        """Whether it is one named before, as "the dog" may be "a brown dog", and "another dog" or "a black dog" not."""
+        if self.noun.singular != before.noun.singular:
+            return False
+        if self.words == before.words:
+            return True
+        # Who says "a dog" once more, and says more or less of it, speaks of a new one.
+        inside = self.words <= before.words or before.words <= self.words
+        return inside and not self.new and not (self.words ^ before.words) & _ANOTHER
+
+
 def _merged(found: Iterable[Noun]) -> list[Noun]:
     """The nouns, those that mean the same thing as one: as the one with more words, a subject if either is one."""
-    merged: list[Noun] = []
+    merged: list[_Said] = []
     places: dict[tuple[str, ...], list[int]] = {}  # of those with the same last word, which alone may be the same
-    for noun in found:
-        alike = places.setdefault(words_of(noun.text)[-1:], [])
-        same = next((place for place in alike if _same(merged[place], noun)), None)
+    for said in map(_Said.of, found):
+        alike = places.setdefault(words_of(said.noun.text)[-1:], [])
+        same = next((place for place in alike if said.means(merged[place])), None)
         if same is None:
             alike.append(len(merged))
-            merged.append(noun)
+            merged.append(said)
         else:
-            fuller = max(merged[same], noun, key=lambda one: len(words_of(one.expression or one.text)))
-            subject = "subject" in (merged[same].role, noun.role)
-            merged[same] = replace(fuller, role="subject" if subject else "other")
-    return merged
-
-
-def _same(one: Noun, other: Noun) -> bool:
-    """Whether a noun means the same as one before it: "the dog" does after "a brown dog", "another dog" does not."""
-    if one.singular != other.singular:
-        return False
-    before, after = (set(words_of(f"{noun.text} {noun.expression}")) - _ARTICLES for noun in (one, other))
-    if before == after:
-        return True
-    # Who says "a dog" once more, and says more or less of it, speaks of a new one.
-    new = words_of(other.expression)[:1] in _NEW or bool((before ^ after) & _ANOTHER)
-    return not new and (before <= after or after <= before)
+            fuller = max(merged[same], said, key=lambda one: len(one.words))
+            subject = "subject" in (merged[same].noun.role, said.noun.role)
+            merged[same] = replace(fuller, noun=replace(fuller.noun, role="subject" if subject else "other"))
+    return [said.noun for said in merged]
