@@ -554,7 +554,12 @@ def test_recipes_and_agents_are_listed():
         ({"annotator": {"backend": "tests.engine:Missing"}}, "cannot be imported"),
         ({"annotator": {"settings": {"verzion": 1}}}, "has no setting 'verzion'; did you mean version"),
         ({"annotator": 3}, "annotator is a section of settings, but 3 was given"),
-        ({"source": None}, "source is a section of settings and cannot be null"),
+        ({"source": None}, "source is a section of settings, but None was given"),
+        ({"source": {"files": {"a": "b"}}}, r"source\.files must be a list, but is {'a': 'b'}"),
+        ({"source": {"columns": ["video"]}}, r"source\.columns must be settings by name, but is \['video'\]"),
+        ({"name": None}, "name cannot be null"),
+        ({"name": "${name}"}, "name: Recursive"),
+        ({"description": "???"}, "description is still to be given"),
         ({"executor": {"address": "auto"}}, "executor.address is 'auto', but executor.kind is 'local'"),
         ({"executor": {"kind": "slurm"}}, r"executor\.kind must be one of 'local', 'ray', but is 'slurm'"),
         ({"output": {"format": "csv"}}, r"output\.format must be one of"),
@@ -581,6 +586,14 @@ def test_values_may_refer_to_others(desk):
     assert recipe_of(given).name == "a detailed run"
     recipe = recipe_of(given)
     assert recipe_of(recipe.to_dict()) == recipe
+
+
+def test_lists_and_settings_that_hold_nothing_are_as_if_left_out(desk):
+    given = values(desk)
+    given["source"] |= {"exclude": None, "columns": None, "language": None}
+    assert recipe_of(given).source.exclude == []
+    given["source"]["files"] = given["source"]["files"][0]
+    assert run(given).finished == COUNT
 
 
 def test_keys_that_stand_twice_are_refused(tmp_path):

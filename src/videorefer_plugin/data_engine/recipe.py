@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from videorefer_plugin._text import listed, short, text_fault
 from videorefer_plugin._yaml import apply_overrides, nearest, read_recipe, shipped_recipes
@@ -49,7 +49,8 @@ class SourceSettings:
         columns (`dict[str, str]`): for tables: what is wanted (`video`, `caption`, `id`, `license`, `address`,
             `language`) -> the column's name there.
         license, address (`str`, *optional*): of all sources that do not say it themselves.
-        language (`str`): code of the language that captions have to be in, such as `"en"`; others are counted.
+        language (`str`, *optional*): code of the language that captions have to be in, such as `"en"`; others are
+            counted. `None` takes all.
         min_score (`float`, *optional*): the least matching score of a caption, where the layout has scores, as
             `"panda-70m"` does.
         deduplicate (`bool`): leave out videos and captions that were there before.
@@ -62,7 +63,7 @@ class SourceSettings:
     columns: dict[str, str] = field(default_factory=dict)
     license: str | None = None
     address: str | None = None
-    language: str = "en"
+    language: str | None = "en"
     min_score: float | None = None
     deduplicate: bool = True
     exclude: list[str] = field(default_factory=list)
@@ -234,11 +235,14 @@ def recipe_of(values: Mapping[str, Any]) -> EngineRecipe:
         raise ConfigurationError(
             "Recipes of the data engine need omegaconf: pip install 'videorefer-plugin[engine]'"
         ) from error
-    _check_names(EngineRecipe, values, "")
     try:
-        given = OmegaConf.create(_listed(values))
+        given = OmegaConf.create(_checked(EngineRecipe, values, ""))
         merged = OmegaConf.merge(OmegaConf.structured(EngineRecipe), given)
         recipe = OmegaConf.to_object(merged)
+    except RecursionError as error:
+        raise ConfigurationError(
+            "The recipe cannot be read: a section holds itself, or is nested too deeply."
+        ) from error
     except OmegaConfBaseException as error:
         where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
         said = str(error.msg or error).splitlines()[0].rstrip(".")
@@ -247,34 +251,55 @@ def recipe_of(values: Mapping[str, Any]) -> EngineRecipe:
     return recipe.check()
 
 
-def _check_names(cls: Any, values: Mapping[str, Any], where: str) -> None:
-    """Refuse unknown settings, sections that are none, and texts that cannot be written."""
-    hints = get_type_hints(cls)
+def _checked(cls: Any, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values of a section as OmegaConf takes them: lists and settings by name that hold nothing are left out.
+
+    Raises:
+        ConfigurationError: a setting is unknown, a section or a list is none, or a text cannot be written.
+    """
+    hints, given = get_type_hints(cls), {}
     known = [item.name for item in fields(cls)]
     for name, value in values.items():
         if name not in known:
             raise ConfigurationError(f"Unknown setting {where}{name}{nearest(name, known, where)}")
-        kinds = get_args(hints[name]) or (hints[name],)
-        section = next((kind for kind in kinds if is_dataclass(kind)), None)
-        if isinstance(value, str) and (fault := text_fault(value) or "a NUL character" * ("\0" in value)):
-            raise ConfigurationError(f"{where}{name} is {short(value)}, which is no text for a setting: {fault}.")
-        if section is None or (isinstance(value, str) and value.startswith("${")):
-            continue
-        if value is None and type(None) not in kinds:
-            raise ConfigurationError(f"{where}{name} is a section of settings and cannot be null; leave it out.")
-        if value is not None and not isinstance(value, Mapping):
-            raise ConfigurationError(f"{where}{name} is a section of settings, but {short(value)} was given.")
-        if value is not None:
-            _check_names(section, value, f"{where}{name}.")
+        kinds = [hints[name]] if get_origin(hints[name]) in (list, dict) else get_args(hints[name]) or (hints[name],)
+        kind = next(kind for kind in kinds if kind is not type(None))
+        refers = isinstance(value, str) and value.startswith("${")  # to another setting, of whichever type
+        if isinstance(value, str):
+            _check_text(f"{where}{name}", value)
+        if get_origin(kind) in (list, dict) and not refers:
+            value = _several(f"{where}{name}", value, get_origin(kind))
+        elif is_dataclass(kind) and not refers:
+            if not (isinstance(value, Mapping) or (value is None and type(None) in kinds)):
+                raise ConfigurationError(
+                    f"{where}{name} is a section of settings, but {short(value)} was given. Leave it out for what it "
+                    "has by default."
+                )
+            value = None if value is None else _checked(kind, value, f"{where}{name}.")
+        elif value is None and type(None) not in kinds:
+            raise ConfigurationError(f"{where}{name} cannot be null. Leave it out for what it is by default.")
+        given[name] = value
+    return given
 
 
-def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with single files as lists of one."""
-    source = values.get("source")
-    if not isinstance(source, Mapping):
-        return dict(values)
-    single = {name: [source[name]] for name in ("files", "exclude") if isinstance(source.get(name), str)}
-    return {**values, "source": {**source, **single}}
+def _check_text(where: str, value: str) -> None:
+    fault = text_fault(value) or "it holds a NUL character" * ("\0" in value)
+    if fault:
+        raise ConfigurationError(f"{where} is {short(value)}, which is no text for a setting: {fault}.")
+    if value == "???":  # by which OmegaConf marks what is still to be given
+        raise ConfigurationError(f"{where} is still to be given; set it in the recipe, or with {where}=...")
+
+
+def _several(where: str, value: Any, kind: type) -> Any:
+    """What is given of a list, of which one text is a list of one, or of settings by name."""
+    if value is None:
+        return kind()
+    if kind is list and isinstance(value, str):
+        return [value]
+    wanted = "a list" if kind is list else "settings by name"
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{where} must be {wanted}, but is {short(value)}.")
+    return value
 
 
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:

@@ -134,7 +134,7 @@ def _check(settings: SourceSettings) -> None:
             )
 
 
-def _foreign(entry: Candidate, language: str) -> LeftOut | None:
+def _foreign(entry: Candidate, language: str | None) -> LeftOut | None:
     """Why a caption is left out for its language; what is not known to be foreign passes."""
     there = entry.source.language
     if there is None or not language or _language(there) == _language(language):
