@@ -121,7 +121,7 @@ class _Said:
         return cls(noun, frozenset((*words_of(noun.text), *words)) - _ARTICLES, words[:1] in _NEW)
 
     def means(self, before: _Said) -> bool:
-        """Whether it is one named before, as "the dog" may be "a brown dog", and "another dog" or "a black dog" not."""
+        """Whether it is one named before, as "the dog" may be "a brown dog"; "another dog" is not, nor "a black dog"."""
         if self.noun.singular != before.noun.singular:
             return False
         if self.words == before.words:
