@@ -676,6 +676,14 @@ def test_both_questions_speak_of_the_object(clips: dict[str, str], server: ChatS
     assert (third, fourth) == ("red car image", "a red car with a < video> trailer")
 
 
+def test_an_expression_keeps_one_article(clips: dict[str, str], server: ChatServer) -> None:
+    """What comes with masks is named by its expression, which may begin with an article and go on behind the noun."""
+    server.reply = lambda messages: "There is no man in the video."
+    (made,) = endpoint("annotator", server).run([video_item(clips["two"], "the man in red")])
+    assert "at the man in red, in this video" in text_of(server.requests[0]["messages"])
+    assert drops(made) == ["not_seen"]
+
+
 @pytest.mark.parametrize(
     ("stage", "name", "settings", "other"),
     [

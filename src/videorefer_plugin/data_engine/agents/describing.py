@@ -86,9 +86,9 @@ class Describing:
 
     def questions(self, item: ObjectItem, kind: str) -> tuple[str, str]:
         """The two questions about an object of a video or image: what it does, and how it looks."""
-        noun = without_placeholders(item.noun.text, _RESERVED)
+        noun = _bare(without_placeholders(item.noun.text, _RESERVED))
         expression = without_placeholders(item.noun.expression or item.noun.text, _RESERVED)
-        expressed = expression != noun
+        expressed = _bare(expression) != noun
         words = {"noun": noun, "expression": expression, "visual": kind}
         first, second = (self._template(about, expressed).format(**words) for about in ("dynamic", "appearance"))
         return first, second
@@ -132,6 +132,14 @@ class Describing:
         return Made(tuple(empty if one is None else one for one in read), spent)
 
 
+_ARTICLE = re.compile(r"^(?:the|an?)\s+(?=\S)", re.IGNORECASE)
+
+
+def _bare(words: str) -> str:
+    """The words without an article before them, since prompts have their own."""
+    return _ARTICLE.sub("", words.strip())
+
+
 def check_prompt(stage: str, name: str, prompt: Any, wants_region: bool, fields: Sequence[str] = _FIELDS) -> None:
     """Refuse a prompt that cannot be filled in.
 
@@ -172,6 +180,43 @@ _HAPPENS = r"other|movements?|motions?|actions?|activity|changes?|information|de
 _NO_THINGS = rf"of|in|on|by|with|from|for|{_HAPPENS}"
 
 
+_BEHIND = frozenset(
+    (
+        "in",
+        "on",
+        "at",
+        "with",
+        "of",
+        "from",
+        "to",
+        "by",
+        "near",
+        "behind",
+        "under",
+        "over",
+        "beside",
+        "between",
+        "that",
+        "which",
+        "who",
+        "whose",
+        "is",
+        "are",
+        "was",
+        "were",
+        "and",
+        "not",
+    )
+)
+
+
+def _head(noun: str) -> str:
+    """The word that names the thing: the last one, or the one before what is said behind it, as in "man in red"."""
+    words = re.findall(r"\w+", noun.lower())
+    ends = (place for place, word in enumerate(words) if place and (word in _BEHIND or word.endswith("ing")))
+    return words[next(ends, len(words)) - 1] if words else ""
+
+
 def is_refusal(answer: str) -> bool:
     """Whether a model says that it will not or cannot answer.
 
@@ -192,10 +237,9 @@ def says_not_seen(answer: str, noun: str) -> bool:
         False
     """
     first = next(iter(sentences(answer)), "").lower().replace("’", "'")
-    words = re.findall(r"\w+", noun.lower())
-    if not words:
+    head = _head(noun)
+    if not head:
         return False
-    head = words[-1]
     name = "|".join([re.escape(head) + r"(?:e?s)?", *([_PLURALS[head]] if head in _PLURALS else [])])
     thing = rf"(?:(?!(?:{_NO_THINGS})\b)[\w-]+\s+){{0,4}}?(?:{name})\b(?!'|\s+(?:\w+ing|{_HAPPENS})\b)"
     patterns = (

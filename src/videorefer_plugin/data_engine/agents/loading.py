@@ -10,7 +10,8 @@ from typing import Any
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.items import Failure, Made, VideoItem
 from videorefer_plugin.errors import CheckpointError, ConfigurationError, EngineError, VideoReferError
-from videorefer_plugin.video import Video, load_image, open_video
+from videorefer_plugin.inputs.clips import open_image
+from videorefer_plugin.video import Video, open_video
 
 __all__ = ["check_choice", "check_share", "each", "free_memory", "loads", "open_source"]
 
@@ -57,7 +58,7 @@ def open_source(item: VideoItem) -> Video:
         VideoError: it cannot be read.
     """
     source = item.source
-    return open_video([load_image(source.path)]) if source.kind == "image" else open_video(source.path)
+    return open_image(source.path) if source.kind == "image" else open_video(source.path)
 
 
 def check_choice(stage: str, name: str, value: Any, choices: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from videorefer_plugin._text import short
 from videorefer_plugin.asking import generate, load_model
 from videorefer_plugin.bench.answerers import frame_inputs
+from videorefer_plugin.chat.reasoning import without_reasoning
 from videorefer_plugin.data_engine.agents.loading import free_memory, loads
 from videorefer_plugin.data_engine.agents.shown import ShownFrames
 from videorefer_plugin.embedded import tiny_checkpoint
@@ -164,7 +165,8 @@ class VisualModel:
         seen: dict[str, Any] = {"image": video} if is_image else {"video": video}
         model, processor = self.load()
         with VideoSession(model, processor, **seen, **settings) as session:
-            return session.ask_many(questions, self.batch_size, max_new_tokens=self.max_new_tokens)
+            answers = session.ask_many(questions, self.batch_size, max_new_tokens=self.max_new_tokens)
+        return [without_reasoning(answer) or "" for answer in answers]
 
     def _one_by_one(self, shown: ShownFrames, questions: Sequence[str], is_image: bool) -> list[str]:
         model, processor = self.load()
@@ -175,7 +177,7 @@ class VisualModel:
             pictures, known = [shown.pictures] * len(some), [dict(shown.metadata)] * len(some)
             inputs = frame_inputs(model, processor, some, pictures, known, as_images=is_image)
             answers += generate(model, processor, inputs, max_new_tokens=self.max_new_tokens)
-        return answers
+        return [without_reasoning(answer) or "" for answer in answers]
 
 
 def _for_sessions(model: Any, processor: Any) -> Any:
