@@ -73,31 +73,23 @@ class EngineReport:
 
     def table(self) -> Any:
         """A table of the stages, for rich."""
+        from rich import box
         from rich.table import Table
 
         made = self.records.get("records", 0)
         title = f"{self.folder}: {made} record(s) of {self.finished} finished of {self.sources} source(s)"
-        table = Table(title=title)
-        for heading in ("stage", "agent"):
-            table.add_column(heading)
-        for heading in ("done", "failed", "waiting", "dropped", "calls", "tokens in", "tokens out", "cost", "seconds"):
-            table.add_column(heading, justify="right")
+        table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        table.add_column("stage", no_wrap=True)
+        table.add_column("agent", overflow="fold")
+        for heading in ("done", "failed", "dropped", "calls", "tokens", "cost", "seconds"):
+            table.add_column(heading, justify="right", no_wrap=heading != "dropped", overflow="fold")
         for one in self.stages:
-            numbers = (one.calls, one.input_tokens, one.output_tokens)
-            table.add_row(
-                one.stage,
-                one.backend,
-                str(one.done),
-                str(one.failed),
-                str(one.waiting),
-                dropped_words(one.dropped),
-                *map(str, numbers),
-                f"{one.cost:.4g}",
-                f"{one.seconds:.1f}",
-            )
+            counts = (f"{one.calls:,}", f"{one.input_tokens + one.output_tokens:,}", f"{one.cost:.4g}")
+            done = (str(one.done), str(one.failed), dropped_words(one.dropped))
+            table.add_row(one.stage, one.backend, *done, *counts, f"{one.seconds:.1f}")
         return table
 
 
 def dropped_words(dropped: Mapping[str, int]) -> str:
-    """Such as "3 not_found, 1 lost"; "0" for none."""
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(dropped.items())) or "0"
+    """Such as "3 not_found" and "1 lost", a line each; "0" for none."""
+    return "\n".join(f"{count} {kind}" for kind, count in sorted(dropped.items())) or "0"
