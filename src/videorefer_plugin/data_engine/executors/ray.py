@@ -201,6 +201,7 @@ def _cluster(specs: Sequence[StageSpec], settings: Mapping[str, StageSettings], 
     """A connection to a cluster that has what the stages take; ended afterwards if it was made here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # machines that work on videos are busy
     import ray
 
     ours = not ray.is_initialized()
@@ -227,12 +228,17 @@ def _connect(address: str | None, cpus: float) -> None:
         options["address"] = address
     try:
         ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = "on this machine" if options["address"] == "local" else f"at {address!r}"
-        start = (
-            "" if options["address"] == "local" else " Start one with ray start --head, or leave executor.address out."
-        )
-        raise EngineError(f"There is no Ray cluster {where} ({type(error).__name__}: {error}).{start}") from error
+    except Exception as error:  # a start that takes too long is a plain one
+        said = f"{type(error).__name__}: {error}".rstrip(".")
+        if options["address"] == "local":
+            raise EngineError(
+                f"Ray cannot be started on this machine ({said}). The same command may do on a "
+                "machine that is less busy; executor.kind=local needs no Ray."
+            ) from error
+        raise EngineError(
+            f"There is no Ray cluster at {address!r} ({said}). Start one with ray start --head, or leave "
+            "executor.address out for one of this machine."
+        ) from error
 
 
 @contextlib.contextmanager
