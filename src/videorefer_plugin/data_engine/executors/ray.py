@@ -24,6 +24,7 @@ __all__ = ["check_ray", "run_ray"]
 
 _LARGEST_TABLE = 32  # videos; each costs the plumbing a few ms of its own below that, and stages overlap less above
 _TABLES = 256  # at least, of a long run: small ones let the stages overlap
+_STARTS = 3  # of a cluster on this machine, on which much else may go on
 _LOOK_SECONDS = 0.5  # between two looks whether to stop
 
 
@@ -201,7 +202,6 @@ def _cluster(specs: Sequence[StageSpec], settings: Mapping[str, StageSettings], 
     """A connection to a cluster that has what the stages take; ended afterwards if it was made here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # machines that work on videos are busy
     import ray
 
     ours = not ray.is_initialized()
@@ -216,9 +216,21 @@ def _cluster(specs: Sequence[StageSpec], settings: Mapping[str, StageSettings], 
             ray.shutdown()
 
 
-def _connect(address: str | None, cpus: float) -> None:
+def _init(options: Mapping[str, Any]) -> None:
+    """Start Ray, or connect to it; once more if it was too slow, since it waits for 30 s and no longer."""
     import ray
 
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            if type(error) is not Exception or not left:  # a start that takes too long is a plain one
+                raise
+            ray.shutdown()
+
+
+def _connect(address: str | None, cpus: float) -> None:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address in (None, "local"):
         # Ray counts CPUs and does not bind them, so that one worker of each stage may share what there is.
@@ -227,8 +239,8 @@ def _connect(address: str | None, cpus: float) -> None:
     else:
         options["address"] = address
     try:
-        ray.init(**options)
-    except Exception as error:  # a start that takes too long is a plain one
+        _init(options)
+    except Exception as error:  # of many kinds
         said = f"{type(error).__name__}: {error}".rstrip(".")
         if options["address"] == "local":
             raise EngineError(
