@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from videorefer_plugin.world.values import COLORS, PATTERNS, SHAPES, SIZES
 
@@ -16,7 +16,7 @@ ADJECTIVES = "|".join([*COLORS, *PATTERNS, *SIZES])
 _MANY = r"two|three|four|five|six|some|several|many|few|both|all|these|those"
 _MENTION = re.compile(
     rf"\b(?:(?P<one>an?|the|this|that|another|one)|(?P<many>(?:the )?(?:{_MANY})))? ?\b"
-    rf"(?P<said>(?:(?:{ADJECTIVES}),? )*)(?P<shape>{'|'.join(SHAPES)})(?P<plural>e?s)?\b",
+    rf"(?P<said>(?:(?:{ADJECTIVES}),? ){{0,9}})(?P<shape>{'|'.join(SHAPES)})(?P<plural>e?s)?\b",
     re.IGNORECASE,
 )
 _MOTION = re.compile(r"\bin (?:a circle|circles)\b", re.IGNORECASE)  # which names no object
@@ -29,14 +29,12 @@ class Mention:
     Attributes:
         looks (`dict`): "color", "shape", "pattern" and "size", as far as they are said.
         text (`str`): the words, with the article.
-        sentence (`int`): number of the sentence, from 0.
         first (`bool`): whether it is the first object that is named in its sentence.
         singular (`bool`): whether it is one object.
     """
 
-    looks: dict[str, str]
+    looks: dict[str, str] = field(hash=False)
     text: str
-    sentence: int
     first: bool
     singular: bool
 
@@ -53,13 +51,13 @@ def mentions(text: str) -> list[Mention]:
         [('A small red star', True), ('the blue cross', False)]
     """
     found = []
-    for number, sentence in enumerate(re.split(r"[.;!?]+", " ".join(text.split()))):
+    for sentence in re.split(r"[.;!?]+", " ".join(text.split())):
         first = True
         for match in _MENTION.finditer(_MOTION.sub(lambda words: "_" * len(words[0]), sentence)):
             said = re.findall(ADJECTIVES, match["said"].lower())
             looks = {key: word for key, values in LOOKS.items() for word in said if word in values}
             looks["shape"] = match["shape"].lower()
             singular = not (match["many"] or match["plural"])
-            found.append(Mention(looks, match[0].strip(), number, first, singular))
+            found.append(Mention(looks, match[0].strip(), first, singular))
             first = False
     return found

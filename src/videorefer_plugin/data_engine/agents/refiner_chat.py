@@ -17,8 +17,8 @@ from videorefer_plugin.data_engine.agents.chatting import (
 )
 from videorefer_plugin.data_engine.agents.refiner_prompts import (
     ALL_PROMPTS,
-    KINDS,
     PROMPT_VERSION,
+    checked_kinds,
     description_task,
     questions_task,
 )
@@ -29,7 +29,6 @@ from videorefer_plugin.errors import ConfigurationError, EngineError
 __all__ = ["ChatRefiner"]
 
 _PRODUCTS = ("detailed", "qa")
-_MOST = 20  # questions of a kind in one request
 
 
 class ChatRefiner(Agent):
@@ -81,7 +80,7 @@ class ChatRefiner(Agent):
                 raise ConfigurationError(
                     f"{name} of the refiner 'chat' is {short(value)}; expected one of {', '.join(known)}."
                 )
-        self._kinds = _checked_kinds(kinds)
+        self._kinds = checked_kinds(kinds, "chat")
         share: Any = max_new_words
         if share is not None:
             if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
@@ -164,21 +163,6 @@ class ChatRefiner(Agent):
         if not any(one.number in question.objects for question in asked):
             return Drop("no_question", "None of the questions about the video is about it.")
         return Refined(questions=own, conversation=together)
-
-
-def _checked_kinds(kinds: Any) -> dict[str, int]:
-    kinds = {"basic": 2, "reasoning": 1, "future": 1} if kinds is None else kinds
-    right = isinstance(kinds, Mapping) and all(
-        kind in KINDS and isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MOST
-        for kind, count in kinds.items()
-    )
-    if not right or not any(kinds.values()):
-        raise ConfigurationError(
-            f"kinds of the refiner 'chat' is {short(kinds)}; expected how many questions of each kind, from 0 to "
-            f"{_MOST}, such as {{'basic': 2, 'reasoning': 1, 'future': 1}}, and at least one question; kinds are "
-            f"{', '.join(KINDS)}."
-        )
-    return {kind: kinds[kind] for kind in KINDS if kinds.get(kind)}
 
 
 def _discarded(one: ObjectItem) -> Drop | None:

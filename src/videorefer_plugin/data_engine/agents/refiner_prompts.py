@@ -6,11 +6,15 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.items import seed_of
+from videorefer_plugin.errors import ConfigurationError
 
-__all__ = ["ALL_PROMPTS", "KINDS", "PROMPT_VERSION", "description_task", "questions_task"]
+__all__ = ["ALL_PROMPTS", "KINDS", "PROMPT_VERSION", "checked_kinds", "description_task", "questions_task"]
 
 PROMPT_VERSION = 1  # raise it when a prompt changes
+
+_MOST = 20  # questions of a kind in one request
 
 KINDS = {
     "basic": "can be answered by watching: {focus}",
@@ -105,3 +109,23 @@ def questions_task(kinds: Mapping[str, int], rounds: str, objects: int, seed: An
         rounds=_ROUNDS[rounds],
         options="|".join(kinds),
     )
+
+
+def checked_kinds(kinds: Any, backend: str) -> dict[str, int]:
+    """How many questions of each kind a setting asks for; two, one and one by default.
+
+    Raises:
+        ConfigurationError: it is no such thing, or asks for none.
+    """
+    kinds = {"basic": 2, "reasoning": 1, "future": 1} if kinds is None else kinds
+    right = isinstance(kinds, Mapping) and all(
+        kind in KINDS and isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MOST
+        for kind, count in kinds.items()
+    )
+    if not right or not any(kinds.values()):
+        raise ConfigurationError(
+            f"kinds of the refiner {backend!r} is {short(kinds)}; expected how many questions of each kind, from 0 to "
+            f"{_MOST}, such as {{'basic': 2, 'reasoning': 1, 'future': 1}}, and at least one question; kinds are "
+            f"{', '.join(KINDS)}."
+        )
+    return {kind: kinds[kind] for kind in KINDS if kinds.get(kind)}

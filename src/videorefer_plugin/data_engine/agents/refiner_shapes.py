@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import Agent
+from videorefer_plugin.data_engine.agents.refiner_prompts import checked_kinds
 from videorefer_plugin.data_engine.items import (
     Drop,
     Failure,
@@ -21,7 +22,6 @@ from videorefer_plugin.data_engine.items import (
     seed_of,
 )
 from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.world import language
 from videorefer_plugin.world.categories import CATEGORIES
 from videorefer_plugin.world.facts import Facts
@@ -32,7 +32,8 @@ from videorefer_plugin.world.values import ACTIONS, Label
 __all__ = ["ShapesRefiner"]
 
 _VERSION = 1  # of what is said, and how
-_KINDS = {
+_PRODUCTS, _ROUNDS = ("detailed", "qa"), ("one", "many")
+_ASKED = {
     "basic": ("look", "color", "shape", "pattern", "size", "start", "end", "doing", "order"),
     "reasoning": ("goal", "cause"),
     "future": ("next",),
@@ -41,39 +42,33 @@ _NOBODY = Facts(0, 0, 0, "", (), (), (), (), ())  # objects are called by their 
 
 
 class ShapesRefiner(Agent):
-    """Writes descriptions, and questions with answers, from what the Annotator said and nothing else.
+    """Writes descriptions, or questions with answers, from what the Annotator said and nothing else.
 
     The look is taken from the appearance, motion and places from the dynamic description; what is said twice is said
     once. Why an object moves as it does, and what it will do, is concluded from its motion.
 
     Args:
-        descriptions (`bool`, *optional*, defaults to `True`): write them.
-        kinds (`Sequence[str]`, *optional*): of questions: "basic", "reasoning", "future"; all by default, none with an
-            empty list.
-        questions (`int`, *optional*, defaults to 1): of each kind, as far as there is something to ask.
+        product (`str`): `"detailed"` for descriptions, `"qa"` for questions.
+        kinds (`Mapping[str, int]`, *optional*): how many questions of each kind are asked about an object, as far as
+            there is something to ask; `"basic"`, `"reasoning"` and `"future"`. Two, one and one by default.
+        rounds (`str`): `"one"` makes questions that stand alone, `"many"` the rounds of a conversation.
     """
 
     stage = "refiner"
 
-    def __init__(self, descriptions: bool = True, kinds: Sequence[str] = tuple(_KINDS), questions: int = 1):
-        if not isinstance(descriptions, bool):
-            raise ConfigurationError(f"descriptions is {short(descriptions)}; expected true or false.")
-        if isinstance(kinds, str) or not set(kinds) <= set(_KINDS):
-            raise ConfigurationError(f"kinds is {short(kinds)}; expected a list of some of {', '.join(_KINDS)}.")
-        check_at_least_one(questions, "questions")
-        if not descriptions and not kinds:
-            raise ConfigurationError("The refiner 'shapes' has nothing to write: no descriptions and no questions.")
-        self.descriptions, self.kinds, self.questions = descriptions, tuple(kinds), questions
+    def __init__(self, product: str = "detailed", kinds: Mapping[str, int] | None = None, rounds: str = "many"):
+        for name, value, known in (("product", product, _PRODUCTS), ("rounds", rounds, _ROUNDS)):
+            if value not in known:
+                raise ConfigurationError(
+                    f"{name} of the refiner 'shapes' is {short(value)}; expected one of {', '.join(known)}."
+                )
+        self._product, self._rounds = product, rounds
+        self._kinds = checked_kinds(kinds, "shapes")
 
     def identity(self) -> dict[str, Any]:
         """See [`Agent.identity`]."""
-        return {
-            "agent": "shapes",
-            "version": _VERSION,
-            "descriptions": self.descriptions,
-            "kinds": list(self.kinds),
-            "questions": self.questions,
-        }
+        asked = {"kinds": self._kinds, "rounds": self._rounds} if self._product == "qa" else {}
+        return {"version": _VERSION, "product": self._product, **asked}
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
         """See [`Agent.run`]."""
@@ -83,13 +78,15 @@ class ShapesRefiner(Agent):
         said = _read(one)
         if isinstance(said, Drop):
             return said
+        if self._product == "detailed":
+            return Refined(_describe(said))
         chance = random.Random(seed_of(item.seed, one.number, "questions"))
-        asked = [question for kind in self.kinds for question in self._asked(kind, said, one.number, chance)]
-        return Refined(_describe(said) if self.descriptions else "", tuple(asked))
+        asked = [question for kind in self._kinds for question in self._asked(kind, said, one.number, chance)]
+        return Refined(questions=tuple(asked), conversation=self._rounds == "many")
 
     def _asked(self, kind: str, said: _Said, number: int, chance: random.Random) -> list[Question]:
-        known = [(name, answer) for name in _KINDS[kind] if (answer := said.answer(name)) is not None]
-        picked = chance.sample(known, min(self.questions, len(known)))
+        known = [(name, answer) for name in _ASKED[kind] if (answer := said.answer(name)) is not None]
+        picked = chance.sample(known, min(self._kinds[kind], len(known)))
         return [
             Question(kind, chance.choice(CATEGORIES[name].phrasings), answer, (number,)) for name, answer in picked
         ]

@@ -25,7 +25,7 @@ class ShapesReviewer(Agent):
 
     def identity(self) -> dict[str, Any]:
         """See [`Agent.identity`]."""
-        return {"agent": "shapes", "version": _VERSION}
+        return {"version": _VERSION}
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
         """See [`Agent.run`]."""
