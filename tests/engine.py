@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ class CountingAgent(Agent):
             with open(self.log, "ab", buffering=0) as stream:
                 stream.write(f"{self.stage} {item.source.id}\n".encode())
             if self.kill_at is not None and len(Path(self.log).read_bytes().splitlines()) >= self.kill_at:
-                os.kill(int(os.environ.get("RUN_PID", os.getpid())), signal.SIGKILL)
+                with suppress(ProcessLookupError):  # another worker was there first
+                    os.kill(int(os.environ.get("RUN_PID", os.getpid())), signal.SIGKILL)
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(self.seconds)
             results.append(self._one(item))
