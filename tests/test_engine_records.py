@@ -108,6 +108,16 @@ def test_questions_become_one_conversation_with_each_region_in_order(tmp_path):
     assert second_line["questions"] == ["future"]
 
 
+def test_questions_that_do_not_know_of_each_other_are_a_record_each(tmp_path):
+    of = source(tmp_path, caption="", objects=tuple(GivenObject(f"square {n}", masks(4 + 20 * n)) for n in range(2)))
+    asked = state(of, {"refiner": [Refined(questions=(ABOUT_ONE, ABOUT_TWO), conversation=False), dropped("none")]})
+    write_records([asked], tmp_path, recipe(tmp_path, "qa"))
+    records = read(tmp_path / "records.json")
+    assert [record["id"] for record in records] == ["clip/0/qa/0", "clip/0/qa/1"]
+    assert [len(record["conversations"]) for record in records] == [2, 2]
+    assert records[1]["conversations"][0]["value"].startswith("<video>\nWhy")
+
+
 @pytest.mark.parametrize(
     ("question", "reason"),
     [

@@ -92,7 +92,7 @@ def make_records(state: State, product: str, folder: Path, most: int, seed: int)
         return
     maker = _Maker(state, product, folder, most, seed)
     for item, drop in state.outcomes():
-        if drop is not None and not _discarded(item):
+        if drop is not None and not item.is_discarded:
             yield _left_out(state.source, item, drop[0], drop[1])
         else:
             yield from maker.of(item)
@@ -108,7 +108,7 @@ class _Maker:
         self.objects = {
             item.number: item
             for item, drop in state.outcomes()
-            if drop is None or drop[0] == "refiner" or _discarded(item)
+            if drop is None or drop[0] == "refiner" or item.is_discarded
         }
         self.path = _path_for(state.source.path, folder)
         self._annotations: dict[int, dict[str, Any]] = {}
@@ -126,7 +126,7 @@ class _Maker:
         if item.found is None:
             return "Nobody has looked for it yet."
         # The Refiner need not be asked about what is discarded anyway.
-        refined = self.product == "short" or item.refined is not None or _discarded(item)
+        refined = self.product == "short" or item.refined is not None or item.is_discarded
         return "" if refined else "The Refiner has not written about it yet."
 
     # --- captions
@@ -135,34 +135,41 @@ class _Maker:
         chance = seed_of(self.seed, self.source.id, item.number, "phrasing")
         if self.product == "detailed":
             prompt = DETAILED_PROMPTS[chance % len(DETAILED_PROMPTS)]
-            return self._record(item, [(prompt, _detailed(item))], [item.number], not _discarded(item))
+            return self._record(item, [(prompt, _detailed(item))], [item.number], not item.is_discarded)
         if not self.given and (item.noun.role != "subject" or not item.noun.singular):
             kind = "plural" if not item.noun.singular else "not_subject"
             return self._lost(item, kind, "The caption is only reused for a single object that is its subject.")
         text = item.noun.expression if self.given else self.source.caption
-        return self._record(item, [(SHORT_PROMPT, text)], [item.number], not _discarded(item))
+        return self._record(item, [(SHORT_PROMPT, text)], [item.number], not item.is_discarded)
 
     # --- questions
 
     def _conversations(self, item: ObjectItem) -> Iterator[MadeRecord | LeftOut]:
-        """One conversation about kept objects, and one of what was asked about those that the Reviewer discarded."""
+        """One conversation about kept objects, and one of what was asked about those that the Reviewer discarded.
+
+        Questions that do not know of each other are a conversation each.
+        """
         rounds: dict[bool, list[Question]] = {True: [], False: []}
         for question in item.refined.questions if item.refined else ():
             fault = self._fault(question)
             if fault:
                 yield self._lost(item, "question", f"{fault} The question is: {question.question}")
             else:
-                kept = not any(_discarded(self.objects[number]) for number in question.objects)
+                kept = not any(self.objects[number].is_discarded for number in question.objects)
                 rounds[kept].append(question)
         if item.refined is not None and not item.refined.questions:
             yield self._lost(item, "no_questions", "The Refiner has asked nothing about it.")
         if item.refined is None:
             yield self._lost(item, "discarded", "The Reviewer has discarded it, and nothing was asked about it.")
+        together = item.refined is None or item.refined.conversation
         for kept, questions in rounds.items():
-            if questions:
-                turns = [(question.question, question.answer) for question in questions]
-                numbers = [number for question in questions for number in question.objects]
-                yield self._record(item, turns, numbers, kept, kinds=[question.kind for question in questions])
+            groups = [questions] if together else [[question] for question in questions]
+            for place, group in enumerate(groups):
+                if group:
+                    turns = [(question.question, question.answer) for question in group]
+                    numbers = [number for question in group for number in question.objects]
+                    kinds = [question.kind for question in group]
+                    yield self._record(item, turns, numbers, kept, kinds, part="" if together else f"/{place}")
 
     def _fault(self, question: Question) -> str:
         marks = question.question.count(REGION_TOKEN)
@@ -182,6 +189,7 @@ class _Maker:
         numbers: Sequence[int],
         kept: bool,
         kinds: Sequence[str] = (),
+        part: str = "",
     ) -> MadeRecord | LeftOut:
         medium = self.source.kind
         conversations = []
@@ -191,7 +199,7 @@ class _Maker:
             conversations.append({"from": "human", "value": f"{head}{question.strip()}"})
             conversations.append({"from": "gpt", "value": answer.strip()})
         record: dict[str, Any] = {
-            "id": f"{self.source.id}/{item.number}/{self.product}{'' if kept or not kinds else '/discarded'}",
+            "id": f"{self.source.id}/{item.number}/{self.product}{part}{'' if kept or not kinds else '/discarded'}",
             medium: self.path,
             "conversations": conversations,
             "annotation": [self._annotation(number) for number in numbers],
@@ -236,15 +244,11 @@ class _Maker:
         return _left_out(self.source, item, _RECORDS, Drop(kind, reason))
 
 
-def _discarded(item: ObjectItem) -> bool:
-    return item.verdict is not None and not item.verdict.same
-
-
 def _detailed(item: ObjectItem) -> str:
     """The description to learn; of what is discarded also one that the Refiner has not seen."""
     if item.refined is not None and item.refined.description:
         return item.refined.description
-    return item.description.text if _discarded(item) and item.description is not None else ""
+    return item.description.text if item.is_discarded and item.description is not None else ""
 
 
 def _left_out(source: Source, item: ObjectItem, stage: str, drop: Drop) -> LeftOut:

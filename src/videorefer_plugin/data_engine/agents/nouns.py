@@ -121,7 +121,7 @@ class _Said:
         return cls(noun, frozenset((*words_of(noun.text), *words)) - _ARTICLES, words[:1] in _NEW)
 
     def means(self, before: _Said) -> bool:
-        """Whether it is one named before, as "the dog" may be "a brown dog"; "another dog" is not, nor "a black dog"."""
+        """Whether it is one named before: "the dog" may be "a brown dog"; "another dog" and "a black dog" are not."""
         if self.noun.singular != before.noun.singular:
             return False
         if self.words == before.words:
