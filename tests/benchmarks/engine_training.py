@@ -27,6 +27,7 @@ from videorefer_plugin.world.clip import Clip
 from videorefer_plugin.world.records import DETAILED_PROMPTS
 
 DRAWS = 2000  # of the bootstrap
+BATCH = 8
 
 
 def record(item: VideoItem, one: ObjectItem, annotation: dict[str, Any], answer: str, number: int) -> dict[str, Any]:
@@ -114,6 +115,8 @@ def train(start: Path, data: Path, folder: Path, steps: int, seed: int, features
         f"train.max_steps={steps}",
         f"train.seed={seed}",
         f"train.save_every={steps}",
+        f"train.global_batch_size={BATCH}",
+        f"train.batch_size={BATCH}",
         f"output.folder={folder}",
     ]
     if not (folder / "trainer_state.json").exists():
