@@ -155,10 +155,13 @@ REFUSED = [
     ("max_tokens", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", 400),
     ("temperature", "Unsupported value: 'temperature' does not support 0 with this model.", 400),
     ("temperature", "temperature: Extra inputs are not permitted", 422),
+    ("max_completion_tokens", "Unsupported parameter: 'max_completion_tokens'.", 400),
 ]
 
 
-@pytest.mark.parametrize("refused", [REFUSED[:1], REFUSED[1:2], REFUSED[2:], REFUSED[:2]], ids=str)
+@pytest.mark.parametrize(
+    "refused", [REFUSED[:1], REFUSED[1:2], REFUSED[2:3], REFUSED[:2], [REFUSED[0], REFUSED[3]], REFUSED], ids=str
+)
 def test_parameters_that_a_model_does_not_take(server, caplog, refused):
     def reply(messages):
         for name, message, status in refused:
@@ -171,14 +174,15 @@ def test_parameters_that_a_model_does_not_take(server, caplog, refused):
     settings = chat.settings()
     for _ in range(2):
         assert chat.complete(MESSAGES).text == "a red star"
-    assert len(server.requests) == len(refused) + 2  # it is learned once
-    sent = server.requests[-1]
     names = {name for name, *_ in refused}
-    assert sent.get("max_completion_tokens" if "max_tokens" in names else "max_tokens") == 7
-    assert sent.get("temperature") == (None if "temperature" in names else 0.5)
-    told = {"max_tokens": "sent as max_completion_tokens", "temperature": "left out"}
-    assert chat.adapted == {name: told[name] for name in names}
-    assert all(name in caplog.text for name in names)
+    assert len(server.requests) == len(names) + 2  # it is learned once
+    given = {"max_tokens": 7, "temperature": 0.5, "max_completion_tokens": 7 if "max_tokens" in names else None}
+    sent = server.requests[-1]
+    assert {name: sent.get(name) for name in given} == {**given, **dict.fromkeys(names)}
+    renamed = "left out" if "max_completion_tokens" in names else "sent as max_completion_tokens"
+    told = {"max_tokens": renamed, "temperature": "left out"}
+    assert chat.adapted == {name: told[name] for name in names & told.keys()}
+    assert all(name in caplog.text for name in chat.adapted)
     assert chat.settings() == settings  # what was asked for names the configuration, before and after
 
 
@@ -197,6 +201,28 @@ def test_a_wrong_value_of_a_parameter_stays_an_error(server, message):
         chat.complete(MESSAGES)
     assert len(server.requests) == 1
     assert chat.adapted == {}
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["Unsupported parameter: 'max_completion_tokens'.", "max_completion_tokens, max_tokens, temperature: unexpected"],
+)
+def test_a_server_that_takes_no_request_is_not_asked_for_ever(server, message):
+    server.reply = lambda messages: Raw(error(message), 400)
+    chat = endpoint(server)
+    with pytest.raises(ReplyError, match="status 400: "):
+        chat.complete(MESSAGES)
+    assert len(server.requests) <= 4
+    assert chat.adapted == {}
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, True, None, "12", 10**400])
+def test_counts_of_tokens_that_are_none(server, count):
+    usage = {"prompt_tokens": count, "completion_tokens": 10}
+    server.reply = lambda messages: Raw({**completion("a red star"), "usage": usage})
+    chat = endpoint(server, prices=(1, 1))
+    assert chat.complete(MESSAGES) == Completion("a red star", None, 10, "stop")
+    assert chat.usage.cost == 1e-5
 
 
 def test_nobody_is_there(monkeypatch):

@@ -26,6 +26,7 @@ _MOST_BYTES = 64 << 20  # of a reply
 _PAUSE = 0.5  # seconds before a request whose reply broke off is sent again, doubled each time
 _REFUSALS = ("content_filter", "content_policy", "moderation")
 _INSTEAD = {"max_tokens": "max_completion_tokens"}  # for servers that know only the other name
+_LEFT_OUT = "left out"
 
 
 class ChatEndpoint:
@@ -34,8 +35,8 @@ class ChatEndpoint:
     The client of `openai` tries again after 408, 409, 429, 5xx and lost connections, waiting longer each time or as
     long as the server says. What still fails then is an error of that item.
 
-    Some models take no `max_tokens`, or no temperature. They are then sent `max_completion_tokens`, or no temperature,
-    which a warning says and `adapted` tells.
+    Some models take no `max_tokens`, or no temperature. They are then sent `max_completion_tokens`, or neither if they
+    do not take that, or no temperature, which a warning says and `adapted` tells.
 
     Args:
         model (`str`): name of the model there.
@@ -117,8 +118,7 @@ class ChatEndpoint:
                 name = unsupported_parameter(error.status_code, said_in(error.body), parameters)
                 if name is None:
                     raise self._refused(error) from None
-                instead = _INSTEAD.get(name)
-                adapted[name] = f"sent as {instead}" if instead else "left out"
+                _adapt(adapted, name)
             except openai.APITimeoutError as error:
                 raise self._too_slow(_tries(error)) from None
             except openai.APIError as error:
@@ -142,12 +142,13 @@ class ChatEndpoint:
     def _parameters(self, adapted: Mapping[str, str]) -> dict[str, Any]:
         given: dict[str, Any] = {"max_tokens": self.max_tokens, "temperature": self.temperature}
         sent = {name: value for name, value in given.items() if name not in adapted}
-        return sent | {_INSTEAD[name]: given[name] for name in adapted if name in _INSTEAD}
+        return sent | {_INSTEAD[name]: given[name] for name, done in adapted.items() if done != _LEFT_OUT}
 
     def _keep(self, adapted: Mapping[str, str]) -> None:
         """Remember what the server turned out not to take, since it replied without."""
         for name, done in adapted.items():
-            if self.adapted.setdefault(name, done) is done:
+            if self.adapted.get(name) != done:
+                self.adapted[name] = done
                 logger.warning("%s does not take %s with the model %r: it is %s.", self._place, name, self.model, done)
 
     def _ask(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Completion:
@@ -262,6 +263,13 @@ def _shown(address: str | None) -> str | None:
 def _tries(error: Any) -> int:
     """How often a request was sent that failed in the end."""
     return int(error.request.headers.get("x-stainless-retry-count", 0)) + 1
+
+
+def _adapt(adapted: dict[str, str], name: str) -> None:
+    """Note what is done about a parameter that the server does not take: each is renamed once, and then left out."""
+    given = next((old for old, new in _INSTEAD.items() if new == name), name)
+    instead = None if given in adapted else _INSTEAD.get(given)
+    adapted[given] = f"sent as {instead}" if instead else _LEFT_OUT
 
 
 def _in_tries(tries: int) -> str:

@@ -11,6 +11,7 @@ from videorefer_plugin.chat.base import Completion, Finish
 __all__ = ["error_code", "parse_reply", "redacted", "said_in", "unsupported_parameter"]
 
 _LONGEST = 300  # characters of a server's message that are shown
+_MOST_TOKENS = 1 << 40  # of a reply; a server that counts more does not count tokens
 _FINISHES: dict[str, Finish] = {each: each for each in get_args(Finish)} | {"max_tokens": "length", "eos": "stop"}
 _KEYS = re.compile(r"\b(sk|pk|key|gsk|xai|hf)[-_][\w*.-]{8,}|(?<=Bearer )[^\s'\",;]+", re.I)
 _UNSUPPORTED = re.compile(
@@ -96,4 +97,5 @@ def _text(content: Any) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return value if right else None
