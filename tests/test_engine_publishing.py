@@ -123,12 +123,14 @@ def test_refusals_are_explained_and_show_no_token(client, tmp_path, token, said)
 # --- what is refused before anything is asked of the Hub -------------------------------------------------------------
 
 
-def test_unknown_licenses_need_a_flag(tmp_path):
-    folder = make_run(tmp_path / "run", licenses=("cc-by-4.0", None, None))
+@pytest.mark.parametrize("said", [None, "", "unknown", " Unknown ", "UNKNOWN.", "n/a", "None", "null", "?"])
+def test_unknown_licenses_need_a_flag(tmp_path, said):
+    folder = make_run(tmp_path / "run", licenses=("cc-by-4.0", said, None))
     with pytest.raises(PublishError, match=r"2 of 3 record\(s\) is unknown, such as of 'clip1', 'clip2'"):
         publish_data(folder, "me/data", dry_run=True)
     card = publish_data(folder, "me/data", dry_run=True, allow_unknown_licenses=True).card
     assert "| **unknown** | 2 |" in card
+    assert "| cc-by-4.0 | 1 |\n| **unknown**" in card
     assert "Whether 2 of 3 record(s) may be used is unknown" in card
 
 

@@ -15,7 +15,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.local_names import LocalNames
 from videorefer_plugin.data_engine.record_output import FORMATS, record_output
-from videorefer_plugin.data_engine.records import REPORT, RUN, record_files
+from videorefer_plugin.data_engine.records import REPORT, RUN, is_unknown_license, record_files
 from videorefer_plugin.data_engine.review import read_filled
 from videorefer_plugin.errors import ConfigurationError, EngineError, PublishError
 from videorefer_plugin.hub.card_files import CARD_CHOICES, compose
@@ -116,7 +116,7 @@ def _check(folder: Path, provenance: Path, allow: bool) -> int:
     examples: dict[str, None] = {}
     for line in _lines(provenance):
         total += 1
-        if not (line["source"].get("license") or "").strip():
+        if is_unknown_license(line["source"].get("license")):
             unknown += 1
             if len(examples) < 3:
                 examples[str(line["source"]["id"])] = None
@@ -236,7 +236,7 @@ def card_facts(folder: Path, names: LocalNames, files: list[str], unknown: int) 
         "read": list(read.get("counts", {}).items()),
         "notes": list(read.get("notes", [])),
         "excluded": [os.path.basename(str(name)) for name in excluded],
-        "licenses": [(name, count) for name, count in report["licenses"].items() if name != "unknown"],
+        "licenses": [(name, count) for name, count in report["licenses"].items() if not is_unknown_license(name)],
         "unknown": unknown,
         "addresses": report["addresses"],
         "seed": recipe.get("seed", 0),

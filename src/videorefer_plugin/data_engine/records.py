@@ -18,12 +18,18 @@ from videorefer_plugin.data_engine.record_output import FORMATS, record_output
 from videorefer_plugin.data_engine.state import State
 from videorefer_plugin.errors import ConfigurationError, EngineError
 
-__all__ = ["DROPPED", "REPORT", "UNKNOWN", "RecordCounts", "record_files", "write_records"]
+__all__ = ["DROPPED", "REPORT", "UNKNOWN", "RecordCounts", "is_unknown_license", "record_files", "write_records"]
 
 RUN = "run.json"
 REPORT = "report.json"
 DROPPED = "dropped.jsonl"
-UNKNOWN = "unknown"  # the license of a source that says none
+UNKNOWN = "unknown"  # the license of a source that says none; no license that is known can have this name
+_UNKNOWN = frozenset({"", UNKNOWN, "n/a", "na", "none", "null", "nan", "?", "-", "unspecified", "not known"})
+
+
+def is_unknown_license(text: object) -> bool:
+    """Whether what a table has as the license of a source says none, such as an empty cell or "Unknown"."""
+    return not isinstance(text, str) or text.strip().strip(".").casefold() in _UNKNOWN
 
 
 @dataclass
@@ -95,7 +101,7 @@ class RecordCounts:
             self.records += 1
             self.turns += len(made.record["conversations"]) // 2
             self.addresses += source["address"] is not None
-            _count(self.licenses, source["license"] or UNKNOWN)
+            _count(self.licenses, UNKNOWN if is_unknown_license(source["license"]) else source["license"].strip())
             _count(self.media, source["kind"])
             for kind in made.provenance.get("questions", ()):
                 _count(self.questions, kind)
