@@ -62,7 +62,7 @@ def state(of: Source, rows: Mapping[str, Sequence[Any] | Failure], seed: int = 7
     made = State(of, seed)
     for stage, given in rows.items():
         value = given if isinstance(given, Failure) else Made(tuple(given), Spent(1, 100, 10, 0.5))
-        made.rows[stage] = made_row(of, seed, stage, f"key-of-{stage}", value, 0.25)
+        made.rows[stage] = made_row(made, stage, f"key-of-{stage}", value, 0.25)
     return made
 
 
@@ -78,7 +78,7 @@ def reviewed(of: Source, verdicts: Sequence[bool], texts: Sequence[str] = ()) ->
             "annotator": [Description("It moves.", text) for text in texts],
             "captioner": [RegionCaption(f"a square, seen as {number}", 3) for number in numbers],
             "reviewer": [Verdict(same, f"reason {number}", 0.5) for number, same in enumerate(verdicts)],
-            "refiner": [Refined(text) for text in texts],
+            "refiner": [Refined(text) for text, kept in zip(texts, verdicts, strict=True) if kept],
         },
     )
 

@@ -130,15 +130,18 @@ def test_what_a_killed_worker_had_finished_is_found_in_its_ledger(tmp_path):
     spec = StageSpec("annotator", "x", "key", str(tmp_path))
 
     def line(key, **more):
-        return json.dumps({"id": "v", "stage": "annotator", "key": key, **more}, separators=(",", ":")) + "\n"
+        return (
+            json.dumps({"id": "v", "stage": "annotator", "key": key, "from": "00", **more}, separators=(",", ":"))
+            + "\n"
+        )
 
-    quoted = '"stage":"annotator","key":"dd","objects":'  # inside a text it is escaped
+    quoted = '"stage":"annotator","key":"dd","from":"00","objects":'  # inside a text it is escaped
     first = json.dumps({"ledger": {"stage": "annotator"}}) + "\n" + line("aa", objects=[{"made": {"text": quoted}}])
     (tmp_path / "annotator-a.jsonl").write_text(first + line("bb", failed={"kind": "video", "reason": "no"}))
     (tmp_path / "annotator-b.jsonl").write_text(line("cc", objects=[]) + line("ee", objects=[])[:-1])
     (tmp_path / "refiner-c.jsonl").write_text(line("ff", objects=[]))
-    assert finished_keys(spec) == {"aa", "cc"}
-    assert [row["objects"] for row in finished_rows(spec, {"cc", "ee"})] == [[]]
+    assert finished_keys(spec) == {("aa", "00"), ("cc", "00")}
+    assert [row["objects"] for row in finished_rows(spec, {("cc", "00"), ("ee", "00")})] == [[]]
 
 
 # --- on Ray ----------------------------------------------------------------------------------------------------------

@@ -346,7 +346,7 @@ def test_what_becomes_of_nouns(server, settings, caption, found, expected):
     (made,) = agent("analyzer", server, **settings).run([captioned(caption)])
     assert [one.kind if isinstance(one, Drop) else one.text for one in made.objects] == expected
     # The ledger has all of it.
-    row = json.loads(json.dumps(made_row(captioned(caption).source, 0, "analyzer", "key", made, 0.0)))
+    row = json.loads(json.dumps(made_row(State(captioned(caption).source, 0), "analyzer", "key", made, 0.0)))
     outcomes = State(captioned(caption).source, 0, {"analyzer": row}).outcomes()
     assert [drop[1].kind if drop else item.noun.text for item, drop in outcomes] == expected
 
@@ -867,8 +867,8 @@ def test_the_ledger_has_questions_as_they_were_made(server):
     says(server, {"questions": TURNS})
     (made,) = agent("refiner", server, product="qa", rounds="one").run([video()])
     source = replace(video().source, objects=())
-    analyzed = made_row(source, 0, "analyzer", "key", Made((Noun("car"),)), 0.0)
-    row = json.loads(json.dumps(made_row(source, 0, "refiner", "key", made, 0.0)))
+    analyzed = made_row(State(source, 0), "analyzer", "key", Made((Noun("car"),)), 0.0)
+    row = json.loads(json.dumps(made_row(State(source, 0), "refiner", "key", made, 0.0)))
     ((item, drop),) = State(source, 0, {"analyzer": analyzed, "refiner": row}).outcomes()
     assert drop is None
     assert item.refined == made.objects[0]

@@ -3,70 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
 from array import array
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from videorefer_plugin._files import read_lines
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.items import Source, Spent
-from videorefer_plugin.data_engine.state import State, row_key
+from videorefer_plugin.data_engine.ledger_lines import (
+    DONE,
+    FAILED,
+    FAILURE,
+    NOT_DONE,
+    Line,
+    LineFiles,
+    StageLines,
+    longest,
+)
+from videorefer_plugin.data_engine.state import State, origin_of
 from videorefer_plugin.errors import EngineError
 
 __all__ = ["RunLedger", "Waiting"]
 
-_OPEN_FILES = 64  # of a ledger at the same time
-_KEY_BYTES = 12  # of `row_key`
 _SPENT = {item.name for item in fields(Spent)}
-_NOT_DONE, _DONE, _FAILED = range(3)
-
-
-class _Files:
-    """Lines of files at known places, with a limited number of files open."""
-
-    def __init__(self) -> None:
-        self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
-
-    def line(self, path: Path, offset: int) -> Any:
-        """The value of the line that begins there."""
-        stream = self._open.pop(path, None) or open(path, "rb")  # noqa: SIM115 - closed by `close`
-        self._open[path] = stream
-        if len(self._open) > _OPEN_FILES:
-            self._open.popitem(last=False)[1].close()
-        stream.seek(offset)
-        return json.loads(stream.readline())
-
-    def close(self) -> None:
-        while self._open:
-            self._open.popitem()[1].close()
-
-
-@dataclass
-class _Stage:
-    """What is known of one stage, of source after source: whether it is done, and where its line is."""
-
-    key: str
-    keys: bytearray = field(default_factory=bytearray)
-    status: bytearray = field(default_factory=bytearray)
-    files: array[int] = field(default_factory=lambda: array("i"))
-    offsets: array[int] = field(default_factory=lambda: array("q"))
-    done: int = 0
-
-    def add(self, source: Source, seed: int) -> None:
-        self.keys += bytes.fromhex(row_key(source, seed, self.key))
-        self.status.append(_NOT_DONE)
-        self.files.append(-1)
-        self.offsets.append(0)
-
-    @property
-    def failures(self) -> int:
-        return self.status.count(_FAILED)
-
-    def key_of(self, number: int) -> str:
-        return self.keys[number * _KEY_BYTES : (number + 1) * _KEY_BYTES].hex()
+_ORIGIN = re.compile("[0-9a-f]{16}")
 
 
 class RunLedger:
@@ -83,7 +47,7 @@ class RunLedger:
 
     Attributes:
         cost (`float`): of all lines that were read, also of those that are not used any more.
-        outdated (`int`): lines of other settings or sources, which are not used.
+        tries (`dict[int, int]`): number of a source -> how often it failed.
 
     Raises:
         EngineError: a file cannot be read, or is damaged; names the line.
@@ -91,15 +55,16 @@ class RunLedger:
 
     def __init__(self, sources: Path, folder: Path, seed: int, keys: Mapping[str, str], limit: int | None = None):
         self._sources, self._folder, self._seed = sources, folder, seed
-        self.stages = {stage: _Stage(key) for stage, key in keys.items()}
+        self.stages = {stage: StageLines(key) for stage, key in keys.items()}
         self.numbers: dict[str, int] = {}
-        self.cost, self.outdated = 0.0, 0
-        self.tries: dict[int, int] = {}  # of sources that failed
-        self._forgotten: dict[int, tuple[str, int]] = {}
+        self.cost, self._outdated = 0.0, 0
+        self.tries: dict[int, int] = {}
+        self._forgotten: dict[int, tuple[str, Line]] = {}
+        self._touched = bytearray()  # 1 for sources about which something new was written or heard
         self._places = array("q")
         self._paths: list[Path] = []
         self._read: dict[Path, tuple[int, int]] = {}  # bytes and lines that were read
-        self._files = _Files()
+        self._files = LineFiles()
         self._take_sources(limit)
         self.refresh()
 
@@ -107,6 +72,11 @@ class RunLedger:
     def size(self) -> int:
         """Number of sources."""
         return len(self._places)
+
+    @property
+    def outdated(self) -> int:
+        """Lines that are not used: of other settings or sources, or made from something that was made anew since."""
+        return self._outdated + sum(one.unused for one in self.stages.values())
 
     def close(self) -> None:
         """Let go of the files."""
@@ -122,6 +92,7 @@ class RunLedger:
                 raise _damaged(place, str(error)) from error
             self.numbers[source.id] = self.size
             self._places.append(offset)
+            self._touched.append(0)
             for stage in self.stages.values():
                 stage.add(source, self._seed)
 
@@ -135,6 +106,17 @@ class RunLedger:
             for offset, line, place in _lines(path, *self._read[path]):
                 self._take(number, offset, _parsed(line, place))
                 self._read[path] = (offset + len(line) + 1, place[1])
+        stages, number = list(self.stages.values()), self._touched.find(1)
+        while number >= 0:
+            self._settle(stages, number)
+            self._touched[number] = 0
+            number = self._touched.find(1, number + 1)
+
+    def _settle(self, stages: Sequence[StageLines], number: int) -> None:
+        """Find out which lines about a source belong together."""
+        chosen = longest(stages, number, bytes.fromhex(origin_of({})))
+        for stage, line in zip_longest(stages, chosen):
+            stage.use(number, line)
 
     def _take(self, file: int, offset: int, row: dict[str, Any]) -> None:
         if "key" not in row:
@@ -142,41 +124,38 @@ class RunLedger:
         self.cost += row["spent"]["cost"]
         number, stage = self.numbers.get(row["id"]), self.stages.get(row["stage"])
         if stage is None or number is None or stage.key_of(number) != row["key"]:
-            self.outdated += row["id"] in self.numbers or stage is None
+            self._outdated += row["id"] in self.numbers or stage is None
             return
         if "failed" in row:
             self.tries[number] = self.tries.get(number, 0) + 1
-        before = stage.files[number], stage.status[number]
-        if before[0] >= 0 and before[1] == _DONE:
-            return  # the stages behind it were given that one
-        if stage.status[number] == _NOT_DONE:
-            stage.done += 1
-        stage.status[number] = _FAILED if "failed" in row else _DONE
-        stage.files[number], stage.offsets[number] = file, offset
+        made = FAILURE if "failed" in row else bytes.fromhex(origin_of({row["stage"]: row}))
+        stage.take(number, Line(file, offset, bytes.fromhex(row["from"]), made))
+        self._touched[number] = 1
 
     def note(self, state: State) -> list[dict[str, Any]]:
         """Take in what an executor has done, and return the lines that are new."""
         new = []
         for name, row in state.rows.items():
             stage = self.stages[name]
-            if stage.status[state.number] == _NOT_DONE:
-                stage.status[state.number] = _FAILED if "failed" in row else _DONE
+            if stage.status[state.number] == NOT_DONE:
+                stage.status[state.number] = FAILED if "failed" in row else DONE
                 stage.done += 1
+                self._touched[state.number] = 1  # until it is read
                 new.append(row)
         return new
 
     def failed_stage(self, number: int) -> str | None:
         """The stage at which a source failed."""
-        return next((name for name, one in self.stages.items() if one.status[number] == _FAILED), None)
+        name = self._first_not_done(number)
+        return name if name is not None and self.stages[name].status[number] == FAILED else None
 
     def next_stage(self, number: int) -> str | None:
         """The stage that a source waits for; `None` if it failed or is finished."""
-        for name, one in self.stages.items():
-            if one.status[number] == _FAILED:
-                return None
-            if one.status[number] == _NOT_DONE:
-                return name
-        return None
+        name = self._first_not_done(number)
+        return name if name is not None and self.stages[name].status[number] == NOT_DONE else None
+
+    def _first_not_done(self, number: int) -> str | None:
+        return next((name for name, one in self.stages.items() if one.status[number] != DONE), None)
 
     def failed(self) -> list[int]:
         """Sources that failed, those first that were tried least."""
@@ -189,17 +168,18 @@ class RunLedger:
             name = self.failed_stage(number)
             if name is not None:
                 stage = self.stages[name]
-                self._forgotten[number] = name, stage.files[number]
-                stage.status[number], stage.files[number] = _NOT_DONE, -1
-                stage.done -= 1
+                first, *others = stage.lines(number)
+                self._forgotten[number] = name, first
+                stage.use(number, None)
+                stage.keep(number, others)
 
     def remember_failures(self) -> None:
         """Take in again the failures that were to be forgotten, where the stage was not done again."""
-        for number, (name, file) in self._forgotten.items():
-            stage = self.stages[name]
-            if stage.status[number] == _NOT_DONE:
-                stage.status[number], stage.files[number] = _FAILED, file
-                stage.done += 1
+        stages = list(self.stages.values())
+        for number, (name, line) in self._forgotten.items():
+            if self.stages[name].status[number] == NOT_DONE:
+                self.stages[name].take(number, line)
+                self._settle(stages, number)
         self._forgotten.clear()
 
     def state(self, number: int) -> State:
@@ -207,7 +187,7 @@ class RunLedger:
         source = Source.from_json(self._files.line(self._sources, self._places[number]))
         state = State(source, self._seed, {}, number)
         for name, stage in self.stages.items():
-            if stage.files[number] < 0:
+            if stage.status[number] == NOT_DONE or stage.files[number] < 0:
                 break
             path = self._paths[stage.files[number]]
             state.rows[name] = self._files.line(path, stage.offsets[number])
@@ -280,6 +260,8 @@ def _is_row(row: Any) -> bool:
         and spent.keys() == _SPENT
         and all(isinstance(value, (int, float)) for value in spent.values())
         and isinstance(row.get("seconds"), (int, float))
+        and isinstance(row.get("from"), str)
+        and _ORIGIN.fullmatch(row["from"]) is not None
         and (
             isinstance(objects, list)
             and all(isinstance(one, dict) and one.keys() <= {"made", "drop"} for one in objects)

@@ -130,13 +130,15 @@ class StageRunner:
 
     def _written(self, state: State, made: Made | Failure, seconds: float) -> dict[str, Any]:
         """The line about what was made, once it is in the ledger."""
-        row = made_row(state.source, state.seed, self.spec.stage, self.spec.key, made, seconds)
+        row = made_row(state, self.spec.stage, self.spec.key, made, seconds)
         try:
-            json.dumps(row, ensure_ascii=False).encode()
+            text = json.dumps(row, ensure_ascii=False)
+            text.encode()
         except (TypeError, ValueError, RecursionError) as error:  # half of a character is a ValueError
             reason = f"what the {self.spec.stage} {self.spec.backend!r} made cannot be written as JSON: {error}"
             failure = Failure("unexpected", reason.encode("ascii", "backslashreplace").decode())
-            row = made_row(state.source, state.seed, self.spec.stage, self.spec.key, failure, seconds)
+            text = json.dumps(made_row(state, self.spec.stage, self.spec.key, failure, seconds))
+        row = json.loads(text)  # the next stage is given what it would be given if it was done another day
         self._write(row)
         return row
 

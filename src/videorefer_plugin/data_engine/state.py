@@ -25,8 +25,9 @@ from videorefer_plugin.data_engine.items import (
     VideoItem,
     seed_of,
 )
+from videorefer_plugin.errors import EngineError
 
-__all__ = ["State", "made_row", "row_key", "stage_keys"]
+__all__ = ["State", "made_row", "origin_of", "row_key", "stage_keys"]
 
 Row = dict[str, Any]
 
@@ -58,13 +59,29 @@ def row_key(source: Source, seed: int, stage_key: str) -> str:
     return hashlib.sha256(json.dumps([source.id, source.digest, seed, stage_key]).encode()).hexdigest()[:24]
 
 
-def made_row(source: Source, seed: int, stage: str, stage_key: str, made: Made | Failure, seconds: float) -> Row:
+def origin_of(rows: Mapping[str, Row]) -> str:
+    """A short name for what was made so far, which is what the next stage works on.
+
+    The same agent may say something else when it is asked again, so a line of the ledger belongs to the lines before
+    it only if it says that it was made from just these.
+
+    Args:
+        rows: stage -> its line, in the order in which stages were done.
+    """
+    if not rows:
+        return "0" * 16
+    last = list(rows.values())[-1]
+    return hashlib.sha256(json.dumps([last["from"], last.get("objects")]).encode()).hexdigest()[:16]
+
+
+def made_row(state: State, stage: str, stage_key: str, made: Made | Failure, seconds: float) -> Row:
     """The line of the ledger about what a stage made of a source, or why it made nothing.
 
-    A line has `id`, `stage`, `key`, `spent` and `seconds`, and either `objects`, a list of {"made": ...} or
-    {"drop": ...}, or `failed`, {"kind", "reason"}.
+    A line has `id`, `stage`, `key`, `from` (see [`origin_of`]), `spent` and `seconds`, and either `objects`, a list of
+    {"made": ...} or {"drop": ...}, or `failed`, {"kind", "reason"}.
     """
-    row: Row = {"id": source.id, "stage": stage, "key": row_key(source, seed, stage_key)}
+    key = row_key(state.source, state.seed, stage_key)
+    row: Row = {"id": state.source.id, "stage": stage, "key": key, "from": origin_of(state.rows)}
     if isinstance(made, Failure):
         row["failed"] = {"kind": made.kind, "reason": made.reason}
     else:
@@ -118,6 +135,9 @@ class State:
         """All objects, with what was made of them, and the stage that dropped them and why, if one did.
 
         An object that the Analyzer itself dropped has no noun but an empty one.
+
+        Raises:
+            EngineError: a line has more or fewer objects than were left for its stage.
         """
         found: list[tuple[ObjectItem, tuple[str, Drop] | None]] = []
         if "analyzer" not in self.rows:
@@ -135,12 +155,20 @@ class State:
                     for number, one in enumerate(made)
                 ]
                 continue
+            if "objects" not in row:
+                continue
+            waiting = sum(drop is None and not item.is_discarded for item, drop in found)
+            if len(made) != waiting:
+                raise EngineError(
+                    f"The line of the {stage} about {self.source.id!r} is damaged: it has {len(made)} object(s), and "
+                    f"{waiting} were given to it. Delete that line from the run's folder stages, and the same command "
+                    "does again what it was about."
+                )
             left = iter(made)
-            if "objects" in row:
-                found = [
-                    (item, drop) if drop is not None or item.is_discarded else _after(item, stage, next(left))
-                    for item, drop in found
-                ]
+            found = [
+                (item, drop) if drop is not None or item.is_discarded else _after(item, stage, next(left))
+                for item, drop in found
+            ]
         return found
 
     def to_json(self) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from typing import Any
 from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.items import Failure, Made, VideoItem
 from videorefer_plugin.data_engine.stage import StageRunner, StageSpec
-from videorefer_plugin.data_engine.state import State, row_key
+from videorefer_plugin.data_engine.state import State, origin_of, row_key
 from videorefer_plugin.errors import ConfigurationError, EngineError, VideoReferError
 
 __all__ = ["COLUMN", "ActorError", "StageActor", "finished_keys", "finished_rows", "is_busy", "is_over", "table_of"]
 
 COLUMN = "state"
 """Of the tables that go from actor to actor: a state as JSON in each row, which no library can read differently."""
+
+_Name = tuple[str, str]  # `key` and `from` of a row: which work it was, and on what
 
 _DEATHS = 3  # of workers, until the video that they worked on is given up, and until so many videos end the run
 
@@ -61,7 +63,7 @@ class StageActor:
         self._runner: StageRunner | None = None  # made with the first table, so that its errors reach the driver
         context = ray.get_runtime_context()
         self._deaths = _Deaths(Path(f"{run}.{context.get_actor_id()}.busy"))
-        self._done: set[str] = set()
+        self._done: set[_Name] = set()
         if context.was_current_actor_reconstructed:
             self._deaths.read()
             self._done = finished_keys(spec)
@@ -82,11 +84,15 @@ class StageActor:
 
     def _work(self, states: Sequence[State]) -> None:
         stage = self.spec.stage
-        keys = {row_key(state.source, state.seed, self.spec.key): state for state in states if stage not in state.rows}
+        keys = {
+            (row_key(state.source, state.seed, self.spec.key), origin_of(state.rows)): state
+            for state in states
+            if stage not in state.rows
+        }
         again = self._done & keys.keys()
         if again:
             for row in finished_rows(self.spec, again):
-                keys[row["key"]].rows[stage] = row
+                keys[row["key"], row["from"]].rows[stage] = row
         waiting = [state for state in keys.values() if stage not in state.rows and state.failed is None]
         suspects = [state for state in waiting if self._deaths.of(state.source.id)]
         for batch in ([state for state in waiting if state not in suspects], *([state] for state in suspects)):
@@ -201,28 +207,28 @@ def table_of(states: Sequence[State]) -> Any:
     return pyarrow.table({COLUMN: pyarrow.array(lines, pyarrow.large_string())})
 
 
-def finished_keys(spec: StageSpec) -> set[str]:
-    """The keys of all that the stage's ledger has as done and not as failed."""
-    return {key for key, _ in _lines(spec)}
+def finished_keys(spec: StageSpec) -> set[_Name]:
+    """`key` and `from` of all that the stage's ledger has as done and not as failed."""
+    return {name for name, _ in _lines(spec)}
 
 
-def finished_rows(spec: StageSpec, keys: set[str]) -> Iterator[dict[str, Any]]:
-    """Rows of the stage's ledger, of these keys."""
-    for key, line in _lines(spec):
-        if key in keys:
+def finished_rows(spec: StageSpec, names: set[_Name]) -> Iterator[dict[str, Any]]:
+    """Rows of the stage's ledger, of these names."""
+    for name, line in _lines(spec):
+        if name in names:
             yield json.loads(line)
 
 
-def _lines(spec: StageSpec) -> Iterator[tuple[str, bytes]]:
+def _lines(spec: StageSpec) -> Iterator[tuple[_Name, bytes]]:
     """Lines about what is done. Others write there at the same time, so a line may not be whole yet."""
     # Quotes inside the text of a row are escaped, so nothing but a row itself looks like this.
-    told = re.compile(b'"stage":"%b","key":"([0-9a-f]+)","objects":' % spec.stage.encode())
+    told = re.compile(b'"stage":"%b","key":"([0-9a-f]+)","from":"([0-9a-f]+)","objects":' % spec.stage.encode())
     for path in sorted(Path(spec.folder).glob(f"{spec.stage}-*.jsonl")):
         with path.open("rb") as stream:
             for line in stream:
                 found = told.search(line)
                 if found and line.endswith(b"\n"):
-                    yield found[1].decode(), line
+                    yield (found[1].decode(), found[2].decode()), line
 
 
 def _told(error: Exception, spec: StageSpec) -> ActorError:

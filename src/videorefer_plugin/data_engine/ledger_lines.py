@@ -1,0 +1,149 @@
+"""Which lines of a ledger belong together: those of a source, each of which was made from the ones before it."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from videorefer_plugin.data_engine.items import Source
+from videorefer_plugin.data_engine.state import row_key
+
+__all__ = ["DONE", "FAILED", "FAILURE", "NOT_DONE", "Line", "LineFiles", "StageLines", "longest"]
+
+NOT_DONE, DONE, FAILED = range(3)
+FAILURE = b"\xff" * 8  # in place of what was made
+
+_OPEN_FILES = 64  # of a ledger at the same time
+_KEY_BYTES = 12  # of `row_key`
+_ORIGIN_BYTES = 8  # of `origin_of`
+
+
+class LineFiles:
+    """Lines of files at known places, with a limited number of files open."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
+
+    def line(self, path: Path, offset: int) -> Any:
+        """The value of the line that begins there."""
+        stream = self._open.pop(path, None) or open(path, "rb")  # noqa: SIM115 - closed by `close`
+        self._open[path] = stream
+        if len(self._open) > _OPEN_FILES:
+            self._open.popitem(last=False)[1].close()
+        stream.seek(offset)
+        return json.loads(stream.readline())
+
+    def close(self) -> None:
+        """Let go of them."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+class Line(NamedTuple):
+    """Where a line is, what it was made from, and what came of it."""
+
+    file: int
+    offset: int
+    origin: bytes
+    made: bytes  # the origin of the line that follows it; `FAILURE` if none can
+
+    @property
+    def failed(self) -> bool:
+        """Whether it says why nothing was made."""
+        return self.made == FAILURE
+
+
+@dataclass
+class StageLines:
+    """What is known of one stage, of source after source: whether it is done, and where its line is."""
+
+    key: str
+    keys: bytearray = field(default_factory=bytearray)
+    status: bytearray = field(default_factory=bytearray)
+    files: array[int] = field(default_factory=lambda: array("i"))
+    offsets: array[int] = field(default_factory=lambda: array("q"))
+    origins: bytearray = field(default_factory=bytearray)
+    made: bytearray = field(default_factory=bytearray)
+    others: dict[int, list[Line]] = field(default_factory=dict)  # of sources that have several lines
+    done: int = 0
+
+    def add(self, source: Source, seed: int) -> None:
+        """Take in one more source, of which nothing is done yet."""
+        self.keys += bytes.fromhex(row_key(source, seed, self.key))
+        self.status.append(NOT_DONE)
+        self.files.append(-1)
+        self.offsets.append(0)
+        self.origins += FAILURE
+        self.made += FAILURE
+
+    @property
+    def failures(self) -> int:
+        """Number of sources that failed here."""
+        return self.status.count(FAILED)
+
+    @property
+    def unused(self) -> int:
+        """Number of lines that were made from something else than the lines before them are now."""
+        unused = sum(map(len, self.others.values()))
+        return unused + sum(file >= 0 and not status for file, status in zip(self.files, self.status, strict=True))
+
+    def key_of(self, number: int) -> str:
+        """The `key` of the lines about a source that are of this work."""
+        return self.keys[number * _KEY_BYTES : (number + 1) * _KEY_BYTES].hex()
+
+    def lines(self, number: int) -> list[Line]:
+        """The lines about a source; the one first that is used, if any is."""
+        if self.files[number] < 0:
+            return []
+        place = slice(number * _ORIGIN_BYTES, (number + 1) * _ORIGIN_BYTES)
+        origin, made = bytes(self.origins[place]), bytes(self.made[place])
+        first = Line(self.files[number], self.offsets[number], origin, made)
+        return [first, *self.others.get(number, ())]
+
+    def keep(self, number: int, lines: Sequence[Line]) -> None:
+        """Keep these lines about a source, and no others."""
+        first, others = lines[0] if lines else Line(-1, 0, FAILURE, FAILURE), list(lines[1:])
+        place = slice(number * _ORIGIN_BYTES, (number + 1) * _ORIGIN_BYTES)
+        self.files[number], self.offsets[number] = first.file, first.offset
+        self.origins[place], self.made[place] = first.origin, first.made
+        self.others.pop(number, None)
+        if others:
+            self.others[number] = others
+
+    def take(self, number: int, line: Line) -> None:
+        """Take in one more line: instead of an earlier failure with the same; of several results, all are kept."""
+        there = self.lines(number)
+        same = [one for one in there if one.origin == line.origin]
+        if any(not one.failed for one in same) if line.failed else any(one.made == line.made for one in same):
+            return
+        failure = next((place for place, one in enumerate(there) if one in same and one.failed), None)
+        if failure is None:
+            self.keep(number, [*there, line])
+        else:
+            self.keep(number, [*there[:failure], line, *there[failure + 1 :]])
+
+    def use(self, number: int, line: Line | None) -> None:
+        """Have this line count for a source, or none."""
+        if line is not None:
+            self.keep(number, [line, *(one for one in self.lines(number) if one != line)])
+        self.done += (line is not None) - (self.status[number] != NOT_DONE)
+        self.status[number] = NOT_DONE if line is None else FAILED if line.failed else DONE
+
+
+def longest(stages: Sequence[StageLines], number: int, origin: bytes) -> list[Line]:
+    """The lines about a source, stage after stage, each of which was made from those before it.
+
+    Where a stage was done several times, those count that most was made from.
+    """
+    best: list[Line] = []
+    for line in stages[0].lines(number) if stages else ():
+        if line.origin == origin:
+            found = [line, *([] if line.failed else longest(stages[1:], number, line.made))]
+            if not best or (len(found), not found[-1].failed) > (len(best), not best[-1].failed):
+                best = found
+    return best

@@ -1,0 +1,141 @@
+"""Runs of the data engine that go on: what was made belongs together, whatever was lost or done twice meanwhile."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.engine import CountingAnalyzer, calls, recipe_values, write_table
+from videorefer_plugin.data_engine.items import Noun
+from videorefer_plugin.data_engine.recipe import recipe_of
+from videorefer_plugin.data_engine.runs import run_engine
+
+COUNT = 3
+STAGES = ("analyzer", "segmentor", "annotator", "captioner", "reviewer", "refiner")
+BEHIND = STAGES[1:]
+
+
+class ForgetfulAnalyzer(CountingAnalyzer):
+    """Finds other nouns whenever it is asked, as an LLM may: those in the file `<log>.nouns`."""
+
+    def objects(self, item):
+        return tuple(Noun(word, f"the {word}") for word in Path(f"{self.log}.nouns").read_text().split())
+
+
+@pytest.fixture
+def desk(tmp_path):
+    write_table(tmp_path / "data", COUNT)
+    return tmp_path
+
+
+def values(desk, name="run", **stages):
+    (desk / name).mkdir(exist_ok=True)
+    analyzer = {"backend": "tests.test_engine_resuming:ForgetfulAnalyzer"}
+    return recipe_values(desk / name / "out", desk / "data" / "table.json", **{"analyzer": analyzer, **stages})
+
+
+def run(given, nouns="cats dogs", **options):
+    Path(f"{given['analyzer']['settings']['log']}.nouns").write_text(nouns)
+    return run_engine(recipe_of(given), **options)
+
+
+def folder_of(given):
+    return Path(given["output"]["folder"])
+
+
+def ledger(given, stage):
+    """The file that a stage was written to, and its lines."""
+    (path,) = (folder_of(given) / "stages").glob(f"{stage}-*.jsonl")
+    return path, path.read_text().splitlines(keepends=True)
+
+
+def lose(given, stage, name):
+    """Lose the line of a stage about a source, as a power cut or somebody who deletes it may."""
+    path, lines = ledger(given, stage)
+    path.write_text("".join(line for line in lines if json.loads(line).get("id") != name))
+
+
+def provenance(given):
+    """All objects that records were made of, kept or discarded."""
+    files = [folder_of(given) / name for name in ("provenance.jsonl", "discarded_provenance.jsonl")]
+    return [one for path in files for line in path.read_text().splitlines() for one in json.loads(line)["objects"]]
+
+
+def again(given, before):
+    """What was done since, by stage, and about which sources."""
+    lines = [line.split() for line in calls(folder_of(given))[before:]]
+    return Counter(stage for stage, _ in lines), {name for _, name in lines}
+
+
+@pytest.mark.parametrize("nouns", ["dogs cats", "dogs", "dogs cats birds", "dogs cats ghosts", "birds cats"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stage_that_says_something_else_when_it_is_done_again_has_later_stages_done_again(desk, nouns, workers):
+    given = values(desk, annotator={"workers": workers})
+    run(given)
+    lose(given, "analyzer", "v1")
+    before = len(calls(folder_of(given)))
+    report = run(given, nouns)
+    assert (report.finished, report.failed, report.left) == (COUNT, 0, 0)
+    assert again(given, before) == (dict.fromkeys(STAGES, 1), {"v1"})
+    for one in provenance(given):
+        noun = one["analyzer"]["text"]
+        assert one["annotator"]["dynamic"] == f"{noun} move."
+        assert one["captioner"]["text"] == f"some {noun}"
+    assert report.outdated == len(BEHIND)
+    before = len(calls(folder_of(given)))
+    assert run(given).finished == COUNT
+    assert len(calls(folder_of(given))) == before
+
+
+def test_a_stage_that_says_the_same_when_it_is_done_again_is_all_that_is_done(desk):
+    given = values(desk)
+    run(given)
+    for stage in STAGES:
+        lose(given, stage, "v1")
+        before = len(calls(folder_of(given)))
+        report = run(given)
+        assert (report.finished, report.outdated) == (COUNT, 0)
+        assert again(given, before) == ({stage: 1}, {"v1"})
+        paths = (folder_of(given) / "stages").glob(f"{stage}-*.jsonl")
+        text = "".join(path.read_text() for path in paths)  # the next loss is to find a single file
+        for path in (folder_of(given) / "stages").glob(f"{stage}-*.jsonl"):
+            path.unlink()
+        (folder_of(given) / "stages" / f"{stage}-all.jsonl").write_text(text)
+
+
+@pytest.mark.parametrize("name", ["analyzer-a.jsonl", "analyzer-zz.jsonl"], ids=["read first", "read last"])
+@pytest.mark.parametrize("nouns", ["dogs cats", "dogs", "dogs cats birds"])
+def test_of_two_results_that_one_counts_which_later_stages_worked_on(desk, name, nouns):
+    given, other = values(desk), values(desk, "other")
+    run(given)
+    run(other, nouns)
+    before, was = len(calls(folder_of(given))), provenance(given)
+    _, lines = ledger(other, "analyzer")  # of the same work, as one that nobody waited for any more may write them
+    (folder_of(given) / "stages" / name).write_text("".join(lines))
+    report = run(given)
+    assert (report.finished, report.outdated) == (COUNT, COUNT)
+    assert len(calls(folder_of(given))) == before
+    assert provenance(given) == was
+
+
+def test_a_failure_about_what_was_made_anew_is_none(desk):
+    given = values(desk, captioner={"settings": {"bad": {"v1": "failure"}, "fixed": str(desk / "fixed")}})
+    assert run(given).failed == 1
+    lose(given, "analyzer", "v1")
+    (desk / "fixed").touch()
+    before = len(calls(folder_of(given)))
+    report = run(given, "birds")
+    assert (report.finished, report.failed) == (COUNT, 0)
+    assert again(given, before) == (dict.fromkeys(STAGES, 1), {"v1"})
+
+
+def test_a_retry_goes_on_with_what_was_made_before(desk):
+    given = values(desk, captioner={"settings": {"bad": {"v1": "failure"}, "fixed": str(desk / "fixed")}})
+    run(given)
+    assert run(given, retry=True).failed == 1
+    (desk / "fixed").touch()
+    before = len(calls(folder_of(given)))
+    report = run(given, "birds", retry=True)
+    assert (report.finished, report.failed, report.outdated) == (COUNT, 0, 0)
+    assert again(given, before) == (dict.fromkeys(STAGES[3:], 1), {"v1"})
