@@ -14,6 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tests.chat_server import KEY, ChatServer
 from tests.engine import calls, recipe_values, write_table
 from tests.engine_kills import finished
 from videorefer_plugin.cli import app
@@ -25,6 +26,8 @@ from videorefer_plugin.data_engine.runs import Interrupted, run_engine
 from videorefer_plugin.errors import ConfigurationError, EngineError, VideoReferError
 
 STAGES = ("analyzer", "segmentor", "annotator", "captioner", "reviewer", "refiner")
+CAT = {"noun": "cat", "expression": "a cat", "role": "subject", "singular": True}
+NOUNS = json.dumps({"language": "en", "objects": [CAT]})
 COUNT = 4  # videos; the caption of v2 names nothing
 RESULTS = ("records.json", "provenance.jsonl", "discarded.json", "dropped.jsonl", "failed.jsonl")
 
@@ -275,6 +278,26 @@ def test_what_no_other_video_would_fare_better_with_stops_the_run(desk, how, err
     assert dead(folder_of(given)) == []
     given["annotator"]["settings"]["bad"] = {}
     assert run(given).finished == COUNT
+
+
+def test_replies_that_were_paid_for_are_kept_when_the_account_is_empty(desk, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = ChatServer()
+    left = [NOUNS, NOUNS, "Sorry?", 402]
+    server.reply = lambda messages: left.pop(0) if len(left) > 1 else left[0]
+    given = values(desk, analyzer={"backend": "chat", "batch_size": COUNT})
+    given["analyzer"]["settings"] = {"model": "m", "endpoint": server.url, "workers": 1, "prices": [1e4, 0]}
+    try:
+        with pytest.raises(EngineError, match="nothing left to spend"):
+            run(given)
+        assert finished(folder_of(given)) == ["analyzer v0", "analyzer v1"]
+        assert dead(folder_of(given)) == []
+        left[:] = [NOUNS]
+        report = run(given)
+    finally:
+        server.close()
+    assert (report.finished, len(server.requests)) == (COUNT, 4 + 2)  # the first two videos are not asked about again
+    assert report.cost == 2 + 1 + 2  # what was no JSON had to be paid for, too
 
 
 def test_a_full_disk_stops_the_run_with_a_reason(desk):

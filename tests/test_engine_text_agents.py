@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.chat_server import KEY, ChatServer, Raw, completion
+from videorefer_plugin.data_engine.agent import BatchInterrupted, BatchStoppedError
 from videorefer_plugin.data_engine.agents.chatting import prompt_identity
+from videorefer_plugin.data_engine.agents.loading import each
 from videorefer_plugin.data_engine.agents.nouns import NounRules
 from videorefer_plugin.data_engine.agents.refiner_replies import new_words
 from videorefer_plugin.data_engine.items import (
@@ -187,6 +189,47 @@ def test_what_no_item_can_get_over_stops_the_run(server, monkeypatch, stage):
     with pytest.raises(EngineError, match="refuses the key") as caught:
         agent(stage, server).run([item])
     assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("more", "spent"), [([402], 0), (["Sorry?", 402], 1)], ids=["at once", "when it is told what was wrong"]
+)
+def test_what_was_paid_for_is_there_when_a_batch_stops(server, workers, more, spent):
+    good = nouns(noun("dog"))
+    says(server, good, good, *more)
+    with pytest.raises(BatchStoppedError, match="nothing left to spend") as caught:
+        agent("analyzer", server, workers=workers).run([captioned(name=name) for name in "abcd"])
+    made = [one for one in caught.value.results if isinstance(one, Made)]
+    assert [one.objects[0].text for one in made] == ["dog", "dog"]
+    in_vain = [one.calls for one in caught.value.results if isinstance(one, Spent)]
+    assert (sum(in_vain), caught.value.results.count(None)) == (spent, 2 - len(in_vain))
+    assert 1 <= len(in_vain) <= workers
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_an_error_of_one_video_is_none_of_the_batch(workers):
+    def work(item):
+        if item.source.id == "b":
+            raise RuntimeError("out of luck")
+        return Made((item.source.id,))
+
+    first, second, third = each([captioned(name=name) for name in "abc"], work, workers)
+    assert [one.objects for one in (first, third)] == [("a",), ("c",)]
+    assert second.kind == "unexpected"
+    assert "RuntimeError: out of luck" in second.reason
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_an_interruption_has_what_is_there(workers):
+    def work(item):
+        if item.source.id == "c":
+            raise KeyboardInterrupt
+        return Made((item.source.id,))
+
+    with pytest.raises(BatchInterrupted) as caught:
+        each([captioned(name=name) for name in "abc"], work, workers)
+    assert caught.value.results == [Made(("a",)), Made(("b",)), None]
 
 
 def test_videos_of_a_batch_do_not_spoil_each_other(server):

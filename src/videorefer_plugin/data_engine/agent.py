@@ -6,9 +6,10 @@ import abc
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from videorefer_plugin.data_engine.items import Failure, Made, VideoItem
+from videorefer_plugin.data_engine.items import Failure, Made, Spent, VideoItem
+from videorefer_plugin.errors import EngineError
 
-__all__ = ["STAGES", "Agent"]
+__all__ = ["STAGES", "Agent", "BatchInterrupted", "BatchResult", "BatchStoppedError"]
 
 STAGES = ("analyzer", "segmentor", "annotator", "captioner", "reviewer", "refiner")
 """What agents do, in this order. The captioner is the Reviewer's first half, which sees the mask and not the words.
@@ -16,6 +17,33 @@ STAGES = ("analyzer", "segmentor", "annotator", "captioner", "reviewer", "refine
 The paper has the Annotator before the Segmentor. Neither uses what the other one says, so the order changes no result;
 here the Video LLM is not asked about objects that are not found, and may see the object that it is asked about.
 """
+
+BatchResult = Made | Failure | Spent | None
+"""What is there of an item when its batch is stopped: a result, what was spent on it in vain, or nothing."""
+
+
+class BatchStoppedError(EngineError):
+    """No item will fare better, in the midst of a batch; what there is of it until then is not lost.
+
+    Attributes:
+        results (`Sequence[BatchResult]`): of each item of the batch.
+    """
+
+    def __init__(self, message: str, results: Sequence[BatchResult] = ()):
+        super().__init__(message)
+        self.results = results
+
+
+class BatchInterrupted(KeyboardInterrupt):
+    """The user stopped the work in the midst of a batch; what there is of it until then is not lost.
+
+    Attributes:
+        results (`Sequence[BatchResult]`): of each item of the batch.
+    """
+
+    def __init__(self, results: Sequence[BatchResult] = ()):
+        super().__init__()
+        self.results = results
 
 
 class Agent(abc.ABC):
@@ -50,7 +78,8 @@ class Agent(abc.ABC):
         Raises:
             VideoReferError: one of the items spoils the batch. They are then given one by one, and the error of a
                 single item becomes its [`Failure`].
-            EngineError: no item will fare better, such as with a wrong key. The run stops, and can go on later.
+            EngineError: no item will fare better, such as with a wrong key. The run stops, and can go on later. Where
+                something was made of other items, it is a [`BatchStoppedError`], so that they are not worked on again.
         """
 
     def close(self) -> None:  # noqa: B027 - most have nothing to let go of

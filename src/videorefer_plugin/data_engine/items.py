@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -301,9 +302,15 @@ class Failure:
     spent: Spent = Spent()
 
     @classmethod
-    def of(cls, error: VideoReferError) -> Failure:
-        """The failure that one of our errors stands for, counted by what the error is about, such as "video"."""
-        return cls(type(error).__name__.removesuffix("Error").lower(), str(error))
+    def of(cls, error: Exception) -> Failure:
+        """The failure that an error stands for, counted by what it is about, such as "video".
+
+        What is none of our errors is "unexpected", and also says where it came from, since nobody else would know.
+        """
+        if isinstance(error, VideoReferError):
+            return cls(type(error).__name__.removesuffix("Error").lower(), str(error))
+        where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
+        return cls("unexpected", f"{type(error).__name__}: {error} ({where})")
 
 
 # --- what agents are given -------------------------------------------------------------------------------------------

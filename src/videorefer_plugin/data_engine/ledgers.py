@@ -47,6 +47,7 @@ class RunLedger:
 
     Attributes:
         cost (`float`): of all lines that were read, also of those that are not used any more.
+        spent, seconds (`dict`): stage -> what it took, of the same lines.
         tries (`dict[int, int]`): number of a source -> how often it failed.
 
     Raises:
@@ -59,6 +60,8 @@ class RunLedger:
         self.numbers: dict[str, int] = {}
         self.cost, self._outdated = 0.0, 0
         self.tries: dict[int, int] = {}
+        self.spent: dict[str, Spent] = {}
+        self.seconds: dict[str, float] = {}
         self._forgotten: dict[int, tuple[str, Line]] = {}
         self._touched = bytearray()  # 1 for sources about which something new was written or heard
         self._places = array("q")
@@ -119,9 +122,11 @@ class RunLedger:
             stage.use(number, line)
 
     def _take(self, file: int, offset: int, row: dict[str, Any]) -> None:
-        if "key" not in row:
+        if "spent" not in row:
             return  # the first line, which says what the file is
-        self.cost += row["spent"]["cost"]
+        self._add_spent(row)
+        if "key" not in row:
+            return  # about what was spent in vain
         number, stage = self.numbers.get(row["id"]), self.stages.get(row["stage"])
         if stage is None or number is None or stage.key_of(number) != row["key"]:
             self._outdated += row["id"] in self.numbers or stage is None
@@ -131,6 +136,11 @@ class RunLedger:
         made = FAILURE if "failed" in row else bytes.fromhex(origin_of({row["stage"]: row}))
         stage.take(number, Line(file, offset, bytes.fromhex(row["from"]), made))
         self._touched[number] = 1
+
+    def _add_spent(self, row: Mapping[str, Any]) -> None:
+        self.cost += row["spent"]["cost"]
+        self.spent[row["stage"]] = self.spent.get(row["stage"], Spent()) + Spent(**row["spent"])
+        self.seconds[row["stage"]] = self.seconds.get(row["stage"], 0.0) + row["seconds"]
 
     def note(self, state: State) -> list[dict[str, Any]]:
         """Take in what an executor has done, and return the lines that are new."""
@@ -251,15 +261,12 @@ def _is_row(row: Any) -> bool:
     if not isinstance(row, dict):
         return False
     if "key" not in row:
-        return "ledger" in row or isinstance(row.get("id"), str)
-    spent, objects, failed = row.get("spent"), row.get("objects"), row.get("failed")
+        named = isinstance(row.get("id"), str) and ("spent" not in row or _says_spent(row))
+        return named or "ledger" in row
+    objects, failed = row.get("objects"), row.get("failed")
     return (
         isinstance(row.get("id"), str)
-        and isinstance(row.get("stage"), str)
-        and isinstance(spent, dict)
-        and spent.keys() == _SPENT
-        and all(isinstance(value, (int, float)) for value in spent.values())
-        and isinstance(row.get("seconds"), (int, float))
+        and _says_spent(row)
         and isinstance(row.get("from"), str)
         and _ORIGIN.fullmatch(row["from"]) is not None
         and (
@@ -268,6 +275,18 @@ def _is_row(row: Any) -> bool:
             if failed is None
             else isinstance(failed, dict) and failed.keys() == {"kind", "reason"}
         )
+    )
+
+
+def _says_spent(row: Mapping[str, Any]) -> bool:
+    """Whether a line says what was spent, and at which stage."""
+    spent = row.get("spent")
+    return (
+        isinstance(row.get("stage"), str)
+        and isinstance(spent, dict)
+        and spent.keys() == _SPENT
+        and all(isinstance(value, (int, float)) for value in spent.values())
+        and isinstance(row.get("seconds"), (int, float))
     )
 
 

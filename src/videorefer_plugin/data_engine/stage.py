@@ -6,20 +6,19 @@ import json
 import os
 import socket
 import time
-import traceback
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import Ledger, LedgerError
-from videorefer_plugin.data_engine.agent import Agent
-from videorefer_plugin.data_engine.items import Failure, Made, VideoItem
+from videorefer_plugin.data_engine.agent import Agent, BatchInterrupted, BatchStoppedError
+from videorefer_plugin.data_engine.items import Failure, Made, Spent, VideoItem
 from videorefer_plugin.data_engine.registry import make_agent
 from videorefer_plugin.data_engine.state import State, made_row
-from videorefer_plugin.errors import EngineError, VideoReferError
+from videorefer_plugin.errors import EngineError
 
 __all__ = ["StageRunner", "StageSpec"]
 
@@ -67,7 +66,10 @@ class StageRunner:
         """
         waiting = [state for state in states if self.spec.stage not in state.rows and state.failed is None]
         for state, made, seconds in self._work(waiting):
-            state.rows[self.spec.stage] = self._written(state, made, seconds)
+            if isinstance(made, Spent):
+                self._write_spent(state, made, seconds)
+            else:
+                state.rows[self.spec.stage] = self._written(state, made, seconds)
         return list(states)
 
     def close(self) -> None:
@@ -80,7 +82,7 @@ class StageRunner:
                 with _writing():
                     ledger.close()
 
-    def _work(self, states: Sequence[State]) -> Iterable[tuple[State, Made | Failure, float]]:
+    def _work(self, states: Sequence[State]) -> Iterable[tuple[State, Made | Failure | Spent, float]]:
         busy, items = [], []
         for state in states:
             item = state.item
@@ -94,11 +96,17 @@ class StageRunner:
         started = time.monotonic()
         try:
             results = self._run(items)
+        except (BatchStoppedError, BatchInterrupted) as error:
+            seconds = (time.monotonic() - started) / len(busy)
+            for state, item, there in zip(busy, items, error.results, strict=False):
+                if there is not None:
+                    yield state, there if isinstance(there, Spent) else self._checked(item, there), seconds
+            raise
         except EngineError:
             raise
         except Exception as error:
             if len(items) == 1:
-                yield busy[0], _failure(error), time.monotonic() - started
+                yield busy[0], Failure.of(error), time.monotonic() - started
                 return
             for state in busy:
                 yield from self._work([state])
@@ -114,19 +122,22 @@ class StageRunner:
                 f"The {self.spec.stage} {self.spec.backend!r} was given {len(items)} video(s) and returned "
                 f"{len(results)} result(s); expected one for each."
             )
-        for item, made in zip(items, results, strict=True):
-            if not isinstance(made, (Made, Failure)):
-                raise EngineError(
-                    f"The {self.spec.stage} {self.spec.backend!r} returned a {type(made).__name__} for "
-                    f"{item.source.id!r}; expected Made or Failure."
-                )
-            given = self.spec.stage != "analyzer"  # which makes the objects
-            if given and isinstance(made, Made) and len(made.objects) != len(item.objects):
-                raise EngineError(
-                    f"The {self.spec.stage} {self.spec.backend!r} was given {len(item.objects)} object(s) of "
-                    f"{item.source.id!r} and returned {len(made.objects)}; expected one for each."
-                )
-        return results
+        return [self._checked(item, made) for item, made in zip(items, results, strict=True)]
+
+    def _checked(self, item: VideoItem, made: Any) -> Made | Failure:
+        """What was made of an item, if it is what an agent may return."""
+        if not isinstance(made, (Made, Failure)):
+            raise EngineError(
+                f"The {self.spec.stage} {self.spec.backend!r} returned a {type(made).__name__} for "
+                f"{item.source.id!r}; expected Made or Failure."
+            )
+        given = self.spec.stage != "analyzer"  # which makes the objects
+        if given and isinstance(made, Made) and len(made.objects) != len(item.objects):
+            raise EngineError(
+                f"The {self.spec.stage} {self.spec.backend!r} was given {len(item.objects)} object(s) of "
+                f"{item.source.id!r} and returned {len(made.objects)}; expected one for each."
+            )
+        return made
 
     def _written(self, state: State, made: Made | Failure, seconds: float) -> dict[str, Any]:
         """The line about what was made, once it is in the ledger."""
@@ -141,6 +152,12 @@ class StageRunner:
         row = json.loads(text)  # the next stage is given what it would be given if it was done another day
         self._write(row)
         return row
+
+    def _write_spent(self, state: State, spent: Spent, seconds: float) -> None:
+        """Write down what was spent on a source in vain; a line without a key is about no work that is done."""
+        if spent.calls:
+            row = {"id": state.source.id, "stage": self.spec.stage, "spent": asdict(spent)}
+            self._write({**row, "seconds": round(seconds, 4)})
 
     def _write(self, row: Mapping[str, Any]) -> None:
         with _writing():
@@ -163,11 +180,3 @@ def _writing() -> Iterator[None]:
             f"What was done cannot be written down: {reason}. What is written already is kept; make room or rights, "
             "and start the same run again."
         ) from error
-
-
-def _failure(error: Exception) -> Failure:
-    """Why an item failed; of what is none of our errors, also where, since nobody else would know."""
-    if isinstance(error, VideoReferError):
-        return Failure.of(error)
-    where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
-    return Failure("unexpected", f"{type(error).__name__}: {error} ({where})")

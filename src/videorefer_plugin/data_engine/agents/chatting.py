@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Lock
 from typing import Any, TypedDict, TypeVar
@@ -15,8 +14,10 @@ from videorefer_plugin._text import listed, short, text_fault
 from videorefer_plugin.chat.base import Chat, Completion, Message, Usage
 from videorefer_plugin.chat.choosing import make_chat
 from videorefer_plugin.chat.replies import Asked, ReplyError, ask_json, ask_text
+from videorefer_plugin.data_engine.agent import BatchInterrupted, BatchStoppedError
+from videorefer_plugin.data_engine.agents.loading import each
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, Spent, VideoItem
-from videorefer_plugin.errors import ChatError, ConfigurationError, EngineError, VideoReferError
+from videorefer_plugin.errors import ChatError, ConfigurationError, EngineError
 
 __all__ = ["Asking", "ChatSettings", "Talk", "messages_of", "prompt_identity", "text_in"]
 
@@ -123,16 +124,10 @@ class Asking:
             `"reply"` where it cannot be used.
 
         Raises:
-            EngineError: the model will reply to nothing, such as with a wrong key.
+            BatchStoppedError: the model will reply to nothing, such as with a wrong key; has what there is.
+            BatchInterrupted: the user stopped it; has the same.
         """
-        workers = min(self.chat.workers, len(items))
-        if workers <= 1:
-            return [self._made(item, work) for item in items]
-        pool = ThreadPoolExecutor(workers)
-        try:
-            return list(pool.map(lambda item: self._made(item, work), items))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return each(items, lambda item: self._made(item, work), self.chat.workers)
 
     def _made(self, item: VideoItem, work: Callable[[VideoItem, Talk], Sequence[Any]]) -> Made | Failure:
         talk = Talk(self)
@@ -141,11 +136,11 @@ class Asking:
         except ReplyError as error:
             kind = "endpoint" if error.kind in ("endpoint", "timeout") else "reply"
             return Failure(kind, str(error), talk.spent)
-        except ChatError as error:
-            raise EngineError(str(error)) from error
-        except EngineError:
-            raise
-        except VideoReferError as error:  # of this video alone; others are not asked about again for it
+        except (ChatError, EngineError) as error:
+            raise BatchStoppedError(str(error), [talk.spent]) from error
+        except KeyboardInterrupt as error:
+            raise BatchInterrupted([talk.spent]) from error
+        except Exception as error:  # of this video alone; others are not asked about again for it
             return replace(Failure.of(error), spent=talk.spent)
 
     def ask(self, ask: Callable[[Chat], Asked[ValueT]]) -> Asked[ValueT]:
@@ -180,14 +175,28 @@ class Talk:
 
     def _asked(self, ask: Callable[[Chat], Asked[ValueT]]) -> ValueT | Drop:
         try:
-            asked = self._asking.ask(ask)
+            return self._asking.ask(lambda chat: ask(_Counted(chat, self._count))).value
         except ReplyError as error:
-            self.spent += self._asking.spent(error.spent)
             if error.kind in _AGAIN_THE_SAME:
                 return Drop(error.kind, str(error))
             raise
-        self.spent += self._asking.spent(asked.completions)
-        return asked.value
+
+    def _count(self, completion: Completion) -> None:
+        self.spent += self._asking.spent([completion])
+
+
+class _Counted:
+    """A chat model whose replies are counted as soon as they are there, whatever becomes of them."""
+
+    def __init__(self, chat: Chat, count: Callable[[Completion], None]):
+        self.workers, self.settings, self.close = chat.workers, chat.settings, chat.close
+        self._chat, self._count = chat, count
+
+    def complete(self, messages: Sequence[Message]) -> Completion:
+        """See [`Chat`]."""
+        completion = self._chat.complete(messages)
+        self._count(completion)
+        return completion
 
 
 def messages_of(instructions: str, content: str) -> list[Message]:

@@ -1,15 +1,17 @@
-"""What agents with weights share: loading them, letting go of them, and doing videos one after the other."""
+"""What agents share: loading weights, letting go of them, and working on the videos of a batch."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from videorefer_plugin._text import short
+from videorefer_plugin.data_engine.agent import BatchInterrupted, BatchResult, BatchStoppedError
 from videorefer_plugin.data_engine.items import Failure, Made, VideoItem
-from videorefer_plugin.errors import CheckpointError, ConfigurationError, EngineError, VideoReferError
+from videorefer_plugin.errors import CheckpointError, ConfigurationError, EngineError
 from videorefer_plugin.inputs.clips import open_image
 from videorefer_plugin.video import Video, open_video
 
@@ -38,17 +40,52 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def each(items: Sequence[VideoItem], work: Callable[[VideoItem], Made | Failure]) -> list[Made | Failure]:
-    """Work on videos one after the other; one that cannot be read spoils no other."""
-    results: list[Made | Failure] = []
-    for item in items:
+def each(
+    items: Sequence[VideoItem], work: Callable[[VideoItem], Made | Failure], workers: int = 1
+) -> list[Made | Failure]:
+    """Work on videos, on as many at once as there are workers; one that cannot be worked on spoils no other.
+
+    Raises:
+        BatchStoppedError: no video will fare better; has what is there of each.
+        BatchInterrupted: the user stopped it; has the same.
+    """
+    there: list[BatchResult] = [None] * len(items)
+
+    def do(place: int) -> None:
         try:
-            results.append(work(item))
+            there[place] = work(items[place])
+        except (BatchStoppedError, BatchInterrupted) as error:
+            there[place] = next(iter(error.results), None)
+            raise
         except EngineError:
             raise
-        except VideoReferError as error:
-            results.append(Failure.of(error))
-    return results
+        except Exception as error:
+            there[place] = Failure.of(error)
+
+    try:
+        _do_all(do, len(items), min(workers, len(items)))
+    except KeyboardInterrupt as error:
+        raise BatchInterrupted(there) from error
+    except EngineError as error:
+        raise BatchStoppedError(str(error), there) from error
+    return cast("list[Made | Failure]", there)
+
+
+def _do_all(do: Callable[[int], None], count: int, workers: int) -> None:
+    """Call it with each number; after an error, what was begun is finished, and nothing else is begun."""
+    if workers <= 1:
+        for place in range(count):
+            do(place)
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        futures = [pool.submit(do, place) for place in range(count)]
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for future in futures:
+        if not future.cancelled():
+            future.result()
 
 
 def open_source(item: VideoItem) -> Video:
