@@ -15,6 +15,10 @@ from videorefer_plugin.errors import ConfigurationError
 __all__ = ["apply_overrides", "nearest", "parse_yaml", "read_recipe", "shipped_recipes"]
 
 
+_MOST_VALUES = 100_000
+_END = object()
+
+
 class _KeysOnce(yaml.SafeLoader):
     """Refuses keys that stand twice in a section, of which YAML is read as having the last."""
 
@@ -41,11 +45,31 @@ def parse_yaml(text: str, what: str) -> Any:
         ConfigurationError: it is no YAML, or a key stands twice in a section.
     """
     try:
-        return yaml.load(text, _KeysOnce)
+        value = yaml.load(text, _KeysOnce)
     except (yaml.YAMLError, ValueError) as error:  # the latter of dates and numbers that are none
         raise ConfigurationError(f"{what} is not YAML: {error}") from error
     except RecursionError as error:
         raise ConfigurationError(f"{what} is not YAML that can be read: it is nested too deeply.") from error
+    _check_size(value, what)
+    return value
+
+
+def _check_size(value: Any, what: str) -> None:
+    """A few hundred bytes of YAML can repeat a list in a list (`*name`) until no memory holds it."""
+    waiting = [iter((value,))]
+    for _ in range(_MOST_VALUES):
+        while (one := next(waiting[-1], _END)) is _END:
+            waiting.pop()
+            if not waiting:
+                return
+        if isinstance(one, dict):
+            waiting.append(iter(one.values()))
+        elif isinstance(one, list):
+            waiting.append(iter(one))
+    raise ConfigurationError(
+        f"{what} holds more than {_MOST_VALUES:,} values, once each *name stands for what it repeats. A section may "
+        "not hold itself; take repeated lists out."
+    )
 
 
 def shipped_recipes(engine: bool = False) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
@@ -88,6 +89,12 @@ class StageSettings:
     cpus: float = number(1.0, _FROM_ZERO)
     gpus: float = number(0.0, _FROM_ZERO)
 
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether an endpoint is asked whose prices are not known."""
+        asks = self.backend == "endpoint" or bool(self.settings.get("endpoint"))
+        return asks and not self.settings.get("prices")
+
 
 @dataclass
 class ExecutorSettings:
@@ -146,8 +153,8 @@ class EngineRecipe:
     output: OutputSettings = field(default_factory=OutputSettings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain values; [`recipe_of`] reads them."""
-        return asdict(self)
+        """Return the recipe as plain values; [`recipe_of`] reads them, and takes no text of theirs for a reference."""
+        return _escaped(asdict(self))
 
     def stages(self) -> dict[str, StageSettings]:
         """The stages of the run, in their order."""
@@ -280,6 +287,15 @@ def _checked(cls: Any, values: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise ConfigurationError(f"{where}{name} cannot be null. Leave it out for what it is by default.")
         given[name] = value
     return given
+
+
+def _escaped(value: Any) -> Any:
+    """Plain values of which no text refers to another value, since `${` is written as OmegaConf has it, `\\${`."""
+    if isinstance(value, dict):
+        return {name: _escaped(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _check_text(where: str, value: str) -> None:
