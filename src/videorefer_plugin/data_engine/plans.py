@@ -136,11 +136,11 @@ class _Sampled:
         for number in self.numbers:
             state = ledger.state(number)
             self.ids.append(state.source.id)
+            self.rows += state.rows.values()
             if state.failed is not None:
                 self.failed.append(f"{state.source.id!r} at the {state.failed[0]}: {state.failed[1].reason}")
                 continue
             self.objects += len(state.item.objects)
-            self.rows += state.rows.values()
 
 
 def _plan(recipe: EngineRecipe, seen: _Sampled) -> Plan:
@@ -155,8 +155,7 @@ def _plan(recipe: EngineRecipe, seen: _Sampled) -> Plan:
         rows = [row for row in seen.rows if row["stage"] == stage]
         calls, read, written, cost = (times * sum(row["spent"][name] for row in rows) for name in _SPENT)
         hours = times * sum(row["seconds"] for row in rows) / 3600
-        unknown = bool(settings.settings.get("endpoint")) and not settings.settings.get("prices")
-        price = None if unknown else cost
+        price = None if settings.is_unpriced else cost
         stages.append(StagePlan(stage, settings.backend, calls, read, written, price, hours, hours * settings.gpus))
     notes = [
         f"These figures are of {done} source(s) of {seen.sources}, which may be unlike the others; sample more "
@@ -165,5 +164,5 @@ def _plan(recipe: EngineRecipe, seen: _Sampled) -> Plan:
     ]
     if not seen.objects:
         notes.append("No object was left at the end, so that later stages had little to do; sample more sources.")
-    notes += [f"A sampled source failed and is left out: {one}" for one in seen.failed]
+    notes += [f"A sampled source failed; what it took counts, but it has no objects: {one}" for one in seen.failed]
     return Plan(recipe.output.folder, seen.sources, tuple(seen.ids), times * seen.objects, tuple(stages), tuple(notes))
