@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -19,12 +20,13 @@ from videorefer_plugin.data_engine.stage import StageRunner, StageSpec
 from videorefer_plugin.data_engine.state import State
 from videorefer_plugin.errors import EngineError
 
-__all__ = ["OnDone", "WaitingStates", "run_local"]
+__all__ = ["AHEAD", "OnDone", "WaitingStates", "run_local"]
 
 OnDone = Callable[[State], object]
 """Called with each state that has come further, in the process that started the run; may raise to stop it."""
 
-_AHEAD = 2  # batches that wait for each worker
+AHEAD = 2
+"""Batches that are on their way for each worker: the one that it works on, and the next."""
 
 
 class WaitingStates(Protocol):
@@ -43,6 +45,8 @@ def run_local(
     states: WaitingStates,
     on_done: OnDone,
     should_stop: Callable[[], bool],
+    *,
+    ahead: int = AHEAD,
 ) -> None:
     """Do a run stage after stage, so that the models of one agent at a time are in memory.
 
@@ -55,7 +59,8 @@ def run_local(
         settings (`Mapping[str, StageSettings]`): stage -> size of its batches, and number of its workers.
         states ([`WaitingStates`]): what is to be done.
         on_done (`Callable`): called with each state that has come further.
-        should_stop (`Callable`): asked before each batch.
+        should_stop (`Callable`): asked before each batch; then, what no worker has begun is not begun.
+        ahead (`int`): batches that are on their way for each worker at a time.
 
     Raises:
         EngineError: nothing can be done any more, or a worker process was killed. What was done is in the ledger.
@@ -66,9 +71,9 @@ def run_local(
         if workers == 1:
             _in_order(spec, batches, on_done, should_stop)
         elif make_agent(spec.stage, spec.backend, spec.settings).threads:
-            _in_threads(spec, workers, batches, on_done, should_stop)
+            _in_threads(spec, workers, ahead, batches, on_done, should_stop)
         else:
-            _in_processes(spec, workers, batches, on_done, should_stop)
+            _in_processes(spec, workers, ahead, batches, on_done, should_stop)
         if should_stop():
             return
 
@@ -95,7 +100,12 @@ def _in_order(
 
 
 def _in_threads(
-    spec: StageSpec, workers: int, batches: Iterator[list[State]], on_done: OnDone, should_stop: Callable[[], bool]
+    spec: StageSpec,
+    workers: int,
+    ahead: int,
+    batches: Iterator[list[State]],
+    on_done: OnDone,
+    should_stop: Callable[[], bool],
 ) -> None:
     agent, own, runners = make_agent(spec.stage, spec.backend, spec.settings), threading.local(), []
 
@@ -109,19 +119,24 @@ def _in_threads(
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         stack.callback(lambda: [runner.close() for runner in runners])
         stack.callback(pool.shutdown, cancel_futures=True)  # first, of these
-        for states in _through(pool, work, workers, batches, should_stop):
+        for states in _through(pool, work, ahead * workers, batches, should_stop):
             for state in states:
                 on_done(state)
 
 
 def _in_processes(
-    spec: StageSpec, workers: int, batches: Iterator[list[State]], on_done: OnDone, should_stop: Callable[[], bool]
+    spec: StageSpec,
+    workers: int,
+    ahead: int,
+    batches: Iterator[list[State]],
+    on_done: OnDone,
+    should_stop: Callable[[], bool],
 ) -> None:
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # forks of a process with threads or CUDA may hang
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(spec,))
     try:
-        for states in _through(pool, _work, workers, batches, should_stop):
+        for states in _through(pool, _work, ahead * workers, batches, should_stop):
             for state in states:
                 on_done(state)
     except BrokenProcessPool as error:
@@ -141,7 +156,7 @@ def _in_processes(
 def _through(
     pool: Executor,
     work: Callable[[list[State]], list[State]],
-    workers: int,
+    most: int,
     batches: Iterator[list[State]],
     should_stop: Callable[[], bool],
 ) -> Iterator[list[State]]:
@@ -149,7 +164,7 @@ def _through(
     busy: set[Future[list[State]]] = set()
     more = True
     while True:
-        while more and len(busy) < _AHEAD * workers:
+        while more and len(busy) < most:
             batch = None if should_stop() else next(batches, None)
             more = batch is not None
             if batch is not None:
@@ -159,6 +174,8 @@ def _through(
         done, busy = wait(busy, return_when=FIRST_COMPLETED)
         for future in done:
             yield future.result()
+        if should_stop():
+            more, busy = False, {future for future in busy if not future.cancel()}
 
 
 _runner: StageRunner | None = None  # of a worker process
@@ -171,6 +188,13 @@ def _begin(spec: StageSpec) -> None:
     _spec = spec
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    multiprocessing.util.Finalize(None, _end, exitpriority=0)  # `atexit` is not for worker processes
+
+
+def _end() -> None:
+    """Let go of the agent and the ledger, as a worker process ends."""
+    if _runner is not None:
+        _runner.close()
 
 
 def _end_with_parent() -> None:
