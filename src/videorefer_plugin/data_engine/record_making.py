@@ -15,9 +15,8 @@ from videorefer_plugin.training.records import REGION_TOKEN, parse_record
 from videorefer_plugin.video import sample_frame_indices
 from videorefer_plugin.world.records import DETAILED_PROMPTS, SHORT_PROMPT
 
-__all__ = ["PRODUCTS", "LeftOut", "MadeRecord", "limited_annotation", "make_records"]
+__all__ = ["LeftOut", "MadeRecord", "limited_annotation", "make_records"]
 
-PRODUCTS = ("short", "detailed", "qa")
 _RECORDS = "records"  # stands for a stage where it is only now that an object is left out
 
 
@@ -83,7 +82,7 @@ def make_records(state: State, product: str, folder: Path, most: int, seed: int)
 
     Args:
         state ([`State`]): the source, with what agents made of it; of one that failed, nothing comes.
-        product (`str`): of `PRODUCTS`.
+        product (`str`): of `recipe.PRODUCTS`.
         folder (`Path`): of the records; paths of videos that lie in it start from there, all others are absolute.
         most (`int`): frames of an object.
         seed (`int`): of the run, for the choice among phrasings.

@@ -12,8 +12,8 @@ from videorefer_plugin._files import write_whole
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.items import Spent
-from videorefer_plugin.data_engine.recipe import EngineRecipe
-from videorefer_plugin.data_engine.record_making import PRODUCTS, LeftOut, MadeRecord, make_records
+from videorefer_plugin.data_engine.recipe import PRODUCTS, EngineRecipe
+from videorefer_plugin.data_engine.record_making import LeftOut, MadeRecord, make_records
 from videorefer_plugin.data_engine.record_output import FORMATS, record_output
 from videorefer_plugin.data_engine.state import State
 from videorefer_plugin.errors import ConfigurationError, EngineError
@@ -48,7 +48,7 @@ class RecordCounts:
         licenses (`dict[str, int]`): license of the source, or `"unknown"` -> records that were kept.
         addresses (`int`): records that were kept whose source says where it comes from.
         media (`dict[str, int]`): `"video"` and `"image"` -> records that were kept.
-        spent (`dict[str, Spent]`): stage -> what it took, for work whose results were not used any more, too.
+        spent (`dict[str, Spent]`): stage -> what it took, also what failed or was not used any more.
         seconds (`dict[str, float]`): stage -> seconds of work, of all workers together.
     """
 
@@ -131,7 +131,13 @@ def record_files(folder: Path, kept: bool = True) -> tuple[Path, Path]:
     )
 
 
-def write_records(states: Iterable[State], folder: Path, recipe: EngineRecipe) -> RecordCounts:
+def write_records(
+    states: Iterable[State],
+    folder: Path,
+    recipe: EngineRecipe,
+    spent: Mapping[str, Spent] | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> RecordCounts:
     """Write what a run has made. Every file appears whole or not at all, and memory does not grow with the run.
 
     `records.json` (or `.parquet`) has the records, `provenance.jsonl` in the same order a line for each: the source
@@ -143,6 +149,7 @@ def write_records(states: Iterable[State], folder: Path, recipe: EngineRecipe) -
         states (`Iterable[State]`): all sources of the run, in the order that records are to have.
         folder (`Path`): of the run.
         recipe ([`EngineRecipe`]): of the run.
+        spent, seconds (`Mapping`, *optional*): stage -> what the whole run took; by default, what these sources took.
 
     Returns:
         [`RecordCounts`]: what `report.json` says.
@@ -183,6 +190,10 @@ def write_records(states: Iterable[State], folder: Path, recipe: EngineRecipe) -
                     (kept_records if made.kept else discarded_records).write(made.record)
                     line = {**made.provenance, "agents": done}
                     _write_line(kept_lines if made.kept else discarded_lines, line)
+        if spent is not None:
+            counts.spent = dict(spent)
+        if seconds is not None:
+            counts.seconds = {name: round(took, 4) for name, took in seconds.items()}
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
