@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,18 @@ from videorefer_plugin.data_engine.items import (
     Drop,
     Failure,
     Found,
+    GivenObject,
     Made,
     Noun,
     Refined,
     RegionCaption,
+    Source,
     Spent,
     Verdict,
     seed_of,
 )
+from videorefer_plugin.data_engine.recipe import SourceSettings
+from videorefer_plugin.data_engine.sources.entries import Candidate
 from videorefer_plugin.errors import EngineError
 
 HEIGHT, WIDTH = 48, 64
@@ -159,6 +164,12 @@ class ThreadedAnnotator(CountingAnnotator):
     threads = True
 
 
+class ClosedAnnotator(CountingAnnotator):
+    def close(self):
+        with open(f"{self.log}.closed", "a") as stream:
+            stream.write(f"{os.getpid()}\n")
+
+
 def write_table(folder: Path, count: int, captions: dict[int, str] | None = None) -> Path:
     """A table of videos `v0`, `v1`, ... with a caption each."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,6 +184,16 @@ def write_table(folder: Path, count: int, captions: dict[int, str] | None = None
         rows.append({"id": f"v{number}", "video": video.name, "caption": caption})
     (folder / "table.json").write_text(json.dumps(rows))
     return folder / "table.json"
+
+
+def read_given(settings: SourceSettings) -> Iterator[Candidate]:
+    """A layout: a table of [`write_table`], of which rows may have `given`, expressions of objects with a mask."""
+    for file in settings.files:
+        for row in json.loads(Path(file).read_text()):
+            region = Region.from_mask(box_mask(8, 4, HEIGHT, WIDTH, 12), frame=0)
+            given = tuple(GivenObject(text, region.to_annotation(HEIGHT, WIDTH)) for text in row.get("given", ()))
+            video = str(Path(file).with_name(row["video"]))
+            yield Candidate(row["id"], Source(row["id"], video, row["caption"], "video", given, HEIGHT, WIDTH), True)
 
 
 def recipe_values(folder: Path, table: Path, product: str = "detailed", **stages: dict[str, Any]) -> dict[str, Any]:

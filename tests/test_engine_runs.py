@@ -20,10 +20,11 @@ from tests.engine_kills import finished
 from videorefer_plugin.cli import app
 from videorefer_plugin.data_engine.folders import RunFolder
 from videorefer_plugin.data_engine.plans import plan_engine
-from videorefer_plugin.data_engine.recipe import list_engine_recipes, load_engine_recipe, recipe_of
+from videorefer_plugin.data_engine.recipe import StageSettings, list_engine_recipes, load_engine_recipe, recipe_of
 from videorefer_plugin.data_engine.registry import make_agent
 from videorefer_plugin.data_engine.runs import Interrupted, run_engine
 from videorefer_plugin.errors import ConfigurationError, EngineError, VideoReferError
+from videorefer_plugin.training.recipe import load_recipe
 
 STAGES = ("analyzer", "segmentor", "annotator", "captioner", "reviewer", "refiner")
 CAT = {"noun": "cat", "expression": "a cat", "role": "subject", "singular": True}
@@ -211,6 +212,15 @@ def test_a_worker_that_is_killed_stops_the_run_with_a_reason(desk):
     assert Counter(call for call in calls(folder_of(given)) if "annotator" not in call).most_common(1)[0][1] == 1
 
 
+def test_workers_let_go_of_what_they_hold_as_they_end(desk):
+    given = values(desk, annotator={"workers": 2, "backend": "tests.engine:ClosedAnnotator"})
+    run(given)
+    closed = (folder_of(given).parent / "calls.log.closed").read_text().split()
+    workers = {path.name.split("-")[-2] for path in (folder_of(given) / "stages").glob("annotator-*.jsonl")}
+    assert workers <= set(closed)
+    assert not list((folder_of(given) / "stages").glob(".*.lock"))
+
+
 # --- what fails ------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +274,13 @@ def test_many_failures_in_a_row_stop_the_run(tmp_path):
     assert (report.failed, report.left) == (12, 0)
 
 
+def test_videos_without_objects_are_no_success_of_a_stage(tmp_path):
+    write_table(tmp_path / "data", 20, dict.fromkeys(range(0, 20, 2), "Nothing at all."))
+    down = {f"v{number}": "failure" for number in range(20)}
+    with pytest.raises(EngineError, match="8 videos in a row failed at the segmentor; the last one, 'v15'"):
+        run(values(tmp_path, segmentor={"settings": {"bad": down}}))
+
+
 @pytest.mark.parametrize(
     ("how", "error", "message"),
     [
@@ -312,6 +329,45 @@ def test_a_full_disk_stops_the_run_with_a_reason(desk):
     assert run(given).finished == COUNT
 
 
+# --- sources that have not what a recipe begins with -----------------------------------------------------------------
+
+CAPTION, MASK = {"caption": "Here are cats."}, {"caption": "", "given": ["the cat"]}
+WITHOUT = r"none of 2 source\(s\) gives any\. Take sources with masks"
+
+
+@pytest.mark.parametrize(
+    ("product", "analyzer", "rows", "records", "said"),
+    [
+        ("short", True, [CAPTION, CAPTION], 2, None),
+        ("short", True, [CAPTION, MASK], 1, "1 of 2 .* are not used.*; 1 of them have no caption"),
+        ("short", True, [CAPTION | {"given": ["a"]}] * 2, 2, r"2 of 2 source\(s\) give objects .* are not used"),
+        ("short", True, [MASK, MASK], None, r"2 of 2 source\(s\) have none, .* analyzer=null segmentor=null"),
+        ("short", False, [MASK, MASK], 2, None),
+        ("short", False, [MASK, CAPTION], 1, r"1 of 2 source\(s\) give no objects"),
+        ("short", False, [CAPTION, CAPTION], None, WITHOUT),
+        ("qa", False, [CAPTION, CAPTION], None, WITHOUT),
+        ("detailed", True, [MASK, MASK], None, "analyzer=null"),
+    ],
+)
+def test_what_sources_give_is_used_or_said(tmp_path, product, analyzer, rows, records, said):
+    table = write_table(tmp_path / "data", 2)
+    given = values(tmp_path, annotator={}) | {"product": product}
+    keep = {"short": STAGES[:2] if analyzer else (), "qa": ("annotator", "refiner"), "detailed": STAGES}[product]
+    given |= dict.fromkeys(stage for stage in STAGES if stage not in keep)
+    given["source"]["layout"] = "tests.engine:read_given"
+    table.write_text(json.dumps([old | new for old, new in zip(json.loads(table.read_text()), rows, strict=True)]))
+    if records is None:
+        with pytest.raises(EngineError, match=said):
+            run(given)
+        assert calls(folder_of(given)) == []
+        return
+    for report in (run(given), run(given)):
+        assert report.records["records"] == records
+        notes = [note for note in report.notes if "source(s) give" in note]
+        assert len(notes) == bool(said)
+        assert re.search(said or "", " ".join(notes))
+
+
 # --- costs and plans -------------------------------------------------------------------------------------------------
 
 
@@ -324,6 +380,62 @@ def test_a_highest_cost_counts_the_whole_run(desk):
     assert run(given, max_cost=1).cost == 1.0  # nothing is left of it
     report = run(given, max_cost=100)
     assert (report.finished, report.cost, report.stopped) == (COUNT, 0.5 * (COUNT - 1), "")
+
+
+def test_the_report_has_what_everything_took(desk):
+    priced = {"cost": 0.5, "prices": [1, 1], "bad": {"v1": "failure"}, "fixed": str(desk / "fixed")}
+    given = values(desk, annotator={"settings": priced})
+    stages = {one.stage: one for one in run(given, max_cost=1).stages}  # stopped before any video is finished
+    assert (stages["annotator"].calls, stages["annotator"].cost) == (2, 1.0)
+    run(given)
+    (desk / "fixed").touch()
+    report = run(given, retry=True)
+    stages = {one.stage: one for one in report.stages}
+    assert (stages["annotator"].calls, stages["annotator"].cost) == (COUNT, 0.5 * COUNT)  # the failure had its price
+    assert report.cost == report.records["spent"]["annotator"]["cost"] == 0.5 * COUNT
+    assert json.loads((folder_of(given) / "report.json").read_text())["spent"] == report.records["spent"]
+
+
+def test_an_interruption_says_what_was_spent_by_all_workers(tmp_path):
+    write_table(tmp_path / "data", 8)
+    settings = {"cost": 1.0, "seconds": 0.05, "bad": {"v2": "interrupt"}}
+    annotator = {"backend": "tests.engine:ThreadedAnnotator", "workers": 3, "settings": settings}
+    given = values(tmp_path, annotator=annotator)
+    with pytest.raises(Interrupted) as caught:
+        run(given)
+    done = sum(line.startswith("annotator") for line in finished(folder_of(given)))
+    assert done >= 2
+    assert caught.value.report.cost == done
+
+
+def test_nothing_that_waits_for_a_worker_is_begun_once_the_cost_is_too_high(tmp_path):
+    write_table(tmp_path / "data", 40)
+    settings = {"cost": 1.0, "prices": [1, 1], "seconds": 0.05}
+    annotator = {"backend": "tests.engine:ThreadedAnnotator", "workers": 4, "settings": settings}
+    report = run(values(tmp_path, annotator=annotator), max_cost=1)
+    assert 1 <= report.cost <= 4 + 1  # what each worker was about
+    assert f"The run has cost {report.cost:.4g}, and at most 1" in report.stopped
+
+
+@pytest.mark.parametrize(
+    ("settings", "unknown"),
+    [
+        ({"endpoint": "http://localhost:1/v1"}, True),
+        ({"endpoint": "http://localhost:1/v1", "prices": [1, 1]}, False),
+        ({}, False),
+    ],
+)
+@pytest.mark.parametrize("backend", ["endpoint", "tests.engine:CountingAnnotator"])
+def test_a_price_is_known_or_not(settings, unknown, backend):
+    known = bool(settings.get("prices"))
+    assert StageSettings(backend, settings).is_unpriced == (unknown or (backend == "endpoint" and not known))
+
+
+def test_a_plan_counts_what_failed_sources_took(desk):
+    bad = {"cost": 0.5, "prices": [1, 1], "bad": {"v1": "failure"}}
+    plan = plan_engine(recipe_of(values(desk, annotator={"settings": bad})), sample=COUNT)
+    assert {one.stage: one for one in plan.stages}["annotator"].cost == 0.5 * 3 * COUNT / (COUNT - 1)
+    assert any("A sampled source failed; what it took counts" in note for note in plan.notes)
 
 
 def test_a_plan_does_one_source_that_the_run_does_not_do_again(desk):
@@ -476,6 +588,34 @@ def test_a_damaged_ledger_names_the_line(desk):
     assert calls(folder_of(given))[len(before) :] == ["annotator v1"]
 
 
+@pytest.mark.parametrize("retry", [False, True])
+@pytest.mark.parametrize(
+    "harm", [lambda lines: lines[1:], lambda lines: [], lambda lines: [lines[0][:9], *lines[1:]], None], ids=str
+)
+def test_a_snapshot_that_was_harmed_is_written_anew(desk, harm, retry):
+    given = values(desk)
+    run(given)
+    snapshot, before = folder_of(given) / "sources.jsonl", calls(folder_of(given))
+    whole = snapshot.read_text()
+    if harm is None:
+        snapshot.unlink()
+    else:
+        snapshot.write_text("\n".join(harm(whole.splitlines())))
+    assert run(given, retry=retry).finished == COUNT
+    assert snapshot.read_text() == whole
+    assert calls(folder_of(given)) == before
+
+
+def test_a_snapshot_that_was_harmed_hides_no_change(desk):
+    given = values(desk)
+    run(given)
+    (folder_of(given) / "sources.jsonl").unlink()
+    write_table(desk / "data", COUNT + 1)
+    with pytest.raises(EngineError, match=r"a run that differs: the sources are others\..*--accept-changes"):
+        run(given)
+    assert run(given, accept_changes=True).finished == COUNT + 1
+
+
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
@@ -609,6 +749,33 @@ def test_values_may_refer_to_others(desk):
     assert recipe_of(given).name == "a detailed run"
     recipe = recipe_of(given)
     assert recipe_of(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize("text", ["costs \\${5} a piece", "\\${a", "a \\\\\\${b} \\\\", "$5 and {6}"])
+def test_what_refers_to_nothing_stays_what_it_is(desk, text):
+    given = values(desk)
+    given["description"] = text
+    recipe = recipe_of(given)
+    assert recipe_of(recipe.to_dict()) == recipe
+    run(given)
+    again = RunFolder(folder_of(given)).recipe()
+    assert again.description == recipe.description
+    assert run_engine(again, retry=True).finished == COUNT
+
+
+@pytest.mark.parametrize("opening", ["[{}]", "{{" + ", ".join(f"k{number}: {{}}" for number in range(9)) + "}}"])
+def test_lists_of_lists_that_no_memory_holds_are_refused(tmp_path, opening):
+    lines = ["a0: &a0 [x, x, x]"]
+    for number in range(1, 10):
+        one = opening.replace("[{}]", "[" + ", ".join(["{}"] * 9) + "]")
+        lines.append(f"a{number}: &a{number} " + one.format(*[f"*a{number - 1}"] * 9))
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines))
+    for load in (load_engine_recipe, load_recipe):
+        with pytest.raises(ConfigurationError, match="holds more than 100,000 values"):
+            load(path)
+    with pytest.raises(ConfigurationError, match="holds more than 100,000 values"):
+        load_engine_recipe("engine/short", ["analyzer.settings=&a [*a]"])
 
 
 def test_lists_and_settings_that_hold_nothing_are_as_if_left_out(desk):

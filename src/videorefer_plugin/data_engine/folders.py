@@ -159,7 +159,24 @@ class RunFolder:
 
     def write_sources(self, sources: Sequence[Source]) -> None:
         """Write the snapshot."""
-        self.write(self.sources, (json.dumps(source.to_json()) + "\n" for source in sources))
+        self.write(self.sources, _source_lines(sources))
+
+    def sources_digest(self) -> str | None:
+        """A short name for what the snapshot holds; `None` if there is none."""
+        if not self.sources.is_file():
+            return None
+        try:
+            digest = hashlib.sha256()
+            with open(self.sources, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            return digest.hexdigest()[:16]
+        except OSError as error:
+            raise EngineError(f"{self.sources} cannot be read ({error.strerror or error}).") from error
+
+
+def _source_lines(sources: Sequence[Source]) -> Iterator[str]:
+    return (json.dumps(source.to_json()) + "\n" for source in sources)
 
 
 def files_digest(settings: SourceSettings) -> str:
@@ -184,8 +201,11 @@ def files_digest(settings: SourceSettings) -> str:
 
 def read_summary(found: SourceList, files: str) -> dict[str, Any]:
     """What `run.json` says of the sources."""
-    digest = hashlib.sha256("".join(source.id + source.digest for source in found.sources).encode()).hexdigest()[:16]
-    return {"files": files, "sources": digest, "counts": dict(found.counts), "notes": list(found.notes)}
+    digest = hashlib.sha256()
+    for line in _source_lines(found.sources):
+        digest.update(line.encode())
+    sources = digest.hexdigest()[:16]  # as `RunFolder.sources_digest` has it
+    return {"files": files, "sources": sources, "counts": dict(found.counts), "notes": list(found.notes)}
 
 
 def changed_settings(before: Mapping[str, Any], recipe: EngineRecipe, identities: Mapping[str, Any]) -> list[str]:

@@ -47,6 +47,7 @@ class RunLedger:
 
     Attributes:
         cost (`float`): of all lines that were read, also of those that are not used any more.
+        given, only_given (`int`): sources that give objects, and those of them that have no caption.
         spent, seconds (`dict`): stage -> what it took, of the same lines.
         tries (`dict[int, int]`): number of a source -> how often it failed.
 
@@ -60,6 +61,7 @@ class RunLedger:
         self.numbers: dict[str, int] = {}
         self.cost, self._outdated = 0.0, 0
         self.tries: dict[int, int] = {}
+        self.given = self.only_given = 0
         self.spent: dict[str, Spent] = {}
         self.seconds: dict[str, float] = {}
         self._forgotten: dict[int, tuple[str, Line]] = {}
@@ -93,6 +95,8 @@ class RunLedger:
                 source = Source.from_json(_parsed(line, place))
             except TypeError as error:
                 raise _damaged(place, str(error)) from error
+            self.given += bool(source.objects)
+            self.only_given += bool(source.objects) and not source.caption.strip()
             self.numbers[source.id] = self.size
             self._places.append(offset)
             self._touched.append(0)
@@ -291,7 +295,8 @@ def _says_spent(row: Mapping[str, Any]) -> bool:
 
 
 def _damaged(place: tuple[Path, int], fault: str) -> EngineError:
-    return EngineError(
-        f"Line {place[1]} of {place[0]} is damaged: {fault}. Delete that line, and the same command does again what "
-        "it was about."
-    )
+    path, number = place
+    remedy = "Delete that line, and the same command does again what it was about."
+    if path.name == "sources.jsonl":
+        remedy = "Delete that file, and the same command reads the sources anew."
+    return EngineError(f"Line {number} of {path} is damaged: {fault}. {remedy}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._text import listed, short
-from videorefer_plugin.data_engine.executors.local import run_local
+from videorefer_plugin.data_engine.executors.local import AHEAD, run_local
 from videorefer_plugin.data_engine.executors.ray import check_ray, run_ray
 from videorefer_plugin.data_engine.folders import (
     RunFolder,
@@ -116,10 +116,11 @@ def run_engine(
             read = _read(folder, recipe, before, accept_changes, retry, tell)
         except KeyboardInterrupt:
             raise Interrupted(EngineReport(str(folder.path), recipe.product, 0, 0, 0, 0)) from None
-        folder.write_run(recipe, identities, keys, read)
         ledger = RunLedger(folder.sources, folder.stages, recipe.seed, keys, limit)
         try:
-            run = _Run(recipe, folder, ledger, keys, read, tell, max_cost)
+            notes = _check_inputs(recipe, ledger)
+            folder.write_run(recipe, identities, keys, read)
+            run = _Run(recipe, folder, ledger, keys, read, tell, max_cost, notes)
             report = run.do(choose(ledger) if choose else None, retry)
             if finish is not None:
                 finish(ledger)
@@ -136,15 +137,40 @@ def _check_limits(recipe: EngineRecipe, limit: int | None, max_cost: float | Non
     if isinstance(max_cost, bool) or not isinstance(max_cost, (int, float)) or not 0 < max_cost < math.inf:
         raise EngineError(f"The highest cost is {short(max_cost)}; expected a number above 0.")
     stages = recipe.stages()
-    asking = {stage for stage, one in stages.items() if one.settings.get("endpoint") or one.backend == "endpoint"}
-    priced = {stage for stage, one in stages.items() if one.settings.get("prices")}
-    unknown = [stage for stage in stages if stage in asking - priced] or list(stages) * (not priced)
+    priced = any(one.settings.get("prices") for one in stages.values())
+    unknown = [stage for stage, one in stages.items() if one.is_unpriced] or list(stages) * (not priced)
     if unknown or not stages:
         raise EngineError(
             f"A highest cost was given, but what {listed(unknown) or 'this run'} costs is not known. Give it prices, "
             f"such as {(unknown or ['refiner'])[0]}.settings.prices=[2.5, 10], of a million tokens read and written, "
             "or leave the highest cost out."
         )
+
+
+def _check_inputs(recipe: EngineRecipe, ledger: RunLedger) -> list[str]:
+    """Notes about sources that have not what the stages begin with.
+
+    Raises:
+        EngineError: no source has it.
+    """
+    count, given = ledger.size, ledger.given
+    if recipe.analyzer is None:
+        if not given:
+            raise EngineError(
+                f"Without an analyzer, a run is about the objects that its sources give, but none of {count} "
+                "source(s) gives any. Take sources with masks, such as source.layout=refcoco, or a recipe with an "
+                "analyzer and a segmentor, such as engine/detailed, which find the objects of a caption."
+            )
+        few = f"{count - given} of {count} source(s) give no objects, so that nothing is made of them."
+        return [few] * (given < count)
+    if ledger.only_given == count:
+        raise EngineError(
+            f"The analyzer reads captions, but {count} of {count} source(s) have none, and give objects with masks "
+            "instead, which it would not use. Leave it out, and the segmentor too: analyzer=null segmentor=null."
+        )
+    unused = f"{given} of {count} source(s) give objects with masks, which are not used, since there is an analyzer"
+    without = f"; {ledger.only_given} of them have no caption for it" * bool(ledger.only_given)
+    return [f"{unused}{without}. Without analyzer and segmentor, a run is about these objects."] * bool(given)
 
 
 def _identities(recipe: EngineRecipe) -> dict[str, dict[str, Any]]:
@@ -168,24 +194,27 @@ def _read(
     tell: Progress,
 ) -> dict[str, Any]:
     """See to it that the snapshot is there and is of the sources as they are; what `run.json` says of them."""
-    there = folder.sources.is_file() and before is not None
-    if retry and there and before is not None:
-        return dict(before["read"])  # the dead letters are about the snapshot
+    read = dict(before["read"]) if before is not None else {}
+    whole = before is not None and folder.sources_digest() == read.get("sources")
+    if retry and whole:
+        return read  # the dead letters are about the snapshot
     files = files_digest(recipe.source)
-    if there and before is not None and before["read"].get("files") == files:
-        return dict(before["read"])
+    if whole and read.get("files") == files:
+        return read
     found = read_sources(recipe.source, lambda done, total: tell("sources", done, total))
     double = [name for name, count in Counter(source.id for source in found.sources).items() if count > 1]
     if double:
         raise EngineError(f"Several sources have the same id: {listed(double)}. Give each its own.")
     if not found.sources:
         raise EngineError(f"There are no sources in {listed(recipe.source.files)}. {' '.join(found.notes)}".strip())
-    if there and not accept_changes:
-        changes = changed_sources(folder.sources, found.sources)
+    now = read_summary(found, files)
+    if before is not None and not accept_changes and now["sources"] != read.get("sources"):
+        # Without the sources as they were, nobody knows how they differ.
+        changes = changed_sources(folder.sources, found.sources) if whole else ["the sources are others"]
         if changes:
             raise refuse_changes(folder.path, changes)
     folder.write_sources(found.sources)
-    return read_summary(found, files)
+    return now
 
 
 @dataclass
@@ -199,8 +228,9 @@ class _Run:
     read: Mapping[str, Any]
     tell: Progress
     max_cost: float | None
+    notes: Sequence[str] = ()
     cost: float = 0.0
-    stopped: str = ""
+    too_much: bool = False
     in_a_row: Counter[str] = field(default_factory=Counter)
 
     def do(self, numbers: list[int] | None, retry: bool) -> EngineReport:
@@ -238,7 +268,9 @@ class _Run:
             address = self.recipe.executor.address
             run_ray(specs, settings, waiting, self.on_done, self.should_stop, address=address)
         else:
-            run_local(specs, settings, waiting, self.on_done, self.should_stop)
+            # With a highest cost, nothing is begun that would only be waiting for a worker.
+            ahead = AHEAD if self.max_cost is None else 1
+            run_local(specs, settings, waiting, self.on_done, self.should_stop, ahead=ahead)
 
     def on_done(self, state: State) -> None:
         """Take in that a source has come further.
@@ -249,7 +281,10 @@ class _Run:
         for row in self.ledger.note(state):
             stage = row["stage"]
             self.cost += row["spent"]["cost"]
-            self.in_a_row[stage] = self.in_a_row[stage] + 1 if "failed" in row else 0
+            if "failed" in row:
+                self.in_a_row[stage] += 1
+            elif row["objects"] or stage == "analyzer":  # without objects, nobody was asked
+                self.in_a_row[stage] = 0
             self._tell(stage)
             if self.in_a_row[stage] >= IN_A_ROW:
                 raise EngineError(
@@ -260,12 +295,18 @@ class _Run:
 
     def should_stop(self) -> bool:
         """Whether the next batch is one too many."""
-        if self.max_cost is not None and self.cost >= self.max_cost and not self.stopped:
-            self.stopped = (
-                f"The run has cost {self.cost:.4g}, and at most {self.max_cost:.4g} was allowed. What was done is "
-                "kept; with a higher --max-cost, the same command goes on."
-            )
-        return bool(self.stopped)
+        self.too_much = self.max_cost is not None and self.cost >= self.max_cost
+        return self.too_much
+
+    @property
+    def _stopped(self) -> str:
+        """Why the run ends before its end, if it does."""
+        if self.max_cost is None or not self.too_much:
+            return ""
+        return (
+            f"The run has cost {self.cost:.4g}, and at most {self.max_cost:.4g} was allowed. What was done is "
+            "kept; with a higher --max-cost, the same command goes on."
+        )
 
     def _tell(self, stage: str) -> None:
         total = self.ledger.size
@@ -279,8 +320,12 @@ class _Run:
         """Write the dead letters, and records of all that is finished."""
         self.ledger.refresh()
         self.ledger.remember_failures()
+        self.cost = self.ledger.cost  # also what executors did not tell any more
         self.folder.write(self.folder.failed, map(self._dead_letter, sorted(self.ledger.failed())))
-        counts = write_records(self.ledger.settled(), self.folder.path, self.recipe)
+        ledger = self.ledger
+        spent = {stage: took for stage, took in ledger.spent.items() if stage in ledger.stages}
+        seconds = {stage: took for stage, took in ledger.seconds.items() if stage in ledger.stages}
+        counts = write_records(ledger.settled(), self.folder.path, self.recipe, spent, seconds)
         return self._report(counts)
 
     def _dead_letter(self, number: int) -> str:
@@ -309,9 +354,9 @@ class _Run:
             ledger.size - left - failed,
             self.cost,
             ledger.outdated,
-            self.stopped if ledger.size > left + failed else "",
+            self._stopped if ledger.size > left + failed else "",
             tuple(stages),
             dict(self.read.get("counts", {})),
             counts.to_json(),
-            tuple(self.read.get("notes", ())),
+            (*self.read.get("notes", ()), *self.notes),
         )

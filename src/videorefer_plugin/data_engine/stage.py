@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,8 @@ class StageRunner:
             text.encode()
         except (TypeError, ValueError, RecursionError) as error:  # half of a character is a ValueError
             reason = f"what the {self.spec.stage} {self.spec.backend!r} made cannot be written as JSON: {error}"
-            failure = Failure("unexpected", reason.encode("ascii", "backslashreplace").decode())
+            failure = Failure("unexpected", reason, made.spent) if isinstance(made, Made) else made
+            failure = replace(failure, reason=failure.reason.encode("ascii", "backslashreplace").decode())
             text = json.dumps(made_row(state, self.spec.stage, self.spec.key, failure, seconds))
         row = json.loads(text)  # the next stage is given what it would be given if it was done another day
         self._write(row)
