@@ -10,6 +10,7 @@ from tests.engine import CountingAnalyzer, calls, recipe_values, write_table
 from videorefer_plugin.data_engine.items import Noun
 from videorefer_plugin.data_engine.recipe import recipe_of
 from videorefer_plugin.data_engine.runs import run_engine
+from videorefer_plugin.errors import EngineError
 
 COUNT = 3
 STAGES = ("analyzer", "segmentor", "annotator", "captioner", "reviewer", "refiner")
@@ -139,3 +140,42 @@ def test_a_retry_goes_on_with_what_was_made_before(desk):
     report = run(given, "birds", retry=True)
     assert (report.finished, report.failed, report.outdated) == (COUNT, 0, 0)
     assert again(given, before) == (dict.fromkeys(STAGES[3:], 1), {"v1"})
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+def change(desk, **columns):
+    """Change what the table says of `v1`."""
+    path = desk / "data" / "table.json"
+    rows = json.loads(path.read_text())
+    rows[1].update(columns)
+    path.write_text(json.dumps(rows))
+
+
+@pytest.mark.parametrize(
+    ("columns", "made_again"),
+    [
+        ({"license": "cc-by-4.0"}, False),
+        ({"url": "https://example.org/v1"}, False),
+        ({"license": "cc-by-4.0", "language": "en"}, False),
+        ({"caption": "Here are birds."}, True),
+        ({"video": "v0.mp4"}, True),
+    ],
+)
+def test_only_what_agents_work_on_has_them_work_again(desk, columns, made_again):
+    given = values(desk)
+    given["source"]["columns"] = {"license": "license", "address": "url", "language": "language"}
+    change(desk, license="unknown", url="https://example.org", language="en-US")
+    run(given)
+    change(desk, **columns)
+    with pytest.raises(EngineError, match=r"1 source\(s\) are changed \(v1\).*--accept-changes"):
+        run(given)
+    before = len(calls(folder_of(given)))
+    report = run(given, accept_changes=True)
+    assert report.finished == COUNT
+    assert again(given, before) == ((dict.fromkeys(STAGES, 1), {"v1"}) if made_again else ({}, set()))
+    told = [json.loads(line)["source"] for line in (folder_of(given) / "provenance.jsonl").read_text().splitlines()]
+    assert {one["license"] for one in told if one["id"] == "v1"} <= {columns.get("license", "unknown")}
+    run(given)
+    assert run(given).finished == COUNT

@@ -95,8 +95,23 @@ class Source:
 
     @functools.cached_property
     def digest(self) -> str:
-        """A short name for all that it says; work on it is done again when that changes."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+        """A short name for all that it says."""
+        return _digest(self.to_json())
+
+    @functools.cached_property
+    def work_digest(self) -> str:
+        """A short name for what agents work on; what they made is made again when that changes.
+
+        Under which terms it may be used and where it comes from stand in records alone.
+        """
+        return _digest({key: value for key, value in self.to_json().items() if key not in _NOT_WORKED_ON})
+
+
+_NOT_WORKED_ON = ("language", "license", "address")
+
+
+def _digest(said: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 # --- what agents make ------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def stage_keys(stages: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str
 
 def row_key(source: Source, seed: int, stage_key: str) -> str:
     """The ledger's name for what a stage makes of a source; as long as it is the same, it is not done again."""
-    return hashlib.sha256(json.dumps([source.id, source.digest, seed, stage_key]).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps([source.work_digest, seed, stage_key]).encode()).hexdigest()[:24]
 
 
 def origin_of(rows: Mapping[str, Row]) -> str:
