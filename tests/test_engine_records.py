@@ -123,6 +123,10 @@ def test_questions_that_do_not_know_of_each_other_are_a_record_each(tmp_path):
     [
         (dataclasses.replace(ABOUT_TWO, objects=(0,)), "2 <region> for 1 object"),
         (dataclasses.replace(ABOUT_ONE, objects=(9,)), "object 9, which was left out"),
+        (dataclasses.replace(ABOUT_ONE, answer=" "), "It would make no record"),
+        (dataclasses.replace(ABOUT_ONE, answer="A <region>."), "It would make no record"),
+        (dataclasses.replace(ABOUT_ONE, question="<video> What is <region>?"), "It would make no record"),
+        (dataclasses.replace(ABOUT_ONE, question="Half \ud83d of <region>?"), "It would make no record"),
     ],
 )
 def test_questions_that_fit_no_objects_are_counted(tmp_path, question, reason):
@@ -131,6 +135,27 @@ def test_questions_that_fit_no_objects_are_counted(tmp_path, question, reason):
     assert len(record["conversations"]) == 2
     assert counts.dropped == {"records": {"question": 1}}
     assert reason in lines(tmp_path / "dropped.jsonl")[0]["reason"]
+
+
+def test_a_question_about_what_is_seen_nowhere_does_not_spoil_the_others(tmp_path):
+    objects = GivenObject("the square", masks()), GivenObject("the ghost", masks(frames=(), absent=range(FRAMES)))
+    asked = {"refiner": [Refined(questions=(ABOUT_ONE, ABOUT_TWO)), Refined(questions=(ABOUT_ONE,))]}
+    counts = write_records([state(source(tmp_path, objects=objects), asked)], tmp_path, recipe(tmp_path, "qa"))
+    first, _ = read(tmp_path / "records.json")
+    assert [turn["value"] for turn in first["conversations"][1::2]] == ["Red."]
+    assert counts.dropped == {"records": {"question": 1}}
+
+
+@pytest.mark.parametrize("other", [Refined(), dropped("none")], ids=["no questions", "dropped"])
+@pytest.mark.parametrize(
+    ("asked", "lost"),
+    [((ABOUT_ONE, ABOUT_TWO), 0), ((ABOUT_ONE,), 1), ((dataclasses.replace(ABOUT_TWO, answer=""), ABOUT_ONE), 2)],
+    ids=["asked about", "not asked about", "asked in vain"],
+)
+def test_objects_in_questions_of_others_are_not_left_out(tmp_path, other, asked, lost):
+    counts = write_records([qa(tmp_path, asked, more=[other])], tmp_path, recipe(tmp_path, "qa"))
+    assert counts.records == 1
+    assert sum(count for kinds in counts.dropped.values() for count in kinds.values()) == lost
 
 
 # --- what records hold -----------------------------------------------------------------------------------------------
@@ -226,6 +251,21 @@ def test_everything_is_counted(tmp_path):
     assert report["spent"]["analyzer"] == {"calls": 6, "input_tokens": 301, "output_tokens": 31, "cost": 2.0}
     assert report["retained"] == 0.5
     assert report["licenses"] == {"unknown": 1}
+
+
+def test_the_share_that_the_reviewer_kept_is_of_its_verdicts(tmp_path):
+    """Whatever the Refiner and the records leave out afterwards."""
+    made = reviewed(source(tmp_path), [True, True, True, False], ["Fine.", "", "Gone.", "Other."])
+    made.rows["refiner"]["objects"] = [
+        one if n != 2 else {"drop": dataclasses.asdict(dropped())}
+        for n, one in enumerate(made.rows["refiner"]["objects"])
+    ]
+    failed = reviewed(source(tmp_path, "failed"), [True])
+    failed.rows["refiner"] = state(failed.source, {"refiner": Failure("endpoint", "Down.")}).rows["refiner"]
+    counts = write_records([made, failed], tmp_path, recipe(tmp_path))
+    assert (counts.records, counts.discarded) == (1, 1)
+    assert counts.verdicts == {"kept": 4, "discarded": 1}
+    assert counts.retained == pytest.approx(4 / 5)
 
 
 def test_another_format_leaves_no_older_records_behind(tmp_path):

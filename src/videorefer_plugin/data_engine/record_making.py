@@ -92,7 +92,8 @@ def make_records(state: State, product: str, folder: Path, most: int, seed: int)
     maker = _Maker(state, product, folder, most, seed)
     for item, drop in state.outcomes():
         if drop is not None and not item.is_discarded:
-            yield _left_out(state.source, item, drop[0], drop[1])
+            if item.number not in maker.asked:
+                yield _left_out(state.source, item, drop[0], drop[1])
         else:
             yield from maker.of(item)
 
@@ -111,6 +112,9 @@ class _Maker:
         }
         self.path = _path_for(state.source.path, folder)
         self._annotations: dict[int, dict[str, Any]] = {}
+        self._judged: dict[int, list[tuple[Question, str]]] = {}
+        # The Refiner may ask about an object among the questions of another; then it is not left out.
+        self.asked = {number for item in self.objects.values() for number in self._asked_about(item)}
 
     def of(self, item: ObjectItem) -> Iterator[MadeRecord | LeftOut]:
         reason = self._unfinished(item)
@@ -149,17 +153,16 @@ class _Maker:
         Questions that do not know of each other are a conversation each.
         """
         rounds: dict[bool, list[Question]] = {True: [], False: []}
-        for question in item.refined.questions if item.refined else ():
-            fault = self._fault(question)
+        for question, fault in self._questions(item):
             if fault:
                 yield self._lost(item, "question", f"{fault} The question is: {question.question}")
             else:
                 kept = not any(self.objects[number].is_discarded for number in question.objects)
                 rounds[kept].append(question)
-        if item.refined is not None and not item.refined.questions:
-            yield self._lost(item, "no_questions", "The Refiner has asked nothing about it.")
-        if item.refined is None:
+        if item.number not in self.asked and item.refined is None:
             yield self._lost(item, "discarded", "The Reviewer has discarded it, and nothing was asked about it.")
+        elif item.number not in self.asked and not item.refined.questions:
+            yield self._lost(item, "no_questions", "The Refiner has asked nothing about it.")
         together = item.refined is None or item.refined.conversation
         for kept, questions in rounds.items():
             groups = [questions] if together else [[question] for question in questions]
@@ -170,14 +173,27 @@ class _Maker:
                     kinds = [question.kind for question in group]
                     yield self._record(item, turns, numbers, kept, kinds, part="" if together else f"/{place}")
 
-    def _fault(self, question: Question) -> str:
+    def _questions(self, item: ObjectItem) -> list[tuple[Question, str]]:
+        """What the Refiner asked about an object, each with why it can stand in no record, or nothing."""
+        if item.number not in self._judged:
+            asked = item.refined.questions if item.refined is not None and self.product == "qa" else ()
+            self._judged[item.number] = [(question, self._fault(item, question)) for question in asked]
+        return self._judged[item.number]
+
+    def _asked_about(self, item: ObjectItem) -> Iterator[int]:
+        for question, fault in self._questions(item):
+            yield from question.objects if not fault else ()
+
+    def _fault(self, item: ObjectItem, question: Question) -> str:
         marks = question.question.count(REGION_TOKEN)
         if marks != len(question.objects):
             return f"A question has {marks} {REGION_TOKEN} for {len(question.objects)} object(s)."
         away = [number for number in question.objects if number not in self.objects]
-        if not away and all(self.objects[number].found is not None for number in question.objects):
-            return ""
-        return f"A question is about object {away[0] if away else question.objects[0]}, which was left out."
+        if away or any(self.objects[number].found is None for number in question.objects):
+            return f"A question is about object {away[0] if away else question.objects[0]}, which was left out."
+        # One that makes no record of its own would spoil the whole conversation.
+        turns = [(question.question, question.answer)]
+        return _record_fault(self._value(item, turns, question.objects, "", asks=True))
 
     # --- what all have in common
 
@@ -190,15 +206,26 @@ class _Maker:
         kinds: Sequence[str] = (),
         part: str = "",
     ) -> MadeRecord | LeftOut:
+        name = f"{self.source.id}/{item.number}/{self.product}{part}{'' if kept or not kinds else '/discarded'}"
+        record = self._value(item, turns, numbers, name, asks=bool(kinds))
+        fault = _record_fault(record)
+        if fault:
+            return self._lost(item, "record", fault)
+        return MadeRecord(record, kept, self._provenance(name, numbers, kinds))
+
+    def _value(
+        self, item: ObjectItem, turns: Sequence[tuple[str, str]], numbers: Sequence[int], name: str, asks: bool
+    ) -> dict[str, Any]:
+        """The record as its file has it; `asks` of questions, whose words stay as they are."""
         medium = self.source.kind
         conversations = []
         for number, (question, answer) in enumerate(turns):
-            question = question.replace("in the video", f"in the {medium}") if not kinds else question
+            question = question if asks else question.replace("in the video", f"in the {medium}")
             head = f"<{medium}>\n" if number == 0 else ""
             conversations.append({"from": "human", "value": f"{head}{question.strip()}"})
             conversations.append({"from": "gpt", "value": answer.strip()})
         record: dict[str, Any] = {
-            "id": f"{self.source.id}/{item.number}/{self.product}{part}{'' if kept or not kinds else '/discarded'}",
+            "id": name,
             medium: self.path,
             "conversations": conversations,
             "annotation": [self._annotation(number) for number in numbers],
@@ -206,14 +233,7 @@ class _Maker:
         found = item.found
         if found is not None and found.height and found.width:
             record |= {"height": found.height, "width": found.width}
-        try:
-            # Media are not looked for: that they are elsewhere by now does not make the work on them void.
-            seen = parse_record(record).seen
-            if not all(seen):
-                raise RecordError("an object of it is seen in no frame")
-        except (RecordError, RegionError) as error:
-            return self._lost(item, "record", f"It would make no record: {error}.")
-        return MadeRecord(record, kept, self._provenance(record["id"], numbers, kinds))
+        return record
 
     def _annotation(self, number: int) -> dict[str, Any]:
         if number not in self._annotations:
@@ -241,6 +261,18 @@ class _Maker:
 
     def _lost(self, item: ObjectItem, kind: str, reason: str) -> LeftOut:
         return _left_out(self.source, item, _RECORDS, Drop(kind, reason))
+
+
+def _record_fault(record: dict[str, Any]) -> str:
+    """Why something is no record; empty if it is one."""
+    try:
+        # Media are not looked for: that they are elsewhere by now does not make the work on them void.
+        seen = parse_record(record).seen
+        if not all(seen):
+            raise RecordError("an object of it is seen in no frame")
+    except (RecordError, RegionError) as error:
+        return f"It would make no record: {error}."
+    return ""
 
 
 def _detailed(item: ObjectItem) -> str:

@@ -45,6 +45,8 @@ class RecordCounts:
         questions (`dict[str, int]`): kind of question -> how many of the kept records' turns.
         failed, dropped (`dict[str, dict[str, int]]`): stage -> kind of failure (of sources), or of drop (of objects or
             questions) -> how many.
+        verdicts (`dict[str, int]`): `"kept"` and `"discarded"` -> objects of which the Reviewer said so, whatever
+            became of them afterwards.
         licenses (`dict[str, int]`): license of the source, or `"unknown"` -> records that were kept.
         addresses (`int`): records that were kept whose source says where it comes from.
         media (`dict[str, int]`): `"video"` and `"image"` -> records that were kept.
@@ -62,6 +64,7 @@ class RecordCounts:
     questions: dict[str, int] = field(default_factory=dict)
     failed: dict[str, dict[str, int]] = field(default_factory=dict)
     dropped: dict[str, dict[str, int]] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
     licenses: dict[str, int] = field(default_factory=dict)
     addresses: int = 0
     media: dict[str, int] = field(default_factory=dict)
@@ -70,9 +73,9 @@ class RecordCounts:
 
     @property
     def retained(self) -> float | None:
-        """The share of what the Reviewer kept; `None` where it has seen nothing."""
-        seen = self.records + self.discarded
-        return self.records / seen if seen and "reviewer" in self.spent else None
+        """The share of objects that the Reviewer kept, of those that it has seen; `None` where it has seen none."""
+        seen = sum(self.verdicts.values())
+        return self.verdicts.get("kept", 0) / seen if seen else None
 
     def to_json(self) -> dict[str, Any]:
         """All of it, fit for JSON."""
@@ -84,11 +87,15 @@ class RecordCounts:
         for stage, row in state.rows.items():
             self.spent[stage] = self.spent.get(stage, Spent()) + Spent(**row["spent"])
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + row["seconds"], 4)
+        outcomes = state.outcomes()
+        for item, _ in outcomes:
+            if item.verdict is not None:
+                _count(self.verdicts, "kept" if item.verdict.same else "discarded")
         if state.failed is not None:
             stage, failure = state.failed
             _count(self.failed.setdefault(stage, {}), failure.kind)
         else:
-            self.objects += len(state.outcomes())
+            self.objects += len(outcomes)
 
     def add_made(self, made: MadeRecord | LeftOut) -> None:
         """Count what came of an object."""
