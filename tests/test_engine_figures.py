@@ -74,6 +74,27 @@ def test_questions_are_counted_by_their_kinds(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "junk",
+        "5",
+        '{"record": null}',
+        '{"record": ID, "questions": 5, "objects": 5}',
+        '{"record": ID, "questions": [5], "objects": [5, {}, {"analyzer": 5}, {"analyzer": {"text": []}}]}',
+    ],
+)
+@pytest.mark.parametrize("first", ["junk", None, {}])
+def test_provenance_that_says_nothing_is_not_needed(run, tmp_path, line, first):
+    records = json.loads((run / "records.json").read_text())
+    (tmp_path / "records.json").write_text(json.dumps([first, records[0]]))
+    (tmp_path / "provenance.jsonl").write_text(f"{line}\n" + line.replace("ID", json.dumps(records[0]["id"])) + "\n")
+    counts = record_counts("all", [tmp_path / "records.json"])
+    assert (counts.records, counts.bad) == (2, 1)
+    assert counts.types == {"detailed captions": 1}
+    assert not counts.nouns
+
+
+@pytest.mark.parametrize(
     ("prompt", "kind"),
     [
         ("Please describe the object <region> in the video in brief.", "short captions"),
@@ -127,6 +148,8 @@ def test_pictures_are_drawn(run, tmp_path):
         ("[]", EngineError, "no record that can be used"),
         ('[{"conversations": 3}]', EngineError, "no record that can be used"),
         ('[{"Question": 3, "annotation": []}]', EngineError, "no item of this benchmark"),
+        ('[{"Question": "a", "annotation": [], "options": 5}]', EngineError, "options that are no list, but 5"),
+        ('[{"Question": "a", "annotation": [], "options": "(A)"}]', EngineError, "options that are no list"),
         ('[{"caption": "a", "annotation": 3}]', EngineError, "no item of this benchmark"),
         ('[{"caption": "a"}, 3]', EngineError, "no item of this benchmark"),
         ('[{"caption": "a", "annotation": []}, {]', BenchError, "line 1"),

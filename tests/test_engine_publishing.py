@@ -1,6 +1,7 @@
 """Publishing what a run has made: records and where they come from go to the Hub, paths and videos stay here."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -12,7 +13,7 @@ from tests.hub_server import READER, WRITER, HubServer
 from videorefer_plugin.data_engine.publishing import publish_data
 from videorefer_plugin.data_engine.records import write_records
 from videorefer_plugin.data_engine.review import draw_review, fill_in
-from videorefer_plugin.errors import ConfigurationError, EngineError, PublishError
+from videorefer_plugin.errors import ConfigurationError, EngineError, PublishError, RecordError
 
 STAGES = ("analyzer", "segmentor", "annotator", "captioner", "reviewer", "refiner")
 PUBLISH = "from videorefer_plugin.data_engine.publishing import publish_data; publish_data(folder, repo_id, **kwargs)"
@@ -162,6 +163,47 @@ def test_provenance_of_other_records(tmp_path):
         publish_data(folder, "me/data", dry_run=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("records.json", '["junk"]', "holds no record of the data engine"),
+        ("records.json", "[{]", "line 1: no JSON"),
+        ("records.json", '[{"id": "clip0/0/detailed", "annotation": []}]', "holds no record of the data engine"),
+        ("records.json", '[{"id": 1, "video": "a.mp4", "annotation": []}]', "its 'id' is 1"),
+        ("records.json", '[{"id": "a", "video": 3, "annotation": []}]', "its 'video' is 3"),
+        ("records.json", '[{"id": "a", "video": "a.mp4", "annotation": 5}]', "its 'annotation' is 5"),
+        ("provenance.jsonl", "[]", "cannot be read"),
+        ("provenance.jsonl", '{"record": "a", "source": {"id": 3}, "objects": []}', "its 'id' is 3"),
+        ("provenance.jsonl", '{"record": "a", "source": {"id": "a"}, "objects": 3}', "its 'objects' is 3"),
+        ("report.json", "{}", "does not say what came of the run"),
+        ("report.json", "[]", "it is []"),
+        ("report.json", '{"name": 5}', "name is 5"),
+        ("run.json", '{"recipe": null}', "its 'recipe' is None"),
+        ("run.json", '{"identities": {"refiner": 5}}', "its 'refiner' is 5"),
+        ("run.json", '{"keys": 5}', "its 'keys' is 5"),
+        ("run.json", '{"recipe": {"source": 5}}', "its 'source' is 5"),
+        ("run.json", '{"recipe": {"source": {"exclude": 5}}}', "its 'exclude' is 5"),
+        ("run.json", '{"read": {"counts": []}}', "its 'counts' is []"),
+    ],
+)
+def test_files_that_were_damaged(tmp_path, name, content, said):
+    folder = make_run(tmp_path / "run", licenses=("mit",))
+    (folder / name).write_text(content)
+    with pytest.raises((EngineError, RecordError), match=re.escape(said)):
+        publish_data(folder, "me/data", dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("licenses", {"mit": "two"}), ("spent", {"refiner": {}}), ("dropped", {"a": 1})]
+)
+def test_reports_that_were_damaged(tmp_path, key, value):
+    folder = make_run(tmp_path / "run", licenses=("mit",))
+    report = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(report | {key: value}))
+    with pytest.raises(EngineError, match=rf"\({key}\.\w+(\.\w+)? is "):
+        publish_data(folder, "me/data", dry_run=True)
+
+
 # --- names and paths -------------------------------------------------------------------------------------------------
 
 
@@ -180,8 +222,44 @@ def test_texts_keep_what_only_looks_like_a_path(hub, client, tmp_path):
     texts = ["A car /with/many/slashes and and/or.", "b"]
     answer = publish(client, make_run(tmp_path / "run", texts=texts), "me/slashes")
     assert not answer.kind, answer.everything
-    (record,) = json.loads(hub.files("datasets/me/slashes")["records.json"])
+    files = hub.files("datasets/me/slashes")
+    (record,) = json.loads(files["records.json"])
     assert record["conversations"][1]["value"] == texts[0]
+    (item,) = json.loads(files["provenance.jsonl"])["objects"]
+    assert item["annotator"]["appearance"] == item["refiner"]["description"] == texts[0]
+
+
+@pytest.mark.parametrize("name", ["video (1)", "a]", "b!", "c?", 'd"', "e/f g", "/mnt/films/a b", "h", "FOLDER/i)"])
+def test_provenance_belongs_to_its_records(hub, client, tmp_path, name):
+    """Whatever sources are called; the caption keeps what only looks like a path."""
+    folder = tmp_path / "run"
+    name, caption = name.replace("FOLDER", str(folder)), "He </b>/then/goes and /usr/bin/x said it."
+    made = reviewed(source(folder, name, license="mit", caption=caption), [True, True, False])
+    write_records([made], folder, recipe(folder))
+    answer = publish(client, folder, "me/odd")
+    assert not answer.kind, answer.everything
+    files = hub.files("datasets/me/odd")
+    records, lines = json.loads(files["records.json"]), list(map(json.loads, files["provenance.jsonl"].splitlines()))
+    assert [line["record"] for line in lines] == [record["id"] for record in records]
+    named = name.replace(f"{folder}/", "")
+    assert [line["record"] for line in lines] == [f"{named}/{number}/detailed" for number in (0, 1)]
+    assert {line["source"]["id"] for line in lines} == {named}
+    assert {line["source"]["caption"] for line in lines} == {caption}
+
+
+def test_words_of_the_program_have_no_paths(hub, client, tmp_path):
+    folder = tmp_path / "run"
+    made = reviewed(source(folder, license="mit"), [True])
+    for stage, words in (
+        ("segmentor", {"notes": ["/opt/masks/a.npy is lost."]}),
+        ("reviewer", {"reason": "See /opt/x/b.txt."}),
+    ):
+        made.rows[stage]["objects"][0]["made"] |= words
+    write_records([made], folder, recipe(folder))
+    answer = publish(client, folder, "me/words")
+    assert not answer.kind, answer.everything
+    (item,) = json.loads(hub.files("datasets/me/words")["provenance.jsonl"])["objects"]
+    assert (item["segmentor"]["notes"], item["reviewer"]["reason"]) == (["a.npy is lost."], "See b.txt.")
 
 
 # --- the card --------------------------------------------------------------------------------------------------------

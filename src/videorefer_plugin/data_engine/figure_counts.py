@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._text import short
 from videorefer_plugin.bench.item_files import item_values
 from videorefer_plugin.errors import EngineError, VideoReferError
 from videorefer_plugin.training.record_files import open_record_file
@@ -86,14 +87,16 @@ class RecordFigures:
         for annotation in different:
             seen = [one for one in annotation.values() if not _is_absent(one)]
             self.frames[min(len(seen), _LONGEST)] += 1
-        kinds = iter((origin or {}).get("questions", ()))
+        origin = origin or {}
+        kinds = iter(_entries(origin.get("questions"), str))
         turns = [turn for turn in record.conversations if turn["role"] != "system"]
         for question, answer in zip(turns[::2], turns[1::2], strict=True):
             kind = _type(question["content"], next(kinds, ""))
             self.types[kind] += 1
             self.words.setdefault(kind, Counter())[_words(answer["content"])] += 1
-        for item in (origin or {}).get("objects", ()):
-            noun = str(item.get("analyzer", {}).get("text") or "").strip().lower()
+        for item in _entries(origin.get("objects"), dict):
+            (said,) = _entries([item.get("analyzer")], dict) or [{}]
+            noun = str(said.get("text") or "").strip().lower()
             if noun:
                 self.nouns[noun] += 1
 
@@ -198,7 +201,10 @@ def bench_counts(path: Path) -> BenchCounts:
             counts.frames[min(sum(not _is_absent(one) for one in given), _LONGEST)] += 1
         if counts.kind == "q":
             counts.types[str(value.get("type"))] += 1
-            counts.options[len(value.get("options") or ())] += 1
+            options = value.get("options") or []
+            if not isinstance(options, list):
+                raise EngineError(f"{place} has options that are no list, but {short(options)}.")
+            counts.options[len(options)] += 1
     counts.videos = len(videos)
     return counts
 
@@ -213,8 +219,14 @@ def _with_origin(path: Path) -> Iterator[tuple[Any, Mapping[str, Any] | None]]:
                 origin = json.loads(lines.readline()) if lines else None
             except ValueError:
                 origin = None
-            fits = isinstance(origin, Mapping) and origin.get("record") == (entry.value or {}).get("id")
+            fits = isinstance(origin, Mapping) and isinstance(entry.value, Mapping)
+            fits = fits and origin.get("record") == entry.value.get("id")
             yield entry.value, origin if fits else None
+
+
+def _entries(values: Any, kind: type) -> list[Any]:
+    """What is of this kind in a list; nothing where something else stands instead of one."""
+    return [value for value in values if isinstance(value, kind)] if isinstance(values, list) else []
 
 
 def _type(question: str, kind: str) -> str:

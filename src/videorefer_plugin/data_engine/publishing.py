@@ -12,10 +12,11 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.local_names import LocalNames
 from videorefer_plugin.data_engine.record_output import FORMATS, record_output
-from videorefer_plugin.data_engine.records import REPORT, RUN, is_unknown_license, record_files
+from videorefer_plugin.data_engine.records import RUN, is_unknown_license, read_report, record_files
 from videorefer_plugin.data_engine.review import read_filled
 from videorefer_plugin.errors import ConfigurationError, EngineError, PublishError
 from videorefer_plugin.hub.card_files import CARD_CHOICES, compose
@@ -137,15 +138,40 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         with open(path, encoding="utf-8") as stream:
             for number, text in enumerate(stream, 1):  # noqa: B007 - named where it fails
                 line = json.loads(text)
-                line["source"]["id"], line["record"]
+                _check_shapes(line, {"record": str, "source": dict, "objects": list})
+                _check_shapes(line["source"], {"id": str})
                 yield line
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise EngineError(f"Line {number} of {path} cannot be read ({error!r}); write the records again.") from error
 
 
+def _check_shapes(value: Any, wanted: Mapping[str, type]) -> None:
+    if not isinstance(value, dict):
+        raise TypeError(f"it is {short(value)}")
+    for name, kind in wanted.items():
+        if not isinstance(value.get(name), kind):
+            raise TypeError(f"its {name!r} is {short(value.get(name))}")
+
+
+def _records(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each record, and whether it is about a "video" or an "image"."""
+    for entry in open_record_file(path).scan():
+        value = entry.value
+        try:
+            _check_shapes(value, {"id": str, "annotation": list})
+            (kind,) = {"video", "image"} & value.keys()
+            _check_shapes(value, {kind: str})
+        except (TypeError, ValueError) as error:
+            raise EngineError(
+                f"{path}, line {entry.line}, holds no record of the data engine, which has an id, a video or an "
+                f"image, and objects ({entry.reason or error}); write the records again (videorefer data run)."
+            ) from error
+        yield value, kind
+
+
 def _media(records: Path) -> Iterator[str]:
-    for entry in open_record_file(records).scan():
-        yield entry.value.get("video") or entry.value["image"]
+    for value, kind in _records(records):
+        yield value[kind]
 
 
 def _write(scratch: Path, records: Path, provenance: Path, folder: Path, names: LocalNames) -> list[Path]:
@@ -155,21 +181,55 @@ def _write(scratch: Path, records: Path, provenance: Path, folder: Path, names: 
         record_output(str(target), records.suffix[1:]) as output,
         open(scratch / provenance.name, "w", encoding="utf-8") as lines,
     ):
-        for entry, line in itertools.zip_longest(open_record_file(records).scan(), _lines(provenance)):
-            if entry is None or line is None or entry.value.get("id") != line["record"]:
+        for entry, line in itertools.zip_longest(_records(records), _lines(provenance)):
+            if entry is None or line is None or entry[0]["id"] != line["record"]:
                 raise EngineError(f"{provenance} does not belong to {records}; write the records again.")
-            (kind,) = {"video", "image"} & entry.value.keys()
-            named = names.name(entry.value[kind])
-            masks = entry.value.pop("annotation")  # nothing but numbers
-            output.write({**names.clean(entry.value), kind: named, "annotation": masks})
-            line = names.clean(line, paths=True)
-            line["source"]["path"] = named
-            lines.write(json.dumps(line) + "\n")
-    run = read_json(folder / RUN) if (folder / RUN).is_file() else {}
-    identities, keys = run.get("identities", {}), run.get("keys", {})
-    agents = {keys.get(stage, stage): {"stage": stage, **identity} for stage, identity in identities.items()}
+            record, kind = entry
+            named = names.name(record[kind])
+            masks = record.pop("annotation")  # nothing but numbers
+            record = {**names.clean(record), kind: named, "annotation": masks}
+            output.write(record)
+            lines.write(json.dumps(_clean_line(line, names, record["id"], named)) + "\n")
+    run = _run(folder)
+    keys = run["keys"]
+    agents = {keys.get(stage, stage): {"stage": stage, **identity} for stage, identity in run["identities"].items()}
     (scratch / AGENTS).write_text(json.dumps(names.clean(agents, paths=True), indent=1) + "\n", encoding="utf-8")
     return [target, scratch / provenance.name, *([scratch / AGENTS] if agents else [])]
+
+
+def _clean_line(line: dict[str, Any], names: LocalNames, record: str, path: str) -> dict[str, Any]:
+    """A line of the provenance that still belongs to its record, and whose texts are as the agents wrote them."""
+    ending = line["record"].removeprefix(line["source"]["id"])
+    line = names.clean(line)
+    line["record"] = record
+    line["source"] |= {"id": record.removesuffix(ending), "path": path}
+    for item in line["objects"]:
+        for stage, words in (("segmentor", "notes"), ("reviewer", "reason")):  # words of the program, not of the video
+            made = item.get(stage) if isinstance(item, dict) else None
+            if isinstance(made, dict) and words in made:
+                made[words] = names.clean(made[words], paths=True)
+    return line | {name: names.clean(line[name], paths=True) for name in ("agents",) if name in line}
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    """What `run.json` says of a run, with all its parts; they are empty where there is none."""
+    parts = {"recipe": dict, "identities": dict, "keys": dict, "read": dict}
+    run = {"version": None, **{name: {} for name in parts}}
+    if (folder / RUN).is_file():
+        run |= read_json(folder / RUN)
+    try:
+        _check_shapes(run, parts)
+        _check_shapes(run["identities"], dict.fromkeys(run["identities"], dict))
+        _check_shapes(run["keys"], dict.fromkeys(run["keys"], str))
+        _check_shapes({"source": {}, **run["recipe"]}, {"source": dict})
+        _check_shapes({"counts": {}, "notes": [], **run["read"]}, {"counts": dict, "notes": list})
+        excluded = run["recipe"].get("source", {}).get("exclude")
+        _check_shapes({"exclude": excluded or []}, {"exclude": list})
+    except TypeError as error:
+        raise EngineError(
+            f"{folder / RUN} does not say what the run was ({error}); start the run again, which writes it anew."
+        ) from error
+    return run
 
 
 def _sizes(paths: list[Path], card: str | None) -> dict[str, int]:
@@ -201,11 +261,11 @@ def card_facts(folder: Path, names: LocalNames, files: list[str], unknown: int) 
 
     Raises:
         PublishError: `report.json` or `run.json` cannot be read.
-        EngineError: a check of the Reviewer was filled in with something else than answers.
+        EngineError: they hold something else.
     """
-    report = names.clean(read_json(folder / REPORT), paths=True)
-    run = names.clean(read_json(folder / RUN) if (folder / RUN).is_file() else {}, paths=True)
-    recipe, read = run.get("recipe", {}), run.get("read", {})
+    report = names.clean(read_report(folder).to_json(), paths=True)
+    run = names.clean(_run(folder), paths=True)
+    recipe, read = run["recipe"], run["read"]
     media = [(f"about {kind}s", count) for kind, count in report["media"].items()]
     lost = [
         (stage, kind, count)
@@ -240,7 +300,7 @@ def card_facts(folder: Path, names: LocalNames, files: list[str], unknown: int) 
         "unknown": unknown,
         "addresses": report["addresses"],
         "seed": recipe.get("seed", 0),
-        "version": run.get("version"),
+        "version": run["version"],
     }
 
 
@@ -251,7 +311,7 @@ def _spent(stage: str, spent: Mapping[str, Any]) -> tuple[Any, ...]:
 def _agents(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for stage in STAGES:
-        identity = run.get("identities", {}).get(stage)
+        identity = run["identities"].get(stage)
         if identity is None:
             continue
         settings = [
@@ -263,7 +323,7 @@ def _agents(run: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "stage": stage,
                 "backend": identity.get("backend", ""),
-                "identity": run.get("keys", {}).get(stage),
+                "identity": run["keys"].get(stage),
                 "settings": settings,
             }
         )

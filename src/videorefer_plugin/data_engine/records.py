@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,16 @@ from videorefer_plugin.data_engine.record_output import FORMATS, record_output
 from videorefer_plugin.data_engine.state import State
 from videorefer_plugin.errors import ConfigurationError, EngineError
 
-__all__ = ["DROPPED", "REPORT", "UNKNOWN", "RecordCounts", "is_unknown_license", "record_files", "write_records"]
+__all__ = [
+    "DROPPED",
+    "REPORT",
+    "UNKNOWN",
+    "RecordCounts",
+    "is_unknown_license",
+    "read_report",
+    "record_files",
+    "write_records",
+]
 
 RUN = "run.json"
 REPORT = "report.json"
@@ -81,6 +90,19 @@ class RecordCounts:
         """All of it, fit for JSON."""
         return {**asdict(self), "retained": self.retained}
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RecordCounts:
+        """Read what `to_json` gave, also after it went through JSON.
+
+        Raises:
+            TypeError: it is something else.
+        """
+        some, nested = {"": 0}, {"": {"": 0}}
+        like = cls("", "", 0, 0, 0, 0, 0, some, nested, nested, some, some, 0, some, {"": Spent()}, {"": 0.0})
+        _check_like("", value, asdict(like))
+        known = {one.name: value[one.name] for one in fields(cls)}
+        return cls(**{**known, "spent": {stage: Spent(**one) for stage, one in known["spent"].items()}})
+
     def add(self, state: State) -> None:
         """Count a source, and what agents spent on it."""
         self.sources += 1
@@ -114,8 +136,34 @@ class RecordCounts:
                 _count(self.questions, kind)
 
 
+def _check_like(name: str, value: Any, like: Any) -> None:
+    """Make sure that a value of JSON is shaped as an example, in which the key "" stands for any."""
+    if isinstance(value, bool) or not isinstance(
+        value, (int, float) if isinstance(like, (int, float)) else type(like)
+    ):
+        raise TypeError(f"{name or 'it'} is {short(value)}")
+    if isinstance(like, dict):
+        for key in value if "" in like else like:
+            _check_like(f"{name}.{key}" if name else key, value.get(key), like[""] if "" in like else like[key])
+
+
 def _count(counts: dict[str, int], key: str) -> None:
     counts[key] = counts.get(key, 0) + 1
+
+
+def read_report(folder: Path) -> RecordCounts:
+    """What `report.json` in a run's folder says.
+
+    Raises:
+        EngineError: it is not there, or holds something else.
+    """
+    try:
+        return RecordCounts.from_json(json.loads((folder / REPORT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise EngineError(
+            f"{folder / REPORT} does not say what came of the run ({error}); write the records again (videorefer data "
+            "run)."
+        ) from error
 
 
 def record_files(folder: Path, kept: bool = True) -> tuple[Path, Path]:
@@ -225,8 +273,8 @@ def _stages(folder: Path, recipe: EngineRecipe) -> dict[str, dict[str, Any]]:
     keys: Mapping[str, str] = {}
     if (folder / RUN).is_file():
         try:
-            keys = json.loads((folder / RUN).read_text(encoding="utf-8")).get("keys", {})
-        except (OSError, ValueError) as error:
+            keys = dict(json.loads((folder / RUN).read_text(encoding="utf-8")).get("keys", {}))
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise EngineError(f"{folder / RUN} cannot be read ({error}); start the run again.") from error
     found = {}
     for stage in STAGES:
