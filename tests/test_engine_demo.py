@@ -11,6 +11,7 @@ from videorefer_plugin.cli import app
 from videorefer_plugin.data_engine.demo import demonstrate_engine
 from videorefer_plugin.data_engine.faults import FAULTS, plant
 from videorefer_plugin.data_engine.items import Description, Found, Noun, ObjectItem, RegionCaption, Source, VideoItem
+from videorefer_plugin.data_engine.recipe import load_engine_recipe
 from videorefer_plugin.data_engine.registry import make_agent
 from videorefer_plugin.errors import ConfigurationError, EngineError
 from videorefer_plugin.training import check_data
@@ -88,8 +89,20 @@ def test_what_cannot_be_shown_is_refused(shown, tmp_path):
     with pytest.raises(ConfigurationError, match="seed"):
         demonstrate_engine(tmp_path, seed=-1)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(EngineError):
-        demonstrate_engine(shown[0], seed=4, clips=2)  # the folder of another seed
+
+
+@pytest.mark.parametrize(("seed", "clips"), [(4, 2), (3, 3), (3, 1)])
+def test_folders_of_other_clips_stay_as_they_are(shown, seed, clips):
+    folder = shown[0]
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(EngineError, match=r"other clips: 2 of them, such as shapes-3-00000.*--out") as refused:
+        demonstrate_engine(folder, seed=seed, clips=clips)
+    assert "--accept-changes" not in str(refused.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_the_recipe_gives_clips_of_others_no_license():
+    assert load_engine_recipe("engine/shapes", ["source.files=[a.json]"]).source.license is None
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------

@@ -141,6 +141,16 @@ def test_pictures_are_drawn(run, tmp_path):
         looks_drawn(path)
 
 
+def test_each_benchmark_file_has_a_picture_of_its_own(tmp_path):
+    files = []
+    for name in ("a/x", "b/x", "c/x", "d"):
+        (tmp_path / name).mkdir(parents=True)
+        files.append(bench_q(tmp_path / name))
+    written = draw_figures([*files, files[0]], tmp_path / "figures")
+    names = ["bench_bench", "bench_x_bench", "bench_x_bench_2", "bench_d_bench", "bench_x_bench_3"]
+    assert [path.stem for path in written] == names
+
+
 @pytest.mark.parametrize(
     ("content", "error", "said"),
     [

@@ -218,6 +218,28 @@ def test_videos_are_named_from_one_folder(hub, client, tmp_path, root, name):
     assert record["video"] == name
 
 
+@pytest.mark.parametrize("home", ["", "run", "run/videos"])
+def test_names_that_would_tell_of_the_home_folder_need_a_root(tmp_path, monkeypatch, home):
+    folder = make_run(tmp_path / "run")
+    monkeypatch.setenv("HOME", str(tmp_path / home))
+    if home == "run/videos":
+        with pytest.raises(PublishError, match="--media-root"):
+            publish_data(folder, "me/data", dry_run=True)
+    else:
+        publish_data(folder, "me/data", dry_run=True)
+    publish_data(folder, "me/data", dry_run=True, media_root=tmp_path)
+
+
+def test_videos_that_only_the_disk_holds_together_need_a_root(tmp_path):
+    folder = make_run(tmp_path / "run", licenses=("mit", "mit"))
+    records = json.loads((folder / "records.json").read_text())
+    records[1]["video"] = "/elsewhere/clip.mp4"
+    (folder / "records.json").write_text(json.dumps(records))
+    with pytest.raises(PublishError, match="--media-root"):
+        publish_data(folder, "me/data", dry_run=True)
+    publish_data(folder, "me/data", dry_run=True, media_root="/")
+
+
 def test_texts_keep_what_only_looks_like_a_path(hub, client, tmp_path):
     texts = ["A car /with/many/slashes and and/or.", "b"]
     answer = publish(client, make_run(tmp_path / "run", texts=texts), "me/slashes")

@@ -381,6 +381,8 @@ def test_figures_of_nothing_are_none(counts, known):
     table = ReviewTable(*counts, population={"kept": 10, "discarded": 10})
     assert {name: one["value"] for name, one in table.sample.items()} == known
     assert {name: one["value"] for name, one in table.weighted.items()} == known
+    for one in [*table.sample.values(), *table.weighted.values()]:
+        assert one["value"] is None or one["interval"][0] <= one["value"] <= one["interval"][1]
     assert json.loads(json.dumps(table.to_json(), allow_nan=False))
     table.table()
 

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._text import listed
 from videorefer_plugin.data_engine.recipe import load_engine_recipe
-from videorefer_plugin.data_engine.records import DROPPED, record_files
+from videorefer_plugin.data_engine.records import DROPPED, RUN, record_files
 from videorefer_plugin.data_engine.runs import run_engine
+from videorefer_plugin.errors import EngineError
 from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.pictures import Line, picture_answers
 from videorefer_plugin.regions import Region
@@ -114,15 +116,21 @@ def demonstrate_engine(
 
     Raises:
         ConfigurationError: a number or a setting is none.
-        EngineError: the folder is one of another run.
+        EngineError: the folder is one of other clips or of another run.
     """
     started = time.monotonic()
     check_at_least_one(clips, "clips")
     seeded(seed)
     folder = Path(out)
-    own = {"source.files": [str(folder / "captions.json")], "output.folder": str(folder / _RUN), "seed": seed}
+    own = {
+        "source.files": [str(folder / "captions.json")],
+        "source.license": "Apache-2.0",  # of this package, which draws the clips
+        "output.folder": str(folder / _RUN),
+        "seed": seed,
+    }
     given = [f"{name}={json.dumps(value)}" for name, value in own.items()]
     recipe = load_engine_recipe(_RECIPE, [*given, *overrides])
+    _refuse_other(folder, seed, clips)
     made = render_clips(folder, seed, clips, progress)
     run_engine(recipe, progress=progress)
     compared, truth = compare(folder / _RUN, made)
@@ -131,6 +139,26 @@ def demonstrate_engine(
     records, _ = record_files(folder / _RUN)
     seconds = round(time.monotonic() - started, 2)
     return EngineDemonstration(str(folder), str(records), str(folder / _PICTURES), seed, clips, compared, seconds)
+
+
+def _refuse_other(folder: Path, seed: int, clips: int) -> None:
+    """Make sure that a folder with a run has these clips, before any of its files are written anew."""
+    table = folder / "captions.json"
+    if not table.exists() or not (folder / _RUN / RUN).exists():
+        return
+    try:
+        there = [row["id"] for row in json.loads(table.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise EngineError(f"{table} is no table of clips ({error!r}); choose another folder (--out).") from error
+    if there != [_clip_name(seed, number) for number in range(clips)]:
+        raise EngineError(
+            f"{folder} holds a demonstration of other clips: {len(there)} of them, such as {listed(there, 1)}, where "
+            f"{clips} of seed {seed} were asked for. Choose another folder (--out), or ask for the same clips."
+        )
+
+
+def _clip_name(seed: int, number: int) -> str:
+    return f"shapes-{seed}-{number:05d}"
 
 
 def render_clips(
@@ -148,7 +176,7 @@ def render_clips(
     made: dict[str, Clip] = {}
     rows = []
     for number in range(count):
-        name = f"shapes-{seed}-{number:05d}"
+        name = _clip_name(seed, number)
         clip = made[name] = make_clip((seed, _STREAM, number))
         video = folder / "clips" / f"{name}.mp4"
         if not video.exists():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +81,7 @@ def draw_figures(
         drawn["data_types.png"] = _draw_types(figure, _together(counts))
         drawn["stages.png"] = _draw_stages(figure, counts)
     for path in benches:
-        name = f"bench_{path.stem}.png"
-        drawn[name if name not in drawn else f"bench_{path.parent.name}_{path.stem}.png"] = _draw_bench(
-            figure, bench_counts(path)
-        )
+        drawn[_free_name(path, drawn)] = _draw_bench(figure, bench_counts(path))
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +92,17 @@ def draw_figures(
             f"{short(str(folder))} cannot be written ({error}); choose another folder."
         ) from error
     return [folder / name for name in drawn]
+
+
+def _free_name(path: Path, taken: Container[str]) -> str:
+    """The picture of a benchmark file: called as the file, if need be with its folder, or else numbered."""
+    beside = f"{path.absolute().parent.name}_{path.stem}"
+    numbered = (f"{beside}_{number}" for number in itertools.count(2))
+    return next(
+        f"bench_{name}.png"
+        for name in itertools.chain([path.stem, beside], numbered)
+        if f"bench_{name}.png" not in taken
+    )
 
 
 def _figure_class() -> Any:

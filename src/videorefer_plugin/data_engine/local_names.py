@@ -24,7 +24,8 @@ class LocalNames:
         media_root (`Path`, *optional*): the folder of videos; the deepest one that holds all of them by default.
 
     Raises:
-        PublishError: a video does not lie in the folder of videos.
+        PublishError: a video does not lie in the folder of videos, or none is given, and only the root of the disk or
+            what holds the home folder has all of them.
     """
 
     def __init__(self, folder: Path, names: Iterable[str], media_root: Path | None = None):
@@ -41,6 +42,12 @@ class LocalNames:
             raise PublishError(
                 f"{count} record(s) are about videos outside of {given}, such as {outside!r}. Names of videos are "
                 "published as paths that start from one folder; give one that holds all of them (--media-root)."
+            )
+        home = Path(os.path.expanduser("~"))
+        if given is None and root and (root == os.path.dirname(root) or home.is_relative_to(root)):
+            raise PublishError(
+                f"The deepest folder that holds all videos is {root}, so that names of videos would tell how this "
+                "machine is laid out. Give the folder that they start from (--media-root), or move them together."
             )
         self.root = root or self.folder
         places = {self.root, self.folder, os.getcwd(), os.path.expanduser("~")} - {os.sep, ""}

@@ -112,8 +112,9 @@ def _figure(counts: list[tuple[int, int]], make: Callable[..., Any]) -> dict[str
     value = make(*(right / total for right, total in counts)) if known else None
     if value is None:
         return {"value": None, "interval": None}
-    interval = share_interval(*counts[0]) if len(counts) == 1 else made_of_shares_interval(counts, make)
-    return {"value": value, "interval": interval}
+    low, high = share_interval(*counts[0]) if len(counts) == 1 else made_of_shares_interval(counts, make)
+    # Where all or none are right, draws lie on one side of the value, which the interval has to hold all the same.
+    return {"value": value, "interval": [min(low, value), max(high, value)]}
 
 
 def _ratio(some: Any, rest: Any) -> Any:
