@@ -590,6 +590,12 @@ The statue stands in the middle of the square, surrounded by trees.
 He has a light jacket and is at rest.
 The object is being displayed on the table.
 The lamp is hanging from the ceiling.
+The man is wearing a black jacket, blue jeans and white sneakers.
+The woman has long hair and glasses.
+The dog is lying on the grass, and its ears are up.
+The table is covered with plates, cups and flowers.
+The car has tinted windows and black wheels.
+The man, who is standing behind two tourists, wears a cap.
 """
 DYNAMIC = """
 The man stands still before he crosses the street.
@@ -606,6 +612,19 @@ The ball is kicked by the boy.
 She looks around.
 The man is not moving at first, then he starts walking.
 The leaves are swaying in the wind.
+The man, who is wearing a white hat, chops onions.
+A chef wearing an apron kneads the dough.
+The car is parked and its lights flash.
+The boxer, wearing gloves, dodges a blow.
+The man wearing a helmet hammers a nail.
+The kid, in a red shirt that has stripes, skids across the ice.
+The man is kneeling and plants a tree.
+The flag is attached to a pole and flutters in the wind.
+The girl wearing a hat stumbles.
+The train is shown as it departs.
+The man who is wearing a cap whispers to her.
+The lion, which is lying in the shade, roars.
+She is in a blue dress and she curtsied.
 Der Mann steht auf der Straße.
 """
 

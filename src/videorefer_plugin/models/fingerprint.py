@@ -73,8 +73,10 @@ def _digest(path: Path, size: int, mtime_ns: int) -> bytes:
 def _tensors(stream: BinaryIO, size: int) -> list[tuple[int, int]]:
     """Where the header and the tensors of a file of safetensors begin and end; the whole file where it is none."""
     length = int.from_bytes(stream.read(8), "little")
+    if length > size:
+        return [(0, size)]
     try:
-        header = json.loads(stream.read(length)) if length < size else None
+        header = json.loads(stream.read(length))
         places = [one["data_offsets"] for name, one in header.items() if name != "__metadata__"]
         spans = sorted((8 + length + int(begin), 8 + length + int(end)) for begin, end in places)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

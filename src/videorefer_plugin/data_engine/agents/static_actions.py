@@ -76,6 +76,25 @@ _PAST = """
     taught threw told took went woke wrote
 """
 
+# What ends in "s" and is neither a verb nor a name of several things.
+_NO_VERBS = """
+    does its his this as across always perhaps sometimes towards upwards downwards backwards forwards sideways
+    outdoors indoors besides upstairs downstairs afterwards yes plus us thus various previous
+"""
+# Of several things, which stand in lists of what someone wears or has; their like as verbs are seldom.
+_THINGS = """
+    glasses sunglasses goggles jeans pants trousers shorts leggings tights socks shoes boots sneakers sandals heels
+    slippers gloves mittens clothes overalls pajamas suspenders sleeves stripes dots spots patterns markings letters
+    words logos numbers buttons pockets laces straps earphones headphones earrings bracelets necklaces rings tattoos
+    braids curls bangs ears eyes eyebrows hands arms legs feet fingers shoulders knees horns hooves paws claws wings
+    feathers whiskers tails wheels tires windows doors headlights taillights lights mirrors trees bushes flowers
+    leaves plants branches rocks stones mountains hills clouds buildings houses cars trucks buses boats chairs tables
+    shelves books bottles cups plates bowls glasses boxes bags balls toys others objects items details accents
+    highlights colors colours shades features characteristics edges lines circles squares walls floors stairs curtains
+    pillows cushions blankets papers pictures posters signs flags poles wires spectators people dogs cats horses birds
+    men women children players cyclists pedestrians
+"""
+
 
 def _forms(verb: str) -> set[str]:
     """The present and past forms of a regular verb; more than there are does no harm."""
@@ -98,7 +117,10 @@ _STATIC = frozenset(_STATIC_VERBS.split())
 _NONE = frozenset(_NO_ACTIONS.split()) | _STATIC
 _DYNAMIC = frozenset().union(*(_forms(verb) for verb in _ACTIONS.split()), _PAST.split()) - _STATIC
 
-_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*")
+_SEVERAL = frozenset(_THINGS.split())
+_OTHERS = frozenset(_NO_VERBS.split()) | _SEVERAL
+
+_WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*|[,;:]")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
 # Nothing happens, in words that speak of what might happen.
 _NOT = re.compile(
@@ -126,6 +148,9 @@ def sentences(text: str) -> list[str]:
 def is_static(sentence: str) -> bool:
     """Whether a sentence only says that something is there, in what posture, and how it looks.
 
+    What may be another verb than those known to say so counts as an action: rather a static sentence too many than an
+    action too few.
+
     Examples:
         >>> is_static("The man is standing on the street, wearing a red hat.")
         True
@@ -138,7 +163,10 @@ def is_static(sentence: str) -> bool:
     words = _WORD.findall(said)
     if not any(_is_static_word(word) for word in words):
         return False
-    return not any(_is_action(word, words[:place]) for place, word in enumerate(words))
+    return not any(
+        _is_action(word, words[:place]) or _may_be_a_verb(word, words[:place], words[place + 1 : place + 2])
+        for place, word in enumerate(words)
+    )
 
 
 def part_static(text: str) -> Parted:
@@ -170,3 +198,68 @@ _THE = frozenset({"a", "an", "the", "its", "his", "her", "their", "this", "these
 def _names_a_thing(word: str, before: list[str]) -> bool:
     """Whether a word that may be a verb is a noun or an adjective here, as in "a light" and "the open door"."""
     return bool(before) and before[-1] in _THE and not word.endswith("ing")
+
+
+_OBJECTS = frozenset({"a", "an", "the", "its", "his", "her", "their"})
+_PRONOUNS = frozenset({"it", "he", "she", "they", "who", "which", "that", "someone", "something", "everyone"})
+_JOINTS = frozenset({",", ";", ":", "and", "but", "or", "then", "also", "suddenly", "slowly", "quickly"})
+_PREPOSITIONS = frozenset(
+    (
+        *("by", "to", "from", "for", "near", "under", "over", "behind", "between", "among", "beside", "into", "onto"),
+        *("through", "around", "against", "along", "above", "below", "beneath", "without", "like", "as", "than"),
+    )
+)
+# Before the name of several things; what ends like the last ones is one of them too.
+_BEFORE_THINGS = frozenset(
+    (
+        *("two", "three", "four", "five", "six", "some", "several", "many", "few", "both", "other", "all", "various"),
+        *("black", "white", "red", "blue", "green", "yellow", "orange", "brown", "gray", "grey", "pink", "purple"),
+        *("beige", "dark", "light", "bright", "pale", "golden", "silver", "large", "small", "big", "little", "long"),
+        *(
+            "short",
+            "tall",
+            "thick",
+            "thin",
+            "round",
+            "square",
+            "old",
+            "new",
+            "young",
+            "different",
+            "similar",
+            "wooden",
+        ),
+        *(
+            "matching",
+            "denim",
+            "leather",
+            "athletic",
+            "running",
+            "traditional",
+            "colorful",
+            "floral",
+            "plain",
+            "casual",
+        ),
+    )
+)
+
+
+def _may_be_a_verb(word: str, before: list[str], after: list[str]) -> bool:
+    """Whether a word that no list has stands where a verb of its own would, as in "a chef wearing an apron kneads"."""
+    if not before or not word.isalpha() or word in _NONE:
+        return False
+    last = before[-1]
+    if word in _OTHERS:  # "and plants a tree"
+        return word in _SEVERAL and last in _PRONOUNS | {"and", "then"} and not _OBJECTS.isdisjoint(after)
+    if len(before) > 1 and last in _SEVERAL and before[-2] in _THE:  # "its lights flash"
+        return word not in _PREPOSITIONS | _THE | _JOINTS and not word.endswith("ly") and word not in _BEFORE_THINGS
+    if word.endswith("ed") and len(word) > 4:
+        return last in _PRONOUNS
+    if not word.endswith("s") or word.endswith(("ss", "us", "is")) or len(word) < 4:
+        return False
+    if last in _PRONOUNS or last in _JOINTS:
+        return True
+    if last in _THE | _PREPOSITIONS | _BEFORE_THINGS or last in _STATIC or last.endswith(("ing", "ed", "'s")):
+        return False
+    return True
