@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.media import numbered_frame, write_video
+from videorefer_plugin.data_engine.folders import files_digest
 from videorefer_plugin.data_engine.items import GivenObject, Source
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources import (
@@ -405,6 +407,32 @@ def test_a_folder_may_have_one_table_of_captions(clips, tmp_path):
     found = read("folder", tmp_path, deduplicate=False)
     assert [one.id for one in found.sources] == ["a", "sub_a"]
     assert found.counts == {"read": 3, "kept": 2, "no_caption": 1}
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_a_clip_of_a_folder_whose_name_no_record_can_hold_is_left_out(clips, tmp_path, table):
+    strange = os.fsencode(tmp_path) + b"/caf\xe9"
+    try:
+        shutil.copy(clips / "a.mp4", strange + b".mp4")
+    except OSError:
+        pytest.skip("names are UTF-8 on this file system")
+    Path(os.fsdecode(strange + b".txt")).write_text("A cat.")
+    with pytest.raises(
+        EngineError, match=r"None of 1 entries .* no UTF-8.*caf.udce9\.mp4: the name is no UTF-8; rename"
+    ):
+        read("folder", tmp_path)
+    shutil.copy(clips / "b.mp4", tmp_path / "b.mp4")
+    (tmp_path / "b.txt").write_text("A dog.")
+    if table:
+        (tmp_path / "captions.csv").write_text("video,caption\nb.mp4,A dog.\n")
+    found = read("folder", tmp_path)
+    assert [one.id for one in found.sources] == ["b"]
+    assert found.counts == {"read": 2, "kept": 1, "bad_name": 1}
+    " ".join(found.notes).encode()
+    settings = SourceSettings(layout="folder", files=[str(tmp_path)])
+    before = files_digest(settings)
+    os.rename(strange + b".mp4", strange + b"\xe9.mp4")
+    assert files_digest(settings) != before
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -187,9 +188,8 @@ def files_digest(settings: SourceSettings) -> str:
         try:
             if path.is_dir():
                 for item in sorted(path.rglob("*")):
-                    digest.update(
-                        f"{item.relative_to(path)} {item.stat().st_size if item.is_file() else ''}\n".encode()
-                    )
+                    said = f"{item.relative_to(path)} {item.stat().st_size if item.is_file() else ''}\n"
+                    digest.update(os.fsencode(said))  # the name of a file need not be UTF-8
             elif path.is_file():
                 with open(path, "rb") as stream:
                     while block := stream.read(1 << 20):

@@ -35,7 +35,8 @@ __all__ = [
 
 def seed_of(*parts: Any) -> int:
     """A seed, from 0 to 2^32 - 1, that depends on these values alone; the same on every machine and in every order."""
-    return int(hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:8], 16)
+    text = json.dumps(parts, ensure_ascii=False)
+    return int(hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8], 16)
 
 
 # --- what comes in ---------------------------------------------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin._text import listed, short
+from videorefer_plugin._text import listed, short, text_fault
 from videorefer_plugin.bench.json_files import read_json, read_text
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut
@@ -16,7 +16,7 @@ from videorefer_plugin.data_engine.sources.table import caption_row, column_name
 from videorefer_plugin.errors import BenchError, EngineError
 from videorefer_plugin.video import IMAGE_SUFFIXES
 
-__all__ = ["VIDEO_SUFFIXES", "beside", "clips_in", "read_folder"]
+__all__ = ["VIDEO_SUFFIXES", "beside", "clips_in", "read_folder", "split_by_name"]
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv", ".3gp", ".gif"}
@@ -31,7 +31,8 @@ def read_folder(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
 
     The caption of `clip.mp4` is in `clip.txt`, or under "caption" in `clip.json`, which may also have "license",
     "address" (or "url") and "language"; or in `captions.csv` (.json, .jsonl, .tsv, .parquet) of the folder, in which
-    `video` is a path from the folder. A folder of frames is a clip if its caption stands beside it.
+    `video` is a path from the folder. A folder of frames is a clip if its caption stands beside it. Clips whose names
+    are no UTF-8 are left out.
 
     Raises:
         EngineError: there is no such folder, it has no clips, or a file of captions cannot be read.
@@ -40,13 +41,14 @@ def read_folder(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
         if not folder.is_dir():
             what = "a file" if folder.exists() else "not there"
             raise EngineError(f"{folder} is {what}; expected a folder of clips. For a table, use the layout 'table'.")
-        clips = list(clips_in(folder))
-        if not clips:
+        clips, nameless = split_by_name(clips_in(folder))
+        if not clips and not nameless:
             kinds = listed(sorted(VIDEO_SUFFIXES), 20)
             raise EngineError(f"{folder} has no clips, also not in folders within it; expected files such as {kinds}.")
         tables = [folder / name for name in _TABLES if (folder / name).is_file()]
         if len(tables) > 1:
             raise EngineError(f"{folder} has {listed(path.name for path in tables)}; keep one file of captions.")
+        yield from nameless
         yield from _from_table(settings, folder, tables[0], clips) if tables else _from_files(settings, folder, clips)
 
 
@@ -70,6 +72,17 @@ def clips_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
                 yield from clips_in(entry, above)
         elif entry.suffix.lower() in VIDEO_SUFFIXES or entry.suffix.lower() in IMAGE_SUFFIXES:
             yield entry
+
+
+def split_by_name(clips: Iterable[Path]) -> tuple[list[Path], list[LeftOut]]:
+    """Clips that a record can name, and those whose names are no UTF-8, as they may be on Linux."""
+    good, bad = [], []
+    for clip in clips:
+        if text_fault(str(clip)):
+            bad.append(LeftOut("bad_name", ascii(str(clip))[1:-1], "the name is no UTF-8; rename it"))
+        else:
+            good.append(clip)
+    return good, bad
 
 
 def beside(clip: Path) -> tuple[dict[str, Any], str]:

@@ -14,7 +14,7 @@ from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut
 from videorefer_plugin.data_engine.sources.excluded import youtube_id
-from videorefer_plugin.data_engine.sources.folder import VIDEO_SUFFIXES, beside, clips_in
+from videorefer_plugin.data_engine.sources.folder import VIDEO_SUFFIXES, beside, clips_in, split_by_name
 from videorefer_plugin.data_engine.sources.rows import Table, check_column
 from videorefer_plugin.data_engine.sources.table import caption_row
 from videorefer_plugin.errors import EngineError
@@ -43,9 +43,10 @@ def read_panda(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
             raise EngineError(f"{file} is not there; expected a table of Panda-70M or a folder of its clips.")
         folder = Path(settings.media_root) if is_table and settings.media_root is not None else file
         folder = folder if folder.is_dir() else file.parent
-        clips = [clip for clip in clips_in(folder) if clip.suffix.lower() in VIDEO_SUFFIXES]
-        if not clips:
+        clips, nameless = split_by_name(clip for clip in clips_in(folder) if clip.suffix.lower() in VIDEO_SUFFIXES)
+        if not clips and not nameless:
             raise EngineError(f"{folder} has no clips of Panda-70M; say under source.media_root where they are.")
+        yield from nameless
         yield from _from_table(settings, file, folder, clips) if is_table else _from_files(settings, folder, clips)
 
 

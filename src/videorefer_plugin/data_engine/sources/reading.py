@@ -26,6 +26,7 @@ KINDS = {
     "no_caption": "have no caption",
     "no_video": "name no video",
     "address": "are addresses, which are not downloaded; download them first",
+    "bad_name": "have a name that is no UTF-8, which no record can hold",
     "missing": "name a file that is not there",
     "unreadable": "cannot be read as a video or an image",
     "other_language": "are in another language",
