@@ -9,7 +9,7 @@ import pytest
 from tests.engine import CountingAnalyzer, calls, recipe_values, write_table
 from videorefer_plugin.data_engine.items import Noun
 from videorefer_plugin.data_engine.recipe import recipe_of
-from videorefer_plugin.data_engine.runs import run_engine
+from videorefer_plugin.data_engine.runs import Interrupted, run_engine
 from videorefer_plugin.errors import EngineError
 
 COUNT = 3
@@ -179,3 +179,68 @@ def test_only_what_agents_work_on_has_them_work_again(desk, columns, made_again)
     assert {one["license"] for one in told if one["id"] == "v1"} <= {columns.get("license", "unknown")}
     run(given)
     assert run(given).finished == COUNT
+
+
+def rewrite(path, change):
+    """Change the lines of a file; without any, the file is removed."""
+    lines = change(path.read_text().splitlines(keepends=True))
+    path.unlink()
+    if lines:
+        path.write_text("".join(lines))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[:1] + lines[2:],
+        lambda lines: lines[::-1],
+        lambda lines: [lines[0], "\0" * 40 + "\n", *lines[2:]],
+        lambda lines: [*lines[:-1], lines[-1][:20]],
+        lambda lines: [line.replace("cats", "birds") for line in lines],
+        lambda lines: [],
+    ],
+    ids=["a line deleted", "another order", "zeros", "torn", "edited", "file deleted"],
+)
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_snapshot_of_sources_that_is_not_as_it_was_is_written_anew(desk, change, retry):
+    given = values(desk)
+    run(given)
+    snapshot, was = folder_of(given) / "sources.jsonl", (folder_of(given) / "sources.jsonl").read_text()
+    before = len(calls(folder_of(given)))
+    rewrite(snapshot, change)
+    report = run(given, retry=retry)
+    assert (report.sources, report.finished, report.outdated) == (COUNT, COUNT, 0)
+    assert snapshot.read_text() == was
+    assert len(calls(folder_of(given))) == before
+
+
+def test_a_lost_snapshot_does_not_hide_that_sources_have_changed(desk):
+    given = values(desk)
+    run(given)
+    (folder_of(given) / "sources.jsonl").unlink()
+    change(desk, caption="Here are birds.")
+    with pytest.raises(EngineError, match=r"holds a run that differs: the sources are others.*--accept-changes"):
+        run(given)
+    assert run(given, accept_changes=True).finished == COUNT
+
+
+@pytest.mark.parametrize("stage", STAGES[:4])
+def test_a_lost_line_of_a_source_that_failed_is_no_error(desk, stage):
+    given = values(desk, captioner={"settings": {"bad": {"v1": "failure"}}})
+    run(given)
+    lose(given, stage, "v1")
+    report = run(given)
+    assert (report.finished, report.failed, report.left) == (COUNT - 1, 1, 0)
+    (line,) = (folder_of(given) / "failed.jsonl").read_text().splitlines()
+    assert (json.loads(line)["id"], json.loads(line)["stage"]) == ("v1", "captioner")
+
+
+@pytest.mark.parametrize("how", ["fatal", "interrupt"])
+def test_lost_lines_do_not_hide_why_a_run_stops(desk, how):
+    given = values(desk, captioner={"settings": {"bad": {"v1": "failure"}}})
+    run(given)
+    lose(given, "segmentor", "v0")
+    lose(given, "segmentor", "v1")
+    given["segmentor"]["settings"]["bad"] = {"v0": how}
+    with pytest.raises(EngineError if how == "fatal" else Interrupted, match=r"refuses the key|and 2 are left"):
+        run(given)

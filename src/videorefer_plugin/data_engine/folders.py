@@ -163,17 +163,19 @@ class RunFolder:
         self.write(self.sources, _source_lines(sources))
 
     def sources_digest(self) -> str | None:
-        """A short name for what the snapshot holds; `None` if there is none."""
-        if not self.sources.is_file():
-            return None
+        """A short name for all that the snapshot holds; `None` if there is none.
+
+        Raises:
+            EngineError: it cannot be read.
+        """
+        digest = hashlib.sha256()
         try:
-            digest = hashlib.sha256()
-            with open(self.sources, "rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-            return digest.hexdigest()[:16]
+            _add_file(digest, self.sources)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise EngineError(f"{self.sources} cannot be read ({error.strerror or error}).") from error
+        return digest.hexdigest()[:16]
 
 
 def _source_lines(sources: Sequence[Source]) -> Iterator[str]:
@@ -191,12 +193,16 @@ def files_digest(settings: SourceSettings) -> str:
                     said = f"{item.relative_to(path)} {item.stat().st_size if item.is_file() else ''}\n"
                     digest.update(os.fsencode(said))  # the name of a file need not be UTF-8
             elif path.is_file():
-                with open(path, "rb") as stream:
-                    while block := stream.read(1 << 20):
-                        digest.update(block)
+                _add_file(digest, path)
         except OSError as error:
             raise EngineError(f"The source {name} cannot be read ({error.strerror or error}).") from error
     return digest.hexdigest()[:16]
+
+
+def _add_file(digest: Any, path: Path) -> None:
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
 
 
 def read_summary(found: SourceList, files: str) -> dict[str, Any]:
@@ -228,8 +234,8 @@ def changed_sources(snapshot: Path, sources: Sequence[Source]) -> list[str]:
     try:
         with open(snapshot, encoding="utf-8") as stream:
             before = {one.id: one.digest for one in map(Source.from_json, map(json.loads, stream))}
-    except (OSError, ValueError, TypeError) as error:
-        raise EngineError(f"{snapshot} cannot be read: {error}. Give another output.folder.") from error
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return [f"the sources are others, and what they were cannot be read from {snapshot}"]
     now = {source.id: source.digest for source in sources}
     kinds = {
         "new": [name for name in now if name not in before],
@@ -237,7 +243,7 @@ def changed_sources(snapshot: Path, sources: Sequence[Source]) -> list[str]:
         "changed": [name for name in now if name in before and now[name] != before[name]],
     }
     said = [f"{len(names)} source(s) are {kind} ({listed(names)})" for kind, names in kinds.items() if names]
-    return said or ["the sources are in another order"] * (list(before) != list(now))
+    return said or ["the sources are others, or in another order"]
 
 
 def refuse_changes(folder: Path, changes: Sequence[str]) -> EngineError:

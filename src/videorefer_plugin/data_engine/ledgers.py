@@ -92,8 +92,8 @@ class RunLedger:
             if limit is not None and self.size >= limit:
                 break
             try:
-                source = Source.from_json(_parsed(line, place))
-            except TypeError as error:
+                source = Source.from_json(json.loads(line))
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise _damaged(place, str(error)) from error
             self.given += bool(source.objects)
             self.only_given += bool(source.objects) and not source.caption.strip()

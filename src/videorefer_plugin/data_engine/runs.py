@@ -209,11 +209,8 @@ def _read(
         raise EngineError(f"There are no sources in {listed(recipe.source.files)}. {' '.join(found.notes)}".strip())
     now = read_summary(found, files)
     if before is not None and not accept_changes and now["sources"] != read.get("sources"):
-        # Without the sources as they were, nobody knows how they differ.
-        changes = changed_sources(folder.sources, found.sources) if whole else ["the sources are others"]
-        if changes:
-            raise refuse_changes(folder.path, changes)
-    folder.write_sources(found.sources)
+        raise refuse_changes(folder.path, changed_sources(folder.sources, found.sources))
+    folder.write_sources(found.sources)  # also where lines of it were lost or changed
     return now
 
 
