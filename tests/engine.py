@@ -44,8 +44,8 @@ class CountingAgent(Agent):
         version: part of its identity, and of what it makes.
         cost: of each item.
         bad: how the items whose ids are named here fail: "failure", "error" (a RuntimeError), "kill" (the process),
-            "interrupt", "fatal" (an EngineError), "few" (too few results), or "full" (as if the
-            disk were, from then on).
+            "interrupt", "fatal" (an EngineError), "few" (too few results), "half made" and "half failed" (words with
+            half a character), or "full" (as if the disk were, from then on).
         fixed: a file; once it is there, nothing is bad.
         seconds: that an item takes.
         kill_at: the number of lines in the log at which the run is killed: this process, and the one that `RUN_PID`
@@ -102,6 +102,10 @@ class CountingAgent(Agent):
             resource.setrlimit(resource.RLIMIT_FSIZE, (16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         if how == "fatal":
             raise EngineError("The endpoint refuses the key.")
+        if how == "half failed":
+            return Failure("reply", "It says \ud83d.", Spent(1, 10, 0, self.cost))
+        if how == "half made":
+            return Made((Drop("odd", "It is \ud83d."),) * len(item.objects), Spent(1, 10, 0, self.cost))
         return Made(self.objects(item), Spent(1, 100, 10, self.cost))
 
     def objects(self, item):

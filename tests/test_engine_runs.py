@@ -317,6 +317,42 @@ def test_replies_that_were_paid_for_are_kept_when_the_account_is_empty(desk, mon
     assert report.cost == 2 + 1 + 2  # what was no JSON had to be paid for, too
 
 
+@pytest.mark.parametrize(
+    ("how", "kind", "reason"),
+    [
+        ("half failed", "reply", r"It says \\ud83d\."),
+        ("half made", "unexpected", "cannot be written as JSON: .*surrogates not allowed"),
+    ],
+)
+def test_half_a_character_is_a_dead_letter_with_its_cost(desk, how, kind, reason):
+    settings = {"cost": 0.5, "bad": {"v1": how}, "fixed": str(desk / "fixed")}
+    given = values(desk, annotator={"settings": settings})
+    report = run(given)
+    assert (report.failed, report.cost) == (1, 0.5 * (COUNT - 1))
+    (letter,) = dead(folder_of(given))
+    assert letter["kind"] == kind
+    assert re.search(reason, letter["reason"])
+    (desk / "fixed").touch()
+    assert run(given, retry=True).finished == COUNT  # what was written can be read
+
+
+def test_a_reply_with_half_a_character_is_asked_for_again(desk, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = ChatServer()
+    left = ["half \ud83d", NOUNS.replace("a cat", "\\ud83d"), NOUNS]
+    server.reply = lambda messages: left.pop(0) if len(left) > 1 else left[0]
+    given = values(desk, analyzer={"backend": "chat", "settings": {}})
+    given["analyzer"]["settings"] = {"model": "m", "endpoint": server.url, "prices": [1e4, 0]}
+    try:
+        report = run(given, limit=2)
+        assert (report.finished, report.failed, report.cost) == (1, 1, 3)
+        (letter,) = dead(folder_of(given))
+        assert "half a character" in letter["reason"] or "half of a character" in letter["reason"]
+        assert run(given, limit=2, retry=True).finished == 2
+    finally:
+        server.close()
+
+
 def test_a_full_disk_stops_the_run_with_a_reason(desk):
     given = values(desk, captioner={"settings": {"bad": {"v1": "full"}, "fixed": str(desk / "fixed")}})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

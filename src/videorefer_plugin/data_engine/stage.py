@@ -141,16 +141,17 @@ class StageRunner:
 
     def _written(self, state: State, made: Made | Failure, seconds: float) -> dict[str, Any]:
         """The line about what was made, once it is in the ledger."""
+        if isinstance(made, Failure):
+            made = replace(made, reason=made.reason.encode("utf-8", "backslashreplace").decode())
         row = made_row(state, self.spec.stage, self.spec.key, made, seconds)
-        try:
-            text = json.dumps(row, ensure_ascii=False)
-            text.encode()
+        try:  # the id is the source's, and is written whatever it holds
+            json.dumps({**row, "id": ""}, ensure_ascii=False).encode()
         except (TypeError, ValueError, RecursionError) as error:  # half of a character is a ValueError
             reason = f"what the {self.spec.stage} {self.spec.backend!r} made cannot be written as JSON: {error}"
-            failure = Failure("unexpected", reason, made.spent) if isinstance(made, Made) else made
-            failure = replace(failure, reason=failure.reason.encode("ascii", "backslashreplace").decode())
-            text = json.dumps(made_row(state, self.spec.stage, self.spec.key, failure, seconds))
-        row = json.loads(text)  # the next stage is given what it would be given if it was done another day
+            plain = all(isinstance(took, (int, float)) for took in asdict(made.spent).values())
+            failure = Failure("unexpected", reason, made.spent if plain else Spent())
+            row = made_row(state, self.spec.stage, self.spec.key, failure, seconds)
+        row = json.loads(json.dumps(row))  # the next stage is given what it would be given if it was done another day
         self._write(row)
         return row
 
