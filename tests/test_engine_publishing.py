@@ -323,9 +323,23 @@ def test_the_card_says_what_people_found(tmp_path):
     truth = {f"clip{source}/{number}/detailed": number == 0 for source in (0, 1) for number in (0, 1)}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     fill_in(folder, tmp_path / "truth.json")
-    card = card_of(folder)
-    assert "people have checked 2, and found 2 to be right" in card
-    assert yaml.safe_load(card.split("---\n")[1])["license"] == "other"
+    card = " ".join(card_of(folder).split())
+    assert "a file with the truth about them knew 2, and found 2 to be right (between 34 and 100 %" in card
+    assert "people" not in card
+    assert "license: other" in card
+
+    draw_review(folder, overwrite=True)
+    table = folder / "review" / "review.csv"
+    table.write_text(table.read_text().replace(",,true,", ",yes,true,"))
+    card = " ".join(card_of(folder).split())
+    assert "people have checked 2, and found 2 to be right (between 34 and 100 %" in card
+    assert "of those it discarded, they have checked 0, and found 0 to be right" in card
+    table.write_text(table.read_text().replace(",yes,true,", ",,true,").replace(",,false,", ",no,false,"))
+    card = " ".join(card_of(folder).split())
+    assert "people have checked 0, and found 0 to be right; of those it discarded, they have checked 2" in card
+
+    make_run(folder, licenses=("mit", "cc0-1.0"), texts=("Something else.", "And another one."))
+    assert "No person has checked how often the Reviewer is right." in card_of(folder)
 
 
 def test_runs_without_agents_have_a_card(tmp_path):

@@ -1,6 +1,8 @@
 """The Reviewer's check: people look at some of what it kept and of what it discarded, and say whether it was right."""
 
 import csv
+import dataclasses
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -9,12 +11,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.engine_states import recipe, reviewed, source
+from tests.engine_states import found, recipe, reviewed, source
 from videorefer_plugin.bench.items import read_descriptions
 from videorefer_plugin.cli import app
 from videorefer_plugin.data_engine.records import write_records
 from videorefer_plugin.data_engine.review import PAPER, ReviewTable, draw_review, export_bench_d, fill_in, read_filled
-from videorefer_plugin.errors import BenchError, ConfigurationError, EngineError
+from videorefer_plugin.errors import ConfigurationError, EngineError
 from videorefer_plugin.video import open_video
 
 HOSTILE = [
@@ -85,7 +87,7 @@ def test_fewer_items_than_asked_for_are_all_drawn(run):
     assert all(row["true"] == "" for row in rows)
     row = next(row for row in rows if row["id"] == "clip/5/detailed")
     assert row["region_caption"] == "a square, seen as 5"
-    assert row["text"] == "The square 5 moves to the right."
+    assert row["text"] == "The square 5 moves to the right. It moves."
     assert (row["kept"], row["reason"]) == ("false", "reason 5")
 
 
@@ -327,6 +329,145 @@ def test_truths_that_cannot_be_used(run, tmp_path, content, said):
         fill_in(run, tmp_path / "truth.json")
 
 
+def test_truth_does_not_replace_what_people_said(tmp_path):
+    folder = make_run(tmp_path, [True, True, False])
+    draw_review(folder)
+    fill(folder, dict(zip(names(0, 1), ["yes", "no"], strict=True)), "review/review.csv")
+    truth = folder / "truth.json"
+    truth.write_text(json.dumps(dict(zip(names(0, 2), [False, False], strict=True))))
+    before = (folder / "review" / "review.csv").read_bytes()
+    with pytest.raises(EngineError, match=r"1 item\(s\), such as 'clip/0/detailed'.*--overwrite"):
+        fill_in(folder, truth)
+    assert (folder / "review" / "review.csv").read_bytes() == before
+    truth.write_text(json.dumps(dict(zip(names(0, 2), [True, False], strict=True))))
+    checked = fill_in(folder, truth)
+    assert checked.true == dict(zip(names(0, 1, 2), [True, False, False], strict=True))
+    people = checked.of_people
+    assert (people.tp, people.fp, people.tn, people.unchecked) == (1, 1, 0, {"kept": 0, "discarded": 1})
+    truth.write_text(json.dumps({"clip/1/detailed": True}))
+    assert fill_in(folder, truth, overwrite=True).true["clip/1/detailed"] is True
+
+
+def reordered(text):
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows(row[::-1] for row in csv.reader(io.StringIO(text, newline="")))
+    return written.getvalue()
+
+
+def with_semicolons(text):
+    written = io.StringIO(newline="")
+    csv.writer(written, delimiter=";").writerows(csv.reader(io.StringIO(text, newline="")))
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("save", "said"),
+    [
+        (with_semicolons, None),
+        (reordered, None),
+        (lambda text: f"{text}clip/9", "no item 'clip/9'"),
+        (lambda text: reordered(text) + "a reason", None),
+        (lambda text: text.replace("square", "squ\xe4re").encode("cp1252"), "save it as CSV in UTF-8"),
+        (lambda text: text.replace("square 0", "square 10", 1), "is not the one that was drawn"),
+        (lambda text: "id\nclip/0/detailed\n", "no column 'true'"),
+        (lambda text: None, "cannot be read"),
+    ],
+    ids=["semicolons", "reordered", "short", "short and reordered", "cp1252", "another text", "no answers", "gone"],
+)
+@pytest.mark.parametrize("door", ["filled", "truth"])
+def test_both_doors_read_tables_alike(tmp_path, door, save, said):
+    folder = make_run(tmp_path, [True])
+    draw_review(folder)
+    path = folder / "review" / "review.csv"
+    fill(folder, {} if door == "truth" else {"clip/0/detailed": "yes"}, "review/review.csv")
+    content = save(path.read_bytes().decode())
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (folder / "truth.json").write_text('{"clip/0/detailed": true}')
+
+    def read():
+        return fill_in(folder, folder / "truth.json") if door == "truth" else read_filled(folder)
+
+    if said is None:
+        assert read().true == {"clip/0/detailed": True}
+    else:
+        with pytest.raises(EngineError, match=re.escape(said)):
+            read()
+
+
+@pytest.mark.parametrize("length", [32_000, 40_000, 200_000])
+def test_long_texts_can_be_read_back(tmp_path, length):
+    folder = make_run(tmp_path, [True], ["x" * length])
+    draw_review(folder)
+    checked = read_filled(folder, fill(folder, {"clip/0/detailed": "yes"}))
+    assert checked.table.tp == 1
+    assert max(len(value) for row in rows_of(folder) for value in row.values()) <= 32_767
+    assert "x" * length in (folder / "review" / "review.html").read_text()
+
+
+def test_answers_of_another_drawing_are_refused(tmp_path):
+    folder = make_run(tmp_path, [True, True])
+    draw_review(folder)
+    path = fill(folder, dict(zip(names(0, 1), ["yes", "no"], strict=True)))
+    pages = {draw_and_read(folder) for _ in range(2)}
+    assert len(pages) == 1  # the same items of the same records
+    make_run(folder, [True, True], ["First.", "Second."])
+    pages.add(draw_and_read(folder))
+    assert len(pages) == 2
+    with pytest.raises(EngineError, match="is not the one that was drawn"):
+        read_filled(folder, path)
+
+
+def draw_and_read(folder):
+    """What the page of a new drawing knows its answers by."""
+    draw_review(folder)
+    return json.loads(Page((folder / "review" / "review.html").read_text()).scripts[0])["drawn"]
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", '{"items": 5}', '{"seed": 0, "population": {}, "items": {}, "texts": {}, "records": ""}']
+)
+def test_what_was_drawn_must_be_readable(tmp_path, content):
+    folder = make_run(tmp_path, [True])
+    draw_review(folder)
+    (folder / "review" / "review.json").write_text(content)
+    with pytest.raises(EngineError, match="what was drawn"):
+        read_filled(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("provenance.jsonl", '{"record": "clip/0/detailed", "objects": 5}'),
+        ("provenance.jsonl", '{"record": "clip/0/detailed", "objects": [{"reviewer": 5}]}'),
+        ("records.json", '["junk"]'),
+        ("records.json", '[{"id": "clip/0/detailed", "conversations": 3}]'),
+    ],
+)
+def test_records_that_were_damaged(tmp_path, name, content):
+    folder = make_run(tmp_path, [True])
+    (folder / name).write_text(content)
+    with pytest.raises(EngineError, match="says nothing about"):
+        draw_review(folder)
+
+
+def test_smaller_drawings_leave_no_pictures_behind(tmp_path):
+    folder = make_run(tmp_path, [True] * 3)
+    draw_review(folder)
+    (folder / "review" / "media" / "mine.mp4").touch()
+    draw_review(folder, 1)
+    assert sorted(path.name for path in (folder / "review" / "media").iterdir()) == ["0001.mp4", "mine.mp4"]
+
+
+def test_the_population_is_what_the_reviewer_said(tmp_path):
+    made = reviewed(source(tmp_path), [True, True, True, False], ["Fine.", "", "", "Other."])
+    write_records([made], tmp_path, recipe(tmp_path))
+    drawn = draw_review(tmp_path)
+    assert (drawn.all_kept, drawn.all_discarded) == (1, 1)
+    assert read_filled(tmp_path, fill(tmp_path, {"clip/0/detailed": "y"})).table.retained == 0.75
+
+
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
@@ -393,7 +534,8 @@ def test_figures_of_nothing_are_none(counts, known):
 def test_checked_items_become_a_benchmark(run, tmp_path):
     checked = read_filled(run, fill(run, dict(zip(names(0, 1, 4, 5), ["y", "n", "y", "n"], strict=True))))
     out = tmp_path / "bench" / "bench_d.json"
-    assert export_bench_d(run, checked, out) == 1
+    made = export_bench_d(run, checked, out)
+    assert (made.count, made.left_out) == (1, {})
     for mode in ("single", "multi"):
         (item,) = read_descriptions(out, mode=mode)
         assert item.id == "clip/0/detailed"
@@ -428,9 +570,38 @@ def test_a_benchmark_without_its_video_is_not_written(tmp_path):
     draw_review(folder)
     checked = read_filled(folder, fill(folder, {"clip/0/detailed": "y"}))
     (folder / "videos" / "clip.mp4").unlink()
-    with pytest.raises(BenchError, match="needs the video"):
+    with pytest.raises(EngineError, match=re.escape(f"needs the video {folder / 'videos' / 'clip.mp4'}")) as missing:
         export_bench_d(folder, checked, tmp_path / "out.json")
+    assert "--media-root" in str(missing.value)
     assert not (tmp_path / "out.json").exists()
+
+
+def test_images_are_left_out_of_a_benchmark(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (80, 48)).save(tmp_path / "one.png")
+    picture = dataclasses.replace(source(tmp_path, "picture"), path=str(tmp_path / "one.png"), kind="image")
+    made = [reviewed(source(tmp_path), [True]), reviewed(picture, [True])]
+    made[1].rows["segmentor"]["objects"] = [{"made": dataclasses.asdict(found(frames=[0]))}]
+    write_records(made, tmp_path, recipe(tmp_path))
+    draw_review(tmp_path)
+    picture_id = "picture/0/detailed"
+    checked = read_filled(tmp_path, fill(tmp_path, {"clip/0/detailed": "y", picture_id: "y"}))
+    exported = export_bench_d(tmp_path, checked, tmp_path / "out.json")
+    assert (exported.count, list(exported.left_out)) == (1, [picture_id])
+    assert "image" in exported.left_out[picture_id]
+    checked = read_filled(tmp_path, fill(tmp_path, {picture_id: "y"}))
+    with pytest.raises(EngineError, match=f"None of the 1 .*'{picture_id}', it is about an image"):
+        export_bench_d(tmp_path, checked, tmp_path / "none.json")
+
+
+def test_items_that_say_something_else_by_now_are_not_exported(tmp_path):
+    folder = make_run(tmp_path, [True])
+    draw_review(folder)
+    checked = read_filled(folder, fill(folder, {"clip/0/detailed": "y"}))
+    make_run(folder, [True], ["Something else."])
+    with pytest.raises(EngineError, match="no longer in"):
+        export_bench_d(folder, checked, tmp_path / "out.json")
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -445,6 +616,7 @@ def test_the_command_draws_and_measures(tmp_path):
     drawn = called(folder, "--kept", 1)
     assert drawn.exit_code == 0, drawn.output
     assert "kept: 1 of 2 item(s) drawn" in drawn.output
+    assert f"--filled {folder}/review/review.csv" in drawn.output
     said = {row["id"]: "yes" if row["kept"] == "true" else "no" for row in rows_of(folder)}
     path = fill(folder, said)
     out = folder / "bench.json"

@@ -20,7 +20,9 @@ def review(
     media_root: Annotated[
         Path | None, typer.Option(help="Folder that paths of videos start from; FOLDER by default.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Draw anew, although a table was filled in.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace answers: draw anew, or fill in from --truth.")
+    ] = False,
     filled: Annotated[Path | None, typer.Option(help="A table that was filled in: say how often it is right.")] = None,
     truth: Annotated[
         Path | None, typer.Option(help="JSON, id -> whether it is right: fill the table in from it.")
@@ -52,14 +54,18 @@ def review(
         raise typer.BadParameter(f"There is no export {export[0]!r}; expected bench-d and a file.")
     try:
         if filled or truth or export:
-            checked = fill_in(folder, truth) if truth else read_filled(folder, filled)
+            checked = fill_in(folder, truth, overwrite=overwrite) if truth else read_filled(folder, filled)
             if as_json:
                 typer.echo(json.dumps(checked.table.to_json(), indent=2))
             else:
                 console.print(checked.table.table())
             if export:
-                count = export_bench_d(folder, checked, export[1], media_root)
-                errors.print(f"{count} item(s) are in {export[1]}.", highlight=False)
+                made = export_bench_d(folder, checked, export[1], media_root)
+                errors.print(f"{made.count} item(s) are in {export[1]}.", highlight=False)
+                for name, fault in list(made.left_out.items())[:5]:
+                    errors.print(f"Left out is {name}: {fault}.", style="yellow", highlight=False)
+                if len(made.left_out) > 5:
+                    errors.print(f"{len(made.left_out)} items are left out.", style="yellow", highlight=False)
             return
         with Progress(console=errors, transient=True) as bar:
             task = bar.add_task("drawing", total=None)
@@ -89,4 +95,9 @@ def review(
     for name, fault in list(drawn.hidden.items())[:5]:
         errors.print(f"{name} cannot be seen: {fault}", style="yellow", highlight=False)
     console.print(f"Look at {drawn.folder}/review.html, or fill in {drawn.folder}/review.csv.", highlight=False)
-    console.print(f"Then: videorefer data review {folder} --filled review.csv", highlight=False)
+    console.print(
+        f"Put what the page gives at {drawn.folder}/review.csv. Then: videorefer data review {folder} --filled "
+        f"{drawn.folder}/review.csv",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -17,7 +17,7 @@ from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.local_names import LocalNames
 from videorefer_plugin.data_engine.record_output import FORMATS, record_output
 from videorefer_plugin.data_engine.records import RUN, is_unknown_license, read_report, record_files
-from videorefer_plugin.data_engine.review import read_filled
+from videorefer_plugin.data_engine.review import is_of, read_filled
 from videorefer_plugin.errors import ConfigurationError, EngineError, PublishError
 from videorefer_plugin.hub.card_files import CARD_CHOICES, compose
 from videorefer_plugin.hub.cards import engine_card
@@ -335,16 +335,28 @@ def _fits(value: Any) -> bool:
 
 
 def _checked(folder: Path) -> dict[str, Any] | None:
-    """What people found when they checked the Reviewer, if they did."""
+    """What people found when they checked the Reviewer, if they did and the records are still the same."""
     try:
-        table = read_filled(folder).table
+        checked = read_filled(folder)
+        if not is_of(checked.sample, folder):
+            return None
     except EngineError:
         return None
-    low, high = table.sample["precision"]["interval"] or (0.0, 1.0)
+    people = checked.of_people
+    by_people = people.tp + people.fp + people.fn + people.tn > 0
+    table = people if by_people else checked.table
+    interval = table.sample["precision"]["interval"]
+    precision = (
+        f"between {100 * interval[0]:.0f} and {100 * interval[1]:.0f} % of all, with 95 % confidence"
+        if interval
+        else ""
+    )
     return {
+        "judge": "people have checked" if by_people else "a file with the truth about them knew",
+        "they": "they have checked" if by_people else "it knew",
         "checked_kept": table.tp + table.fp,
         "right": table.tp,
-        "precision": f"between {100 * low:.0f} and {100 * high:.0f} % of all, with 95 % confidence",
+        "precision": precision,
         "checked_discarded": table.fn + table.tn,
         "missed": table.fn,
     }

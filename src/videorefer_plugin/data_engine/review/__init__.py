@@ -1,8 +1,20 @@
 """The Reviewer's check (paper, appendix C.1): people look at some of what it kept and of what it discarded."""
 
 from videorefer_plugin.data_engine.review.drawing import Review, draw_review
-from videorefer_plugin.data_engine.review.export import export_bench_d
+from videorefer_plugin.data_engine.review.export import Exported, export_bench_d
 from videorefer_plugin.data_engine.review.filling import Checked, fill_in, read_filled
 from videorefer_plugin.data_engine.review.measures import PAPER, ReviewTable
+from videorefer_plugin.data_engine.review.sample import is_of
 
-__all__ = ["PAPER", "Checked", "Review", "ReviewTable", "draw_review", "export_bench_d", "fill_in", "read_filled"]
+__all__ = [
+    "PAPER",
+    "Checked",
+    "Exported",
+    "Review",
+    "ReviewTable",
+    "draw_review",
+    "export_bench_d",
+    "fill_in",
+    "is_of",
+    "read_filled",
+]

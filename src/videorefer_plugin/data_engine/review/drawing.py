@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +16,25 @@ import jinja2
 
 from videorefer_plugin._files import write_whole
 from videorefer_plugin._text import short
-from videorefer_plugin.data_engine.records import record_files
-from videorefer_plugin.data_engine.review.items import ReviewItem, drawn_items
+from videorefer_plugin.data_engine.records import read_report, record_files
+from videorefer_plugin.data_engine.review.items import ReviewItem, drawn_items, reviewed_items
 from videorefer_plugin.data_engine.review.pictures import show_item
-from videorefer_plugin.data_engine.review.sheet import ANSWER, COLUMNS, answers, cell, write_sheet
+from videorefer_plugin.data_engine.review.sample import SAMPLE, Sample, records_digest, review_folder
+from videorefer_plugin.data_engine.review.sheet import (
+    ANSWER,
+    COLUMNS,
+    SHEET,
+    cell,
+    read_sheet,
+    text_digest,
+    write_sheet,
+)
 from videorefer_plugin.errors import ConfigurationError, EngineError
 
-__all__ = ["SAMPLE", "SHEET", "Review", "draw_review", "review_folder"]
+__all__ = ["Review", "draw_review"]
 
-SHEET, PAGE, SAMPLE, MEDIA = "review.csv", "review.html", "review.json", "media"
+PAGE, MEDIA = "review.html", "media"
+_SHOWN = re.compile(r"\d{4,}\.(mp4|png)")  # as pictures are named here
 
 
 @dataclass
@@ -44,11 +56,6 @@ class Review:
     all_kept: int
     all_discarded: int
     hidden: dict[str, str] = field(default_factory=dict)
-
-
-def review_folder(folder: Path) -> Path:
-    """Where the check of a run is kept."""
-    return folder / "review"
 
 
 def draw_review(
@@ -87,7 +94,7 @@ def draw_review(
     folder = Path(folder)
     out = review_folder(folder)
     if not overwrite:
-        _refuse_to_overwrite(out)
+        _refuse_to_overwrite(folder)
     mine, all_kept = drawn_items(folder, True, kept, seed)
     others, all_discarded = drawn_items(folder, False, discarded, seed)
     if not mine and not others:
@@ -108,7 +115,11 @@ def draw_review(
             rows.append(_row(item) | {"number": number, "file": name and f"{MEDIA}/{name}", "fault": fault})
             if progress is not None:
                 progress(number, len(items))
-        _write(out, review, items, rows)
+        _write(folder, review, items, rows)
+        shown = {row["file"] for row in rows}
+        for path in (out / MEDIA).iterdir():  # of an earlier drawing, of more items or of others
+            if _SHOWN.fullmatch(path.name) and f"{MEDIA}/{path.name}" not in shown:
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise EngineError(f"The check cannot be written into {out} ({error.strerror or error}).") from error
     return review
@@ -126,12 +137,16 @@ def _row(item: ReviewItem) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, review: Review, items: Sequence[ReviewItem], rows: Sequence[dict[str, Any]]) -> None:
-    sample = {
-        "seed": review.seed,
-        "population": {"kept": review.all_kept, "discarded": review.all_discarded},
-        "items": {item.id: item.kept for item in items},
-    }
+def _write(folder: Path, review: Review, items: Sequence[ReviewItem], rows: Sequence[dict[str, Any]]) -> None:
+    out, verdicts = review_folder(folder), read_report(folder).verdicts
+    everything = (item for kept in (True, False) for item in reviewed_items(folder, kept))
+    sample = Sample(
+        review.seed,
+        {name: verdicts.get(name, 0) for name in ("kept", "discarded")},
+        {item.id: item.kept for item in items},
+        {item.id: text_digest(item.text) for item in items},
+        records_digest(everything),
+    )
     template = importlib.resources.files("videorefer_plugin.data_engine.review").joinpath("page.html.jinja")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(template.read_text(encoding="utf-8")).render(
@@ -141,20 +156,23 @@ def _write(out: Path, review: Review, items: Sequence[ReviewItem], rows: Sequenc
         answer=ANSWER,
         sheet=[[cell(row[column]) for column in COLUMNS] for row in rows],
         video=".mp4",
+        drawn=hashlib.sha256(json.dumps([rows, sample.records]).encode()).hexdigest()[:16],
     )
     write_whole(out / SHEET, lambda name: write_sheet(name, rows))
-    write_whole(out / SAMPLE, lambda name: Path(name).write_text(json.dumps(sample, indent=1) + "\n"))
+    sample.write(folder)
     # Half a character, which a model may have left behind, is shown as what it is.
     write_whole(out / PAGE, lambda name: Path(name).write_bytes(page.encode(errors="backslashreplace")))
 
 
-def _refuse_to_overwrite(out: Path) -> None:
+def _refuse_to_overwrite(folder: Path) -> None:
+    out = review_folder(folder)
     if not (out / SHEET).is_file() or not (out / SAMPLE).is_file():
         return
     try:
-        known = json.loads((out / SAMPLE).read_text(encoding="utf-8"))["items"]
-        filled = any(said is not None for said in answers(out / SHEET, known).values())
-    except (EngineError, ValueError, KeyError, OSError):
+        sample = Sample.read(folder)
+        sheet = read_sheet(out / SHEET, sample.items, sample.texts)
+        filled = any(said is not None for said in sheet.answers.values())
+    except EngineError:
         filled = True  # somebody has worked on it
     if filled:
         raise EngineError(

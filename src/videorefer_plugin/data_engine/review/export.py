@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,26 @@ from videorefer_plugin._files import write_whole
 from videorefer_plugin.bench.items import read_descriptions
 from videorefer_plugin.data_engine.review.filling import Checked
 from videorefer_plugin.data_engine.review.items import ReviewItem, reviewed_items
-from videorefer_plugin.errors import EngineError
+from videorefer_plugin.data_engine.review.sheet import text_digest
+from videorefer_plugin.errors import BenchError, EngineError
 
-__all__ = ["export_bench_d"]
+__all__ = ["Exported", "export_bench_d"]
 
 
-def export_bench_d(folder: Path, checked: Checked, out: Path, media_root: Path | None = None) -> int:
+@dataclass(frozen=True)
+class Exported:
+    """What became a benchmark.
+
+    Attributes:
+        count (`int`): items that the file has.
+        left_out (`dict[str, str]`): items that are right as well, and that a benchmark cannot hold -> why.
+    """
+
+    count: int
+    left_out: dict[str, str]
+
+
+def export_bench_d(folder: Path, checked: Checked, out: Path, media_root: Path | None = None) -> Exported:
     """Write the items that the Reviewer kept and that people found to be right as a file of Bench-D.
 
     Paths of videos start from the folder of the file where they lie in it, and are whole otherwise.
@@ -28,47 +43,69 @@ def export_bench_d(folder: Path, checked: Checked, out: Path, media_root: Path |
         media_root (`Path`, *optional*): folder that paths of the run's videos start from; `folder` by default.
 
     Returns:
-        `int`: how many items it has.
+        [`Exported`]: how many items it has, and those that are no description of a single object of a video, which
+            are left out.
 
     Raises:
-        EngineError: no item was found to be right, one is no longer there or describes no single object of a video,
-            or the file cannot be written.
-        BenchError: the file would not be accepted by the benchmark, such as where a video is missing.
+        EngineError: there is no item to export, one is no longer there or says something else by now, a video is
+            missing, or the file cannot be written.
+        BenchError: the file would not be accepted by the benchmark.
     """
     folder, out = Path(folder), Path(out)
     wanted = {name for name, kept in checked.kept.items() if kept and checked.true[name]}
     if not wanted:
         raise EngineError("No item was kept and found to be right, so there is nothing to export.")
     items = [item for item in reviewed_items(folder, True) if item.id in wanted]
-    missing = sorted(wanted - {item.id for item in items})
+    texts = checked.sample.texts
+    missing = sorted(wanted - {item.id for item in items if text_digest(item.text) == texts[item.id]})
     if missing:
         raise EngineError(
             f"The item {missing[0]!r} was checked, but is no longer in {folder}; the records were written anew since "
             "then. Draw items again, or export from a copy of the folder as it was."
         )
     root = Path(media_root or folder)
+    left_out = {item.id: fault for item in items if (fault := _fault(item))}
+    items = [item for item in items if item.id not in left_out]
+    if not items:
+        name, fault = next(iter(left_out.items()))
+        raise EngineError(
+            f"None of the {len(left_out)} item(s) that are kept and right can stand in Bench-D; of {name!r}, {fault}."
+        )
     values = [_value(item, root, out.absolute().parent) for item in items]
     text = "[\n" + ",\n".join(json.dumps(value, ensure_ascii=False) for value in values) + "\n]\n"
 
     def write(name: str) -> None:
         Path(name).write_text(text, encoding="utf-8")
-        read_descriptions(name, mode="single")
+        try:
+            read_descriptions(name, mode="single")
+        except BenchError as error:
+            raise BenchError(str(error).replace(name, str(out))) from error
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, write)
     except OSError as error:
         raise EngineError(f"{out} cannot be written ({error.strerror or error}).") from error
-    return len(items)
+    return Exported(len(items), left_out)
+
+
+def _fault(item: ReviewItem) -> str:
+    """Why Bench-D cannot hold an item; empty if it can."""
+    if "video" not in item.record:
+        return "it is about an image, and Bench-D is of videos"
+    if len(item.record["annotation"]) != 1 or item.provenance.get("questions"):
+        return "it is no description of a single object; expected a record of the product 'detailed'"
+    return ""
 
 
 def _value(item: ReviewItem, root: Path, place: Path) -> dict[str, Any]:
     record = item.record
-    if "video" not in record or len(record["annotation"]) != 1 or item.provenance.get("questions"):
-        raise EngineError(
-            f"{item.id!r} is no description of a single object of a video; expected records of the product 'detailed'."
-        )
     path = os.path.abspath(root / record["video"])
+    if not os.path.exists(path):
+        raise EngineError(
+            f"{item.id!r} needs the video {path}, which is not there, so that nothing is exported. Bring it back, or "
+            "say where videos lie by now (--media-root)."
+        )
     if Path(path).is_relative_to(place):
         path = os.path.relpath(path, place)
     (annotation,) = record["annotation"]

@@ -75,16 +75,20 @@ def reviewed_items(folder: Path, kept: bool) -> Iterator[ReviewItem]:
             line = lines.readline()
             try:
                 origin = json.loads(line)
+                seen = all("reviewer" in one for one in origin["objects"])
+                item = ReviewItem(kept, entry.value, origin)
                 fits = origin["record"] == entry.value["id"]
-            except (ValueError, TypeError, KeyError):
+                # What would stand in the table, and what is drawn, can be told.
+                _ = item.text, entry.value["annotation"], seen and (item.description, item.caption, item.reason)
+            except (ValueError, TypeError, KeyError, AttributeError, IndexError):
                 fits = False
             if not fits:
                 raise EngineError(
                     f"{provenance} says nothing about what stands in {records}, {entry.line}; write the records again "
                     "(videorefer data run)."
                 )
-            if all("reviewer" in one for one in origin["objects"]):
-                yield ReviewItem(kept, entry.value, origin)
+            if seen:
+                yield item
 
 
 def drawn_items(folder: Path, kept: bool, count: int, seed: int) -> tuple[list[ReviewItem], int]:

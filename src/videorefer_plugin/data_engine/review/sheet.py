@@ -3,86 +3,130 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import EngineError
 
-__all__ = ["ANSWER", "COLUMNS", "answers", "cell", "write_sheet"]
+__all__ = ["ANSWER", "COLUMNS", "SHEET", "Sheet", "cell", "read_sheet", "text_digest", "write_sheet"]
 
+SHEET = "review.csv"
 ANSWER = "true"  # the column to fill in
 COLUMNS = ("id", "text", "description", "region_caption", ANSWER, "kept", "reason")
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute instead of showing it
 _SAID = {"y": True, "yes": True, "true": True, "t": True, "1": True}
 _SAID |= {"n": False, "no": False, "false": False, "f": False, "0": False}
 _DELIMITERS = ",;\t"
+_LONGEST = 32_767  # characters of a cell, for spreadsheets
+_CUT = " ... (cut)"
 
 
 def cell(text: str) -> str:
-    """A text that spreadsheets show as it is, apart from an apostrophe before what they would take for a formula."""
-    return f"'{text}" if text.startswith(_FORMULAS) else text
+    """A text that spreadsheets show as it is, apart from an apostrophe before what they would take for a formula.
+
+    What is longer than a cell can be is cut; the page shows all of it.
+    """
+    text = text.encode(errors="backslashreplace").decode()
+    text = f"'{text}" if text.startswith(_FORMULAS) else text
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - len(_CUT)]}{_CUT}"
 
 
-def write_sheet(path: str, rows: Iterable[Mapping[str, Any]]) -> None:
+def text_digest(text: str) -> str:
+    """A short name for a text, whatever spreadsheets do to its spaces, line breaks and apostrophes."""
+    words = " ".join(cell(text).removeprefix("'").split())
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def write_sheet(path: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
     """Write the table. It begins with a mark by which spreadsheets know that it is UTF-8."""
-    with open(path, "w", encoding="utf-8-sig", errors="backslashreplace", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+    with open(path, "w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.DictWriter(stream, columns)
         writer.writeheader()
         for row in rows:
-            writer.writerow({column: cell(str(row[column])) for column in COLUMNS})
+            writer.writerow({column: cell(str(row[column])) for column in columns})
 
 
-def answers(path: Path, known: Mapping[str, bool]) -> dict[str, bool | None]:
-    """Read what was filled in.
+@dataclass
+class Sheet:
+    """A table as it was read.
+
+    Attributes:
+        columns (`list[str]`): its head.
+        rows (`list[dict[str, str]]`): its lines, without those that hold neither an id nor an answer.
+        names (`list[str]`): the item that each line is about.
+        answers (`dict[str, bool | None]`): id of each item that was drawn -> what was said, `None` where nothing was.
+    """
+
+    columns: list[str]
+    rows: list[dict[str, str]]
+    names: list[str]
+    answers: dict[str, bool | None]
+
+
+def read_sheet(path: Path, known: Mapping[str, bool], texts: Mapping[str, str]) -> Sheet:
+    """Read a table that was drawn, and perhaps filled in since.
 
     Args:
         path (`Path`): of the CSV; commas, semicolons or tabs between its columns.
         known (`Mapping[str, bool]`): id of each item that was drawn -> whether it was kept.
-
-    Returns:
-        Id of each item -> what was said, `None` where nothing was.
+        texts (`Mapping[str, str]`): id of each item -> digest of its text.
 
     Raises:
-        EngineError: it cannot be read, lacks a column, or says something that is no answer; names the lines.
+        EngineError: it cannot be read, lacks a column, is of another drawing, or says something that is no answer;
+            names the lines.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise EngineError(f"{path} cannot be read ({error}); save it as CSV in UTF-8.") from error
     head = text.split("\n", 1)[0]
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=head.count))
-    missing = [name for name in ("id", ANSWER) if name not in (rows.fieldnames or ())]
-    if missing:
-        raise EngineError(
-            f"{path} has no column {' and '.join(map(repr, missing))}, but {listed(rows.fieldnames or ['nothing'], 9)}"
-            "; expected the file that was drawn (review.csv), with its column 'true' filled in."
-        )
-    names = {cell(name): name for name in known}
-    found: dict[str, bool | None] = dict.fromkeys(known)
-    faults: list[str] = []
-    said: set[str] = set()
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=head.count), restval="")
+    sheet, faults = Sheet([], [], [], dict.fromkeys(known)), []
+    names, said = {cell(name): name for name in known}, set()
     try:
-        for row in rows:
-            fault = _fault(row, names, said, known)
+        sheet.columns = list(reader.fieldnames or ())
+        _check_columns(path, sheet.columns)
+        for row in reader:
+            row.pop(None, None)  # cells beyond the head
+            fault = _fault(row, names, said, known, texts)
+            said.add(names.get(row["id"]))
             if fault:
-                faults.append(f"line {rows.line_num}: {fault}")
+                faults.append(f"line {reader.line_num}: {fault}")
             elif row["id"]:
                 name = names[row["id"]]
-                said.add(name)
-                found[name] = _SAID.get((row[ANSWER] or "").strip().lower())
+                sheet.rows.append(row)
+                sheet.names.append(name)
+                sheet.answers[name] = _SAID.get(row[ANSWER].strip().lower())
     except csv.Error as error:
-        raise EngineError(f"{path}, line {rows.line_num}: it is no CSV that can be read ({error}).") from error
+        raise EngineError(f"{path}, line {reader.line_num}: it is no CSV that can be read ({error}).") from error
     if faults:
         raise EngineError(f"{path} cannot be used:\n" + "\n".join(faults[:5] + ["..."] * (len(faults) > 5)))
-    return found
+    return sheet
 
 
-def _fault(row: Mapping[str, Any], names: Mapping[str, str], said: set[str], known: Mapping[str, bool]) -> str:
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    missing = [name for name in ("id", ANSWER) if name not in columns]
+    if missing:
+        raise EngineError(
+            f"{path} has no column {' and '.join(map(repr, missing))}, but {listed(columns or ['nothing'], 9)}"
+            "; expected the file that was drawn (review.csv), with its column 'true' filled in."
+        )
+
+
+def _fault(
+    row: Mapping[str, str],
+    names: Mapping[str, str],
+    said: Container[str],
+    known: Mapping[str, bool],
+    texts: Mapping[str, str],
+) -> str:
     """What is wrong with a line; empty lines are left out."""
-    name, answer = row["id"] or "", (row[ANSWER] or "").strip().lower()
+    name, answer = row["id"], row[ANSWER].strip().lower()
     if not name and not answer:
         return ""
     if name not in names:
@@ -91,7 +135,12 @@ def _fault(row: Mapping[str, Any], names: Mapping[str, str], said: set[str], kno
         return f"the item {short(name)} stands here twice; keep one line of it."
     if answer and answer not in _SAID:
         return f"{short(row[ANSWER])} is no answer; write yes or no (or true, false, 1, 0), or leave it empty."
-    kept = (row.get("kept") or "").strip().lower()
+    kept = row.get("kept", "").strip().lower()
     if kept and _SAID.get(kept) is not known[names[name]]:
         return f"its verdict was kept = {str(known[names[name]]).lower()}, but stands here as {short(row['kept'])}."
+    if row.get("text") and text_digest(row["text"]) != texts[names[name]]:
+        return (
+            f"the text of {short(name)} is not the one that was drawn, so that the answer may be about another one. "
+            "Give the table of this drawing, or leave its texts as they were."
+        )
     return ""
