@@ -22,6 +22,8 @@ from tests.tiny_finders import save_detector, save_sam3, save_sam_hq
 from tests.tiny_segmenters import save_tiny_segmenter
 from videorefer_plugin.asking import generate, load_model
 from videorefer_plugin.bench.answerers import frame_inputs
+from videorefer_plugin.data_engine.agents.captioner_model import caption_made
+from videorefer_plugin.data_engine.agents.describing import is_refusal, says_not_seen
 from videorefer_plugin.data_engine.agents.shown import ShownFrames
 from videorefer_plugin.data_engine.agents.static_actions import is_static
 from videorefer_plugin.data_engine.items import Drop, Failure, GivenObject, Made, Noun, ObjectItem, Source, VideoItem
@@ -257,7 +259,13 @@ BAD_SETTINGS: list[Any] = [
     pytest.param("annotator", "model", {"sees": "box"}, ConfigurationError, "sees='box'", id="sees"),
     pytest.param("annotator", "endpoint", {"model": "m", "sees": "region"}, ConfigurationError, "sees", id="region"),
     pytest.param("annotator", "model", {"dynamic_prompt": "{thing}"}, ConfigurationError, "{thing}", id="field"),
-    pytest.param("annotator", "model", {"dynamic_prompt": "{noun"}, ConfigurationError, "cannot be read", id="brace"),
+    pytest.param(
+        "annotator", "model", {"dynamic_prompt": "{noun"}, ConfigurationError, "cannot be filled", id="brace"
+    ),
+    *(
+        pytest.param("annotator", "model", {"dynamic_prompt": field}, ConfigurationError, "expected a text", id=field)
+        for field in ("{noun:{width}}", "{noun:d}", "{noun!x}", "{noun.x}", "{noun[0]}", "{0}", "{}")
+    ),
     pytest.param(
         "annotator", "model", {"appearance_prompt": "<region>"}, ConfigurationError, "1 <region>", id="marker"
     ),
@@ -637,6 +645,65 @@ def test_being_there_is_no_action(sentence: str) -> None:
 @pytest.mark.parametrize("sentence", DYNAMIC.strip().splitlines())
 def test_what_happens_is_an_action(sentence: str) -> None:
     assert not is_static(sentence)
+
+
+NOT_SEEN = """
+car|There is no driver inside the car.|
+man|There are no people near the man.|
+flag|There is no wind moving the flag.|
+man|There is no one behind the man.|
+dog|There is no leash attached to the dog.|
+dog|There is no other dog near the dog that runs.|
+man|I cannot see the man clearly, but he is walking.|
+man|The video does not show the man until he enters from the left.|
+man|We don't see the man at first; he enters later.|
+man|No man is faster than him.|
+car|There is no movement of the car.|
+man|No person is visible.|yes
+person|No person is visible|yes
+man|There are no people in the video.|yes
+dog|The video contains no dog.|yes
+dog|I see no dog here.|yes
+red car|There is no red car in the video, but there is a blue one.|yes
+man in red|There isn't a man in red.|yes
+dog|There is no such object in the image.|yes
+dog|There is no visible dog in this video.|yes
+children|There are no children in this clip.|yes
+dog|I could not find the dog in any of the frames.|yes
+"""
+REFUSED = """
+I can't see any movement of the dog; it lies still.|
+I cannot see any actions in this image, since it is a single picture.|
+I can't determine the brand, but the car is red with black wheels.|
+Unfortunately, I only see the man from behind; he wears a coat.|
+I can't describe the brand, but the car is red.|
+I cannot provide its exact color; it is dark.|
+As an AI, I see a red car.|
+The man follows the rules of the game.|
+The man is sorry.|
+I am not comfortable describing people.|yes
+My guidelines do not allow this.|yes
+This goes against my guidelines.|yes
+I can't help with that.|yes
+I'm sorry, but I can't assist with that request.|yes
+Unfortunately, I cannot describe people in videos.|yes
+I am unable to provide a description of this person.|yes
+I'm not able to identify people, but I can help with something else.|yes
+As an AI language model, I cannot watch videos.|yes
+"""
+
+
+@pytest.mark.parametrize("line", NOT_SEEN.strip().splitlines())
+def test_whether_an_object_is_said_not_to_be_there(line: str) -> None:
+    noun, answer, expected = line.split("|")
+    assert says_not_seen(answer, noun) is bool(expected)
+
+
+@pytest.mark.parametrize("line", REFUSED.strip().splitlines())
+def test_whether_an_answer_is_a_refusal(line: str) -> None:
+    answer, expected = line.split("|")
+    assert is_refusal(answer) is bool(expected)
+    assert isinstance(caption_made(answer, 3), Drop) is bool(expected)
 
 
 SORRY = "I'm sorry, but I can't help with that."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from videorefer_plugin.data_engine.agents.chatting import (
 )
 from videorefer_plugin.data_engine.agents.nouns import SCENERY, NounRules
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, Noun, VideoItem
+from videorefer_plugin.data_engine.languages import is_language, language_of
 from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["PROMPT_VERSION", "ChatAnalyzer"]
@@ -46,7 +46,6 @@ _WHICH = {
 }
 
 _MOST = 200  # objects of a reply; more are no list of what a caption names
-_LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(?:[-_][a-zA-Z0-9]+)*")
 
 
 class ChatAnalyzer(Agent):
@@ -84,7 +83,7 @@ class ChatAnalyzer(Agent):
         **chat: Any,
     ):
         self._rules = NounRules(mode, max_objects, scenery)
-        if language is not None and (not isinstance(language, str) or not _LANGUAGE.fullmatch(language)):
+        if language is not None and (not isinstance(language, str) or not is_language(language)):
             raise ConfigurationError(
                 f"The language of the analyzer 'chat' is {short(language)}; expected a code such as 'en', or none."
             )
@@ -117,15 +116,9 @@ class ChatAnalyzer(Agent):
         if isinstance(found, Drop):
             return [found]
         language, nouns = found
-        if self._language is not None and not _same_language(language, self._language):
+        if self._language is not None and language_of(language) != language_of(self._language):
             return [Drop("other_language", f"The caption is in {language!r}, and not in {self._language!r}.")]
         return self._rules.sift(caption, nouns)
-
-
-def _same_language(one: str, other: str) -> bool:
-    """Whether two codes mean the same language, wherever it is spoken; "eng" is "en"."""
-    short_one, long_one = sorted((re.split("[-_]", code.lower())[0] for code in (one, other)), key=len)
-    return long_one.startswith(short_one)
 
 
 def _read(value: Any) -> tuple[str, list[Noun]]:
@@ -135,7 +128,7 @@ def _read(value: Any) -> tuple[str, list[Noun]]:
         ValueError: the reply is not as it should be.
     """
     language = value.get("language") if isinstance(value, Mapping) else None
-    if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
+    if not isinstance(language, str) or not is_language(language):
         raise ValueError(f'"language" is {short(language)}, expected a code such as "en"')
     objects = value.get("objects")
     if not isinstance(objects, list) or len(objects) > _MOST:

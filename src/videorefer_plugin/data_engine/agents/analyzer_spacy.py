@@ -21,7 +21,7 @@ from videorefer_plugin.models.fingerprint import tree_fingerprint
 
 __all__ = ["SpacyAnalyzer"]
 
-_VERSION = 1  # of the rules below; raise it when one changes what is found
+_VERSION = 2  # of the rules below; raise it when one changes what is found
 _LONGEST = 20_000  # characters of a caption, which bounds time and memory
 
 _SUBJECTS = frozenset(("nsubj", "nsubjpass", "nsubj:pass", "sb", "ROOT"))
@@ -175,7 +175,7 @@ def _expression(noun: Any) -> str:
 
 def _role(noun: Any) -> str:
     first = noun
-    while first.dep_ in ("conj", "cj", "appos") and first.head is not first:
+    while first.dep_ in ("conj", "cj", "appos") and first.head != first:
         first = first.head
     # "A video of a man", "there is a man": the man is what the caption is about.
     if first.dep_ == "pobj" and first.head.lower_ == "of" and is_scenery(_text(first.head.head)):
@@ -198,7 +198,7 @@ def _counted(noun: Any) -> Any:
 
 
 def _is_counted_by(noun: Any) -> bool:
-    return noun.dep_ == "pobj" and noun.head.lower_ == "of" and _counted(noun.head.head) is noun
+    return noun.dep_ == "pobj" and noun.head.lower_ == "of" and _counted(noun.head.head) == noun
 
 
 # --- language --------------------------------------------------------------------------------------------------------

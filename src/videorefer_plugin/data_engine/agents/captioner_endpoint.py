@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from videorefer_plugin.bench.prompts import MARK_WORDS
 from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.agents.annotator_endpoint import check_endpoint, encoded
+from videorefer_plugin.data_engine.agents.captioner_model import caption_made
 from videorefer_plugin.data_engine.agents.chatting import Asking, Talk, prompt_identity
-from videorefer_plugin.data_engine.agents.describing import check_prompt, is_refusal
+from videorefer_plugin.data_engine.agents.describing import check_prompt
 from videorefer_plugin.data_engine.agents.loading import check_choice, open_source
 from videorefer_plugin.data_engine.agents.shown import cropped, fitting, found_of, frame_of
-from videorefer_plugin.data_engine.items import Drop, Failure, Found, Made, RegionCaption, VideoItem
+from videorefer_plugin.data_engine.items import Drop, Failure, Found, Made, VideoItem
 from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.pictures import STYLES, draw_marks
 from videorefer_plugin.video import Video
@@ -103,11 +104,7 @@ class EndpointCaptioner(Agent):
             found = found_of(one)
             pictures = encoded(self._pictures(video, found), self._max_side)
             said = talk.text([{"role": "user", "content": [*pictures, {"type": "text", "text": self._prompt}]}])
-            if isinstance(said, str):
-                refused = Drop("refused", f"The captioner refused to describe it: {said}")
-                made.append(refused if is_refusal(said) else RegionCaption(" ".join(said.split()), frame_of(found)))
-            else:
-                made.append(said)
+            made.append(said if isinstance(said, Drop) else caption_made(said, frame_of(found)))
         return made
 
     def _pictures(self, video: Video, found: Found) -> list[NDArray[np.uint8]]:

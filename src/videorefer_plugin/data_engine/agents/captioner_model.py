@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.agents.chatting import prompt_identity
-from videorefer_plugin.data_engine.agents.describing import PROMPT_VERSION, check_prompt
+from videorefer_plugin.data_engine.agents.describing import PROMPT_VERSION, check_prompt, is_refusal
 from videorefer_plugin.data_engine.agents.loading import check_choice, each, open_source
 from videorefer_plugin.data_engine.agents.shown import fitting, found_of, frame_of, region_at, with_dropped
 from videorefer_plugin.data_engine.agents.visual_models import EMBEDDED, FRAMES, VisualModel
@@ -16,7 +17,7 @@ from videorefer_plugin.inputs.questions import description_prompt
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video, sample_frame_indices
 
-__all__ = ["ModelCaptioner", "captions_made"]
+__all__ = ["ModelCaptioner", "caption_made", "captions_made"]
 
 _FRAMES = ("one", "all")
 
@@ -104,9 +105,15 @@ class ModelCaptioner(Agent):
 
 def captions_made(answers: Sequence[str], frames: Sequence[int], spent: Spent) -> Made | Failure:
     """What a region captioner's answers become; a failure if none of them says anything."""
-    said = [" ".join(answer.split()) for answer in answers]
-    if said and not any(said):
+    if answers and not any(answer.strip() for answer in answers):
         return Failure("reply", "The captioner gave empty answers.", spent)
-    empty = Drop("empty", "The captioner gave an empty answer, beside others about this video that are not.")
-    made = [RegionCaption(text, frame) if text else empty for text, frame in zip(said, frames, strict=True)]
-    return Made(tuple(made), spent)
+    return Made(tuple(map(caption_made, answers, frames)), spent)
+
+
+def caption_made(answer: str, frame: int) -> RegionCaption | Drop:
+    """What an answer of a region captioner becomes."""
+    if not answer.strip():
+        return Drop("empty", "The captioner gave an empty answer, beside others about this video that are not.")
+    if is_refusal(answer):
+        return Drop("refused", f"The captioner refused to describe it: {short(answer)}.")
+    return RegionCaption(" ".join(answer.split()), frame)

@@ -153,22 +153,44 @@ def check_prompt(stage: str, name: str, prompt: Any, wants_region: bool, fields:
         raise ConfigurationError(f"The {stage} has {name}={short(prompt)}; {expected}.")
     try:
         found = [field for _, field, _, _ in string.Formatter().parse(prompt) if field is not None]
-    except ValueError as error:
-        raise ConfigurationError(f"The {stage} has {name}={short(prompt)}, which cannot be read: {error}.") from error
-    unknown = [field for field in found if field not in fields]
-    if unknown:
-        raise ConfigurationError(f"The {stage} has '{{{unknown[0]}}}' in {name}; {expected}.")
+        unknown = [field for field in found if field not in fields]
+        if unknown:
+            raise ConfigurationError(f"The {stage} has '{{{unknown[0]}}}' in {name}; {expected}.")
+        prompt.format(**dict.fromkeys(fields, "a"))
+    except (ValueError, KeyError, IndexError, AttributeError) as error:
+        raise ConfigurationError(
+            f"The {stage} has {name}={short(prompt)}, which cannot be filled in ({error}); {expected}, with nothing "
+            "else between the braces."
+        ) from error
     regions = prompt.count("<region>")
     if regions != wants_region:
         needed = "one, since the model sees a region" if wants_region else "none, since the model sees no region"
         raise ConfigurationError(f"The {stage} has {regions} <region> in {name}; expected {needed}.")
 
 
+_TASKS = (
+    r"help|assist|comply|answer|respond|reply|describe|provide|fulfill?|continue|discuss|identify|do (?:that|this|so)"
+    r"|with (?:that|this)|(?:view|watch|see|access|open|play|process|analy[sz]e) (?:the |this |these |any )?"
+    r"(?:videos?|images?|pictures?|frames?|clips?|media|files?)"
+)
+_UNABLE = (
+    r"(?:can['’]?t|cannot|can not|won['’]t|will not|must decline(?: to)?|(?:do not|don['’]t) have the ability to"
+    r"|(?:am|are|['’]m|['’]re)\s+(?:\w+\s+)?(?:unable to|not able to|not allowed to|not permitted to))"
+)
 _REFUSAL = re.compile(
-    r"^\W*(?:(?:i['’]?m|i am|we are|we['’]re)\s+(?:very\s+|so\s+|really\s+)?(?:sorry|afraid|unable|not able)\b"
-    r"|sorry\b|apologies\b|my apologies|i apologi[sz]e"
-    r"|(?:unfortunately|regrettably),?\s+i\b|i\s+(?:can['’]?t|cannot|can not|won['’]t|will not|must decline)\b"
-    r"|as an? (?:ai|language model|large language model)\b|i (?:do not|don['’]t) have the ability)",
+    r"^\W*(?:(?:i['’]?m|i am|we are|we['’]re)\s+(?:very\s+|so\s+|really\s+)?sorry\b|sorry\b|(?:my )?apologies\b"
+    r"|i apologi[sz]e|(?:i|we)(?:['’]m| am| are) (?:not comfortable|uncomfortable)\b|i must decline\b"
+    r"|(?:(?:unfortunately|regrettably|i['’]?m afraid|i am afraid)(?: that)?,?\s+|as an? [^.]{0,60}?,\s+)?"
+    rf"(?:i|we)\s*{_UNABLE}\s+(?:\w+ly\s+)?(?:{_TASKS})\b"
+    r"|[^.]{0,60}?\b(?:my|our|the|safety) (?:\w+ )?(?:guidelines|polic(?:y|ies)|rules|programming)\b"
+    r"[^.]{0,20}?\b(?:not|n['’]t|prevent|prohibit|forbid|prohibits|forbids|prevents)"
+    r"|[^.]{0,60}?\bagainst (?:my|our) (?:\w+ )?(?:guidelines|polic(?:y|ies)|rules|programming))",
+    re.IGNORECASE,
+)
+# What is said after all, of a thing that cannot be said in full.
+_AFTER_ALL = re.compile(
+    r"[;:]\s*(?:it|he|she|they|the|its|his|her)\b"
+    r"|\bbut\s+(?!(?:i['’]?m|i am|i can['’]?t|i cannot|i['’]d|please|feel|if|let|you)\b)(?!i can (?:help|assist|try))",
     re.IGNORECASE,
 )
 _WHERE = (
@@ -176,8 +198,20 @@ _WHERE = (
     r"(?:video|clip|scene|footage|image|picture|photo|frames?)"
 )
 _PLURALS = {"person": "people", "man": "men", "woman": "women", "child": "children", "mouse": "mice"}
-_HAPPENS = r"other|movements?|motions?|actions?|activity|changes?|information|details?"
-_NO_THINGS = rf"of|in|on|by|with|from|for|{_HAPPENS}"
+_HUMANS = frozenset(["man", "woman", "boy", "girl", "child", "kid", "lady", "gentleman", "guy", "player", "person"])
+_ANY_HUMAN = ("person", "people", "one", "human", "humans", "individual", "individuals")
+_PLAIN = (
+    r"such|visible|clear|discernible|actual|obvious|apparent|single|specific|real|identifiable|distinct|particular"
+    r"|red|blue|green|yellow|orange|brown|black|white|gray|grey|pink|purple|small|large|big|little"
+)
+_SHOWN = r"(?:visible|present|shown|seen|featured|depicted|found|detected|identified|appearing|pictured)"
+# Behind the name of what is not there, the clause ends, or a place follows.
+_ENDS = (
+    rf"(?:\s+(?:{_WHERE}|here|there|anywhere|at all|to be seen|to describe|{_SHOWN}|on (?:the )?screen"
+    r"|matching [^.,;]*|that (?:matches|fits|corresponds|is described)[^.,;]*))*"
+    r"(?:\s*[.!]*$|\s*[,;:](?!\s*(?:but|though|although|until)\s+(?:it|he|she|they|its|his|her|their|the)\b)"
+    r"|\s+(?:but|so|and)\s+(?!it\b|he\b|she\b|they\b|its\b|his\b|her\b|their\b))"
+)
 
 
 _BEHIND = frozenset(
@@ -224,7 +258,8 @@ def is_refusal(answer: str) -> bool:
         >>> is_refusal("I'm sorry, but I can't help with that."), is_refusal("The man is sorry.")
         (True, False)
     """
-    return bool(_REFUSAL.match(answer.strip()))
+    found = _REFUSAL.match(answer.strip())
+    return found is not None and not _AFTER_ALL.search(answer.strip(), found.end())
 
 
 def says_not_seen(answer: str, noun: str) -> bool:
@@ -240,19 +275,27 @@ def says_not_seen(answer: str, noun: str) -> bool:
     head = _head(noun)
     if not head:
         return False
-    name = "|".join([re.escape(head) + r"(?:e?s)?", *([_PLURALS[head]] if head in _PLURALS else [])])
-    thing = rf"(?:(?!(?:{_NO_THINGS})\b)[\w-]+\s+){{0,4}}?(?:{name})\b(?!'|\s+(?:\w+ing|{_HAPPENS})\b)"
+    names = [rf"{re.escape(head)}(?:e?s)?", *([_PLURALS[head]] if head in _PLURALS else [])]
+    names += _ANY_HUMAN if head in _HUMANS else ()
+    words = re.findall(r"\w+", noun.lower())
+    before, behind = words[: words.index(head)], words[words.index(head) + 1 :]
+    own = "".join(rf"{re.escape(word)}|" for word in before)
+    tail = rf"(?:\s+{r'[^a-z]+'.join(map(re.escape, behind))})?" if behind else ""
+    name = rf"(?:{'|'.join(names)}|such (?:thing|object)s?)"
+    thing = rf"(?:(?:{own}{_PLAIN})\s+){{0,5}}{name}\b{tail}(?!')"
     patterns = (
-        rf"\bthere(?:'s|\s+(?:is|are|was|were|appears? to be|seems? to be))\s+(?:no|not (?:a|an|any))\s+{thing}",
-        rf"\bthere\s+(?:isn't|aren't|wasn't|weren't)\s+(?:a|an|any)\s+{thing}",
-        rf"\bno (?:sign|trace) of (?:a|an|any|the) {thing}",
-        rf"^(?:sorry,?\s+)?no\s+{thing}\s+(?:is|are|was|were|can be|could be|appears?)\b(?!\s+\w+ing)",
-        rf"\b(?:does not|doesn't|do not|don't|did not)\s+(?:show|contain|include|feature|depict|have|see)\s+"
-        rf"(?:a|an|any|the)\s+{thing}",
-        rf"\bi\s+(?:cannot|can't|can not|could not|couldn't)\s+(?:see|find|identify|locate|detect)\s+"
-        rf"(?:a|an|any|the)\s+{thing}",
-        rf"\b(?:{name})\s+(?:is|are|was|were|does|do)(?:\s+not|n't)\s+(?:actually\s+)?"
+        rf"\bthere(?:'s|\s+(?:is|are|was|were|appears? to be|seems? to be))\s+(?:no|not (?:a|an|any))\s+{thing}{_ENDS}",
+        rf"\bthere\s+(?:isn't|aren't|wasn't|weren't)\s+(?:a|an|any)\s+{thing}{_ENDS}",
+        rf"\bno (?:sign|trace) of (?:a|an|any|the) {thing}{_ENDS}",
+        rf"^(?:sorry,?\s+)?no\s+{thing}\s+(?:(?:is|are|was|were|can be|could be)\s+(?:{_SHOWN}|there|{_WHERE})"
+        rf"|appears?){_ENDS}",
+        rf"\b(?:does not|doesn't|do not|don't|did not|didn't)\s+(?:actually\s+)?"
+        rf"(?:show|contain|include|feature|depict|have|see)\s+(?:a|an|any|the)\s+{thing}{_ENDS}",
+        rf"\b(?:shows?|contains?|includes?|features?|depicts?|has|have|see|find|detect)\s+no\s+{thing}{_ENDS}",
+        rf"\bi\s+(?:cannot|can't|can not|could not|couldn't|am unable to|was unable to)\s+"
+        rf"(?:see|find|identify|locate|detect)\s+(?:a|an|any|the)\s+{thing}{_ENDS}",
+        rf"\b(?:{names[0]})\s+(?:is|are|was|were|does|do)(?:\s+not|n't)\s+(?:actually\s+)?"
         rf"(?:visible|present|shown|seen|appear|depicted|exist)(?:\s+{_WHERE})?\s*[.!,]?$",
-        rf"\b(?:{name})\s+(?:cannot|can't|can not)\s+be\s+(?:seen|found|identified)(?:\s+{_WHERE})?\s*[.!,]?$",
+        rf"\b(?:{names[0]})\s+(?:cannot|can't|can not)\s+be\s+(?:seen|found|identified)(?:\s+{_WHERE})?\s*[.!,]?$",
     )
     return any(re.search(pattern, first) for pattern in patterns)

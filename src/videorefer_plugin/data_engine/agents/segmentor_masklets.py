@@ -163,7 +163,7 @@ class MaskletSegmentor(Agent):
             found = outcomes[number]
             if isinstance(found, Found):
                 outcomes[number] = self._limits.drop(found.checks) or found
-        return Made(tuple(self._without_same(outcomes).values()))
+        return Made(tuple(self._without_same(outcomes, located).values()))
 
     # --- following ------------------------------------------------------------------------------------------------
 
@@ -268,23 +268,30 @@ class MaskletSegmentor(Agent):
             candidates, _ = locator.candidates(video.read([frame])[0], where.phrase)
             found.checks["exhaustive"] = covered_share(candidates, frame, masklets)
 
-    def _without_same(self, outcomes: Mapping[int, Any]) -> dict[int, Found | Drop]:
+    def _without_same(self, outcomes: Mapping[int, Any], located: Mapping[int, Located]) -> dict[int, Found | Drop]:
         """The later one of two objects that are the same is left out; one that came with its masks stays."""
-        kept: dict[int, Found] = {}
+        kept = {number: one for number, one in outcomes.items() if number not in located and isinstance(one, Found)}
         made: dict[int, Found | Drop] = dict(outcomes)
-        for number, found in outcomes.items():
+        for number in located:
+            found = outcomes[number]
             if not isinstance(found, Found):
                 continue
-            if self._same_overlap is not None and found.width:
-                for other, earlier in kept.items():
-                    share = same_share(found, earlier)
-                    if share > self._same_overlap:
-                        said = f"It is the same as object {other}: their masklets overlap by {share:.2f}."
-                        made[number] = Drop("same_object", said)
-                        break
-            if isinstance(made[number], Found):
+            drop = self._same(found, kept)
+            if drop is None:
                 kept[number] = found
+            else:
+                made[number] = drop
         return made
+
+    def _same(self, found: Found, kept: Mapping[int, Found]) -> Drop | None:
+        if self._same_overlap is None or not found.width:
+            return None
+        for other, earlier in kept.items():
+            share = same_share(found, earlier)
+            if share > self._same_overlap:
+                said = f"It is the same as object {other}: their masklets overlap by {share:.2f}."
+                return Drop("same_object", said)
+        return None
 
 
 def _read_checks(checks: Any) -> tuple[str, ...]:

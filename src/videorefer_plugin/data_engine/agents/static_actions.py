@@ -260,6 +260,5 @@ def _may_be_a_verb(word: str, before: list[str], after: list[str]) -> bool:
         return False
     if last in _PRONOUNS or last in _JOINTS:
         return True
-    if last in _THE | _PREPOSITIONS | _BEFORE_THINGS or last in _STATIC or last.endswith(("ing", "ed", "'s")):
-        return False
-    return True
+    names = last in _THE | _PREPOSITIONS | _BEFORE_THINGS or last in _STATIC or last.endswith(("ing", "ed", "'s"))
+    return not names

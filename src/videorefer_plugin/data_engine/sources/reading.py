@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.items import Source
+from videorefer_plugin.data_engine.languages import language_of
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut
 from videorefer_plugin.data_engine.sources.excluded import NO_EXCLUDE, read_excluded
@@ -138,19 +139,9 @@ def _check(settings: SourceSettings) -> None:
 def _foreign(entry: Candidate, language: str | None) -> LeftOut | None:
     """Why a caption is left out for its language; what is not known to be foreign passes."""
     there = entry.source.language
-    if there is None or not language or _language(there) == _language(language):
+    if there is None or not language or language_of(there) == language_of(language):
         return None
     return LeftOut("other_language", entry.place, f"the caption is in {there!r}, and {language!r} is wanted")
-
-
-_LANGUAGES = {"english": "en", "eng": "en", "chinese": "zh", "zho": "zh", "chi": "zh", "german": "de", "deu": "de",
-              "ger": "de", "french": "fr", "fra": "fr", "fre": "fr", "spanish": "es", "spa": "es"}  # fmt: skip
-
-
-def _language(code: str) -> str:
-    """The language of a code without its country: "en" of "en-US" or "English"."""
-    bare = re.split(r"[-_]", code.strip().lower())[0]
-    return _LANGUAGES.get(bare, bare)
 
 
 def _distinct(
@@ -204,7 +195,7 @@ def _look(one: Candidate) -> Fingerprint | LeftOut:
 
 def _repeated(one: Candidate, found: Fingerprint, looks: LookIndex, captions: dict[str, str]) -> LeftOut | None:
     """Why a source is left out for one that was kept before; otherwise it is remembered."""
-    words = " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", one.source.caption).casefold()))
+    words = _words(one.source.caption)
     for kind, kept in (
         ("duplicate_video", looks.same_content(found)),
         ("duplicate_frames", looks.same_look(found)),
@@ -216,6 +207,13 @@ def _repeated(one: Candidate, found: Fingerprint, looks: LookIndex, captions: di
     if words:
         captions[words] = one.place
     return None
+
+
+def _words(caption: str) -> str:
+    """The words of a caption without case and punctuation; signs of vowels, which are no letters, are part of them."""
+    folded = unicodedata.normalize("NFKC", caption).casefold()
+    kept = (one if one == "_" or unicodedata.category(one)[0] in "LMN" else " " for one in folded)
+    return " ".join("".join(kept).split())
 
 
 def _name(candidates: Sequence[Candidate]) -> list[Candidate]:
