@@ -157,7 +157,7 @@ def test_a_row_of_no_use_is_counted_with_its_place(clips, tmp_path, case):
         read("table", write_table(tmp_path / "u.jsonl", [row]), media_root=str(clips))
 
 
-@pytest.mark.parametrize("language", ["en", "en-US", "EN", "English", None])
+@pytest.mark.parametrize("language", ["en", "en-US", "EN", "eng", "English", "English (US)", None])
 def test_a_caption_of_the_wanted_language_or_an_unknown_one_is_kept(clips, tmp_path, language):
     table = write_table(tmp_path / "t.jsonl", [{**ROWS[0], "language": language}])
     assert read("table", table, media_root=str(clips)).counts["kept"] == 1
@@ -510,6 +510,21 @@ def test_a_download_of_panda_70m_needs_no_table(clips, tmp_path):
     assert [(one.id, one.caption) for one in found.sources] == [(f"{ONE}_0", "Caption 0."), (f"{ONE}_1", "Caption 1.")]
     found = read("panda-70m", tmp_path, min_score=0.45)
     assert found.counts == {"read": 2, "kept": 1, "low_score": 1}
+
+
+@pytest.mark.parametrize("score", ["nan", "[nan]", float("nan")])
+def test_a_score_that_is_no_number_passes_no_limit(clips, tmp_path, score):
+    for file in download(tmp_path, clips).rglob("*_00000.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "matching_score": str(score)}))
+    assert read("panda-70m", tmp_path, min_score=0.1).counts == {"read": 2, "kept": 1, "low_score": 1}
+
+
+def test_captions_that_differ_in_signs_of_vowels_are_different(clips, tmp_path):
+    rows = [
+        {"video": f"{name}.mp4", "caption": caption} for name, caption in (("a", "काली किताब"), ("b", "कुला कोताबे"))
+    ]
+    table = write_table(tmp_path / "t.jsonl", rows)
+    assert read("table", table, media_root=str(clips)).counts == {"read": 2, "kept": 2}
 
 
 def test_other_clips_of_a_benchmark_video_are_excluded_from_panda_70m(clips, tmp_path):

@@ -380,6 +380,18 @@ TWO = "Two dogs chase a cat, and the cat climbs a tree."
         ({}, "Ein Hund bellt.", nouns(noun("Hund"), language="de"), ["other_language"]),
         ({"language": "de-AT"}, "Ein Hund bellt.", nouns(noun("Hund"), language="de"), ["Hund"]),
         ({}, CAPTION, nouns(noun("man"), language="eng"), ["man"]),
+        *(
+            ({"language": wanted}, CAPTION, nouns(noun("man"), language=said), [expected])
+            for wanted, said, expected in (
+                ("es", "spa", "man"),
+                ("sv", "swe", "man"),
+                ("de", "ger", "man"),
+                ("English", "en-US", "man"),
+                ("en", "English", "man"),
+                ("es", "est", "other_language"),
+                ("spa", "et", "other_language"),
+            )
+        ),
         ({"language": None}, "Ein Hund bellt.", nouns(noun("Hund"), language="de"), ["Hund"]),
         ({"language": "zh"}, "一个男人在骑马", nouns(noun("男人"), noun("女人"), language="zh"), ["男人", "invented"]),
     ],

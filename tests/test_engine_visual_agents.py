@@ -138,6 +138,15 @@ def test_what_is_left_out_is_said(
             assert one.reason.endswith("."), one.reason
 
 
+def test_of_two_the_same_the_one_that_came_with_masks_stays(clips: dict[str, str]) -> None:
+    (made,) = segmentor().run([video_item(clips["two"], "red square")])
+    item = video_item(clips["two"], "red square", "red thing")
+    given = replace(item.objects[1], found=made.objects[0])
+    (made,) = segmentor().run([replace(item, objects=(item.objects[0], given))])
+    assert drops(made) == ["same_object", ""]
+    assert made.objects[1] == given.found
+
+
 def test_the_expression_decides_which_of_several_is_meant(clips: dict[str, str]) -> None:
     for side, left in (("left", True), ("right", False)):
         (made,) = segmentor().run([video_item(clips["twins"], Noun("red square", f"{side} red square"))])
@@ -277,6 +286,8 @@ BAD_SETTINGS: list[Any] = [
         "0 <region>",
         id="no marker",
     ),
+    pytest.param("annotator", "model", {"device": "nope"}, ConfigurationError, "device='nope'", id="device"),
+    pytest.param("segmentor", "masklets", {"device": "nope"}, ConfigurationError, "device='nope'", id="devices"),
     pytest.param("annotator", "model", {"dtype": "bf16"}, ConfigurationError, "dtype='bf16'", id="dtype"),
     pytest.param("annotator", "model", {"max_new_tokens": 0}, ConfigurationError, "max_new_tokens", id="tokens"),
     pytest.param("annotator", "model", {"style": "dots"}, ConfigurationError, "style='dots'", id="style"),
@@ -444,6 +455,19 @@ def test_given_objects_are_seen_with_their_expression(clips: dict[str, str]) -> 
         assert drops(made) == [""]
     (made,) = make_agent("captioner", "model", {"max_new_tokens": 8}).run([item])
     assert made.objects[0].frame == 2
+
+
+@pytest.mark.parametrize(("sees", "clip", "settings"), [
+    ("noun", "one", {}), ("drawn", "one", {}), ("region", "one", {}), ("region", "one", {"num_frames": 1}),
+    ("noun", "two", {"num_frames": 1}), ("drawn", "two", {"num_frames": 1}),
+])  # fmt: skip
+def test_a_single_frame_is_enough(clips: dict[str, str], tmp_path: Path, sees: str, clip: str, settings: Any) -> None:
+    write_video(tmp_path / "one.mp4", [picture(("red", 4, 6))])
+    paths = {**clips, "one": str(tmp_path / "one.mp4")}
+    given = GivenObject("the red one", {"0": {"segmentation": [[4, 6, 20, 6, 20, 22, 4, 22]]}})
+    item = State(Source("given", paths[clip], "", objects=(given,), height=64, width=96), 0).item
+    (made,) = make_agent("annotator", "model", {"max_new_tokens": 4, "sees": sees, **settings}).run([item])
+    assert drops(made) == [""]
 
 
 UNFIT: list[Any] = [

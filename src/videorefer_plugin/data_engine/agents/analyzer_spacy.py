@@ -67,7 +67,7 @@ class SpacyAnalyzer(Agent):
         if importlib.util.find_spec("spacy") is None:
             raise ConfigurationError("The analyzer 'spacy' needs spaCy: pip install spacy")
         self._model, self._folder = model, _folder_of(model)
-        self._meta = json.loads((self._folder / "meta.json").read_text(encoding="utf-8"))
+        self._meta = _meta_of(self._folder)
         self._nlp: Any = None
 
     def identity(self) -> dict[str, Any]:
@@ -125,15 +125,36 @@ class SpacyAnalyzer(Agent):
         return self._rules.sift(caption, (noun for phrase in phrases for noun in _nouns_of(phrase)))
 
 
+def _meta_of(folder: Path) -> dict[str, Any]:
+    """What a pipeline says of itself."""
+    path = folder / "meta.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path} of the spaCy pipeline cannot be read: {error}.") from error
+    if not isinstance(meta, dict) or not isinstance(meta.get("lang"), str):
+        raise ConfigurationError(
+            f'{path} is {short(meta)}; expected what spaCy writes there, with the language of the pipeline as "lang".'
+        )
+    return meta
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a NUL byte
+        return False
+
+
 def _folder_of(model: Any) -> Path:
     """Where the files of a pipeline are, without importing spaCy or the pipeline."""
     if isinstance(model, str) and model:
         folder = Path(model)
-        if (folder / "meta.json").is_file():
+        if _is_file(folder / "meta.json"):
             return folder
         spec = importlib.util.find_spec(model) if model.isidentifier() else None
         for place in (spec.submodule_search_locations or ()) if spec else ():
-            if (Path(place) / "meta.json").is_file():
+            if _is_file(Path(place) / "meta.json"):
                 return Path(place)
     raise ConfigurationError(
         f"There is no spaCy pipeline {short(model)} installed, and no folder of one: python -m spacy download "

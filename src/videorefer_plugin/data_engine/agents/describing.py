@@ -284,7 +284,8 @@ def says_not_seen(answer: str, noun: str) -> bool:
     name = rf"(?:{'|'.join(names)}|such (?:thing|object)s?)"
     thing = rf"(?:(?:{own}{_PLAIN})\s+){{0,5}}{name}\b{tail}(?!')"
     patterns = (
-        rf"\bthere(?:'s|\s+(?:is|are|was|were|appears? to be|seems? to be))\s+(?:no|not (?:a|an|any))\s+{thing}{_ENDS}",
+        rf"\bthere(?:'s|\s+(?:is|are|was|were|appears? to be|seems? to be))\s+(?:no|not (?:a|an|any))\s+"
+        rf"{thing}{_ENDS}",
         rf"\bthere\s+(?:isn't|aren't|wasn't|weren't)\s+(?:a|an|any)\s+{thing}{_ENDS}",
         rf"\bno (?:sign|trace) of (?:a|an|any|the) {thing}{_ENDS}",
         rf"^(?:sorry,?\s+)?no\s+{thing}\s+(?:(?:is|are|was|were|can be|could be)\s+(?:{_SHOWN}|there|{_WHERE})"

@@ -15,7 +15,7 @@ from videorefer_plugin.errors import CheckpointError, ConfigurationError, Engine
 from videorefer_plugin.inputs.clips import open_image
 from videorefer_plugin.video import Video, open_video
 
-__all__ = ["check_choice", "check_share", "each", "free_memory", "loads", "open_source"]
+__all__ = ["check_choice", "check_device", "check_share", "each", "free_memory", "loads", "open_source"]
 
 
 @contextmanager
@@ -102,6 +102,19 @@ def check_choice(stage: str, name: str, value: Any, choices: Sequence[str]) -> N
     """Refuse a setting that is none of the words for it."""
     if value not in choices:
         raise ConfigurationError(f"The {stage} has {name}={short(value)}; expected one of {', '.join(choices)}.")
+
+
+def check_device(stage: str, device: Any) -> None:
+    """Refuse a device that no machine has; whether this one has it is known once it is used."""
+    import torch
+
+    try:
+        if device is not None:
+            torch.device(device)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"The {stage} has device={short(device)}; expected the name of one, such as 'cpu', 'cuda' or 'cuda:0'."
+        ) from error
 
 
 def check_share(stage: str, name: str, value: Any, *, optional: bool = False) -> None:

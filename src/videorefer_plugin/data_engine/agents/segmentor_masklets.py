@@ -7,7 +7,14 @@ from typing import Any
 
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import Agent
-from videorefer_plugin.data_engine.agents.loading import check_choice, check_share, each, free_memory, open_source
+from videorefer_plugin.data_engine.agents.loading import (
+    check_choice,
+    check_device,
+    check_share,
+    each,
+    free_memory,
+    open_source,
+)
 from videorefer_plugin.data_engine.agents.locating import ON_SEVERAL, Located, Locator, random_frames
 from videorefer_plugin.data_engine.agents.masklet_checks import Limits, covered_share, quality_figures, same_share
 from videorefer_plugin.data_engine.agents.segmenting import Choice
@@ -92,6 +99,7 @@ class MaskletSegmentor(Agent):
         for name, share in (("margin", margin), ("min_score", min_score)):
             check_share("segmentor", name, share)
         check_share("segmentor", "same_overlap", same_overlap, optional=True)
+        check_device("segmentor", device)
         self._checks = _read_checks(checks)
         self._limits = Limits(min_mean_score, min_lowest_score, max_jump, min_share, max_share, min_exhaustive)
         _check_limits(self._limits, self._checks)

@@ -9,7 +9,7 @@ from videorefer_plugin._text import short
 from videorefer_plugin.asking import generate, load_model
 from videorefer_plugin.bench.answerers import frame_inputs
 from videorefer_plugin.chat.reasoning import without_reasoning
-from videorefer_plugin.data_engine.agents.loading import free_memory, loads
+from videorefer_plugin.data_engine.agents.loading import check_device, free_memory, loads
 from videorefer_plugin.data_engine.agents.shown import ShownFrames
 from videorefer_plugin.embedded import tiny_checkpoint
 from videorefer_plugin.errors import ConfigurationError, EngineError
@@ -71,6 +71,7 @@ class VisualModel:
                 check_at_least_one(value, name)
         if dtype is not None and str(dtype).removeprefix("torch.") not in _DTYPES:
             raise ConfigurationError(f"The {stage} has dtype={short(dtype)}; expected one of {', '.join(_DTYPES)}.")
+        check_device(stage, device)
         if checkpoint == EMBEDDED and (object_encoder is not None or revision is not None):
             raise ConfigurationError(f"The {stage} has the embedded model, which needs no object_encoder or revision.")
         self.stage, self.checkpoint, self.object_encoder, self.revision = stage, checkpoint, object_encoder, revision
@@ -141,7 +142,10 @@ class VisualModel:
         """
         model, processor = self.load()
         if takes(model, processor):
-            frames = {} if self.num_frames is None or is_image else {"num_frames": self.num_frames}
+            if self.num_frames == 1 and not any(regions for _, regions in questions):
+                return self.ask_frames(ShownFrames.of(video, 1), [text for text, _ in questions], is_image=is_image)
+            given = self.num_frames is not None and not is_image and video.num_frames > 1
+            frames = {"num_frames": self.num_frames} if given else {}
             return self._in_session(video, questions, is_image, frames)
         shown = ShownFrames.of(video, self.num_frames or FRAMES)
         return self._one_by_one(shown, [text for text, _ in questions], is_image)
@@ -151,7 +155,8 @@ class VisualModel:
         model, processor = self.load()
         if not takes(model, processor):
             return self._one_by_one(shown, questions, is_image)
-        frames = {} if is_image else {"num_frames": len(shown.indices)}
+        # A connector may join two frames: a single one is filled up, as where nobody says how many.
+        frames = {} if is_image or len(shown.indices) == 1 else {"num_frames": len(shown.indices)}
         video = open_video(shown.pictures, fps=shown.fps)
         return self._in_session(video, [(text, []) for text in questions], is_image, frames)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -124,17 +125,16 @@ def _source(
 
 
 def _number(value: Any, place: str) -> float | None:
+    """A score; `None` where there is none, as also "nan" says."""
     if value is None:
         return None
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        pass
-    try:
-        (found,) = ast.literal_eval(value)  # a list of one
-        return float(found)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        if isinstance(value, str) and value.strip().startswith(("[", "(")):
+            (value,) = ast.literal_eval(value.strip())  # a list of one
+        score = float(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, OverflowError) as error:
         raise EngineError(f"{place}: the matching score is {short(value)}; expected a number.") from error
+    return None if math.isnan(score) else score
 
 
 # --- by the tables ---------------------------------------------------------------------------------------------------
