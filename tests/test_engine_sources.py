@@ -512,10 +512,10 @@ def test_a_download_of_panda_70m_needs_no_table(clips, tmp_path):
     assert found.counts == {"read": 2, "kept": 1, "low_score": 1}
 
 
-@pytest.mark.parametrize("score", ["nan", "[nan]", float("nan")])
+@pytest.mark.parametrize("score", ["nan", " NaN "])
 def test_a_score_that_is_no_number_passes_no_limit(clips, tmp_path, score):
     for file in download(tmp_path, clips).rglob("*_00000.json"):
-        file.write_text(json.dumps({**json.loads(file.read_text()), "matching_score": str(score)}))
+        file.write_text(json.dumps({**json.loads(file.read_text()), "matching_score": score}))
     assert read("panda-70m", tmp_path, min_score=0.1).counts == {"read": 2, "kept": 1, "low_score": 1}
 
 

@@ -331,6 +331,9 @@ def test_what_identity_depends_on(server):
         assert KEY not in json.dumps(made)
         return made
 
+    assert identity() == identity(endpoint="http://127.0.0.1:5678/v1")
+    assert identity() == identity(endpoint="http://192.168.1.7:8000/v1")
+    assert identity() != identity(endpoint="https://api.example.com/v1")
     assert identity() == identity(retries=7, timeout=3, prices=[5, 5], workers=9, requests_per_minute=1000)
     for other in ({"temperature": 0.5}, {"max_tokens": 99}, {"max_new_words": 0.5}, {"product": "qa"}, {"tries": 3}):
         assert identity() != identity(**other)
@@ -374,6 +377,7 @@ TWO = "Two dogs chase a cat, and the cat climbs a tree."
         ({"max_objects": 1}, CAPTION, nouns(noun("man"), noun("dog"), noun("boat")), ["man", "surplus", "invented"]),
         ({}, TWO, nouns(noun("dogs", "Two dogs", singular=False), noun("cat")), ["dogs", "cat"]),
         ({}, TWO, nouns(noun("cat", "a cat", "other"), noun("cat", "the cat")), ["cat"]),
+        ({}, "A man talks to a man.", nouns(noun("man", "A man"), noun("man", "a man", "other")), ["man", "man"]),
         ({}, "A dog meets another dog.", nouns(noun("dog", "A dog"), noun("dog", "another dog")), ["dog", "dog"]),
         ({"mode": "short"}, TWO, nouns(noun("dogs", "Two dogs", singular=False)), ["plural"]),
         ({"mode": "short"}, TWO, nouns(noun("cat"), noun("tree", "a tree", "other")), ["cat", "not_subject"]),
@@ -524,6 +528,28 @@ SENTENCES = {
 
 def test_spacy_tells_what_words_are_of_their_sentence(tiny_parser):
     assert parsed(tiny_parser, *SENTENCES) == list(SENTENCES.values())
+
+
+def test_spacy_finds_what_is_counted():
+    """Of a herd of sheep the sheep, once, though spaCy makes its tokens anew each time that they are asked for."""
+    spacy = pytest.importorskip("spacy")
+    from spacy.tokens import Doc
+
+    from videorefer_plugin.data_engine.agents.analyzer_spacy import _nouns_of
+
+    words = ["A", "herd", "of", "sheep", "crosses", "the", "road", "."]
+    doc = Doc(
+        spacy.blank("en").vocab,
+        words=words,
+        heads=[1, 4, 1, 2, 4, 6, 4, 4],
+        deps=["det", "nsubj", "prep", "pobj", "ROOT", "det", "dobj", "punct"],
+        pos=["DET", "NOUN", "ADP", "NOUN", "VERB", "DET", "NOUN", "PUNCT"],
+    )
+    found = [noun for phrase in doc.noun_chunks for noun in _nouns_of(phrase)]
+    assert [(one.text, one.role, one.singular) for one in found] == [
+        ("sheep", "subject", False),
+        ("road", "other", True),
+    ]
 
 
 def test_spacy_finds_single_subjects(tiny_parser):
@@ -785,7 +811,16 @@ def test_descriptions_that_can_stand_in_no_record(server, description):
 
 
 @pytest.mark.parametrize(
-    "description", ["A captain in a red car.", "A car < 3 m long and > 1 m high.", "A user of the car drives."]
+    "description",
+    [
+        "A captain in a red car.",
+        "A car < 3 m long and > 1 m high.",
+        "A user of the car drives.",
+        "The man hands over the bank notes.",
+        "He reads the job descriptions.",
+        "He points at the musical notes.",
+        "The caption on his T-shirt is white.",
+    ],
 )
 def test_descriptions_that_only_look_like_it(server, description):
     says(server, {"description": description})
@@ -842,6 +877,22 @@ def test_questions_about_an_object(server):
     asked = server.requests[0]["messages"][-1]["content"]
     for words in ("2 of kind", '"reasoning"', '"future"', "rounds of a conversation"):
         assert words in asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("What does (the object 1) do?", "What does (the <region>) do?"),
+        ("What does (object 1) do?", "What does <region> do?"),
+        ("What does [the man, object 1] do?", "What does [the man, <region>] do?"),
+        ("What is <object_1>?", "What is <region>?"),
+        ("Is object 1 an object 3 meters long?", "Is <region> an object 3 meters long?"),
+    ],
+)
+def test_objects_of_questions_are_regions(server, asked, expected):
+    says(server, {"questions": [question(asked)]})
+    (made,) = agent("refiner", server, product="qa", kinds={"basic": 1}).run([video()])
+    assert made.objects[0].questions[0].question == expected
 
 
 def test_what_is_asked_about_varies_with_the_seed_alone(server):

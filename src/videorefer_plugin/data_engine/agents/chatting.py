@@ -7,8 +7,10 @@ import difflib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from threading import Lock
 from typing import Any, TypedDict, TypeVar
+from urllib.parse import urlsplit
 
 from videorefer_plugin._text import listed, short, text_fault
 from videorefer_plugin.chat.base import Chat, Completion, Message, Usage
@@ -100,8 +102,11 @@ class Asking:
         self.chat.close()
 
     def identity(self) -> dict[str, Any]:
-        """What replies depend on."""
-        return {**self.chat.settings(), "tries": self.tries}
+        """What replies depend on: of a server on this machine or its network not where it listens."""
+        said = {**self.chat.settings(), "tries": self.tries}
+        if "endpoint" in said:
+            said["endpoint"] = _provider(said["endpoint"])
+        return said
 
     def spent(self, completions: Sequence[Completion]) -> Spent:
         """What these replies took."""
@@ -147,6 +152,16 @@ class Asking:
         """Ask, where models that are loaded here take turns."""
         with self._turn:
             return ask(self.chat)
+
+
+def _provider(address: Any) -> str:
+    """Whose server has this address; empty for one of one's own, which may listen elsewhere the next time."""
+    host = urlsplit(str(address)).hostname or ""
+    try:
+        own = not ip_address(host).is_global
+    except ValueError:
+        own = "." not in host or host.endswith((".local", ".localhost", ".internal"))
+    return "" if own else host
 
 
 class Talk:

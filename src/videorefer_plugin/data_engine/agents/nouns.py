@@ -124,6 +124,8 @@ class _Said:
         """Whether it is one named before: "the dog" may be "a brown dog"; "another dog" and "a black dog" are not."""
         if self.noun.singular != before.noun.singular:
             return False
+        if self.new and before.new:  # "A man talks to a man."
+            return False
         if self.words == before.words:
             return True
         # Who says "a dog" once more, and says more or less of it, speaks of a new one.

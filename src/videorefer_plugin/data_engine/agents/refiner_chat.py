@@ -122,7 +122,9 @@ class ChatRefiner(Agent):
         if not any(facts[name] for name in ("appearance", "actions")):
             return Drop("no_description", "The Annotator has said nothing about it.")
         content = json.dumps(facts, ensure_ascii=False, indent=1)
-        text = talk.json(messages_of(description_task(), content), _read_description)
+        text = talk.json(
+            messages_of(description_task(), content), lambda value: _read_description(value, " ".join(facts.values()))
+        )
         if isinstance(text, Drop):
             return text
         share = new_words(text, " ".join(facts.values()))
@@ -182,7 +184,7 @@ def _facts(item: VideoItem, one: ObjectItem) -> dict[str, str]:
     return {"name": name, "appearance": one.description.appearance, "actions": one.description.dynamic}
 
 
-def _read_description(value: Any) -> str:
+def _read_description(value: Any, facts: str) -> str:
     text = text_in(value, "description")
-    check_clean("description", text)
+    check_clean("description", text, facts)
     return text

@@ -18,13 +18,14 @@ __all__ = ["check_clean", "new_words", "read_questions"]
 _UNCLEAN = (
     (r"<[^<>\s]{1,40}>|\[/?INST\]", "has the placeholder {}, expected plain words"),
     (r"(?i)(?<!\w)(?:user|assistant|human|system|gpt) ?:", "has the role {}, expected plain words"),
-    (
-        r"(?i)\b(?:the|this|that|these|both|my|your)\s+(?:\w+\s+)?(?:captions?|descriptions?|notes|annotations?|observers?)\b",
-        "speaks of {}, expected what can be seen in the video",
-    ),
 )
 
-_OBJECT = re.compile(r"[\[<(]?\bobject[\s_#]*(\d{1,4})\b[\]>)]?", re.IGNORECASE)
+_UNITS = r"(?:meters?|metres?|cm|km|feet|foot|inches|seconds?|times?)"
+_NAMED = r"\bobject[\s_#]*(?P<{}>\d{{1,4}})\b" + rf"(?!\s*{_UNITS}\b)(?![.,]\d)"
+_OBJECT = re.compile(
+    rf"\[{_NAMED.format('square')}\]|<{_NAMED.format('angle')}>|\({_NAMED.format('round')}\)|{_NAMED.format('bare')}",
+    re.IGNORECASE,
+)
 _OBJECTS = re.compile(r"\bobjects[\s_#]*\d", re.IGNORECASE)
 
 # Words that say nothing of an object, whichever text they stand in.
@@ -40,8 +41,25 @@ _SMALL = frozenset(
 )
 
 
-def check_clean(name: str, text: str) -> None:
+# What a text is made from, where it is spoken of as that; in what can be seen, there may be such things as well.
+_MADE_FROM = r"(?:captions?|descriptions?|notes|annotations?|observers?)"
+_SPEAKS_OF = re.compile(
+    r"\b(?:according to|based on|as (?:stated|mentioned|described|noted) (?:in|by))\s+"
+    rf"(?:both|the|this|that|these|my|your)\s+(?:(?:first|second|two|given|provided|other)\s+)*{_MADE_FROM}\b"
+    rf"|\b(?:both|the|this|that|these|my|your)\s+(?:(?:first|second|two|given|provided|other)\s+)*{_MADE_FROM}\s+"
+    r"(?:do(?:es)? not |don't |doesn't |also |both |clearly )?"
+    r"(?:say|mention|state|describe|note|indicate|suggest|report|agree|tell|specify|specifies|imply|implies|differ)\w*\b",
+    re.IGNORECASE,
+)
+
+
+def check_clean(name: str, text: str, facts: str = "") -> None:
     """Make sure that a text can stand in a record.
+
+    Args:
+        name (`str`): what it is, for the message.
+        text (`str`): the text.
+        facts (`str`): what it is made from; words that stand there may be said.
 
     Raises:
         ValueError: it has placeholders or names of roles, or speaks of what it was made from.
@@ -50,6 +68,9 @@ def check_clean(name: str, text: str) -> None:
         found = re.search(pattern, text)
         if found:
             raise ValueError(f'"{name}" {fault.format(repr(found[0].strip()))}: {short(text)}')
+    found = _SPEAKS_OF.search(text)
+    if found and found[0].casefold() not in facts.casefold():
+        raise ValueError(f'"{name}" speaks of {found[0]!r}, expected what can be seen in the video: {short(text)}')
 
 
 def new_words(text: str, source: str) -> float:
@@ -105,7 +126,7 @@ def _question(value: Any, place: int, numbers: Sequence[int]) -> Question:
     named = _OBJECT.search(answer) or _OBJECTS.search(answer)
     if named:
         raise ValueError(f'the answer of question {place} has {named[0]!r}, expected a word such as "the man"')
-    asked = [int(found[1]) for found in _OBJECT.finditer(question)]
+    asked = [int(found[found.lastgroup or 0]) for found in _OBJECT.finditer(question)]
     unknown = [number for number in asked if not 1 <= number <= len(numbers)]
     if unknown:
         raise ValueError(f"question {place} is about object {unknown[0]}, but there are {len(numbers)} object(s)")
