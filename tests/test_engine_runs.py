@@ -1,6 +1,7 @@
 """Runs of the data engine: done once, whatever stops them, and refused where they cannot be done."""
 
 import json
+import multiprocessing
 import os
 import re
 import resource
@@ -15,9 +16,10 @@ import yaml
 from typer.testing import CliRunner
 
 from tests.chat_server import KEY, ChatServer
-from tests.engine import calls, recipe_values, write_table
+from tests.engine import CountingAnnotator, calls, recipe_values, write_table
 from tests.engine_kills import finished
 from videorefer_plugin.cli import app
+from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.folders import RunFolder
 from videorefer_plugin.data_engine.plans import plan_engine
 from videorefer_plugin.data_engine.recipe import StageSettings, list_engine_recipes, load_engine_recipe, recipe_of
@@ -31,6 +33,27 @@ CAT = {"noun": "cat", "expression": "a cat", "role": "subject", "singular": True
 NOUNS = json.dumps({"language": "en", "objects": [CAT]})
 COUNT = 4  # videos; the caption of v2 names nothing
 RESULTS = ("records.json", "provenance.jsonl", "discarded.json", "dropped.jsonl", "failed.jsonl")
+
+
+class UnfinishedAnnotator(Agent):
+    stage = "annotator"
+
+    def run(self, items):
+        return []
+
+
+class NoIdentity(CountingAnnotator):
+    def identity(self):
+        return {"kinds": {1, 2}}
+
+
+class OnlyHere(CountingAnnotator):
+    """Cannot be made in another process, as where a GPU is missing."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        if multiprocessing.parent_process() is not None:
+            raise RuntimeError("there is no GPU")
 
 
 @pytest.fixture
@@ -351,6 +374,14 @@ def test_a_reply_with_half_a_character_is_asked_for_again(desk, monkeypatch):
         assert run(given, limit=2, retry=True).finished == 2
     finally:
         server.close()
+
+
+def test_an_agent_that_cannot_be_made_in_a_worker_stops_the_run_with_its_results_written(desk):
+    bad = {"settings": {"bad": {"v0": "failure"}}}
+    given = values(desk, segmentor=bad, annotator={"backend": "tests.test_engine_runs:OnlyHere", "workers": 2})
+    with pytest.raises(ConfigurationError, match="cannot be made with its settings: RuntimeError: there is no GPU"):
+        run(given)
+    assert [one["id"] for one in dead(folder_of(given))] == ["v0"]
 
 
 def test_a_full_disk_stops_the_run_with_a_reason(desk):
@@ -751,6 +782,23 @@ def test_recipes_and_agents_are_listed():
         ({"annotator": {"backend": "modell"}}, r"annotator\.backend is 'modell'; expected one of .*model"),
         ({"annotator": {"backend": "tests.engine:CountingRefiner"}}, "is no annotator"),
         ({"annotator": {"backend": "tests.engine:Missing"}}, "cannot be imported"),
+        (
+            {"annotator": {"backend": ".engine:CountingAnnotator"}},
+            r"cannot be imported from \.engine:CountingAnnotator",
+        ),
+        ({"annotator": {"backend": ":"}}, "cannot be imported from :"),
+        ({"annotator": {"backend": "tests.engine:"}}, "cannot be imported"),
+        ({"annotator": {"backend": "videorefer_plugin.data_engine.agent:Agent"}}, "Agent is no annotator"),
+        (
+            {"annotator": {"backend": "tests.test_engine_runs:UnfinishedAnnotator"}},
+            "is not finished: it lacks identity",
+        ),
+        ({"annotator": {"backend": "tests.test_engine_runs:NoIdentity"}}, r"in JSON .*\(identity\): TypeError: .*set"),
+        (
+            {"annotator": {"settings": {"log": "calls.log", "bad": 3}}},
+            r"The annotator '.*' cannot be made with its settings: TypeError: .*engine\.py",
+        ),
+        ({"annotator": {"settings": {"self": 1}}}, "has no setting 'self'; known are log"),
         ({"annotator": {"settings": {"verzion": 1}}}, "has no setting 'verzion'; did you mean version"),
         ({"annotator": 3}, "annotator is a section of settings, but 3 was given"),
         ({"source": None}, "source is a section of settings, but None was given"),

@@ -192,6 +192,8 @@ def test_ids_that_are_not_given_come_from_the_files_and_are_made_unique(clips, t
     [
         ({"layout": "tables"}, "no layout 'tables'.*Did you mean table"),
         ({"layout": "no.such:reader"}, "cannot be imported"),
+        ({"layout": ".such:reader"}, "cannot be imported"),
+        ({"layout": ":"}, "cannot be imported"),
         ({"files": []}, "source.files is empty"),
         ({"files": "t.csv"}, "source.files is 't.csv'; expected a list of files or folders"),
         ({"files": [None]}, r"source.files is \[None\]"),

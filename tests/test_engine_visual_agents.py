@@ -254,6 +254,9 @@ BAD_SETTINGS: list[Any] = [
     pytest.param("segmentor", "masklets", {"follower": "sam3_video"}, SegmentError, "cannot follow", id="no follower"),
     pytest.param("segmentor", "masklets", {"finder": "a.b:C"}, ConfigurationError, "cannot be imported", id="import"),
     pytest.param(
+        "segmentor", "masklets", {"finder": ".b:C"}, ConfigurationError, "cannot be imported", id="relative import"
+    ),
+    pytest.param(
         "segmentor", "masklets", {"finder": "pathlib:Path"}, ConfigurationError, "is no segmenter", id="class"
     ),
     pytest.param("segmentor", "masklets", {"tries": 0}, ConfigurationError, "tries", id="tries"),

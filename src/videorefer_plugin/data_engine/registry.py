@@ -6,14 +6,16 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import json
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.data_engine.agent import STAGES, Agent
-from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.errors import ConfigurationError, VideoReferError
 
-__all__ = ["agents", "make_agent", "register_agent"]
+__all__ = ["agents", "identity_of", "make_agent", "register_agent"]
 
 
 class _Entry(NamedTuple):
@@ -64,22 +66,56 @@ def make_agent(stage: str, name: str, settings: Mapping[str, Any] | None = None)
     """
     given = dict(settings or {})
     made = _class_of(stage, name)
-    known = [item.name for item in inspect.signature(made).parameters.values() if item.kind is not item.VAR_KEYWORD]
-    takes_any = any(item.kind is item.VAR_KEYWORD for item in inspect.signature(made).parameters.values())
+    parameters = inspect.signature(made).parameters.values()  # of the class, so without self
+    known = [item.name for item in parameters if item.kind in _BY_NAME]
+    takes_any = any(item.kind is item.VAR_KEYWORD for item in parameters)
     for setting in given:
-        if setting not in known and not takes_any:
+        if not isinstance(setting, str) or setting == "self" or (setting not in known and not takes_any):
             close = difflib.get_close_matches(str(setting), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; known are {listed(known, 20)}." if known else "."
             raise ConfigurationError(f"The {stage} {name!r} has no setting {setting!r}{hint}")
-    needed = [
-        item.name
-        for item in inspect.signature(made).parameters.values()
-        if item.default is item.empty and item.kind in (item.KEYWORD_ONLY, item.POSITIONAL_OR_KEYWORD)
-    ]
+    needed = [item.name for item in parameters if item.default is item.empty and item.kind in _BY_NAME]
     missing = [item for item in needed if item not in given]
     if missing:
         raise ConfigurationError(f"The {stage} {name!r} needs {listed(missing)}; give it under {stage}.settings.")
-    return made(**given)
+    try:
+        return made(**given)
+    except VideoReferError:
+        raise
+    except Exception as error:  # of a constructor that anybody may have written
+        raise ConfigurationError(f"The {stage} {name!r} cannot be made with its settings: {_said(error)}") from error
+
+
+def identity_of(agent: Agent, name: str) -> dict[str, Any]:
+    """All that an agent's results depend on, as JSON has it.
+
+    Args:
+        agent ([`Agent`]): the agent.
+        name (`str`): of its backend.
+
+    Raises:
+        ConfigurationError: it does not say so, or not in values of JSON.
+    """
+    try:
+        said = agent.identity()
+        if not isinstance(said, dict):
+            raise TypeError(f"it gives a {type(said).__name__}, and no dict")
+        return json.loads(json.dumps(said))
+    except VideoReferError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"The {agent.stage} {name!r} does not say in JSON what its results depend on (identity): {_said(error)}"
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    """An error of code that anybody may have written, and where it comes from, since nobody else would know."""
+    where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
+    return f"{type(error).__name__}: {error} ({where})"
+
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def _class_of(stage: str, name: str) -> Any:
@@ -98,10 +134,15 @@ def _class_of(stage: str, name: str) -> Any:
     module, attribute = path.split(":")
     try:
         made = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"The {stage} {name!r} cannot be imported from {path}: {error}") from error
-    if not (isinstance(made, type) and issubclass(made, Agent)) or made.stage != stage:
+    except Exception as error:  # a module that anybody may have written
+        raise ConfigurationError(
+            f"The {stage} {name!r} cannot be imported from {path}: {type(error).__name__}: {error}"
+        ) from error
+    if not (isinstance(made, type) and issubclass(made, Agent)) or getattr(made, "stage", None) != stage:
         raise ConfigurationError(f"{path} is no {stage}; expected a subclass of Agent with stage = {stage!r}.")
+    if inspect.isabstract(made):
+        lacking = sorted(made.__abstractmethods__)
+        raise ConfigurationError(f"{path} is not finished: it lacks {listed(lacking)}, which every agent has.")
     return made
 
 

@@ -26,7 +26,7 @@ from videorefer_plugin.data_engine.items import Spent
 from videorefer_plugin.data_engine.ledgers import RunLedger, Waiting
 from videorefer_plugin.data_engine.recipe import EngineRecipe
 from videorefer_plugin.data_engine.records import write_records
-from videorefer_plugin.data_engine.registry import make_agent
+from videorefer_plugin.data_engine.registry import identity_of, make_agent
 from videorefer_plugin.data_engine.reports import EngineReport, StageReport
 from videorefer_plugin.data_engine.sources import read_sources
 from videorefer_plugin.data_engine.stage import StageSpec
@@ -179,7 +179,7 @@ def _identities(recipe: EngineRecipe) -> dict[str, dict[str, Any]]:
     for stage, settings in recipe.stages().items():
         agent = make_agent(stage, settings.backend, settings.settings)
         try:
-            found[stage] = json.loads(json.dumps({"backend": settings.backend, **agent.identity()}))
+            found[stage] = {"backend": settings.backend, **identity_of(agent, settings.backend)}
         finally:
             agent.close()
     return found
@@ -242,7 +242,7 @@ class _Run:
             self._tell(stage)
         try:
             self._execute(Waiting(self.ledger, numbers), few)
-        except EngineError:
+        except VideoReferError:
             with suppress(VideoReferError):  # the first one says why
                 self._finish()
             raise

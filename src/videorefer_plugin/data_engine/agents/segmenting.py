@@ -97,8 +97,10 @@ def _imported(path: str) -> type[Segmenter]:
     module, name = path.split(":")
     try:
         kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(f"The segmenter {path!r} cannot be imported: {error}") from error
+    except Exception as error:  # a module that anybody may have written
+        raise ConfigurationError(
+            f"The segmenter {path!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     if not (isinstance(kind, type) and issubclass(kind, Segmenter)):
         raise ConfigurationError(f"{path} is no segmenter; expected a subclass of segment.Segmenter.")
     return kind

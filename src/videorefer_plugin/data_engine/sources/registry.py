@@ -59,8 +59,10 @@ def make_reader(name: str) -> Reader:
     module, function = _PATHS.get(name, name).split(":")
     try:
         found: Reader = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise EngineError(f"The layout {name!r} cannot be imported from {module}:{function}: {error}") from error
+    except Exception as error:  # a module that anybody may have written
+        raise EngineError(
+            f"The layout {name!r} cannot be imported from {module}:{function}: {type(error).__name__}: {error}"
+        ) from error
     return found
 
 
