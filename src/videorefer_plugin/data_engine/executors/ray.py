@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import math
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ __all__ = ["check_ray", "run_ray"]
 _LARGEST_TABLE = 32  # videos; each costs the plumbing a few ms of its own below that, and stages overlap less above
 _TABLES = 256  # at least, of a long run: small ones let the stages overlap
 _STARTS = 3  # of a cluster on this machine, on which much else may go on
+_KNOCK_SECONDS = 10  # that a cluster on another machine may take to answer
 _LOOK_SECONDS = 0.5  # between two looks whether to stop
 
 
@@ -230,6 +232,13 @@ def _init(options: Mapping[str, Any]) -> None:
             ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Raise an OSError if nobody listens at `host:port`; Ray may end the whole process then."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+
+
 def _connect(address: str | None, cpus: float) -> None:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address in (None, "local"):
@@ -239,6 +248,7 @@ def _connect(address: str | None, cpus: float) -> None:
     else:
         options["address"] = address
     try:
+        _knock(options["address"])
         _init(options)
     except Exception as error:  # of many kinds
         said = f"{type(error).__name__}: {error}".rstrip(".")
@@ -248,8 +258,9 @@ def _connect(address: str | None, cpus: float) -> None:
                 "machine that is less busy; executor.kind=local needs no Ray."
             ) from error
         raise EngineError(
-            f"There is no Ray cluster at {address!r} ({said}). Start one with ray start --head, or leave "
-            "executor.address out for one of this machine."
+            f"No Ray cluster answers at {address!r} ({said}). Start one with ray start --head, or leave "
+            "executor.address out for one of this machine. One that asks for a token, as ray start says, answers "
+            "only where RAY_AUTH_MODE=token is set and the token is the same."
         ) from error
 
 
