@@ -6,6 +6,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -226,24 +227,68 @@ def test_spreadsheets_get_no_formulas(tmp_path):
     assert row["text"] == "'=1+1"
 
 
-def test_the_page_in_a_browser(run, tmp_path):
-    """Keys fill it in, and what it hands over is read."""
+@pytest.fixture(scope="module")
+def browser():
     api = pytest.importorskip("playwright.sync_api")
-    from pathlib import Path
-
     if not Path("/usr/bin/chromium").exists():
         pytest.skip("There is no browser at /usr/bin/chromium.")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto((run / "review" / "review.html").as_uri())
-        for key in "ynyynny":
-            page.keyboard.press(key)
-        assert page.inner_text("#done") == "7 of 7 checked"
-        with page.expect_download() as download:
-            page.click("#save")
-        download.value.save_as(tmp_path / "review.csv")
+        yield browser
         browser.close()
+
+
+def test_the_page_remembers_answers_about_its_own_texts(browser, tmp_path):
+    folder = make_run(tmp_path, [True, True])
+    context = browser.new_context()
+    page = context.new_page()
+
+    def checked(keys=""):
+        page.goto((folder / "review" / "review.html").as_uri())
+        for key in keys:
+            page.keyboard.press(key)
+        return page.inner_text("#done")
+
+    draw_review(folder)
+    assert checked("yn") == "2 of 2 checked"
+    assert checked() == "2 of 2 checked"
+    make_run(folder, [True, True], ["First.", "Second."])
+    draw_review(folder)
+    assert checked() == "0 of 2 checked"
+    assert sorted(page.locator(".text").all_inner_texts()) == ["First.", "Second."]
+    context.close()
+
+
+def test_the_page_runs_no_hostile_texts(browser, tmp_path):
+    folder = make_run(tmp_path, [True] * len(HOSTILE), HOSTILE)
+    draw_review(folder)
+    page = browser.new_page()
+    alerts, errors = [], []
+    page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((folder / "review" / "review.html").as_uri())
+    for _ in HOSTILE:
+        page.keyboard.press("y")
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(folder / "filled.csv")
+    page.close()
+    assert not alerts
+    assert not errors
+    assert read_filled(folder, folder / "filled.csv").table.tp == len(HOSTILE)
+
+
+def test_the_page_in_a_browser(run, tmp_path, browser):
+    """Keys fill it in, and what it hands over is read."""
+    page = browser.new_page()
+    page.goto((run / "review" / "review.html").as_uri())
+    for key in "ynyynny":
+        page.keyboard.press(key)
+    assert page.inner_text("#done") == "7 of 7 checked"
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(tmp_path / "review.csv")
+    page.close()
     checked = read_filled(run, tmp_path / "review.csv")
     assert [checked.true[row["id"]] for row in rows_of(run)] == [said == "y" for said in "ynyynny"]
 

@@ -711,6 +711,10 @@ def test_run_retry_and_plan_on_the_command_line(desk, written):
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["finished"] == COUNT
     assert Counter(calls(folder)).most_common(2)[1][1] == 1
+    assert "had failed" not in again.output
+    third = invoke("retry", folder)
+    assert third.exit_code == 0, third.output
+    assert f"No source of {folder} had failed" in " ".join(third.output.split()).replace("- ", "-")
 
 
 def test_what_is_wrong_is_said_and_exits_with_1(desk, written):

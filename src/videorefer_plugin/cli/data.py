@@ -94,10 +94,18 @@ def retry(
     """Do the sources that failed in a run again, and no others."""
 
     def work(tell: Any) -> Any:
+        import dataclasses
+
         from videorefer_plugin.data_engine.folders import RunFolder
         from videorefer_plugin.data_engine.runs import run_engine
 
-        return run_engine(RunFolder(folder).recipe(), max_cost=max_cost, retry=True, progress=tell)
+        there = RunFolder(folder)
+        before = there.ledger_bytes()
+        report = run_engine(there.recipe(), max_cost=max_cost, retry=True, progress=tell)
+        if there.ledger_bytes() != before or report.failed:
+            return report
+        said = f"No source of {folder} had failed, so that there was nothing to do again."
+        return dataclasses.replace(report, notes=(*report.notes, said))
 
     _do(work, as_json)
 

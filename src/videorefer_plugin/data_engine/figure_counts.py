@@ -219,8 +219,8 @@ def _with_origin(path: Path) -> Iterator[tuple[Any, Mapping[str, Any] | None]]:
                 origin = json.loads(lines.readline()) if lines else None
             except ValueError:
                 origin = None
-            fits = isinstance(origin, Mapping) and isinstance(entry.value, Mapping)
-            fits = fits and origin.get("record") == entry.value.get("id")
+            name = entry.value.get("id") if isinstance(entry.value, Mapping) else None
+            fits = isinstance(origin, Mapping) and isinstance(name, str) and origin.get("record") == name
             yield entry.value, origin if fits else None
 
 

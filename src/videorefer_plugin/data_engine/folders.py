@@ -129,6 +129,10 @@ class RunFolder:
             )
         return recipe_of({**said["recipe"], "output": {**said["recipe"].get("output", {}), "folder": str(self.path)}})
 
+    def ledger_bytes(self) -> int:
+        """The size of the ledger, which grows with every piece of work."""
+        return sum(shard.stat().st_size for shard in self.stages.glob("*.jsonl"))
+
     def write(self, path: Path, lines: Iterator[str]) -> None:
         """Write a file that appears whole.
 

@@ -159,10 +159,11 @@ class _Maker:
             else:
                 kept = not any(self.objects[number].is_discarded for number in question.objects)
                 rounds[kept].append(question)
-        if item.number not in self.asked and item.refined is None:
-            yield self._lost(item, "discarded", "The Reviewer has discarded it, and nothing was asked about it.")
-        elif item.number not in self.asked and not item.refined.questions:
-            yield self._lost(item, "no_questions", "The Refiner has asked nothing about it.")
+        if item.number not in self.asked:
+            if item.refined is None:
+                yield self._lost(item, "discarded", "The Reviewer has discarded it, and nothing was asked about it.")
+            elif not item.refined.questions:
+                yield self._lost(item, "no_questions", "The Refiner has asked nothing about it.")
         together = item.refined is None or item.refined.conversation
         for kept, questions in rounds.items():
             groups = [questions] if together else [[question] for question in questions]

@@ -112,7 +112,8 @@ def _figure(counts: list[tuple[int, int]], make: Callable[..., Any]) -> dict[str
     value = make(*(right / total for right, total in counts)) if known else None
     if value is None:
         return {"value": None, "interval": None}
-    low, high = share_interval(*counts[0]) if len(counts) == 1 else made_of_shares_interval(counts, make)
+    interval = share_interval(*counts[0]) if len(counts) == 1 else made_of_shares_interval(counts, make)
+    low, high = interval or (value, value)
     # Where all or none are right, draws lie on one side of the value, which the interval has to hold all the same.
     return {"value": value, "interval": [min(low, value), max(high, value)]}
 

@@ -87,7 +87,8 @@ def read_sheet(path: Path, known: Mapping[str, bool], texts: Mapping[str, str]) 
     head = text.split("\n", 1)[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=head.count), restval="")
     sheet, faults = Sheet([], [], [], dict.fromkeys(known)), []
-    names, said = {cell(name): name for name in known}, set()
+    names = {cell(name): name for name in known}
+    said: set[str | None] = set()
     try:
         sheet.columns = list(reader.fieldnames or ())
         _check_columns(path, sheet.columns)
@@ -121,7 +122,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
 def _fault(
     row: Mapping[str, str],
     names: Mapping[str, str],
-    said: Container[str],
+    said: Container[str | None],
     known: Mapping[str, bool],
     texts: Mapping[str, str],
 ) -> str:
