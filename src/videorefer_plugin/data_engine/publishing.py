@@ -214,7 +214,7 @@ def _clean_line(line: dict[str, Any], names: LocalNames, record: str, path: str)
 def _run(folder: Path) -> dict[str, Any]:
     """What `run.json` says of a run, with all its parts; they are empty where there is none."""
     parts = {"recipe": dict, "identities": dict, "keys": dict, "read": dict}
-    run = {"version": None, **{name: {} for name in parts}}
+    run: dict[str, Any] = {"version": None, **{name: {} for name in parts}}
     if (folder / RUN).is_file():
         run |= read_json(folder / RUN)
     try:

@@ -138,11 +138,10 @@ class RecordCounts:
 
 def _check_like(name: str, value: Any, like: Any) -> None:
     """Make sure that a value of JSON is shaped as an example, in which the key "" stands for any."""
-    if isinstance(value, bool) or not isinstance(
-        value, (int, float) if isinstance(like, (int, float)) else type(like)
-    ):
+    kinds = (int, float) if isinstance(like, (int, float)) else (type(like),)
+    if isinstance(value, bool) or not isinstance(value, kinds):
         raise TypeError(f"{name or 'it'} is {short(value)}")
-    if isinstance(like, dict):
+    if isinstance(value, dict):
         for key in value if "" in like else like:
             _check_like(f"{name}.{key}" if name else key, value.get(key), like[""] if "" in like else like[key])
 
