@@ -114,6 +114,7 @@ GOOD = {
         (["", "good"], "made", 2),
         (["```json\ngood\n```"], "made", 1),
         (["Here it is: good Anything else?"], "made", 1),
+        (["good Once more: good"], "made", 1),
         ([429], "endpoint", 2),
         ([500], "endpoint", 2),
         ([400], "endpoint", 1),
@@ -255,6 +256,14 @@ def test_a_failure_has_what_its_other_objects_took(server):
     says(server, {"same": True, "reason": "Both are cars."}, 400)
     (made,) = agent("reviewer", server).run([video(thing(0), thing(1))])
     assert (made.kind, made.spent.calls) == ("endpoint", 1)
+
+
+def test_two_answers_that_differ_are_none(server):
+    both = [json.dumps({"same": same, "reason": "So it seems."}) for same in (False, True)]
+    says(server, " Wait, on reflection: ".join(both), GOOD["reviewer"][0])
+    (made,) = agent("reviewer", server).run([video()])
+    assert made.objects[0].same
+    assert len(server.requests) == 2
 
 
 def test_the_model_is_told_what_was_wrong(server):

@@ -111,6 +111,7 @@ def _read(completion: Completion, read: Callable[[Any], ValueT]) -> Asked[ValueT
     if trouble is not None:
         return trouble
     reason = _broken(said)
+    usable: list[tuple[Any, ValueT]] = []
     for value in _json_values(said, "{[", strict=True):
         try:
             json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
@@ -118,9 +119,13 @@ def _read(completion: Completion, read: Callable[[Any], ValueT]) -> Asked[ValueT
             reason = "it has NaN, infinity or half a character (a lone surrogate), which is no JSON"
             continue
         try:
-            return Asked(read(value), ())
+            usable.append((value, read(value)))
         except ValueError as error:
             reason = str(error)
+    if any(value != usable[0][0] for value, _ in usable):
+        return "not_json", "it has several answers in JSON that differ; expected a single one"
+    if usable:
+        return Asked(usable[0][1], ())
     return ("cut_off", "") if completion.finish == "length" else ("not_json", reason)
 
 
