@@ -657,7 +657,9 @@ def test_a_damaged_ledger_names_the_line(desk):
 
 @pytest.mark.parametrize("retry", [False, True])
 @pytest.mark.parametrize(
-    "harm", [lambda lines: lines[1:], lambda lines: [], lambda lines: [lines[0][:9], *lines[1:]], None], ids=str
+    "harm",
+    [lambda lines: lines[1:], lambda lines: [], lambda lines: [lines[0][:9], *lines[1:]], None],
+    ids=["a line lost", "emptied", "a line cut", "deleted"],
 )
 def test_a_snapshot_that_was_harmed_is_written_anew(desk, harm, retry):
     given = values(desk)
