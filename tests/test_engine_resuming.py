@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine import CountingAnalyzer, calls, recipe_values, write_table
-from videorefer_plugin.data_engine.items import Noun
+from tests.engine import CountingAnalyzer, CountingAnnotator, calls, recipe_values, write_table
+from videorefer_plugin.data_engine.items import Description, Drop, Failure, Made, Noun, RegionCaption, Spent
 from videorefer_plugin.data_engine.recipe import recipe_of
 from videorefer_plugin.data_engine.runs import Interrupted, run_engine
 from videorefer_plugin.errors import EngineError
@@ -244,3 +244,99 @@ def test_lost_lines_do_not_hide_why_a_run_stops(desk, how):
     given["segmentor"]["settings"]["bad"] = {"v0": how}
     with pytest.raises(EngineError if how == "fatal" else Interrupted, match=r"refuses the key|and 2 are left"):
         run(given)
+
+
+# --- what is no result -----------------------------------------------------------------------------------------------
+
+
+class WrongAnnotator(CountingAnnotator):
+    """Makes what its setting `wrong` names of the objects of `v1`."""
+
+    def __init__(self, log, wrong):
+        super().__init__(log)
+        self.wrong = wrong
+
+    def run(self, items):
+        made = super().run(items)
+        return [WRONG[self.wrong] if item.source.id == "v1" else one for item, one in zip(items, made, strict=True)]
+
+
+WRONG = {
+    "nothing": Made((None, None)),
+    "a text": Made(("a", "b")),
+    "of another stage": Made((RegionCaption("a", 0), RegionCaption("b", 0))),
+    "too few": Made((Description("a", "b"),)),
+    "no reason": Failure("endpoint", ValueError("down")),
+    "no description": Made((Description(None, "a"), Description("a", "b"))),
+    "a number": Made((Description("a", "b", (3,)), Description("a", "b"))),
+    "a drop without a reason": Made((Drop("static", None), Drop("static", "It stands."))),
+    "no spent": Made((Description("a", "b"), Description("a", "b")), None),
+    "a price as text": Made((Description("a", "b"), Description("a", "b")), Spent(cost="0.5")),
+    "no JSON": Made((Description("a", "b"), Description("a", {1}))),
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("nothing", r"annotator '.*' returned a Made of a NoneType for 'v1'; expected Description or Drop"),
+        ("a text", "returned a Made of a str for 'v1'; expected Description or Drop"),
+        ("of another stage", "returned a Made of a RegionCaption"),
+        ("too few", r"was given 2 object\(s\) of 'v1' and returned 1"),
+        ("no reason", "returned a Failure of a ValueError for 'v1'; expected texts"),
+    ],
+)
+def test_an_agent_that_makes_something_else_stops_the_run(desk, wrong, message):
+    given = values(desk)
+    given["annotator"] |= {"backend": "tests.test_engine_resuming:WrongAnnotator"}
+    given["annotator"]["settings"]["wrong"] = wrong
+    with pytest.raises(EngineError, match=message):
+        run(given)
+    given["annotator"] = values(desk)["annotator"]
+    assert run(given, accept_changes=True).finished == COUNT
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("no description", "is not as expected: Description.dynamic is None; expected str"),
+        ("a number", "Description.filtered is 3; expected str"),
+        ("a drop without a reason", "Drop.reason is None; expected str"),
+        ("no spent", "cannot be written as JSON"),
+        ("a price as text", "Spent.cost is '0.5'; expected float"),
+        ("no JSON", "cannot be written as JSON"),
+    ],
+)
+def test_a_result_that_could_not_be_read_back_is_a_failure(desk, wrong, reason):
+    given = values(desk)
+    given["annotator"] |= {"backend": "tests.test_engine_resuming:WrongAnnotator"}
+    given["annotator"]["settings"]["wrong"] = wrong
+    for _ in range(2):
+        report = run(given)
+        assert (report.finished, report.failed) == (COUNT - 1, 1)
+    (line,) = (folder_of(given) / "failed.jsonl").read_text().splitlines()
+    assert reason in json.loads(line)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "old", "new"),
+    [
+        ("annotator", '"dynamic":', '"static":'),
+        ("annotator", '"made":', '"drop":'),
+        ("annotator", '"filtered":[]', '"filtered":"none"'),
+        ("analyzer", '"singular":true', '"singular":"yes"'),
+        ("segmentor", '"box":[', '"box":["left",'),
+        ("refiner", '"questions":[]', '"questions":[{"kind":"basic"}]'),
+        ("reviewer", '"calls":', '"called":'),
+    ],
+)
+def test_a_line_that_is_not_what_its_stage_makes_is_named(desk, stage, old, new):
+    given = values(desk)
+    run(given)
+    path, lines = ledger(given, stage)
+    place = next(place for place, line in enumerate(lines, 1) if old in line)
+    path.write_text("".join(lines).replace(old, new, 1))
+    with pytest.raises(EngineError, match=rf"Line {place} of .*{stage}-.*jsonl is damaged: .*Delete that line"):
+        run(given)
+    path.write_text("".join(line for number, line in enumerate(lines, 1) if number != place))
+    assert run(given).finished == COUNT

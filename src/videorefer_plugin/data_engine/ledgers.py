@@ -24,7 +24,7 @@ from videorefer_plugin.data_engine.ledger_lines import (
     StageLines,
     longest,
 )
-from videorefer_plugin.data_engine.state import State, origin_of
+from videorefer_plugin.data_engine.state import MADE_BY, State, origin_of, read_objects, read_spent
 from videorefer_plugin.errors import EngineError
 
 __all__ = ["RunLedger", "Waiting"]
@@ -258,6 +258,12 @@ def _parsed(line: bytes, place: tuple[Path, int]) -> dict[str, Any]:
         raise _damaged(place, "it is no JSON") from None
     if not _is_row(row):
         raise _damaged(place, f"{short(row)} is no line of a run")
+    try:
+        if row.get("stage") in MADE_BY and "spent" in row:
+            read_spent(row)
+            read_objects(row)
+    except EngineError as error:
+        raise _damaged(place, str(error)) from error
     return row
 
 
@@ -275,7 +281,7 @@ def _is_row(row: Any) -> bool:
         and _ORIGIN.fullmatch(row["from"]) is not None
         and (
             isinstance(objects, list)
-            and all(isinstance(one, dict) and one.keys() <= {"made", "drop"} for one in objects)
+            and all(isinstance(one, dict) and one.keys() in ({"made"}, {"drop"}) for one in objects)
             if failed is None
             else isinstance(failed, dict) and failed.keys() == {"kind", "reason"}
         )

@@ -15,9 +15,9 @@ from typing import Any
 
 from videorefer_plugin._files import Ledger, LedgerError
 from videorefer_plugin.data_engine.agent import Agent, BatchInterrupted, BatchStoppedError
-from videorefer_plugin.data_engine.items import Failure, Made, Spent, VideoItem
+from videorefer_plugin.data_engine.items import Drop, Failure, Made, Spent, VideoItem
 from videorefer_plugin.data_engine.registry import make_agent
-from videorefer_plugin.data_engine.state import State, made_row
+from videorefer_plugin.data_engine.state import MADE_BY, State, made_row, read_objects, read_spent
 from videorefer_plugin.errors import EngineError
 
 __all__ = ["StageRunner", "StageSpec"]
@@ -137,21 +137,35 @@ class StageRunner:
                 f"The {self.spec.stage} {self.spec.backend!r} was given {len(item.objects)} object(s) of "
                 f"{item.source.id!r} and returned {len(made.objects)}; expected one for each."
             )
+        self._check_kinds(item, made)
         return made
+
+    def _check_kinds(self, item: VideoItem, made: Made | Failure) -> None:
+        kind = MADE_BY[self.spec.stage]
+        wanted: Any = str if isinstance(made, Failure) else (kind, Drop)
+        expected = "texts" if isinstance(made, Failure) else f"{kind.__name__} or Drop"
+        for one in (made.kind, made.reason) if isinstance(made, Failure) else made.objects:
+            if not isinstance(one, wanted):
+                raise EngineError(
+                    f"The {self.spec.stage} {self.spec.backend!r} returned a {type(made).__name__} of a "
+                    f"{type(one).__name__} for {item.source.id!r}; expected {expected}."
+                )
 
     def _written(self, state: State, made: Made | Failure, seconds: float) -> dict[str, Any]:
         """The line about what was made, once it is in the ledger."""
         if isinstance(made, Failure):
             made = replace(made, reason=made.reason.encode("utf-8", "backslashreplace").decode())
-        row = made_row(state, self.spec.stage, self.spec.key, made, seconds)
-        try:  # the id is the source's, and is written whatever it holds
-            json.dumps({**row, "id": ""}, ensure_ascii=False).encode()
-        except (TypeError, ValueError, RecursionError) as error:  # half of a character is a ValueError
-            reason = f"what the {self.spec.stage} {self.spec.backend!r} made cannot be written as JSON: {error}"
-            plain = all(isinstance(took, (int, float)) for took in asdict(made.spent).values())
-            failure = Failure("unexpected", reason, made.spent if plain else Spent())
+        try:
+            row = made_row(state, self.spec.stage, self.spec.key, made, seconds)
+            json.dumps({**row, "id": ""}, ensure_ascii=False).encode()  # the id is the source's, whatever it holds
+            row = json.loads(json.dumps(row))  # the next stage is given what it would be given another day
+            read_objects(row)
+            read_spent(row)
+        except (TypeError, ValueError, RecursionError, EngineError) as error:  # half of a character is a ValueError
+            how = "is not as expected" if isinstance(error, EngineError) else "cannot be written as JSON"
+            reason = f"what the {self.spec.stage} {self.spec.backend!r} made {how}: {error}"
+            failure = Failure("unexpected", reason, made.spent if _is_plain(made.spent) else Spent())
             row = made_row(state, self.spec.stage, self.spec.key, failure, seconds)
-        row = json.loads(json.dumps(row))  # the next stage is given what it would be given if it was done another day
         self._write(row)
         return row
 
@@ -169,6 +183,11 @@ class StageRunner:
                 name = f"{self.spec.stage}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
                 self._ledger = Ledger(folder / name, {"stage": self.spec.stage, "key": self.spec.key})
             self._ledger.append(row)
+
+
+def _is_plain(spent: Any) -> bool:
+    """Whether all that was spent is numbers."""
+    return isinstance(spent, Spent) and all(isinstance(took, (int, float)) for took in asdict(spent).values())
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.items import (
     Description,
     Drop,
@@ -27,11 +28,11 @@ from videorefer_plugin.data_engine.items import (
 )
 from videorefer_plugin.errors import EngineError
 
-__all__ = ["State", "made_row", "origin_of", "row_key", "stage_keys"]
+__all__ = ["MADE_BY", "State", "made_row", "origin_of", "read_objects", "read_spent", "row_key", "stage_keys"]
 
 Row = dict[str, Any]
 
-_MADE: dict[str, Any] = {
+MADE_BY: dict[str, Any] = {
     "analyzer": Noun,
     "segmentor": Found,
     "annotator": Description,
@@ -39,6 +40,7 @@ _MADE: dict[str, Any] = {
     "reviewer": Verdict,
     "refiner": Refined,
 }
+"""What the agent of each stage makes of an object."""
 
 
 def stage_keys(stages: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
@@ -89,16 +91,48 @@ def made_row(state: State, stage: str, stage_key: str, made: Made | Failure, sec
     return {**row, "spent": asdict(made.spent), "seconds": round(seconds, 4)}
 
 
-def _read_made(stage: str, value: Mapping[str, Any]) -> Any:
-    value = dict(value)
-    if stage == "segmentor":
-        value |= {"box": tuple(value["box"]), "notes": tuple(value["notes"])}
-    elif stage == "annotator":
-        value["filtered"] = tuple(value["filtered"])
-    elif stage == "refiner":
-        asked = [{**one, "objects": tuple(one["objects"])} for one in value["questions"]]
-        value["questions"] = tuple(Question(**one) for one in asked)
-    return _MADE[stage](**value)
+def read_objects(row: Row) -> list[Any]:
+    """What a line says of the objects: for each what was made of it, or [`Drop`].
+
+    Raises:
+        EngineError: that is not what its stage makes; says in a few words what is wrong, and not where.
+    """
+    return [
+        _read(Drop, one["drop"]) if "drop" in one else _read(MADE_BY[row["stage"]], one["made"])
+        for one in row.get("objects", ())
+    ]
+
+
+def read_spent(row: Row) -> Spent:
+    """What a line says that the work took.
+
+    Raises:
+        EngineError: it is not as it is written; says what is wrong, and not where.
+    """
+    spent: Spent = _read(Spent, row["spent"])
+    return spent
+
+
+def _read(kind: Any, value: Any) -> Any:
+    known = {one.name: str(one.type) for one in fields(kind)}
+    if not isinstance(value, dict) or value.keys() != known.keys():
+        raise EngineError(f"a {kind.__name__} is {short(value)}; expected {listed(known, 20)}")
+    return kind(**{name: _read_field(f"{kind.__name__}.{name}", known[name], one) for name, one in value.items()})
+
+
+_KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict": dict, "tuple": list}
+
+
+def _read_field(name: str, kind: str, value: Any) -> Any:
+    """A field as its dataclass has it; `kind` is the annotation, such as "tuple[int, ...]" or "float | None"."""
+    if value is None and kind.endswith(" | None"):
+        return None
+    outer, _, inner = kind.removesuffix(" | None").removesuffix("]").partition("[")
+    if outer == "Question":
+        return _read(Question, value)
+    if not isinstance(value, _KINDS[outer]) or (isinstance(value, bool) and outer != "bool"):
+        raise EngineError(f"{name} is {short(value)}; expected {kind}")
+    return tuple(_read_field(name, inner.split(",")[0], one) for one in value) if outer == "tuple" else value
 
 
 @dataclass
@@ -143,10 +177,7 @@ class State:
         if "analyzer" not in self.rows:
             found = [(_given(number, self.source), None) for number in range(len(self.source.objects))]
         for stage, row in self.rows.items():
-            made = [
-                Drop(**one["drop"]) if "drop" in one else _read_made(stage, one["made"])
-                for one in row.get("objects", ())
-            ]
+            made = read_objects(row)
             if stage == "analyzer":
                 found = [
                     (ObjectItem(number, one), None)
