@@ -85,8 +85,9 @@ class NounRules:
         The same thing named twice becomes one object. A caption without any noun has a single [`Drop`].
         """
         sifted: list[Noun | Drop] = []
-        words, kept = frozenset(words_of(caption)), 0
-        for noun in _merged(found):
+        said = words_of(caption)
+        words, kept = frozenset(said), 0
+        for noun in _merged(found, said):
             reason = self._against(noun, words)
             if reason is None and kept >= self.max_objects:
                 reason = Drop("surplus", f"{noun.text!r} is beyond the {self.max_objects} object(s) of a caption.")
@@ -124,8 +125,6 @@ class _Said:
         """Whether it is one named before: "the dog" may be "a brown dog"; "another dog" and "a black dog" are not."""
         if self.noun.singular != before.noun.singular:
             return False
-        if self.new and before.new:  # "A man talks to a man."
-            return False
         if self.words == before.words:
             return True
         # Who says "a dog" once more, and says more or less of it, speaks of a new one.
@@ -133,13 +132,18 @@ class _Said:
         return inside and not self.new and not (self.words ^ before.words) & _ANOTHER
 
 
-def _merged(found: Iterable[Noun]) -> list[Noun]:
+def _merged(found: Iterable[Noun], caption: tuple[str, ...]) -> list[Noun]:
     """The nouns, those that mean the same thing as one: as the one with more words, a subject if either is one."""
+    text = f" {' '.join(caption)} "
     merged: list[_Said] = []
     places: dict[tuple[str, ...], list[int]] = {}  # of those with the same last word, which alone may be the same
     for said in map(_Said.of, found):
         alike = places.setdefault(words_of(said.noun.text)[-1:], [])
-        same = next((place for place in alike if said.means(merged[place])), None)
+        meant = [place for place in alike if said.means(merged[place])]
+        equal = [place for place in meant if said.new and merged[place].new and merged[place].words == said.words]
+        same = meant[0] if meant else None
+        if equal and len(equal) < _times(text, said.noun.expression):  # "A man talks to a man."
+            same = None
         if same is None:
             alike.append(len(merged))
             merged.append(said)
@@ -148,3 +152,8 @@ def _merged(found: Iterable[Noun]) -> list[Noun]:
             subject = "subject" in (merged[same].noun.role, said.noun.role)
             merged[same] = replace(fuller, noun=replace(fuller.noun, role="subject" if subject else "other"))
     return [said.noun for said in merged]
+
+
+def _times(text: str, expression: str) -> int:
+    """How often a caption says an expression; neighbors share the space between them."""
+    return len(re.findall(rf"(?= {re.escape(' '.join(words_of(expression)))} )", text))
