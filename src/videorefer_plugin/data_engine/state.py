@@ -120,7 +120,14 @@ def _read(kind: Any, value: Any) -> Any:
     return kind(**{name: _read_field(f"{kind.__name__}.{name}", known[name], one) for name, one in value.items()})
 
 
-_KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict": dict, "tuple": list}
+_KINDS: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "dict": dict,
+    "tuple": (list, tuple),  # also as it is before it goes through JSON
+}
 
 
 def _read_field(name: str, kind: str, value: Any) -> Any:
