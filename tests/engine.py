@@ -1,6 +1,7 @@
 """Cheap agents of the data engine, which write down what they are asked to do, and tables of sources for them."""
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -172,6 +173,15 @@ class ClosedAnnotator(CountingAnnotator):
     def close(self):
         with open(f"{self.log}.closed", "a") as stream:
             stream.write(f"{os.getpid()}\n")
+
+
+class OnlyHere(CountingAnnotator):
+    """Cannot be made in another process, as where a GPU is missing."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        if multiprocessing.parent_process() is not None:
+            raise RuntimeError("there is no GPU")
 
 
 def write_table(folder: Path, count: int, captions: dict[int, str] | None = None) -> Path:

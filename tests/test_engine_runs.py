@@ -1,7 +1,6 @@
 """Runs of the data engine: done once, whatever stops them, and refused where they cannot be done."""
 
 import json
-import multiprocessing
 import os
 import re
 import resource
@@ -45,15 +44,6 @@ class UnfinishedAnnotator(Agent):
 class NoIdentity(CountingAnnotator):
     def identity(self):
         return {"kinds": {1, 2}}
-
-
-class OnlyHere(CountingAnnotator):
-    """Cannot be made in another process, as where a GPU is missing."""
-
-    def __init__(self, *arguments, **settings):
-        super().__init__(*arguments, **settings)
-        if multiprocessing.parent_process() is not None:
-            raise RuntimeError("there is no GPU")
 
 
 @pytest.fixture
@@ -378,7 +368,7 @@ def test_a_reply_with_half_a_character_is_asked_for_again(desk, monkeypatch):
 
 def test_an_agent_that_cannot_be_made_in_a_worker_stops_the_run_with_its_results_written(desk):
     bad = {"settings": {"bad": {"v0": "failure"}}}
-    given = values(desk, segmentor=bad, annotator={"backend": "tests.test_engine_runs:OnlyHere", "workers": 2})
+    given = values(desk, segmentor=bad, annotator={"backend": "tests.engine:OnlyHere", "workers": 2})
     with pytest.raises(ConfigurationError, match="cannot be made with its settings: RuntimeError: there is no GPU"):
         run(given)
     assert [one["id"] for one in dead(folder_of(given))] == ["v0"]
