@@ -7,7 +7,7 @@ import pytest
 from tests import media
 from tests.bench_data import as_frame_folders, change_item, read_items, write_benchmark
 from videorefer_plugin.bench import read_captions, read_descriptions, read_questions
-from videorefer_plugin.bench.layouts import LAYOUTS, check_layout
+from videorefer_plugin.bench.layouts import check_layout, layouts
 from videorefer_plugin.bench.prompts import DESCRIPTION_PROMPT
 from videorefer_plugin.errors import BenchError
 
@@ -190,7 +190,7 @@ def test_layouts_are_checked(bench, tmp_path):
     (found,) = check_layout(tmp_path, ["q"])
     assert found.missing == ["VideoRefer-Bench-Q.json", "DAVIS/JPEGImages/480p", "MeViS/valid_u/JPEGImages"]
     assert not found.complete
-    for media_folder in LAYOUTS["q"].media:
+    for media_folder in layouts()["q"].media:
         (tmp_path / media_folder).mkdir(parents=True)
     items = [{**item, "video": str(bench / item["video"])} for item in read_items(bench / "bench_q.json")]
     (tmp_path / "VideoRefer-Bench-Q.json").write_text(json.dumps(items))

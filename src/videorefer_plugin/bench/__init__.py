@@ -9,6 +9,9 @@ _EXPORTS = {
     "MarkedEndpoint": "answerers",
     "MarkedModel": "answerers",
     "RegionModel": "answerers",
+    "Benchmark": "benchmarks.base",
+    "benchmark_of": "benchmarks.registry",
+    "register_benchmark": "benchmarks.registry",
     "score_captions": "captions",
     "score_descriptions": "description_scores",
     "ChatEndpoint": "endpoint",
@@ -34,6 +37,7 @@ _EXPORTS = {
 
 __all__ = [
     "Answerer",
+    "Benchmark",
     "CaptionItem",
     "ChatEndpoint",
     "ChatJudge",
@@ -46,6 +50,7 @@ __all__ = [
     "RegionModel",
     "RuleJudge",
     "Shard",
+    "benchmark_of",
     "draw_marks",
     "evaluate_captions",
     "evaluate_descriptions",
@@ -54,6 +59,7 @@ __all__ = [
     "read_captions",
     "read_descriptions",
     "read_questions",
+    "register_benchmark",
     "score_captions",
     "score_descriptions",
     "score_questions",
@@ -62,6 +68,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from videorefer_plugin.bench.answerers import Answerer, MarkedEndpoint, MarkedModel, RegionModel
+    from videorefer_plugin.bench.benchmarks.base import Benchmark
+    from videorefer_plugin.bench.benchmarks.registry import benchmark_of, register_benchmark
     from videorefer_plugin.bench.captions import score_captions
     from videorefer_plugin.bench.description_scores import score_descriptions
     from videorefer_plugin.bench.endpoint import ChatEndpoint, LocalChat

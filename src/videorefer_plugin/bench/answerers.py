@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from videorefer_plugin.asking import answer, generate, load_model
-from videorefer_plugin.bench.items import Item
 from videorefer_plugin.bench.marks import STYLES, frame_messages, mark_item
+from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.chat.base import Chat
 from videorefer_plugin.errors import BenchError, ConfigurationError, VideoError
 from videorefer_plugin.models.fingerprint import fingerprint

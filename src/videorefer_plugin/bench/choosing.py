@@ -4,8 +4,9 @@ import os
 from typing import Any
 
 from videorefer_plugin.bench.answerers import Answerer, MarkedEndpoint, MarkedModel, RegionModel
+from videorefer_plugin.bench.benchmarks.base import Benchmark
+from videorefer_plugin.bench.benchmarks.registry import benchmark_of
 from videorefer_plugin.bench.judges import ChatJudge, Judge, RuleJudge
-from videorefer_plugin.bench.prompts import MAX_NEW_TOKENS
 from videorefer_plugin.bench.runner import Shard
 from videorefer_plugin.chat.choosing import OPENAI, make_chat
 from videorefer_plugin.errors import BenchError
@@ -15,7 +16,7 @@ __all__ = ["make_answerer", "make_judge", "make_shard"]
 
 
 def make_answerer(
-    benchmark: str,
+    benchmark: str | Benchmark[Any],
     model: str,
     *,
     object_encoder: str | None = None,
@@ -35,7 +36,7 @@ def make_answerer(
     """
     if num_frames is not None:
         check_sampled(num_frames, "num_frames")
-    tokens = max_new_tokens or MAX_NEW_TOKENS[benchmark]
+    tokens = max_new_tokens or benchmark_of(benchmark).max_new_tokens
     if endpoint is not None and marks is None:
         raise BenchError("a model behind an endpoint takes no regions: choose --marks contour, mask or box")
     if marks is not None and object_encoder is not None:

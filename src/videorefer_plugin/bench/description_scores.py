@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from videorefer_plugin.bench.items import DescriptionItem
 from videorefer_plugin.bench.judge_replies import DIMENSIONS, compatible_scores, reply_scores
 from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.bench.statistics import mean_interval
@@ -42,12 +41,12 @@ class DescriptionScores:
 
 
 def score_descriptions(
-    items: Sequence[DescriptionItem], descriptions: Mapping[str, str], replies: Mapping[str, str | None]
+    items: Sequence[Any], descriptions: Mapping[str, str], replies: Mapping[str, str | None]
 ) -> DescriptionScores:
     """Read replies and average their scores.
 
     Args:
-        items: the objects described.
+        items (`Sequence[DescriptionItem]`): the objects described.
         descriptions: id -> description.
         replies: id -> what the judge said about it.
 

@@ -8,86 +8,117 @@ from typing import Any
 
 from videorefer_plugin.bench import prompts
 from videorefer_plugin.bench.answerers import Answerer
-from videorefer_plugin.bench.captions import score_captions
-from videorefer_plugin.bench.description_scores import score_descriptions
-from videorefer_plugin.bench.items import DescriptionItem, Item, read_captions, read_descriptions, read_questions
+from videorefer_plugin.bench.benchmarks.base import Benchmark
+from videorefer_plugin.bench.benchmarks.registry import benchmark_of
 from videorefer_plugin.bench.judges import Judge, RuleJudge
-from videorefer_plugin.bench.question_scores import score_questions
+from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.bench.runner import WHOLE, ItemError, Outcome, Shard, run
 from videorefer_plugin.bench.store import Store, configuration_hash, write_json
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.models.fingerprint import file_hash
 
-__all__ = ["evaluate_captions", "evaluate_descriptions", "evaluate_questions", "require_facts"]
+__all__ = ["evaluate", "evaluate_captions", "evaluate_descriptions", "evaluate_questions", "require_facts"]
 
 Progress = Callable[[str, int, int], None]
 Result = dict[str, Any]
 
 
-def evaluate_questions(
+def evaluate(
+    benchmark: str | Benchmark[Any],
     data: str | os.PathLike,
     answerer: Answerer,
     out: str | os.PathLike,
     *,
-    mode: str = "single",
+    judge: Judge | None = None,
+    mode: str | None = None,
     media_root: str | os.PathLike | None = None,
     name: str | None = None,
     batch_size: int = 1,
     shard: Shard = WHOLE,
     limit: int | None = None,
+    on_bad_item: str = "error",
     progress: Progress | None = None,
 ) -> Result:
-    """Evaluate a model on VideoRefer-Bench-Q.
+    """Evaluate a model on a benchmark.
 
     Args:
+        benchmark (`str` or [`Benchmark`]): its name, or with options: `Questions(types=("Color",))`.
         data: the benchmark's file.
         answerer: who answers.
         out: folder of the answers and results. What is there of the same configuration is not done again.
-        mode (`str`): `"single"` or `"multi"`.
+        judge (*optional*): who scores answers, where the benchmark has judges. Without one, nothing but the answers is
+            written then.
+        mode (`str`, *optional*): `"single"` or `"multi"`; the benchmark's own by default.
         media_root (*optional*): folder that videos are in; that of the file by default.
         name (`str`, *optional*): how reports call the model.
         batch_size (`int`): items answered together.
         shard: the part that this process answers. The result is complete when the last process has finished.
         limit (`int`, *optional*): only the first so many items.
+        on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that cannot be used; the result names them.
         progress: told what is done, how many items of this process, and of how many.
 
     Returns:
-        What `results/*.json` holds: `benchmark`, `name`, `settings`, `items`, `answered`, `failed` (id -> why), and
-        [`QuestionScores`] under `scores`.
+        What `results/*.json` holds: `benchmark`, `name`, `settings`, `items`, `answered`, `failed` (id -> why),
+        `skipped` (place -> why, if any item was left out), and what [`Benchmark.score`] returns under `scores`. Where
+        the benchmark has judges, `scores` is `None` without one; with one there are the judge's settings under
+        `judge`, the first and last day of judgement under `dates`, and what could not be judged under `judge_failed`.
 
     Raises:
-        BenchError: the file, the answers or the endpoint cannot be used.
+        BenchError: the benchmark is unknown, or the file, the answers or the endpoint cannot be used.
     """
-    everything = read_questions(data, media_root, mode)
-    items = everything[:limit]
-    settings = _settings("q", data, mode, answerer)
+    benchmark = benchmark_of(benchmark)
+    mode = mode or benchmark.mode
+    if judge is not None and not benchmark.needs_judge():
+        raise BenchError(f"answers of {benchmark.title} are scored without a judge: leave it out")
+    read = benchmark.read(data, media_root, mode, on_bad_item)
+    everything, items = read.items, read.items[:limit]
+    if judge is not None:
+        judge.check(items)  # before anything is generated
+    options = benchmark.settings()
+    settings = {
+        "benchmark": benchmark.name,
+        "file": {"name": Path(data).name, "hash": file_hash(data)},
+        "mode": mode,
+        "prompts": prompts.VERSION,
+        **({"options": options} if options else {}),
+        **answerer.settings(),
+    }
+    if judge is not None:
+        with _judgements(everything, settings, judge, out, shard) as store:
+            store.done()  # what is wrong with them is said before anything is generated
     outcome = _answer(everything, items, settings, answerer, out, mode, batch_size, shard, progress)
-    predictions = {key: row["prediction"] for key, row in outcome.rows.items()}
-    scores = score_questions(items, predictions).to_dict()
-    return _write(out, "q", name, settings, items, outcome, {"scores": scores})
+    answers = {key: row["prediction"] for key, row in outcome.rows.items()}
+    more: dict[str, Any]
+    if not benchmark.needs_judge():
+        more = {"scores": benchmark.score(items, answers, {})}
+    elif judge is None:
+        more = {"scores": None, "judge": None}
+    else:
+        judged = _judge(everything, items, answers, settings, judge, out, shard, progress)
+        dates = sorted(row["date"][:10] for row in judged.rows.values())
+        more = {
+            "scores": benchmark.score(items, answers, {key: row["reply"] for key, row in judged.rows.items()}),
+            "judge": {"name": judge.name, **judge.settings()},
+            "dates": [dates[0], dates[-1]] if dates else [],
+            "judge_failed": judged.failed,
+        }
+    if read.skipped:
+        more["skipped"] = read.skipped
+    return _write(out, benchmark.name, name, settings, items, outcome, more)
+
+
+def evaluate_questions(
+    data: str | os.PathLike, answerer: Answerer, out: str | os.PathLike, *, mode: str = "single", **settings: Any
+) -> Result:
+    """Evaluate a model on VideoRefer-Bench-Q; settings are those of [`evaluate`]."""
+    return evaluate("q", data, answerer, out, mode=mode, **settings)
 
 
 def evaluate_captions(
-    data: str | os.PathLike,
-    answerer: Answerer,
-    out: str | os.PathLike,
-    *,
-    mode: str = "multi",
-    media_root: str | os.PathLike | None = None,
-    name: str | None = None,
-    batch_size: int = 1,
-    shard: Shard = WHOLE,
-    limit: int | None = None,
-    progress: Progress | None = None,
+    data: str | os.PathLike, answerer: Answerer, out: str | os.PathLike, *, mode: str = "multi", **settings: Any
 ) -> Result:
-    """Evaluate a model's captions, of HC-STVG or of records with true captions; see [`evaluate_questions`]."""
-    everything = read_captions(data, media_root, mode)
-    items = everything[:limit]
-    settings = _settings("captions", data, mode, answerer)
-    outcome = _answer(everything, items, settings, answerer, out, mode, batch_size, shard, progress)
-    predictions = {key: row["prediction"] for key, row in outcome.rows.items()}
-    scores = score_captions({item.id: item.references for item in items}, predictions).to_dict()
-    return _write(out, "captions", name, settings, items, outcome, {"scores": scores})
+    """Evaluate a model's captions, of HC-STVG or of records with true captions; settings are those of [`evaluate`]."""
+    return evaluate("captions", data, answerer, out, mode=mode, **settings)
 
 
 def evaluate_descriptions(
@@ -97,70 +128,23 @@ def evaluate_descriptions(
     out: str | os.PathLike,
     *,
     mode: str = "single",
-    media_root: str | os.PathLike | None = None,
-    name: str | None = None,
-    batch_size: int = 1,
-    shard: Shard = WHOLE,
-    limit: int | None = None,
-    progress: Progress | None = None,
+    **settings: Any,
 ) -> Result:
-    """Evaluate a model on VideoRefer-Bench-D; see [`evaluate_questions`].
+    """Evaluate a model on VideoRefer-Bench-D; settings are those of [`evaluate`].
 
     Args:
         judge: who scores the descriptions; nobody if `None`, and nothing but the descriptions is written then.
-
-    Returns:
-        As [`evaluate_questions`], with [`DescriptionScores`] under `scores`, the judge's settings under `judge`, the
-        first and last day of judgement under `dates`, and what could not be judged under `judge_failed`.
     """
-    everything = read_descriptions(data, media_root, mode)
-    items = everything[:limit]
-    if judge is not None and items and judge.settings()["judge"] == "rule":
-        require_facts(items)  # before anything is generated
-    settings = _settings("d", data, mode, answerer)
-    if judge is not None:
-        with _judgements(everything, settings, judge, out, shard) as store:
-            store.done()  # what is wrong with them is said before anything is generated
-    outcome = _answer(everything, items, settings, answerer, out, mode, batch_size, shard, progress)
-    if judge is None:
-        return _write(out, "d", name, settings, items, outcome, {"scores": None, "judge": None})
-    descriptions = {key: row["prediction"] for key, row in outcome.rows.items()}
-    judged = _judge(everything, items, descriptions, settings, judge, out, shard, progress)
-    replies = {key: row["reply"] for key, row in judged.rows.items()}
-    dates = sorted(row["date"][:10] for row in judged.rows.values())
-    more = {
-        "scores": score_descriptions(items, descriptions, replies).to_dict(),
-        "judge": {"name": judge.name, **judge.settings()},
-        "dates": [dates[0], dates[-1]] if dates else [],
-        "judge_failed": judged.failed,
-    }
-    return _write(out, "d", name, settings, items, outcome, more)
+    return evaluate("d", data, answerer, out, judge=judge, mode=mode, **settings)
 
 
-def require_facts(items: Sequence[DescriptionItem]) -> None:
+def require_facts(items: Sequence[Any]) -> None:
     """Make sure that rules can judge descriptions of these objects.
 
     Raises:
         BenchError: an item has no facts, or such as no rule understands.
     """
-    for item in items:
-        if item.facts is None:
-            raise BenchError(
-                f"{item.place}: item {item.id!r} has no facts, which only benchmarks of the shapes world have: "
-                "use a chat model as the judge"
-            )
-        RuleJudge().judge(item, item.caption)  # it understands them
-
-
-def _settings(benchmark: str, data: str | os.PathLike, mode: str, answerer: Answerer) -> dict[str, Any]:
-    """Everything that answers depend on."""
-    return {
-        "benchmark": benchmark,
-        "file": {"name": Path(data).name, "hash": file_hash(data)},
-        "mode": mode,
-        "prompts": prompts.VERSION,
-        **answerer.settings(),
-    }
+    RuleJudge().check(items)
 
 
 def _answer(
@@ -209,17 +193,17 @@ def _judgements(
 def _judge(
     everything: Sequence[Item],
     items: Sequence[Any],
-    descriptions: Mapping[str, str],
+    answers: Mapping[str, str],
     settings: Mapping[str, Any],
     judge: Judge,
     out: str | os.PathLike,
     shard: Shard,
     progress: Progress | None,
 ) -> Outcome:
-    mine = [item for item in list(items)[shard.rank :: shard.size] if item.id in descriptions]
+    mine = [item for item in list(items)[shard.rank :: shard.size] if item.id in answers]
 
     def work(batch: Sequence[Any]) -> list[dict[str, Any] | ItemError]:
-        return [judge.judge(item, descriptions[item.id]) for item in batch]
+        return [judge.judge(item, answers[item.id]) for item in batch]
 
     with _judgements(everything, settings, judge, out, shard) as store:
         outcome: Outcome = run(

@@ -1,10 +1,13 @@
-"""Judges of descriptions, behind one small interface: a chat model, or the rules of the shapes world."""
+"""Judges of answers, behind one small interface: a chat model, or the rules of the shapes world."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-from videorefer_plugin.bench.items import DescriptionItem
+from videorefer_plugin.bench.benchmarks.descriptions import JUDGE_PROMPT
+from videorefer_plugin.bench.judge_prompts import JudgePrompt
+from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.bench.runner import ItemError
 from videorefer_plugin.bench.store import text_hash
 from videorefer_plugin.chat.base import Chat
@@ -15,7 +18,7 @@ __all__ = ["ChatJudge", "Judge", "RuleJudge"]
 
 
 class Judge(Protocol):
-    """Somebody who compares a description with the truth.
+    """Somebody who compares an answer with the truth.
 
     Attributes:
         name (`str`): how tables call it.
@@ -29,8 +32,16 @@ class Judge(Protocol):
         """Everything that its judgement depends on."""
         ...
 
-    def judge(self, item: DescriptionItem, description: str) -> dict[str, Any]:
-        """Judge a description.
+    def check(self, items: Sequence[Any]) -> None:
+        """Make sure that items can be judged, before anything is generated.
+
+        Raises:
+            BenchError: one cannot.
+        """
+        ...
+
+    def judge(self, item: Any, answer: str) -> dict[str, Any]:
+        """Judge an answer.
 
         Returns:
             `reply` (`str`), in which scores from 0 to 5 are still to be read, and `date` (UTC).
@@ -42,46 +53,36 @@ class Judge(Protocol):
         ...
 
 
-_SYSTEM = """\
-You compare a description of one object in a video with a reference that is true, and give four scores from 0 to 5:
-
-- SC, subject correspondence: is it about the same object as the reference?
-- AD, appearance: how much of what the reference says of the object's look (colour, shape, texture and the like) is \
-there, and right?
-- TD, time: does what it says about movement and change agree with the reference?
-- HD, hallucination: is it free of facts, actions and things that the reference does not bear out? 5 if nothing is \
-made up, 0 if most of it is.
-
-Different words for the same thing are as good as the same words. Halves are allowed. Judge only by the reference.
-Reply with one JSON object and nothing else: {"SC": number, "AD": number, "TD": number, "HD": number}"""
-_USER = "Reference:\n{reference}\n\nDescription to score:\n{description}"
-
-
 class ChatJudge:
-    """A chat model that is asked for the four scores, as JSON.
+    """A chat model that is asked about each answer.
 
     Args:
         chat: behind an endpoint, or loaded here.
+        prompt (*optional*): what it is asked; for the four scores of Bench-D by default.
     """
 
-    def __init__(self, chat: Chat):
+    def __init__(self, chat: Chat, prompt: JudgePrompt = JUDGE_PROMPT):
         self.chat = chat
+        self.prompt = prompt
         self.workers = chat.workers
         self.name = str(chat.settings()["model"])
 
     def settings(self) -> dict[str, Any]:
         """See [`Judge`]."""
-        return {"judge": "chat", **self.chat.settings(), "prompt_hash": text_hash(_SYSTEM + _USER)}
+        return {"judge": "chat", **self.chat.settings(), "prompt_hash": self.prompt.hash}
 
-    def judge(self, item: DescriptionItem, description: str) -> dict[str, Any]:
+    def check(self, items: Sequence[Item]) -> None:
         """See [`Judge`]."""
-        said = _USER.format(reference=item.caption, description=description)
-        completion = self.chat.complete([{"role": "system", "content": _SYSTEM}, {"role": "user", "content": said}])
+
+    def judge(self, item: Any, answer: str) -> dict[str, Any]:
+        """See [`Judge`]; several replies are one `reply` that is a JSON list of texts."""
+        completions = [self.chat.complete(asked) for asked in self.prompt.conversations(item, answer)]
+        texts = [completion.text for completion in completions]
         return {
-            "reply": completion.text,
+            "reply": texts[0] if len(texts) == 1 else json.dumps(texts, ensure_ascii=False),
             "date": _now(),
-            "input_tokens": completion.input_tokens,
-            "output_tokens": completion.output_tokens,
+            "input_tokens": sum(completion.input_tokens for completion in completions),
+            "output_tokens": sum(completion.output_tokens for completion in completions),
         }
 
 
@@ -100,18 +101,29 @@ class RuleJudge:
         # In place of a prompt, the rules themselves.
         return {"judge": "rule", "model": self.name, "prompt_hash": text_hash(Path(str(judge.__file__)).read_text())}
 
-    def judge(self, item: DescriptionItem, description: str) -> dict[str, Any]:
+    def check(self, items: Sequence[Any]) -> None:
+        """See [`Judge`]."""
+        for item in items:
+            if item.facts is None:
+                raise _no_facts(item)
+            self.judge(item, item.caption)  # it understands them
+
+    def judge(self, item: Any, answer: str) -> dict[str, Any]:
         """See [`Judge`]."""
         if item.facts is None:
-            raise BenchError(
-                f"{item.place}: item {item.id!r} has no facts, which only benchmarks of the shapes world have: use a "
-                "chat model as the judge"
-            )
+            raise _no_facts(item)
         try:
-            scores = score_description(description, item.facts)
+            scores = score_description(answer, item.facts)
         except (ConfigurationError, TypeError, AttributeError) as error:  # the latter for values of other types
             raise ItemError(f"{item.place}: item {item.id!r} has facts that no rule understands: {error}") from error
         return {"reply": json.dumps(scores), "date": _now()}
+
+
+def _no_facts(item: Item) -> BenchError:
+    return BenchError(
+        f"{item.place}: item {item.id!r} has no facts, which only benchmarks of the shapes world have: use a "
+        "chat model as the judge"
+    )
 
 
 def _now() -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videorefer_plugin.bench.items import Item
 from videorefer_plugin.bench.prompts import marked_prompt
+from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.chat.pictures import picture_message
 from videorefer_plugin.pictures import COLORS, STYLES, draw_marks
 

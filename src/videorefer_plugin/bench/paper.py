@@ -1,10 +1,11 @@
 """Figures of the paper (arXiv 2501.00599), to stand beside one's own and marked as the paper's."""
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from videorefer_plugin.bench.items import QUESTION_TYPES
+from videorefer_plugin.world.values import QUESTION_TYPES
 
-__all__ = ["BENCH_D", "BENCH_Q", "CAPTIONS", "GENERAL", "SOURCE", "PaperRow"]
+__all__ = ["BENCH_D", "BENCH_Q", "CAPTIONS", "GENERAL", "SOURCE", "PaperRow", "quoted"]
 
 SOURCE = "arXiv 2501.00599"
 
@@ -90,3 +91,8 @@ GENERAL = (
     _row("Artemis", "", _GENERAL_COLUMNS, 47.1, 34.1, 28.8, 35.3),
     _row("VideoRefer", "", _GENERAL_COLUMNS, 56.3, 59.6, 55.9, 57.6),
 )
+
+
+def quoted(rows: Sequence[PaperRow], modes: Collection[str]) -> list[PaperRow]:
+    """The rows of the paper's own model in some modes, and of GPT-4o, to be drawn beside one's own."""
+    return [row for row in rows if row.mode in modes and row.name in ("VideoRefer-7B", "GPT-4o")]

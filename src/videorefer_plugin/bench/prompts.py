@@ -7,12 +7,8 @@ marks is this library's: the paper prints neither.
 import re
 from collections.abc import Sequence
 
-from videorefer_plugin.inputs.questions import description_prompt
-
 __all__ = [
     "CAPTION_PROMPT",
-    "DESCRIPTION_PROMPT",
-    "MAX_NEW_TOKENS",
     "REGION_TOKEN",
     "VERSION",
     "marked_prompt",
@@ -22,9 +18,7 @@ __all__ = [
 VERSION = 1  # of the prompts, part of the configuration of every answer; raise it when one changes
 REGION_TOKEN = "<region>"
 
-DESCRIPTION_PROMPT = description_prompt()
 CAPTION_PROMPT = "Please describe in one sentence what the person [<region>] does in the video."
-MAX_NEW_TOKENS = {"q": 64, "d": 512, "captions": 128}  # of an answer, by benchmark
 _LETTER_ONLY = "Answer with the option's letter from the given choices directly."
 
 _BARE = re.compile(r"(?<!\[)<region>(?!\])")

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from videorefer_plugin.bench.items import QUESTION_TYPES, QuestionItem
 from videorefer_plugin.bench.letters import compatible_correct, compatible_letter, gold_letter, strict_letter
 from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.bench.statistics import mean_of_shares_interval, share_interval
+from videorefer_plugin.world.values import QUESTION_TYPES
 
 __all__ = ["READERS", "QuestionScores", "score_questions"]
 
@@ -37,11 +37,11 @@ class QuestionScores:
         return vars(self)
 
 
-def score_questions(items: Sequence[QuestionItem], predictions: Mapping[str, str]) -> QuestionScores:
+def score_questions(items: Sequence[Any], predictions: Mapping[str, str]) -> QuestionScores:
     """Score answers to Bench-Q with both readers.
 
     Args:
-        items: the questions.
+        items (`Sequence[QuestionItem]`): the questions.
         predictions: id -> answer. A question without one counts as answered wrongly, and is listed.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from videorefer_plugin.bench.items import Item
+from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.bench.store import Store
 from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import BenchError, PromptError, RegionError, VideoError

@@ -288,14 +288,14 @@ def fetch(
     """Say where each benchmark's files come from and belong, and check a folder. Downloads nothing."""
     from rich.console import Console
 
-    from videorefer_plugin.bench.layouts import LAYOUTS, check_layout, check_names
+    from videorefer_plugin.bench.layouts import check_layout, layouts
 
     console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
-    names = [benchmark] if benchmark else list(LAYOUTS)
+    names = [benchmark] if benchmark else None
     with _errors():
         if folder is None:
-            for name in check_names(names):
-                console.print(LAYOUTS[name].describe())
+            for name, layout in layouts(names).items():
+                console.print(layout.describe(name))
             return
         found = check_layout(folder, names)
     for one in found:

@@ -1,0 +1,66 @@
+"""Which benchmarks there are."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from videorefer_plugin._text import short
+from videorefer_plugin.bench.benchmarks.base import Benchmark
+from videorefer_plugin.errors import BenchError, ConfigurationError
+
+__all__ = ["benchmark_of", "benchmarks", "register_benchmark"]
+
+_PATHS: dict[str, str] = {}
+_LOADED: dict[str, Benchmark[Any]] = {}
+
+
+def register_benchmark(name: str, path: str) -> None:
+    """Make a benchmark known under a name.
+
+    Args:
+        name (`str`): that of its command, as in `videorefer bench NAME`.
+        path (`str`): its class, `"package.module:Class"`, a subclass of [`Benchmark`]; imported when it is used.
+
+    Raises:
+        ConfigurationError: the path has no class, or the name is taken by another one.
+    """
+    if path.count(":") != 1:
+        raise ConfigurationError(f"The benchmark {name!r} is at {path!r}; expected 'package.module:Class'.")
+    if _PATHS.get(name, path) != path:
+        raise ConfigurationError(f"A benchmark {name!r} is registered already; register this one under another name.")
+    _PATHS[name] = path
+
+
+def benchmarks() -> dict[str, Benchmark[Any]]:
+    """All benchmarks by name, in the order of their registration."""
+    return {name: benchmark_of(name) for name in _PATHS}
+
+
+def benchmark_of(name: str | Benchmark[Any]) -> Benchmark[Any]:
+    """The benchmark of a name, with the options that it has by default; one that is given is returned.
+
+    Raises:
+        BenchError: there is none of that name.
+        ConfigurationError: its class cannot be found, or is no benchmark.
+    """
+    if isinstance(name, Benchmark):
+        return name
+    if name not in _PATHS:
+        raise BenchError(f"unknown benchmark {short(name)}: expected {', '.join(_PATHS)}")
+    if name not in _LOADED:
+        module, _, attribute = _PATHS[name].partition(":")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(f"The benchmark {name!r} cannot be found at {_PATHS[name]!r}: {error}") from error
+        if not (isinstance(found, type) and issubclass(found, Benchmark)):
+            raise ConfigurationError(f"{_PATHS[name]!r} is no subclass of Benchmark.")
+        _LOADED[name] = found()
+    return _LOADED[name]
+
+
+_HERE = "videorefer_plugin.bench.benchmarks"
+register_benchmark("q", f"{_HERE}.questions:Questions")
+register_benchmark("d", f"{_HERE}.descriptions:Descriptions")
+register_benchmark("captions", f"{_HERE}.captions:Captions")

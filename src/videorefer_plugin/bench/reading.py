@@ -1,0 +1,233 @@
+"""Reading the items of a benchmark, as they are published.
+
+```json
+{"id": 0, "video": "DAVIS/JPEGImages/480p/boat", "frame_idx": "57",
+ "annotation": [{"0": {"segmentation": {...}}, "57": {"segmentation": {...}}}]}
+```
+
+`video` is a file or a folder of frames; an item about a picture has an `image` in its place. `annotation` has one
+entry for each `<region>`, in the form of VideoRefer-700K or the JSON form of a region. What else an item has depends
+on its benchmark; see `bench.benchmarks`.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.bench.item_files import item_values
+from videorefer_plugin.bench.prompts import REGION_TOKEN
+from videorefer_plugin.errors import BenchError, RegionError
+from videorefer_plugin.regions import Region, frame_of
+from videorefer_plugin.training.records import MAX_SIDE, Record
+
+__all__ = ["MODES", "ON_BAD_ITEM", "Item", "Reading", "place_of", "read_items", "text_of"]
+
+MODES = ("single", "multi")
+ON_BAD_ITEM = ("error", "skip")
+_LISTED = 5  # problems shown in one message
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a benchmark.
+
+    Attributes:
+        id (`str`): its name in answer files: the `id` of the file if every item has one of its own, otherwise the
+            place in the file, from 0.
+        video (`Path`): video file, folder of frames, or picture.
+        annotation (`list[dict]`): for each object, frame (a string of digits) -> `{"segmentation": ...}`, or the JSON
+            form of a region.
+        frame (`int`, *optional*): the frame whose shapes single-frame mode uses.
+        height, width (`int`, *optional*): of the frames that polygons were drawn on; the video's if missing.
+        place (`str`): file and line, for messages.
+        kind (`str`): what `video` is shown as: `"video"`, or `"image"` for a picture.
+    """
+
+    id: str
+    video: Path
+    annotation: list[dict[str, Any]]
+    frame: int | None = None
+    height: int | None = None
+    width: int | None = None
+    place: str = ""
+    kind: str = "video"
+
+    @property
+    def prompt(self) -> str:
+        """What the model is asked, with a `<region>` for each object."""
+        raise NotImplementedError
+
+    def regions(self, mode: str) -> list[Region]:
+        """The objects of the item.
+
+        Args:
+            mode (`str`): `"single"` for their shapes in `frame` alone, `"multi"` for those in all annotated frames.
+
+        Raises:
+            BenchError: an annotation is malformed, or single-frame mode lacks its frame.
+        """
+        try:
+            video = os.fspath(self.video)
+            shapes = Record(self.id, video, None, [], self.annotation, self.height, self.width).shapes
+        except RegionError as error:
+            raise BenchError(f"{self.place}: item {self.id!r}: {error}") from error
+        if mode == "multi":
+            return [Region.from_shapes(own) for own in shapes]
+        if self.frame is None:
+            raise BenchError(
+                f"{self.place}: item {self.id!r} has no frame_idx, which single-frame mode needs: add one, or use "
+                "multi-frame mode"
+            )
+        for number, own in enumerate(shapes):
+            if self.frame not in own:
+                raise BenchError(
+                    f"{self.place}: item {self.id!r}: frame_idx is {self.frame}, but object {number} has no "
+                    f"annotation of that frame; it has {listed(sorted(own))}"
+                )
+        return [Region.from_shapes({self.frame: own[self.frame]}) for own in shapes]
+
+
+ItemT = TypeVar("ItemT", bound=Item)
+
+
+@dataclass(frozen=True)
+class Reading(Generic[ItemT]):
+    """What was read of a benchmark's file.
+
+    Attributes:
+        items (`list`): those that can be used.
+        skipped (`dict[str, str]`): file and line of each other one -> why it cannot be used.
+    """
+
+    items: list[ItemT]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def read_items(
+    path: str | os.PathLike,
+    media_root: str | os.PathLike | None,
+    mode: str,
+    make: Callable[[Mapping[str, Any], dict[str, Any]], ItemT],
+    on_bad_item: str = "error",
+) -> Reading[ItemT]:
+    """Read the items of a file.
+
+    Args:
+        path: JSON list, JSON lines, or Parquet.
+        media_root: folder that `video` starts from; that of the file by default.
+        mode (`str`): `"single"` or `"multi"`; what the mode needs is checked, too.
+        make: from an item's values, and what all items have in common, to the item.
+        on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that cannot be used.
+
+    Raises:
+        BenchError: the file cannot be read; items cannot be used, all named together; or none can.
+    """
+    for name, value, known in (("mode", mode, MODES), ("on_bad_item", on_bad_item, ON_BAD_ITEM)):
+        if value not in known:
+            raise BenchError(f"{name} is {value!r}: expected {' or '.join(known)}")
+    source = Path(path)
+    root = Path(media_root) if media_root is not None else source.parent
+    values = item_values(source)
+    if not values:
+        raise BenchError(f"{source} holds no items")
+    names = [str(value["id"]) for _, value in values if isinstance(value, Mapping) and _names(value.get("id"))]
+    own = len(set(names)) == len(values)
+    items: list[ItemT] = []
+    problems: dict[str, str] = {}
+    for number, (place, value) in enumerate(values):
+        name = str(value["id"]) if own else str(number)
+        try:
+            items.append(_item(value, name, root, place, mode, make))
+        except BenchError as error:
+            problems[f"{place}, item {name!r}" if place in problems else place] = str(error)
+    if problems and (on_bad_item == "error" or not items):
+        shown = "\n".join([*problems.values()][:_LISTED]) + (
+            f"\n... and {len(problems) - _LISTED} more" * (len(problems) > _LISTED)
+        )
+        raise BenchError(f"{len(problems)} of {len(values)} item(s) of {source} cannot be used:\n{shown}")
+    return Reading(items, problems)
+
+
+def _item(
+    value: Any,
+    name: str,
+    root: Path,
+    place: str,
+    mode: str,
+    make: Callable[[Mapping[str, Any], dict[str, Any]], ItemT],
+) -> ItemT:
+    item = make(value, _common(value, name, root, place))
+    if item.prompt.count(REGION_TOKEN) != len(item.annotation):
+        raise BenchError(
+            f"{place}: item {name!r} asks about {item.prompt.count(REGION_TOKEN)} {REGION_TOKEN}, but has "
+            f"{len(item.annotation)} annotation(s): give one for each"
+        )
+    item.regions(mode)
+    return item
+
+
+def _names(given: Any) -> bool:
+    """Whether an item's `id` can be its name."""
+    return isinstance(given, (str, int, float)) and not isinstance(given, bool)
+
+
+def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
+    """What all items have in common."""
+
+    def wrong(reason: str) -> BenchError:
+        return BenchError(f"{place}: item {name!r} {reason}")
+
+    if not isinstance(value, Mapping):
+        raise BenchError(f"{place}: an item is a JSON object, but this is a {type(value).__name__}")
+    if value.get("id") is not None and not _names(value["id"]):
+        raise wrong(f"has {short(value['id'])} as its id: expected a text or a number")
+    kind = "image" if value.get("video") is None and value.get("image") is not None else "video"
+    video = value.get(kind)
+    if not isinstance(video, str) or not video:
+        raise wrong(f"has no {kind}: expected a path, but its {kind!r} is {short(video)}")
+    path = root / video
+    if not os.path.exists(path):  # unlike the method of a path, it also takes names that no file can have
+        raise wrong(f"needs the {kind} {video!r}, which is not in {root}: see `videorefer bench fetch`")
+    annotation = value.get("annotation")
+    if annotation is not None and (
+        not isinstance(annotation, list) or not all(isinstance(frames, dict) and frames for frames in annotation)
+    ):
+        raise wrong("needs an 'annotation' with a dict of frames for each object")
+    try:
+        frame = None if value.get("frame_idx") is None else frame_of(value["frame_idx"])
+    except RegionError:
+        raise wrong(f"has frame_idx {short(value['frame_idx'])}: expected the number of a frame") from None
+    sides = {key: value.get(key) for key in ("height", "width")}
+    for key, side in sides.items():
+        whole = isinstance(side, (int, float)) and not isinstance(side, bool) and side // 1 == side
+        if side is not None and not (whole and 1 <= side <= MAX_SIDE):
+            raise wrong(f"has {key} {short(side)}: expected a whole number of pixels from 1 to {MAX_SIDE}")
+    return {
+        "id": name,
+        "video": path,
+        "annotation": annotation or [],
+        "frame": frame,
+        **{key: None if side is None else int(side) for key, side in sides.items()},
+        "place": place,
+        "kind": kind,
+    }
+
+
+def place_of(common: Mapping[str, Any]) -> str:
+    """File, line and name of an item, for messages."""
+    return f"{common['place']}: item {common['id']!r}"
+
+
+def text_of(value: Mapping[str, Any], key: str, common: Mapping[str, Any]) -> str:
+    """A text that an item has to have.
+
+    Raises:
+        BenchError: there is none.
+    """
+    text = value.get(key)
+    if not isinstance(text, str) or not text.strip():
+        raise BenchError(f"{place_of(common)} needs a text under {key!r}, but has {short(text)}")
+    return text

@@ -1,0 +1,51 @@
+"""Tables of reports in Markdown, and how the figures in them are written."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["LISTED", "Result", "cell", "label", "mode_of", "percent", "remarks", "table"]
+
+Result = Mapping[str, Any]
+LISTED = 20  # items named in one remark
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose first column is words, and all others are figures."""
+    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] + ["---:"] * (len(columns) - 1), *rows)]
+
+
+def cell(value: float | None, interval: Sequence[float] | None = None, digits: int = 1) -> str:
+    """A figure with its interval, or a dash."""
+    if value is None:
+        return "-"
+    low_high = f" ({interval[0]:.{digits}f}-{interval[1]:.{digits}f})" if interval else ""
+    return f"{value:.{digits}f}{low_high}"
+
+
+def percent(share: Mapping[str, Any]) -> str:
+    """A share of right answers in percent with its interval, or a dash."""
+    if share["accuracy"] is None:
+        return "-"
+    return cell(100 * share["accuracy"], [100 * end for end in share["interval"]] if share["interval"] else None)
+
+
+def mode_of(result: Result) -> str:
+    """In how many frames objects were shown: `"single"` or `"multi"`."""
+    return str(result["settings"].get("mode", ""))
+
+
+def label(result: Result) -> str:
+    """The model, what it saw of objects, and the mode."""
+    return f"{result['name']}, {result['settings'].get('sees', '')}, {mode_of(result)}-frame"
+
+
+def remarks(result: Result) -> list[str]:
+    """What is missing of a result, as items of a list."""
+    lines = []
+    if result["answered"] < result["items"]:
+        lines.append(f"- {label(result)}: **incomplete**, {result['answered']} of {result['items']} items answered.")
+    for place, reason in list(result.get("skipped", {}).items())[:LISTED]:
+        lines.append(f"- {label(result)}: not used, and not counted among the items: {place}: {reason}")
+    for identity, reason in list(result["failed"].items())[:LISTED]:
+        lines.append(f"- {label(result)}: item {identity} failed: {reason}")
+    return lines
