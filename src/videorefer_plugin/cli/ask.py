@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from videorefer_plugin.cli._shell import telling, warn
 from videorefer_plugin.errors import VideoReferError
 from videorefer_plugin.regions.text import REGION_KINDS
 
@@ -63,17 +64,14 @@ def ask(
     """
     import json
 
-    from rich.console import Console
-
     from videorefer_plugin.asking import ask_all, read_questions
     from videorefer_plugin.inputs.apart import check_apart
     from videorefer_plugin.pictures import Line, check_picture, picture_answers
     from videorefer_plugin.segment.questions import track_questions
 
-    errors = Console(stderr=True, markup=False, emoji=False)
     lost: list[str] = []
     questions = [*([] if question is None else [question]), *(more or [])]
-    try:
+    with telling() as errors:
         with errors.status("Asking") as status:
             asked = read_questions(video, questions, context.meta["given"], image=image, stream=stream)
             if save:
@@ -86,21 +84,17 @@ def ask(
             replies = ask_all(
                 model, asked, object_encoder=object_encoder, revision=revision, max_new_tokens=max_new_tokens
             )
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
-    for note in [*lost, *([replies[0].note] if replies[0].note else [])]:
-        errors.print(note, style="yellow", highlight=False)
-    for reply in replies:
-        typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
-    if not save:
-        return
-    try:  # after the answers are told, which took longer
-        lines = [Line(one.text, reply.answer, one.objects) for one, reply in zip(asked, replies, strict=True)]
-        shown = {place: own for one in asked for place, own in zip(one.objects, one.regions, strict=True)}
-        picture_answers(asked[0].video, [*shown.values()], lines).save(str(save))
-    except (VideoReferError, OSError) as error:
-        errors.print(f"The picture {str(save)!r} cannot be written: {error}", style="red", highlight=False)
-        raise typer.Exit(1) from error
-    if not as_json:
-        errors.print(f"Picture: {save}", highlight=False)
+        for note in [*lost, *([replies[0].note] if replies[0].note else [])]:
+            warn(errors, note)
+        for reply in replies:
+            typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
+        if not save:
+            return
+        try:  # after the answers are told, which took longer
+            lines = [Line(one.text, reply.answer, one.objects) for one, reply in zip(asked, replies, strict=True)]
+            shown = {place: own for one in asked for place, own in zip(one.objects, one.regions, strict=True)}
+            picture_answers(asked[0].video, [*shown.values()], lines).save(str(save))
+        except (VideoReferError, OSError) as error:
+            raise VideoReferError(f"The picture {str(save)!r} cannot be written: {error}") from error
+        if not as_json:
+            errors.print(f"Picture: {save}", highlight=False)

@@ -1,20 +1,17 @@
 """`videorefer data`: make object-level data from videos with captions."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from videorefer_plugin.cli import data_demo, data_figures, data_publish, data_review
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.cli._shell import bars, printer, telling, warn
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Make object-level data from videos with captions or masks.", no_args_is_help=True)
-
-_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
 
 Recipe = Annotated[str, typer.Argument(help="A .yaml file, or the name of a recipe that comes with the package.")]
 Overrides = Annotated[
@@ -77,7 +74,7 @@ def run(
         )
 
     if show:
-        with _errors():
+        with telling():
             import yaml
 
             typer.echo(yaml.safe_dump(_recipe(recipe, overrides, out, exclude).to_dict(), sort_keys=False))
@@ -163,65 +160,23 @@ def _recipe(recipe: str, overrides: list[str] | None, out: Path | None, exclude:
     return loaded.check()
 
 
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Our errors in red, and an interruption in yellow."""
-    from rich.console import Console
-
-    errors = Console(stderr=True, markup=False, emoji=False)
-    try:
-        yield
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as stop:
-        errors.print(f"Interrupted. {stop}".strip(), style="yellow", highlight=False)
-        raise typer.Exit(_INTERRUPTED) from None
-
-
 def _do(work: Callable[[Any], Any], as_json: bool) -> None:
     """Do something with progress by stage, and print what came of it."""
     import json
 
-    from rich.console import Console
-
-    errors = Console(stderr=True, markup=False, emoji=False)
-    with _errors(), _progress(errors) as tell:
+    with telling("Interrupted.") as errors, bars(errors, rate=True, stay=True) as tell:
         report = work(tell)
     for note in report.notes:
-        errors.print(note, style="yellow", highlight=False)
+        warn(errors, note)
     if as_json:
         typer.echo(json.dumps(report.to_dict()))
     else:
-        Console(markup=False, emoji=False).print(report.table())
+        printer().print(report.table())
     if getattr(report, "stopped", ""):
-        errors.print(report.stopped, style="yellow", highlight=False)
+        warn(errors, report.stopped)
     if getattr(report, "failed", 0):
         said = f"{report.failed} source(s) failed; {Path(report.folder) / 'failed.jsonl'} says why."
-        errors.print(f"{said} videorefer data retry {report.folder} does them again.", style="yellow", highlight=False)
-
-
-@contextmanager
-def _progress(console: Any) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage, with its rate and the time that is left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if not speed else f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min")
-
-    name = TextColumn("{task.description}", markup=False)
-    with Progress(name, BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), console=console) as bar:
-        tasks: dict[str, Any] = {}
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, completed=done, total=total or None)
-            bar.update(tasks[stage], completed=done, total=total or None)
-
-        yield tell
+        warn(errors, f"{said} videorefer data retry {report.folder} does them again.")
 
 
 app.command()(data_figures.figures)

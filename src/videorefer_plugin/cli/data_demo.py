@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.cli._shell import printer, telling
 
 __all__ = ["demo"]
 
@@ -24,21 +24,15 @@ def demo(
     model describes them as Annotator and as region captioner, a rule reviews,
     and a template refines. Nothing is downloaded.
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from videorefer_plugin.data_engine.demo import demonstrate_engine
 
-    errors = Console(stderr=True, markup=False, emoji=False)
-    try:
-        with errors.status("Starting") as status:
-            made = demonstrate_engine(
-                out, seed, clips, progress=lambda what, done, total: status.update(Text(f"{what}: {done} of {total}"))
-            )
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
+    with telling() as errors, errors.status("Starting") as status:
+        made = demonstrate_engine(
+            out, seed, clips, progress=lambda what, done, total: status.update(Text(f"{what}: {done} of {total}"))
+        )
     if as_json:
         typer.echo(json.dumps(made.to_dict()))
         return
@@ -60,7 +54,7 @@ def demo(
         review.add_column(heading, justify="right")
     review.add_row("right", str(found.kept_right), str(found.discarded_right))
     review.add_row("wrong", str(found.kept_wrong), str(found.discarded_wrong))
-    console = Console(markup=False, emoji=False)
+    console = printer()
     console.print(table)
     console.print(review)
     console.print(f"{found.records} records: {made.records}\nPictures: {made.pictures}\n{made.seconds:.1f} s.")

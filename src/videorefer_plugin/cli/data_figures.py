@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.cli._shell import telling
 
 __all__ = ["figures"]
 
@@ -24,13 +24,8 @@ def figures(
 
     After Fig. 9, 8 and 5 of the paper. Videos need not be there; without them, durations are not shown.
     """
-    from rich.console import Console
-
     from videorefer_plugin.data_engine.figures import draw_figures
 
-    try:
+    with telling():
         for path in draw_figures(files, out, media_root):
             typer.echo(path)
-    except VideoReferError as error:
-        Console(stderr=True, markup=False, emoji=False).print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.cli._shell import printer, telling
+from videorefer_plugin.cli.publish import tell_report
 
 __all__ = ["publish"]
 
@@ -35,12 +36,9 @@ def publish(
 
     Log in before with `hf auth login`, or set HF_TOKEN.
     """
-    from rich.console import Console
-
     from videorefer_plugin.data_engine.publishing import publish_data
 
-    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
-    try:
+    with telling() as errors:
         report = publish_data(
             folder,
             repo_id,
@@ -50,17 +48,7 @@ def publish(
             dry_run=dry_run,
             card=card,
         )
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
+    console = printer()
     for name, size in report.files.items():
         console.print(f"{name}: {size} bytes", highlight=False)
-    for name, reason in report.left_out.items():
-        console.print(f"left out: {name} ({reason})", highlight=False)
-    for name in report.removed:
-        console.print(f"removed from the repository: {name}", highlight=False)
-    if dry_run:
-        typer.echo(f"\n{report.card}")
-        errors.print("Dry run: nothing was written or uploaded.")
-    else:
-        typer.echo(report.url)
+    tell_report(report, errors, console, dry_run)

@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.cli._shell import bars, printer, telling, warn
 
 __all__ = ["review"]
-
-_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
 
 
 def review(
@@ -42,17 +40,14 @@ def review(
     import dataclasses
     import json
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from videorefer_plugin.data_engine.review import draw_review, export_bench_d, fill_in, read_filled
 
-    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
+    console = printer()
     if filled and truth:
         raise typer.BadParameter("Give --filled or --truth, not both.")
     if export and export[0] != "bench-d":
         raise typer.BadParameter(f"There is no export {export[0]!r}; expected bench-d and a file.")
-    try:
+    with telling("Interrupted. The same command draws the same items again.") as errors:
         if filled or truth or export:
             checked = fill_in(folder, truth, overwrite=overwrite) if truth else read_filled(folder, filled)
             if as_json:
@@ -63,12 +58,12 @@ def review(
                 made = export_bench_d(folder, checked, export[1], media_root)
                 errors.print(f"{made.count} item(s) are in {export[1]}.", highlight=False)
                 for name, fault in list(made.left_out.items())[:5]:
-                    errors.print(f"Left out is {name}: {fault}.", style="yellow", highlight=False)
+                    warn(errors, f"Left out is {name}: {fault}.")
                 if len(made.left_out) > 5:
-                    errors.print(f"{len(made.left_out)} items are left out.", style="yellow", highlight=False)
+                    warn(errors, f"{len(made.left_out)} items are left out.")
             return
-        with Progress(console=errors, transient=True) as bar:
-            task = bar.add_task("drawing", total=None)
+        with bars(errors) as tell:
+            tell("drawing", 0, 0)
             drawn = draw_review(
                 folder,
                 kept,
@@ -76,14 +71,8 @@ def review(
                 seed,
                 media_root,
                 overwrite=overwrite,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=lambda done, total: tell("drawing", done, total),
             )
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        errors.print("Interrupted. The same command draws the same items again.", style="yellow")
-        raise typer.Exit(_INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(drawn), indent=2))
         return
@@ -93,7 +82,7 @@ def review(
     ):
         console.print(f"{name}: {count} of {whole} item(s) drawn", highlight=False)
     for name, fault in list(drawn.hidden.items())[:5]:
-        errors.print(f"{name} cannot be seen: {fault}", style="yellow", highlight=False)
+        warn(errors, f"{name} cannot be seen: {fault}")
     console.print(f"Look at {drawn.folder}/review.html, or fill in {drawn.folder}/review.csv.", highlight=False)
     console.print(
         f"Put what the page gives at {drawn.folder}/review.csv. Then: videorefer data review {folder} --filled "

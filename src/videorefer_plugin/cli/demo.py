@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.cli._shell import printer, telling
 
 __all__ = ["demo"]
 
@@ -19,27 +19,21 @@ def demo(
 
     The clip is rendered, written as an mp4 and read back; the embedded model was not trained on it.
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from videorefer_plugin.embedded import tiny_checkpoint
     from videorefer_plugin.tiny.demonstration import demonstrate
 
-    errors = Console(stderr=True, markup=False, emoji=False)
-    try:
-        with errors.status("Starting") as status:
-            shown = demonstrate(model or tiny_checkpoint(), out, seed, lambda said: status.update(Text(said)))
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
+    with telling() as errors, errors.status("Starting") as status:
+        shown = demonstrate(model or tiny_checkpoint(), out, seed, lambda said: status.update(Text(said)))
     table = Table(title=str(shown.video), show_lines=True)
     for heading in ("question", "answer", "truth", ""):
         table.add_column(heading)
     for line in shown.lines:
         mark = Text("right", style="green") if line.right else Text("wrong", style="red")
         table.add_row(line.numbered, line.answer, line.truth, mark)
-    console = Console(markup=False, emoji=False)
+    console = printer()
     console.print(table)
     right = sum(bool(line.right) for line in shown.lines)
     console.print(f"{right} of {len(shown.lines)} answers are right; {shown.seconds:.1f} s.")

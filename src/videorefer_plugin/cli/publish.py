@@ -2,13 +2,13 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.cli._shell import printer, telling
 
-__all__ = ["publish"]
+__all__ = ["publish", "tell_report"]
 
 
 class Card(str, Enum):
@@ -40,13 +40,11 @@ def publish(
 
     Log in before with `hf auth login`, or set HF_TOKEN.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from videorefer_plugin import hub
 
-    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
-    try:
+    with telling() as errors:
         report = hub.publish(
             folder,
             repo_id,
@@ -57,15 +55,18 @@ def publish(
             create_pr=create_pr,
             commit_message=message,
         )
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
+    console = printer()
     table = Table(title=f"{report.repo_id}: {len(report.files)} files, {_size(sum(report.files.values()))}")
     table.add_column("file")
     table.add_column("size", justify="right")
     for name, size in report.files.items():
         table.add_row(name, _size(size))
     console.print(table)
+    tell_report(report, errors, console, dry_run)
+
+
+def tell_report(report: Any, errors: Any, console: Any, dry_run: bool) -> None:
+    """Say what is published beside the files, and where."""
     for name, reason in report.left_out.items():
         console.print(f"left out: {name} ({reason})", highlight=False)
     for name in report.removed:

@@ -1,16 +1,14 @@
 """`videorefer segment`: follow objects through a video, or find them by words."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.cli._shell import bars, printer, telling, warn
 from videorefer_plugin.regions.text import REGION_KINDS
 
 __all__ = ["segment"]
-
-_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
 
 
 def segment(
@@ -76,18 +74,13 @@ def segment(
     """
     import json
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
     from videorefer_plugin.segment.jobs import read_job
-    from videorefer_plugin.segment.runs import Interrupted, run_job
+    from videorefer_plugin.segment.runs import run_job
     from videorefer_plugin.segment.summaries import cuts_of, doubts_of, losses_of, remarks_of, summarize
 
-    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
-    task_name = TextColumn("{task.description}", markup=False)
-    columns = (task_name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
+    with telling("Interrupted before anything was done.") as errors:
         job = read_job(
             video,
             context.meta["given"],
@@ -106,35 +99,17 @@ def segment(
             force=force,
             restart=restart,
         )
-        with Progress(*columns, console=errors, transient=True) as bar:
-            tasks: dict[str, Any] = {}
-
-            def progress(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    for before in tasks.values():
-                        bar.update(before, visible=False)
-                    tasks[what] = bar.add_task(what, completed=done)
-                bar.update(tasks[what], completed=done, total=total or None)
-
+        with bars(errors, one=True) as progress:
             masklets = run_job(job, progress)
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
-    except Interrupted as stop:
-        errors.print(f"Interrupted. {stop}", style="yellow", highlight=False)
-        raise typer.Exit(_INTERRUPTED) from None
-    except KeyboardInterrupt:
-        errors.print("Interrupted before anything was done.", style="yellow")
-        raise typer.Exit(_INTERRUPTED) from None
     rows, cuts, remarks = summarize(masklets), cuts_of(masklets), remarks_of(masklets)
     for warning in [*losses_of(masklets), *doubts_of(masklets)]:
-        errors.print(warning, style="yellow", highlight=False)
+        warn(errors, warning)
     if as_json:
         objects = [row.to_dict() for row in rows]
         said = {"out": str(out), "save": save and str(save), "segmenter": job.segmenter, "objects": objects}
         typer.echo(json.dumps({**said, "cuts": cuts, "notes": remarks}, ensure_ascii=False))
         return
-    table = Table(title=str(out))
+    console, table = printer(), Table(title=str(out))
     for heading in ("object", "frames", "visible", "mean score", "lowest", "lost at"):
         table.add_column(heading, justify="right")
     for row in rows:

@@ -1,0 +1,108 @@
+"""What every command shares: where it prints, how it shows how far it is, and how it ends."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from videorefer_plugin.errors import VideoReferError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["GOES_ON", "bars", "checkpoint", "failed", "interrupted", "printer", "telling", "warn"]
+
+GOES_ON = "Interrupted. The same command goes on from here."
+"""What a command says that was interrupted and can simply be started again."""
+
+_FAILED = 1
+_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
+
+
+@contextmanager
+def telling(stopped: str = "") -> Iterator["Console"]:
+    """The console for what is said beside the result; errors of the library are said there and end the command.
+
+    An error ends it with 1. An interruption ends it with 130, and is said if it explains itself, as those of runs do
+    that know how far they came, or else if the command has something to say.
+
+    Args:
+        stopped (`str`): what is said of an interruption that does not explain itself. A command that gives nothing
+            has nothing to go on with, so that no interruption is said there.
+    """
+    errors = printer(stderr=True)
+    try:
+        yield errors
+    except VideoReferError as error:
+        raise failed(errors, error) from error
+    except KeyboardInterrupt as stop:
+        if not stopped:
+            raise  # Typer ends the command, with the same number
+        raise interrupted(errors, f"Interrupted. {stop}" if str(stop) else stopped) from None
+
+
+def failed(errors: "Console", error: Exception) -> typer.Exit:
+    """Say an error; what is returned ends the command when it is raised."""
+    errors.print(str(error), style="red", highlight=False)
+    return typer.Exit(_FAILED)
+
+
+def interrupted(errors: "Console", said: str) -> typer.Exit:
+    """Say that the command was interrupted; what is returned ends it when it is raised."""
+    warn(errors, said)
+    return typer.Exit(_INTERRUPTED)
+
+
+def warn(errors: "Console", said: str) -> None:
+    """Say something that the user should know, although the command does what it was asked."""
+    errors.print(said, style="yellow", highlight=False)
+
+
+def printer(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":
+    """A console that prints texts as they are, without markup or emoji."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False)
+
+
+@contextmanager
+def bars(
+    errors: "Console", *, rate: bool = False, one: bool = False, stay: bool = False
+) -> Iterator[Callable[[str, int, int], None]]:
+    """Bars of what is done: gives a function that takes what it is, how much is done, and of how much.
+
+    Args:
+        errors (`Console`): where they are drawn.
+        rate (`bool`): also show how many are done in a second or minute.
+        one (`bool`): show only the newest bar.
+        stay (`bool`): leave them on the screen.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if not speed else f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min")
+
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), *([Rate()] if rate else []), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=not stay) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                for before in tasks.values() if one else ():
+                    bar.update(before, visible=False)
+                tasks[what] = bar.add_task(what, completed=done, total=total or None)
+            bar.update(tasks[what], completed=done, total=total or None)
+
+        yield tell
+
+
+def checkpoint(model: str) -> str:
+    """The folder or Hub id that is meant: "embedded" is the model that comes with the package."""
+    from videorefer_plugin.embedded import tiny_checkpoint
+
+    return tiny_checkpoint() if model == "embedded" else model
