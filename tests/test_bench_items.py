@@ -8,8 +8,8 @@ from tests import media
 from tests.bench_data import as_frame_folders, change_item, read_items, write_benchmark
 from videorefer_plugin.bench import read_captions, read_descriptions, read_questions
 from videorefer_plugin.bench.layouts import check_layout, layouts
-from videorefer_plugin.bench.prompts import DESCRIPTION_PROMPT
 from videorefer_plugin.errors import BenchError
+from videorefer_plugin.inputs.questions import description_prompt
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_descriptions_and_folders_of_frames(bench, tmp_path):
     folder = as_frame_folders(bench, tmp_path / "frames")
     items = read_descriptions(folder / "bench_d.json", mode="single")
     assert all(item.video.is_dir() for item in items)
-    assert {item.prompt for item in items} == {DESCRIPTION_PROMPT}
+    assert {item.prompt for item in items} == {description_prompt()}
     assert items[0].caption == read_items(bench / "bench_d.json")[0]["caption"]
 
 

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from tests.bench_data import write_benchmark
 from tests.conftest import CHECKPOINT
 from tests.training_runs import ROOT
+from videorefer_plugin.bench import benchmark_of
 from videorefer_plugin.bench.general import general_command, general_results
 from videorefer_plugin.bench.lmms import TASKS
-from videorefer_plugin.bench.prompts import MAX_NEW_TOKENS
 from videorefer_plugin.cli import app
 from videorefer_plugin.errors import BenchError
 
@@ -58,7 +58,7 @@ def test_tasks_and_direct_runs_have_the_same_limit_of_tokens():
         settings = yaml.load((TASKS / task / f"{task}.yaml").read_text(), Loader)
         assert settings["task"] == task
         assert settings["generation_kwargs"] == {
-            "max_new_tokens": MAX_NEW_TOKENS[benchmark],
+            "max_new_tokens": benchmark_of(benchmark).max_new_tokens,
             "do_sample": False,
         }
         assert (TASKS / task / settings["dataset_kwargs"]["data_files"]["test"]).is_file()
