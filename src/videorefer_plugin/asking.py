@@ -64,7 +64,7 @@ def ask(
         stream (`int`, *optional*): of a file with several films, the index of its stream; see [`open_video`].
         max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
         generate_kwargs:
-            Passed on to `generate`; without any, decoding is greedy. With a folder or Hub id, what [`load_model`]
+            Passed on to `generate`; without any, decoding is greedy. With a folder or Hub id, what `load_model`
             takes to fetch files from the Hub, such as `revision` and `token`, may stand here as well.
 
     Returns:

@@ -79,7 +79,7 @@ class Agent(abc.ABC):
             VideoReferError: one of the items spoils the batch. They are then given one by one, and the error of a
                 single item becomes its [`Failure`].
             EngineError: no item will fare better, such as with a wrong key. The run stops, and can go on later. Where
-                something was made of other items, it is a [`BatchStoppedError`], so that they are not worked on again.
+                something was made of other items, it is a `BatchStoppedError`, so that they are not worked on again.
         """
 
     def close(self) -> None:  # noqa: B027 - most have nothing to let go of

@@ -63,7 +63,7 @@ class AttachmentConfig:
 
         Args:
             folder_or_id (`str` or `os.PathLike`): the folder or Hub id.
-            hub: `revision`, `subfolder`, `token` and the like, as [`find_files`] takes them.
+            hub: `revision`, `subfolder`, `token` and the like, as `find_files` takes them.
 
         Raises:
             CheckpointError: there is none, or it is malformed.

@@ -301,7 +301,7 @@ class RegionProcessor(JoinsSamples):
             conversation (`list[dict]` or `list[list[dict]]`):
                 Messages. Content items are `{"type": "video", "video": ...}`, `{"type": "image", "image": ...}`,
                 `{"type": "text", "text": ...}` and `{"type": "region", "region": Region}`, which stands for a
-                `<region>` in the text around it, and whatever else [`as_conversations`] reads. A region lies on the
+                `<region>` in the text around it, and whatever else `as_conversations` reads. A region lies on the
                 visual that stands last before it in the conversation, unless it names its own.
             chat_template (`str`, *optional*): instead of the host's.
             regions (*optional*): as in [`RegionProcessor.__call__`], if there are no items of type `"region"`.

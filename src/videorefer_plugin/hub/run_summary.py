@@ -16,6 +16,8 @@ from videorefer_plugin.errors import PublishError
 __all__ = ["HUB_ID", "RUN_FILE", "DataFile", "Recipe", "Result", "RunSummary"]
 
 RUN_FILE = "videorefer_run.json"
+"""The file in an output folder that says how its model was trained and measured."""
+
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

@@ -11,6 +11,7 @@ from videorefer_plugin.errors import ConfigurationError
 __all__ = ["MASK_POLICIES", "GridRule"]
 
 MASK_POLICIES = ("keep", "original")
+"""How masks come to the feature grid: `"keep"` loses no object for being small, `"original"` is the released code."""
 
 
 class GridRule:

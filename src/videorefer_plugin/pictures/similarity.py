@@ -43,7 +43,8 @@ class TokenSimilarity:
         similarities (`torch.FloatTensor` of shape `(len(frames) - 1,)`): cosine similarity of each token to the next
             (paper, equation 2), on the CPU.
         unions (`tuple[tuple[int, ...], ...]`): the frames of each union, which becomes one object token.
-        video (`Video`), region (`Region`): where the frames and the masks of the picture are.
+        video (`Video`): where the frames of the picture are.
+        region (`Region`): where its masks are.
     """
 
     frames: tuple[int, ...]
@@ -99,7 +100,7 @@ class TokenSimilarity:
         return tuple(place not in starts for place in range(1, len(self.frames)))
 
     def picture(self) -> Any:
-        """Draw it: see [`picture_similarity`]."""
+        """Draw it: see `picture_similarity`."""
         return picture_similarity(self)
 
     def save(self, path: str | os.PathLike) -> None:

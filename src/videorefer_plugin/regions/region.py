@@ -322,7 +322,7 @@ class Region(OneShape, Propagates):
     def silhouettes(
         self, height: int, width: int, frames: Iterable[int] | None = None
     ) -> Iterator[tuple[int, Silhouette]]:
-        """Pairs of frame index and [`Silhouette`]: what `masks` draws, kept small, and read in parts."""
+        """Pairs of frame index and `Silhouette`: what `masks` draws, kept small, and read in parts."""
         self._require_frames("masks")
         size = frame_size(height, width)
         if frames is None:

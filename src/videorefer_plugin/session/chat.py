@@ -98,7 +98,10 @@ class SessionChat:
         was said until then.
 
         Returns:
-            [`AnswerStream`]: an iterator of `str`.
+            `AnswerStream`: an iterator of `str`.
+
+        Raises:
+            SessionError: the conversation went on before the pieces were read; raised by the first piece.
         """
         with self._session.answering():
             given, prompt = self._session.prepare_turn(self._turns, question, regions)

@@ -228,7 +228,7 @@ class VideoSession(KeepsWithin):
         question waits until this one is answered, or its stream is closed.
 
         Returns:
-            [`AnswerStream`]: an iterator of `str`.
+            `AnswerStream`: an iterator of `str`.
         """
         settings = self.checked(generate_kwargs, streams=True)
         with self.answering():
@@ -315,7 +315,7 @@ class VideoSession(KeepsWithin):
                 yield
 
     def checked(self, generate_kwargs: dict[str, Any], streams: bool = False) -> dict[str, Any]:
-        """Arguments of `generate`, with the defaults of a session; see [`generate_settings`]."""
+        """Arguments of `generate`, with the defaults of a session; see `generate_settings`."""
         return generate_settings(self._model, generate_kwargs, streams)
 
     def prepare_turn(self, turns: Sequence[Turn], question: str, regions: Any) -> tuple[list[Region], Prepared]:
@@ -328,7 +328,7 @@ class VideoSession(KeepsWithin):
         return given, prompt
 
     def converse(self, prompt: Prepared, kept: Prefix | None, settings: dict[str, Any]) -> tuple[str, Prefix | None]:
-        """Answer a conversation; see [`Runner.converse`]."""
+        """Answer a conversation; see `Runner.converse`."""
         answer, kept = self._runner.converse(prompt, self._tail, kept, settings)
         return self._decode([answer])[0], kept
 

@@ -34,6 +34,8 @@ from videorefer_plugin.world.values import DIRECTIONS, SHAPES, Label
 __all__ = ["DIMENSIONS", "Claims", "description_facts", "read_description", "score_description"]
 
 DIMENSIONS = ("SC", "AD", "TD", "HD")
+"""The four scores of a description, as VideoRefer-Bench-D names them."""
+
 _PASSIVE = {"chase": "chased by", "approach": "approached by", "behind": "passed by"}
 
 

@@ -34,7 +34,6 @@ __all__ = [
     "words",
 ]
 
-# Every word that is said in this world, questions and prompts included.
 VOCABULARY = frozenset(
     """
     a above after and answer at away b back because behind below between big blue bordered bottom bounces bouncing
@@ -47,6 +46,7 @@ VOCABULARY = frozenset(
     there they this to top triangle turns up video waits want wants what where which why will with yellow
     """.split()  # noqa: SIM905 (read as lines of words)
 )
+"""Every word that is said in this world, questions and prompts included."""
 
 _SIDES = {"left": "to the left", "right": "to the right", "above": "above", "below": "below"}
 _BOUNCE = {"sideways": "left and right", "upright": "up and down"}

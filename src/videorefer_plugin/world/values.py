@@ -96,6 +96,8 @@ QUESTION_TYPES = (
     "Reasoning Questions",
     "Future Predictions",
 )
+"""The kinds of questions of VideoRefer-Bench-Q, all of which the shapes world asks."""
+
 SPLITS = ("train", "heldout")
 FPS = 8
 _HELDOUT_IN = 5  # one of five combinations of shape, colour and motion is held out

@@ -267,13 +267,13 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
             attention_mask (`torch.Tensor` of shape `(batch, length)`, *optional*): 1 for real positions.
             position_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): positions.
             cache (`Cache`, *optional*):
-                Keys and values of earlier positions; also taken as `past_key_values`, see [`takes_cache`].
+                Keys and values of earlier positions; also taken as `past_key_values`, see `takes_cache`.
             inputs_embeds (`torch.FloatTensor` of shape `(batch, length, hidden_size)`, *optional*):
                 Embeddings instead of `input_ids`; visuals cannot be placed then.
             pixel_values (`torch.FloatTensor` of shape `(num_images, 3, image_size, image_size)`, *optional*): images.
-            pixel_values_videos
-                (`torch.FloatTensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`, *optional*):
-                Clips; those that are shorter than the longest are filled up at the end.
+            pixel_values_videos (`torch.FloatTensor`, *optional*):
+                Clips of shape `(num_videos, num_frames, 3, image_size, image_size)`; those that are shorter than the
+                longest are filled up at the end.
             video_lengths (`torch.LongTensor` of shape `(num_videos,)`, *optional*):
                 Number of frames of each clip; all by default.
             use_cache (`bool`, *optional*): whether to return keys and values.

@@ -313,7 +313,7 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
         """Format a conversation, or many, and prepare it for the model with `tokenize=True, return_dict=True`.
 
         Content items are `{"type": "video", "video": ...}`, `{"type": "image", "image": ...}` and
-        `{"type": "text", "text": ...}`, and whatever else [`as_conversations`] reads. Settings of the processor's own
+        `{"type": "text", "text": ...}`, and whatever else `as_conversations` reads. Settings of the processor's own
         call, such as `num_frames`, may be given directly or in `processor_kwargs`. Otherwise this is
         `ProcessorMixin.apply_chat_template`.
 

@@ -200,6 +200,7 @@ class RegionMixin(FeatureRows, RegionGeneration):
 
         Raises:
             PromptError: the numbers of `<region>` positions and object tokens differ; the first sample is named.
+            TensorError: `input_ids` is not a tensor of shape `(batch, length)`.
         """
         if input_ids is None:
             if regions is not None:
