@@ -1,8 +1,10 @@
 """Fixtures shared by the tests: the tiny original checkpoint and its reference numbers."""
 
 import gc
+import importlib.util
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +99,32 @@ def batch_call(cases: list[dict[str, Any]], visuals: dict[str, Any]) -> dict[str
         "mask_policy": "original",
         "return_tensors": "pt",
     }
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder with everything that the README and the pages of the documentation speak of."""
+    import numpy as np
+    from PIL import Image
+
+    from tests import media, training_data
+    from tests.tiny_hosts import ROWS
+    from tests.videollama2_original import STANDINS, on_path
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    shutil.copytree(CHECKPOINT, tmp_path / "path" / "to" / "checkpoint")
+    shutil.copytree(CHECKPOINT.parent / "siglip-tiny-patch6-42", tmp_path / "path" / "to" / "siglip-tiny-patch6-42")
+    host = next(row for row in ROWS if row.name == "llava_onevision")
+    host.model().save_pretrained(tmp_path / "path" / "to" / "host")
+    host.processor().save_pretrained(tmp_path / "path" / "to" / "host")
+    pictures = list(np.random.default_rng(0).integers(0, 256, (30, 120, 160, 3), dtype=np.uint8))
+    media.write_video(tmp_path / "dog.mp4", pictures)
+    Image.fromarray(pictures[0]).save(tmp_path / "dog.png")
+    records = training_data.all_kinds()
+    training_data.write_media(tmp_path)
+    training_data.write_json(tmp_path / "my-data.json", [records["compressed"], records["image"]] * 4)
+    # The original code looks for the tower from the working directory, and is not on the package index.
+    shutil.copytree(CHECKPOINT.parent / "siglip-tiny-patch6-42", tmp_path / "siglip-tiny-patch6-42")
+    with on_path(*(() if importlib.util.find_spec("videollama2") else (STANDINS,))):
+        yield tmp_path
