@@ -4,206 +4,62 @@ Importing this package is light: what it exports is loaded when it is first used
 types known to the Auto classes of transformers.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from videorefer_plugin import _registration
+from videorefer_plugin._names import public_names
 
 __version__ = "0.1.0"
 
-_EXPORTS = {
-    "BenchError": "errors",
-    "ChatError": "errors",
-    "CheckpointError": "errors",
-    "ConfigurationError": "errors",
-    "EngineError": "errors",
-    "PatchError": "errors",
-    "PromptError": "errors",
-    "RecordError": "errors",
-    "PublishError": "errors",
-    "RegionError": "errors",
-    "SegmentError": "errors",
-    "SessionError": "errors",
-    "TensorError": "errors",
-    "TrainingError": "errors",
-    "VideoError": "errors",
-    "VideoReferError": "errors",
-    "Region": "regions",
-    "load_image": "video",
-    "open_video": "video",
-    "sample_frame_indices": "video",
-    "ObjectEncoder": "object_encoder",
-    "ObjectEncoderConfig": "object_encoder",
-    "ObjectEncoderOutput": "object_encoder",
-    "merge_tokens": "object_encoder",
-    "pool_masks": "object_encoder",
-    "resize_masks": "object_encoder",
-    "DrawnRegion": "inputs.masks",
-    "draw_region": "inputs.masks",
-    "TokenSimilarity": "pictures",
-    "FeatureStore": "models.feature_store",
-    "frame_features": "models.videollama2.tower",
-    "VideoLLaMA2Config": "models.videollama2.configuration",
-    "VideoLLaMA2ForConditionalGeneration": "models.videollama2.modeling",
-    "VideoLLaMA2Model": "models.videollama2.modeling",
-    "VideoLLaMA2Processor": "models.videollama2.processing",
-    "RegionInputs": "models.videorefer.regions",
-    "RegionMixin": "models.videorefer.regions",
-    "VideoReferConfig": "models.videorefer.configuration",
-    "VideoReferForConditionalGeneration": "models.videorefer.modeling",
-    "VideoReferProcessor": "models.videorefer.processing",
-    "RegionProcessor": "hosts",
-    "attach_object_encoder": "hosts",
-    "detach_object_encoder": "hosts",
-    "load_object_encoder": "hosts",
-    "register_host": "hosts",
-    "supported_hosts": "hosts",
-    "SessionChat": "session",
-    "VideoSession": "session",
-    "ask": "asking",
-    "Masklet": "segment",
-    "Prompt": "segment",
-    "Segmenter": "segment",
-    "find_regions": "segment",
-    "load_segmenter": "segment",
-    "propagate_many": "segment",
-    "register_segmenter": "segment",
-    "segmenters": "segment",
-    "tiny_checkpoint": "embedded",
-}
-
-__all__ = [
-    "BenchError",
-    "ChatError",
-    "CheckpointError",
-    "ConfigurationError",
-    "DrawnRegion",
-    "EngineError",
-    "FeatureStore",
-    "Masklet",
-    "ObjectEncoder",
-    "ObjectEncoderConfig",
-    "ObjectEncoderOutput",
-    "PatchError",
-    "Prompt",
-    "PromptError",
-    "PublishError",
-    "Region",
-    "RegionError",
-    "RegionInputs",
-    "RegionMixin",
-    "RegionProcessor",
-    "SegmentError",
-    "Segmenter",
-    "SessionChat",
-    "SessionError",
-    "TensorError",
-    "TokenSimilarity",
-    "TrainingError",
-    "VideoError",
-    "VideoLLaMA2Config",
-    "VideoLLaMA2ForConditionalGeneration",
-    "VideoLLaMA2Model",
-    "VideoLLaMA2Processor",
-    "VideoReferConfig",
-    "VideoReferError",
-    "VideoReferForConditionalGeneration",
-    "VideoReferProcessor",
-    "VideoSession",
-    "ask",
-    "attach_object_encoder",
-    "detach_object_encoder",
-    "draw_region",
-    "find_regions",
-    "frame_features",
-    "load_image",
-    "load_object_encoder",
-    "load_segmenter",
-    "merge_tokens",
-    "open_video",
-    "pool_masks",
-    "propagate_many",
-    "register_host",
-    "register_segmenter",
-    "resize_masks",
-    "sample_frame_indices",
-    "segmenters",
-    "supported_hosts",
-    "tiny_checkpoint",
-]
-
 if TYPE_CHECKING:
-    from videorefer_plugin.asking import ask
-    from videorefer_plugin.embedded import tiny_checkpoint
-    from videorefer_plugin.errors import (
-        BenchError,
-        ChatError,
-        CheckpointError,
-        ConfigurationError,
-        EngineError,
-        PatchError,
-        PromptError,
-        PublishError,
-        RegionError,
-        SegmentError,
-        SessionError,
-        TensorError,
-        TrainingError,
-        VideoError,
-        VideoReferError,
+    from videorefer_plugin.asking import ask as ask
+    from videorefer_plugin.embedded import tiny_checkpoint as tiny_checkpoint
+    from videorefer_plugin.errors import *
+    from videorefer_plugin.hosts import RegionProcessor as RegionProcessor
+    from videorefer_plugin.hosts import attach_object_encoder as attach_object_encoder
+    from videorefer_plugin.hosts import detach_object_encoder as detach_object_encoder
+    from videorefer_plugin.hosts import load_object_encoder as load_object_encoder
+    from videorefer_plugin.hosts import register_host as register_host
+    from videorefer_plugin.hosts import supported_hosts as supported_hosts
+    from videorefer_plugin.inputs.masks import DrawnRegion as DrawnRegion
+    from videorefer_plugin.inputs.masks import draw_region as draw_region
+    from videorefer_plugin.models.feature_store import FeatureStore as FeatureStore
+    from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config as VideoLLaMA2Config
+    from videorefer_plugin.models.videollama2.modeling import (
+        VideoLLaMA2ForConditionalGeneration as VideoLLaMA2ForConditionalGeneration,
     )
-    from videorefer_plugin.hosts import (
-        RegionProcessor,
-        attach_object_encoder,
-        detach_object_encoder,
-        load_object_encoder,
-        register_host,
-        supported_hosts,
+    from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2Model as VideoLLaMA2Model
+    from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor as VideoLLaMA2Processor
+    from videorefer_plugin.models.videollama2.tower import frame_features as frame_features
+    from videorefer_plugin.models.videorefer.configuration import VideoReferConfig as VideoReferConfig
+    from videorefer_plugin.models.videorefer.modeling import (
+        VideoReferForConditionalGeneration as VideoReferForConditionalGeneration,
     )
-    from videorefer_plugin.inputs.masks import DrawnRegion, draw_region
-    from videorefer_plugin.models.feature_store import FeatureStore
-    from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
-    from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration, VideoLLaMA2Model
-    from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
-    from videorefer_plugin.models.videollama2.tower import frame_features
-    from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
-    from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
-    from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
-    from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
-    from videorefer_plugin.object_encoder import (
-        ObjectEncoder,
-        ObjectEncoderConfig,
-        ObjectEncoderOutput,
-        merge_tokens,
-        pool_masks,
-        resize_masks,
-    )
-    from videorefer_plugin.pictures import TokenSimilarity
-    from videorefer_plugin.regions import Region
-    from videorefer_plugin.segment import (
-        Masklet,
-        Prompt,
-        Segmenter,
-        find_regions,
-        load_segmenter,
-        propagate_many,
-        register_segmenter,
-        segmenters,
-    )
-    from videorefer_plugin.session import SessionChat, VideoSession
-    from videorefer_plugin.video import load_image, open_video, sample_frame_indices
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_EXPORTS})
-
+    from videorefer_plugin.models.videorefer.processing import VideoReferProcessor as VideoReferProcessor
+    from videorefer_plugin.models.videorefer.regions import RegionInputs as RegionInputs
+    from videorefer_plugin.models.videorefer.regions import RegionMixin as RegionMixin
+    from videorefer_plugin.object_encoder import ObjectEncoder as ObjectEncoder
+    from videorefer_plugin.object_encoder import ObjectEncoderConfig as ObjectEncoderConfig
+    from videorefer_plugin.object_encoder import ObjectEncoderOutput as ObjectEncoderOutput
+    from videorefer_plugin.object_encoder import merge_tokens as merge_tokens
+    from videorefer_plugin.object_encoder import pool_masks as pool_masks
+    from videorefer_plugin.object_encoder import resize_masks as resize_masks
+    from videorefer_plugin.pictures import TokenSimilarity as TokenSimilarity
+    from videorefer_plugin.regions import Region as Region
+    from videorefer_plugin.segment import Masklet as Masklet
+    from videorefer_plugin.segment import Prompt as Prompt
+    from videorefer_plugin.segment import Segmenter as Segmenter
+    from videorefer_plugin.segment import find_regions as find_regions
+    from videorefer_plugin.segment import load_segmenter as load_segmenter
+    from videorefer_plugin.segment import propagate_many as propagate_many
+    from videorefer_plugin.segment import register_segmenter as register_segmenter
+    from videorefer_plugin.segment import segmenters as segmenters
+    from videorefer_plugin.session import SessionChat as SessionChat
+    from videorefer_plugin.session import VideoSession as VideoSession
+    from videorefer_plugin.video import load_image as load_image
+    from videorefer_plugin.video import open_video as open_video
+    from videorefer_plugin.video import sample_frame_indices as sample_frame_indices
+else:
+    __all__, __getattr__, __dir__ = public_names(__name__)
 
 _registration.register()
