@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 import time
 import uuid
@@ -15,25 +16,34 @@ from videorefer_plugin.errors import ConfigurationError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Ledger", "LedgerError", "LineFile", "read_ledger", "read_lines", "read_row", "write_whole"]
+__all__ = ["UNFINISHED", "Ledger", "LedgerError", "LineFile", "read_ledger", "read_lines", "read_row", "write_whole"]
+
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
+"""Names of files that [`write_whole`] had not finished when the process was killed."""
 
 _SYNC_SECONDS = 1.0  # of work that a power cut may cost; a process that is killed loses nothing that was appended
 _HEADER = b'{"ledger":'  # what every ledger begins with
 _BLOCK = 1 << 16
 
 
-def write_whole(path: Path, write: Callable[[str], object]) -> None:
+def write_whole(path: Path, content: str | bytes | Callable[[str], object]) -> None:
     """Write a file under another name and rename it, so that nobody ever sees a part of it.
 
     Of several processes that write the same file, also on several machines, the last one counts.
 
     Args:
         path (`Path`): of the file.
-        write (`Callable`): writes a file of the name that it is given, in the same folder.
+        content (`str`, `bytes` or `Callable`): its text, which is written as UTF-8, or its bytes; or what writes a
+            file of the name that it is given, in the same folder.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    if isinstance(content, str):
+        content = content.encode()
     try:
-        write(str(temporary))
+        if isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            content(str(temporary))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from videorefer_plugin._files import write_whole
+from videorefer_plugin._json import write_json
 from videorefer_plugin._text import listed
 from videorefer_plugin.data_engine.recipe import load_engine_recipe
 from videorefer_plugin.data_engine.records import DROPPED, RUN, record_files
@@ -134,7 +134,7 @@ def demonstrate_engine(
     made = render_clips(folder, seed, clips, progress)
     run_engine(recipe, progress=progress)
     compared, truth = compare(folder / _RUN, made)
-    write_whole(folder / _TRUTH, lambda path: Path(path).write_text(json.dumps(truth, indent=1) + "\n", "utf-8"))
+    write_json(folder / _TRUTH, truth)
     _draw(folder, progress)
     records, _ = record_files(folder / _RUN)
     seconds = round(time.monotonic() - started, 2)
@@ -184,8 +184,7 @@ def render_clips(
         order = [int(place) for place in seeded(seed, _STREAM, number, 1).permutation(len(clip))]
         rows.append({"id": name, "video": f"clips/{name}.mp4", "caption": language.scene_caption(clip.facts, order)})
         progress("clips", number + 1, count)
-    text = json.dumps(rows, indent=1) + "\n"
-    write_whole(folder / "captions.json", lambda path: Path(path).write_text(text, encoding="utf-8"))
+    write_json(folder / "captions.json", rows)
     return made
 
 

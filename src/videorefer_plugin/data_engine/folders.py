@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin._files import write_whole
+from videorefer_plugin._files import UNFINISHED, write_whole
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.items import Source
 from videorefer_plugin.data_engine.recipe import EngineRecipe, SourceSettings, recipe_of
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 _MOST_NAMED = 6  # differences in a message
-_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")  # as `write_whole` names it
 _OWN = "sources.jsonl"  # may be there before run.json is
 
 
@@ -94,7 +92,7 @@ class RunFolder:
     def _tidy(self) -> None:
         """Remove what a process that was killed was about to write, and its locks."""
         for item in self.path.iterdir():
-            if _UNFINISHED.fullmatch(item.name):
+            if UNFINISHED.fullmatch(item.name):
                 item.unlink(missing_ok=True)
         for item in self.stages.glob(".*.jsonl.lock"):
             item.unlink(missing_ok=True)

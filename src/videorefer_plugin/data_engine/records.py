@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._json import write_json
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.items import Spent
@@ -256,8 +257,7 @@ def write_records(
             for ending in FORMATS:
                 if path.suffix != f".{ending}":
                     path.with_suffix(f".{ending}").unlink(missing_ok=True)
-        text = json.dumps(counts.to_json(), indent=1, ensure_ascii=False) + "\n"
-        write_whole(folder / REPORT, lambda name: Path(name).write_text(text, encoding="utf-8"))
+        write_json(folder / REPORT, counts.to_json(), ensure_ascii=False)
     except OSError as error:
         raise EngineError(f"The records cannot be written into {folder} ({error.strerror or error}).") from error
     return counts

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from videorefer_plugin.errors import PublishError
 from videorefer_plugin.hub.contents import FolderContents, read_json
+from videorefer_plugin.video.images import CARD_SUFFIXES
 
 __all__ = ["CARD", "inspect_folder"]
 
@@ -22,8 +23,7 @@ _TRAINING_STATE = re.compile(
     r"[^/]*\.(pt|pth|bin|json|pkl)"
 )
 _PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz"}
-_PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg"}
-_PUBLISHED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".yaml", *_PICTURES}
+_PUBLISHED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".yaml"}
 _PUBLISHED_NAMES = {"LICENSE", "LICENCE", "NOTICE"}
 
 
@@ -81,6 +81,11 @@ def _kind(folder: Path) -> str:
     )
 
 
+def _is_picture(path: Path) -> bool:
+    """Whether a file is a picture that the model card may show."""
+    return path.suffix.lower() in CARD_SUFFIXES
+
+
 def _sort_files(folder: Path) -> tuple[list[str], dict[str, str]]:
     """Tell what is published from what is not; weights in pickles are refused."""
     from videorefer_plugin.models.shims import CONFIG_SHIMS, PROCESSOR_SHIMS
@@ -92,7 +97,7 @@ def _sort_files(folder: Path) -> tuple[list[str], dict[str, str]]:
             if name == "chat_templates":
                 files += [f"{name}/{child.name}" for child in sorted(path.glob("*.jinja"))]
             elif name == "assets":
-                files += [f"{name}/{child.name}" for child in sorted(path.iterdir()) if child.suffix in _PICTURES]
+                files += [f"{name}/{child.name}" for child in sorted(path.iterdir()) if _is_picture(child)]
             else:
                 left_out[f"{name}/"] = "a folder"
         elif name.startswith("."):
@@ -105,7 +110,7 @@ def _sort_files(folder: Path) -> tuple[list[str], dict[str, str]]:
             continue  # written anew, where they are needed
         elif path.suffix == ".py":
             left_out[name] = "code that whoever trusts the repository would run"
-        elif path.suffix in _PUBLISHED or name in _PUBLISHED_NAMES:
+        elif path.suffix in _PUBLISHED or name in _PUBLISHED_NAMES or _is_picture(path):
             files.append(name)
         else:
             left_out[name] = "not a part of a model"

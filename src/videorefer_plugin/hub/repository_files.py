@@ -1,10 +1,10 @@
 """What a repository holds besides a folder's own files, or other than in the folder."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._files import write_whole
 from videorefer_plugin.hub.contents import FolderContents, read_json
 from videorefer_plugin.models.local_paths import without_local_path
 from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS
@@ -48,9 +48,7 @@ def write_file(path: Path, content: str) -> None:
     """Write a file as a whole or not at all, and only if it changes."""
     if path.is_file() and path.read_text(encoding="utf-8") == content:
         return
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(content, encoding="utf-8")
-    scratch.replace(path)
+    write_whole(path, content)
 
 
 def _processor_type(contents: FolderContents) -> str | None:

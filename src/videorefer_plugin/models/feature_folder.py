@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from videorefer_plugin._files import write_whole
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.feature_keys import FeatureKey, text_digest
@@ -126,20 +126,14 @@ class FeatureFolder:
             self._places |= dict.fromkeys(some, name)
 
     def _save(self, name: str, entries: dict[str, Tensor], key: FeatureKey) -> None:
-        # Of several processes that write the same, each has a file of its own until it is whole.
-        temporary = self.path / f"{name.removesuffix('.safetensors')}-{uuid.uuid4().hex}.part"
         says = {"layout": _LAYOUT, "preprocessing": key.preprocessing, "tower": key.tower}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            save_file(entries, temporary, says)
-            temporary.replace(self.path / name)
+            write_whole(self.path / name, lambda temporary: save_file(entries, temporary, says))
         except (OSError, SafetensorError) as error:
             raise ConfigurationError(
                 f"Features cannot be written to {self.path} ({error}). Make room there, or name another folder."
             ) from error
-        finally:
-            with contextlib.suppress(OSError):  # as a rule it has its last name by now
-                temporary.unlink()
 
     def _look(self, keys: Iterable[FeatureKey]) -> None:
         """Look into files that may hold some of these and appeared since the last look."""

@@ -105,7 +105,7 @@ def save_masklets(path: str | os.PathLike, masklets: Sequence[Masklet]) -> None:
     }
     text = json.dumps(written, ensure_ascii=False)
     try:
-        write_whole(Path(path), lambda name: Path(name).write_text(text, encoding="utf-8"))
+        write_whole(Path(path), text)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or half a character in the words
         raise SegmentError(f"{os.fspath(path)!r} cannot be written ({error}); choose another place.") from error
 

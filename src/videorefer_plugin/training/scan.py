@@ -274,7 +274,7 @@ def _write(made: _Scan, file: RecordFile, before: tuple[int, ...]) -> None:
         if len(data) > _MOST_BYTES:
             logger.info("The scan of %s is not kept: it would take %d bytes.", file.path, len(data))
             return
-        write_whole(path, lambda temporary: Path(temporary).write_bytes(data))
+        write_whole(path, data)
     except OSError as error:
         logger.info("The scan of %s is not kept: %s.", file.path, error)
     else:

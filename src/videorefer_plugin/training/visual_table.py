@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._files import write_whole
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.feature_store import text_digest
 
@@ -59,10 +60,8 @@ class VisualTable:
         if not any(self._new.values()):
             return
         path = self._folder / f"features-visuals-{uuid.uuid4().hex}.json"
-        temporary = path.with_suffix(".part")
         try:
-            temporary.write_text(json.dumps(self._new), encoding="utf-8")
-            temporary.replace(path)
+            write_whole(path, json.dumps(self._new))
         except OSError as error:
             raise ConfigurationError(
                 f"What is known of videos cannot be written to {self._folder} ({error}). Make room there, or name "

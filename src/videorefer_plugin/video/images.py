@@ -13,6 +13,7 @@ from videorefer_plugin.regions.reading import MAX_PIXELS
 from videorefer_plugin.video.sources import Stored, is_stored, stored
 
 __all__ = [
+    "CARD_SUFFIXES",
     "IMAGE_SUFFIXES",
     "MAX_FRAME_PIXELS",
     "as_array",
@@ -29,8 +30,13 @@ __all__ = [
 MAX_FRAME_PIXELS = 1 << 26
 """The most pixels of a frame of a video file, 8192 x 8192: twice as many as 8K has. Decoders keep several frames."""
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
+_COMMON_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+IMAGE_SUFFIXES = _COMMON_SUFFIXES | {".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
 """What the names of image files end in, in lower case."""
+
+CARD_SUFFIXES = _COMMON_SUFFIXES | {".gif", ".svg"}
+"""What the names of pictures on a page end in, in lower case: browsers show drawings, but not every kind of image."""
 
 
 def load_image(source: Any) -> np.ndarray:

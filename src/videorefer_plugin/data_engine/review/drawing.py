@@ -161,7 +161,7 @@ def _write(folder: Path, review: Review, items: Sequence[ReviewItem], rows: Sequ
     write_whole(out / SHEET, lambda name: write_sheet(name, rows))
     sample.write(folder)
     # Half a character, which a model may have left behind, is shown as what it is.
-    write_whole(out / PAGE, lambda name: Path(name).write_bytes(page.encode(errors="backslashreplace")))
+    write_whole(out / PAGE, page.encode(errors="backslashreplace"))
 
 
 def _refuse_to_overwrite(folder: Path) -> None:

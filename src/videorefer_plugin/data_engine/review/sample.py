@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin._files import write_whole
-from videorefer_plugin._json import each_once
+from videorefer_plugin._json import each_once, write_json
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.review.items import ReviewItem, reviewed_items
 from videorefer_plugin.errors import EngineError
@@ -74,8 +73,7 @@ class Sample:
 
     def write(self, folder: Path) -> None:
         """Write `review.json`."""
-        text = json.dumps(asdict(self), indent=1) + "\n"
-        write_whole(review_folder(folder) / SAMPLE, lambda name: Path(name).write_text(text, encoding="utf-8"))
+        write_json(review_folder(folder) / SAMPLE, asdict(self))
 
 
 def records_digest(items: Iterable[ReviewItem]) -> str:
