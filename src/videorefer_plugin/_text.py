@@ -5,7 +5,7 @@ import reprlib
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["listed", "short", "size_words", "text_fault"]
+__all__ = ["cut", "listed", "short", "size_words", "text_fault"]
 
 _MAX_BITS = 256  # of a whole number that is written out; Python refuses to write out very long ones
 
@@ -22,10 +22,15 @@ def short(value: Any) -> str:
         return f"{type(value).__name__} with a number of thousands of digits"
 
 
-def listed(numbers: Iterable[Any], most: int = 5) -> str:
+def cut(text: str, most: int) -> str:
+    """A text that is meant to be read as it is, without what stands behind so many characters."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def listed(numbers: Iterable[Any], most: int = 5, between: str = ", ") -> str:
     """The first few of many numbers (or of other things), such as "0, 4, 8, ..."."""
     words = [str(number) for number in numbers]
-    return ", ".join(words[:most] + ["..."] * (len(words) > most))
+    return between.join(words[:most] + ["..."] * (len(words) > most))
 
 
 def size_words(height: int, width: int) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
-from videorefer_plugin._text import short
+from videorefer_plugin._text import cut, short
 from videorefer_plugin.chat.base import Completion, Finish
 
 __all__ = ["error_code", "parse_reply", "redacted", "said_in", "unsupported_parameter"]
@@ -77,7 +77,7 @@ def redacted(text: str, key: str | None) -> str:
     if key:
         text = text.replace(key, "[key]")
     text = _KEYS.sub("[key]", text)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return cut(text, _LONGEST)
 
 
 def unsupported_parameter(status: int, said: str, parameters: Collection[str]) -> str | None:

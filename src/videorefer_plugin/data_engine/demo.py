@@ -20,6 +20,7 @@ from videorefer_plugin.data_engine.records import DROPPED, RUN, record_files
 from videorefer_plugin.data_engine.runs import run_engine
 from videorefer_plugin.errors import EngineError
 from videorefer_plugin.inputs.matching import check_at_least_one
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.pictures import Line, picture_answers
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import open_video
@@ -315,7 +316,7 @@ def _lines(row: _Row) -> list[Line]:
     annotated = row.history["annotator"]
     said = refined["description"] or " ".join([annotated["appearance"], annotated["dynamic"]])
     lines = [
-        Line("<region>", row.history["analyzer"]["expression"], (0,)),
+        Line(REGION_TOKEN, row.history["analyzer"]["expression"], (0,)),
         Line("Description", said, ()),
         Line("Region caption", row.history["captioner"]["text"], ()),
         Line("Kept" if row.kept else "Discarded", row.history["reviewer"]["reason"], ()),

@@ -16,8 +16,9 @@ from typing import Any
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.item_files import item_values
 from videorefer_plugin.errors import EngineError, VideoReferError
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.training.record_files import open_record_file
-from videorefer_plugin.training.records import REGION_TOKEN, media_path, parse_record
+from videorefer_plugin.training.records import media_path, parse_record
 from videorefer_plugin.video import open_video
 
 __all__ = ["OBJECT_TYPES", "BenchCounts", "RecordFigures", "bench_counts", "is_bench", "record_counts"]

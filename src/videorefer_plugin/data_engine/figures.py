@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import write_whole
-from videorefer_plugin._text import listed, short
+from videorefer_plugin._text import cut, listed, short
 from videorefer_plugin.bench.items import QUESTION_TYPES
 from videorefer_plugin.data_engine.figure_counts import (
     OBJECT_TYPES,
@@ -298,7 +298,7 @@ def _quantile(counts: Mapping[int, int], share: float) -> int:
 def _nouns(axes: Any, *, counts: Counter[str]) -> None:
     axes.set_title(f"what objects are called, {min(_MOST_NOUNS, len(counts))} of {len(counts):,} names")
     found = counts.most_common(_MOST_NOUNS)
-    names = [_plain(name if len(name) <= 24 else f"{name[:22]}...") for name, _ in found]
+    names = [_plain(cut(name, 22)) for name, _ in found]
     axes.barh(range(len(found)), [count for _, count in found], color=_COLORS[2])
     axes.set_yticks(range(len(found)), names, fontsize="small")
     axes.invert_yaxis()

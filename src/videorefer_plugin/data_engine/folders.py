@@ -250,7 +250,7 @@ def changed_sources(snapshot: Path, sources: Sequence[Source]) -> list[str]:
 
 def refuse_changes(folder: Path, changes: Sequence[str]) -> EngineError:
     """The error about a folder that holds another run."""
-    said = "; ".join(changes[:_MOST_NAMED]) + "; ..." * (len(changes) > _MOST_NAMED)
+    said = listed(changes, _MOST_NAMED, "; ")
     return EngineError(
         f"{folder} holds a run that differs: {said}. Give another output.folder (--out) for a run of its own, or "
         "accept the changes (--accept-changes): what does not depend on them is kept, and the rest is done anew."

@@ -11,7 +11,8 @@ from typing import Any
 from videorefer_plugin.data_engine.items import Drop, ObjectItem, Question, Source, seed_of
 from videorefer_plugin.data_engine.state import State
 from videorefer_plugin.errors import RecordError, RegionError
-from videorefer_plugin.training.records import REGION_TOKEN, parse_record
+from videorefer_plugin.inputs.wording import REGION_TOKEN
+from videorefer_plugin.training.records import parse_record
 from videorefer_plugin.video import sample_frame_indices
 from videorefer_plugin.world.records import DETAILED_PROMPTS, SHORT_PROMPT
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin.errors import CheckpointError
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.models.hub_arguments import in_subfolder
 from videorefer_plugin.models.local_paths import without_local_path
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 
-__all__ = ["CONFIG_NAME", "REGION_TOKEN", "WEIGHTS_NAME", "AttachmentConfig", "find_files"]
+__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "AttachmentConfig", "find_files"]
 
 # Not adapter_config.json, which transformers would take for an adapter of PEFT.
 CONFIG_NAME = "object_encoder_config.json"
 WEIGHTS_NAME = "object_encoder.safetensors"
-REGION_TOKEN = "<region>"
 
 
 @dataclass

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import PublishError
 
 __all__ = ["HUB_ID", "RUN_FILE", "DataFile", "Recipe", "Result", "RunSummary"]
@@ -158,7 +159,7 @@ def _last_part(path: str) -> str:
 
 def _build(cls: Any, values: Any, place: str) -> Any:
     if not isinstance(values, dict):
-        raise PublishError(f"{place} must be an object, but is {_shown(values)}.")
+        raise PublishError(f"{place} must be an object, but is {type(values).__name__} {short(values)}.")
     fields = {each.name: each for each in dataclasses.fields(cls)}
     for name in values:
         if name not in fields:
@@ -190,8 +191,4 @@ def _convert(wanted: Any, value: Any, place: str) -> Any:
     if wanted is str and isinstance(value, str):
         return value
     kind = getattr(origin or wanted, "__name__", str(wanted))
-    raise PublishError(f"{place} must be of type {kind}, but is {_shown(value)}.")
-
-
-def _shown(value: Any) -> str:
-    return f"{type(value).__name__} {str(value)[:40]!r}"
+    raise PublishError(f"{place} must be of type {kind}, but is {type(value).__name__} {short(value)}.")

@@ -5,6 +5,7 @@
 - `conversations`: conversations as chat templates take them, with regions between the words.
 - `clips`: an opened visual, the frames chosen from it, and those that are shown.
 - `masks`: the frames in which a region is used, and its masks on a feature grid.
+- `wording`: the placeholder of an object, and what the released benchmark asks.
 - `apart`: files that are written, and must not be those that are read.
 - `placeholders`: placeholders made as long as what stands for them, and found again.
 """

@@ -7,14 +7,10 @@ from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, RegionError
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.matching import named, visual_of
+from videorefer_plugin.inputs.wording import REGION_TOKEN, description_prompt
 from videorefer_plugin.regions import Region, as_region, is_one_region
 
 __all__ = ["check_question", "description_prompt", "hand_out", "question_regions", "without_placeholders"]
-
-
-def description_prompt(kind: str = "video") -> str:
-    """What the benchmark released with the paper asks for a description, of a `"video"` or an `"image"`."""
-    return f"Please give a detailed description of the highlighted object [<region>] in the {kind}."
 
 
 def check_question(question: Any, placeholders: Sequence[str] = ()) -> str:
@@ -106,7 +102,7 @@ def hand_out(questions: Sequence[str], given: int, options: Sequence[str]) -> li
     Raises:
         PromptError: questions and regions do not match.
     """
-    wanted = [question.count("<region>") for question in questions]
+    wanted = [question.count(REGION_TOKEN) for question in questions]
     if sum(wanted) == given:
         return [tuple(range(sum(wanted[:at]), sum(wanted[: at + 1]))) for at in range(len(wanted))]
     if given and set(wanted) <= {0, given} and any(wanted):

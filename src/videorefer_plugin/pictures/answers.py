@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.pictures.sheets import INK, Piece, beside, dark, grid, tiles, write
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video, sample_frame_indices
@@ -41,7 +42,7 @@ class Line:
         """The question with the objects' numbers in the picture, from 1."""
         text = self.question
         for index in self.objects:
-            text = text.replace("<region>", f"[{index + 1}]", 1)
+            text = text.replace(REGION_TOKEN, f"[{index + 1}]", 1)
         return text
 
 

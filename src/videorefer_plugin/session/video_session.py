@@ -13,11 +13,11 @@ from videorefer_plugin.inputs.clips import open_image
 from videorefer_plugin.inputs.matching import check_at_least_one, named
 from videorefer_plugin.inputs.questions import (
     check_question,
-    description_prompt,
     question_pairs,
     question_regions,
     without_placeholders,
 )
+from videorefer_plugin.inputs.wording import REGION_TOKEN, description_prompt
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.threads import threads_for
 from videorefer_plugin.pictures import TokenSimilarity
@@ -122,7 +122,7 @@ class VideoSession(KeepsWithin):
         self._settings = processor_settings
         tokens = [getattr(processor, f"{kind}_token", None) for kind in ("video", "image")]
         self._placeholders = [token for token in tokens if isinstance(token, str)]
-        self._reserved = [*self._placeholders, getattr(processor, "region_token", "<region>")]
+        self._reserved = [*self._placeholders, getattr(processor, "region_token", REGION_TOKEN)]
         self._lock = threading.RLock()
         self._closed = False
         self._start()
@@ -263,7 +263,7 @@ class VideoSession(KeepsWithin):
         """
         given = question_regions([region])
         with self.answering():
-            token = getattr(self.processor, "region_token", "<region>")
+            token = getattr(self.processor, "region_token", REGION_TOKEN)
             frames, pooled = self._visuals.pooled(self._text([(token, None)]), given[0])
             self.trim()
             unions = self._model.object_encoder.config.max_tokens_per_region

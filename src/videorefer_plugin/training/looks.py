@@ -13,13 +13,14 @@ import numpy as np
 from videorefer_plugin._files import write_whole
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.pictures import Line, contact_sheet
 from videorefer_plugin.pictures.answers import picture_lines
 from videorefer_plugin.pictures.sheets import INK, framed, stack, write
 from videorefer_plugin.regions import Region
 from videorefer_plugin.training.check import DataReport
 from videorefer_plugin.training.record_files import Entry, open_record_file
-from videorefer_plugin.training.records import REGION_TOKEN, Record, parse_record
+from videorefer_plugin.training.records import Record, parse_record
 from videorefer_plugin.video import Video, load_image, open_video
 
 __all__ = ["look_folder", "make_look_folder", "show_records"]

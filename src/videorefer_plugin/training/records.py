@@ -21,6 +21,7 @@ from typing import Any
 
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import RecordError, RegionError, VideoReferError
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.regions import Absent, Region, Shape, is_place, read_annotation
 from videorefer_plugin.training.drawn import Drawn
 from videorefer_plugin.training.record_files import Entry, RecordFile
@@ -28,7 +29,6 @@ from videorefer_plugin.video import Video, open_video
 
 __all__ = [
     "KINDS",
-    "REGION_TOKEN",
     "Record",
     "check_record",
     "frames_with_object",
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 KINDS = ("video", "image", "text")
-REGION_TOKEN = "<region>"
 
 _KEYS = frozenset({"id", "video", "image", "conversations", "annotation", "height", "width"})
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}

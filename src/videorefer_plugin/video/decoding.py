@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.base import Video
 from videorefer_plugin.video.containers import decode_packets, open_container, read_packets, reason
@@ -163,13 +164,11 @@ class DecodedVideo(Video):
         return good
 
     def _not_decodable(self, lost: list[int], good: np.ndarray) -> VideoError:
-        listed = ", ".join(str(index) for index in lost[:20]) + (", ..." if len(lost) > 20 else "")
         edges = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(np.int8), [0]])))
         ranges = [f"{first} to {end - 1}" for first, end in zip(edges[::2], edges[1::2], strict=True)]
-        intact = ", ".join(ranges[:10]) + (", ..." if len(ranges) > 10 else "")
         return VideoError(
-            f"{self.name} is damaged or cut off: of the frames asked for, {len(lost)} cannot be decoded ({listed}). "
-            f"Of its {self.num_frames} frames, these can: {intact or 'none'}. "
+            f"{self.name} is damaged or cut off: of the frames asked for, {len(lost)} cannot be decoded "
+            f"({listed(lost, 20)}). Of its {self.num_frames} frames, these can: {listed(ranges, 10) or 'none'}. "
             "Get the file again, or ask only for those."
         )
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote_to_bytes
 from urllib.request import url2pathname
 
+from videorefer_plugin._text import cut
 from videorefer_plugin.errors import VideoError
 
 __all__ = ["MAX_STREAM_BYTES", "Stored", "add_bytes", "first_bytes", "is_data_url", "is_stored", "opened", "stored"]
@@ -138,7 +139,7 @@ def _path_of(url: str) -> str:
 
 
 def _cut(text: Any) -> str:
-    return repr(text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "...")
+    return repr(cut(text, _LONGEST_NAME))
 
 
 def _of_bytes(source: Any) -> Stored:

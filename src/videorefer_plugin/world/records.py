@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.inputs.wording import description_prompt
 from videorefer_plugin.world import language
 from videorefer_plugin.world.categories import CATEGORIES
 from videorefer_plugin.world.clip import Clip
@@ -49,7 +50,7 @@ __all__ = [
 ]
 
 SHORT_PROMPT = "Please describe the object <region> in the video in brief."
-BENCH_D_PROMPT = "Please give a detailed description of the highlighted object [<region>] in the video."
+BENCH_D_PROMPT = description_prompt()
 DETAILED_PROMPTS = ("Please describe in detail the object <region> in the video.", BENCH_D_PROMPT)
 
 _MASK_FRAMES = 16  # of an object in multi-frame mode, as in the paper

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
 __all__ = [
     "ACTIONS",
@@ -88,15 +89,6 @@ OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 ACTIONS = (*STRAIGHT, "still")  # what a phase of a two-phase motion can be
 AXES = {"left": "sideways", "right": "sideways", "up": "upright", "down": "upright"}
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
-
-QUESTION_TYPES = (
-    "Basic Questions",
-    "Sequential Questions",
-    "Relationship Questions",
-    "Reasoning Questions",
-    "Future Predictions",
-)
-"""The kinds of questions of VideoRefer-Bench-Q, all of which the shapes world asks."""
 
 SPLITS = ("train", "heldout")
 FPS = 8

@@ -13,7 +13,7 @@ from videorefer_plugin.data_engine.agents.loading import check_choice, each, ope
 from videorefer_plugin.data_engine.agents.shown import fitting, found_of, frame_of, region_at, with_dropped
 from videorefer_plugin.data_engine.agents.visual_models import EMBEDDED, FRAMES, VisualModel
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, RegionCaption, Spent, VideoItem
-from videorefer_plugin.inputs.questions import description_prompt
+from videorefer_plugin.inputs.wording import description_prompt
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video, sample_frame_indices
 

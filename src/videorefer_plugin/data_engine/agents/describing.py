@@ -16,17 +16,18 @@ from videorefer_plugin.data_engine.agents.static_actions import part_static, sen
 from videorefer_plugin.data_engine.items import Description, Drop, Failure, Made, ObjectItem, Spent
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.questions import without_placeholders
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 
 __all__ = ["PROMPT_VERSION", "Describing", "is_refusal", "says_not_seen"]
 
 PROMPT_VERSION = 1  # raise it when one of the prompts changes
-_RESERVED = ("<region>", "<video>", "<image>")
+_RESERVED = (REGION_TOKEN, "<video>", "<image>")
 _FIELDS = ("noun", "expression", "visual")
 
 _OBJECT = {
     "noun": "the {noun}",
     "drawn": "the object that is {marked} red, the {noun}",
-    "region": "the object <region>, the {noun}",
+    "region": f"the object {REGION_TOKEN}, the {{noun}}",
 }
 _EXPRESSED = ' ("{expression}")'
 _DYNAMIC = (
@@ -162,10 +163,10 @@ def check_prompt(stage: str, name: str, prompt: Any, wants_region: bool, fields:
             f"The {stage} has {name}={short(prompt)}, which cannot be filled in ({error}); {expected}, with nothing "
             "else between the braces."
         ) from error
-    regions = prompt.count("<region>")
+    regions = prompt.count(REGION_TOKEN)
     if regions != wants_region:
         needed = "one, since the model sees a region" if wants_region else "none, since the model sees no region"
-        raise ConfigurationError(f"The {stage} has {regions} <region> in {name}; expected {needed}.")
+        raise ConfigurationError(f"The {stage} has {regions} {REGION_TOKEN} in {name}; expected {needed}.")
 
 
 _TASKS = (

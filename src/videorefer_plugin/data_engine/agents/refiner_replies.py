@@ -11,7 +11,7 @@ from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.agents.chatting import text_in
 from videorefer_plugin.data_engine.agents.nouns import words_of
 from videorefer_plugin.data_engine.items import Question
-from videorefer_plugin.training.records import REGION_TOKEN
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 
 __all__ = ["check_clean", "new_words", "read_questions"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.data_engine.recipe import StageSettings
 from videorefer_plugin.data_engine.stage import StageSpec
 from videorefer_plugin.errors import EngineError
@@ -70,7 +71,7 @@ def _check_packing(wanted: Mapping[str, StageSettings], nodes: Sequence[Mapping[
         # Where the least is left, so that large ones find room.
         room = [node for node in left if node[0] >= gpus - 1e-6 and node[1] >= cpus - 1e-6]
         if not room:
-            nodes_have = "; ".join(f"{node.get('CPU', 0.0):g} and {node.get('GPU', 0.0):g}" for node in nodes[:8])
+            nodes_have = listed((f"{node.get('CPU', 0.0):g} and {node.get('GPU', 0.0):g}" for node in nodes), 8, "; ")
             raise EngineError(
                 f"No node of the Ray cluster has room for {name}, which takes {cpus:g} CPUs and {gpus:g} GPUs at "
                 f"once, beside the others (CPUs and GPUs of the nodes: {nodes_have}). Lower workers, cpus or "

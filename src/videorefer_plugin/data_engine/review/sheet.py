@@ -106,7 +106,7 @@ def read_sheet(path: Path, known: Mapping[str, bool], texts: Mapping[str, str]) 
     except csv.Error as error:
         raise EngineError(f"{path}, line {reader.line_num}: it is no CSV that can be read ({error}).") from error
     if faults:
-        raise EngineError(f"{path} cannot be used:\n" + "\n".join(faults[:5] + ["..."] * (len(faults) > 5)))
+        raise EngineError(f"{path} cannot be used:\n" + listed(faults, 5, "\n"))
     return sheet
 
 

@@ -12,6 +12,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.utils import logging
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned, refetched_with
 from videorefer_plugin.models.videollama2.adapters import (
@@ -328,8 +329,7 @@ def _load_vision_tower(model: Any, checkpoint: str, hub: dict[str, Any]) -> None
     lacking = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     if lacking:
         raise CheckpointError(
-            f"The vision tower {source} lacks weights, or has them in another shape: {', '.join(lacking[:5])}"
-            f"{', ...' if len(lacking) > 5 else '.'}"
+            f"The vision tower {source} lacks weights, or has them in another shape ({listed(lacking)})."
         )
     try:
         tower.load_state_dict(loaded.state_dict())

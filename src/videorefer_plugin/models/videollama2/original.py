@@ -10,6 +10,7 @@ from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.utils import logging
 
 from videorefer_plugin.errors import CheckpointError, ConfigurationError
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.models.hub_arguments import elsewhere, in_subfolder
 
 __all__ = [
@@ -159,7 +160,7 @@ def _region_token_id(flat: dict[str, Any], checkpoint: str | os.PathLike | None,
         vocabulary = {}
     if len(vocabulary) < 256:  # without files, it has no bytes
         return min(_QWEN2_TOKENIZER_LENGTH, flat["vocab_size"])
-    return vocabulary.get("<region>", len(vocabulary))
+    return vocabulary.get(REGION_TOKEN, len(vocabulary))
 
 
 def _vision_config(source: str, checkpoint: str | os.PathLike | None, hub: dict[str, Any]) -> PreTrainedConfig:

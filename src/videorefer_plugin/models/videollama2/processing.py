@@ -19,6 +19,7 @@ from videorefer_plugin.inputs.masks import DrawnRegion
 from videorefer_plugin.inputs.matching import Sample, flatten_settings, match_samples, named, take_settings
 from videorefer_plugin.inputs.placeholders import check_expanded, expand
 from videorefer_plugin.inputs.placing import place_regions
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.models.batches import JoinsSamples, PreparedBatch
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, TOKENIZE_SETTINGS, take_chat_settings
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
@@ -91,7 +92,7 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
         super().__init__(pillow_based(image_processor), tokenizer, chat_template=chat_template)
         # `<region>` gets the first free id whether or not this processor takes regions, so that a bare host and
         # VideoRefer agree on every id.
-        missing = [token for token in ("<region>", image_token, video_token) if token not in tokenizer.get_vocab()]
+        missing = [token for token in (REGION_TOKEN, image_token, video_token) if token not in tokenizer.get_vocab()]
         tokenizer.add_tokens(missing, special_tokens=True)
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
         self.video_token_id = tokenizer.convert_tokens_to_ids(video_token)

@@ -13,6 +13,7 @@ from videorefer_plugin.inputs.conversations import CONTENT_KINDS, as_conversatio
 from videorefer_plugin.inputs.frames import FrameStore
 from videorefer_plugin.inputs.masks import DrawnRegion, RegionMasks, grid_masks, region_frames
 from videorefer_plugin.inputs.matching import REGION_SETTINGS, Sample, check_mask_policy, check_region_limit, named
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.models.videollama2.preparing import VideoLLaMA2ProcessorKwargs
 from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
@@ -67,7 +68,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         padding_side: str = "left",
         image_token: str = "<image>",
         video_token: str = "<video>",
-        region_token: str = "<region>",
+        region_token: str = REGION_TOKEN,
         max_tokens_per_region: int = 4,
         mask_policy: str = "keep",
         max_frames_per_region: int | None = None,
