@@ -1,7 +1,6 @@
 """Put an object encoder on a live model, in place, and take it off again."""
 
 import contextlib
-import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -24,12 +23,11 @@ from videorefer_plugin.models.placing import Prompt
 from videorefer_plugin.models.videorefer.generation import rows_beyond
 from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
 from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
+from videorefer_plugin.models.videorefer.signature import region_forward
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 from videorefer_plugin.object_encoder.checks import not_finite
 
 __all__ = ["AttachedRegionMixin", "attach_object_encoder", "detach_object_encoder"]
-
-_REGION_ARGUMENTS = ("region_masks", "region_frames", "region_lengths", "object_tokens", "object_token_counts")
 
 
 def attach_object_encoder(model: Any, config: ObjectEncoderConfig | None = None, *, processor: Any = None) -> Any:
@@ -323,31 +321,11 @@ def region_class(host_class: Any) -> Any:
         known = getattr(module, name, None)
     if known is not None and known.host_class is host_class:
         return known
-    signature = inspect.signature(host_class.forward)
-    names = list(signature.parameters)[1:]
-
-    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for place, value in enumerate(args):
-            if names[place] in kwargs:
-                raise TypeError(f"forward() got multiple values for argument {names[place]!r}")
-            kwargs[names[place]] = value
-        return AttachedRegionMixin.forward(self, **kwargs)
-
-    # generate and Trainer look at the signature to tell which arguments a model takes.
-    forward.__signature__ = _merged(signature)  # type: ignore[attr-defined]
-    forward.__doc__ = host_class.forward.__doc__
+    forward = region_forward(AttachedRegionMixin, host_class)
     space = {"forward": forward, "host_class": host_class, "__module__": __name__, "__doc__": host_class.__doc__}
     created = type(name, (AttachedRegionMixin, host_class), space)
     setattr(module, name, created)  # where pickle looks for it
     return created
-
-
-def _merged(signature: inspect.Signature) -> inspect.Signature:
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    added = [inspect.Parameter(name, keyword, default=None) for name in _REGION_ARGUMENTS]
-    given = list(signature.parameters.values())
-    variable = [parameter for parameter in given if parameter.kind is inspect.Parameter.VAR_KEYWORD]
-    return signature.replace(parameters=[*(p for p in given if p not in variable), *added, *variable])
 
 
 def _new_instance(host_class: Any) -> Any:

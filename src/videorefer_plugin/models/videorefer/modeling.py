@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import TensorError
@@ -12,10 +11,7 @@ from videorefer_plugin.models.cache import takes_cache
 from videorefer_plugin.models.distinct import distinct_frames, take
 from videorefer_plugin.models.videollama2.checks import LEADING, PIXELS, check_pixels, count_frames
 from videorefer_plugin.models.videollama2.configuration import count_visual_tokens
-from videorefer_plugin.models.videollama2.modeling import (
-    VideoLLaMA2CausalLMOutputWithPast,
-    VideoLLaMA2ForConditionalGeneration,
-)
+from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
 from videorefer_plugin.models.videorefer.feature_rows import rows_by_sample
 from videorefer_plugin.models.videorefer.region_inputs import (
@@ -24,6 +20,7 @@ from videorefer_plugin.models.videorefer.region_inputs import (
     check_shown,
 )
 from videorefer_plugin.models.videorefer.regions import RegionMixin
+from videorefer_plugin.models.videorefer.signature import region_forward
 
 __all__ = ["VideoReferForConditionalGeneration"]
 
@@ -191,30 +188,8 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         rows[wanted] = torch.tensor(same, dtype=rows.dtype, device=rows.device)[place]
         return features, rows
 
-    @takes_cache
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        cache: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        pixel_values: Tensor | None = None,
-        pixel_values_videos: Tensor | None = None,
-        video_lengths: Tensor | None = None,
-        region_masks: Tensor | None = None,
-        region_frames: Tensor | None = None,
-        region_lengths: Tensor | None = None,
-        region_pixel_values: Tensor | None = None,
-        object_tokens: Tensor | None = None,
-        object_token_counts: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
-        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
-        **kwargs: Any,
-    ) -> VideoLLaMA2CausalLMOutputWithPast:
-        """Predict the next token everywhere.
+    forward = takes_cache(region_forward(RegionMixin, VideoLLaMA2ForConditionalGeneration))
+    forward.__doc__ = """Predict the next token everywhere.
 
         Args:
             region_masks, region_frames, region_lengths, region_pixel_values:
@@ -227,24 +202,3 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         The other arguments and the errors are those of [`VideoLLaMA2ForConditionalGeneration.forward`] and
         [`RegionMixin.check_regions`] and [`RegionInputs.collect`].
         """
-        return super().forward(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            cache=cache,
-            inputs_embeds=inputs_embeds,
-            pixel_values=pixel_values,
-            pixel_values_videos=pixel_values_videos,
-            video_lengths=video_lengths,
-            region_masks=region_masks,
-            region_frames=region_frames,
-            region_lengths=region_lengths,
-            region_pixel_values=region_pixel_values,
-            object_tokens=object_tokens,
-            object_token_counts=object_token_counts,
-            labels=labels,
-            use_cache=use_cache,
-            logits_to_keep=logits_to_keep,
-            mm_encoder_outputs=mm_encoder_outputs,
-            **kwargs,
-        )
