@@ -5,12 +5,14 @@ import importlib.util
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import videorefer_plugin
+from tests.chat_server import KEY, ChatServer
 
 # Nothing in the tests may depend on a network; without this every look-up of a missing file would wait for one.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -36,6 +38,15 @@ def pytest_collection_finish() -> None:
     """What is imported by now stays, so nobody need look there for garbage: trainers do so at each of their ends."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
+    """A chat endpoint, whose key is set."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = ChatServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.bench_data import Parrot, read_items, write_benchmark
-from tests.chat_server import KEY, ChatServer, scores_of
+from tests.chat_server import KEY, scores_of
 from tests.conftest import CHECKPOINT
 from videorefer_plugin.bench import ChatEndpoint, ChatJudge, LocalChat, RuleJudge, evaluate_descriptions
 from videorefer_plugin.bench.endpoint import Completion, Usage
@@ -20,14 +20,6 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     return write_benchmark(tmp_path_factory.mktemp("bench")) / "bench_d.json"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    server = ChatServer()
-    yield server
-    server.close()
 
 
 def endpoint(server, **settings):
@@ -221,27 +213,10 @@ def test_tokens_and_cost(server):
 
 @pytest.fixture(scope="module")
 def chat_model(tmp_path_factory):
-    """A tiny random language model with a chat template."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tests.tiny_hosts import write_chat_model
 
-    from tests.tiny_hosts import VOCAB, tokenizer
-
-    folder = tmp_path_factory.mktemp("chat")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=8192,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokens = tokenizer()
-    tokens.chat_template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
-    tokens.save_pretrained(folder)
-    return folder
+    turn = "{{ m['role'] }}: {{ m['content'] }}"
+    return write_chat_model(tmp_path_factory.mktemp("chat"), turn, num_hidden_layers=1, max_position_embeddings=8192)
 
 
 def test_a_local_chat_model_judges(bench, tmp_path, chat_model):

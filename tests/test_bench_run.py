@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.bench_data import as_frame_folders, change_item, read_items, write_benchmark
-from tests.chat_server import KEY, ChatServer
 from tests.conftest import CHECKPOINT
 from videorefer_plugin.bench import (
     ChatEndpoint,
@@ -37,14 +36,6 @@ TOKENS = 6
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     return write_benchmark(tmp_path_factory.mktemp("bench"))
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    server = ChatServer()
-    yield server
-    server.close()
 
 
 def rows(folder, kind="answers"):

@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from tests.chat_server import KEY, ChatServer, Raw, completion
+from tests.chat_server import KEY, Raw, completion
 from videorefer_plugin.chat import (
     ChatEndpoint,
     Completion,
@@ -25,14 +25,6 @@ from videorefer_plugin.errors import BenchError, ChatError, PromptError
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 SECRETS = (KEY, "another-secret")
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    server = ChatServer()
-    yield server
-    server.close()
 
 
 def endpoint(server, **settings):
@@ -474,34 +466,13 @@ LONG = 64  # positions of the model below
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny random language model with a chat template that wants turns."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    """A model whose template wants turns, and of whose replies some end by themselves."""
+    from tests.tiny_hosts import write_chat_model
 
-    from tests.tiny_hosts import VOCAB, tokenizer
-
-    folder = tmp_path_factory.mktemp("chat")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=LONG,
-        initializer_range=0.5,
-        eos_token_id=None,
-    )
-    model = LlamaForCausalLM(config)
-    model.generation_config.eos_token_id = 96  # so that some replies end by themselves
-    model.save_pretrained(folder)
-    tokens = tokenizer()
-    tokens.chat_template = (
-        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-        "{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
-    )
-    tokens.save_pretrained(folder)
-    return str(folder)
+    refusal = "{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    turn = f"{refusal}{{{{ m['role'] }}}}: {{{{ m['content'] }}}}"
+    sizes = {"num_hidden_layers": 2, "max_position_embeddings": LONG, "initializer_range": 0.5, "eos_token_id": None}
+    return write_chat_model(tmp_path_factory.mktemp("chat"), turn, ends=96, **sizes)
 
 
 def says(*words):

@@ -35,14 +35,6 @@ from videorefer_plugin.errors import ConfigurationError, EngineError, VideoRefer
 CAPTION = "A man in a red shirt is riding a skateboard next to a brown dog."
 
 
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    server = ChatServer()
-    yield server
-    server.close()
-
-
 def says(server, *replies):
     """Have the server say these one after another, the last one again and again; dicts as JSON."""
     left = list(replies)

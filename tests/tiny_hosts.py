@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SPECIALS = ("<pad>", "<eos>", "<image>", "<video>", "<vs>", "<ve>", "<fake>", "<global>", "<img>", "</img>", "<ctx>")
 VOCAB = 256 + len(SPECIALS)
@@ -427,3 +428,17 @@ def stop_mixing(model: Any) -> None:
         for name, parameter in model.base_model.named_parameters():
             if name in found:
                 parameter.zero_()
+
+
+def write_chat_model(folder: Path, turn: str, ends: int | None = None, **settings: Any) -> str:
+    """Write a tiny random language model with a chat template, which has `turn` for each message."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=VOCAB, **sizes, **settings))
+    if ends is not None:
+        model.generation_config.eos_token_id = ends
+    model.save_pretrained(folder)
+    tokens = tokenizer()
+    tokens.chat_template = f"{{% for m in messages %}}{turn}\n{{% endfor %}}assistant:"
+    tokens.save_pretrained(folder)
+    return str(folder)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from videorefer_plugin.world.values import QUESTION_TYPES
+from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
 __all__ = ["BENCH_D", "BENCH_Q", "CAPTIONS", "GENERAL", "SOURCE", "PaperRow", "quoted"]
 

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 
 __all__ = [
     "CAPTION_PROMPT",
-    "REGION_TOKEN",
     "VERSION",
     "marked_prompt",
     "question_prompt",
 ]
 
 VERSION = 1  # of the prompts, part of the configuration of every answer; raise it when one changes
-REGION_TOKEN = "<region>"
 
 CAPTION_PROMPT = "Please describe in one sentence what the person [<region>] does in the video."
 _LETTER_ONLY = "Answer with the option's letter from the given choices directly."

@@ -7,7 +7,7 @@ from typing import Any
 from videorefer_plugin.bench.letters import compatible_correct, compatible_letter, gold_letter, strict_letter
 from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.bench.statistics import mean_of_shares_interval, share_interval
-from videorefer_plugin.world.values import QUESTION_TYPES
+from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
 __all__ = ["READERS", "QuestionScores", "score_questions"]
 

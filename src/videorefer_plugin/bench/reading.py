@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar
 
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.bench.item_files import item_values
-from videorefer_plugin.bench.prompts import REGION_TOKEN
 from videorefer_plugin.errors import BenchError, RegionError
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.regions import Region, frame_of
 from videorefer_plugin.training.records import MAX_SIDE, Record
 

@@ -17,6 +17,7 @@ from videorefer_plugin.bench.judge_replies import DIMENSIONS
 from videorefer_plugin.bench.reading import Item, place_of, text_of
 from videorefer_plugin.bench.tables import Result, cell, label, mode_of, remarks, table
 from videorefer_plugin.errors import BenchError
+from videorefer_plugin.inputs.wording import description_prompt
 
 __all__ = ["JUDGE_PROMPT", "DescriptionItem", "Descriptions", "read_descriptions"]
 
@@ -36,8 +37,6 @@ class DescriptionItem(Item):
     @property
     def prompt(self) -> str:
         """What the benchmark asks of every object."""
-        from videorefer_plugin.inputs.questions import description_prompt
-
         return description_prompt()
 
 

@@ -16,7 +16,7 @@ from videorefer_plugin.bench.question_scores import READERS, score_questions
 from videorefer_plugin.bench.reading import Item, place_of, text_of
 from videorefer_plugin.bench.tables import LISTED, Result, cell, label, mode_of, percent, remarks, table
 from videorefer_plugin.errors import BenchError
-from videorefer_plugin.world.values import QUESTION_TYPES
+from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
 __all__ = ["QUESTION_TYPES", "QuestionItem", "Questions", "read_questions"]
 
