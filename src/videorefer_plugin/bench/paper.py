@@ -5,7 +5,17 @@ from typing import NamedTuple
 
 from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
-__all__ = ["BENCH_D", "BENCH_Q", "CAPTIONS", "GENERAL", "SOURCE", "PaperRow", "quoted"]
+__all__ = [
+    "ABLATIONS",
+    "BENCH_D",
+    "BENCH_Q",
+    "CAPTIONS",
+    "GENERAL",
+    "SOURCE",
+    "PaperRow",
+    "PaperTable",
+    "quoted",
+]
 
 SOURCE = "arXiv 2501.00599"
 
@@ -14,14 +24,28 @@ class PaperRow(NamedTuple):
     """A row of one of its tables.
 
     Attributes:
-        name (`str`): the model.
-        mode (`str`): `"single"` or `"multi"`.
+        name (`str`): the model, or what was changed of it.
+        mode (`str`): `"single"` or `"multi"`; empty where the paper does not say.
         values (`dict[str, float]`): by column.
     """
 
     name: str
     mode: str
     values: dict[str, float]
+
+
+class PaperTable(NamedTuple):
+    """One of its tables.
+
+    Attributes:
+        number (`int`): of the table.
+        rows (`tuple[PaperRow, ...]`): its rows, in its order.
+        model (`str`): the model that the rows are of.
+    """
+
+    number: int
+    rows: tuple[PaperRow, ...]
+    model: str = "VideoRefer-7B"
 
 
 _Q_COLUMNS = (*QUESTION_TYPES, "overall")
@@ -91,6 +115,40 @@ GENERAL = (
     _row("Artemis", "", _GENERAL_COLUMNS, 47.1, 34.1, 28.8, 35.3),
     _row("VideoRefer", "", _GENERAL_COLUMNS, 56.3, 59.6, 55.9, 57.6),
 )
+
+# Tables 5 to 7, of VideoRefer-7B: "average" is over the scores of VideoRefer-Bench-D, "overall" over the questions of
+# VideoRefer-Bench-Q. In single-frame mode, table 5 has other figures than table 2 (68.3 and 59.1 for 68.6 and 59.3).
+_SOME_COLUMNS = ("TD", "HD", "Sequential Questions", "Relationship Questions")
+_MODE_COLUMNS = ("TD", "HD", "average", "Sequential Questions", "Relationship Questions", "overall")
+_DATA_COLUMNS = ("average", "overall", "MVBench")
+ABLATIONS = {
+    "modes": PaperTable(
+        5,
+        (
+            _row("Single-frame", "single", _MODE_COLUMNS, 3.03, 2.97, 3.42, 68.3, 59.1, 71.9),
+            _row("Multi-frame", "multi", _MODE_COLUMNS, 3.10, 3.04, 3.46, 70.6, 60.5, 72.1),
+        ),
+    ),
+    "data": PaperTable(  # the paper does not say in which mode; its last row has the averages of single-frame mode
+        6,
+        (
+            PaperRow("w/o Regional data", "", {"MVBench": 57.9}),
+            _row("+ Short description", "", _DATA_COLUMNS, 2.43, 68.3, 58.0),
+            _row("+ QA", "", _DATA_COLUMNS, 2.45, 71.7, 58.4),
+            _row("+ Detailed description", "", _DATA_COLUMNS, 3.42, 71.9, 59.6),
+        ),
+    ),
+    "unions": PaperTable(
+        7,
+        (
+            _row("u = 32", "multi", _SOME_COLUMNS, 3.17, 3.01, 68.7, 58.1),
+            _row("u = 16", "multi", _SOME_COLUMNS, 3.20, 2.99, 69.3, 58.5),
+            _row("u = 8", "multi", _SOME_COLUMNS, 3.18, 3.02, 69.6, 57.8),
+            _row("u = 4", "multi", _SOME_COLUMNS, 3.10, 3.04, 70.6, 60.5),
+            _row("u = 1", "multi", _SOME_COLUMNS, 3.08, 2.98, 68.9, 60.9),
+        ),
+    ),
+}
 
 
 def quoted(rows: Sequence[PaperRow], modes: Collection[str]) -> list[PaperRow]:
