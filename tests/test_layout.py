@@ -20,7 +20,8 @@ TOP = "videorefer_plugin"
 PLACES = {TOP: ROOT / "src" / TOP, f"{TOP}.patches": ROOT / "patches"}
 OUTSIDE = {"", "_registration"}  # the top `__init__` and what it registers: they stand outside the table
 DATA = {"recipes", "hub_cards"}  # rooms of files that are read, which nobody can depend on in a circle
-DOORS = {("models", "hub"), ("regions", "segment")}  # `push_to_hub` and `Region.propagate`, opened when called
+# `push_to_hub`, `Region.propagate`, and `train` of a recipe with a `pretrain` section, opened when called.
+DOORS = {("models", "hub"), ("regions", "segment"), ("training", "tiny")}
 LONGEST = 400  # lines of a file
 
 
@@ -95,7 +96,7 @@ def room_of(module: str) -> str:
 
 
 def is_door(found: Import) -> bool:
-    """Whether an import is one of the two that may point down: it looks its target up when it runs."""
+    """Whether an import is one of those that may point down: it looks its target up when it runs."""
     return found.late and (room_of(found.source), room_of(found.target)) in DOORS
 
 

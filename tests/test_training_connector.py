@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 import videorefer_plugin as vr
 from videorefer_plugin import world
 from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.training.connector_pretraining import ConnectorPart
+from videorefer_plugin.tiny.pretraining.connector import ConnectorPart
 from videorefer_plugin.training.dataset import VideoReferDataset
 from videorefer_plugin.training.recipe import load_recipe
 from videorefer_plugin.training.run import train

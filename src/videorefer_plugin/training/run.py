@@ -1,5 +1,6 @@
 """Run a recipe."""
 
+import importlib
 import os
 import time
 from pathlib import Path
@@ -48,9 +49,9 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         TrainingError: training cannot go on.
     """
     if recipe.pretrain is not None:
-        from videorefer_plugin.training.pretraining import pretrain
-
-        return pretrain(recipe, resume=resume)
+        # Only small models need it, so that it lies in their workshop.
+        workshop = importlib.import_module("videorefer_plugin.tiny.pretraining.run")
+        return workshop.pretrain(recipe, resume=resume)
     recipe.check()  # it may have been made or changed since it was read
     if not recipe.data.files:
         raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.regions import Region
+from videorefer_plugin.tiny.pretraining.naming import naming_loss, object_names
 from videorefer_plugin.training.building import build
 from videorefer_plugin.training.dataset import VideoReferDataset
-from videorefer_plugin.training.naming import naming_loss, object_names
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.records import frames_with_object
 from videorefer_plugin.video import Video, open_video

@@ -1,0 +1,44 @@
+"""Tokenizers and processors of parts that are made from nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from transformers import Qwen2Tokenizer, SiglipImageProcessor
+
+from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
+from videorefer_plugin.training.dataset import VideoReferDataset
+
+__all__ = ["image_processor", "processor_of", "texts_of", "train_tokenizer"]
+
+_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # as Qwen2 has them
+_TEMPLATE = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|im_start|>assistant\n"
+
+
+def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Qwen2Tokenizer:
+    """Learn a byte-level tokenizer of Qwen2's kind.
+
+    Args:
+        texts (`Iterator[str]`): what it is to read.
+        vocab_size (`int`): most tokens that it may have, special ones included.
+    """
+    empty = Qwen2Tokenizer(vocab={_SPECIAL[0]: 0}, merges=[])
+    tokenizer = empty.train_new_from_iterator(texts, vocab_size=vocab_size, new_special_tokens=list(_SPECIAL[1:]))
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
+    return tokenizer
+
+
+def texts_of(dataset: VideoReferDataset) -> Iterator[str]:
+    """What a tokenizer is to read: all conversations, and what stands between their turns."""
+    yield _TEMPLATE
+    for index in range(len(dataset)):
+        yield "\n".join(turn["content"] for turn in dataset[index]["record"].conversations)
+
+
+def image_processor(size: int) -> Any:
+    """Frames of this side, as SigLIP takes them."""
+    return SiglipImageProcessor(size={"height": size, "width": size}, resample=3)
+
+
+def processor_of(images: Any, tokenizer: Any, patch_size: int) -> VideoReferProcessor:
+    """The processor of a model that would have these parts."""
+    return VideoReferProcessor(images, tokenizer, patch_size=patch_size)

@@ -1,0 +1,95 @@
+"""Make the parts that other models take from elsewhere: tokenizer, language model, vision tower and connector.
+
+A model so small that nobody has trained its parts needs them made first: the language model learns conversations in
+words, and the tower learns to name what is below a mask. Both are saved as the parts of other models are, so that
+stage 1 cannot tell the difference. The connector, which only fits the two that it lies between, learns in the model
+that stage 1 made of them what is where in a clip, and which way it goes (see `connector`).
+"""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.tiny.pretraining.connector import ConnectorPart
+from videorefer_plugin.tiny.pretraining.language_model import LanguageModelPart
+from videorefer_plugin.tiny.pretraining.vision_tower import VisionTowerPart
+from videorefer_plugin.training.arguments import training_arguments
+from videorefer_plugin.training.dataset import DataSource, ReadOnce, VideoReferDataset
+from videorefer_plugin.training.recipe import PretrainSettings, Recipe
+from videorefer_plugin.training.trainer import VideoReferTrainer, find_checkpoint
+
+__all__ = ["pretrain"]
+
+logger = logging.getLogger(__name__)
+
+
+def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
+    """Run a recipe that has a `pretrain` section, and save the part that it makes.
+
+    Args:
+        recipe ([`Recipe`]): what to do.
+        resume (`bool`, *optional*, defaults to `True`): whether to go on from a checkpoint in the output folder.
+
+    Returns:
+        `transformers.Trainer`: the trainer, with the part and its log.
+
+    Raises:
+        ConfigurationError: the recipe cannot be run.
+        RecordError: the data hold bad records.
+    """
+    recipe.check()  # it may have been made or changed since it was read
+    settings = recipe.pretrain
+    if settings is None:
+        raise ConfigurationError(f"{recipe.name} has no pretrain section, so there is no part to make.")
+    if not recipe.data.files:
+        raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")
+    set_seed(recipe.train.seed)
+    arguments = training_arguments(recipe)
+    checkpoint = find_checkpoint(recipe.output.folder)
+    if checkpoint is not None and not resume:
+        raise ConfigurationError(f"{recipe.output.folder} holds checkpoints already; resume, or name another folder.")
+    dataset = VideoReferDataset(
+        [DataSource(path) for path in recipe.data.files],
+        mode=recipe.data.mode,
+        media_root=recipe.data.media_root,
+        seed=recipe.train.seed,
+        max_frames_per_region=recipe.data.max_frames_per_region,
+        on_bad_sample=recipe.data.on_bad_sample,
+        keep_scan=recipe.data.keep_scan,
+    )
+    part = _part(recipe, settings, dataset)
+    # Towers have a layer above the one whose features are used, and not every batch has all that is learnt from.
+    arguments.ddp_find_unused_parameters = settings.part != "language_model"
+    started = time.monotonic()
+    trainer = _PartTrainer(
+        model=part.model,
+        args=arguments,
+        train_dataset=dataset if settings.part == "language_model" else ReadOnce(dataset),
+        data_collator=part.collator,
+        group_by_modality_length=recipe.train.group_by == "modality_length",
+    )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.args.should_save:
+        part.save(Path(recipe.output.folder))
+        trainer.state.save_to_json(str(Path(recipe.output.folder) / "trainer_state.json"))
+        logger.info("Saved to %s after %.0f s.", recipe.output.folder, time.monotonic() - started)
+    return trainer
+
+
+def _part(recipe: Recipe, settings: PretrainSettings, dataset: VideoReferDataset) -> Any:
+    if settings.part == "connector":
+        return ConnectorPart(recipe, dataset)
+    if settings.part == "vision_tower":
+        return VisionTowerPart(settings, dataset)
+    return LanguageModelPart(settings, dataset, recipe.data.max_length)
+
+
+class _PartTrainer(VideoReferTrainer):
+    """A trainer of one part, of which there is nothing to tell apart."""
+
+    def measure_gradients(self) -> None:
+        """Do nothing: the norm of all gradients is that of the part."""
