@@ -21,7 +21,14 @@ from videorefer_plugin.cli import app
 from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, TrainingError
 from videorefer_plugin.regions import encode_rle
 from videorefer_plugin.regions.text import read_region
-from videorefer_plugin.tiny.making import STAGES, features_in, make_tiny, pack
+from videorefer_plugin.tiny.ablation_report import paper_table
+from videorefer_plugin.tiny.ablation_rows import TABLES, variants
+from videorefer_plugin.tiny.card import history
+from videorefer_plugin.tiny.making import make_tiny
+from videorefer_plugin.tiny.packing import pack
+from videorefer_plugin.tiny.running import features_in
+from videorefer_plugin.training.recipe import list_recipes, load_recipe
+from videorefer_plugin.world.stages import PRODUCTS, STAGES
 
 RUNNER = CliRunner()
 
@@ -279,6 +286,7 @@ def test_one_command_makes_a_model_from_nothing(tmp_path):
     path = tmp_path / "world" / "heldout" / "videos" / "heldout-000000.mp4"
     region = vr.Region.from_box((10, 10, 50, 50))
     assert isinstance(vr.ask(folder, path, "What is <region>?", [region], max_new_tokens=2), str)
+    assert "`videorefer world` renders from seed 1 with `--data-version 6`" in (folder / "README.md").read_text()
     # The towers of all stages are one, and the packed weights are those of the last stage, rounded.
     from safetensors.torch import load_file
 
@@ -330,10 +338,34 @@ def test_stages_that_keep_features_share_a_folder(tmp_path):
         assert features_in(tmp_path, recipe, overrides) == ([f"data.features={tmp_path}"] if shared else [])
 
 
-def test_stages_follow_each_other():
+def test_a_stage_is_one_entry_and_the_recipe_that_agrees_with_it():
+    assert {name for name in list_recipes() if name.startswith("tiny/")} == {one.recipe for one in STAGES.values()}
     names = list(STAGES)
-    for place, stage in enumerate(STAGES.values()):
+    for place, (name, stage) in enumerate(STAGES.items()):
         assert set(stage.starts_from.values()) <= set(names[:place])
+        assert set(stage.also) <= set(names)
+        assert stage.product in (None, *PRODUCTS)
+        recipe = load_recipe(stage.recipe)
+        assert recipe.output.folder == f"output/tiny/{name}"
+        for setting, before in stage.starts_from.items():
+            assert getattr(recipe.model, setting.removeprefix("model.")) == f"output/tiny/{before}"
+
+
+def test_a_model_is_made_of_one_version_of_the_data_and_its_card_says_which(tmp_path):
+    world.write_dataset(tmp_path / "world", 2, seed=7, heldout=0, version=5)
+    assert "on 2 clips that `videorefer world` renders from seed 7 with `--data-version 5`." in history(tmp_path)
+    arguments = ["train", "tiny", "--out", tmp_path, "--stage", "language_model", "train.max_steps=1"]
+    refused = " ".join(run(*arguments, code=1).output.split())
+    assert "holds a data set of version 5, but version 6 was asked for" in refused
+    assert "--data-version 5" in refused
+    assert not (tmp_path / "language_model").exists()
+    run(*arguments, "--data-version", 5)
+    assert (tmp_path / "language_model" / "model.safetensors").exists()
+    assert "expected 5 or 6" in run(*arguments, "--data-version", 9, code=1).output
+    with pytest.raises(ConfigurationError, match="holds no data set"):
+        history(tmp_path / "nowhere")
+    packaged = (Path(vr.tiny_checkpoint()) / "README.md").read_text(encoding="utf-8")
+    assert "on 10,000 clips that `videorefer world` renders from seed 1 with `--data-version 5`." in packaged
 
 
 def test_unknown_stages_and_weights_beyond_half_precision_are_refused(tmp_path):
@@ -352,21 +384,80 @@ def test_unknown_stages_and_weights_beyond_half_precision_are_refused(tmp_path):
 # --- ablations -------------------------------------------------------------------------------------------------------
 
 
+def rows_of(text):
+    """The names of one's own rows in a report, and of the paper's."""
+    names = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    rows = [name for name in names if name != names[0]]  # without the heads
+    return [name for name in rows if "*paper*" not in name], [name for name in rows if "*paper*" in name]
+
+
+def test_rows_of_the_ablation_of_data_have_one_kind_of_data_more_each():
+    none, *rows = variants("data")
+    assert (none.name, none.stages) == ("none", ())
+    assert [row.name for row in rows] == ["+ short captions", "+ questions", "+ detailed captions"]
+    for count, row in enumerate(rows, 1):
+        assert row.products == PRODUCTS[:count]
+        assert list(row.stages) == [name for name, stage in STAGES.items() if stage.product in row.products]
+    short, questions, detailed = (set(row.stages) for row in rows)
+    assert {"stage2", "stage2_objects"} <= short < questions < detailed
+    assert {"stage3_facts", "stage3", "stage3_more"} <= questions - short
+    assert "stage2.5" in detailed - questions
+    for table in ("modes", "unions"):
+        assert {row.stages for row in variants(table)} == {rows[-1].stages}
+    with pytest.raises(ConfigurationError, match="known are modes, unions, data"):
+        variants("words")
+
+
+PAPER = {  # as it prints them
+    "modes": """
+Mode	TD	HD	mean score	Sequential	Relationship	all questions
+Single-frame	3.03	2.97	3.42	68.3	59.1	71.9
+Multi-frame	3.10	3.04	3.46	70.6	60.5	72.1""",
+    "data": """
+Method	MVBench	mean score	all questions
+w/o Regional data	57.9	-	-
++ Short description	58.0	2.43	68.3
++ QA	58.4	2.45	71.7
++ Detailed description	59.6	3.42	71.9""",
+    "unions": """
+Union	TD	HD	Sequential	Relationship
+u = 32	3.17	3.01	68.7	58.1
+u = 16	3.20	2.99	69.3	58.5
+u = 8	3.18	3.02	69.6	57.8
+u = 4	3.10	3.04	70.6	60.5
+u = 1	3.08	2.98	68.9	60.9""",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_paper_s_table_stands_beside_one_s_own(table):
+    head, _, *rows, _, note, _ = paper_table(table)
+    expected = [line.split("\t") for line in PAPER[table].strip().splitlines()]
+    assert [cell.strip() for cell in head.split("|")[2:-1]] == expected[0][1:]
+    found = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert found == [[f"*paper*: {name}", *cells] for name, *cells in expected[1:]]
+    number = {"modes": 5, "data": 6, "unions": 7}[table]
+    assert f"table {number} of arXiv 2501.00599" in note
+    assert "a 7B model on other benchmarks" in note
+    assert ("MVBench" in note) == (table == "data")
+
+
 @pytest.mark.slow
 def test_ablations_train_each_row_once_and_write_a_table(tmp_path):
     world.write_dataset(tmp_path / "world", 4, seed=2, heldout=5)
     few = ["train.max_steps=1", "train.batch_size=2", "train.global_batch_size=2"]
     common = ["--world", tmp_path / "world", "--start", CHECKPOINT, "--out", tmp_path / "out", "--limit", 4]
     made = run("bench", "ablate", "data", *few, *common)
-    rows = [line.split("|")[1].strip() for line in made.stdout.splitlines() if line.startswith("| ")][1:]
-    assert rows == ["none", "+ short captions", "+ questions", "+ detailed captions"]
+    own, paper = rows_of(made.stdout)
+    assert own == ["none", "+ short captions", "+ questions", "+ detailed captions"]
+    assert len(paper) == 4
     head = next(line for line in made.stdout.splitlines() if line.startswith("| data"))
     assert head.endswith("| all questions | SC | AD | TD | HD | mean score |")
     cells = [line.split("|")[2:-1] for line in made.stdout.splitlines() if line.startswith(("| none", "| +"))]
     assert {len(row) for row in cells} == {11}
     assert all(0 <= float(row[5]) <= 100 and 0 <= float(row[10]) <= 5 for row in cells)
     assert "4 held-out questions" in made.stdout
-    records = json.loads((tmp_path / "out" / "train_stage3-qa-choice-frame-image-facts-named.json").read_text())
+    records = json.loads((tmp_path / "out" / "train_stage3-without-detailed.json").read_text())
     whole = json.loads((tmp_path / "world" / "train_stage3.json").read_text())
     assert [one["id"] for one in records] == [one["id"] for one in whole if "/detailed/" not in one["id"]]
     assert len(records) < len(whole)
@@ -395,8 +486,10 @@ def test_ablations_may_start_from_a_later_checkpoint(tmp_path):
     few = ["train.max_steps=1", "train.batch_size=2", "train.global_batch_size=2"]
     common = ["--world", tmp_path / "world", "--start", CHECKPOINT, "--out", tmp_path / "out", "--limit", 2]
     made = run("bench", "ablate", "modes", *few, *common, "--stage", "stage3")
-    rows = [line.split("|")[1].strip() for line in made.stdout.splitlines() if line.startswith("| ")][1:]
-    assert rows == ["single-frame", "multi-frame"]
+    assert rows_of(made.stdout) == (
+        ["single-frame", "multi-frame"],
+        ["*paper*: Single-frame", "*paper*: Multi-frame"],
+    )
     assert "Only these stages were run, where a row has them: stage3." in made.stdout
     assert [path.parent.name for path in (tmp_path / "out").glob("*/model.safetensors")] == ["stage3"]
     refused = run("bench", "ablate", "modes", *common, "--stage", "stage3", "--share", 0.5, code=1)

@@ -1,5 +1,6 @@
 """The shapes world: data sets on disk and the command that writes them."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -17,11 +18,15 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.regions import Region
 from videorefer_plugin.training.records import check_record, parse_record
 from videorefer_plugin.video import open_video
-from videorefer_plugin.world import dataset
+from videorefer_plugin.world import dataset, records
 from videorefer_plugin.world.categories import CATEGORIES
-from videorefer_plugin.world.records import STAGES, many_frames, stage_records
+from videorefer_plugin.world.records import many_frames
+from videorefer_plugin.world.stages import STAGES as ALL_STAGES
+from videorefer_plugin.world.stages import Kind, Stage, stage_records
 from videorefer_plugin.world.values import DIRECTIONS
+from videorefer_plugin.world.versions import VERSIONS
 
+STAGES = [stage.records for stage in ALL_STAGES.values() if stage.kinds]
 BENCHES = [f"heldout/{name}.json" for name in ("bench_q", "bench_d", "grounding_q")]
 FILES = [f"train_{stage}.json" for stage in STAGES] + BENCHES
 
@@ -203,7 +208,7 @@ def test_multi_frame_masks_are_evenly_spaced_in_long_clips():
     clip = world.make_clip(1, frames=32)
     frames = many_frames(clip)
     assert (len(frames), frames[0], frames[-1]) == (16, 0, 31)
-    with pytest.raises(ConfigurationError, match="stage1, stage2"):
+    with pytest.raises(ConfigurationError, match="stage1, stage1_named"):
         stage_records(clip, "stage9", "x", "x.mp4", None, world.clip.seeded(0))
 
 
@@ -272,6 +277,106 @@ def test_a_folder_of_other_settings_is_left_alone(folder):
     assert contents(root) == before
 
 
+# --- versions of what a seed stands for ------------------------------------------------------------------------------
+
+# File -> the beginning of its SHA-256, of 5 clips from seed 3 with 4 of the benchmark, in versions 5 and 6.
+GOLDEN = {
+    "world.json": ("3c79c1f1ddb084ef", "3893f248110534b1"),
+    "heldout/bench_d.json": ("03d3aff1d38b12f4", "03d3aff1d38b12f4"),  # the benchmark is one
+    "heldout/bench_q.json": ("e340ad3373335c67", "e340ad3373335c67"),
+    "heldout/grounding_q.json": ("ea0123abd0d25f75", "ea0123abd0d25f75"),
+    "train_stage0_language.json": ("6cc3fdc57a5fc864", "628a5d13ea29dbc5"),
+    "train_stage0_tower.json": (
+        "423c6137f737a481",
+        "423c6137f737a481",
+    ),  # chance has no part in this one, nor in stage1
+    "train_stage1.json": ("c70d70365babbb38", "c70d70365babbb38"),
+    "train_stage1_named.json": ("cb4563167922b547", "1342d33ce1ebd6b7"),
+    "train_stage2.json": ("d002d0f9d7faf234", "536b685605536aad"),
+    "train_stage2_5.json": ("21f63e92de8a243d", "7eb7094e6e17f2a9"),
+    "train_stage2_objects.json": ("cf352373cc72e4e5", "15a1fcdf627a72c3"),
+    "train_stage3.json": ("d86524a21039adcf", "15dc412aebe1bc55"),
+    "train_stage3_facts.json": ("143bed288942b575", "f36fc2f5e20c2ab8"),
+    "train_stage3_more.json": ("533ee1a6e016f86d", "3bd9fac4879db14d"),
+}
+
+
+@pytest.fixture(scope="module")
+def of_version_5(tmp_path_factory):
+    out = tmp_path_factory.mktemp("version5")
+    world.write_dataset(out, 5, seed=3, heldout=4, version=5)
+    return out
+
+
+def test_each_version_renders_the_same_data_for_ever(small, of_version_5):
+    for version, root in enumerate((of_version_5, small)):
+        found = {name: hashlib.sha256((root / name).read_bytes()).hexdigest()[:16] for name in GOLDEN}
+        assert found == {name: hashes[version] for name, hashes in GOLDEN.items()}
+    for kind in ("videos", "images", "heldout/videos"):
+        assert contents(of_version_5 / kind) == contents(small / kind) != {}
+
+
+@pytest.fixture
+def another_stage():
+    """A stage that was added before all others."""
+    before = dict(ALL_STAGES)
+    added = Stage("extra", "tiny/extra", {}, (Kind("short", records.short), Kind("qa", records.qa, 0.5)))
+    ALL_STAGES.clear()
+    ALL_STAGES.update({added.name: added, **before})
+    yield added
+    ALL_STAGES.clear()
+    ALL_STAGES.update(before)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_stage_that_is_added_changes_nothing_of_the_others(small, of_version_5, another_stage, tmp_path, version):
+    counts = world.write_dataset(tmp_path, 5, seed=3, heldout=4, version=version)
+    found = contents(tmp_path)
+    made = json.loads(found.pop(another_stage.file))
+    assert found == contents({5: of_version_5, 6: small}[version])
+    assert len(made) == counts["train_extra.json"]
+    assert {record["id"].split("/")[1] for record in made} == {"short", "qa"}
+
+
+def test_an_interrupted_run_goes_on_after_a_stage_was_added(interrupted, another_stage, tmp_path):
+    begun = shutil.copytree(interrupted, tmp_path / "begun")
+    world.write_dataset(begun, 22, seed=3, heldout=5)
+    captioned = {record["id"].split("/")[0] for record in load(begun, another_stage.file)}
+    assert len(captioned) == 22
+
+
+@pytest.mark.parametrize("version", [4, 7, 0, "5", 5.0, True])
+def test_versions_that_cannot_be_rendered_are_refused(tmp_path, version):
+    with pytest.raises(ConfigurationError, match=rf"data version is {re.escape(repr(version))}: expected 5 or 6"):
+        world.write_dataset(tmp_path / "out", 1, version=version)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_data_set_goes_on_in_its_own_version_only(small, of_version_5, tmp_path, version):
+    source, other = {5: (of_version_5, 6), 6: (small, 5)}[version]
+    root = shutil.copytree(source, tmp_path / "w")
+    with pytest.raises(
+        ConfigurationError, match=rf"of version {version}, but version {other} .*--data-version {version}"
+    ):
+        world.write_dataset(root, 5, seed=3, heldout=4, version=other)
+    assert contents(root) == contents(source)
+    world.write_dataset(root, 5, seed=3, heldout=4, version=version)
+    assert contents(root) == contents(source)
+
+
+@pytest.mark.parametrize("note", ["{", "[]", '{"seed": 3, "size": 64, "frames": 16, "version": 4}', "{}"])
+def test_folders_that_nobody_can_go_on_with_are_left_alone(tmp_path, note):
+    (tmp_path / "world.json").write_text(note)
+    with pytest.raises(ConfigurationError, match="choose another folder") as refused:
+        world.write_dataset(tmp_path, 1, seed=3)
+    assert "--data-version" not in str(refused.value)
+    assert contents(tmp_path) == {"world.json": note.encode()}
+
+
+# --- what is refused, and the command --------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("arguments", [{"clips": -1}, {"heldout": -1}, {"workers": 0}, {"size": 63}, {"seed": -2}])
 def test_impossible_numbers_are_refused_before_anything_is_written(tmp_path, arguments):
     with pytest.raises(ConfigurationError, match="expected"):
@@ -285,6 +390,17 @@ def test_the_command_writes_a_data_set(small, tmp_path):
     assert result.exit_code == 0, result.output
     assert "train_stage3.json" in result.output
     assert contents(tmp_path / "w") == contents(small)
-    result = CliRunner().invoke(app, [*arguments, "--size", "96"])
+    for changed, said in ((["--size", "96"], "another folder"), (["--data-version", "5"], "--data-version 6")):
+        result = CliRunner().invoke(app, [*arguments, *changed])
+        assert result.exit_code == 1
+        assert said in " ".join(result.output.split())
+
+
+def test_the_command_renders_older_data(of_version_5, tmp_path):
+    arguments = ["world", "--out", str(tmp_path), "--clips", "5", "--seed", "3", "--heldout", "4"]
+    result = CliRunner().invoke(app, [*arguments, "--data-version", "5"])
+    assert result.exit_code == 0, result.output
+    assert contents(tmp_path) == contents(of_version_5)
+    result = CliRunner().invoke(app, [*arguments, "--data-version", "4"])
     assert result.exit_code == 1
-    assert "another folder" in " ".join(result.output.split())
+    assert "expected 5 or 6" in " ".join(result.output.split())

@@ -104,7 +104,7 @@ def start_model(folder: Path, seed: int) -> Path:
 
 
 def train(start: Path, data: Path, folder: Path, steps: int, seed: int, features: Path) -> Path:
-    from videorefer_plugin.tiny.making import run_recipe
+    from videorefer_plugin.tiny.running import run_recipe
 
     settings = [
         f"model.checkpoint={start}",

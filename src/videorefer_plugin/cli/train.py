@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from videorefer_plugin.cli.tiny import tiny
 from videorefer_plugin.errors import VideoReferError
 
 __all__ = ["app"]
@@ -139,39 +140,7 @@ def run(
         raise typer.Exit(1) from error
 
 
-@app.command()
-def tiny(
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings to change in all recipes.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for data, stages and the checkpoint.")] = Path("output/tiny"),
-    clips: Annotated[int, typer.Option(min=1, help="Training clips to render.")] = 10_000,
-    heldout: Annotated[int, typer.Option(min=0, help="Clips of the benchmark to render.")] = 300,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the clips.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that render clips.")] = 1,
-    processes: Annotated[int, typer.Option(min=1, help="Processes that train together, best one for each core.")] = 1,
-    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; several are run in order.")] = None,
-) -> None:
-    """Make the embedded model from nothing: render its world, run the recipes tiny/ and pack the checkpoint.
-
-    The same command goes on after an interruption. Longer training is train.epochs=... for one --stage.
-    """
-    from rich.console import Console
-
-    from videorefer_plugin.tiny.making import make_tiny
-
-    errors = Console(stderr=True, markup=False, emoji=False)
-
-    def say(text: str) -> None:
-        errors.print(text, style="bold", highlight=False)
-
-    try:
-        folder = make_tiny(out, clips, heldout, seed, workers, stage or None, overrides or [], say, processes)
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        errors.print("Interrupted. The same command goes on from here.", style="yellow")
-        raise typer.Exit(_INTERRUPTED) from None
-    typer.echo(folder)
+app.command()(tiny)
 
 
 @app.command("list")

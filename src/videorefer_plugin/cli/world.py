@@ -5,11 +5,16 @@ from typing import Annotated
 
 import typer
 
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.cli._shell import GOES_ON, bars, printer, telling
 
-__all__ = ["world"]
+__all__ = ["DataVersion", "world"]
 
-_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
+DataVersion = Annotated[
+    int | None,
+    typer.Option(
+        help="What a seed stands for, the newest by default; 5 is the data that the embedded model learnt from."
+    ),
+]
 
 
 def world(
@@ -20,41 +25,25 @@ def world(
     size: Annotated[int, typer.Option(help="Side of the frames in pixels.")] = 64,
     frames: Annotated[int, typer.Option(help="Frames of a clip, at 8 a second.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    data_version: DataVersion = None,
 ) -> None:
     """Render clips of moving shapes with exact masks, write training records of every stage and a benchmark.
 
     An interrupted run goes on where it was when it is started again.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
     from videorefer_plugin.world.dataset import write_dataset
 
-    errors, console = Console(stderr=True, markup=False, emoji=False), Console(markup=False, emoji=False)
-    columns = (TextColumn("clips"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with Progress(*columns, console=errors, transient=True) as bar:
-            task = bar.add_task("clips", total=None)
-            written = write_dataset(
-                out,
-                clips,
-                seed,
-                heldout,
-                size,
-                frames,
-                workers,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        errors.print("Interrupted. The same command goes on from here.", style="yellow")
-        raise typer.Exit(_INTERRUPTED) from None
+    with telling(GOES_ON) as errors, bars(errors) as tell:
+
+        def progress(done: int, total: int) -> None:
+            tell("clips", done, total)
+
+        written = write_dataset(out, clips, seed, heldout, size, frames, workers, progress, data_version)
     table = Table(title=str(out))
     table.add_column("file")
     table.add_column("records", justify="right")
     for name, count in written.items():
         table.add_row(name, str(count))
-    console.print(table)
+    printer().print(table)

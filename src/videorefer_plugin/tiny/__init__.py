@@ -1,1 +1,1 @@
-"""The workshop of the embedded model: how it is made, measured and taken apart, and its demonstration."""
+"""The workshop of the embedded model: its parts, how it is made, measured and taken apart, and its demonstration."""

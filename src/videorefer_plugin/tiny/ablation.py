@@ -1,69 +1,22 @@
-"""Ablations on the shapes world, as in tables 5 to 7 of the paper: frames of a region, unions, and kinds of data."""
+"""Ablations on the shapes world: train the rows of a table, and measure each."""
 
 import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._files import write_whole
 from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.tiny.making import STAGES, features_in, run_recipe, shared_recipe
+from videorefer_plugin.tiny.ablation_report import ablation_table
+from videorefer_plugin.tiny.ablation_rows import Variant, trained_stages, variants
 from videorefer_plugin.tiny.measuring import DESCRIPTION_TOKENS, QUESTION_TOKENS
-from videorefer_plugin.world.values import QUESTION_TYPES
+from videorefer_plugin.tiny.running import READY, features_in, run_recipe, shared_recipe
+from videorefer_plugin.world.stages import STAGES, Stage
 
-__all__ = ["TABLES", "Variant", "ablate", "variants"]
-
-TABLES = ("modes", "unions", "data")
-UNIONS = (1, 4, 8, 16)
-_READY = "trainer_state.json"
-_QUESTIONS = ("qa", "choice", "frame", "image", "facts", "named")  # of stage 3; the other kind is "detailed"
-
-# Recipe -> files of the data set, in the order of training.
-_FILES = {stage.recipe: stage.data for name, stage in STAGES.items() if name.startswith(("stage2", "stage3"))}
-_SHORT = tuple(recipe for recipe in _FILES if recipe.startswith("tiny/stage2") and recipe != "tiny/stage2.5")
-_BEFORE_DETAILS = tuple(recipe for recipe in _FILES if recipe != "tiny/stage2.5")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of a table.
-
-    Attributes:
-        name (`str`): what the row is called.
-        mode (`str`): in how many frames objects are shown: `"single"` or `"multi"`.
-        stages (`tuple[str, ...]`): recipes that are run one after the other, from the same start.
-        kinds (`tuple[str, ...]`, *optional*): kinds of records that stage 3 is trained on; all by default.
-        settings (`tuple[str, ...]`): changes of the recipes.
-    """
-
-    name: str
-    mode: str = "multi"
-    stages: tuple[str, ...] = tuple(_FILES)
-    kinds: tuple[str, ...] | None = None
-    settings: tuple[str, ...] = field(default=())
-
-
-def variants(table: str) -> list[Variant]:
-    """The rows of a table.
-
-    Raises:
-        ConfigurationError: there is no such table.
-    """
-    if table == "modes":  # table 5: one training, asked in two ways
-        return [Variant("single-frame", "single"), Variant("multi-frame", "multi")]
-    if table == "unions":  # table 7
-        frames = "data.max_frames_per_region=16"
-        return [Variant(f"u = {u}", settings=(f"model.max_tokens_per_region={u}", frames)) for u in UNIONS]
-    if table == "data":  # table 6
-        return [
-            Variant("none", stages=()),
-            Variant("+ short captions", stages=_SHORT),  # and short lists of facts
-            Variant("+ questions", stages=_BEFORE_DETAILS, kinds=_QUESTIONS),
-            Variant("+ detailed captions"),
-        ]
-    raise ConfigurationError(f"Unknown table {table!r}; known are {', '.join(TABLES)}.")
+__all__ = ["ablate"]
 
 
 def ablate(
@@ -113,11 +66,9 @@ def ablate(
     rows = variants(table)
     if stages is not None:
         for name in stages:
-            if f"tiny/{name}" not in _FILES:
-                known = ", ".join(recipe.removeprefix("tiny/") for recipe in _FILES)
-                raise ConfigurationError(f"Unknown stage {name!r}; known are {known}.")
-        chosen = {f"tiny/{name}" for name in stages}
-        rows = [replace(row, stages=tuple(name for name in row.stages if name in chosen)) for row in rows]
+            if name not in trained_stages():
+                raise ConfigurationError(f"Unknown stage {name!r}; known are {', '.join(trained_stages())}.")
+        rows = [replace(row, stages=tuple(name for name in row.stages if name in stages)) for row in rows]
     world, out = Path(world), Path(out)
     questions, descriptions = (world / "heldout" / name for name in ("bench_q.json", "bench_d.json"))
     for path in (questions, descriptions):
@@ -143,7 +94,8 @@ def ablate(
         described = evaluate_descriptions(descriptions, answerer, RuleJudge(), out / "answers", **answering)
         results.append((asked["scores"]["tables"]["strict"], described["scores"]))
     path = out / f"{table}.md"
-    path.write_text(_table(table, rows, results, overrides, share, stages), encoding="utf-8")
+    text = ablation_table(table, rows, results, overrides, share, stages)
+    write_whole(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
     return path
 
 
@@ -151,7 +103,8 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
     """Keep with what is trained in a folder how it was, and let nothing else be taken for it."""
     path = out / "ablation.json"
     if not path.exists():
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(settings, indent=2) + "\n"
+        write_whole(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
         return
     kept = json.loads(path.read_text(encoding="utf-8"))
     for name, value in settings.items():
@@ -174,70 +127,45 @@ def _train(
 ) -> Path:
     model, done = start, ""
     for name in row.stages:
-        kinds = row.kinds if name.startswith("tiny/stage3") else None
-        done += f"{name.split('/')[1]}{'-' + '-'.join(kinds) if kinds else ''}+"
+        stage = STAGES[name]
+        done += f"{name}{_without([kind for one in stage.sources for kind in _left_out(one, row)])}+"
         label = "".join(setting.rpartition(".")[2].replace("=", "") + "_" for setting in row.settings)
         folder = out / f"{label}{done.rstrip('+')}"
-        if not (folder / _READY).exists():
-            say(f"Running {name} for {row.name}")
-            data = json.dumps([str(_records(world / file, kinds, out)) for file in _FILES[name]])
+        if not (folder / READY).exists():
+            say(f"Running {stage.recipe} for {row.name}")
+            data = json.dumps([str(_records(world / one.file, _left_out(one, row), out)) for one in stage.sources])
             settings = [f"model.checkpoint={model}", f"data.files={data}", f"data.media_root={world}"]
             settings += [
-                *features_in(out / "features", name, overrides),
+                *features_in(out / "features", stage.recipe, overrides),
                 f"output.folder={folder}",
                 *row.settings,
                 *overrides,
             ]
-            steps = shared_recipe(name, settings, processes).train.max_steps
+            steps = shared_recipe(stage.recipe, settings, processes).train.max_steps
             if steps is not None:
                 settings.append(f"train.max_steps={math.ceil(share * steps)}")
-            run_recipe(name, settings, processes)
+            run_recipe(stage.recipe, settings, processes)
         model = folder
     return model
 
 
-def _records(path: Path, kinds: Sequence[str] | None, out: Path) -> Path:
-    """The file, or one with some kinds of its records only, which their ids tell."""
-    if kinds is None:
+def _left_out(stage: Stage, row: Variant) -> list[str]:
+    """Kinds of a stage's records that stand for kinds of data which a row is without."""
+    return [kind.name for kind in stage.kinds if kind.product not in (None, *row.products)]
+
+
+def _without(kinds: Sequence[str]) -> str:
+    """The part of a name that says which kinds of records were left out."""
+    return f"-without-{'-'.join(kinds)}" if kinds else ""
+
+
+def _records(path: Path, left_out: Sequence[str], out: Path) -> Path:
+    """The file, or one without some kinds of its records, which their ids tell."""
+    if not left_out:
         return path
-    chosen = out / f"{path.stem}-{'-'.join(kinds)}.json"
+    chosen = out / f"{path.stem}{_without(left_out)}.json"
     if not chosen.exists():
         records = json.loads(path.read_text(encoding="utf-8"))
-        temporary = chosen.with_suffix(".part")
-        temporary.write_text(json.dumps([one for one in records if one["id"].split("/")[1] in kinds]), "utf-8")
-        temporary.replace(chosen)
+        text = json.dumps([one for one in records if one["id"].split("/")[1] not in left_out])
+        write_whole(chosen, lambda name: Path(name).write_text(text, encoding="utf-8"))
     return chosen
-
-
-def _table(
-    table: str,
-    rows: Sequence[Variant],
-    results: Sequence[tuple[dict[str, Any], dict[str, Any]]],
-    overrides: Sequence[str],
-    share: float,
-    stages: Sequence[str] | None,
-) -> str:
-    """A line a row: accuracies of questions by type and of all, scores of descriptions by dimension and their mean."""
-    heads = [name.removesuffix(" Questions") for name in QUESTION_TYPES]
-    columns = [*heads, "all questions", *results[0][1]["dimensions"], "mean score"]
-    lines = [f"| {table} | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
-    for row, (asked, described) in zip(rows, results, strict=True):
-        types = [asked["types"].get(name, {}).get("accuracy") for name in QUESTION_TYPES]
-        scores = [cell["mean"] for cell in described["dimensions"].values()]
-        cells = [_cell(100, one, 1) for one in (*types, asked["overall"]["accuracy"])]
-        cells += [_cell(1, one, 2) for one in (*scores, described["average"])]
-        lines.append(f"| {row.name} | {' | '.join(cells)} |")
-    changes = f" Settings changed: {', '.join(overrides)}." if overrides else ""
-    if stages is not None:
-        changes += f" Only these stages were run, where a row has them: {', '.join(stages)}."
-    if share < 1:
-        changes += f" Each stage had {share:g} of its recipe's steps."
-    note = (
-        f"Accuracy in percent on {results[0][0]['overall']['total']} held-out questions of the shapes world, read "
-        f"strictly; scores from 0 to 5 of descriptions of held-out objects, by its rules.{changes}"
-    )
-    return "\n".join([*lines, "", note, ""])
-
-
-def _cell(scale: float, value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{scale * value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""Measure a checkpoint on the held-out benchmark of the shapes world, and say so in its card."""
+"""Measure a checkpoint on the held-out benchmark of the shapes world."""
 
 import datetime
 import json
@@ -9,27 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from videorefer_plugin.hub.run_summary import Result, RunSummary
+from videorefer_plugin._files import write_whole
+from videorefer_plugin.hub.run_summary import Result
 
-__all__ = ["DESCRIPTION_TOKENS", "QUESTION_TOKENS", "measure", "shuffle_regions", "write_results"]
+__all__ = ["DESCRIPTION_TOKENS", "QUESTION_TOKENS", "measure", "shuffle_regions"]
 
 QUESTION_TOKENS, DESCRIPTION_TOKENS = 64, 96  # answers may be no longer; they come after what objects do in each part
-_NAME = "videorefer-tiny"
-_ABOUT = """## Limits
-
-This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to
-four objects of six shapes, eight colours and four patterns, and about 150 words of English. It answers questions with
-options in the words of an option, without its letter. Where the answer follows from how an object moves, it says first
-what the object does in each quarter of the clip: "part: up, up, still, still. Answer: it moves up, then stops".
-Accuracies are those of the strict reader, which takes letters and words, also behind reasons; the compatible one looks
-for letters only, and what it finds in such answers means nothing. Chance is 25 percent on VideoRefer-Bench-Q.
-An object that is given in more than five frames is shown to it in five of them, evenly spaced, two of which become one
-token: four unions of more frames do not tell whether an object waits before it moves, or moves before it stops.
-`videorefer train tiny` makes this model from nothing; more steps of the same recipe go on from here:
-
-    videorefer train run tiny/stage3_more model.checkpoint=FOLDER \\
-        data.files=output/tiny/world/train_stage3_more.json
-"""
 _Q, _D = "VideoRefer-Bench-Q, shapes world", "VideoRefer-Bench-D, shapes world"
 
 
@@ -61,7 +46,8 @@ def measure(
     heldout, out = Path(world) / "heldout", Path(out)
     out.mkdir(parents=True, exist_ok=True)
     shuffled = out / "bench_q_shuffled.json"
-    shuffled.write_text(json.dumps(shuffle_regions(json.loads((heldout / "bench_q.json").read_text()))), "utf-8")
+    moved = json.dumps(shuffle_regions(json.loads((heldout / "bench_q.json").read_text())))
+    write_whole(shuffled, lambda name: Path(name).write_text(moved, encoding="utf-8"))
     today = datetime.date.today().isoformat()
     results: list[Result] = []
 
@@ -121,30 +107,3 @@ def shuffle_regions(items: list[dict[str, Any]], seed: int = 0) -> list[dict[str
         for place, other in zip(order, order[1:] + order[:1], strict=True):
             shuffled[place] |= {name: items[other][name] for name in ("annotation", "frame_idx")}
     return shuffled
-
-
-def write_results(checkpoint: str | os.PathLike, results: list[Result], making: str = "") -> Path:
-    """Put results into a checkpoint's summary and card.
-
-    Args:
-        checkpoint (`str` or `os.PathLike`): its folder.
-        results (`list[Result]`): what was measured.
-        making (`str`, *optional*): a section that says how it was made, in Markdown.
-
-    Returns:
-        `Path`: the card.
-    """
-    from videorefer_plugin.hub.publish import prepare_folder
-
-    folder = Path(checkpoint)
-    summary = RunSummary.load(folder) or RunSummary()
-    summary.results = results
-    summary.save(folder)
-    prepare_folder(folder, _NAME, card="overwrite")
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8")
-    text = text.replace(f'"{_NAME}"', "vr.tiny_checkpoint()").replace(
-        "\n## Training\n", f"\n{_ABOUT}\n{making}\n## Training\n" if making else f"\n{_ABOUT}\n## Training\n", 1
-    )
-    card.write_text(text, encoding="utf-8")
-    return card

@@ -12,7 +12,7 @@ from videorefer_plugin.world.judge import DIMENSIONS, description_facts, score_d
 from videorefer_plugin.world.language import VOCABULARY
 from videorefer_plugin.world.motion import Phase
 from videorefer_plugin.world.questions import Question, ask, open_questions
-from videorefer_plugin.world.records import stage_records
+from videorefer_plugin.world.stages import stage_records
 from videorefer_plugin.world.values import QUESTION_TYPES
 
 __all__ = [

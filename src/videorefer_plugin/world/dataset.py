@@ -14,7 +14,6 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -34,26 +33,17 @@ from videorefer_plugin.world.bench import (
     grounding_items,
 )
 from videorefer_plugin.world.clip import make_clip, seeded
-from videorefer_plugin.world.records import STAGES, image_frame, stage_records
+from videorefer_plugin.world.records import image_frame
+from videorefer_plugin.world.stages import STAGES, stage_records
+from videorefer_plugin.world.stages import Stage as TrainingStage
 from videorefer_plugin.world.values import FPS, Stage
+from videorefer_plugin.world.versions import VERSION, Settings, claim, seed_of
 
-__all__ = ["Settings", "encode_video", "is_of_shapes_world", "write_dataset"]
+__all__ = ["encode_video", "is_of_shapes_world", "write_dataset"]
 
-
-_VERSION = 5  # of what a seed stands for; raise it when clips or words change
 _PART = 20  # clips
 _GROUNDING_SHARE = 4  # clips of the benchmark for one of the grounding test
 _IMAGE_EVERY = 2  # training clips for one image
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a data set is a function of, but for the number of its clips."""
-
-    seed: int
-    size: int
-    frames: int
-    version: int = _VERSION
 
 
 def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = FPS) -> None:
@@ -96,11 +86,12 @@ def write_dataset(
     frames: int = 16,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    version: int | None = None,
 ) -> dict[str, int]:
     """Write a data set, or go on with one.
 
-    `train_stage0_tower.json` to `train_stage3_more.json` are records in the format of VideoRefer-700K about `videos/`
-    and `images/`; what each holds says `records.stage_records`. `heldout/` is a benchmark of its own, about
+    `train_stage0_language.json` to `train_stage3_more.json` are records in the format of VideoRefer-700K about
+    `videos/` and `images/`; what each holds says `stages.STAGES`. `heldout/` is a benchmark of its own, about
     `heldout/videos/`: `bench_q.json`, `bench_d.json`, and `grounding_q.json` (the same question asked of either of two
     objects). Paths in a file start from its folder.
 
@@ -113,20 +104,26 @@ def write_dataset(
         frames: length of the clips, from 8.
         workers: processes.
         progress: told after each part how many clips are done, and of how many.
+        version: of what a seed stands for; the newest by default. Version 5 is what the packaged model learnt from;
+            version 6 differs from it in the training records, whose chance comes from the name of their stage. Videos,
+            images and the benchmark are the same in both.
 
     Returns:
         File -> number of its records.
 
     Raises:
-        ConfigurationError: a number makes no sense, or the folder holds a data set of other settings.
+        ConfigurationError: a number makes no sense, there is no such version, or the folder holds a data set of other
+            settings.
     """
     for name, value, least in (("clips", clips, 0), ("heldout", heldout, 0), ("workers", workers, 1)):
         if not isinstance(value, int) or value < least:
             raise ConfigurationError(f"{name} is {value!r}: expected a whole number from {least} up")
     Stage(size, frames).check()
     seeded(seed)
-    root, settings = Path(out), Settings(seed, size, frames)
-    _claim(root, settings)
+    root, settings = Path(out), Settings(seed, size, frames, VERSION if version is None else version)
+    claim(root, settings)
+    for folder in ("videos", "images", "heldout/videos", ".parts"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     counts = {"train": clips, "heldout": heldout, "grounding": -(-heldout // _GROUNDING_SHARE)}
     jobs = [
         (kind, first, min(first + _PART, count)) for kind, count in counts.items() for first in range(0, count, _PART)
@@ -139,24 +136,6 @@ def write_dataset(
     written = _assemble(root, settings, jobs)
     shutil.rmtree(root / ".parts", ignore_errors=True)
     return written
-
-
-def _claim(root: Path, settings: Settings) -> None:
-    """Make the folder this data set's own."""
-    note = root / "world.json"
-    if note.exists():
-        try:
-            found = json.loads(note.read_text())
-        except ValueError:
-            found = None
-        if found != asdict(settings):
-            raise ConfigurationError(
-                f"{root} holds a data set of other settings ({found}), not {asdict(settings)}: choose another folder, "
-                "or the same settings to go on with it"
-            )
-    for folder in ("videos", "images", "heldout/videos", ".parts"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    write_whole(note, lambda path: _write_text(path, json.dumps(asdict(settings), indent=1) + "\n"))
 
 
 def _write_text(path: str, text: str) -> None:
@@ -190,11 +169,21 @@ def _part_file(root: Path, job: Job) -> Path:
 
 
 def _make_part(root: Path, settings: Settings, job: Job) -> None:
-    if not _part_file(root, job).exists():
+    if _kept_part(root, job) is None:
         text = json.dumps(_records(root, settings, job))
         # When another process has finished and removed the folder, this part is not needed as a file any more.
         with contextlib.suppress(FileNotFoundError):
             write_whole(_part_file(root, job), lambda path: _write_text(path, text))
+
+
+def _kept_part(root: Path, job: Job) -> dict[str, list[str]] | None:
+    """A part that is there, unless it was made before a stage was added."""
+    try:
+        part = json.loads(_part_file(root, job).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    expected = {stage.file for stage in _own_records()} if job[0] == "train" else set()
+    return part if expected <= part.keys() else None
 
 
 def _records(root: Path, settings: Settings, job: Job) -> dict[str, list[str]]:
@@ -208,13 +197,6 @@ def _records(root: Path, settings: Settings, job: Job) -> dict[str, list[str]]:
     return files
 
 
-def _read_part(root: Path, settings: Settings, job: Job) -> dict[str, list[str]]:
-    try:
-        return json.loads(_part_file(root, job).read_text(encoding="utf-8"))
-    except FileNotFoundError:  # another process has finished and cleaned up
-        return _records(root, settings, job)
-
-
 def _train_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:
     name = f"train-{number:06d}"
     # Every other clip is like those of the benchmark: questions have four options that are true of some object.
@@ -225,10 +207,16 @@ def _train_clip(root: Path, settings: Settings, number: int) -> dict[str, list[d
         encode_video(root / video, clip.frames)
     if image and not (root / image).exists():
         _save_image(root / image, clip.frames[image_frame(clip)])
-    return {
-        f"train_{stage}.json": stage_records(clip, stage, name, video, image, seeded(settings.seed, 0, number, place))
-        for place, stage in enumerate(STAGES)
-    }
+    files = {}
+    for stage in _own_records():
+        rng = seeded(settings.seed, 0, number, seed_of(stage.records, settings.version))
+        files[stage.file] = stage_records(clip, stage.records, name, video, image, rng)
+    return files
+
+
+def _own_records() -> list[TrainingStage]:
+    """The stages that have records of their own."""
+    return [stage for stage in STAGES.values() if stage.kinds]
 
 
 def _save_image(path: Path, picture: NDArray[np.uint8]) -> None:
@@ -260,7 +248,7 @@ def _grounding_clip(root: Path, settings: Settings, number: int) -> dict[str, li
 
 def _assemble(root: Path, settings: Settings, jobs: list[Job]) -> dict[str, int]:
     """Join the parts into the files of the data set, one record a line, a part in memory at a time."""
-    names = [f"train_{stage}.json" for stage in STAGES]
+    names = [stage.file for stage in _own_records()]
     names += [f"heldout/{name}.json" for name in ("bench_q", "bench_d", "grounding_q")]
     written = dict.fromkeys(names, 0)
     streams = {
@@ -268,7 +256,10 @@ def _assemble(root: Path, settings: Settings, jobs: list[Job]) -> dict[str, int]
     }
     try:
         for job in jobs:
-            for name, records in _read_part(root, settings, job).items():
+            part = _kept_part(root, job)
+            if part is None:  # another process has finished and cleaned up
+                part = _records(root, settings, job)
+            for name, records in part.items():
                 for record in records:
                     streams[name].write(("[\n" if not written[name] else ",\n") + record)
                     written[name] += 1

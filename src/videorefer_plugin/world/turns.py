@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = [
     "NAMED",
     "SHEET",
     "TURNS",
+    "Mix",
     "Turn",
     "choices",
     "open_turns",
@@ -52,20 +54,8 @@ _PARTS = 4  # of a clip; a list that goes with it says what the object does in e
 # moves is learnt far sooner when that is said first.
 FROM_PARTS = ("doing", "order", "first", "last", "deed", "goal", "cause", "next")
 # How often questions of each type are tried; with these weights, all five are about as frequent in the end.
-_CHOICE_WEIGHTS = dict(zip(QUESTION_TYPES, (0.6, 4.0, 1.0, 2.0, 1.0), strict=True))
-# The same where only one question about the motion of each object is asked; to end with, more about two objects, of
-# which most clips have few.
-_PARTS_WEIGHTS = {
-    "stage3_facts": dict(zip(QUESTION_TYPES, (0.25, 8.0, 0.3, 1.3, 0.4), strict=True)),
-    "stage3": dict(zip(QUESTION_TYPES, (0.3, 6.0, 1.5, 1.0, 0.3), strict=True)),
-    "stage3_more": dict(zip(QUESTION_TYPES, (0.5, 6.0, 0.9, 2.0, 1.0), strict=True)),
-}
-_TRIES = 60  # for such a conversation; of clips with few objects, it may have less turns than others
-_OFTEN = {  # there, so many times as often as others of their type: the hardest to learn
-    "stage3_facts": {"doing": 2, "deed": 2},
-    "stage3": {"doing": 2, "deed": 6, "partner": 3},
-    "stage3_more": {"shape": 2, "start": 2, "end": 3, "doing": 3, "deed": 6, "partner": 2},
-}
+_CHOICE_WEIGHTS = (0.6, 4.0, 1.0, 2.0, 1.0)
+_TRIES = 60  # for a conversation of a mix; of clips with few objects, it may have less turns than others
 # Where not all options are true of objects of the clip, these answers would be right far more often than one time in
 # four that they are offered, and be learnt instead of looked for. So many of such questions are kept.
 _KEPT = {
@@ -78,6 +68,19 @@ _KEPT = {
 
 Turn = tuple[str, str, Subject, str]  # question, answer, objects, category
 Asked = tuple[str, Subject, str]  # category, objects, answer
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Which questions with options are asked where what objects do in each part comes before what follows from it.
+
+    Attributes:
+        types: how often questions of each type are tried, in the order of `QUESTION_TYPES`.
+        often: category -> so many times as often as others of its type; the hardest to learn.
+    """
+
+    types: tuple[float, ...]
+    often: Mapping[str, int] = field(default_factory=dict)
 
 
 def open_turns(facts: Facts, rng: np.random.Generator) -> list[Turn]:
@@ -93,27 +96,25 @@ def open_turns(facts: Facts, rng: np.random.Generator) -> list[Turn]:
     return turns
 
 
-def choices(
-    facts: Facts, rng: np.random.Generator, parts: str | None = None, without: Sequence[str] = ()
-) -> list[Turn]:
+def choices(facts: Facts, rng: np.random.Generator, mix: Mix | None = None, without: Sequence[str] = ()) -> list[Turn]:
     """Questions with options, of some categories not; of types that few clips have, more where they are.
 
-    With `parts`, which is a stage, answers that follow from how objects move come after what these do in each part. Of
-    each object, one such question is asked: in others, that would be copied from above.
+    With a mix, answers that follow from how objects move come after what these do in each part. Of each object, one
+    such question is asked: in others, that would be copied from above.
     """
     turns: list[Turn] = []
     asked: set[tuple[str, Subject]] = set()  # again, the answer would be copied from above
     names: dict[str, list[str]] = {}
     for name, kind in CATEGORIES.items():
         if kind.choice and name not in without:
-            names.setdefault(kind.type, []).extend([name] * (_OFTEN[parts].get(name, 1) if parts else 1))
-    often = _PARTS_WEIGHTS[parts] if parts else _CHOICE_WEIGHTS
+            names.setdefault(kind.type, []).extend([name] * (mix.often.get(name, 1) if mix else 1))
+    often = dict(zip(QUESTION_TYPES, mix.types if mix else _CHOICE_WEIGHTS, strict=True))
     weights = np.array([often[wanted] for wanted in names])
     tries = 0
-    while not turns or (len(turns) < TURNS and not (parts and tries >= _TRIES)):
+    while not turns or (len(turns) < TURNS and not (mix and tries >= _TRIES)):
         tries += 1
         category = pick(rng, names[str(rng.choice(list(names), p=weights / weights.sum()))])
-        in_parts = parts and category in FROM_PARTS
+        in_parts = mix and category in FROM_PARTS
         for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
             kept = _KEPT.get((category, str(question.labels[question.answer][0])), 1)
             if question.spread < len(question.options) and rng.random() > kept:

@@ -1,0 +1,90 @@
+"""The card of the embedded model: what it knows, how it was made, and what was measured."""
+
+import json
+import os
+from pathlib import Path
+
+from videorefer_plugin._files import write_whole
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.hub.run_summary import Result, RunSummary
+from videorefer_plugin.tiny.running import READY
+from videorefer_plugin.world.stages import STAGES
+from videorefer_plugin.world.versions import read_settings
+
+__all__ = ["history", "write_results"]
+
+_NAME = "videorefer-tiny"
+_ABOUT = """## Limits
+
+This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to
+four objects of six shapes, eight colours and four patterns, and about 150 words of English. It answers questions with
+options in the words of an option, without its letter. Where the answer follows from how an object moves, it says first
+what the object does in each quarter of the clip: "part: up, up, still, still. Answer: it moves up, then stops".
+Accuracies are those of the strict reader, which takes letters and words, also behind reasons; the compatible one looks
+for letters only, and what it finds in such answers means nothing. Chance is 25 percent on VideoRefer-Bench-Q.
+An object that is given in more than five frames is shown to it in five of them, evenly spaced, two of which become one
+token: four unions of more frames do not tell whether an object waits before it moves, or moves before it stops.
+`videorefer train tiny` makes this model from nothing; more steps of the same recipe go on from here:
+
+    videorefer train run tiny/stage3_more model.checkpoint=FOLDER \\
+        data.files=output/tiny/world/train_stage3_more.json
+"""
+
+
+def history(root: str | os.PathLike) -> str:
+    """A section of a card on how a model was made: data, and length, time and loss of each stage that was run.
+
+    Args:
+        root (`str` or `os.PathLike`): folder that [`make_tiny`] wrote.
+
+    Raises:
+        ConfigurationError: it does not say what data set it holds.
+    """
+    root = Path(root)
+    world = read_settings(root / "world")
+    if world is None:
+        raise ConfigurationError(f"{root} holds no data set, so that it does not say what its model was made from.")
+    clips = len(list((root / "world" / "videos").glob("*.mp4")))
+    text = (
+        f"## Stages\n\nEverything was made from nothing, on {clips:,} clips that `videorefer world` renders from seed "
+        f"{world['seed']} with `--data-version {world['version']}`. Times are those of each stage's "
+        "last run, on the machine that is named below; losses are the last ones that were logged.\n\n"
+        "| recipe | optimiser steps | passes over the data | minutes | loss |\n|---|---:|---:|---:|---:|\n"
+    )
+    for name, stage in STAGES.items():
+        path = root / name / READY
+        if path.exists():
+            state = json.loads(path.read_text(encoding="utf-8"))
+            losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+            minutes = state["log_history"][-1].get("train_runtime", 0) / 60
+            loss = f"{losses[-1]:.2f}" if losses else "-"
+            length = f"{state['global_step']:,} | {state['epoch']:.2f}"
+            text += f"| `{stage.recipe}` | {length} | {minutes:.0f} | {loss} |\n"
+    return text
+
+
+def write_results(checkpoint: str | os.PathLike, results: list[Result], making: str = "") -> Path:
+    """Put results into a checkpoint's summary and card.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): its folder.
+        results (`list[Result]`): what was measured.
+        making (`str`, *optional*): a section that says how it was made, in Markdown.
+
+    Returns:
+        `Path`: the card.
+    """
+    from videorefer_plugin.hub.publish import prepare_folder
+
+    folder = Path(checkpoint)
+    summary = RunSummary.load(folder) or RunSummary()
+    summary.results = results
+    summary.save(folder)
+    prepare_folder(folder, _NAME, card="overwrite")
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8")
+    text = text.replace(f'"{_NAME}"', "vr.tiny_checkpoint()").replace(
+        "\n## Training\n", f"\n{_ABOUT}\n{making}\n## Training\n" if making else f"\n{_ABOUT}\n## Training\n", 1
+    )
+    write_whole(card, lambda name: Path(name).write_text(text, encoding="utf-8"))
+    return card
