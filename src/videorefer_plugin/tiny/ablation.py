@@ -94,8 +94,7 @@ def ablate(
         described = evaluate_descriptions(descriptions, answerer, RuleJudge(), out / "answers", **answering)
         results.append((asked["scores"]["tables"]["strict"], described["scores"]))
     path = out / f"{table}.md"
-    text = ablation_table(table, rows, results, overrides, share, stages)
-    write_whole(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
+    write_whole(path, ablation_table(table, rows, results, overrides, share, stages))
     return path
 
 
@@ -103,8 +102,7 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
     """Keep with what is trained in a folder how it was, and let nothing else be taken for it."""
     path = out / "ablation.json"
     if not path.exists():
-        text = json.dumps(settings, indent=2) + "\n"
-        write_whole(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
+        write_whole(path, json.dumps(settings, indent=2) + "\n")
         return
     kept = json.loads(path.read_text(encoding="utf-8"))
     for name, value in settings.items():
@@ -167,5 +165,5 @@ def _records(path: Path, left_out: Sequence[str], out: Path) -> Path:
     if not chosen.exists():
         records = json.loads(path.read_text(encoding="utf-8"))
         text = json.dumps([one for one in records if one["id"].split("/")[1] not in left_out])
-        write_whole(chosen, lambda name: Path(name).write_text(text, encoding="utf-8"))
+        write_whole(chosen, text)
     return chosen

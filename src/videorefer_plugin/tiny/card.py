@@ -86,5 +86,5 @@ def write_results(checkpoint: str | os.PathLike, results: list[Result], making: 
     text = text.replace(f'"{_NAME}"', "vr.tiny_checkpoint()").replace(
         "\n## Training\n", f"\n{_ABOUT}\n{making}\n## Training\n" if making else f"\n{_ABOUT}\n## Training\n", 1
     )
-    write_whole(card, lambda name: Path(name).write_text(text, encoding="utf-8"))
+    write_whole(card, text)
     return card

@@ -46,8 +46,7 @@ def measure(
     heldout, out = Path(world) / "heldout", Path(out)
     out.mkdir(parents=True, exist_ok=True)
     shuffled = out / "bench_q_shuffled.json"
-    moved = json.dumps(shuffle_regions(json.loads((heldout / "bench_q.json").read_text())))
-    write_whole(shuffled, lambda name: Path(name).write_text(moved, encoding="utf-8"))
+    write_whole(shuffled, json.dumps(shuffle_regions(json.loads((heldout / "bench_q.json").read_text()))))
     today = datetime.date.today().isoformat()
     results: list[Result] = []
 

@@ -46,8 +46,7 @@ def pack(source: str | os.PathLike, folder: str | os.PathLike) -> Path:
     for part in config.values():
         if isinstance(part, dict):
             part.pop("_name_or_path", None)  # a folder of the machine that made it
-    text = json.dumps(config, indent=2) + "\n"
-    write_whole(folder / "config.json", lambda name: Path(name).write_text(text, encoding="utf-8"))
+    write_whole(folder / "config.json", json.dumps(config, indent=2) + "\n")
     size = sum(path.stat().st_size for path in folder.iterdir())
     if size > _LARGEST:
         raise ConfigurationError(f"{folder} has {size} bytes; the embedded model may have {_LARGEST}.")

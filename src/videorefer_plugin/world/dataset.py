@@ -138,10 +138,6 @@ def write_dataset(
     return written
 
 
-def _write_text(path: str, text: str) -> None:
-    Path(path).write_text(text, encoding="utf-8")
-
-
 Job = tuple[str, int, int]
 
 
@@ -173,7 +169,7 @@ def _make_part(root: Path, settings: Settings, job: Job) -> None:
         text = json.dumps(_records(root, settings, job))
         # When another process has finished and removed the folder, this part is not needed as a file any more.
         with contextlib.suppress(FileNotFoundError):
-            write_whole(_part_file(root, job), lambda path: _write_text(path, text))
+            write_whole(_part_file(root, job), text)
 
 
 def _kept_part(root: Path, job: Job) -> dict[str, list[str]] | None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin._files import write_whole
+from videorefer_plugin._json import write_json
 from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["VERSION", "VERSIONS", "Settings", "check_version", "claim", "read_settings", "seed_of"]
@@ -97,8 +97,7 @@ def claim(root: Path, settings: Settings) -> None:
             "or the same settings to go on with it"
         )
     root.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(settings), indent=1) + "\n"
-    write_whole(root / _NOTE, lambda path: Path(path).write_text(text, encoding="utf-8"))
+    write_json(root / _NOTE, asdict(settings))
 
 
 def seed_of(records: str, version: int) -> int:
