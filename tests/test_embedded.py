@@ -470,7 +470,7 @@ def test_ablations_train_each_row_once_and_write_a_table(tmp_path):
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/model.safetensors")}
 
 
-def test_a_benchmark_that_rules_cannot_judge_is_refused_before_anything_is_trained(tmp_path):
+def test_data_that_are_no_use_are_refused_before_anything_is_trained(tmp_path):
     world.write_dataset(tmp_path / "world", 4, seed=2, heldout=5)
     path = tmp_path / "world" / "heldout" / "bench_d.json"
     items = json.loads(path.read_text())
@@ -478,6 +478,9 @@ def test_a_benchmark_that_rules_cannot_judge_is_refused_before_anything_is_train
     common = ["--world", tmp_path / "world", "--start", CHECKPOINT, "--out", tmp_path / "out"]
     refused = run("bench", "ablate", "data", *common, code=1)
     assert "has no facts" in " ".join(refused.output.split())
+    (tmp_path / "world" / "train_stage3_facts.json").unlink()
+    refused = run("bench", "ablate", "data", *common, code=1)
+    assert "train_stage3_facts.jsonismissing;writeitwith" in "".join(refused.output.split())  # lines break anywhere
     assert not (tmp_path / "out").exists()
 
 

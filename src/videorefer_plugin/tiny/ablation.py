@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,12 @@ def ablate(
     for path in (questions, descriptions):
         if not path.is_file():
             raise ConfigurationError(f"{path} is missing; make it with `videorefer world --heldout`.")
+    unfinished = [stage for row in rows for stage, folder in _folders(row, out) if not (folder / READY).exists()]
+    for path in (world / file for stage in unfinished for file in stage.data):
+        if not path.is_file():
+            raise ConfigurationError(
+                f"{path} is missing; write it with the `videorefer world` command that made the rest of {world}."
+            )
     if not 0 < share <= 1:
         raise ConfigurationError(f"share is {share!r}; expected a part of each recipe's steps, above 0 and at most 1.")
     for mode in {row.mode for row in rows}:  # before anything is trained
@@ -123,12 +129,8 @@ def _train(
     say: Callable[[str], None],
     processes: int,
 ) -> Path:
-    model, done = start, ""
-    for name in row.stages:
-        stage = STAGES[name]
-        done += f"{name}{_without([kind for one in stage.sources for kind in _left_out(one, row)])}+"
-        label = "".join(setting.rpartition(".")[2].replace("=", "") + "_" for setting in row.settings)
-        folder = out / f"{label}{done.rstrip('+')}"
+    model = start
+    for stage, folder in _folders(row, out):
         if not (folder / READY).exists():
             say(f"Running {stage.recipe} for {row.name}")
             data = json.dumps([str(_records(world / one.file, _left_out(one, row), out)) for one in stage.sources])
@@ -145,6 +147,15 @@ def _train(
             run_recipe(stage.recipe, settings, processes)
         model = folder
     return model
+
+
+def _folders(row: Variant, out: Path) -> Iterator[tuple[Stage, Path]]:
+    """The stages of a row, and the folder of each, which rows that begin alike share."""
+    label = "".join(setting.rpartition(".")[2].replace("=", "") + "_" for setting in row.settings)
+    done = []
+    for stage in (STAGES[name] for name in row.stages):
+        done.append(f"{stage.name}{_without([kind for one in stage.sources for kind in _left_out(one, row)])}")
+        yield stage, out / f"{label}{'+'.join(done)}"
 
 
 def _left_out(stage: Stage, row: Variant) -> list[str]:
