@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
 
-from videorefer_plugin._text import listed, short, text_fault
-from videorefer_plugin._yaml import apply_overrides, nearest, read_recipe, shipped_recipes
+from videorefer_plugin._text import listed, short
+from videorefer_plugin._yaml import apply_overrides, read_recipe, shipped_recipes
 from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.registry import agents
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training.ranges import COUNT, LARGEST, Range, check_numbers, number
+from videorefer_plugin.training.structured import plain, structured
 
 __all__ = [
     "PRODUCTS",
@@ -154,7 +154,7 @@ class EngineRecipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values; [`recipe_of`] reads them, and takes no text of theirs for a reference."""
-        return _escaped(asdict(self))
+        return plain(self)
 
     def stages(self) -> dict[str, StageSettings]:
         """The stages of the run, in their order."""
@@ -235,87 +235,7 @@ def recipe_of(values: Mapping[str, Any]) -> EngineRecipe:
     Raises:
         ConfigurationError: as [`load_engine_recipe`].
     """
-    try:
-        from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
-    except ImportError as error:
-        raise ConfigurationError(
-            "Recipes of the data engine need omegaconf: pip install 'videorefer-plugin[engine]'"
-        ) from error
-    try:
-        given = OmegaConf.create(_checked(EngineRecipe, values, ""))
-        merged = OmegaConf.merge(OmegaConf.structured(EngineRecipe), given)
-        recipe = OmegaConf.to_object(merged)
-    except RecursionError as error:
-        raise ConfigurationError(
-            "The recipe cannot be read: a section holds itself, or is nested too deeply."
-        ) from error
-    except OmegaConfBaseException as error:
-        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-        said = str(error.msg or error).splitlines()[0].rstrip(".")
-        raise ConfigurationError(f"The recipe cannot be read: {where}{said}.") from error
-    assert isinstance(recipe, EngineRecipe)
-    return recipe.check()
-
-
-def _checked(cls: Any, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The values of a section as OmegaConf takes them: lists and settings by name that hold nothing are left out.
-
-    Raises:
-        ConfigurationError: a setting is unknown, a section or a list is none, or a text cannot be written.
-    """
-    hints, given = get_type_hints(cls), {}
-    known = [item.name for item in fields(cls)]
-    for name, value in values.items():
-        if name not in known:
-            raise ConfigurationError(f"Unknown setting {where}{name}{nearest(name, known, where)}")
-        kinds = [hints[name]] if get_origin(hints[name]) in (list, dict) else get_args(hints[name]) or (hints[name],)
-        kind = next(kind for kind in kinds if kind is not type(None))
-        refers = isinstance(value, str) and value.startswith("${")  # to another setting, of whichever type
-        if isinstance(value, str):
-            _check_text(f"{where}{name}", value)
-        if get_origin(kind) in (list, dict) and not refers:
-            value = _several(f"{where}{name}", value, get_origin(kind))
-        elif is_dataclass(kind) and not refers:
-            if not (isinstance(value, Mapping) or (value is None and type(None) in kinds)):
-                raise ConfigurationError(
-                    f"{where}{name} is a section of settings, but {short(value)} was given. Leave it out for what it "
-                    "has by default."
-                )
-            value = None if value is None else _checked(kind, value, f"{where}{name}.")
-        elif value is None and type(None) not in kinds:
-            raise ConfigurationError(f"{where}{name} cannot be null. Leave it out for what it is by default.")
-        given[name] = value
-    return given
-
-
-def _escaped(value: Any) -> Any:
-    """Plain values of which no text refers to another value, since `${` is written as OmegaConf has it, `\\${`."""
-    if isinstance(value, dict):
-        return {name: _escaped(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_escaped(one) for one in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
-
-
-def _check_text(where: str, value: str) -> None:
-    fault = text_fault(value) or "it holds a NUL character" * ("\0" in value)
-    if fault:
-        raise ConfigurationError(f"{where} is {short(value)}, which is no text for a setting: {fault}.")
-    if value == "???":  # by which OmegaConf marks what is still to be given
-        raise ConfigurationError(f"{where} is still to be given; set it in the recipe, or with {where}=...")
-
-
-def _several(where: str, value: Any, kind: type) -> Any:
-    """What is given of a list, of which one text is a list of one, or of settings by name."""
-    if value is None:
-        return kind()
-    if kind is list and isinstance(value, str):
-        return [value]
-    wanted = "a list" if kind is list else "settings by name"
-    if not isinstance(value, kind):
-        raise ConfigurationError(f"{where} must be {wanted}, but is {short(value)}.")
-    return value
+    return structured(EngineRecipe, values, "engine").check()
 
 
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:

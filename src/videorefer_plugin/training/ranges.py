@@ -9,10 +9,29 @@ from typing import Any, get_args, get_origin, get_type_hints
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 
-__all__ = ["COUNT", "FROM_ZERO", "LARGEST", "LAYER", "RANGE", "Range", "check_numbers", "number"]
+__all__ = [
+    "ARGUMENT",
+    "COUNT",
+    "ENTRY",
+    "FROM_ZERO",
+    "LARGEST",
+    "LAYER",
+    "RANGE",
+    "Range",
+    "check_number",
+    "check_numbers",
+    "number",
+    "setting",
+]
 
 RANGE = "range"
 """Key of a field's [`Range`] in its metadata."""
+
+ARGUMENT = "argument"
+"""Key of the name that a field's value has in `transformers.TrainingArguments`."""
+
+ENTRY = "entry"
+"""Key of the dataclass that entries of a list may be, beside texts."""
 
 LARGEST = 2**31 - 1
 """The largest number of anything: what fits the integers of the libraries that recipes are handed to."""
@@ -70,9 +89,14 @@ LAYER = Range(-LARGEST, LARGEST)  # counted from either end; how many there are 
 FROM_ZERO = Range(0)
 
 
-def number(default: Any, allowed: Range) -> Any:
-    """A field of a dataclass that holds a number of a range."""
-    return field(default=default, metadata={RANGE: allowed})
+def number(default: Any, allowed: Range, argument: str | None = None) -> Any:
+    """A field of a dataclass that holds a number of a range; with `argument`, one of `TrainingArguments`."""
+    return field(default=default, metadata={RANGE: allowed} | ({ARGUMENT: argument} if argument else {}))
+
+
+def setting(default: Any, argument: str) -> Any:
+    """A field of a dataclass that holds something else, which is an argument of `TrainingArguments`."""
+    return field(default=default, metadata={ARGUMENT: argument})
 
 
 def check_numbers(section: Any, where: str = "") -> None:
@@ -98,10 +122,19 @@ def check_numbers(section: Any, where: str = "") -> None:
             for name, one in named.items():
                 if not (one is None and optional):
                     kind = int if int in kinds else float
-                    _check_number(f"{where}{item.name}{name}", one, kind, item.metadata[RANGE], optional)
+                    check_number(f"{where}{item.name}{name}", one, kind, item.metadata[RANGE], optional)
+        elif ENTRY in item.metadata:
+            for index, one in enumerate(value):
+                if isinstance(one, item.metadata[ENTRY]):
+                    check_numbers(one, f"{where}{item.name}[{index}].")
 
 
-def _check_number(where: str, value: Any, kind: type, allowed: Range, optional: bool) -> None:
+def check_number(where: str, value: Any, kind: type, allowed: Range, optional: bool = False) -> None:
+    """Hold a number against its range.
+
+    Raises:
+        ConfigurationError: it is out of it, or no number; `where` names it.
+    """
     right = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     if not right or not allowed.holds(value):
         words = allowed.words(kind) + (", or null" if optional else "")

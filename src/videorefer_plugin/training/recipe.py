@@ -1,14 +1,12 @@
 """Recipes: everything that decides a training run, read from YAML."""
 
 import os
-import types
-import typing
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from videorefer_plugin._text import short, text_fault
-from videorefer_plugin._yaml import apply_overrides, nearest, read_recipe, shipped_recipes
+from videorefer_plugin._text import short
+from videorefer_plugin._yaml import apply_overrides, read_recipe, shipped_recipes
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.object_encoder import MASK_POLICIES
 from videorefer_plugin.training import choices
@@ -22,6 +20,7 @@ from videorefer_plugin.training.settings import (
     PretrainSettings,
     TrainSettings,
 )
+from videorefer_plugin.training.structured import plain, structured
 
 __all__ = [
     "DataSettings",
@@ -58,7 +57,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values."""
-        return asdict(self)
+        return plain(self)
 
     def accumulation_steps(self, processes: int) -> int:
         """Number of batches that each process adds up for an optimiser step.
@@ -192,7 +191,7 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
     overrides = list(overrides)
     apply_overrides(values, overrides)
     _take_rates_along(values, {override.partition("=")[0].strip() for override in overrides})
-    return _build(Recipe, values, "").check()
+    return structured(Recipe, values, "train").check()
 
 
 def _take_rates_along(values: dict[str, Any], changed: set[str]) -> None:
@@ -217,51 +216,3 @@ def _each_once(name: str, values: list[str]) -> None:
     double = next((value for index, value in enumerate(values) if value in values[:index]), None)
     if double is not None:
         raise ConfigurationError(f"{name} names {short(double)} twice. Name everything once.")
-
-
-def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(cls)
-    known = {item.name for item in fields(cls)}
-    for name in values:
-        if name not in known:
-            raise ConfigurationError(f"Unknown setting {where}{name}{nearest(name, known, where)}")
-    return cls(**{name: _convert(value, hints[name], f"{where}{name}") for name, value in values.items()})
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Check a value against the type of its field; YAML reads 1e-3 as text."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if hint is Any or (value is None and type(None) in options):
-        return value
-    kind = next(option for option in options if option is not type(None))
-    if is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ConfigurationError(f"{where} is a section of settings, but {short(value)} was given.")
-        return _build(kind, value, f"{where}.")
-    origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
-    if origin in (int, float):  # held against its range by `Recipe.check`
-        return _as_float(value) if origin is float else value
-    if origin is str and isinstance(value, str):
-        fault = text_fault(value) or ("it holds a NUL character" if "\0" in value else "")
-        if fault:
-            raise ConfigurationError(f"{where} is {short(value)}, which is no text for a setting: {fault}.")
-    elif origin is list and isinstance(value, (list, str)):
-        items = [value] if isinstance(value, str) else value
-        return [_convert(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(items)]
-    elif origin is dict and isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _convert(item, arguments[1], f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, origin):
-        return value
-    raise ConfigurationError(f"{where} must be of type {getattr(kind, '__name__', kind)}, but is {short(value)}.")
-
-
-def _as_float(value: Any) -> Any:
-    """The number that a text stands for, since YAML reads 1e-3 as text; anything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return value
-    if isinstance(value, str) and not (value.isascii() and "_" not in value):
-        return value
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return value
