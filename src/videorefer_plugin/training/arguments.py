@@ -1,8 +1,14 @@
 """What transformers' Trainer is told of a recipe."""
 
+from dataclasses import fields
+from typing import Any
+
 import torch
 from transformers import TrainingArguments
 
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.training.choices import extra_arguments
+from videorefer_plugin.training.ranges import ARGUMENT
 from videorefer_plugin.training.recipe import Recipe
 
 __all__ = ["training_arguments"]
@@ -12,38 +18,37 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
     """Translate a recipe's training section for transformers.
 
     Raises:
-        ConfigurationError: the global batch size does not fit the number of processes.
+        ConfigurationError: the global batch size does not fit the number of processes, or transformers refuses a
+            setting.
     """
-    arguments = _translated(recipe)
+    try:
+        arguments = TrainingArguments(**_translated(recipe))
+    except Exception as error:  # whatever transformers makes of values that it was not made for
+        raise ConfigurationError(
+            f"transformers.TrainingArguments cannot be made of the recipe: {type(error).__name__}: {error}"
+            + (f" See train.extra, which has {', '.join(recipe.train.extra)}." if recipe.train.extra else "")
+        ) from error
     arguments.gradient_accumulation_steps = recipe.accumulation_steps(max(arguments.world_size, 1))
     return arguments
 
 
-def _translated(recipe: Recipe) -> TrainingArguments:
-    settings = recipe.train
-    return TrainingArguments(
-        output_dir=recipe.output.folder,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps if settings.max_steps is not None else -1,
-        lr_scheduler_type=settings.scheduler,
-        warmup_steps=settings.warmup,
-        optim=settings.optimizer,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        logging_steps=settings.log_every,
-        save_strategy="steps",
-        save_steps=settings.save_every,
-        save_total_limit=settings.keep_checkpoints,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        bf16=recipe.model.dtype == "bfloat16",  # autocast; what is trained stays in float32
-        fp16=recipe.model.dtype == "float16",
-        dataloader_num_workers=recipe.data.workers,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        ddp_find_unused_parameters=False,  # `train` says otherwise of models where there are some
-        report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-    )
+def _translated(recipe: Recipe) -> dict[str, Any]:
+    train = recipe.train
+    named = {item.metadata[ARGUMENT]: getattr(train, item.name) for item in fields(train) if ARGUMENT in item.metadata}
+    return {
+        **{argument: value for argument, value in named.items() if value is not None},
+        "output_dir": recipe.output.folder,
+        "per_device_eval_batch_size": train.batch_size,
+        "prediction_loss_only": True,
+        "eval_strategy": "no" if train.eval_every is None else "steps",
+        "save_strategy": "steps",
+        "data_seed": train.seed,
+        "bf16": recipe.model.dtype == "bfloat16",  # autocast; what is trained stays in float32
+        "fp16": recipe.model.dtype == "float16",
+        "dataloader_num_workers": recipe.data.workers,
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        "ddp_find_unused_parameters": False,  # `train` says otherwise of models where there are some
+        "use_cpu": not torch.cuda.is_available(),
+        **extra_arguments(train.extra),
+    }

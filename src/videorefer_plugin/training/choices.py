@@ -2,8 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from functools import lru_cache
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from transformers import SchedulerType, TrainingArguments, get_scheduler
@@ -11,11 +13,23 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.training_args import OptimizerNames
 
 from videorefer_plugin._text import short
+from videorefer_plugin._yaml import nearest
 from videorefer_plugin.errors import ConfigurationError
-from videorefer_plugin.training.ranges import COUNT, FROM_ZERO, LARGEST, Range
-from videorefer_plugin.training.settings import PretrainSettings
+from videorefer_plugin.training.ranges import ARGUMENT, COUNT, FROM_ZERO, LARGEST, Range
+from videorefer_plugin.training.settings import PretrainSettings, TrainSettings
+from videorefer_plugin.training.structured import typed
 
-__all__ = ["DTYPES", "check_attention", "check_optimizer", "check_sizes", "check_targets", "optimizers", "schedulers"]
+__all__ = [
+    "DTYPES",
+    "check_attention",
+    "check_optimizer",
+    "check_reports",
+    "check_sizes",
+    "check_targets",
+    "extra_arguments",
+    "optimizers",
+    "schedulers",
+]
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Dtypes that weights may be loaded in."""
@@ -23,6 +37,42 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 # They wait for scores of an evaluation, of which runs of recipes have none: the learning rate would never change.
 _WAIT_FOR_SCORES = ("reduce_lr_on_plateau", "greedy")
 _FEW = Range(1, 1024)  # layers, heads and channels
+
+# Arguments of TrainingArguments that other settings of a recipe stand for, or that are not for recipes to set.
+_ELSEWHERE = {
+    "output_dir": "set output.folder",
+    "bf16": "set model.dtype",
+    "fp16": "set model.dtype",
+    "data_seed": "set train.seed",
+    "dataloader_num_workers": "set data.workers",
+    "gradient_accumulation_steps": "it follows from train.global_batch_size",
+    "gradient_checkpointing": "set train.gradient_checkpointing",
+    "activation_checkpointing": "set train.gradient_checkpointing",
+    "train_sampling_strategy": "set train.group_by",
+    "save_strategy": "set train.save_every",
+    "eval_strategy": "set train.eval_every",
+    "prediction_loss_only": "the loss is all that evaluations compute",
+    "load_best_model_at_end": "the newest checkpoints are kept; see train.keep_checkpoints",
+    "resume_from_checkpoint": "runs go on from the newest checkpoint in output.folder by themselves",
+    "remove_unused_columns": "batches are made whole",
+    "label_names": "batches are made with labels",
+    "ddp_find_unused_parameters": "it follows from the model",
+    **dict.fromkeys(
+        ("push_to_hub", "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy", "hub_always_push"),
+        "publish the result with `videorefer publish`",
+    ),
+    "hub_revision": "publish the result with `videorefer publish`",
+}
+_PLAIN = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    dict: "settings",
+    list: "a list",
+}
+# Packages of integrations that are called otherwise than these.
+_PACKAGES = {"azure_ml": "azureml-sdk", "comet_ml": "comet-ml", "flyte": "flytekit"}
 
 
 def optimizers() -> tuple[str, ...]:
@@ -149,3 +199,67 @@ def _run_part(settings: PretrainSettings) -> None:
     states = SiglipVisionModel(config)(pixel_values=pixels, output_hidden_states=True).hidden_states
     side = config.image_size // config.patch_size
     states[settings.feature_layer].unflatten(1, (side, side))
+
+
+def check_reports(names: Sequence[str]) -> None:
+    """Check where logs are to go.
+
+    Raises:
+        ConfigurationError: transformers does not know it, or it needs a package that is not installed.
+    """
+    from transformers.integrations import integration_utils  # takes seconds to import
+
+    known = sorted(integration_utils.INTEGRATION_TO_CALLBACK)
+    available = integration_utils.get_available_reporting_integrations()
+    alone = [name for name in names if name in ("none", "all")]
+    if alone and len(names) > 1:
+        raise ConfigurationError(f"train.report_to names {alone[0]!r} beside others; name it alone, or leave it out.")
+    for name in names:
+        if name not in ("none", "all", *known):
+            raise ConfigurationError(f"train.report_to cannot be {short(name)}{nearest(name, [*known, 'none'])}")
+        if name in known and name not in available:
+            package = _PACKAGES.get(name, name)
+            raise ConfigurationError(
+                f"train.report_to names {name}, which is not installed: pip install {package} (or report_to: none)"
+            )
+
+
+def extra_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `TrainingArguments` in `train.extra`.
+
+    Raises:
+        ConfigurationError: there is none of a name (the nearest is given), one has a setting of its own in recipes, or
+            a value is of another type.
+    """
+    hints = get_type_hints(TrainingArguments)
+    known = {item.name for item in fields(TrainingArguments)}
+    ours = {
+        item.metadata[ARGUMENT]: f"set train.{item.name}"
+        for item in fields(TrainSettings)
+        if ARGUMENT in item.metadata
+    }
+    ours |= _ELSEWHERE
+    found = {}
+    for name, value in extra.items():
+        if name in ours:
+            raise ConfigurationError(f"train.extra.{name} cannot be set there: {ours[name]}.")
+        if name not in known:
+            near = nearest(name, known - ours.keys(), "train.extra.")
+            raise ConfigurationError(
+                f"transformers.TrainingArguments has no argument {short(name)} for train.extra{near}"
+            )
+        found[name] = _argument(name, value, hints[name])
+    return found
+
+
+def _argument(name: str, value: Any, hint: Any) -> Any:
+    """A value of one of an argument's types; of a text that stands for a number, such as 1e-8, the number."""
+    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
+    if len(kinds) == 1 and kinds[0] in _PLAIN:
+        return typed(value, hint, f"train.extra.{name}")
+    allowed = [get_origin(kind) or kind for kind in kinds]
+    allowed = [kind for kind in allowed if kind in _PLAIN] or [str]
+    if value is not None and type(value) not in allowed:
+        wanted = " or ".join(_PLAIN[kind] for kind in allowed)
+        raise ConfigurationError(f"train.extra.{name} must be {wanted}, but is {short(value)}.")
+    return value

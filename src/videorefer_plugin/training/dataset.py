@@ -1,11 +1,12 @@
 """The training data set: records read one at a time, each pointing at its objects in one frame or in many."""
 
+import copy
 import logging
 import os
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,36 +16,21 @@ from videorefer_plugin.errors import ConfigurationError, RecordError
 from videorefer_plugin.inputs.masks import evenly
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
 from videorefer_plugin.regions import Region, Shape
+from videorefer_plugin.training.mixture import DataSource, Share, check_positive, data_sources, epoch_rows
 from videorefer_plugin.training.record_files import RecordFile, open_record_file
 from videorefer_plugin.training.records import KINDS, Record, parse_record
 from videorefer_plugin.training.scan import digest_of, scan_records
 
-__all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "ReadOnce", "VideoReferDataset"]
+if TYPE_CHECKING:
+    from videorefer_plugin.training.recipe import DataFile, Recipe
+
+__all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "ReadOnce", "VideoReferDataset", "recipe_dataset"]
 
 logger = logging.getLogger(__name__)
 
 MODES = ("single", "multi", "mixed")
 BAD_SAMPLE_POLICIES = ("error", "skip")
 _REASONS_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """One file of a data set.
-
-    Attributes:
-        path (`str` or `os.PathLike`): JSON list, JSON lines or Parquet.
-        media_root (`str` or `os.PathLike`, *optional*): folder that relative media paths start from; the file's own
-            by default.
-        limit (`int`, *optional*): the most records to use, chosen at random by the seed; all by default.
-        weight (`float`, *optional*, defaults to 1): how often each record comes in an epoch. With 2.5 every record
-            comes twice and half of them, chosen at random by the seed, a third time.
-    """
-
-    path: str | os.PathLike
-    media_root: str | os.PathLike | None = None
-    limit: int | None = None
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +101,7 @@ class VideoReferDataset(Dataset):
     ):
         _check_choice("mode", mode, MODES)
         _check_choice("on_bad_sample", on_bad_sample, BAD_SAMPLE_POLICIES)
-        _check_positive("max_frames_per_region", max_frames_per_region)
+        check_positive("max_frames_per_region", max_frames_per_region)
         self.mode = mode
         self.seed = seed
         self.max_frames_per_region = max_frames_per_region
@@ -124,13 +110,14 @@ class VideoReferDataset(Dataset):
         self.visual_tokens = visual_tokens
         self.object_encoder = ObjectEncoderConfig(max_tokens_per_region=max_tokens_per_region)
         self.skipped: list[str] = []
-        self._files = [self._scan(source, media_root) for source in _sources(data)]
-        chosen = [
-            _choose(number, source, len(scanned.lines), seed)
-            for number, (source, scanned) in enumerate(zip(_sources(data), self._files, strict=True))
+        self._files = [self._scan(source, media_root) for source in data_sources(data)]
+        self._shares = [
+            Share.of(number, source.path, len(scanned.lines), source.limit, source.weight, seed)
+            for number, (source, scanned) in enumerate(zip(data_sources(data), self._files, strict=True))
         ]
-        # Row i of the data set: its file, the record there, and which of the record's copies it is.
-        self._rows = np.concatenate(chosen)
+        # Row i of an epoch: its file, the record there, and which of the record's copies it is.
+        self._rows = epoch_rows(self._shares, 0)
+        self._rows_of = 0
         if not len(self._rows):
             raise RecordError(
                 f"No record is left to train on: {len(self.skipped)} were bad"
@@ -195,9 +182,19 @@ class VideoReferDataset(Dataset):
         self._epoch.fill_(epoch)
         self._draw()
 
+    def whole(self) -> "VideoReferDataset":
+        """The same data with every record that may come in some epoch, as often as it may come in one."""
+        other = copy.copy(self)
+        other._shares = [share.whole() for share in self._shares]
+        other._rows, other._single = epoch_rows(other._shares, 0), None
+        return other
+
     def _draw(self) -> np.ndarray:
         """Which rows are in single mode in this epoch; bool (len(self),)."""
         epoch = self.epoch
+        if self._rows_of != epoch and any(share.is_drawn for share in self._shares):
+            self._rows = epoch_rows(self._shares, epoch)
+        self._rows_of = epoch
         if self._single is None or self._single[0] != epoch:
             single = np.full(len(self._rows), self.mode == "single")
             if self.mode == "mixed":
@@ -228,16 +225,20 @@ class VideoReferDataset(Dataset):
         """
         return ["single" if single else "multi" for single in self._draw()]
 
+    def _kinds_and_tokens(self) -> tuple[np.ndarray, np.ndarray]:
+        self._draw()
+        return self._column("kinds"), self._column("tokens")
+
     @property
     def lengths(self) -> list[int]:
         """Estimated number of tokens of each record, for grouping records of like length."""
-        visual = np.where(self._column("kinds") == KINDS.index("text"), 0, self.visual_tokens)
-        return (self._column("tokens") + visual).tolist()
+        kinds, tokens = self._kinds_and_tokens()
+        return (tokens + np.where(kinds == KINDS.index("text"), 0, self.visual_tokens)).tolist()
 
     @property
     def modalities(self) -> list[str]:
         """`"video"`, `"image"` or `"text"` for each record, for grouping."""
-        return [KINDS[kind] for kind in self._column("kinds")]
+        return [KINDS[kind] for kind in self._kinds_and_tokens()[0]]
 
     # ------------------------------------------------------------------ records
 
@@ -250,21 +251,24 @@ class VideoReferDataset(Dataset):
         Returns:
             `dict` with `record` ([`Record`]), `messages` (its turns, the placeholder at the head of its message),
             `visual` (path or `None`), `kind` (`"video"`, `"image"` or `"text"`), `regions` (`list[Region]`, one for
-            each `<region>`, in the frames of this epoch's choice), `mode` and `index`.
+            each `<region>`, in the frames of this epoch's choice), `mode` and `index`, which is the same number for
+            the same copy of a record in every epoch.
 
         Raises:
             IndexError: there is no such record.
             RecordError: the file was changed since the data set was made.
         """
         item = self.without_regions(index)
-        record, index = item["record"], item["index"]
+        record = item["record"]
         try:
             shapes, seen = record.shapes, record.seen
         except ValueError as error:
             raise RecordError(f"{record.place}: {error}") from error
         # Frames are chosen before regions are made, so that one is made of each object.
         single = item["mode"] == "single"
-        chosen = self._one_frame(seen, index) if single else list(map(self._many_frames, shapes, seen))
+        chosen = (
+            self._one_frame(seen, range(len(self))[index]) if single else list(map(self._many_frames, shapes, seen))
+        )
         return {**item, "regions": list(map(_region, shapes, chosen))}
 
     def without_regions(self, index: int) -> dict[str, Any]:
@@ -282,7 +286,7 @@ class VideoReferDataset(Dataset):
             "visual": record.visual,
             "kind": record.kind,
             "mode": "single" if bool(self._draw()[index]) else "multi",
-            "index": index,
+            "index": self._number(index),
         }
 
     def record(self, index: int) -> Record:
@@ -292,6 +296,7 @@ class VideoReferDataset(Dataset):
             IndexError: there is no such record.
             RecordError: the file was changed since the data set was made.
         """
+        self._draw()
         number, place, _ = self._rows[index].tolist()
         scanned = self._files[number]
         start, length = scanned.positions[place].tolist()
@@ -301,6 +306,12 @@ class VideoReferDataset(Dataset):
             return parse_record(value, str(scanned.file.path), line, scanned.media_root)
         except ValueError as error:
             raise RecordError(f"{scanned.file.path}, {scanned.file.unit} {line}: {error}") from error
+
+    def _number(self, index: int) -> int:
+        """The number of a row among those that may come in some epoch."""
+        number, record, copied = self._rows[index].tolist()
+        before = sum(share.most for share in self._shares[:number])
+        return before + self._shares[number].number(record, copied)
 
     def _one_frame(self, seen: list[tuple[int, ...]], index: int) -> list[Collection[int]]:
         if not seen:
@@ -323,41 +334,33 @@ def _region(shapes: Mapping[int, Shape], frames: Collection[int]) -> Region:
     return Region.from_shapes({frame: shape for frame, shape in shapes.items() if frame in frames})
 
 
-def _sources(data: Any) -> list[DataSource]:
-    given = [data] if isinstance(data, (str, os.PathLike, DataSource)) else data
-    if not isinstance(given, Iterable):
-        raise ConfigurationError(f"data is {data!r}; expected a file, a DataSource, or a list of these.")
-    sources = [one if isinstance(one, DataSource) else DataSource(one) for one in given]
-    if not sources:
-        raise ConfigurationError("data is empty; expected at least one file of records.")
-    for source in sources:
-        _check_positive("limit", source.limit)
-        if isinstance(source.weight, bool) or not 0 < source.weight < float("inf"):
-            raise ConfigurationError(f"weight is {source.weight!r}; expected a number above 0, such as 0.5 or 2.")
-    return sources
+def recipe_dataset(recipe: "Recipe", files: Sequence["str | DataFile"], **settings: Any) -> VideoReferDataset:
+    """The records of a recipe's files, used as the recipe has it.
 
-
-def _choose(number: int, source: DataSource, total: int, seed: int) -> np.ndarray:
-    """Rows of one file: (file, record, copy), in the order of the file."""
-    chance = random.Random(f"{seed}/source {number}")
-    records: Sequence[int] = range(total)
-    if source.limit is not None and source.limit < total:
-        records = sorted(chance.sample(records, source.limit))
-    copies = [list(records)] * int(source.weight)
-    rest = round((source.weight - int(source.weight)) * len(records))
-    copies.append(sorted(chance.sample(records, rest)))
-    rows = [(number, record, copy) for copy, chosen in enumerate(copies) for record in chosen]
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+    Raises:
+        RecordError: as [`VideoReferDataset`].
+        ConfigurationError: a weight leaves no record of a file.
+    """
+    return VideoReferDataset(
+        [
+            DataSource(entry)
+            if isinstance(entry, str)
+            else DataSource(entry.file, entry.media_root, entry.limit, entry.weight)
+            for entry in files
+        ],
+        mode=recipe.data.mode,
+        media_root=recipe.data.media_root,
+        seed=recipe.train.seed,
+        max_frames_per_region=recipe.data.max_frames_per_region,
+        on_bad_sample=recipe.data.on_bad_sample,
+        keep_scan=recipe.data.keep_scan,
+        **settings,
+    )
 
 
 def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigurationError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
-
-
-def _check_positive(name: str, value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigurationError(f"{name} is {value!r}; expected a whole number of at least 1.")
 
 
 class ReadOnce:
@@ -379,9 +382,10 @@ class ReadOnce:
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if index in self._seen:
-            return {"index": index}
-        self._seen.add(index)
+        number = self._dataset._number(range(len(self))[index])
+        if number in self._seen:
+            return {"index": number}
+        self._seen.add(number)
         return self._dataset[index] if self._regions else self._dataset.without_regions(index)
 
     def __getattr__(self, name: str) -> Any:

@@ -62,6 +62,7 @@ def compute_features(
         VideoError: a video or image cannot be read; the record is named.
         RegionError: an object does not fit its video or image; the record is named.
     """
+    dataset = dataset.whole()
     store = FeatureStore(0, device="cpu", folder=folder)
     table = VisualTable(Path(folder))
     ways = Ways.of(model, processor, dataset)

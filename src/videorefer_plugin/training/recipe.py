@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from videorefer_plugin._text import short
 from videorefer_plugin._yaml import apply_overrides, read_recipe, shipped_recipes
@@ -13,6 +13,7 @@ from videorefer_plugin.training import choices
 from videorefer_plugin.training.parts import PARTS
 from videorefer_plugin.training.ranges import check_numbers
 from videorefer_plugin.training.settings import (
+    DataFile,
     DataSettings,
     LoraSettings,
     ModelSettings,
@@ -20,9 +21,10 @@ from videorefer_plugin.training.settings import (
     PretrainSettings,
     TrainSettings,
 )
-from videorefer_plugin.training.structured import plain, structured
+from videorefer_plugin.training.structured import plain, references, structured
 
 __all__ = [
+    "DataFile",
     "DataSettings",
     "LoraSettings",
     "ModelSettings",
@@ -55,9 +57,21 @@ class Recipe:
     pretrain: PretrainSettings | None = None
     output: OutputSettings = field(default_factory=OutputSettings)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain values."""
-        return plain(self)
+    _references: ClassVar[dict[tuple[str | int, ...], tuple[str, Any]]] = {}
+
+    def to_dict(self, *, references: bool = False) -> dict[str, Any]:
+        """Return the recipe as plain values, of which no text refers to another.
+
+        Args:
+            references (`bool`, *optional*, defaults to `False`):
+                Whether values that came of references, in a recipe that refers to the environment, are those
+                references (`${oc.env:NAME}`): what an environment holds may be secret, and is not to be published.
+        """
+        values = plain(self)
+        for path, (text, made) in self._references.items() if references else ():
+            if _at(values, path) == made:
+                _at(values, path[:-1])[path[-1]] = text
+        return values
 
     def accumulation_steps(self, processes: int) -> int:
         """Number of batches that each process adds up for an optimiser step.
@@ -97,9 +111,9 @@ class Recipe:
         _one_of("train.scheduler", self.train.scheduler, choices.schedulers())
         choices.check_attention(self.model.attn_implementation)
         self._check_parts()
-        for index, path in enumerate(self.data.files):
-            if not path.strip():
-                raise ConfigurationError(f"data.files[{index}] is empty. Name a file of records.")
+        choices.check_reports(self.train.report_to)
+        choices.extra_arguments(self.train.extra)
+        self._check_files()
         if not self.output.folder.strip():
             raise ConfigurationError("output.folder is empty. Name the folder that checkpoints and the result go to.")
         if self.lora is not None:
@@ -150,6 +164,25 @@ class Recipe:
             )
         return self
 
+    def _check_files(self) -> None:
+        for name in ("files", "eval_files"):
+            for index, entry in enumerate(getattr(self.data, name)):
+                where = f"data.{name}[{index}]"
+                if not isinstance(entry, (str, DataFile)):
+                    raise ConfigurationError(f"{where} must be a file's name or a DataFile, but is {short(entry)}.")
+                if not (entry if isinstance(entry, str) else entry.file).strip():
+                    raise ConfigurationError(f"{where} is empty. Name a file of records.")
+        if (self.train.eval_every is None) != (not self.data.eval_files):
+            given, lacking = ("data.eval_files", "train.eval_every, the steps between two evaluations")
+            if self.train.eval_every is not None:
+                given, lacking = "train.eval_every", "data.eval_files, the files that the loss is computed on"
+            raise ConfigurationError(f"{given} needs {lacking}. Give both, or leave both out.")
+        if self.pretrain is not None and self.data.eval_files:
+            raise ConfigurationError(
+                "A recipe with a pretrain section makes a part, of which nothing is evaluated. Leave data.eval_files "
+                "and train.eval_every out."
+            )
+
     def _check_parts(self) -> None:
         for name, parts in (("train.parts", self.train.parts), ("train.learning_rates", self.train.learning_rates)):
             for part in parts:
@@ -191,7 +224,22 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
     overrides = list(overrides)
     apply_overrides(values, overrides)
     _take_rates_along(values, {override.partition("=")[0].strip() for override in overrides})
-    return structured(Recipe, values, "train").check()
+    recipe = structured(Recipe, values, "train").check()
+    found = references(values)
+    if any("oc.env" in text for text in found.values()):
+        made = plain(recipe)
+        recipe._references = {path: (text, _at(made, path)) for path, text in found.items()}  # type: ignore[misc]
+    return recipe
+
+
+def _at(values: Any, path: tuple[str | int, ...]) -> Any:
+    """What stands at a place of plain values; a text that became a list of one stands for that list."""
+    try:
+        for part in path:
+            values = values[part]
+    except (IndexError, KeyError, TypeError):
+        return None
+    return values
 
 
 def _take_rates_along(values: dict[str, Any], changed: set[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch.utils.data import Subset
 from transformers import set_seed
 from transformers.utils import logging
 
@@ -16,7 +17,7 @@ from videorefer_plugin.models.videorefer.modeling import VideoReferForConditiona
 from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.building import build, prepare_for_training
 from videorefer_plugin.training.collator import VideoReferCollator
-from videorefer_plugin.training.dataset import DataSource, ReadOnce, VideoReferDataset
+from videorefer_plugin.training.dataset import ReadOnce, VideoReferDataset, recipe_dataset
 from videorefer_plugin.training.feature_collator import FeatureCollator
 from videorefer_plugin.training.kept_features import compute_features, remove_features
 from videorefer_plugin.training.parts import has_unused_parameters
@@ -68,17 +69,11 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
             model.config.num_frames = recipe.data.num_frames
     if recipe.data.max_frames_per_region is not None:  # regions are asked about in as many frames as they were learnt
         processor.max_frames_per_region = recipe.data.max_frames_per_region
-    dataset = VideoReferDataset(
-        [DataSource(path) for path in recipe.data.files],
-        mode=recipe.data.mode,
-        media_root=recipe.data.media_root,
-        seed=recipe.train.seed,
-        max_frames_per_region=recipe.data.max_frames_per_region,
-        on_bad_sample=recipe.data.on_bad_sample,
-        max_tokens_per_region=model.object_encoder.config.max_tokens_per_region,
-        keep_scan=recipe.data.keep_scan,
-    )
+    tokens = model.object_encoder.config.max_tokens_per_region
+    dataset = recipe_dataset(recipe, recipe.data.files, max_tokens_per_region=tokens)
     collator = _collator(recipe, model, processor, dataset)
+    seen = recipe_dataset(recipe, recipe.data.eval_files) if recipe.data.eval_files else None
+    eval_collator = collator if seen is None else _collator(recipe, model, processor, seen)
     model = prepare_for_training(model, recipe)
     arguments.ddp_find_unused_parameters = has_unused_parameters(model)
     trainer = trainer_class(recipe.trainer)(
@@ -86,6 +81,8 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         args=arguments,
         train_dataset=ReadOnce(dataset, regions=False) if isinstance(collator, FeatureCollator) else dataset,
         data_collator=collator,
+        eval_dataset=None if seen is None else Subset(seen, range(len(seen))),  # always those of the first epoch
+        eval_collator=eval_collator,
         learning_rates=recipe.train.learning_rates,
         group_by_modality_length=recipe.train.group_by == "modality_length",
     )
@@ -153,13 +150,14 @@ def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset, seconds: 
     from videorefer_plugin.hub.run_summary import Recipe as RecipeSummary
     from videorefer_plugin.hub.run_summary import RunSummary
 
+    said = recipe.to_dict(references=True)  # what is published does not hold what an environment does
     devices = max(trainer.args.world_size, 1)
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return RunSummary(
-        recipe=RecipeSummary(name=recipe.name, text=yaml.safe_dump(recipe.to_dict(), sort_keys=False)),
-        base_model=recipe.model.checkpoint or recipe.model.language_model,
-        data=_data_files(recipe, dataset),
-        hyperparameters={**recipe.to_dict()["train"], "skipped": len(dataset.skipped)},
+        recipe=RecipeSummary(name=said["name"], text=yaml.safe_dump(said, sort_keys=False)),
+        base_model=said["model"]["checkpoint"] or said["model"]["language_model"],
+        data=_data_files(said["data"]["files"], dataset),
+        hyperparameters={**_hyperparameters(said["train"]), "skipped": len(dataset.skipped)},
         seeds=[recipe.train.seed],
         steps=trainer.state.global_step,
         seconds=round(seconds, 1),
@@ -169,14 +167,24 @@ def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset, seconds: 
             "transformers": transformers.__version__,
             "videorefer-plugin": videorefer_plugin.__version__,
         },
-        licence=recipe.output.licence,
+        licence=said["output"]["licence"],
     )
 
 
-def _data_files(recipe: Recipe, dataset: VideoReferDataset) -> list[Any]:
+def _hyperparameters(train: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide what is learnt; those that are left as they are by default are not named."""
+    return {
+        name: value
+        for name, value in train.items()
+        if name not in ("report_to", "eval_every") and (name != "extra" or value)
+    }
+
+
+def _data_files(entries: Any, dataset: VideoReferDataset) -> list[Any]:
     from videorefer_plugin.hub.run_summary import DataFile
 
-    names = [os.path.basename(path) for path in recipe.data.files]
+    entries = [entries] if isinstance(entries, str) else entries
+    names = [os.path.basename(entry if isinstance(entry, str) else entry["file"]) for entry in entries]
     if len(names) == 1:
         return [DataFile(name=names[0], records=len(dataset))]
     return [DataFile(name=name) for name in names]

@@ -1,7 +1,8 @@
 """Batches of one modality and of similar length."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from torch.utils.data import Sampler
 
@@ -22,7 +23,8 @@ class ModalityLengthSampler(Sampler[int]):
 
     Args:
         lengths (`Sequence[int]`): estimated tokens of each record.
-        modalities (`Sequence[str]`): modality of each record.
+        modalities (`Sequence[str]`): modality of each record. Both may also be functions that return them, where they
+            change from epoch to epoch.
         batch_size (`int`): records that all processes together see at once.
         seed (`int`, *optional*, defaults to 0): seed of the order.
 
@@ -30,9 +32,16 @@ class ModalityLengthSampler(Sampler[int]):
         ConfigurationError: the sequences differ in length, or the batch size is less than 1.
     """
 
-    def __init__(self, lengths: Sequence[int], modalities: Sequence[str], batch_size: int, seed: int = 0):
-        if len(lengths) != len(modalities):
-            raise ConfigurationError(f"There are {len(lengths)} lengths but {len(modalities)} modalities.")
+    def __init__(
+        self,
+        lengths: Sequence[int] | Callable[[], Sequence[int]],
+        modalities: Sequence[str] | Callable[[], Sequence[str]],
+        batch_size: int,
+        seed: int = 0,
+    ):
+        self._total = len(_now(lengths))
+        if self._total != len(_now(modalities)):
+            raise ConfigurationError(f"There are {self._total} lengths but {len(_now(modalities))} modalities.")
         if batch_size < 1:
             raise ConfigurationError(f"batch_size must be at least 1, but is {batch_size}.")
         self.lengths = lengths
@@ -46,18 +55,19 @@ class ModalityLengthSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return self._total
 
     def __iter__(self) -> Iterator[int]:
         draw = random.Random(f"{self.seed}-{self.epoch}")
+        lengths, modalities = _now(self.lengths), _now(self.modalities)
         batches: list[list[int]] = []
         rest: list[int] = []
-        for modality in sorted(set(self.modalities)):
-            indices = [index for index, own in enumerate(self.modalities) if own == modality]
+        for modality in sorted(set(modalities)):
+            indices = [index for index, own in enumerate(modalities) if own == modality]
             draw.shuffle(indices)
             chunk = self.batch_size * _BATCHES_PER_CHUNK
             for start in range(0, len(indices), chunk):
-                part = sorted(indices[start : start + chunk], key=lambda index: -self.lengths[index])
+                part = sorted(indices[start : start + chunk], key=lambda index: -lengths[index])
                 whole = len(part) // self.batch_size * self.batch_size
                 batches += [part[at : at + self.batch_size] for at in range(0, whole, self.batch_size)]
                 rest += part[whole:]
@@ -65,3 +75,7 @@ class ModalityLengthSampler(Sampler[int]):
         draw.shuffle(rest)
         yield from (index for batch in batches for index in batch)
         yield from rest  # what fills no batch of its own modality comes last, mixed
+
+
+def _now(values: Any) -> Any:
+    return values() if callable(values) else values

@@ -3,10 +3,22 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from videorefer_plugin.training.ranges import COUNT, FROM_ZERO, LARGEST, LAYER, RANGE, Range, number
+from videorefer_plugin.training.ranges import (
+    ARGUMENT,
+    COUNT,
+    ENTRY,
+    FROM_ZERO,
+    LARGEST,
+    LAYER,
+    RANGE,
+    Range,
+    number,
+    setting,
+)
 from videorefer_plugin.video.sampling import MAX_SAMPLED_FRAMES
 
 __all__ = [
+    "DataFile",
     "DataSettings",
     "LoraSettings",
     "ModelSettings",
@@ -45,11 +57,32 @@ class ModelSettings:
 
 
 @dataclass
+class DataFile:
+    """One file of a mixture.
+
+    Attributes:
+        file (`str`): in the VideoRefer-700K format (JSON, JSONL or Parquet).
+        limit (`int`, *optional*): the most records that are used, chosen evenly at random by `train.seed`; the same in
+            every epoch and every process.
+        weight (`float`): how often each record comes in an epoch. With 2 every record comes twice; with 0.5 half of
+            them come, drawn anew every epoch; with 2.5 all come twice and half of them a third time.
+        media_root (`str`, *optional*): folder that its media paths are relative to; that of all files by default.
+    """
+
+    file: str
+    limit: int | None = number(None, COUNT)
+    weight: float = number(1.0, Range(0, 1000, above=True))
+    media_root: str | None = None
+
+
+@dataclass
 class DataSettings:
     """What it is trained on.
 
     Attributes:
-        files (`list[str]`): files in the VideoRefer-700K format (JSON, JSONL or Parquet).
+        files (`list`): files in the VideoRefer-700K format (JSON, JSONL or Parquet): names, or [`DataFile`]s such as
+            `{file: a.json, limit: 1000, weight: 2}`.
+        eval_files (`list`): files that the loss is computed on every `train.eval_every` steps, as `files` has them.
         media_root (`str`, *optional*): folder that media paths are relative to; each file's own by default.
         mode (`str`): `"single"`, `"multi"` or `"mixed"` frames of regions (paper, appendix B.1).
         template (`str`): `"chat"`, or `"plain"` for the first stage.
@@ -69,7 +102,8 @@ class DataSettings:
             the next start is quick. It may be deleted at any time.
     """
 
-    files: list[str] = field(default_factory=list)
+    files: list[Any] = field(default_factory=list, metadata={ENTRY: DataFile})
+    eval_files: list[Any] = field(default_factory=list, metadata={ENTRY: DataFile})
     media_root: str | None = None
     mode: str = "mixed"
     template: str = "chat"
@@ -104,27 +138,35 @@ class TrainSettings:
         group_by (`str`, *optional*): `"modality_length"` makes batches of one modality and similar length.
         log_every, save_every (`int`): optimiser steps between logs and checkpoints.
         keep_checkpoints (`int`): how many checkpoints to keep, at least 1.
+        eval_every (`int`, *optional*): optimiser steps between two looks at `data.eval_files`, of which it needs some.
+        report_to (`list[str]`): where logs go beside the output folder: `wandb`, `tensorboard`, or another that
+            transformers knows; `none` by default.
         seed (`int`): seed of everything.
+        extra (`dict`): any other argument of `transformers.TrainingArguments`, such as `{adam_beta2: 0.95}`. They are
+            in the `training_args.bin` of checkpoints as they are, also those that came of `${oc.env:...}`.
     """
 
     parts: list[str] = field(default_factory=lambda: ["object_encoder"])
-    learning_rate: float = number(1e-3, FROM_ZERO)
+    learning_rate: float = number(1e-3, FROM_ZERO, "learning_rate")
     learning_rates: dict[str, float] = field(default_factory=dict, metadata={RANGE: FROM_ZERO})
     global_batch_size: int = number(256, COUNT)
-    batch_size: int = number(8, COUNT)
-    epochs: float = number(1.0, Range(0, 1e6, above=True))
-    max_steps: int | None = number(None, Range(1, LARGEST, also=(-1,)))
-    scheduler: str = "cosine"
-    warmup: float = number(0.03, Range(0, LARGEST, whole_from=1))
-    optimizer: str = "adamw_torch"
-    weight_decay: float = number(0.0, FROM_ZERO)
-    max_grad_norm: float = number(1.0, FROM_ZERO)
+    batch_size: int = number(8, COUNT, "per_device_train_batch_size")
+    epochs: float = number(1.0, Range(0, 1e6, above=True), "num_train_epochs")
+    max_steps: int | None = number(None, Range(1, LARGEST, also=(-1,)), "max_steps")
+    scheduler: str = setting("cosine", "lr_scheduler_type")
+    warmup: float = number(0.03, Range(0, LARGEST, whole_from=1), "warmup_steps")
+    optimizer: str = setting("adamw_torch", "optim")
+    weight_decay: float = number(0.0, FROM_ZERO, "weight_decay")
+    max_grad_norm: float = number(1.0, FROM_ZERO, "max_grad_norm")
     gradient_checkpointing: bool = False
     group_by: str | None = "modality_length"
-    log_every: int = number(1, COUNT)
-    save_every: int = number(500, COUNT)
-    keep_checkpoints: int = number(2, COUNT)
-    seed: int = number(42, Range(0, 2**32 - 1))
+    log_every: int = number(1, COUNT, "logging_steps")
+    save_every: int = number(500, COUNT, "save_steps")
+    keep_checkpoints: int = number(2, COUNT, "save_total_limit")
+    eval_every: int | None = number(None, COUNT, "eval_steps")
+    report_to: list[str] = field(default_factory=lambda: ["none"], metadata={ARGUMENT: "report_to"})
+    seed: int = number(42, Range(0, 2**32 - 1), "seed")
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Sections of settings from plain values, as YAML has them; values may refer to others, and to the environment.
 
-OmegaConf looks up what values refer to, and makes the dataclasses. Whatever is wrong is said here, in the same words for
-all recipes.
+OmegaConf looks up what values refer to, and makes the dataclasses. Whatever is wrong is said here, in the same words
+for all recipes.
 """
 
 import re
@@ -97,8 +97,8 @@ def _resolved(values: dict[str, Any]) -> Any:
     waiting = references(values)
     if (several := sum(text.count("${") for text in waiting.values())) > _MOST_REFERENCES:
         raise ConfigurationError(
-            f"The recipe refers to other values {several:,} times, which is more than {_MOST_REFERENCES:,}. Write some "
-            "of them out."
+            f"The recipe refers to other values {several:,} times, which is more than {_MOST_REFERENCES:,}. Write "
+            "some of them out."
         )
     tree = OmegaConf.create(values)
     for path in waiting:
@@ -107,7 +107,7 @@ def _resolved(values: dict[str, Any]) -> Any:
     while waiting:
         found = {}
         for path, text in waiting.items():
-            if room < 0 or (several := text.count("${")) * largest > room and several > 1:
+            if room < 0 or ((several := text.count("${")) > 1 and several * largest > room):
                 raise ConfigurationError(
                     f"{_words(path)} is too long once what it refers to is in its place: more than "
                     f"{_MOST_CHARACTERS:,} characters would become of all references. Write it in another way."
@@ -158,14 +158,13 @@ def _with_defaults(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """What may be referred to: what was given, and the rest as the dataclass has it."""
     given = dict(values)
     for item, kind in _fields(cls):
-        value = given.get(item.name, MISSING)
-        if value is MISSING and item.default is not MISSING:
-            given[item.name] = item.default
-        elif value is MISSING and item.default_factory is not MISSING:
-            made = item.default_factory()
-            given[item.name] = asdict(made) if is_dataclass(made) and not isinstance(made, type) else made
-        elif isinstance(value, Mapping) and is_dataclass(kind):
+        value = given.get(item.name, {} if item.default_factory is not MISSING else None)
+        if is_dataclass(kind) and isinstance(value, Mapping):
             given[item.name] = _with_defaults(kind, value)
+        elif item.name not in given and item.default is not MISSING:
+            given[item.name] = item.default
+        elif item.name not in given and callable(item.default_factory):
+            given[item.name] = item.default_factory()
     return given
 
 
@@ -286,7 +285,8 @@ def _check_text(where: str, value: str) -> None:
 
 
 def _missing(where: str) -> ConfigurationError:
-    return ConfigurationError(f"{where} is still to be given; set it in the recipe, or with {where}=...")
+    way = "" if "[" in where else f", or with {where}=..."  # entries of lists cannot be set apart
+    return ConfigurationError(f"{where} is still to be given; set it in the recipe{way}.")
 
 
 def _escaped(value: Any) -> Any:

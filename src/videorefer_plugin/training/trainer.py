@@ -43,18 +43,23 @@ class VideoReferTrainerMixin(_Trainer):
     Args:
         learning_rates (`dict[str, float]`, *optional*): learning rates of parts that differ from the others'.
         group_by_modality_length (`bool`, *optional*, defaults to `False`): whether to group records.
+        eval_collator (*optional*): makes the batches of evaluations; that of training by default.
     """
+
+    data_collator: Any
 
     def __init__(
         self,
         *args: Any,
         learning_rates: dict[str, float] | None = None,
         group_by_modality_length: bool = False,
+        eval_collator: Any = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.learning_rates = dict(learning_rates or {})
         self.group_by_modality_length = group_by_modality_length
+        self.eval_collator = eval_collator or self.data_collator
         self._supervised = self._records = 0
         self._since = time.perf_counter()
         self._part_norms: dict[str, torch.Tensor] = {}
@@ -117,7 +122,15 @@ class VideoReferTrainerMixin(_Trainer):
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
         # The sampler's batches are those that all processes see at once; accelerate deals them out.
         at_once = self.args.train_batch_size * self.args.world_size
-        return ModalityLengthSampler(dataset.lengths, dataset.modalities, at_once, seed=seed)
+        return ModalityLengthSampler(lambda: dataset.lengths, lambda: dataset.modalities, at_once, seed=seed)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """The batches of an evaluation, made by the collator that knows its records."""
+        training, self.data_collator = self.data_collator, self.eval_collator
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = training
 
     # ------------------------------------------------------------------ steps
 

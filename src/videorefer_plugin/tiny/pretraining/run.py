@@ -18,7 +18,7 @@ from videorefer_plugin.tiny.pretraining.connector import ConnectorPart
 from videorefer_plugin.tiny.pretraining.language_model import LanguageModelPart
 from videorefer_plugin.tiny.pretraining.vision_tower import VisionTowerPart
 from videorefer_plugin.training.arguments import training_arguments
-from videorefer_plugin.training.dataset import DataSource, ReadOnce, VideoReferDataset
+from videorefer_plugin.training.dataset import ReadOnce, VideoReferDataset, recipe_dataset
 from videorefer_plugin.training.recipe import PretrainSettings, Recipe
 from videorefer_plugin.training.trainer import VideoReferTrainer, find_checkpoint
 
@@ -52,15 +52,7 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
     checkpoint = find_checkpoint(recipe.output.folder)
     if checkpoint is not None and not resume:
         raise ConfigurationError(f"{recipe.output.folder} holds checkpoints already; resume, or name another folder.")
-    dataset = VideoReferDataset(
-        [DataSource(path) for path in recipe.data.files],
-        mode=recipe.data.mode,
-        media_root=recipe.data.media_root,
-        seed=recipe.train.seed,
-        max_frames_per_region=recipe.data.max_frames_per_region,
-        on_bad_sample=recipe.data.on_bad_sample,
-        keep_scan=recipe.data.keep_scan,
-    )
+    dataset = recipe_dataset(recipe, recipe.data.files)
     part = _part(recipe, settings, dataset)
     # Towers have a layer above the one whose features are used, and not every batch has all that is learnt from.
     arguments.ddp_find_unused_parameters = settings.part != "language_model"

@@ -1,0 +1,150 @@
+"""How often the records of each file come in an epoch, where several files are mixed."""
+
+import os
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["MOST_WEIGHT", "DataSource", "Share", "check_positive", "data_sources", "epoch_rows"]
+
+MOST_WEIGHT = 1000
+"""The largest weight of a file."""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One file of a data set.
+
+    Attributes:
+        path (`str` or `os.PathLike`): JSON list, JSON lines or Parquet.
+        media_root (`str` or `os.PathLike`, *optional*): folder that relative media paths start from; the file's own
+            by default.
+        limit (`int`, *optional*): the most records to use, chosen evenly at random by the seed, the same in every
+            epoch; all by default.
+        weight (`float`, *optional*, defaults to 1): how often each record comes in an epoch. With 2.5 every record
+            comes twice and half of them, drawn anew every epoch, a third time; with 0.5 half of them come. The number
+            of records in an epoch is always the same.
+    """
+
+    path: str | os.PathLike
+    media_root: str | os.PathLike | None = None
+    limit: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What of a file comes in an epoch. The same in every process, and after a run has been interrupted.
+
+    Attributes:
+        file (`int`): which file it is.
+        records (`np.ndarray` of shape `(n,)`): the records that are used, in the file's order.
+        copies (`int`): how often all of them come.
+        drawn (`int`): how many, drawn anew every epoch, come once more.
+        seed (`int`): of the choice.
+    """
+
+    file: int
+    records: np.ndarray
+    copies: int
+    drawn: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls, file: int, path: str | os.PathLike, total: int, limit: int | None, weight: float, seed: int
+    ) -> "Share":
+        """That of a file of so many usable records.
+
+        Raises:
+            ConfigurationError: the weight leaves no record.
+        """
+        chosen: Sequence[int] = range(total)
+        if limit is not None and limit < total:
+            chosen = sorted(random.Random(f"{seed}/source {file}").sample(chosen, limit))
+        copies = int(weight)
+        drawn = round((weight - copies) * len(chosen))
+        if len(chosen) and not copies and not drawn:
+            raise ConfigurationError(
+                f"The weight {weight:g} of {os.fspath(path)} leaves none of its {len(chosen)} record(s) in an epoch. "
+                f"Give at least {1 / len(chosen):.2g}, or leave the file out."
+            )
+        return cls(file, np.array(chosen, dtype=np.int64), copies, drawn, seed)
+
+    def __len__(self) -> int:
+        return self.copies * len(self.records) + self.drawn
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether epochs differ."""
+        return 0 < self.drawn < len(self.records)
+
+    @property
+    def most(self) -> int:
+        """How many rows may come in some epoch."""
+        return (self.copies + (self.drawn > 0)) * len(self.records)
+
+    def number(self, record: int, copied: int) -> int:
+        """The number of a record's copy among those that may come in some epoch."""
+        return copied * len(self.records) + int(np.searchsorted(self.records, record))
+
+    def whole(self) -> "Share":
+        """One in which everything comes that may come in some epoch."""
+        return replace(self, drawn=len(self.records) if self.drawn else 0)
+
+    def rows(self, epoch: int) -> np.ndarray:
+        """File, record and copy of what comes in an epoch; int64 (len(self), 3)."""
+        extra = self.records
+        if self.is_drawn:
+            chance = random.Random(f"{self.seed}/source {self.file}/epoch {epoch}")
+            extra = self.records[sorted(chance.sample(range(len(self.records)), self.drawn))]
+        chosen = [self.records] * self.copies + [extra] * bool(self.drawn)
+        rows = np.empty((len(self), 3), dtype=np.int64)
+        rows[:, 0] = self.file
+        if chosen:
+            rows[:, 1] = np.concatenate(chosen)
+            rows[:, 2] = np.repeat(np.arange(len(chosen)), [len(one) for one in chosen])
+        return rows
+
+
+def epoch_rows(shares: Sequence[Share], epoch: int) -> np.ndarray:
+    """File, record and copy of every row of an epoch, file by file."""
+    return np.concatenate([share.rows(epoch) for share in shares])
+
+
+def data_sources(data: Any) -> list[DataSource]:
+    """The files of a data set.
+
+    Raises:
+        ConfigurationError: there are none, or a limit or weight makes no sense.
+    """
+    given = [data] if isinstance(data, (str, os.PathLike, DataSource)) else data
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"data is {data!r}; expected a file, a DataSource, or a list of these.")
+    sources = [one if isinstance(one, DataSource) else DataSource(one) for one in given]
+    if not sources:
+        raise ConfigurationError("data is empty; expected at least one file of records.")
+    for source in sources:
+        check_positive("limit", source.limit)
+        right = isinstance(source.weight, (int, float)) and not isinstance(source.weight, bool)
+        if not right or not 0 < source.weight <= MOST_WEIGHT:
+            raise ConfigurationError(
+                f"weight is {short(source.weight)}; expected a number above 0 and at most {MOST_WEIGHT}, such as 0.5."
+            )
+    return sources
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Make sure that a number is a whole one of at least 1, if it is given.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigurationError(f"{name} is {value!r}; expected a whole number of at least 1.")
