@@ -1,12 +1,21 @@
 """`videorefer train`: check data, and run recipes."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from videorefer_plugin.cli._shell import failed, interrupted, printer, telling
 from videorefer_plugin.cli.tiny import tiny
-from videorefer_plugin.errors import VideoReferError
+from videorefer_plugin.errors import ConfigurationError, VideoReferError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from videorefer_plugin.training.check import DataReport
+    from videorefer_plugin.training.recipe import Recipe
 
 __all__ = ["app"]
 
@@ -22,7 +31,13 @@ def _main() -> None:
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(help="Training records: a JSON list, JSON lines or Parquet.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Training records: a JSON list, JSON lines or Parquet. Or a recipe, for all its files."),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings to change in a recipe, such as data.files=a.json.")
+    ] = None,
     media_root: Annotated[
         Path | None, typer.Option(help="Folder that relative media paths start from; the file's own by default.")
     ] = None,
@@ -33,6 +48,9 @@ def check(
     ] = 0,
     show_dir: Annotated[Path | None, typer.Option(help="Folder for the pictures; DATA.look by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of the other records to show.")] = 0,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw what comes in an epoch of each file of a recipe, such as out.png.")
+    ] = None,
 ) -> None:
     """Say what a file of training records holds, which records are bad, and which ones to look at.
 
@@ -40,65 +58,100 @@ def check(
     single frames, are of several sizes, or seem to be numbered in another way than the frames. With --deep, masks are
     also compared with the number, size, proportions and rate of the frames.
 
+    Of a recipe, all files are checked, and a table says how much of each comes in an epoch.
+
     Exits with 1 if there are bad records, or if the file cannot be read at all; not for warnings.
     """
-    import json
-
-    from rich.console import Console
-    from rich.progress import Progress
-
     from videorefer_plugin.training.check import check_data
 
-    errors = Console(stderr=True, markup=False, emoji=False)
-    folder, failed, stopped = None, None, False
-    try:
+    with telling() as errors:
+        recipe = _recipe(data, overrides or [], media_root, bool(show), figure)
+        if recipe is not None:
+            from videorefer_plugin.training.mixture_report import check_figure, check_mixture
+
+            if figure is not None:
+                check_figure(figure)
+            with _bar(errors, "checking") as tell:
+                mixture = check_mixture(recipe, deep, progress=tell)
+            if figure is not None and not any(one.interrupted for one in mixture.reports):
+                mixture.draw(figure)
+            _say(mixture.to_dict() if as_json else None, *(one.table() for one in mixture.reports), mixture.table())
+            _end(errors, mixture.reports)
+            return
+        folder, said, stopped = None, None, False
         if show:  # needs more than a check does, which is to start quickly
             from videorefer_plugin.training.looks import make_look_folder, show_records
 
             folder = make_look_folder(data, show_dir)
-        with Progress(console=errors, transient=True) as bar:
-            task = bar.add_task("checking", total=None)
-            report = check_data(
-                data,
-                media_root,
-                deep,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+        with _bar(errors, "checking") as tell:
+            report = check_data(data, media_root, deep, progress=tell)
+        if folder is not None and not report.interrupted:
+            try:
+                with _bar(errors, "drawing") as tell:
+                    show_records(report, show, folder, media_root, seed=seed, progress=tell)
+            except VideoReferError as error:  # what the check has found is told nevertheless
+                said = error
+            except KeyboardInterrupt:
+                stopped = True
+        _say(report.to_dict() if as_json else None, report.table())
+        if report.shown:
+            errors.print(f"{len(report.shown)} picture(s) are in {folder}.", highlight=False)
+        if said is not None:
+            raise failed(errors, said)
+        if stopped:
+            done, asked = len(report.shown), min(show, report.records)
+            raise interrupted(errors, f"Interrupted after {done} of {asked} picture(s); the check is whole.")
+        _end(errors, [report])
+
+
+def _recipe(
+    data: Path, overrides: list[str], media_root: Path | None, shows: bool, figure: Path | None
+) -> "Recipe | None":
+    """The recipe that is to be checked; `None` if a file of records is."""
+    from videorefer_plugin._yaml import shipped_recipes
+
+    if data.suffix not in (".yaml", ".yml") and (data.exists() or str(data) not in shipped_recipes()):
+        if overrides or figure is not None:
+            what = f"The setting {overrides[0]}" if overrides else "--figure"
+            raise ConfigurationError(
+                f"{what} is for a recipe, but {data} is a file of records. Check a recipe that has it, such as "
+                f"`videorefer train check videollama2.1-7b/stage3 data.files={data}`."
             )
-            if folder is not None and not report.interrupted:
-                drawing = bar.add_task("drawing", total=show)
-                try:
-                    show_records(
-                        report,
-                        show,
-                        folder,
-                        media_root,
-                        seed=seed,
-                        progress=lambda done, total: bar.update(drawing, completed=done, total=total),
-                    )
-                except VideoReferError as error:  # what the check has found is told nevertheless
-                    failed = error
-                except KeyboardInterrupt:
-                    stopped = True
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
-    else:
-        Console(markup=False, emoji=False).print(report.table())
-    if report.shown:
-        errors.print(f"{len(report.shown)} picture(s) are in {folder}.", highlight=False)
-    if failed is not None:
-        errors.print(str(failed), style="red", highlight=False)
-        raise typer.Exit(1) from failed
-    if report.interrupted:
-        errors.print(f"Interrupted after {report.records} record(s).", style="yellow")
-        raise typer.Exit(_INTERRUPTED)
-    if stopped:
-        done, asked = len(report.shown), min(show, report.records)
-        errors.print(f"Interrupted after {done} of {asked} picture(s); the check is whole.", style="yellow")
-        raise typer.Exit(_INTERRUPTED)
-    if report.bad:
+        return None
+    if shows:
+        raise ConfigurationError(f"--show draws records of one file, but {data} is a recipe. Name one of its files.")
+    from videorefer_plugin.training.recipe import load_recipe
+
+    return load_recipe(data, [*overrides, *([] if media_root is None else [f"data.media_root={media_root}"])])
+
+
+@contextmanager
+def _bar(errors: "Console", what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that starts when it is known how much there is to do."""
+    from rich.progress import Progress
+
+    with Progress(console=errors, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _say(values: dict[str, Any] | None, *tables: Any) -> None:
+    """Print JSON, or tables if there are no values."""
+    import json
+
+    if values is not None:
+        typer.echo(json.dumps(values, indent=2))
+        return
+    for table in tables:
+        printer().print(table)
+
+
+def _end(errors: "Console", reports: list["DataReport"]) -> None:
+    """End as the reports say."""
+    if any(report.interrupted for report in reports):
+        records = sum(report.records for report in reports)
+        raise interrupted(errors, f"Interrupted after {records} record(s).")
+    if any(report.bad for report in reports):
         raise typer.Exit(1)
 
 
@@ -116,13 +169,10 @@ def run(
 
     Start it with `accelerate launch -m videorefer_plugin.cli train run ...` to use many GPUs.
     """
-    from rich.console import Console
-
     from videorefer_plugin.training.recipe import load_recipe
 
-    errors = Console(stderr=True, markup=False, emoji=False)
     changes = [*(overrides or []), *([] if max_steps is None else [f"train.max_steps={max_steps}"])]
-    try:
+    with telling():
         loaded = load_recipe(recipe, changes)
         if show:
             import yaml
@@ -135,9 +185,6 @@ def run(
         # A process that leaves while another one still saves may be aborted by its backend's threads.
         accelerator.wait_for_everyone()
         accelerator.end_training()
-    except VideoReferError as error:
-        errors.print(str(error), style="red", highlight=False)
-        raise typer.Exit(1) from error
 
 
 app.command()(tiny)

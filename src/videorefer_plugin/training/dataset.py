@@ -342,12 +342,7 @@ def recipe_dataset(recipe: "Recipe", files: Sequence["str | DataFile"], **settin
         ConfigurationError: a weight leaves no record of a file.
     """
     return VideoReferDataset(
-        [
-            DataSource(entry)
-            if isinstance(entry, str)
-            else DataSource(entry.file, entry.media_root, entry.limit, entry.weight)
-            for entry in files
-        ],
+        [DataSource.of(entry) for entry in files],
         mode=recipe.data.mode,
         media_root=recipe.data.media_root,
         seed=recipe.train.seed,

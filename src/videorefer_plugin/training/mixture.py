@@ -37,6 +37,13 @@ class DataSource:
     limit: int | None = None
     weight: float = 1.0
 
+    @classmethod
+    def of(cls, entry: Any) -> "DataSource":
+        """That of an entry of a recipe's `data.files`: a name, or a [`DataFile`]."""
+        if isinstance(entry, str):
+            return cls(entry)
+        return cls(entry.file, entry.media_root, entry.limit, entry.weight)
+
 
 @dataclass(frozen=True)
 class Share:
