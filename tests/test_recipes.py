@@ -1,8 +1,10 @@
 """Recipes: those that come with the package, overrides, and settings that cannot be."""
 
 import dataclasses
+import json
 import re
 import typing
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,7 +12,15 @@ from typer.testing import CliRunner
 
 import videorefer_plugin as vr
 from videorefer_plugin.cli import app
-from videorefer_plugin.training.recipe import LoraSettings, PretrainSettings, Recipe, list_recipes, load_recipe
+from videorefer_plugin.data_engine.recipe import load_engine_recipe
+from videorefer_plugin.training.recipe import (
+    DataFile,
+    LoraSettings,
+    PretrainSettings,
+    Recipe,
+    list_recipes,
+    load_recipe,
+)
 
 RECIPES = list_recipes()
 
@@ -72,6 +82,94 @@ def test_stages_have_the_settings_of_the_paper(stage, parts, batch, rate, mode):
     assert recipe.model.max_tokens_per_region == 4
 
 
+READ = json.loads((Path(__file__).parent / "data" / "recipes.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", READ)
+def test_recipes_are_read_as_they_were_before_there_were_references(name):
+    load = load_engine_recipe if name.startswith("engine/") else load_recipe
+    assert_holds(load(name).to_dict(), READ[name])
+
+
+def assert_holds(found, wanted):
+    """Everything that is wanted is there, with numbers of the same type; settings may have come since."""
+    for key, value in wanted.items():
+        if isinstance(value, dict) and value:
+            assert_holds(found[key], value)
+        else:
+            assert (found[key], type(found[key])) == (value, type(value)), key
+
+
+def test_values_refer_to_others_and_to_the_environment(monkeypatch):
+    monkeypatch.setenv("VIDEOREFER_N", "4")
+    monkeypatch.setenv("VIDEOREFER_DATA", "a.json")
+    recipe = load_recipe(
+        "videollama2.1-7b/stage3",
+        [
+            "data.files=${oc.env:VIDEOREFER_DATA}",
+            "data.eval_files=['${data.files[0]}', {file: '${output.folder}/b.json', weight: '${oc.env:VIDEOREFER_N}'}]",
+            "train.eval_every=${train.batch_size}",
+            "train.batch_size=${oc.env:VIDEOREFER_N}",
+            "data.media_root=${output.folder}/media",
+            "name=${train.seed}",
+            "description=costs \\${5}",
+        ],
+    )
+    folder = "output/videollama2.1-7b/stage3"
+    assert recipe.data.files == ["a.json"]
+    assert recipe.data.eval_files == ["a.json", DataFile(f"{folder}/b.json", weight=4.0)]
+    assert (recipe.train.eval_every, recipe.train.batch_size) == (4, 4)
+    assert recipe.data.media_root == f"{folder}/media"
+    assert (recipe.name, recipe.description) == ("42", "costs ${5}")
+
+
+def test_what_an_environment_holds_is_not_written_into_what_is_published(monkeypatch, tmp_path):
+    monkeypatch.setenv("VIDEOREFER_SECRET", "hush")
+    changes = ["name=${oc.env:VIDEOREFER_SECRET}", "description=${name}", "train.extra.run_name=a ${name}"]
+    recipe = load_recipe("videollama2.1-7b/stage3", changes)
+    assert (recipe.description, recipe.train.extra) == ("hush", {"run_name": "a hush"})
+    said = recipe.to_dict(references=True)
+    assert "hush" not in str(said)
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(said))
+    assert load_recipe(path) == recipe
+    recipe.name = "mine"  # what was changed since is what is written
+    assert recipe.to_dict(references=True)["name"] == "mine"
+
+
+@pytest.mark.parametrize("text", ["costs ${5} a piece", "${a", "a \\${b} \\\\"])
+def test_texts_that_look_like_references_survive_writing(text, tmp_path):
+    recipe = load_recipe("videollama2.1-7b/stage2")
+    recipe.description = text
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(recipe.to_dict()))
+    assert load_recipe(path) == recipe
+
+
+def test_references_that_grow_beyond_bounds_are_refused():
+    texts = {f"a{number}": f"${{.a{number - 1}}}" * 10 for number in range(1, 10)}
+    sizes = yaml.safe_dump({"a0": "x" * 10, **texts}, default_flow_style=True, width=10**6).strip()
+    with pytest.raises(vr.ConfigurationError, match="is too long once what it refers to is in its place"):
+        load_recipe("tiny/stage0_tower", [f"pretrain.sizes={sizes}"])
+
+
+def test_files_are_mixed_from_the_command_line():
+    files = load_recipe("videollama2.1-7b/stage3", ["data.files=[{file: a.json, weight: 2}, b.json]"]).data.files
+    assert files == [DataFile("a.json", weight=2.0), "b.json"]
+
+
+def test_other_arguments_of_transformers_are_passed_on(tmp_path):
+    from videorefer_plugin.training.arguments import training_arguments
+
+    changes = ["train.extra={adam_epsilon: 1e-7, lr_scheduler_kwargs: {num_cycles: 2}}", "model.dtype=float32"]
+    recipe = load_recipe("videollama2.1-7b/stage2", [*changes, f"output.folder={tmp_path}"])
+    arguments = training_arguments(recipe)
+    assert (arguments.adam_epsilon, arguments.lr_scheduler_kwargs) == (1e-7, {"num_cycles": 2})
+    recipe.train.extra = {"logging_strategy": "sometimes"}
+    with pytest.raises(vr.ConfigurationError, match=r"logging_strategy|sometimes"):
+        training_arguments(recipe)
+
+
 def test_overrides_reach_every_level():
     recipe = load_recipe(
         "videollama2.1-7b/stage3",
@@ -117,6 +215,42 @@ BAD = [
     ("train.batch_size=true", "int"),
     ("train.gradient_checkpointing=1", "bool"),
     ("data.files=[1, 2]", r"data.files\[0\]"),
+    ("data.files={file: a}", "data.files must be a list"),
+    (
+        "data.files=[{file: a, wieght: 2}]",
+        r"Unknown setting data.files\[0\].wieght; did you mean data.files\[0\].weight",
+    ),
+    ("data.files=[{weight: 2}]", r"data.files\[0\].file is still to be given"),
+    ("data.files=[{file: 3}]", r"data.files\[0\].file must be text"),
+    ("data.files=[{file: ' '}]", r"data.files\[0\] is empty"),
+    ("data.files=[{file: a, limit: 0}]", r"data.files\[0\].limit must be a whole number"),
+    ("data.files=[{file: a, weight: 0}]", r"data.files\[0\].weight must be a finite number \(float\) above 0"),
+    ("data.files=[{file: a, weight: -1}]", r"data.files\[0\].weight must be"),
+    ("data.files=[{file: a, weight: .nan}]", r"data.files\[0\].weight must be"),
+    ("data.files=[{file: a, weight: 1001}]", r"data.files\[0\].weight must be"),
+    ("data.eval_files=[{file: a, limit: 1.5}]", r"data.eval_files\[0\].limit must be"),
+    ("data.eval_files=a.json", "data.eval_files needs train.eval_every"),
+    ("train.eval_every=5", "train.eval_every needs data.eval_files"),
+    ("train.report_to=tensorbord", "train.report_to cannot be 'tensorbord'; did you mean tensorboard"),
+    ("train.report_to=[none, wandb]", "train.report_to names 'none' beside others"),
+    ("train.report_to=dvclive", "train.report_to names dvclive, which is not installed: pip install dvclive"),
+    ("train.extra=[adam_beta2]", "train.extra must be settings by name"),
+    ("train.extra={adam_beta3: 1}", r"no argument 'adam_beta3' .*did you mean train.extra.adam_beta2"),
+    ("train.extra={learning_rate: 1}", "train.extra.learning_rate cannot be set there: set train.learning_rate"),
+    ("train.extra={output_dir: x}", "set output.folder"),
+    ("train.extra={bf16: true}", "set model.dtype"),
+    ("train.extra={hub_token: x}", "videorefer publish"),
+    ("train.extra={adam_beta2: high}", r"train.extra.adam_beta2 must be a finite number \(float\), but is 'high'"),
+    ("train.extra={adam_beta2: true}", "train.extra.adam_beta2 must be"),
+    ("train.extra={accelerator_config: 3}", "train.extra.accelerator_config must be settings or text"),
+    ("name=${nothing}", "name: .*nothing"),
+    ("name=${name}", "name: Recursive"),
+    ("name=${oc.env:VIDEOREFER_NOTHING}", "name: .*VIDEOREFER_NOTHING"),
+    ("name=${a", "name: "),
+    ("name=???", "name is still to be given"),
+    ("name=${train}", "name must be text"),
+    ("name='" + "${train.seed}" * 1001 + "'", "refers to other values 1,001 times"),
+    ("pretrain={}", "pretrain.part is still to be given"),
     ("train.learning_rates=[1]", "train.learning_rates"),
     ("train=3", "train is a section"),
     ("train.parts=[decoder]", "decoder"),
@@ -192,6 +326,7 @@ RANGES = {
     "train.log_every": COUNT,
     "train.save_every": COUNT,
     "train.keep_checkpoints": COUNT,
+    "train.eval_every": COUNT,
     "train.seed": (["-1", "4294967296"], ["0", "4294967295"]),
     "lora.rank": COUNT,
     "lora.alpha": COUNT,
@@ -410,3 +545,67 @@ def test_command_line_lists_and_shows():
     wrong = CliRunner().invoke(app, ["train", "run", "videollama2.1-7b/stage2", "train.epoch=2"])
     assert wrong.exit_code == 1
     assert "train.epochs" in wrong.output
+
+
+@pytest.fixture
+def mixture(tmp_path):
+    from tests import training_data
+
+    records = training_data.all_kinds()
+    training_data.write_media(tmp_path)
+    words = training_data.write_json(tmp_path / "words.json", [{**records["text"], "id": n} for n in range(6)])
+    objects = training_data.write_json(tmp_path / "objects $a.json", [records["compressed"], records["polygons"]])
+    files = [{"file": str(words), "limit": 4, "weight": 0.5}, {"file": str(objects), "weight": 2.5}]
+    changes = {"data.files": files, "data.eval_files": [str(words)], "train.eval_every": 2, "train.batch_size": 2}
+    changes["train.global_batch_size"] = 2
+    return [f"{name}={json.dumps(value)}" for name, value in changes.items()]
+
+
+def test_a_check_says_and_draws_what_comes_in_an_epoch(mixture, tmp_path):
+    command = ["train", "check", "videollama2.1-7b/stage3", *mixture]
+    picture = tmp_path / "mixture.png"
+    result = CliRunner().invoke(app, [*command, "--json", "--figure", str(picture)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [(one["used"], one["samples"]) for one in found["files"]] == [(4, 2), (2, 5)]
+    assert [one["samples"] for one in found["eval_files"]] == [6]
+    assert (found["samples"], found["steps_per_epoch"], found["steps"]) == (7, 4, 4)
+    assert picture.stat().st_size > 10_000
+    table = CliRunner().invoke(app, command, env={"COLUMNS": "200"}).stdout
+    assert "71.4 %" in table
+    assert "4 optimizer step(s) an epoch, 4 in all" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--show", "2"], "--show draws records of one file"),
+        (["--figure", "a.foo"], "a.foo is no name of a picture"),
+        (["--figure", "nowhere/a.png"], "there is no folder"),
+        (['data.files=[{file: "FOLDER/words.json", weight: 0.01}]'], "leaves none of its 6 record"),
+        (["data.files=[]"], "The recipe names no data"),
+    ],
+)
+def test_mixtures_that_cannot_be_checked(mixture, tmp_path, arguments, message):
+    arguments = [argument.replace("FOLDER", str(tmp_path)) for argument in arguments]
+    settings = [one for one in arguments if "=" in one]
+    result = CliRunner().invoke(
+        app,
+        [
+            "train",
+            "check",
+            "videollama2.1-7b/stage3",
+            *mixture,
+            *settings,
+            *(one for one in arguments if "=" not in one),
+        ],
+    )
+    assert result.exit_code == 1
+    assert message in " ".join(result.output.split())
+
+
+def test_settings_are_for_recipes(mixture, tmp_path):
+    for more in (["data.mode=single"], ["--figure", "a.png"]):
+        result = CliRunner().invoke(app, ["train", "check", str(tmp_path / "words.json"), *more])
+        assert result.exit_code == 1
+        assert "is for a recipe, but" in " ".join(result.output.split())

@@ -421,3 +421,35 @@ def test_checkpoints_of_another_run_are_not_overwritten(data, tmp_path):
     recipe = load_recipe("videollama2.1-7b/stage2", training_runs.settings(data, tmp_path))
     with pytest.raises(vr.ConfigurationError, match="holds checkpoints already"):
         train(recipe, resume=False)
+
+
+# --- evaluation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kinds", "changes"),
+    [
+        (training_runs.KINDS, {}),
+        (training_runs.KINDS, {"data.keep_features": True, "data.mode": "multi"}),
+        (("compressed", "two objects"), {"data.clip": False, "data.mode": "multi"}),
+    ],
+    ids=["plain", "kept features", "without clips"],
+)
+def test_the_loss_on_other_records_is_logged(kinds, changes, tmp_path):
+    data, other = write_data(tmp_path / "data", kinds), write_data(tmp_path / "other", kinds[:2], copies=1)
+    changes |= {"data.files": [{"file": str(data), "weight": 0.5}], "data.eval_files": [str(other)]}
+    still = {"train.learning_rate": 0, "train.eval_every": 2}
+    run("videollama2.1-7b/stage2", data, tmp_path / "out", **changes, **still)
+    history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    found = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    assert list(found) == [2, 4]
+    assert found[2] == found[4] > 0  # nothing was learnt, and the same was looked at
+
+
+def test_what_an_environment_holds_is_in_no_summary(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIDEOREFER_SECRET", "hushhush")
+    secret = "${oc.env:VIDEOREFER_SECRET}"
+    changes = {"name": secret, "output.licence": secret, "train.extra": {"run_name": secret}}
+    run("videollama2.1-7b/stage2", data, tmp_path, **changes)
+    holding = {path.name for path in tmp_path.rglob("*") if path.is_file() and b"hushhush" in path.read_bytes()}
+    assert holding <= {"training_args.bin"}

@@ -706,6 +706,26 @@ def test_several_files_with_limits_and_weights(media):
     assert len(plain) == 16
 
 
+def test_a_part_of_a_weight_is_drawn_anew_every_epoch(media):
+    path = write_jsonl(media / "half.jsonl", [changed("text", id=number) for number in range(20)])
+    dataset, other = (VideoReferDataset(DataSource(path, limit=12, weight=1.5)) for _ in range(2))
+    epochs, limited = [], set()
+    for epoch in range(3):
+        dataset.set_epoch(epoch)
+        other.set_epoch(2 - epoch)  # epochs do not depend on those before
+        ids = [item["record"].id for item in items(dataset)]
+        assert len(ids) == len(dataset) == 18
+        assert set(Counter(ids).values()) == {1, 2}
+        limited.add(frozenset(ids))
+        epochs.append((ids, [item["record"].id for item in items(other)]))
+    assert len(limited) == 1
+    assert len({tuple(sorted(ids)) for ids, _ in epochs}) == 3
+    assert [ids for ids, _ in epochs] == [ids for _, ids in reversed(epochs)]
+    numbers = {item["index"]: item["record"].id for item in items(dataset.whole())}
+    assert len(numbers) == 24
+    assert all(numbers[item["index"]] == item["record"].id for item in items(dataset))
+
+
 def test_copies_of_a_record_choose_for_themselves(media):
     path = write_jsonl(media / "one.jsonl", [all_kinds()["compressed"]])
     dataset = VideoReferDataset(DataSource(path, weight=20))
@@ -739,6 +759,9 @@ def test_bad_records_are_left_out_counted_and_never_replaced(media, caplog):
         ({"data": 3}, "data is 3"),
         ({"data": DataSource("x", limit=0)}, "limit is 0"),
         ({"data": DataSource("x", weight=-1)}, "weight is -1"),
+        ({"data": DataSource("x", weight=float("nan"))}, "weight is nan"),
+        ({"data": DataSource("x", weight=1e9)}, "at most 1000"),
+        ({"data": DataSource("x", weight="2")}, "weight is '2'"),
     ],
 )
 def test_settings_that_make_no_sense(data, change, message):

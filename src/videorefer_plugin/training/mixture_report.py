@@ -94,7 +94,7 @@ class MixtureReport:
             held.add_row("together", str(records), "100 %", "", "", str(self.samples), "100 %", f"{objects:.0f}", "")
         for one in self.eval_files:
             held.add_row(*_cells(one, 0, 0, " (evaluation)"))
-        return Group(held, Text(f"{self.steps_per_epoch} optimiser step(s) an epoch, {self.steps} in all"))
+        return Group(held, Text(f"{self.steps_per_epoch} optimizer step(s) an epoch, {self.steps} in all"))
 
     def draw(self, path: str | os.PathLike) -> None:
         """Draw how much of each file comes in an epoch, after Fig. 8 of the paper.
@@ -114,7 +114,7 @@ class MixtureReport:
         _bars(axes[0], rows, 2, _COLORS, "records about", self.samples)
         _bars(axes[1], rows, 3, _SEEN, "objects of a record", None)
         figure.suptitle(
-            f"{self.name}: {self.samples:,} samples an epoch, {self.steps:,} optimiser steps", parse_math=False
+            f"{self.name}: {self.samples:,} samples an epoch, {self.steps:,} optimizer steps", parse_math=False
         )
         try:
             figure.savefig(path, dpi=120)
@@ -162,7 +162,7 @@ def _bars(axes: Any, rows: Sequence[Any], part: int, colors: dict[str, str], tit
             axes.barh(places, widths, left=left, color=colors[name], label="nothing" if name == "text" else name)
         left = [before + width for before, width in zip(left, widths, strict=True)]
     axes.set_yticks(places, [row[0] for row in rows], parse_math=False)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("samples an epoch")
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
