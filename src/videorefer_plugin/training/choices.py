@@ -64,10 +64,10 @@ _ELSEWHERE = {
     "hub_revision": "publish the result with `videorefer publish`",
 }
 _PLAIN = {
-    int: "a whole number",
+    int: "a number",
     float: "a number",
     bool: "true or false",
-    str: "a text",
+    str: "text",
     dict: "settings",
     list: "a list",
 }

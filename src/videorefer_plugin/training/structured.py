@@ -212,7 +212,7 @@ def _value(value: Any, hint: Any, where: str, about: Mapping[Any, Any], found: s
     kind, optional = _kinds(hint)[0], NoneType in get_args(hint)
     origin, arguments = get_origin(kind) or kind, get_args(kind)
     for name, text in _texts(value):
-        _check_text(f"{where}{_words(('', *name))}", text)
+        _check_text(_words((where, *name)), text)
     if kind is Any or (value is None and optional):
         return _escaped(value)
     if origin in (int, float):
