@@ -161,9 +161,10 @@ def _value_summary(each: PublicName) -> str:
 
 
 def _modules_with(each: PublicName) -> Iterator[Any]:
-    """Modules of a room that have a value under its name, of which one assigns it."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith(f"{each.room}.") and getattr(module, each.name, None) is each.value:
+    """Modules that have a value under its name, those of its room first; one of them assigns it."""
+    loaded = [(name, module) for name, module in sys.modules.items() if name.startswith(f"{TOP}.")]
+    for name, module in sorted(loaded, key=lambda one: not one[0].startswith(f"{each.room}.")):
+        if name not in ROOMS and getattr(module, each.name, None) is each.value:
             yield module
 
 

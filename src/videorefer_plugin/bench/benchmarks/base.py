@@ -193,7 +193,11 @@ class Benchmark(ABC, Generic[ItemT]):
         return []
 
     def draw(self, axes: Any, results: Sequence[Result]) -> None:
-        """Draw results into axes of matplotlib."""
+        """Draw results into axes of matplotlib.
+
+        Raises:
+            BenchError: the benchmark has no picture.
+        """
         raise BenchError(f"{self.title} has no picture.")
 
 
