@@ -14,6 +14,7 @@ from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import Source, check_at_least_one, named, take_settings, visual_of
 from videorefer_plugin.inputs.questions import check_question, hand_out, question_regions
+from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
 from videorefer_plugin.models.threads import threads_for
 from videorefer_plugin.regions import Region
@@ -235,7 +236,7 @@ def answer_about(
 
 def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **generate_kwargs: Any) -> list[str]:
     """Generate from what a processor prepared; the answers without their prompts."""
-    inputs = inputs.to(model.device)
+    inputs = inputs.to(device_of(model))
     generate_kwargs.setdefault("do_sample", False)
     with threads_for(model):
         output = model.eval().generate(**inputs, max_new_tokens=max_new_tokens, **generate_kwargs)

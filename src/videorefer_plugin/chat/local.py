@@ -7,6 +7,7 @@ from videorefer_plugin._text import short
 from videorefer_plugin.chat.base import Completion, Message, Usage, check_at_least, check_messages
 from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import ChatError, CheckpointError
+from videorefer_plugin.models.devices import device_of
 
 __all__ = ["LocalChat"]
 
@@ -119,8 +120,8 @@ class LocalChat:
         rows = [[pad] * gap + tokens for gap, tokens in zip(padding, batch, strict=True)]
         mask = [[0] * gap + [1] * (longest - gap) for gap in padding]
         output = model.generate(
-            input_ids=torch.tensor(rows, device=model.device),
-            attention_mask=torch.tensor(mask, device=model.device),
+            input_ids=torch.tensor(rows, device=device_of(model)),
+            attention_mask=torch.tensor(mask, device=device_of(model)),
             max_new_tokens=room,
             do_sample=False,
             pad_token_id=pad,

@@ -10,6 +10,7 @@ from videorefer_plugin.errors import TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
 from videorefer_plugin.hosts.registry import Visual, first_rows
 from videorefer_plugin.hosts.rows import EncodedRows, RowHost, TowerRow
+from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.distinct import distinct_frames
 from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
@@ -79,7 +80,7 @@ class PackedHost(RowHost):
     def encode_rows(self, model: Any, kind: str, rows: Sequence[TowerRow]) -> list[dict[str, Tensor]]:
         """See [`RowHost.encode_rows`]."""
         encode = getattr(model.base_model, self.encoders[kind][1])
-        pixels = torch.cat([row.pixels for row in rows]).to(model.device)
+        pixels = torch.cat([row.pixels for row in rows]).to(device_of(model))
         output = encode(pixels, **self._row_grids(model, kind, rows, merged=False), return_dict=True)
         features = output.last_hidden_state.chunk(len(rows))
         deepstack = getattr(output, "deepstack_features", None) or []
@@ -91,10 +92,10 @@ class PackedHost(RowHost):
         sizes = [(1, *row.size[:2]) for row in rows]
         if merged:
             sizes = [(len(rows), *rows[0].size[:2])]
-        grids = {f"{kind}_grid_thw": torch.tensor(sizes, device=model.device)}
+        grids = {f"{kind}_grid_thw": torch.tensor(sizes, device=device_of(model))}
         merges = [row.size[2:] for row in rows][: len(sizes)]
         if merges[0]:
-            grids[f"{kind}_merge_sizes"] = torch.tensor(merges, device=model.device).flatten()
+            grids[f"{kind}_merge_sizes"] = torch.tensor(merges, device=device_of(model)).flatten()
         return grids
 
     def join_rows(self, model: Any, kind: str, parts: Sequence[dict[str, Tensor]]) -> Any:

@@ -12,6 +12,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.hosts.grids import FrameGrids
 from videorefer_plugin.hosts.registry import Host
+from videorefer_plugin.models.devices import device_of
 
 __all__ = ["EncodedRows", "FrameHost", "RowHost", "TowerRow", "visual_modules"]
 
@@ -117,9 +118,9 @@ class FrameHost(RowHost):
         pixels, arguments = torch.stack([row.pixels for row in rows]), {}
         masks = [row.mask for row in rows if row.mask is not None]
         if masks:
-            arguments["pixel_attention_mask"] = torch.stack(masks)[None].to(model.device)
+            arguments["pixel_attention_mask"] = torch.stack(masks)[None].to(device_of(model))
         encode = getattr(model.base_model, self.encoders[kind][1])
-        pixels = pixels.to(model.device)
+        pixels = pixels.to(device_of(model))
         output = encode(pixels[None] if self.clips else pixels, **arguments, return_dict=True)
         tokens = output.pooler_output
         tokens = torch.cat(list(tokens)) if isinstance(tokens, (list, tuple)) else tokens.flatten(0, -2)

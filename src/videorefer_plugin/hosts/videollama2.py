@@ -10,6 +10,7 @@ from torch import Tensor
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
 from videorefer_plugin.hosts.registry import Visual, first_rows, register_host
 from videorefer_plugin.hosts.rows import EncodedRows, FrameHost, TowerRow
+from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.videorefer.feature_rows import token_counts
 
 __all__ = ["VideoLLaMA2Host"]
@@ -76,7 +77,7 @@ class VideoLLaMA2Host(FrameHost):
 
     def encode_rows(self, model: Any, kind: str, rows: Sequence[TowerRow]) -> list[dict[str, Tensor]]:
         """See [`RowHost.encode_rows`]."""
-        pixels = torch.stack([row.pixels for row in rows]).to(model.device)
+        pixels = torch.stack([row.pixels for row in rows]).to(device_of(model))
         return [{"features": grid.flatten(0, 1)} for grid in model.base_model.get_frame_features(pixels)]
 
     def join_rows(self, model: Any, kind: str, parts: Sequence[dict[str, Tensor]]) -> Any:

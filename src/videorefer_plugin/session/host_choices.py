@@ -11,6 +11,7 @@ from videorefer_plugin.hosts.grids import FrameGrids
 from videorefer_plugin.hosts.registry import Host
 from videorefer_plugin.hosts.rows import RowHost, TowerRow, visual_modules
 from videorefer_plugin.models.batches import is_by_position
+from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.feature_store import FeatureKey, FeatureStore, preprocessing_digest, tower_revision
 from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
 from videorefer_plugin.session.prompts import Shown
@@ -54,12 +55,12 @@ class Choice:
 
     def features_below(self, model: Any, flat: FlatRegions) -> tuple[Tensor, Tensor]:
         """Features of the rows that masks lie on, and for each mask its row among these."""
-        rows = flat.frames.to(model.device) - 1
-        masks = flat.masks.to(model.device)
+        rows = flat.frames.to(device_of(model)) - 1
+        masks = flat.masks.to(device_of(model))
         if self.grids is not None:
             return self.grids.gather(masks, rows)
         used, place = rows.unique(return_inverse=True)
-        some = [(self.rows[row], self.features[row].to(model.device)) for row in used.tolist()]
+        some = [(self.rows[row], self.features[row].to(device_of(model))) for row in used.tolist()]
         host: RowHost = model.region_host
         return host.lay_out_rows(model, self.kind, *zip(*some, strict=True)).gather(masks, place)
 
@@ -133,7 +134,7 @@ class Choices:
         """Encode what was added, as far as the store does not know it."""
         if not self._waiting:
             return
-        host, device = self.host, self.model.device
+        host, device = self.host, device_of(self.model)
         assert isinstance(host, RowHost)
         names, joined = host.row_parts(self.model), host.joined_parts(self.model)
         distinct = dict.fromkeys(digest for choice in self._waiting for digest in choice.digests)
@@ -181,7 +182,7 @@ class Choices:
         return [parts[digest][name] for digest, name in wanted]
 
     def _encode_whole(self, choice: Choice, visual: dict[str, Any]) -> None:
-        device = self.model.device
+        device = device_of(self.model)
         given = {
             name: value.to(device) if isinstance(value, Tensor) else [each.to(device) for each in value]
             for name, value in visual.items()

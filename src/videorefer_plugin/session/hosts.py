@@ -18,6 +18,7 @@ from videorefer_plugin.hosts.processing import RegionProcessor
 from videorefer_plugin.inputs.clips import Clip
 from videorefer_plugin.inputs.matching import named
 from videorefer_plugin.models.batches import is_by_position
+from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.videorefer.region_inputs import FlatRegions, RegionInputs
 from videorefer_plugin.object_encoder import pool_masks
@@ -197,7 +198,7 @@ class HostVisuals:
     def _object_tokens(self, filled: Sequence[_Filled]) -> list[Tensor]:
         """Object tokens of each prompt. Regions on grids of one size go through the object encoder together."""
         encoder = self._model.object_encoder
-        empty = torch.zeros((0, encoder.config.hidden_size), dtype=encoder.dtype, device=encoder.device)
+        empty = torch.zeros((0, encoder.config.hidden_size), dtype=encoder.dtype, device=device_of(encoder))
         tokens = [empty for _ in filled]
         sizes = [None if regions is None else tuple(regions.masks.shape[2:]) for _, _, regions in filled]
         for size in dict.fromkeys(size for size in sizes if size is not None):

@@ -9,6 +9,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.inputs.frames import pieces
 from videorefer_plugin.inputs.masks import DrawnRegion
+from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.feature_store import FeatureKey, FeatureStore, preprocessing_digest, tower_revision
 from videorefer_plugin.models.videollama2.preparing import PlannedBatch
 from videorefer_plugin.object_encoder import pool_masks
@@ -142,7 +143,7 @@ class OwnVisuals:
     def _features(self, plan: PlannedBatch, frames: Sequence[int]) -> list[Tensor]:
         content, way, tower = self._keys(plan)
         model = self._model.model
-        weight = next(model.vision_tower.parameters())
+        weight, device = next(model.vision_tower.parameters()), device_of(model.vision_tower)
 
         def compute(keys: list[FeatureKey]) -> list[Tensor]:
             grids: list[Tensor] = []
@@ -150,13 +151,13 @@ class OwnVisuals:
                 pixels = plan.preprocess(self._video.read(piece), self._kind)
                 self._computed.frames_read += len(piece)
                 # Copies, since parts of one tensor would all stay in memory as long as one of them is kept.
-                grids += [grid.clone() for grid in model.get_frame_features(pixels.to(weight.device, weight.dtype))]
+                grids += [grid.clone() for grid in model.get_frame_features(pixels.to(device, weight.dtype))]
                 self._computed.frames_encoded += len(piece)
             return grids
 
         rows = plan.clips[0].rows_of(frames)  # of a video whose frames were taken out of a longer one
         found = self._store.fetch([FeatureKey(content, row, way, tower) for row in rows], compute)
-        return [grid.to(weight.device) for grid in found]
+        return [grid.to(device) for grid in found]
 
     def _keys(self, plan: PlannedBatch) -> tuple[str, str, str]:
         """What keys in the store say of the video, of how frames are preprocessed, and of the tower."""
@@ -184,8 +185,8 @@ class OwnVisuals:
         if not drawn:
             return [torch.zeros((0, width))] * len(plan.samples)
         encoder = self._model.object_encoder
-        lengths = torch.tensor([len(region.frames) for region in drawn], device=encoder.device)
-        output = encoder.from_pooled(pooled.to(encoder.device), lengths)
+        lengths = torch.tensor([len(region.frames) for region in drawn], device=device_of(encoder))
+        output = encoder.from_pooled(pooled.to(device_of(encoder)), lengths)
         by_region = iter(output.split())
         own = [[next(by_region) for _ in regions] for regions in plan.regions]
         return [torch.cat(tokens) if tokens else output.tokens[:0] for tokens in own]

@@ -22,6 +22,7 @@ from videorefer_plugin.models.caches import (
     sees_positions,
     uses_cache,
 )
+from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.session.prompts import Computed, Prepared
 
 __all__ = ["Prefix", "Runner"]
@@ -145,8 +146,8 @@ class Runner:
     def run(self, prompt: Prepared) -> Prefix:
         """Run the positions of a prompt."""
         cache = new_cache(self.model)
-        inputs = {name: value[None].to(self.model.device) for name, value in prompt.inputs.items()}
-        ids = prompt.input_ids[None].to(self.model.device)
+        inputs = {name: value[None].to(device_of(self.model)) for name, value in prompt.inputs.items()}
+        ids = prompt.input_ids[None].to(device_of(self.model))
         self.model(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -277,19 +278,19 @@ class Runner:
         """Answer one prompt from its first position on, with the visual as it was encoded."""
         ids = prompt.input_ids[None]
         self.computed.positions += ids.shape[1]
-        inputs = {name: value[None].to(self.model.device) for name, value in prompt.inputs.items()}
+        inputs = {name: value[None].to(device_of(self.model)) for name, value in prompt.inputs.items()}
         inputs |= {**self._visual_inputs(prompt), **self._object_inputs([prompt.object_tokens])}
         return self._generated(ids, torch.ones_like(ids), {**inputs, **generate_kwargs})[0]
 
     def _generated(self, ids: Tensor, mask: Tensor, inputs: dict[str, Any]) -> list[Tensor]:
-        device = self.model.device
+        device = device_of(self.model)
         output = self.model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), **inputs)
         sequences = output if isinstance(output, Tensor) else output.sequences
         return [*sequences[:, ids.shape[1] :].cpu()]
 
     def _visual_inputs(self, prompt: Prepared) -> dict[str, Any]:
         inputs = {
-            name: value.to(self.model.device) if isinstance(value, Tensor) else value
+            name: value.to(device_of(self.model)) if isinstance(value, Tensor) else value
             for name, value in prompt.shown.inputs.items()
         }
         return {**inputs, "mm_encoder_outputs": prompt.shown.encoded}

@@ -12,6 +12,28 @@ from videorefer_plugin.models.videollama2.configuration import PROJECTOR_TYPES, 
 __all__ = ["STCConnector"]
 
 
+class BlockConv3d(nn.Conv3d):
+    """A convolution whose blocks do not overlap, on channels in front, `(v, d, t, h, w)` to `(v, t', h', w', d)`.
+
+    It is one matrix product, which rounds alike whatever the number of threads.
+    """
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Frames, rows and columns that fill no block are dropped."""
+        kt, kh, kw = self.kernel_size
+        frames, rows, columns = (
+            size // kernel * kernel for size, kernel in zip(hidden.shape[2:], self.kernel_size, strict=True)
+        )
+        blocks = rearrange(
+            hidden[:, :, :frames, :rows, :columns],
+            "v d (t kt) (h kh) (w kw) -> v t h w (d kt kh kw)",
+            kt=kt,
+            kh=kh,
+            kw=kw,
+        )
+        return F.linear(blocks, self.weight.flatten(1), self.bias)
+
+
 class STCConnector(nn.Module):
     """Turn the feature grids of a clip's frames into tokens, halving time, height and width on the way.
 
@@ -28,7 +50,7 @@ class STCConnector(nn.Module):
         blocks = {"depth": 4, "stride": 1, "dilation": 1, "act_layer": nn.SiLU, "norm_layer": LayerNorm2d}
         self.first_stage = RegStage(in_chs=config.vision_config.hidden_size, out_chs=width, **blocks)
         self.padding = PROJECTOR_TYPES[config.projector_type]
-        self.downsample = nn.Conv3d(width, width, kernel_size=2, stride=2, padding=self.padding)
+        self.downsample = BlockConv3d(width, width, kernel_size=2, stride=2, padding=self.padding)
         self.activation = nn.SiLU()
         self.second_stage = RegStage(in_chs=width, out_chs=width, **blocks)
         self.projector = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
@@ -58,21 +80,9 @@ class STCConnector(nn.Module):
         return self.projector(rearrange(hidden, "(v t) d h w -> v (t h w) d", v=clips, t=frames))
 
     def _downsample(self, hidden: Tensor) -> Tensor:
-        """Apply the strided convolution, `(v, d, t, h, w)` to `(v, t', h', w', d)`.
-
-        Its blocks do not overlap, so it is one matrix product, which rounds alike whatever the number of threads.
-        """
-        if self.padding:
-            hidden = F.pad(hidden, [self.padding] * 6)
-        frames, rows, columns = (size // 2 * 2 for size in hidden.shape[2:])  # an odd last one is dropped
-        blocks = rearrange(
-            hidden[:, :, :frames, :rows, :columns],
-            "v d (t kt) (h kh) (w kw) -> v t h w (d kt kh kw)",
-            kt=2,
-            kh=2,
-            kw=2,
-        )
-        return F.linear(blocks, self.downsample.weight.flatten(1), self.downsample.bias)
+        """Apply the strided convolution, `(v, d, t, h, w)` to `(v, t', h', w', d)`."""
+        # Through the module, whose hooks bring weights that wait on another device.
+        return self.downsample(F.pad(hidden, [self.padding] * 6) if self.padding else hidden)
 
     @property
     def dtype(self) -> torch.dtype:

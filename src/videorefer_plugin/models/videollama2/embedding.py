@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import PromptError
+from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.placing import insert, number_places
 from videorefer_plugin.models.videollama2.checks import check_place_count, check_places
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
@@ -66,7 +67,7 @@ class EmbedsVisuals(_Host):
         table: Any = self.get_input_embeddings()
         if token_id >= table.num_embeddings:  # no embedding is that of an id beyond the table
             return inputs_embeds.new_zeros(inputs_embeds.shape[:2], dtype=torch.bool)
-        own = table(torch.tensor(token_id, device=table.weight.device))
+        own = table(torch.tensor(token_id, device=device_of(table)))
         return (inputs_embeds == own.to(inputs_embeds)).all(-1)
 
     def place_visuals(

@@ -8,6 +8,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.placing import Prompt, cached_length, given_cache, insert, written_step
 from videorefer_plugin.models.videorefer.feature_rows import FeatureRows
 from videorefer_plugin.models.videorefer.generation import RegionGeneration
@@ -144,7 +145,7 @@ class RegionMixin(FeatureRows, RegionGeneration):
 
     def run_object_encoder(self, features: Tensor, regions: FlatRegions) -> ObjectEncoderOutput:
         """Run the object encoder; `regions.frames` are rows of `features`."""
-        device = self.object_encoder.device
+        device = device_of(self.object_encoder)
         return self.object_encoder(
             *(value.to(device) for value in (features, regions.masks, regions.frames, regions.lengths)),
             values=False,  # pixels and masks were searched before the tower ran
@@ -330,7 +331,7 @@ class RegionMixin(FeatureRows, RegionGeneration):
         # distributed run has (zero) gradients for the same parameters.
         encoder = self.object_encoder
         width = encoder.config.vision_hidden_size
-        empty = encoder.projector(torch.zeros((0, width), dtype=encoder.dtype, device=encoder.device))
+        empty = encoder.projector(torch.zeros((0, width), dtype=encoder.dtype, device=device_of(encoder)))
         counts = torch.zeros(len(input_ids), dtype=torch.long, device=input_ids.device)
         return empty.unsqueeze(0).expand(len(input_ids), -1, -1), counts
 
