@@ -47,13 +47,13 @@ class ObjectEncoder(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the weights."""
-        return next(self.parameters()).dtype
+        """Dtype that the projector computes in: that of its weights, or of what is left of them when quantized."""
+        return next((each.dtype for each in self.parameters() if each.is_floating_point()), torch.float32)
 
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
-        return next(self.parameters()).device
+        return next((each.device for each in self.parameters()), torch.device("cpu"))
 
     def forward(
         self,

@@ -51,6 +51,15 @@ class VideoLLaMA2PreTrainedModel(OriginalCheckpointMixin, PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
 
+    def post_init(self) -> None:
+        """Keep the connector and the object encoder out of quantization, unless modules are named to be skipped.
+
+        They are small, and every token about a video or an object passes through them.
+        """
+        super().post_init()
+        if getattr(self.config, "quantization_config", None) is not None:
+            self._keep_in_fp32_modules |= {"model.connector", "connector", "object_encoder"}
+
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:
         """Do nothing: published checkpoints name this package instead of carrying copies of its files."""
