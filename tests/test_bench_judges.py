@@ -6,7 +6,17 @@ from typer.testing import CliRunner
 from tests.bench_data import Parrot, read_items, write_benchmark
 from tests.chat_server import KEY, scores_of
 from tests.conftest import CHECKPOINT
-from videorefer_plugin.bench import ChatEndpoint, ChatJudge, LocalChat, RuleJudge, evaluate_descriptions
+from videorefer_plugin.bench import (
+    ChatEndpoint,
+    ChatJudge,
+    LocalChat,
+    RuleJudge,
+    evaluate_descriptions,
+    find_results,
+    write_report,
+)
+from videorefer_plugin.bench.benchmarks.descriptions import JUDGE_PROMPT
+from videorefer_plugin.bench.choosing import make_judge
 from videorefer_plugin.bench.endpoint import Completion, Usage
 from videorefer_plugin.bench.items import DescriptionItem, read_descriptions
 from videorefer_plugin.chat import ReplyError
@@ -142,6 +152,85 @@ def test_nobody_there(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(ReplyError, match="cannot be reached"):
         ChatEndpoint("m", base_url="http://127.0.0.1:9/v1", retries=0).complete(MESSAGES)
+
+
+# --- a prompt of one's own -------------------------------------------------------------------------------------------
+
+WORDING = """\
+name: as the released script asks
+system: |
+  Reply with {"SC": 5, "AD": {}}.
+user: |
+  Truth: {reference}
+  Said: {description}
+  Leave {this} alone.
+"""
+
+
+def test_the_wording_of_a_file_is_sent_named_and_kept_beside_the_result(bench, tmp_path, server):
+    path = tmp_path / "prompt.yaml"
+    path.write_text(WORDING, encoding="utf-8-sig")
+    prompt = JUDGE_PROMPT.from_file(path)
+    results = [
+        evaluate_descriptions(bench, Parrot(), ChatJudge(endpoint(server), one), tmp_path / "out")
+        for one in (JUDGE_PROMPT, prompt, prompt)
+    ]
+    system, user = (message["content"] for message in server.requests[-1]["messages"])
+    caption = next(item["caption"] for item in read_items(bench) if item["caption"] in user)
+    assert system == 'Reply with {"SC": 5, "AD": {}}.\n'
+    assert user == f"Truth: {caption}\nSaid: {caption}\nLeave {{this}} alone.\n"
+    assert len(server.requests) == 10  # once in each wording
+    assert results[0]["judge"]["prompt_hash"] != results[1]["judge"]["prompt_hash"] == prompt.hash
+    assert "judge_prompt" not in results[0]
+    kept = tmp_path / "out" / "configurations" / f"judge_prompt-{prompt.hash}.yaml"
+    again = JUDGE_PROMPT.from_file(kept)
+    assert (again.system, again.user, again.hash) == (prompt.system, prompt.user, prompt.hash)
+    write_report(find_results([tmp_path / "out"]), tmp_path / "report.md")
+    notes = (tmp_path / "report.md").read_text()
+    assert f"prompt {prompt.hash} (as the released script asks)" in notes
+    assert f"prompt {JUDGE_PROMPT.hash}. " in notes
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (None, "cannot be read: No such file"),
+        ("", "is empty"),
+        ("Score it.", "expected YAML with a text under 'system'"),
+        (b"system: caf\xe9", "is no UTF-8"),
+        (b"system: a\0b\nuser: c", "is not YAML"),
+        ('{"system": "a\\u0000", "user": "{reference} {description}"}', "has a zero byte"),
+        ("system: a\nsystem: b\nuser: c", "stands twice"),
+        (WORDING + "sytem: x", "unknown key 'sytem'; did you mean system?"),
+        ("user: '{reference} {description}'", "has None under 'system': expected a text"),
+        ("system: a\nuser: {reference}", "expected a text, indented below a line 'user: |'"),
+        (
+            "system: a\nuser: '{reference} {descripton}'",
+            "lacks {description} in its user's text, but has {descripton}",
+        ),
+        ("system: a\nuser: nothing", "lacks {reference}, {description}"),
+        (WORDING.replace("Reply", "{reference} Reply"), "into which nothing is put: move it"),
+        (WORDING.replace("as the", "5 #"), "has 5 under 'name'"),
+        ("#" * (1 << 21), "has more than 1048576 bytes"),
+    ],
+)
+def test_a_file_that_is_no_prompt(tmp_path, written, said):
+    path = tmp_path / "prompt.yaml"
+    if written is not None:
+        path.write_bytes(written if isinstance(written, bytes) else written.encode())
+    with pytest.raises(BenchError) as caught:
+        JUDGE_PROMPT.from_file(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("rule", "asked nothing"), ("none", "asked nothing"), ("robot", "expected one of endpoint, local, rule, none")],
+)
+def test_who_is_asked_nothing_takes_no_prompt(kind, said):
+    with pytest.raises(BenchError, match=said):
+        make_judge(kind, prompt=JUDGE_PROMPT)
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

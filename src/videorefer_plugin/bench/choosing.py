@@ -3,9 +3,12 @@
 import os
 from typing import Any
 
+from videorefer_plugin._text import short
 from videorefer_plugin.bench.answerers import Answerer, MarkedEndpoint, MarkedModel, RegionModel
 from videorefer_plugin.bench.benchmarks.base import Benchmark
+from videorefer_plugin.bench.benchmarks.descriptions import JUDGE_PROMPT
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of
+from videorefer_plugin.bench.judge_prompts import JudgePrompt
 from videorefer_plugin.bench.judges import ChatJudge, Judge, RuleJudge
 from videorefer_plugin.bench.runner import Shard
 from videorefer_plugin.chat.choosing import OPENAI, make_chat
@@ -13,6 +16,8 @@ from videorefer_plugin.errors import BenchError
 from videorefer_plugin.video.sampling import check_sampled
 
 __all__ = ["make_answerer", "make_judge", "make_shard"]
+
+_JUDGES = ("endpoint", "local", "rule", "none")
 
 
 def make_answerer(
@@ -57,27 +62,38 @@ def make_answerer(
     return MarkedEndpoint(chat, marks, num_frames=num_frames)
 
 
-def make_judge(kind: str, model: str | None = None, *, endpoint: str | None = None, **settings: Any) -> Judge | None:
+def make_judge(
+    kind: str,
+    model: str | None = None,
+    *,
+    endpoint: str | None = None,
+    prompt: JudgePrompt | None = None,
+    **settings: Any,
+) -> Judge | None:
     """Who judges: `"endpoint"`, `"local"`, `"rule"`, or `"none"`.
 
     Args:
         kind (`str`): as above.
         model (`str`, *optional*): of the first two, its name or folder.
         endpoint (`str`, *optional*): address; that of OpenAI by default.
+        prompt ([`JudgePrompt`], *optional*): what the first two are asked; for the scores of Bench-D by default.
         settings: of [`ChatEndpoint`].
 
     Raises:
-        BenchError: the model is missing.
+        BenchError: the kind is unknown, the model is missing, or there is a prompt that nobody would be asked.
     """
-    if kind == "none":
-        return None
-    if kind == "rule":
-        return RuleJudge()
+    if kind not in _JUDGES:
+        raise BenchError(f"the judge is {short(kind)}: expected one of {', '.join(_JUDGES)}")
+    if kind in ("none", "rule"):
+        if prompt is not None:
+            raise BenchError(
+                f"the judge is {kind!r}, which is asked nothing: leave out --judge-prompt, or choose endpoint or local"
+            )
+        return None if kind == "none" else RuleJudge()
     if not model:
         raise BenchError(f"the judge is {kind!r}, but there is no --judge-model: name one")
-    if kind == "local":
-        return ChatJudge(make_chat(model))
-    return ChatJudge(make_chat(model, endpoint or OPENAI, **settings))
+    chat = make_chat(model) if kind == "local" else make_chat(model, endpoint or OPENAI, **settings)
+    return ChatJudge(chat, prompt or JUDGE_PROMPT)
 
 
 def make_shard(rank: int | None, size: int | None) -> Shard:

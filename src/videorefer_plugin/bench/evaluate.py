@@ -10,6 +10,7 @@ from videorefer_plugin.bench import prompts
 from videorefer_plugin.bench.answerers import Answerer
 from videorefer_plugin.bench.benchmarks.base import Benchmark
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of
+from videorefer_plugin.bench.judge_prompts import JudgePrompt
 from videorefer_plugin.bench.judges import Judge, RuleJudge
 from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.bench.runner import WHOLE, ItemError, Outcome, Shard, run
@@ -61,7 +62,8 @@ def evaluate(
         What `results/*.json` holds: `benchmark`, `name`, `settings`, `items`, `answered`, `failed` (id -> why),
         `skipped` (place -> why, if any item was left out), and what [`Benchmark.score`] returns under `scores`. Where
         the benchmark has judges, `scores` is `None` without one; with one there are the judge's settings under
-        `judge`, the first and last day of judgement under `dates`, and what could not be judged under `judge_failed`.
+        `judge`, the first and last day of judgement under `dates`, what could not be judged under `judge_failed`, and
+        what the file of a prompt calls it under `judge_prompt`.
 
     Raises:
         BenchError: the benchmark is unknown, or the file, the answers or the endpoint cannot be used.
@@ -83,9 +85,12 @@ def evaluate(
         **({"options": options} if options else {}),
         **answerer.settings(),
     }
+    prompt = getattr(judge, "prompt", None)
     if judge is not None:
         with _judgements(everything, settings, judge, out, shard) as store:
             store.done()  # what is wrong with them is said before anything is generated
+            if isinstance(prompt, JudgePrompt):
+                prompt.save(store.folder / "configurations")
     outcome = _answer(everything, items, settings, answerer, out, mode, batch_size, shard, progress)
     answers = {key: row["prediction"] for key, row in outcome.rows.items()}
     more: dict[str, Any]
@@ -102,6 +107,8 @@ def evaluate(
             "dates": [dates[0], dates[-1]] if dates else [],
             "judge_failed": judged.failed,
         }
+        if isinstance(prompt, JudgePrompt) and prompt.name is not None:
+            more["judge_prompt"] = prompt.name  # beside the judge, since what it is called changes no judgement
     if read.skipped:
         more["skipped"] = read.skipped
     return _write(out, benchmark.name, name, settings, items, outcome, more)

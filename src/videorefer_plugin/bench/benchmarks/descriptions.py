@@ -37,7 +37,7 @@ class DescriptionItem(Item):
     @property
     def prompt(self) -> str:
         """What the benchmark asks of every object."""
-        return description_prompt()
+        return description_prompt(self.kind)
 
 
 _SYSTEM = """\
@@ -159,9 +159,10 @@ class Descriptions(Benchmark[DescriptionItem]):
             rows.append([label(result), judge["name"], *cells, average, str(len(scores["not_understood"])), str(left)])
             dates = " to ".join(dict.fromkeys(result["dates"]))
             temperature = f", temperature {judge['temperature']}" if "temperature" in judge else ""
+            called = f" ({result['judge_prompt']})" if "judge_prompt" in result else ""
             notes.append(
                 f"- {label(result)}: judged by {judge['name']}{temperature}, {dates or 'never'}, prompt "
-                f"{judge['prompt_hash']}. With 0 for every score that is missing, the average is "
+                f"{judge['prompt_hash']}{called}. With 0 for every score that is missing, the average is "
                 f"{scores['average_missing_as_zero']:.2f}."
             )
             if scores["compatible"] is not None:
