@@ -1,4 +1,4 @@
-"""Who answers: models with regions, and models that see marks, loaded here or behind an endpoint."""
+"""Who answers: models with regions, and models that see frames with marks or with boxes in words instead."""
 
 import os
 import threading
@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from videorefer_plugin.asking import answer, generate, load_model
-from videorefer_plugin.bench.marks import STYLES, frame_messages, mark_item
+from videorefer_plugin.asking import answer
+from videorefer_plugin.bench.boxes import box_item, known_format
+from videorefer_plugin.bench.marks import MarkedClip, known_style, mark_item
 from videorefer_plugin.bench.reading import Item
+from videorefer_plugin.bench.seeing import FrameEndpoint, FrameModel, Loaded, Seer, frame_inputs
 from videorefer_plugin.chat.base import Chat
-from videorefer_plugin.errors import BenchError, ConfigurationError, VideoError
-from videorefer_plugin.models.fingerprint import fingerprint
+from videorefer_plugin.errors import BenchError, VideoError
 from videorefer_plugin.session import VideoSession
 from videorefer_plugin.session.making import takes
 
-__all__ = ["Answerer", "MarkedEndpoint", "MarkedModel", "RegionModel", "frame_inputs"]
+__all__ = ["Answerer", "BoxText", "FrameAnswerer", "MarkedEndpoint", "MarkedModel", "RegionModel", "frame_inputs"]
 
-_MARKED_FRAMES = 16  # as in the paper
+FRAMES = 16  # as in the paper
 
 
 class Answerer(Protocol):
@@ -38,49 +39,11 @@ class Answerer(Protocol):
         ...
 
 
-class _Loaded:
-    """A model that is loaded when it is first asked, so that a run with nothing to do loads none."""
-
-    workers = 1
-
-    def __init__(
-        self,
-        model: Any,
-        object_encoder: str | os.PathLike | None = None,
-        processor: Any = None,
-        device: Any = None,
-    ):
-        self.name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else model.name_or_path
-        self.object_encoder = None if object_encoder is None else os.fspath(object_encoder)
-        self.device = device
-        self._loaded: tuple[Any, Any] | None = None
-        self._given = not isinstance(model, (str, os.PathLike))
-        if self._given:
-            if processor is None:
-                raise ConfigurationError("A model in memory needs its processor: pass processor= too.")
-            self._loaded = model, processor
-
-    def source(self) -> dict[str, Any]:
-        weights = "in memory" if self._given else fingerprint(self.name)
-        found: dict[str, Any] = {"model": self.name, "weights": weights}
-        if self.object_encoder is not None:
-            found |= {
-                "object_encoder": self.object_encoder,
-                "object_encoder_weights": fingerprint(self.object_encoder),
-            }
-        return found
-
-    def load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            self._loaded = load_model(self.name, object_encoder=self.object_encoder, device=self.device)
-        return self._loaded
-
-
-class RegionModel(_Loaded):
+class RegionModel(Loaded):
     """A model of this library, or a host with an attached object encoder: it takes the regions themselves.
 
-    A batch about one video is answered in a [`VideoSession`], where that takes the model. In a `with` block the
-    session is kept for the next call, until one is about another video or the block is left. A batch about several
+    A batch about one video or picture is answered in a [`VideoSession`], where that takes the model. In a `with` block
+    the session is kept for the next call, until one is about another video or the block is left. A batch about several
     videos is run as one: with short prompts that is quicker than a session for each.
 
     Args:
@@ -115,7 +78,7 @@ class RegionModel(_Loaded):
         }
         self.processor_kwargs: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.max_new_tokens = max_new_tokens
-        self._session: tuple[Path, VideoSession] | None = None
+        self._session: tuple[tuple[Path, str], VideoSession] | None = None
         self._goes_on = False
         self._lock = threading.RLock()
 
@@ -138,7 +101,7 @@ class RegionModel(_Loaded):
             )
         with self._lock:
             try:
-                if len({item.video for item in items}) == 1 and takes(model, processor):
+                if len({(item.video, item.kind) for item in items}) == 1 and takes(model, processor):
                     return self._answer_in_session(items, mode)
                 self._close()
                 return self._answer_together(items, mode)
@@ -159,17 +122,20 @@ class RegionModel(_Loaded):
     def _answer_in_session(self, items: Sequence[Item], mode: str) -> list[str]:
         questions = [(item.prompt, item.regions(mode)) for item in items]
         try:
-            session = self._session_about(items[0].video)
+            session = self._session_about(items[0])
             return session.ask_many(questions, len(questions), max_new_tokens=self.max_new_tokens)
         except VideoError as error:
             if str(error).startswith("Sample "):
                 raise
             raise VideoError(f"Sample 0: {error}") from error  # as processors say it, so that failures read the same
 
-    def _session_about(self, video: Path) -> VideoSession:
-        if self._session is None or self._session[0] != video:
+    def _session_about(self, item: Item) -> VideoSession:
+        about = item.video, item.kind
+        if self._session is None or self._session[0] != about:
             self._close()
-            self._session = video, VideoSession(*self.load(), os.fspath(video), **self.processor_kwargs)
+            model, processor = self.load()
+            shown: dict[str, Any] = {item.kind: os.fspath(item.video)}
+            self._session = about, VideoSession(model, processor, **shown, **self.processor_kwargs)
         return self._session[1]
 
     def _close(self) -> None:
@@ -184,7 +150,7 @@ class RegionModel(_Loaded):
                 {
                     "role": "user",
                     "content": [
-                        {"type": "video", "video": os.fspath(item.video)},
+                        {"type": item.kind, item.kind: os.fspath(item.video)},
                         {"type": "text", "text": item.prompt},
                     ],
                 }
@@ -201,7 +167,45 @@ class RegionModel(_Loaded):
         )
 
 
-class MarkedModel(_Loaded):
+class FrameAnswerer:
+    """A model that is shown an item's frames, and told or shown where its objects are.
+
+    Args:
+        seer ([`Seer`]): the model.
+        num_frames (`int`, *optional*): frames to show; 16 by default.
+        sees (`str`): what it sees of objects.
+    """
+
+    def __init__(self, seer: Seer, num_frames: int | None, sees: str):
+        self.seer = seer
+        self.workers = seer.workers
+        self.num_frames = num_frames or FRAMES
+        self.sees = sees
+
+    def settings(self) -> dict[str, Any]:
+        """See [`Answerer`]."""
+        return {"sees": self.sees, **self.seer.settings(self.num_frames)}
+
+    def answer(self, items: Sequence[Item], mode: str) -> list[str]:
+        """See [`Answerer`]."""
+        return self.seer.look([self.clip(item, mode) for item in items])
+
+    def clip(self, item: Item, mode: str) -> MarkedClip:
+        """What is shown and asked."""
+        raise NotImplementedError
+
+
+class _Marked(FrameAnswerer):
+    def __init__(self, seer: Seer, style: str, num_frames: int | None):
+        self.style = known_style(style)
+        super().__init__(seer, num_frames, f"marks: {style}")
+
+    def clip(self, item: Item, mode: str) -> MarkedClip:
+        """See [`mark_item`]."""
+        return mark_item(item, mode, self.style, self.num_frames)
+
+
+class MarkedModel(_Marked):
     """Any image-text-to-text model of transformers, also ours: it sees the objects marked on the frames.
 
     Args:
@@ -223,35 +227,11 @@ class MarkedModel(_Loaded):
         max_new_tokens: int = 512,
         device: Any = None,
     ):
-        super().__init__(model, None, processor, device)
-        self.style = _known_style(style)
-        self.num_frames = num_frames or _MARKED_FRAMES
-        self.max_new_tokens = max_new_tokens
-
-    def settings(self) -> dict[str, Any]:
-        """See [`Answerer`]."""
-        return {
-            "sees": f"marks: {self.style}",
-            **self.source(),
-            "num_frames": self.num_frames,
-            "max_new_tokens": self.max_new_tokens,
-        }
-
-    def answer(self, items: Sequence[Item], mode: str) -> list[str]:
-        """See [`Answerer`]."""
-        model, processor = self.load()
-        clips = [mark_item(item, mode, self.style, self.num_frames) for item in items]
-        inputs = frame_inputs(
-            model,
-            processor,
-            [clip.prompt for clip in clips],
-            [clip.frames for clip in clips],
-            [clip.metadata for clip in clips],
-        )
-        return generate(model, processor, inputs, max_new_tokens=self.max_new_tokens)
+        seer = FrameModel(model, processor=processor, max_new_tokens=max_new_tokens, device=device)
+        super().__init__(seer, style, num_frames)
 
 
-class MarkedEndpoint:
+class MarkedEndpoint(_Marked):
     """A model behind an OpenAI-compatible endpoint that takes frames: it sees the objects marked on them.
 
     Args:
@@ -262,84 +242,26 @@ class MarkedEndpoint:
 
     def __init__(self, chat: Chat, style: str = "contour", *, num_frames: int | None = None):
         self.chat = chat
-        self.workers = chat.workers
-        self.style = _known_style(style)
-        self.num_frames = num_frames or _MARKED_FRAMES
-
-    def settings(self) -> dict[str, Any]:
-        """See [`Answerer`]."""
-        return {"sees": f"marks: {self.style}", **self.chat.settings(), "num_frames": self.num_frames}
-
-    def answer(self, items: Sequence[Item], mode: str) -> list[str]:
-        """See [`Answerer`]."""
-        clips = [mark_item(item, mode, self.style, self.num_frames) for item in items]
-        return [self.chat.complete(frame_messages(clip)).text for clip in clips]
+        super().__init__(FrameEndpoint(chat), style, num_frames)
 
 
-def _known_style(style: str) -> str:
-    if style not in STYLES:
-        raise BenchError(f"marks are {style!r}: expected one of {', '.join(STYLES)}")
-    return style
+class BoxText(FrameAnswerer):
+    """A model that takes boxes in words, as Elysium does (section 4.2.1): frames are unmarked, and the question says
+    where its objects are.
 
-
-def frame_inputs(
-    model: Any,
-    processor: Any,
-    prompts: list[str],
-    videos: list[Any],
-    metadata: list[Any],
-    as_images: bool = False,
-) -> Any:
-    """Inputs of a model for videos whose frames are chosen already.
+    A single box stands where the object's `<region>` was. In multi-frame mode the boxes of all annotated frames shown
+    are listed before the question, with the number and time of each.
 
     Args:
-        model: the model.
-        processor: its processor.
-        prompts: the question about each.
-        videos: uint8 (frames, height, width, 3) each.
-        metadata: what is known of each, as video processors take it.
-        as_images: whether frames are shown as images; those for models that take no video always are.
+        seer ([`Seer`]): the model, a [`FrameModel`] or a [`FrameEndpoint`].
+        box_format (`str`): `"0-1"`, `"0-100"`, `"0-999"`, `"0-1000"` or `"pixels"` of the frame.
+        num_frames (`int`, *optional*): frames to show; 16 by default.
     """
-    from transformers.feature_extraction_utils import BatchFeature
-    from transformers.video_utils import VideoMetadata
 
-    from videorefer_plugin.hosts.registry import Host, host_of, supported_hosts
-    from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
+    def __init__(self, seer: Seer, box_format: str = "0-1", *, num_frames: int | None = None):
+        self.box_format = known_format(box_format)
+        super().__init__(seer, num_frames, f"boxes as text: {box_format}")
 
-    is_own = isinstance(processor, VideoLLaMA2Processor)
-    takes_video = is_own or (getattr(processor, "video_processor", None) is not None and not as_images)
-    conversations = []
-    for prompt, video in zip(prompts, videos, strict=True):
-        shown = [{"type": "video"}] if takes_video else [{"type": "image"}] * len(video)
-        conversations.append([{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}])
-    if is_own:
-        inputs = answer_inputs(processor, conversations, videos)
-        return inputs
-    texts = [
-        processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-        for conversation in conversations
-    ]
-    model_type = model.config.model_type
-    host = host_of(model_type) if model_type in supported_hosts() else Host()
-    visuals: dict[str, list[Any]] = (
-        {"video": videos, "image": []}
-        if takes_video
-        else {"video": [], "image": [frame for video in videos for frame in video]}
-    )
-    described = [VideoMetadata(**each) for each in metadata]
-    settings = {"padding": True, "padding_side": "left"}
-    return BatchFeature(dict(host.call_processor(processor, texts, visuals, described, settings)))
-
-
-def answer_inputs(processor: Any, conversations: list[Any], videos: list[Any]) -> Any:
-    """Inputs of this library's own models for frames that are chosen already."""
-    for conversation, video in zip(conversations, videos, strict=True):
-        conversation[0]["content"][0]["video"] = video
-    return processor.apply_chat_template(
-        conversations,
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        do_sample_frames=False,
-    )
+    def clip(self, item: Item, mode: str) -> MarkedClip:
+        """See [`box_item`]."""
+        return box_item(item, mode, self.box_format, self.num_frames)

@@ -4,19 +4,23 @@ import os
 from typing import Any
 
 from videorefer_plugin._text import short
-from videorefer_plugin.bench.answerers import Answerer, MarkedEndpoint, MarkedModel, RegionModel
+from videorefer_plugin.bench.answerers import Answerer, BoxText, MarkedEndpoint, MarkedModel, RegionModel
 from videorefer_plugin.bench.benchmarks.base import Benchmark
 from videorefer_plugin.bench.benchmarks.descriptions import JUDGE_PROMPT
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of
+from videorefer_plugin.bench.frame_by_frame import FramesThenSummary
 from videorefer_plugin.bench.judge_prompts import JudgePrompt
 from videorefer_plugin.bench.judges import ChatJudge, Judge, RuleJudge
 from videorefer_plugin.bench.runner import Shard
+from videorefer_plugin.bench.seeing import FrameEndpoint, FrameModel, Seer
 from videorefer_plugin.chat.choosing import OPENAI, make_chat
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.video.sampling import check_sampled
 
-__all__ = ["make_answerer", "make_judge", "make_shard"]
+__all__ = ["ANSWERERS", "make_answerer", "make_judge", "make_shard"]
 
+REGIONS, BOXES, SUMMARY = "regions", "box-text", "frames-then-summary"
+ANSWERERS = (REGIONS, "marks", SUMMARY, BOXES)
 _JUDGES = ("endpoint", "local", "rule", "none")
 
 
@@ -24,29 +28,57 @@ def make_answerer(
     benchmark: str | Benchmark[Any],
     model: str,
     *,
+    answerer: str | None = None,
     object_encoder: str | None = None,
     marks: str | None = None,
+    box_format: str | None = None,
     endpoint: str | None = None,
+    summary_model: str | None = None,
+    summary_endpoint: str | None = None,
     num_frames: int | None = None,
     max_frames_per_region: int | None = None,
     mask_policy: str | None = None,
     max_new_tokens: int | None = None,
     workers: int = 4,
 ) -> Answerer:
-    """Who answers: a model with regions, or with `marks` one that sees these, here or behind an `endpoint`.
+    """Who answers.
+
+    Args:
+        benchmark: its name, or itself.
+        model (`str`): folder or Hub id; with `endpoint`, its name there.
+        answerer (`str`, *optional*): one of `ANSWERERS`. By default `"marks"` or `"box-text"` where `marks` or
+            `box_format` is given, and `"regions"` otherwise.
+        object_encoder (`str`, *optional*): for a host that takes regions.
+        marks (`str`, *optional*): how objects are drawn; contours by default where they are.
+        box_format (`str`, *optional*): how boxes are written; from 0 to 1 by default where they are.
+        endpoint (`str`, *optional*): address of an OpenAI-compatible endpoint, for models that take no regions.
+        summary_model (`str`, *optional*): who sums up what is said about single frames; the model itself by default.
+        summary_endpoint (`str`, *optional*): where that one is; here by default.
+        num_frames, max_frames_per_region, mask_policy, max_new_tokens (*optional*): see the classes of answerers.
+        workers (`int`): requests to an endpoint at the same time.
 
     Raises:
-        BenchError: settings exclude each other.
+        BenchError: settings exclude each other, or have an unknown value.
         VideoError: `num_frames` is more than can be shown.
     """
     if num_frames is not None:
         check_sampled(num_frames, "num_frames")
     tokens = max_new_tokens or benchmark_of(benchmark).max_new_tokens
-    if endpoint is not None and marks is None:
-        raise BenchError("a model behind an endpoint takes no regions: choose --marks contour, mask or box")
-    if marks is not None and object_encoder is not None:
-        raise BenchError("--marks and --object-encoder exclude each other: a model sees marks, or takes regions")
-    if marks is None:
+    kind = _kind_of_answerer(answerer, marks, box_format)
+    if kind != REGIONS and object_encoder is not None:
+        given = "--marks" if marks is not None else f"--answerer {kind}"
+        sees = "marks" if kind == "marks" else "no regions"
+        raise BenchError(f"{given} and --object-encoder exclude each other: a model sees {sees}, or takes regions")
+    if kind != SUMMARY and (summary_model is not None or summary_endpoint is not None):
+        raise BenchError(f"only --answerer {SUMMARY} has a summary: leave out --summary-model and --summary-endpoint")
+    if summary_endpoint is not None and summary_model is None:
+        raise BenchError("there is a --summary-endpoint, but no --summary-model: name the model there")
+    if kind == REGIONS:
+        if endpoint is not None:
+            raise BenchError(
+                "a model behind an endpoint takes no regions: choose --marks contour, mask or box, or another "
+                f"--answerer ({', '.join(one for one in ANSWERERS if one != REGIONS)})"
+            )
         return RegionModel(
             model,
             object_encoder,
@@ -56,10 +88,35 @@ def make_answerer(
             max_new_tokens=tokens,
             device=_device(),
         )
-    if endpoint is None:
-        return MarkedModel(model, marks, num_frames=num_frames, max_new_tokens=tokens, device=_device())
-    chat = make_chat(model, endpoint, max_tokens=tokens, workers=workers)
-    return MarkedEndpoint(chat, marks, num_frames=num_frames)
+    chat = None if endpoint is None else make_chat(model, endpoint, max_tokens=tokens, workers=workers)
+    if kind == "marks":
+        style = marks or "contour"
+        if chat is not None:
+            return MarkedEndpoint(chat, style, num_frames=num_frames)
+        return MarkedModel(model, style, num_frames=num_frames, max_new_tokens=tokens, device=_device())
+    seer: Seer = FrameModel(model, max_new_tokens=tokens, device=_device()) if chat is None else FrameEndpoint(chat)
+    if kind == BOXES:
+        return BoxText(seer, box_format or "0-1", num_frames=num_frames)
+    summary = None
+    if summary_model is not None:
+        summary = make_chat(summary_model, summary_endpoint, max_tokens=tokens, workers=workers)
+    return FramesThenSummary(seer, summary, style=marks, box_format=box_format, num_frames=num_frames)
+
+
+def _kind_of_answerer(answerer: str | None, marks: str | None, box_format: str | None) -> str:
+    if marks is not None and box_format is not None:
+        raise BenchError("--marks and --box-format exclude each other: objects are drawn, or their boxes are in words")
+    if answerer is None:
+        return "marks" if marks is not None else BOXES if box_format is not None else REGIONS
+    if answerer not in ANSWERERS:
+        raise BenchError(f"the answerer is {short(answerer)}: expected one of {', '.join(ANSWERERS)}")
+    if marks is not None and answerer not in ("marks", SUMMARY):
+        raise BenchError(f"--answerer {answerer} sees no marks: leave out --marks, or choose --answerer marks")
+    if box_format is not None and answerer not in (BOXES, SUMMARY):
+        raise BenchError(
+            f"--answerer {answerer} has no boxes in words: leave out --box-format, or choose --answerer {BOXES}"
+        )
+    return answerer
 
 
 def make_judge(

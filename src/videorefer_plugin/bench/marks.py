@@ -1,6 +1,6 @@
-"""Marks for models that take no regions: objects drawn on the frames, each in a colour of its own and numbered."""
+"""What models that take no regions see: frames, with objects drawn in a colour of their own each, and numbered."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,31 +10,74 @@ from numpy.typing import NDArray
 from videorefer_plugin.bench.prompts import marked_prompt
 from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.chat.pictures import picture_message
+from videorefer_plugin.errors import BenchError
+from videorefer_plugin.inputs.clips import Clip, Sampling, open_clip, show_frames
+from videorefer_plugin.inputs.masks import region_frames
+from videorefer_plugin.inputs.matching import Source
 from videorefer_plugin.pictures import COLORS, STYLES, draw_marks
+from videorefer_plugin.regions import Region
 
-__all__ = ["COLORS", "STYLES", "MarkedClip", "draw_marks", "frame_messages", "mark_item"]
+__all__ = [
+    "COLORS",
+    "STYLES",
+    "MarkedClip",
+    "colors_of",
+    "draw_marks",
+    "frame_messages",
+    "known_style",
+    "mark_frame",
+    "mark_item",
+    "show_item",
+]
 
 
 @dataclass(frozen=True)
 class MarkedClip:
-    """What a model that sees marks is shown and asked.
+    """What a model that takes no regions is shown and asked.
 
     Attributes:
-        frames: uint8 (frames, height, width, 3), with marks.
+        frames: uint8 (frames, height, width, 3), with marks if it sees any.
         metadata (`dict`): which frames of the video these are, as video processors take it.
         prompt (`str`): the question, without `<region>`.
+        kind (`str`): `"video"`, or `"image"` for frames that are shown as pictures.
     """
 
     frames: NDArray[np.uint8]
     metadata: dict[str, Any]
     prompt: str
+    kind: str = "video"
+
+
+def known_style(style: str) -> str:
+    """The style, if there is one of that name.
+
+    Raises:
+        BenchError: there is none.
+    """
+    if style not in STYLES:
+        raise BenchError(f"marks are {style!r}: expected one of {', '.join(STYLES)}")
+    return style
+
+
+def show_item(item: Item, mode: str, num_frames: int) -> tuple[Clip, list[Region]]:
+    """Sample an item's video, and find its objects.
+
+    Frames are sampled evenly. Annotated ones take the place of the sampled frames nearest to them, as many of each
+    object as there are frames to show, spread evenly. A picture has one frame.
+
+    Raises:
+        RegionError: an object does not fit its video.
+        VideoError: the video cannot be read.
+    """
+    clip = open_clip(Source(item.kind, item.video, 0), 0, Sampling(num_frames=num_frames))
+    objects = [region.at_frames(clip.frame_at) for region in item.regions(mode)]
+    used = [region_frames(region, clip, "keep", num_frames) for region in objects]
+    show_frames(clip, [frame for masks in used for frame in masks.frames], True)
+    return clip, objects
 
 
 def mark_item(item: Item, mode: str, style: str, num_frames: int) -> MarkedClip:
-    """Sample an item's video and draw its objects.
-
-    Frames are sampled evenly. Annotated ones take the place of the sampled frames nearest to them, as many of each
-    object as there are frames to show, spread evenly.
+    """Sample an item's video as [`show_item`] does, and draw its objects.
 
     Args:
         item: of any benchmark.
@@ -46,29 +89,35 @@ def mark_item(item: Item, mode: str, style: str, num_frames: int) -> MarkedClip:
         RegionError: an object does not fit its video.
         VideoError: the video cannot be read.
     """
-    from videorefer_plugin.inputs.clips import Sampling, open_clip, show_frames
-    from videorefer_plugin.inputs.masks import region_frames
-    from videorefer_plugin.inputs.matching import Source
-
-    clip = open_clip(Source("video", item.video, 0), 0, Sampling(num_frames=num_frames))
-    objects = [region.at_frames(clip.frame_at) for region in item.regions(mode)]
-    used = [region_frames(region, clip, "keep", num_frames) for region in objects]
-    show_frames(clip, [frame for masks in used for frame in masks.frames], True)
+    clip, objects = show_item(item, mode, num_frames)
     pictures = clip.read().copy()
     for place, frame in enumerate(clip.sampled):
-        masks = {
-            number: region.mask(frame, *clip.size)
-            for number, region in enumerate(objects, 1)
-            if frame in region.frames
-        }
-        if masks:
-            pictures[place] = draw_marks(pictures[place], masks, style)
+        pictures[place], _ = mark_frame(pictures[place], frame, objects, style)
+    where = "image" if item.kind == "image" else mode
+    return MarkedClip(
+        pictures, clip.describe(), marked_prompt(item.prompt, colors_of(len(objects)), style, where), item.kind
+    )
+
+
+def mark_frame(
+    picture: NDArray[np.uint8], frame: int, objects: Sequence[Region], style: str
+) -> tuple[NDArray[np.uint8], Mapping[int, Any]]:
+    """A frame with the objects on it drawn, and the masks of these by number, from 1."""
+    masks = {
+        number: region.mask(frame, *picture.shape[:2])
+        for number, region in enumerate(objects, 1)
+        if frame in region.frames
+    }
+    return (draw_marks(picture, masks, style) if masks else picture), masks
+
+
+def colors_of(count: int) -> list[str]:
+    """Names of the colors of so many objects, numbered from 1."""
     names = list(COLORS)
-    colors = [names[number % len(names)] for number in range(len(objects))]
-    return MarkedClip(pictures, clip.describe(), marked_prompt(item.prompt, colors, style, mode))
+    return [names[number % len(names)] for number in range(count)]
 
 
 def frame_messages(clip: MarkedClip) -> Sequence[dict[str, Any]]:
     """The frames and the question as one message of a chat."""
-    said = f"These are {len(clip.frames)} frames of a video, in order.\n{clip.prompt}"
-    return [picture_message(clip.frames, said)]
+    said = f"These are {len(clip.frames)} frames of a video, in order.\n" if clip.kind == "video" else ""
+    return [picture_message(clip.frames, said + clip.prompt)]

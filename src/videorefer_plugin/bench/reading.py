@@ -209,7 +209,7 @@ def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
         "id": name,
         "video": path,
         "annotation": annotation or [],
-        "frame": frame,
+        "frame": 0 if frame is None and kind == "image" else frame,
         **{key: None if side is None else int(side) for key, side in sides.items()},
         "place": place,
         "kind": kind,

@@ -1,0 +1,95 @@
+"""Boxes in words, for models that read coordinates in the question."""
+
+from collections.abc import Callable, Sequence
+
+from videorefer_plugin.bench.marks import MarkedClip, show_item
+from videorefer_plugin.bench.prompts import boxed_prompt
+from videorefer_plugin.bench.reading import Item
+from videorefer_plugin.errors import BenchError
+from videorefer_plugin.inputs.clips import Clip
+from videorefer_plugin.regions import Region
+
+__all__ = ["FORMATS", "box_item", "box_text", "frame_words", "known_format", "words_of"]
+
+Write = Callable[[float], str]
+
+# How the place of a line is written, given as a part of the frame's side, and what is said about it.
+FORMATS: dict[str, tuple[Write, str]] = {
+    "0-1": (lambda part: f"{part:.3f}", "as parts of the frame's width and height, from 0 to 1"),
+    "0-100": (lambda part: str(round(100 * part)), "from 0 to 100 across the frame and down it"),
+    "0-999": (lambda part: str(round(999 * part)), "from 0 to 999 across the frame and down it"),
+    "0-1000": (lambda part: str(round(1000 * part)), "from 0 to 1000 across the frame and down it"),
+    "pixels": (str, "in pixels of the frame, which is {width} wide and {height} high"),
+}
+
+
+def known_format(name: str) -> str:
+    """The format, if there is one of that name.
+
+    Raises:
+        BenchError: there is none.
+    """
+    if name not in FORMATS:
+        raise BenchError(f"boxes are {name!r}: expected one of {', '.join(FORMATS)}")
+    return name
+
+
+def words_of(box_format: str, size: tuple[int, int]) -> str:
+    """What is said about the numbers of boxes, on frames of this height and width."""
+    return FORMATS[box_format][1].format(height=size[0], width=size[1])
+
+
+def box_text(region: Region, frame: int, size: tuple[int, int], box_format: str) -> str | None:
+    """The smallest box around an object as `[x0, y0, x1, y1]`; `None` where it is not on the frame.
+
+    The numbers are those of the lines around the pixels, so that an object that fills the frame has the box
+    `[0.000, 0.000, 1.000, 1.000]`.
+
+    Args:
+        region ([`Region`]): the object.
+        frame (`int`): the frame.
+        size (`tuple[int, int]`): height and width of the frame, in pixels.
+        box_format (`str`): one of `FORMATS`.
+    """
+    if frame not in region.frames:
+        return None
+    ((_, silhouette),) = region.silhouettes(*size, frames=[frame])
+    top, left, pixels = silhouette.box()
+    if not pixels.size:
+        return None
+    height, width = size
+    down, across = pixels.shape
+    lines = ((left, width), (top, height), (left + across, width), (top + down, height))
+    write = FORMATS[box_format][0]
+    return f"[{', '.join(write(at if box_format == 'pixels' else at / side) for at, side in lines)}]"
+
+
+def box_item(item: Item, mode: str, box_format: str, num_frames: int) -> MarkedClip:
+    """Sample an item's video as [`show_item`] does, and say where its objects are.
+
+    Raises:
+        RegionError: an object does not fit its video.
+        VideoError: the video cannot be read.
+    """
+    clip, objects = show_item(item, mode, num_frames)
+    boxes = [_boxes(clip, region, box_format) for region in objects]
+    said = boxed_prompt(item.prompt, boxes, words_of(box_format, clip.size))
+    return MarkedClip(clip.read().copy(), clip.describe(), said, item.kind)
+
+
+def _boxes(clip: Clip, region: Region, box_format: str) -> Sequence[tuple[str, str]]:
+    """Where an object is: words for each frame shown that has it, and the box."""
+    found = []
+    for frame, place in sorted(clip.place.items()):
+        box = box_text(region, frame, clip.size, box_format)
+        if box is not None:
+            found.append((frame_words(clip, place, frame), box))
+    return found
+
+
+def frame_words(clip: Clip, place: int, frame: int) -> str:
+    """The number of a frame among those shown, from 1, and its time if the video has a clock; empty for a picture."""
+    if clip.kind == "image":
+        return ""
+    at = f", at {frame / clip.fps:.2f} s" if clip.video.has_clock else ""
+    return f"frame {place + 1} of {len(clip.sampled)}{at}"

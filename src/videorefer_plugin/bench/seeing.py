@@ -1,0 +1,214 @@
+"""Models that are shown frames and no regions: loaded here, or behind an endpoint."""
+
+import os
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Protocol
+
+import numpy as np
+
+from videorefer_plugin.asking import generate, load_model
+from videorefer_plugin.bench.marks import MarkedClip, frame_messages
+from videorefer_plugin.chat.base import Chat
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.models.fingerprint import fingerprint
+
+__all__ = ["FrameEndpoint", "FrameModel", "Loaded", "Seer", "frame_inputs"]
+
+
+class Seer(Protocol):
+    """Somebody who looks at frames, or at none, and answers.
+
+    Attributes:
+        workers (`int`): how many calls it takes at the same time.
+    """
+
+    workers: int
+
+    def settings(self, num_frames: int) -> dict[str, Any]:
+        """Everything that its answers about so many frames depend on."""
+        ...
+
+    def look(self, clips: Sequence[MarkedClip]) -> list[str]:
+        """Answer what is asked about each."""
+        ...
+
+    def say(self, prompt: str) -> str:
+        """Answer without looking at anything."""
+        ...
+
+
+class Loaded:
+    """A model that is loaded when it is first asked, so that a run with nothing to do loads none.
+
+    Args:
+        model: folder or Hub id, or a model in memory (which needs `processor`).
+        object_encoder (*optional*): for a host, what was saved of its object encoder.
+        processor (*optional*): of a model in memory.
+        device (*optional*): where to run.
+
+    Attributes:
+        workers (`int`): how many calls it takes at the same time.
+        name (`str`): folder or Hub id.
+    """
+
+    workers = 1
+
+    def __init__(
+        self,
+        model: Any,
+        object_encoder: str | os.PathLike | None = None,
+        processor: Any = None,
+        device: Any = None,
+    ):
+        self.name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else model.name_or_path
+        self.object_encoder = None if object_encoder is None else os.fspath(object_encoder)
+        self.device = device
+        self._loaded: tuple[Any, Any] | None = None
+        self._given = not isinstance(model, (str, os.PathLike))
+        if self._given:
+            if processor is None:
+                raise ConfigurationError("A model in memory needs its processor: pass processor= too.")
+            self._loaded = model, processor
+
+    def source(self) -> dict[str, Any]:
+        """Which model, and with which weights."""
+        weights = "in memory" if self._given else fingerprint(self.name)
+        found: dict[str, Any] = {"model": self.name, "weights": weights}
+        if self.object_encoder is not None:
+            found |= {
+                "object_encoder": self.object_encoder,
+                "object_encoder_weights": fingerprint(self.object_encoder),
+            }
+        return found
+
+    def load(self) -> tuple[Any, Any]:
+        """The model and its processor, loaded once."""
+        if self._loaded is None:
+            self._loaded = load_model(self.name, object_encoder=self.object_encoder, device=self.device)
+        return self._loaded
+
+
+class FrameModel(Loaded):
+    """Any image-text-to-text model of transformers, also ours, as a [`Seer`].
+
+    Args:
+        model: folder or Hub id, or a model in memory (which needs `processor`).
+        processor (*optional*): of a model in memory.
+        max_new_tokens (`int`): the most tokens of an answer.
+        device (*optional*): where to run.
+    """
+
+    def __init__(self, model: Any, *, processor: Any = None, max_new_tokens: int = 512, device: Any = None):
+        super().__init__(model, None, processor, device)
+        self.max_new_tokens = max_new_tokens
+
+    def settings(self, num_frames: int) -> dict[str, Any]:
+        """See [`Seer`]."""
+        return {**self.source(), "num_frames": num_frames, "max_new_tokens": self.max_new_tokens}
+
+    def look(self, clips: Sequence[MarkedClip]) -> list[str]:
+        """See [`Seer`]; those next to each other that are all videos, or all pictures, in one batch."""
+        answers: list[str] = []
+        for kind, some in groupby(clips, lambda clip: clip.kind):
+            answers += self._generate(list(some), kind == "image")
+        return answers
+
+    def say(self, prompt: str) -> str:
+        """See [`Seer`]."""
+        return self._generate([MarkedClip(np.empty((0, 1, 1, 3), np.uint8), {}, prompt, "image")], True)[0]
+
+    def _generate(self, clips: list[MarkedClip], as_images: bool) -> list[str]:
+        model, processor = self.load()
+        prompts, videos = [clip.prompt for clip in clips], [clip.frames for clip in clips]
+        known = [] if as_images else [clip.metadata for clip in clips]
+        inputs = frame_inputs(model, processor, prompts, videos, known, as_images)
+        return generate(model, processor, inputs, max_new_tokens=self.max_new_tokens)
+
+
+class FrameEndpoint:
+    """A model behind an OpenAI-compatible endpoint that takes frames, as a [`Seer`].
+
+    Args:
+        chat: the endpoint.
+    """
+
+    def __init__(self, chat: Chat):
+        self.chat = chat
+        self.workers = chat.workers
+
+    def settings(self, num_frames: int) -> dict[str, Any]:
+        """See [`Seer`]."""
+        return {**self.chat.settings(), "num_frames": num_frames}
+
+    def look(self, clips: Sequence[MarkedClip]) -> list[str]:
+        """See [`Seer`]."""
+        return [self.chat.complete(frame_messages(clip)).text for clip in clips]
+
+    def say(self, prompt: str) -> str:
+        """See [`Seer`]."""
+        return self.chat.complete([{"role": "user", "content": prompt}]).text
+
+
+def frame_inputs(
+    model: Any,
+    processor: Any,
+    prompts: list[str],
+    videos: list[Any],
+    metadata: list[Any],
+    as_images: bool = False,
+) -> Any:
+    """Inputs of a model for videos whose frames are chosen already.
+
+    Args:
+        model: the model.
+        processor: its processor.
+        prompts: the question about each.
+        videos: uint8 (frames, height, width, 3) each.
+        metadata: what is known of each, as video processors take it.
+        as_images: whether frames are shown as images; those for models that take no video always are.
+    """
+    from transformers.feature_extraction_utils import BatchFeature
+    from transformers.video_utils import VideoMetadata
+
+    from videorefer_plugin.hosts.registry import Host, host_of, supported_hosts
+    from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
+
+    is_own = isinstance(processor, VideoLLaMA2Processor)
+    takes_video = not as_images and (is_own or getattr(processor, "video_processor", None) is not None)
+    conversations = []
+    for prompt, video in zip(prompts, videos, strict=True):
+        shown = [{"type": "video"}] if takes_video else [{"type": "image"} for _ in video]
+        conversations.append([{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}])
+    if is_own:
+        return own_inputs(processor, conversations, videos)
+    texts = [
+        processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        for conversation in conversations
+    ]
+    model_type = model.config.model_type
+    host = host_of(model_type) if model_type in supported_hosts() else Host()
+    visuals: dict[str, list[Any]] = (
+        {"video": videos, "image": []}
+        if takes_video
+        else {"video": [], "image": [frame for video in videos for frame in video]}
+    )
+    described = [VideoMetadata(**each) for each in metadata]
+    settings = {"padding": True, "padding_side": "left"}
+    return BatchFeature(dict(host.call_processor(processor, texts, visuals, described, settings)))
+
+
+def own_inputs(processor: Any, conversations: list[Any], videos: list[Any]) -> Any:
+    """Inputs of this library's own models for frames that are chosen already."""
+    for conversation, video in zip(conversations, videos, strict=True):
+        for part, frame in zip(conversation[0]["content"], video, strict=False):
+            if part["type"] != "text":
+                part[part["type"]] = video if part["type"] == "video" else frame
+    return processor.apply_chat_template(
+        conversations,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        do_sample_frames=False,
+    )
