@@ -7,6 +7,7 @@ from videorefer_plugin._names import public_names
 # Loaded when they are first used, so that reading a benchmark does not wait for torch and transformers.
 if TYPE_CHECKING:
     from videorefer_plugin.bench.answerers import Answerer as Answerer
+    from videorefer_plugin.bench.answerers import BoxText as BoxText
     from videorefer_plugin.bench.answerers import MarkedEndpoint as MarkedEndpoint
     from videorefer_plugin.bench.answerers import MarkedModel as MarkedModel
     from videorefer_plugin.bench.answerers import RegionModel as RegionModel
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from videorefer_plugin.bench.evaluate import evaluate_captions as evaluate_captions
     from videorefer_plugin.bench.evaluate import evaluate_descriptions as evaluate_descriptions
     from videorefer_plugin.bench.evaluate import evaluate_questions as evaluate_questions
+    from videorefer_plugin.bench.frame_by_frame import FramesThenSummary as FramesThenSummary
     from videorefer_plugin.bench.items import CaptionItem as CaptionItem
     from videorefer_plugin.bench.items import DescriptionItem as DescriptionItem
     from videorefer_plugin.bench.items import QuestionItem as QuestionItem
     from videorefer_plugin.bench.items import read_captions as read_captions
     from videorefer_plugin.bench.items import read_descriptions as read_descriptions
     from videorefer_plugin.bench.items import read_questions as read_questions
+    from videorefer_plugin.bench.judge_prompts import JudgePrompt as JudgePrompt
     from videorefer_plugin.bench.judges import ChatJudge as ChatJudge
     from videorefer_plugin.bench.judges import Judge as Judge
     from videorefer_plugin.bench.judges import RuleJudge as RuleJudge
@@ -34,5 +37,7 @@ if TYPE_CHECKING:
     from videorefer_plugin.bench.report import find_results as find_results
     from videorefer_plugin.bench.report import write_report as write_report
     from videorefer_plugin.bench.runner import Shard as Shard
+    from videorefer_plugin.bench.seeing import FrameEndpoint as FrameEndpoint
+    from videorefer_plugin.bench.seeing import FrameModel as FrameModel
 else:
     __all__, __getattr__, __dir__ = public_names(__name__)

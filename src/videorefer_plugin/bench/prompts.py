@@ -152,4 +152,5 @@ def summary_prompt(prompt: str, objects: int, answers: Sequence[tuple[str, str]]
     """
     question = named_prompt(prompt, [f"object {i}" for i in range(1, objects + 1)])
     given = "\n".join(f"- {frame}: {' '.join(said.split()) or NO_ANSWER}" for frame, said in answers)
-    return SUMMARY_PROMPT.replace("{answers}", given).replace("{question}", question)
+    before, between, after = re.split(r"\{question\}|\{answers\}", SUMMARY_PROMPT)  # in one go: answers hold anything
+    return "".join((before, question, between, given, after))
