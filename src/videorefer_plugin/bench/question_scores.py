@@ -6,7 +6,7 @@ from typing import Any
 
 from videorefer_plugin.bench.letters import compatible_correct, compatible_letter, gold_letter, strict_letter
 from videorefer_plugin.bench.said import check_said
-from videorefer_plugin.bench.statistics import mean_of_shares_interval, share_interval
+from videorefer_plugin.bench.statistics import mean_of_shares_interval, share_of
 from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
 __all__ = ["READERS", "QuestionScores", "score_questions"]
@@ -74,21 +74,11 @@ def _table(rows: Sequence[Mapping[str, Any]], reader: str) -> dict[str, Any]:
     found = {row["type"] for row in rows}
     order = [kind for kind in QUESTION_TYPES if kind in found] + sorted(found - set(QUESTION_TYPES))
     groups = {kind: [bool(row["correct"][reader]) for row in rows if row["type"] == kind] for kind in order}
-    types = {kind: _cell(group) for kind, group in groups.items()}
+    types = {kind: share_of(group) for kind, group in groups.items()}
     return {
         "types": types,
-        "overall": _cell([right for group in groups.values() for right in group]),
+        "overall": share_of([right for group in groups.values() for right in group]),
         "mean_over_types": sum(cell["accuracy"] for cell in types.values()) / len(types) if types else None,
         "mean_interval": mean_of_shares_interval([(sum(group), len(group)) for group in groups.values()]),
         "no_letter": sum(row["letter"][reader] is None for row in rows),
-    }
-
-
-def _cell(group: Sequence[bool]) -> dict[str, Any]:
-    right, total = sum(group), len(group)
-    return {
-        "right": right,
-        "total": total,
-        "accuracy": right / total if total else None,
-        "interval": share_interval(right, total),
     }

@@ -1,10 +1,17 @@
 """95 % intervals: Wilson's for shares of right answers and what is made of them, the bootstrap for scores."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-__all__ = ["made_of_shares_interval", "mean_interval", "mean_of_shares_interval", "share_interval"]
+__all__ = [
+    "made_of_shares_interval",
+    "mean_interval",
+    "mean_of_means_interval",
+    "mean_of_shares_interval",
+    "share_interval",
+    "share_of",
+]
 
 _LEVEL = 0.95
 _RESAMPLES = 2000
@@ -20,6 +27,17 @@ def share_interval(right: int, total: int) -> list[float] | None:
         return None
     interval = binomtest(right, total).proportion_ci(_LEVEL, method="wilson")
     return [float(interval.low), float(interval.high)]
+
+
+def share_of(group: Collection[bool]) -> dict[str, Any]:
+    """How much of a group is right: `right`, `total`, `accuracy` (`None` of nothing) and its `interval`."""
+    right, total = sum(group), len(group)
+    return {
+        "right": right,
+        "total": total,
+        "accuracy": right / total if total else None,
+        "interval": share_interval(right, total),
+    }
 
 
 def mean_of_shares_interval(counts: Sequence[tuple[int, int]]) -> list[float] | None:
@@ -74,6 +92,37 @@ def mean_interval(values: Sequence[float]) -> list[float] | None:
         (np.asarray(values, dtype=float),),
         np.mean,
         n_resamples=_RESAMPLES,
+        confidence_level=_LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(_SEED),
+    )
+    return [float(result.confidence_interval.low), float(result.confidence_interval.high)]
+
+
+def mean_of_means_interval(columns: Sequence[Sequence[float | None]]) -> list[float] | None:
+    """Bootstrap interval of the mean of several means, whose values are drawn in rows; `None` of fewer than two rows.
+
+    Args:
+        columns: what each mean is of, in the same order; `None` where a row has no such value.
+    """
+    import numpy as np
+    from scipy.stats import bootstrap
+
+    def mean(*drawn: Any, axis: int) -> Any:
+        counts = [np.sum(~np.isnan(values), axis=axis) for values in drawn]
+        sums = [np.nansum(values, axis=axis) for values in drawn]
+        return sum(total / np.maximum(count, 1) for total, count in zip(sums, counts, strict=True)) / len(drawn)
+
+    arrays = np.asarray(columns, dtype=float)
+    arrays = arrays[:, ~np.isnan(arrays).all(axis=0)]
+    if arrays.shape[1] < 2:
+        return None
+    result = bootstrap(
+        tuple(arrays),
+        mean,
+        n_resamples=_RESAMPLES,
+        batch=100,
+        paired=True,
         confidence_level=_LEVEL,
         method="percentile",
         rng=np.random.default_rng(_SEED),
