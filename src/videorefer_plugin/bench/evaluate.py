@@ -79,7 +79,7 @@ def evaluate(
     options = benchmark.settings()
     settings = {
         "benchmark": benchmark.name,
-        "file": {"name": Path(data).name, "hash": file_hash(data)},
+        "file": {"name": Path(data).name, "hash": "-".join(map(file_hash, benchmark.files(data)))},
         "mode": mode,
         "prompts": prompts.VERSION,
         **({"options": options} if options else {}),

@@ -23,7 +23,7 @@ from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.regions import Region, frame_of
 from videorefer_plugin.training.records import MAX_SIDE, Record
 
-__all__ = ["MODES", "ON_BAD_ITEM", "Item", "Reading", "place_of", "read_items", "text_of"]
+__all__ = ["MODES", "ON_BAD_ITEM", "Item", "LeftOutError", "Reading", "place_of", "read_items", "text_of"]
 
 MODES = ("single", "multi")
 ON_BAD_ITEM = ("error", "skip")
@@ -93,6 +93,10 @@ class Item:
 ItemT = TypeVar("ItemT", bound=Item)
 
 
+class LeftOutError(BenchError):
+    """Something in a file is no item of a benchmark, and no mistake either: it is left out, and results name it."""
+
+
 @dataclass(frozen=True)
 class Reading(Generic[ItemT]):
     """What was read of a benchmark's file.
@@ -112,6 +116,7 @@ def read_items(
     mode: str,
     make: Callable[[Mapping[str, Any], dict[str, Any]], ItemT],
     on_bad_item: str = "error",
+    values_of: Callable[[Path], list[tuple[str, Any]]] = item_values,
 ) -> Reading[ItemT]:
     """Read the items of a file.
 
@@ -121,6 +126,8 @@ def read_items(
         mode (`str`): `"single"` or `"multi"`; what the mode needs is checked, too.
         make: from an item's values, and what all items have in common, to the item.
         on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that cannot be used.
+        values_of: from the file to places and what stands there, of which each item is made; or why none can be made
+            of it, as an error. By default, the file's own values.
 
     Raises:
         BenchError: the file cannot be read; items cannot be used, all named together; or none can.
@@ -130,25 +137,32 @@ def read_items(
             raise BenchError(f"{name} is {value!r}: expected {' or '.join(known)}")
     source = Path(path)
     root = Path(media_root) if media_root is not None else source.parent
-    values = item_values(source)
+    values = values_of(source)
     if not values:
         raise BenchError(f"{source} holds no items")
     names = [str(value["id"]) for _, value in values if isinstance(value, Mapping) and _names(value.get("id"))]
-    own = len(set(names)) == len(values)
+    own = len(set(names)) == sum(not isinstance(value, BenchError) for _, value in values)
     items: list[ItemT] = []
     problems: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for number, (place, value) in enumerate(values):
-        name = str(value["id"]) if own else str(number)
+        name = str(value["id"]) if own and isinstance(value, Mapping) else str(number)
         try:
+            if isinstance(value, BenchError):
+                raise value
             items.append(_item(value, name, root, place, mode, make))
+        except LeftOutError as error:
+            left_out[place] = str(error)
         except BenchError as error:
             problems[f"{place}, item {name!r}" if place in problems else place] = str(error)
+    if not items and not problems:
+        raise BenchError(f"{source} holds no items, but {len(left_out)} other(s): {next(iter(left_out.values()))}")
     if problems and (on_bad_item == "error" or not items):
         shown = "\n".join([*problems.values()][:_LISTED]) + (
             f"\n... and {len(problems) - _LISTED} more" * (len(problems) > _LISTED)
         )
         raise BenchError(f"{len(problems)} of {len(values)} item(s) of {source} cannot be used:\n{shown}")
-    return Reading(items, problems)
+    return Reading(items, {**left_out, **problems})
 
 
 def _item(
@@ -208,12 +222,17 @@ def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
     return {
         "id": name,
         "video": path,
-        "annotation": annotation or [],
+        "annotation": [_of_picture(frames) if kind == "image" else frames for frames in annotation or []],
         "frame": 0 if frame is None and kind == "image" else frame,
         **{key: None if side is None else int(side) for key, side in sides.items()},
         "place": place,
         "kind": kind,
     }
+
+
+def _of_picture(frames: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The annotation of an object in a picture, which may be its segmentation alone, as in training records."""
+    return {"0": frames} if "segmentation" in frames or "counts" in frames else frames
 
 
 def place_of(common: Mapping[str, Any]) -> str:

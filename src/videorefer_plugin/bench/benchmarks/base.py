@@ -6,9 +6,11 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Generic
 
 from videorefer_plugin.bench import checks
+from videorefer_plugin.bench.item_files import item_values
 from videorefer_plugin.bench.judge_prompts import JudgePrompt
 from videorefer_plugin.bench.reading import ItemT, Reading, read_items
 from videorefer_plugin.bench.tables import Result
@@ -140,7 +142,18 @@ class Benchmark(ABC, Generic[ItemT]):
         on_bad_item: str = "error",
     ) -> Reading[ItemT]:
         """Read a file of the benchmark; see [`read_items`]."""
-        return read_items(data, media_root, mode or self.mode, self.item, on_bad_item)
+        return read_items(data, media_root, mode or self.mode, self.item, on_bad_item, self.values)
+
+    def values(self, source: Path) -> list[tuple[str, Any]]:
+        """Places in a file, each with what [`item`] makes an item of, or with the [`BenchError`] that says why not.
+
+        Those of the file itself by default; a benchmark in a format of its own says here what stands for an item.
+        """
+        return item_values(source)
+
+    def files(self, data: str | os.PathLike) -> list[Path]:
+        """The files that items are made of. Answers belong to what was in them."""
+        return [Path(data)]
 
     def prompt(self, item: ItemT) -> str:
         """What the model is asked, with a `<region>` for each object."""
@@ -167,12 +180,14 @@ class Benchmark(ABC, Generic[ItemT]):
         Raises:
             WrongValueError: a value is not what it has to be.
         """
-        if not self.judges:
-            checks.object_of(**_RUN, scores=self.check_scores)(result, "result")
+        checks.object_of(**_RUN)(result, "result")
+        checks.object_of()(result["settings"].get("options", {}), "result.settings.options")
+        if not self.of(result).needs_judge():
+            checks.object_of(scores=self.check_scores)(result, "result")
             return
         judge = checks.or_none(checks.object_of(name=checks.text))
-        checks.object_of(**_RUN, scores=checks.or_none(self.check_scores), judge=judge)(result, "result")
-        if result["scores"] is not None and self.needs_judge():
+        checks.object_of(scores=checks.or_none(self.check_scores), judge=judge)(result, "result")
+        if result["scores"] is not None:
             judged = checks.object_of(name=checks.text, prompt_hash=checks.text)
             checks.object_of(judge=judged, dates=checks.list_of(checks.text))(result, "result")
 
