@@ -64,3 +64,5 @@ _HERE = "videorefer_plugin.bench.benchmarks"
 register_benchmark("q", f"{_HERE}.questions:Questions")
 register_benchmark("d", f"{_HERE}.descriptions:Descriptions")
 register_benchmark("captions", f"{_HERE}.captions:Captions")
+register_benchmark("dlc", f"{_HERE}.dlc:DetailedCaptions")
+register_benchmark("records", f"{_HERE}.records:Records")
