@@ -151,10 +151,9 @@ def read_items(
             if isinstance(value, BenchError):
                 raise value
             items.append(_item(value, name, root, place, mode, make))
-        except LeftOutError as error:
-            left_out[place] = str(error)
         except BenchError as error:
-            problems[f"{place}, item {name!r}" if place in problems else place] = str(error)
+            where = f"{place}, item {name!r}" if place in problems or place in left_out else place
+            (left_out if isinstance(error, LeftOutError) else problems)[where] = str(error)
     if not items and not problems:
         raise BenchError(f"{source} holds no items, but {len(left_out)} other(s): {next(iter(left_out.values()))}")
     if problems and (on_bad_item == "error" or not items):
