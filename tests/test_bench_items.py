@@ -9,7 +9,7 @@ from tests.bench_data import as_frame_folders, change_item, read_items, write_be
 from videorefer_plugin.bench import read_captions, read_descriptions, read_questions
 from videorefer_plugin.bench.layouts import check_layout, layouts
 from videorefer_plugin.errors import BenchError
-from videorefer_plugin.inputs.questions import description_prompt
+from videorefer_plugin.inputs.wording import description_prompt
 
 
 @pytest.fixture(scope="module")

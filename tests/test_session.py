@@ -257,7 +257,7 @@ def test_half_precision_answers(clip: Any) -> None:
 
 
 def test_descriptions_are_asked_for_as_in_the_benchmark(pair: Any, clip: Any, session: Any) -> None:
-    from videorefer_plugin.inputs.questions import description_prompt
+    from videorefer_plugin.inputs.wording import description_prompt
 
     alone = asked_alone(pair, clip[0], [(description_prompt(), [region]) for region in clip[1]])
     assert session.describe(clip[1], **SHORT) == alone

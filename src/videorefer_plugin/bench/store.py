@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from videorefer_plugin._files import LedgerError, LineFile, read_lines, write_whole
+from videorefer_plugin._files import LedgerError, LineFile, read_lines
+from videorefer_plugin._json import write_json as write_json_file
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.bench.json_files import JsonError, decode, parse_json
 from videorefer_plugin.errors import BenchError
@@ -41,10 +42,9 @@ def configuration_hash(settings: Mapping[str, Any]) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that appears whole or not at all."""
-    text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    """Write a JSON file that appears whole or not at all, with its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda name: Path(name).write_text(text, encoding="utf-8"))
+    write_json_file(path, value, ensure_ascii=False)
 
 
 class Store:

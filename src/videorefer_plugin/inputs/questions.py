@@ -7,10 +7,10 @@ from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, RegionError
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.matching import named, visual_of
-from videorefer_plugin.inputs.wording import REGION_TOKEN, description_prompt
+from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.regions import Region, as_region, is_one_region
 
-__all__ = ["check_question", "description_prompt", "hand_out", "question_regions", "without_placeholders"]
+__all__ = ["check_question", "hand_out", "question_regions", "without_placeholders"]
 
 
 def check_question(question: Any, placeholders: Sequence[str] = ()) -> str:
