@@ -21,8 +21,6 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Train on your own data.", no_args_is_help=True)
 
-_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
-
 
 @app.callback()
 def _main() -> None:
