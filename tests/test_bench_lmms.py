@@ -15,26 +15,29 @@ from tests.conftest import CHECKPOINT
 from tests.training_runs import ROOT
 from videorefer_plugin.bench import benchmark_of
 from videorefer_plugin.bench.general import general_command, general_results
-from videorefer_plugin.bench.lmms import TASKS
+from videorefer_plugin.bench.lmms.tasks import write_tasks
 from videorefer_plugin.cli import app
 from videorefer_plugin.errors import BenchError
 
 needs_lmms = pytest.mark.skipif(importlib.util.find_spec("lmms_eval") is None, reason="lmms-eval is not installed")
 
 
-def test_the_command_names_model_and_tasks():
-    command = general_command("a/model", ["mvbench"], out="out", model_args={"num_frames": 8, "object_encoder": None})
+def test_the_command_names_model_and_tasks(tmp_path):
+    command = general_command(
+        "a/model", ["mvbench"], out=tmp_path, model_args={"num_frames": 8, "object_encoder": None}
+    )
     options = dict(zip(command[3::2], command[4::2], strict=False))
     assert options["--model"] == "videorefer"
     assert options["--model_args"] == "pretrained=a/model,num_frames=8"
-    assert options["--include_path"] == str(TASKS)
+    assert options["--include_path"] == str(tmp_path / "tasks")
+    assert (tmp_path / "tasks" / "videorefer_bench_q" / "videorefer_bench_q.yaml").is_file()
     assert options["--tasks"] == "mvbench"
     with pytest.raises(BenchError, match="comma"):
-        general_command("a,b", out="out")
+        general_command("a,b", out=tmp_path)
 
 
-def test_a_dry_run_prints_the_command_with_options_passed_on():
-    arguments = ["bench", "general", "--model", "m", "--out", "o", "--dry-run", "--verbosity", "DEBUG"]
+def test_a_dry_run_prints_the_command_with_options_passed_on(tmp_path):
+    arguments = ["bench", "general", "--model", "m", "--out", str(tmp_path), "--dry-run", "--verbosity", "DEBUG"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     for part in ("perceptiontest_val_mc,mvbench,videomme,videomme_w_subtitle", "--include_path", "--verbosity DEBUG"):
@@ -42,26 +45,28 @@ def test_a_dry_run_prints_the_command_with_options_passed_on():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lmms_eval") is not None, reason="lmms-eval is installed")
-def test_without_lmms_eval_the_remedy_is_said():
-    result = CliRunner().invoke(app, ["bench", "general", "--model", "m", "--out", "o"])
+def test_without_lmms_eval_the_remedy_is_said(tmp_path):
+    result = CliRunner().invoke(app, ["bench", "general", "--model", "m", "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert "videorefer-plugin[lmms-eval]" in result.output
 
 
-def test_tasks_and_direct_runs_have_the_same_limit_of_tokens():
+def test_tasks_and_direct_runs_have_the_same_limit_of_tokens(tmp_path):
+    folder = write_tasks(tmp_path)
+
     class Loader(yaml.SafeLoader):
         pass
 
     Loader.add_constructor("!function", lambda loader, node: node.value)
     names = {"q": "videorefer_bench_q", "d": "videorefer_bench_d", "captions": "hc_stvg_captions"}
     for benchmark, task in names.items():
-        settings = yaml.load((TASKS / task / f"{task}.yaml").read_text(), Loader)
+        settings = yaml.load((folder / task / f"{task}.yaml").read_text(), Loader)
         assert settings["task"] == task
         assert settings["generation_kwargs"] == {
             "max_new_tokens": benchmark_of(benchmark).max_new_tokens,
             "do_sample": False,
         }
-        assert (TASKS / task / settings["dataset_kwargs"]["data_files"]["test"]).is_file()
+        assert (folder / task / settings["dataset_kwargs"]["data_files"]["test"]).is_file()
 
 
 @needs_lmms

@@ -1,8 +1,9 @@
 """Whole evaluations: read a benchmark, have every item answered (and judged), score, write the result."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from videorefer_plugin.bench.benchmarks.base import Benchmark
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of
 from videorefer_plugin.bench.judge_prompts import JudgePrompt
 from videorefer_plugin.bench.judges import Judge, RuleJudge
-from videorefer_plugin.bench.reading import Item
+from videorefer_plugin.bench.reading import Item, Reading
 from videorefer_plugin.bench.runner import WHOLE, ItemError, Outcome, Shard, run
 from videorefer_plugin.bench.store import Store, configuration_hash, write_json
 from videorefer_plugin.errors import BenchError
@@ -55,7 +56,8 @@ def evaluate(
         batch_size (`int`): items answered together.
         shard: the part that this process answers. The result is complete when the last process has finished.
         limit (`int`, *optional*): only the first so many items.
-        on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that cannot be used; the result names them.
+        on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that cannot be used, by the benchmark or by the
+            judge; the result names them. Answers do not depend on it.
         progress: told what is done, how many items of this process, and of how many.
 
     Returns:
@@ -73,7 +75,10 @@ def evaluate(
     if judge is not None and not benchmark.needs_judge():
         raise BenchError(f"answers of {benchmark.title} are scored without a judge: leave it out")
     read = benchmark.read(data, media_root, mode, on_bad_item)
-    everything, items = read.items, read.items[:limit]
+    ids = {item.id for item in read.items} | set(read.others)
+    if judge is not None and on_bad_item == "skip":
+        read = _judgeable(read, judge)
+    items = read.items[:limit]
     if judge is not None:
         judge.check(items)  # before anything is generated
     options = benchmark.settings()
@@ -87,11 +92,11 @@ def evaluate(
     }
     prompt = getattr(judge, "prompt", None)
     if judge is not None:
-        with _judgements(everything, settings, judge, out, shard) as store:
+        with _judgements(ids, settings, judge, out, shard) as store:
             store.done()  # what is wrong with them is said before anything is generated
             if isinstance(prompt, JudgePrompt):
                 prompt.save(store.folder / "configurations")
-    outcome = _answer(everything, items, settings, answerer, out, mode, batch_size, shard, progress)
+    outcome = _answer(ids, items, settings, answerer, out, mode, batch_size, shard, progress)
     answers = {key: row["prediction"] for key, row in outcome.rows.items()}
     more: dict[str, Any]
     if not benchmark.needs_judge():
@@ -99,7 +104,7 @@ def evaluate(
     elif judge is None:
         more = {"scores": None, "judge": None}
     else:
-        judged = _judge(everything, items, answers, settings, judge, out, shard, progress)
+        judged = _judge(ids, items, answers, settings, judge, out, shard, progress)
         dates = sorted(row["date"][:10] for row in judged.rows.values())
         more = {
             "scores": benchmark.score(items, answers, {key: row["reply"] for key, row in judged.rows.items()}),
@@ -154,8 +159,26 @@ def require_facts(items: Sequence[Any]) -> None:
     RuleJudge().check(items)
 
 
+def _judgeable(read: Reading[Any], judge: Judge) -> Reading[Any]:
+    """Without the items that a judge cannot use.
+
+    Raises:
+        BenchError: none is left.
+    """
+    items, skipped = [], dict(read.skipped)
+    for item in read.items:
+        try:
+            judge.check([item])
+            items.append(item)
+        except BenchError as error:
+            skipped[f"{item.place}, item {item.id!r}" if item.place in skipped else item.place] = str(error)
+    if not items:
+        raise BenchError(f"{judge.name} can judge none of the items: {next(iter(skipped.values()))}")
+    return replace(read, items=items, skipped=skipped)
+
+
 def _answer(
-    everything: Sequence[Item],
+    ids: Collection[str],
     items: Sequence[Any],
     settings: Mapping[str, Any],
     answerer: Answerer,
@@ -170,7 +193,7 @@ def _answer(
         return [{"prediction": text} for text in said]
 
     kept = answerer if isinstance(answerer, AbstractContextManager) else nullcontext()
-    with Store(out, "answers", settings, shard.rank, {item.id for item in everything}) as store, kept:
+    with Store(out, "answers", settings, shard.rank, ids) as store, kept:
         outcome = run(
             items,
             work,
@@ -191,14 +214,14 @@ def _of_items(outcome: Outcome, items: Sequence[Item]) -> Outcome:
 
 
 def _judgements(
-    everything: Sequence[Item], settings: Mapping[str, Any], judge: Judge, out: str | os.PathLike, shard: Shard
+    ids: Collection[str], settings: Mapping[str, Any], judge: Judge, out: str | os.PathLike, shard: Shard
 ) -> Store:
     configuration = {"answers": configuration_hash(settings), **judge.settings()}
-    return Store(out, "judgements", configuration, shard.rank, {item.id for item in everything})
+    return Store(out, "judgements", configuration, shard.rank, ids)
 
 
 def _judge(
-    everything: Sequence[Item],
+    ids: Collection[str],
     items: Sequence[Any],
     answers: Mapping[str, str],
     settings: Mapping[str, Any],
@@ -212,7 +235,7 @@ def _judge(
     def work(batch: Sequence[Any]) -> list[dict[str, Any] | ItemError]:
         return [judge.judge(item, answers[item.id]) for item in batch]
 
-    with _judgements(everything, settings, judge, out, shard) as store:
+    with _judgements(ids, settings, judge, out, shard) as store:
         outcome: Outcome = run(
             mine,
             work,

@@ -1,6 +1,7 @@
 """General video understanding through lmms-eval, which runs as a program of its own."""
 
 import importlib.util
+import json
 import math
 import os
 import subprocess
@@ -9,13 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin.bench.benchmarks.registry import benchmark_of
 from videorefer_plugin.bench.json_files import read_json
-from videorefer_plugin.bench.lmms import MODEL_NAME, TASKS
-from videorefer_plugin.bench.lmms.documents import ENVIRONMENT
+from videorefer_plugin.bench.lmms import MODEL_NAME
+from videorefer_plugin.bench.lmms.tasks import OPTIONS, write_tasks
+from videorefer_plugin.bench.lmms.tasks import tasks as own_tasks
 from videorefer_plugin.bench.store import write_json
 from videorefer_plugin.errors import BenchError
 
-__all__ = ["GENERAL_TASKS", "general_command", "general_results", "run_general", "write_general_result"]
+__all__ = [
+    "GENERAL_TASKS",
+    "data_files",
+    "general_command",
+    "general_results",
+    "run_general",
+    "write_general_result",
+]
 
 GENERAL_TASKS = ("perceptiontest_val_mc", "mvbench", "videomme", "videomme_w_subtitle")  # those of the paper
 
@@ -30,20 +40,20 @@ def general_command(
     limit: int | None = None,
     more: Sequence[str] = (),
 ) -> list[str]:
-    """The command that runs lmms-eval on tasks, with this package's model and task folders.
+    """The command that runs lmms-eval on tasks, with this package's model, and with task folders that this writes.
 
     Args:
         model (`str`): folder or Hub id of the model.
-        tasks: names of tasks of lmms-eval, or of this package (`videorefer_bench_q`, `videorefer_bench_d`,
-            `hc_stvg_captions`).
-        out: folder of the results.
+        tasks: names of tasks of lmms-eval, or of benchmarks of this package, such as `videorefer_bench_q`.
+        out: folder of the results; task folders are written into `tasks` in it.
         model_args (*optional*): further settings of [`VideoReferLMMS`].
         batch_size (`int`): questions answered together.
         limit (`int`, *optional*): only the first so many of each task.
         more: further arguments of lmms-eval.
 
     Raises:
-        BenchError: a setting cannot be written into lmms-eval's list of settings, or there is no task.
+        BenchError: a setting cannot be written into lmms-eval's list of settings, there is no task, or the folders
+            cannot be written.
     """
     if not tasks:
         raise BenchError("there is no task to run: name some, such as mvbench")
@@ -53,9 +63,25 @@ def general_command(
             raise BenchError(f"{key} is {value!r}: lmms-eval cannot take a setting with a comma or an equals sign")
     command = [sys.executable, "-m", "lmms_eval", "--model", MODEL_NAME]
     command += ["--model_args", ",".join(f"{key}={value}" for key, value in settings.items())]
-    command += ["--tasks", ",".join(tasks), "--include_path", str(TASKS), "--batch_size", str(batch_size)]
+    command += ["--tasks", ",".join(tasks), "--include_path", str(write_tasks(Path(out) / "tasks"))]
+    command += ["--batch_size", str(batch_size)]
     command += ["--output_path", os.fspath(out), "--log_samples"]
     return command + (["--limit", str(limit)] if limit is not None else []) + list(more)
+
+
+def data_files(given: Sequence[str]) -> dict[str, str]:
+    """Name of a benchmark -> its file, from texts such as `"q=questions.json"`.
+
+    Raises:
+        BenchError: a text has no name or no file.
+    """
+    files = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if not name or not path:
+            raise BenchError(f"--data is {text!r}: expected NAME=FILE, such as q=questions.json")
+        files[name] = path
+    return files
 
 
 def run_general(
@@ -66,25 +92,36 @@ def run_general(
     mode: str = "single",
     judge: str | None = None,
     judge_url: str | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Run lmms-eval.
 
     Args:
         command: of [`general_command`].
-        data (*optional*): files of this package's tasks, by `"q"`, `"d"` and `"captions"`.
+        data (*optional*): files of this package's tasks, by the names of their benchmarks, such as `"q"`.
         media_root (*optional*): folder of their videos.
         mode (`str`): `"single"` or `"multi"`, for the same tasks.
         judge, judge_url (*optional*): who scores descriptions: `"rule"`, or a chat model behind an endpoint.
+        options (*optional*): options of benchmarks, by their names: `{"q": {"types": ["Color"]}}`.
 
     Raises:
-        BenchError: lmms-eval is not installed, a file of a task is missing, or it failed.
+        BenchError: a benchmark has no task or no such option, lmms-eval is not installed, a file of a task is missing,
+            or it failed.
     """
+    known = own_tasks()
+    given: dict[str, Any] = {}
+    for name, path in (data or {}).items():
+        if name not in known:
+            raise BenchError(f"{name!r} is no benchmark with a task: expected one of {', '.join(known)}")
+        if path is not None:
+            given[known[name].variable] = path
+    for name, values in (options or {}).items():
+        benchmark_of(name).with_options(values)
     if importlib.util.find_spec("lmms_eval") is None:
         raise BenchError(
             "lmms-eval is not installed here: pip install 'videorefer-plugin[lmms-eval]', best into an environment of "
             "its own (it needs av < 16)"
         )
-    given: dict[str, Any] = {ENVIRONMENT[key]: path for key, path in (data or {}).items() if path is not None}
     for variable, path in given.items():
         if not Path(path).is_file():
             raise BenchError(f"{path} ({variable}) is no file: expected the benchmark's JSON")
@@ -94,6 +131,7 @@ def run_general(
         "VIDEOREFER_BENCH_MODE": mode,
         "VIDEOREFER_JUDGE": judge,
         "VIDEOREFER_JUDGE_URL": judge_url,
+        OPTIONS: json.dumps(options) if options else None,
     }
     environment = {**os.environ, **{key: str(value) for key, value in given.items() if value is not None}}
     done = subprocess.run(list(command), env=environment)

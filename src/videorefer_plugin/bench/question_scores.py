@@ -9,7 +9,7 @@ from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.bench.statistics import mean_of_shares_interval, share_of
 from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
-__all__ = ["READERS", "QuestionScores", "score_questions"]
+__all__ = ["READERS", "QuestionScores", "misread", "score_questions"]
 
 READERS = ("compatible", "strict")
 
@@ -37,12 +37,13 @@ class QuestionScores:
         return vars(self)
 
 
-def score_questions(items: Sequence[Any], predictions: Mapping[str, str]) -> QuestionScores:
+def score_questions(items: Sequence[Any], predictions: Mapping[str, str], types: Sequence[str] = ()) -> QuestionScores:
     """Score answers to Bench-Q with both readers.
 
     Args:
         items (`Sequence[QuestionItem]`): the questions.
         predictions: id -> answer. A question without one counts as answered wrongly, and is listed.
+        types (*optional*): types of one's own, in the order in which tables have them, after the released ones.
 
     Raises:
         BenchError: a prediction is no text, none is about these questions, or a question is there twice.
@@ -64,21 +65,30 @@ def score_questions(items: Sequence[Any], predictions: Mapping[str, str]) -> Que
         rows.append(row)
     return QuestionScores(
         rows,
-        {reader: _table(rows, reader) for reader in READERS},
+        {reader: _table(rows, reader, (*QUESTION_TYPES, *types)) for reader in READERS},
         [row["id"] for row in rows if row["correct"]["compatible"] != row["correct"]["strict"]],
         [row["id"] for row in rows if row["prediction"] is None],
     )
 
 
-def _table(rows: Sequence[Mapping[str, Any]], reader: str) -> dict[str, Any]:
+def misread(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """On how many answers the compatible reader takes another letter than the answer names, and how many there are.
+
+    The released script takes the first letter of an answer in words: of "The cube turned red" it takes T.
+    """
+    said = [row["letter"] for row in rows if row["prediction"] is not None]
+    return sum((one["compatible"] or "").upper() != (one["strict"] or "") for one in said), len(said)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], reader: str, types: Sequence[str]) -> dict[str, Any]:
     found = {row["type"] for row in rows}
-    order = [kind for kind in QUESTION_TYPES if kind in found] + sorted(found - set(QUESTION_TYPES))
+    order = [kind for kind in types if kind in found] + sorted(found - set(types))
     groups = {kind: [bool(row["correct"][reader]) for row in rows if row["type"] == kind] for kind in order}
-    types = {kind: share_of(group) for kind, group in groups.items()}
+    cells = {kind: share_of(group) for kind, group in groups.items()}
     return {
-        "types": types,
+        "types": cells,
         "overall": share_of([right for group in groups.values() for right in group]),
-        "mean_over_types": sum(cell["accuracy"] for cell in types.values()) / len(types) if types else None,
+        "mean_over_types": sum(cell["accuracy"] for cell in cells.values()) / len(cells) if cells else None,
         "mean_interval": mean_of_shares_interval([(sum(group), len(group)) for group in groups.values()]),
         "no_letter": sum(row["letter"][reader] is None for row in rows),
     }

@@ -104,10 +104,12 @@ class Reading(Generic[ItemT]):
     Attributes:
         items (`list`): those that can be used.
         skipped (`dict[str, str]`): file and line of each other one -> why it cannot be used.
+        others (`list[str]`): the ids of these.
     """
 
     items: list[ItemT]
     skipped: dict[str, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
 
 
 def read_items(
@@ -145,6 +147,7 @@ def read_items(
     items: list[ItemT] = []
     problems: dict[str, str] = {}
     left_out: dict[str, str] = {}
+    others: list[str] = []
     for number, (place, value) in enumerate(values):
         name = str(value["id"]) if own and isinstance(value, Mapping) else str(number)
         try:
@@ -154,6 +157,7 @@ def read_items(
         except BenchError as error:
             where = f"{place}, item {name!r}" if place in problems or place in left_out else place
             (left_out if isinstance(error, LeftOutError) else problems)[where] = str(error)
+            others.append(name)
     if not items and not problems:
         raise BenchError(f"{source} holds no items, but {len(left_out)} other(s): {next(iter(left_out.values()))}")
     if problems and (on_bad_item == "error" or not items):
@@ -161,7 +165,7 @@ def read_items(
             f"\n... and {len(problems) - _LISTED} more" * (len(problems) > _LISTED)
         )
         raise BenchError(f"{len(problems)} of {len(values)} item(s) of {source} cannot be used:\n{shown}")
-    return Reading(items, {**left_out, **problems})
+    return Reading(items, {**left_out, **problems}, others)
 
 
 def _item(

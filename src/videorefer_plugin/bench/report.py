@@ -2,36 +2,97 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.bench import paper
 from videorefer_plugin.bench.benchmarks.base import Benchmark
-from videorefer_plugin.bench.benchmarks.registry import benchmark_of, benchmarks
+from videorefer_plugin.bench.benchmarks.registry import benchmark_names, benchmark_of, benchmarks
 from videorefer_plugin.bench.result_files import GENERAL, read_result
 from videorefer_plugin.bench.tables import Result, cell, label, table
 from videorefer_plugin.errors import BenchError
 
-__all__ = ["find_results", "summary", "write_report"]
+__all__ = ["Found", "find_results", "search_results", "summary", "write_report"]
+
+_RESULTS = "results"  # the folder in one of `--out`
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found where results were looked for.
+
+    Attributes:
+        results (`list[dict]`): all results.
+        deeper (`list[str]`): sentences about folders whose results are in folders in them.
+        lacking (`list[str]`): sentences about places without any, with what is there.
+    """
+
+    results: list[dict[str, Any]]
+    deeper: list[str]
+    lacking: list[str]
 
 
 def find_results(sources: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
     """Read results.
 
     Args:
-        sources: result files, or folders that `videorefer bench` wrote to.
+        sources: result files, or folders that `videorefer bench` wrote to, or folders of these.
 
     Raises:
-        BenchError: there are none, or a file is something else, or was edited into something else.
+        BenchError: one of them has none, or a file is something else, or was edited into something else.
+    """
+    found = search_results(sources)
+    if found.lacking:
+        raise BenchError("\n".join(found.lacking))
+    return found.results
+
+
+def search_results(sources: Sequence[str | os.PathLike]) -> Found:
+    """Read results as [`find_results`] does, also where some of the places have none.
+
+    Raises:
+        BenchError: none of them has any, or a file is something else, or was edited into something else.
     """
     paths: list[Path] = []
+    deeper, lacking = [], []
     for source in map(Path, sources):
-        found = [source] if source.is_file() else sorted(source.glob("results/*.json"))
+        found = [source] if source.is_file() else _result_files(source)
         if not found:
-            known = ", ".join(f"`{name}`" for name in (*benchmarks(), GENERAL))
-            raise BenchError(f"{source} has no results: run `videorefer bench` with one of {known} first")
+            found = sorted(source.glob(f"*/{_RESULTS}/*.json"))
+            names = list(dict.fromkeys(path.parent.parent.name for path in found))
+            if found:
+                deeper.append(f"{source} has no results of its own: those in its {listed(names)} are reported.")
+            else:
+                lacking.append(_lacking(source))
         paths += found
-    return [read_result(path) for path in paths]
+    if not paths:
+        raise BenchError("\n".join(lacking) or "There is nothing to report: name a folder given as --out.")
+    return Found([read_result(path) for path in dict.fromkeys(paths)], deeper, lacking)
+
+
+def _result_files(folder: Path) -> list[Path]:
+    """The results of a folder of a run; or those in the folder of results itself."""
+    pattern = "*.json" if folder.name == _RESULTS else f"{_RESULTS}/*.json"
+    return sorted(folder.glob(pattern))
+
+
+def _lacking(source: Path) -> str:
+    """Why a place has no results, as far as one can see there."""
+    if not source.is_dir():
+        return f"{source} has no results: it is not there"
+    if any(source.glob("answers-*.jsonl")):
+        return (
+            f"{source} has no results, but answers: the run that gave them has not come to its end. The command that "
+            "began it goes on where it was"
+        )
+    known = ", ".join(f"`{name}`" for name in (*benchmark_names(), GENERAL))
+    names = sorted(path.name + "/" * path.is_dir() for path in source.iterdir())
+    return (
+        f"{source} has no results ({f'it holds {listed(names)}' if names else 'it is empty'}): run `videorefer bench` "
+        f"with one of {known} and this folder as its --out first"
+    )
 
 
 def write_report(results: Sequence[Result], out: str | os.PathLike) -> list[Path]:

@@ -11,7 +11,14 @@ LISTED = 20  # items named in one remark
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table whose first column is words, and all others are figures."""
-    return [f"| {' | '.join(cells)} |" for cells in (columns, ["---"] + ["---:"] * (len(columns) - 1), *rows)]
+    lines = [[_inside(text) for text in cells] for cells in (columns, *rows)]
+    lines.insert(1, ["---"] + ["---:"] * (len(columns) - 1))
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def _inside(text: str) -> str:
+    """A text as it can stand in a table."""
+    return " ".join(text.split("\n")).replace("|", "\\|")
 
 
 def cell(value: float | None, interval: Sequence[float] | None = None, digits: int = 1) -> str:

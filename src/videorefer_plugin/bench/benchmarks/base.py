@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic
 
-from videorefer_plugin.bench import checks
+from videorefer_plugin.bench import checks, options
 from videorefer_plugin.bench.item_files import item_values
 from videorefer_plugin.bench.judge_prompts import JudgePrompt
 from videorefer_plugin.bench.reading import ItemT, Reading, read_items
@@ -55,11 +55,14 @@ class Task:
         name (`str`): of the task.
         variable (`str`): environment variable that names the benchmark's file.
         figures (`dict[str, bool]`): names of [`Benchmark.figures`] -> whether higher is better.
+        by_item (`bool`): whether the figures of all items are the means of those of each item alone, so that lmms-eval
+            can average them itself, and say how sure they are.
     """
 
     name: str
     variable: str
     figures: dict[str, bool]
+    by_item: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Benchmark(ABC, Generic[ItemT]):
 
     The fields of a subclass are its options: each is an option of `videorefer bench NAME`, described by the field's
     `metadata["help"]`, and becomes part of the configuration that answers depend on unless it has its default value.
+    They have defaults, and are texts (of `metadata["choices"]`, if that is there), numbers, `bool`, tuples of these of
+    any length, such as `tuple[str, ...]`, or `None`.
 
     Attributes:
         name (`str`): short; that of its command, and in the names of files.
@@ -164,11 +169,19 @@ class Benchmark(ABC, Generic[ItemT]):
         default = {one.name: one.default for one in fields(self)}
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
+    def with_options(self, given: Mapping[str, Any]) -> Benchmark[ItemT]:
+        """The same benchmark with other options, as a command line or JSON gives them.
+
+        Raises:
+            BenchError: it has no such option, or a value cannot be one.
+        """
+        return replace(self, **options.read(self, given))
+
     def of(self, result: Result) -> Benchmark[ItemT]:
-        """The same benchmark with the options of a result."""
+        """The same benchmark with the options of a result, which may be one of an older version with others."""
         known = {one.name for one in fields(self)}
-        options = result["settings"].get("options", {})
-        return replace(self, **{name: value for name, value in options.items() if name in known})
+        given = result["settings"].get("options", {})
+        return self.with_options({name: value for name, value in given.items() if name in known})
 
     def needs_judge(self) -> bool:
         """Whether answers are scored by a judge, with these options."""
@@ -181,8 +194,13 @@ class Benchmark(ABC, Generic[ItemT]):
             WrongValueError: a value is not what it has to be.
         """
         checks.object_of(**_RUN)(result, "result")
+        checks.map_of(checks.text)(result.get("skipped", {}), "result.skipped")
         checks.object_of()(result["settings"].get("options", {}), "result.settings.options")
-        if not self.of(result).needs_judge():
+        try:
+            benchmark = self.of(result)
+        except BenchError as error:
+            raise checks.WrongValueError(f"result.settings.options cannot be used: {error}") from error
+        if not benchmark.needs_judge():
             checks.object_of(scores=self.check_scores)(result, "result")
             return
         judge = checks.or_none(checks.object_of(name=checks.text))

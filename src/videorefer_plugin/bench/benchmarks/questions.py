@@ -12,7 +12,7 @@ from videorefer_plugin.bench import checks, paper
 from videorefer_plugin.bench.benchmarks.base import Benchmark, Layout, Task
 from videorefer_plugin.bench.letters import gold_letter, option_letters
 from videorefer_plugin.bench.prompts import question_prompt
-from videorefer_plugin.bench.question_scores import READERS, score_questions
+from videorefer_plugin.bench.question_scores import READERS, misread, score_questions
 from videorefer_plugin.bench.reading import Item, place_of, text_of
 from videorefer_plugin.bench.tables import LISTED, Result, cell, label, mode_of, percent, remarks, table
 from videorefer_plugin.errors import BenchError
@@ -58,7 +58,14 @@ _SCORES = checks.object_of(
     ),
     differences=checks.list_of(checks.text),
     missing=checks.list_of(checks.text),
+    items=checks.list_of(
+        checks.object_of(
+            prediction=checks.or_none(checks.text),
+            letter=checks.object_of(**dict.fromkeys(READERS, checks.or_none(checks.text))),
+        )
+    ),
 )
+_MOST = 0.5  # of the answers: from here on the compatible figure is that of chance
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Questions(Benchmark[QuestionItem]):
         "(TrainVal, Test-Dev and Test-Challenge, 480p) and MeViS (valid_u), each under its own terms",
     )
     task: ClassVar[Task] = Task(
-        "videorefer_bench_q", "VIDEOREFER_BENCH_Q", {"accuracy": True, "strict_accuracy": True}
+        "videorefer_bench_q", "VIDEOREFER_BENCH_Q", {"accuracy": True, "strict_accuracy": True}, by_item=True
     )
 
     types: tuple[str, ...] = field(
@@ -104,7 +111,9 @@ class Questions(Benchmark[QuestionItem]):
         kind = text_of(value, "type", common)
         if kind not in (*QUESTION_TYPES, *self.types):
             raise BenchError(
-                f"{where} is of the unknown type {kind!r}: expected one of {', '.join((*QUESTION_TYPES, *self.types))}"
+                f"{where} is of the unknown type {kind!r}: expected one of "
+                f"{', '.join((*QUESTION_TYPES, *self.types))}, or types of your own, each given with --types "
+                "(in Python, Questions(types=...))"
             )
         return QuestionItem(
             **common, question=text_of(value, "Question", common), options=options, answer=answer, type=kind
@@ -114,7 +123,7 @@ class Questions(Benchmark[QuestionItem]):
         self, items: Sequence[QuestionItem], answers: Mapping[str, str], replies: Mapping[str, str | None]
     ) -> dict[str, Any]:
         """See [`score_questions`]."""
-        return score_questions(items, answers).to_dict()
+        return score_questions(items, answers, self.types).to_dict()
 
     def figures(self, scores: Mapping[str, Any]) -> dict[str, float | None]:
         """Accuracy over items, as each of the two readers reads answers."""
@@ -124,23 +133,33 @@ class Questions(Benchmark[QuestionItem]):
     def summary(self, result: Result) -> list[str]:
         """See [`Benchmark`]."""
         lines = []
-        for reader, read in result["scores"]["tables"].items():
-            lines.append(f"{reader}: {percent(read['overall'])} % over items, of types:")
+        for reader, read in _tables(result):
+            means = " (means nothing here: these answers are no letters)" if _is_void(result, reader) else ""
+            lines.append(f"{reader}{means}: {percent(read['overall'])} % over items, of types:")
             lines += [f"  {kind}: {percent(share)}" for kind, share in read["types"].items()]
         return lines
 
     def section(self, results: Sequence[Result]) -> list[str]:
         """See [`Benchmark`]."""
-        columns = ["model", "answers read", *QUESTION_TYPES, "over items", "mean over types"]
+        types = _types(results)
+        columns = ["model", "answers read", *types, "over items", "mean over types"]
         rows, notes = [], []
         for result in results:
             scores = result["scores"]
-            for reader, read in scores["tables"].items():
-                kinds = [percent(read["types"][kind]) if kind in read["types"] else "-" for kind in QUESTION_TYPES]
+            for reader, read in _tables(result):
+                kinds = [percent(read["types"][kind]) if kind in read["types"] else "-" for kind in types]
                 mean, interval = read["mean_over_types"], read["mean_interval"]
                 over_types = cell(100 * mean, [100 * end for end in interval] if interval else None)
-                rows.append([label(result), reader, *kinds, percent(read["overall"]), over_types])
+                said = f"{reader} (means nothing, see below)" if _is_void(result, reader) else reader
+                rows.append([label(result), said, *kinds, percent(read["overall"]), over_types])
             notes += remarks(result)
+            if _in_words(result):
+                wrong, total = misread(scores["items"])
+                notes.append(
+                    f"- {label(result)}: **the strict figures count here.** On {wrong} of {total} answers the "
+                    "released script takes a letter that the answer does not name, such as the first one of a "
+                    "sentence, so that the compatible figures say nothing about the model."
+                )
             readers = ", ".join(f"{read['no_letter']} ({name})" for name, read in scores["tables"].items())
             notes.append(f"- {label(result)}: {result['items']} questions; answers that name no option: {readers}.")
             different = scores["differences"]
@@ -149,7 +168,7 @@ class Questions(Benchmark[QuestionItem]):
                     f"- {label(result)}: the two readers differ on {len(different)}: {listed(different, LISTED)}."
                 )
         for row in paper.BENCH_Q:
-            cells = [cell(row.values.get(column)) for column in (*QUESTION_TYPES, "overall")]
+            cells = [cell(row.values.get(column)) for column in (*types, "overall")]
             rows.append([f"*paper*: {row.name}, {row.mode}-frame", "compatible", *cells, "-"])
         lines = table(columns, rows)
         said = (
@@ -167,14 +186,16 @@ class Questions(Benchmark[QuestionItem]):
 
     def draw(self, axes: Any, results: Sequence[Result]) -> None:
         """Bars by type of question."""
-        columns = (*QUESTION_TYPES, "over items")
+        types = _types(results)
+        columns = (*types, "over items")
         series: list[tuple[str, list[float | None], bool]] = []
         for result in results:
-            read = result["scores"]["tables"]["compatible"]
-            cells = [read["types"].get(kind) for kind in QUESTION_TYPES] + [read["overall"]]
-            series.append((label(result), [None if cell is None else 100 * cell["accuracy"] for cell in cells], False))
+            reader, read = _tables(result)[0]
+            cells = [read["types"].get(kind) for kind in types] + [read["overall"]]
+            legend = f"{label(result)} ({reader})" if _in_words(result) else label(result)
+            series.append((legend, [None if cell is None else 100 * cell["accuracy"] for cell in cells], False))
         for row in paper.quoted(paper.BENCH_Q, {mode_of(result) for result in results}):
-            values = [row.values.get(kind) for kind in (*QUESTION_TYPES, "overall")]
+            values = [row.values.get(kind) for kind in (*types, "overall")]
             series.append((f"paper: {row.name}, {row.mode}-frame", values, True))
         width = 0.8 / len(series)
         for number, (legend, values, quoted) in enumerate(series):
@@ -188,6 +209,28 @@ class Questions(Benchmark[QuestionItem]):
         axes.set_ylabel("accuracy (%)")
         axes.set_title(self.title)
         axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.12))
+
+
+def _in_words(result: Result) -> bool:
+    """Whether most answers are none that the compatible reader understands, so that the strict figures count."""
+    wrong, total = misread(result["scores"]["items"])
+    return wrong > _MOST * total
+
+
+def _is_void(result: Result, reader: str) -> bool:
+    return reader == "compatible" and _in_words(result)
+
+
+def _tables(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
+    """The reader whose figures count comes first: the paper's, where answers are such as it understands."""
+    tables = result["scores"]["tables"]
+    return [(reader, tables[reader]) for reader in (READERS[::-1] if _in_words(result) else READERS)]
+
+
+def _types(results: Sequence[Result]) -> list[str]:
+    """The types of questions: the released ones, and others that there are."""
+    found = [kind for result in results for read in result["scores"]["tables"].values() for kind in read["types"]]
+    return list(dict.fromkeys((*QUESTION_TYPES, *found)))
 
 
 def read_questions(

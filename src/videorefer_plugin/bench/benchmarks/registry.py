@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.benchmarks.base import Benchmark
 from videorefer_plugin.errors import BenchError, ConfigurationError
 
-__all__ = ["benchmark_of", "benchmarks", "register_benchmark"]
+__all__ = ["benchmark_names", "benchmark_of", "benchmarks", "path_of", "register_benchmark"]
+
+_OTHERS = ("general", "report", "fetch", "ablate")  # commands of `videorefer bench` that are no benchmarks
 
 _PATHS: dict[str, str] = {}
 _LOADED: dict[str, Benchmark[Any]] = {}
@@ -23,13 +26,30 @@ def register_benchmark(name: str, path: str) -> None:
         path (`str`): its class, `"package.module:Class"`, a subclass of [`Benchmark`]; imported when it is used.
 
     Raises:
-        ConfigurationError: the path has no class, or the name is taken by another one.
+        ConfigurationError: the path has no class, or the name cannot be one, or is taken.
     """
+    if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name):
+        raise ConfigurationError(
+            f"The name of a benchmark is {name!r}; expected small letters and digits, since a command and files bear "
+            "it."
+        )
+    if name in _OTHERS:
+        raise ConfigurationError(f"`videorefer bench {name}` is no benchmark; register this one under another name.")
     if path.count(":") != 1:
         raise ConfigurationError(f"The benchmark {name!r} is at {path!r}; expected 'package.module:Class'.")
     if _PATHS.get(name, path) != path:
         raise ConfigurationError(f"A benchmark {name!r} is registered already; register this one under another name.")
     _PATHS[name] = path
+
+
+def benchmark_names() -> list[str]:
+    """The names of all benchmarks, in the order of their registration; none is imported."""
+    return list(_PATHS)
+
+
+def path_of(name: str) -> str:
+    """Where the class of a benchmark is, `"package.module:Class"`."""
+    return _PATHS[name]
 
 
 def benchmarks() -> dict[str, Benchmark[Any]]:
@@ -56,7 +76,15 @@ def benchmark_of(name: str | Benchmark[Any]) -> Benchmark[Any]:
             raise ConfigurationError(f"The benchmark {name!r} cannot be found at {_PATHS[name]!r}: {error}") from error
         if not (isinstance(found, type) and issubclass(found, Benchmark)):
             raise ConfigurationError(f"{_PATHS[name]!r} is no subclass of Benchmark.")
-        _LOADED[name] = found()
+        try:
+            benchmark: Benchmark[Any] = found()
+        except TypeError as error:  # it lacks a method, or the default of a field
+            raise ConfigurationError(f"The benchmark {name!r} cannot be made: {error}") from error
+        if getattr(benchmark, "name", None) != name:
+            raise ConfigurationError(
+                f"{_PATHS[name]!r} is registered as {name!r}, and has to have this as its `name`."
+            )
+        _LOADED[name] = benchmark
     return _LOADED[name]
 
 

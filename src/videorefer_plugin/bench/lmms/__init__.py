@@ -1,16 +1,15 @@
-"""lmms-eval: this library's models as one of its models, and the benchmarks of the paper as its tasks.
+"""lmms-eval: this library's models as one of its models, and benchmarks of this library as its tasks.
 
-The entry point `lmms_eval.models` of the package is `manifests`. Task folders are in `TASKS`; they find their data
-through the environment (see `documents`), which `videorefer bench general` sets.
+The entry point `lmms_eval.models` of the package is `manifests`. `python -m videorefer_plugin.bench.lmms FOLDER`
+writes task folders for lmms-eval's `--include_path`; they find their data through the environment (see `documents`).
+`videorefer bench general` does both.
 """
 
-from pathlib import Path
 from typing import Any
 
-__all__ = ["MODEL_NAME", "TASKS", "manifests"]
+__all__ = ["MODEL_NAME", "manifests"]
 
 MODEL_NAME = "videorefer"
-TASKS = Path(__file__).with_name("tasks")
 
 
 def manifests() -> Any:

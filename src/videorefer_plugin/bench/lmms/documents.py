@@ -1,35 +1,29 @@
-"""What the task folders call: documents of the benchmarks, and what becomes of answers.
+"""What task folders call: documents of the benchmarks, and what becomes of answers.
 
-The files are named in the environment: `VIDEOREFER_BENCH_Q`, `VIDEOREFER_BENCH_D` and `VIDEOREFER_CAPTIONS`. Videos
-lie in `VIDEOREFER_BENCH_MEDIA`, beside the file if it is not set. `VIDEOREFER_BENCH_MODE` is `single` or `multi` (the
-former if it is not set). Descriptions are judged as `VIDEOREFER_JUDGE` says: `rule`, or the name of a model behind
-`VIDEOREFER_JUDGE_URL`.
+Each benchmark's file is named by the variable of its task, such as `VIDEOREFER_BENCH_Q`. Videos lie in
+`VIDEOREFER_BENCH_MEDIA`, beside the file if it is not set. `VIDEOREFER_BENCH_MODE` is `single` or `multi` (the former
+if it is not set). Answers are judged as `VIDEOREFER_JUDGE` says: `rule`, or the name of a model behind
+`VIDEOREFER_JUDGE_URL`. `VIDEOREFER_BENCH_OPTIONS` holds benchmarks' own options in JSON, such as
+`{"q": {"types": ["Color"]}}`.
 """
 
+import json
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
-from videorefer_plugin.bench.captions import score_captions
-from videorefer_plugin.bench.description_scores import score_descriptions
-from videorefer_plugin.bench.items import Item, read_captions, read_descriptions, read_questions
-from videorefer_plugin.bench.judge_replies import DIMENSIONS
+from videorefer_plugin.bench.benchmarks.base import Benchmark, Task
+from videorefer_plugin.bench.benchmarks.registry import benchmark_of, register_benchmark
+from videorefer_plugin.bench.items import Item
 from videorefer_plugin.bench.judges import ChatJudge, Judge, RuleJudge
-from videorefer_plugin.bench.question_scores import score_questions
+from videorefer_plugin.bench.lmms.tasks import OPTIONS, task_options
 from videorefer_plugin.bench.runner import ItemError
 from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.regions import Region
 
-__all__ = ["ENVIRONMENT", "RegionVideo"]
-
-ENVIRONMENT = {"q": "VIDEOREFER_BENCH_Q", "d": "VIDEOREFER_BENCH_D", "captions": "VIDEOREFER_CAPTIONS"}
-_READERS: dict[str, Callable[..., Sequence[Any]]] = {
-    "q": read_questions,
-    "d": read_descriptions,
-    "captions": read_captions,
-}
+__all__ = ["Functions", "RegionVideo", "functions"]
 
 Document = dict[str, Any]
 
@@ -44,28 +38,46 @@ class RegionVideo(str):
     regions: list[Region]
 
 
-@cache
-def _items(benchmark: str) -> dict[str, Any]:
-    variable = ENVIRONMENT[benchmark]
-    path = os.environ.get(variable)
-    if not path:
-        raise BenchError(
-            f"{variable} is not set: let it name the file of the benchmark, or use `videorefer bench general`"
-        )
-    items = _READERS[benchmark](path, os.environ.get("VIDEOREFER_BENCH_MEDIA"), _mode())
-    return {item.id: item for item in items}
+class Functions(NamedTuple):
+    """What the file of a task names.
+
+    Attributes:
+        docs (`Callable`): the items, in place of the line that the task's folder comes with.
+        visual (`Callable`): the video of a document, with its regions.
+        text (`Callable`): what the model is asked.
+        answer (`Callable`): nothing, since answers are compared in `results`.
+        results (`Callable`): of a document and the answer to it, the figures of this item or what they are made of.
+        figures (`list[Callable]`): for each figure of the task, from what `results` gave to its value.
+    """
+
+    docs: Callable[[Any], Any]
+    visual: Callable[[Document], list[RegionVideo]]
+    text: Callable[[Document], str]
+    answer: Callable[[Document], str]
+    results: Callable[[Document, Sequence[str]], dict[str, Any]]
+    figures: list[Callable[[Sequence[Any]], float | None]]
 
 
-def _mode() -> str:
-    return os.environ.get("VIDEOREFER_BENCH_MODE", "single")
+def functions(name: str, path: str) -> Functions:
+    """The functions of a benchmark's task.
 
+    Args:
+        name (`str`): of the benchmark.
+        path (`str`): its class, as in [`register_benchmark`], for this process may not know it yet.
+    """
+    register_benchmark(name, path)
 
-def documents(benchmark: str) -> Any:
-    """A data set of the items' names and prompts. The items themselves stay here: their frames are no columns."""
-    from datasets import Dataset
+    def figure(wanted: str) -> Callable[[Sequence[Any]], float | None]:
+        return lambda cells: _figures(name, json.dumps(cells))[wanted]
 
-    rows = [{"benchmark": benchmark, "id": name, "prompt": item.prompt} for name, item in _items(benchmark).items()]
-    return Dataset.from_list(rows)
+    return Functions(
+        docs=lambda dataset: _documents(name),
+        visual=_visual,
+        text=lambda document: str(document["prompt"]),
+        answer=lambda document: "",
+        results=_results,
+        figures=[figure(wanted) for wanted in _task(name).figures],
+    )
 
 
 def item_of(document: Document) -> Item:
@@ -73,87 +85,93 @@ def item_of(document: Document) -> Item:
     return _items(document["benchmark"])[document["id"]]
 
 
-def visual(document: Document) -> list[RegionVideo]:
-    """The video of a document, with its regions."""
+def _task(name: str) -> Task:
+    task = benchmark_of(name).task
+    assert task is not None  # no folder is written for others
+    return task
+
+
+@cache
+def _benchmark(name: str) -> Benchmark[Any]:
+    """The benchmark of a name, with the options that the environment gives."""
+    own = task_options(os.environ.get(OPTIONS)).get(name, {})
+    return benchmark_of(name).with_options(own)
+
+
+@cache
+def _items(name: str) -> dict[str, Any]:
+    variable = _task(name).variable
+    path = os.environ.get(variable)
+    if not path:
+        raise BenchError(
+            f"{variable} is not set: let it name the file of the benchmark, or use `videorefer bench general`"
+        )
+    items = _benchmark(name).read(path, os.environ.get("VIDEOREFER_BENCH_MEDIA"), _mode()).items
+    return {item.id: item for item in items}
+
+
+def _mode() -> str:
+    return os.environ.get("VIDEOREFER_BENCH_MODE", "single")
+
+
+def _documents(name: str) -> Any:
+    """A data set of the items' names and prompts. The items themselves stay here: their frames are no columns."""
+    from datasets import Dataset
+
+    benchmark = _benchmark(name)
+    items = _items(name).items()
+    return Dataset.from_list([{"benchmark": name, "id": key, "prompt": benchmark.prompt(item)} for key, item in items])
+
+
+def _visual(document: Document) -> list[RegionVideo]:
     item = item_of(document)
     video = RegionVideo(os.fspath(item.video))
     video.regions = item.regions(_mode())
     return [video]
 
 
-def text(document: Document) -> str:
-    """What the model is asked."""
-    return document["prompt"]
+def _results(document: Document, results: Sequence[str]) -> dict[str, Any]:
+    name = document["benchmark"]
+    cell = {"id": document["id"], "answer": results[0]}
+    if _benchmark(name).needs_judge():
+        cell["reply"] = _reply(name, item_of(document), results[0])
+    task = _task(name)
+    if task.by_item:
+        figures = _figures(name, json.dumps([cell]))
+        return {figure: figures[figure] for figure in task.figures}
+    return dict.fromkeys(task.figures, cell)
 
 
-# --- Bench-Q ---------------------------------------------------------------------------------------------------------
+@lru_cache(maxsize=8)
+def _figures(name: str, cells: str) -> dict[str, float | None]:
+    """All figures of some answers: lmms-eval asks for one after another."""
+    benchmark, said = _benchmark(name), json.loads(cells)
+    items = [_items(name)[cell["id"]] for cell in said]
+    answers = {cell["id"]: cell["answer"] for cell in said}
+    replies = {cell["id"]: cell["reply"] for cell in said if "reply" in cell}
+    return benchmark.figures(benchmark.score(items, answers, replies))
 
 
-def question_results(document: Document, results: Sequence[str]) -> dict[str, float]:
-    """Whether an answer is right, by both readers."""
-    item: Any = item_of(document)
-    (row,) = score_questions([item], {item.id: results[0]}).items
-    return {"accuracy": float(row["correct"]["compatible"]), "strict_accuracy": float(row["correct"]["strict"])}
-
-
-# --- Bench-D ---------------------------------------------------------------------------------------------------------
+def _reply(name: str, item: Item, answer: str) -> str | None:
+    """What the judge says; nothing, if it says nothing about this item."""
+    try:
+        return str(_judge(name).judge(item, answer)["reply"])
+    except (ItemError, ReplyError):
+        return None
 
 
 @cache
-def _judge() -> Judge:
-    name = os.environ.get("VIDEOREFER_JUDGE")
-    if not name:
-        raise BenchError("VIDEOREFER_JUDGE is not set: `rule` for the shapes world, or the name of a chat model")
-    if name == "rule":
+def _judge(name: str) -> Judge:
+    benchmark, judge = _benchmark(name), os.environ.get("VIDEOREFER_JUDGE")
+    kinds = {"rule": "`rule` for the shapes world", "endpoint": "the name of a chat model"}
+    expected = " or ".join(said for kind, said in kinds.items() if kind in benchmark.judges)
+    if not judge:
+        raise BenchError(f"VIDEOREFER_JUDGE is not set: expected {expected}, for {benchmark.title}")
+    if judge == "rule":
+        if "rule" not in benchmark.judges:
+            raise BenchError(f"VIDEOREFER_JUDGE is 'rule': expected {expected}, for {benchmark.title}")
         return RuleJudge()
     from videorefer_plugin.chat.choosing import OPENAI, make_chat
 
-    return ChatJudge(make_chat(name, os.environ.get("VIDEOREFER_JUDGE_URL") or OPENAI))
-
-
-def description_results(document: Document, results: Sequence[str]) -> dict[str, Any]:
-    """What a description is given in each dimension."""
-    item: Any = item_of(document)
-    try:
-        reply = _judge().judge(item, results[0])["reply"]
-    except (ItemError, ReplyError):
-        reply = None
-    return {name: {"id": item.id, "reply": reply} for name in (*DIMENSIONS, "average", "not_understood")}
-
-
-def dimension(name: str) -> Callable[[Sequence[Any]], float | None]:
-    """An aggregation: the mean of a dimension over the replies that give it."""
-
-    def aggregate(cells: Sequence[Any]) -> float | None:
-        items = [_items("d")[cell["id"]] for cell in cells]
-        replies = {cell["id"]: cell["reply"] for cell in cells}
-        scores = score_descriptions(items, dict.fromkeys(replies, ""), replies)
-        if name == "average":
-            return scores.average
-        if name == "not_understood":
-            return float(len(scores.not_understood) + len(scores.not_judged))
-        return scores.dimensions[name]["mean"]
-
-    return aggregate
-
-
-# --- captions --------------------------------------------------------------------------------------------------------
-
-_CAPTION_METRICS = {"BLEU_4": "BLEU@4", "METEOR": "METEOR", "ROUGE_L": "ROUGE-L", "CIDEr": "CIDEr", "SPICE": "SPICE"}
-
-
-def caption_results(document: Document, results: Sequence[str]) -> dict[str, Any]:
-    """A caption, for every metric."""
-    return {name: {"id": document["id"], "caption": results[0]} for name in _CAPTION_METRICS}
-
-
-def caption_metric(name: str) -> Callable[[Sequence[Any]], float | None]:
-    """An aggregation: a caption metric over all items; `None` where its programs are missing."""
-
-    def aggregate(cells: Sequence[Any]) -> float | None:
-        metric = _CAPTION_METRICS[name]
-        references = {cell["id"]: _items("captions")[cell["id"]].references for cell in cells}
-        said = {cell["id"]: cell["caption"] for cell in cells}
-        return score_captions(references, said, [metric]).scores.get(metric)
-
-    return aggregate
+    chat = make_chat(judge, os.environ.get("VIDEOREFER_JUDGE_URL") or OPENAI)
+    return ChatJudge(chat) if benchmark.judge_prompt is None else ChatJudge(chat, benchmark.judge_prompt)
