@@ -36,6 +36,25 @@ class Marks(str, Enum):
     box = "box"
 
 
+class Answerers(str, Enum):
+    """Who answers, by what is shown of an object."""
+
+    regions = "regions"
+    marks = "marks"
+    frames_then_summary = "frames-then-summary"
+    box_text = "box-text"
+
+
+class BoxFormat(str, Enum):
+    """How boxes are written."""
+
+    of_one = "0-1"
+    of_hundred = "0-100"
+    of_999 = "0-999"
+    of_thousand = "0-1000"
+    pixels = "pixels"
+
+
 class OnBadItem(str, Enum):
     """What becomes of items that cannot be used."""
 
@@ -77,7 +96,11 @@ def _judging(
         tuple[float, float] | None, typer.Option(help="Price of a million tokens read, and written: shows the cost.")
     ] = None,
     judge_prompt: Annotated[
-        Path | None, typer.Option(help="File of what the judge is asked, in place of the benchmark's own wording.")
+        Path | None,
+        typer.Option(
+            help="YAML with texts under 'system' and 'user' (with {reference} and {description}; other "
+            "benchmarks have other fields), and a 'name' for reports, in place of the benchmark's own wording."
+        ),
     ] = None,
 ) -> None:
     """What benchmarks with judges take besides."""
@@ -90,7 +113,27 @@ def _answering(
     marks: Annotated[Marks | None, typer.Option(help="Draw the objects on the frames, in place of regions.")] = None,
     endpoint: Annotated[
         str | None,
-        typer.Option(help="With --marks: address of an OpenAI-compatible endpoint, or 'openai'. Key: OPENAI_API_KEY."),
+        typer.Option(
+            help="Address of an OpenAI-compatible endpoint, or 'openai', for answerers without regions. Key: "
+            "OPENAI_API_KEY."
+        ),
+    ] = None,
+    answerer: Annotated[
+        Answerers | None,
+        typer.Option(
+            help="Who answers: regions, marks, frames-then-summary (each frame alone, then merged) or box-text; "
+            "follows from --marks and --box-format."
+        ),
+    ] = None,
+    box_format: Annotated[
+        BoxFormat | None, typer.Option(help="Give boxes in words: parts of the frame up to 1, 100, 999, or pixels.")
+    ] = None,
+    summary_model: Annotated[
+        str | None,
+        typer.Option(help="With frames-then-summary: who merges the answers; the model itself by default."),
+    ] = None,
+    summary_endpoint: Annotated[
+        str | None, typer.Option(help="Address of that model's endpoint; it is loaded here by default.")
     ] = None,
     num_frames: NumFrames = None,
     max_frames_per_region: Annotated[
