@@ -24,12 +24,13 @@ ROOMS = (
     f"{TOP}.segment",
     f"{TOP}.training",
     f"{TOP}.bench",
+    f"{TOP}.bench.evaluate",
     f"{TOP}.chat",
     f"{TOP}.data_engine",
     f"{TOP}.world",
     f"{TOP}.patches",
 )
-"""Packages whose `__all__` is public. A name that several of them export has its page at the first of them."""
+"""Packages and modules whose `__all__` is public. A name that several export has its page at the first of them."""
 
 _PAGE = """---
 title: {each.name}

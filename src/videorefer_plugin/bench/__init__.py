@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from videorefer_plugin.bench.frame_by_frame import FramesThenSummary as FramesThenSummary
     from videorefer_plugin.bench.items import CaptionItem as CaptionItem
     from videorefer_plugin.bench.items import DescriptionItem as DescriptionItem
+    from videorefer_plugin.bench.items import Item as Item
     from videorefer_plugin.bench.items import QuestionItem as QuestionItem
     from videorefer_plugin.bench.items import read_captions as read_captions
     from videorefer_plugin.bench.items import read_descriptions as read_descriptions

@@ -146,7 +146,17 @@ class Benchmark(ABC, Generic[ItemT]):
         mode: str | None = None,
         on_bad_item: str = "error",
     ) -> Reading[ItemT]:
-        """Read a file of the benchmark; see [`read_items`]."""
+        """Read the items of a file.
+
+        Args:
+            data: JSON list, JSON lines, or Parquet; or what [`values`] reads.
+            media_root (*optional*): folder that `video` starts from; that of the file by default.
+            mode (`str`, *optional*): `"single"` or `"multi"`; the benchmark's own by default.
+            on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that cannot be used.
+
+        Raises:
+            BenchError: the file cannot be read; items cannot be used, all named together; or none can.
+        """
         return read_items(data, media_root, mode or self.mode, self.item, on_bad_item, self.values)
 
     def values(self, source: Path) -> list[tuple[str, Any]]:
