@@ -1,5 +1,6 @@
 """Small benchmarks of the shapes world, in the published formats."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,16 @@ def change_item(path: Path, target: Path, number: int = 0, **changes: Any) -> Pa
     items[number] = {key: value for key, value in {**items[number], **changes}.items() if value is not None}
     target.write_text(json.dumps(items))
     return target
+
+
+def task_functions(folder: Path) -> Any:
+    """The functions of a task folder, as lmms-eval loads them."""
+    spec = importlib.util.spec_from_file_location(folder.name, folder / "utils.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Parrot:

@@ -10,11 +10,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.bench_data import write_benchmark
+from tests.bench_data import Parrot, read_items, task_functions, write_benchmark
 from tests.conftest import CHECKPOINT
 from tests.training_runs import ROOT
 from videorefer_plugin.bench import benchmark_of
+from videorefer_plugin.bench.evaluate import evaluate
 from videorefer_plugin.bench.general import general_command, general_results
+from videorefer_plugin.bench.judges import RuleJudge
+from videorefer_plugin.bench.lmms.documents import documents_of
 from videorefer_plugin.bench.lmms.tasks import write_tasks
 from videorefer_plugin.cli import app
 from videorefer_plugin.errors import BenchError
@@ -67,6 +70,46 @@ def test_tasks_and_direct_runs_have_the_same_limit_of_tokens(tmp_path):
             "do_sample": False,
         }
         assert (folder / task / settings["dataset_kwargs"]["data_files"]["test"]).is_file()
+
+
+@pytest.mark.parametrize(("name", "variable"), [("q", "VIDEOREFER_BENCH_Q"), ("d", "VIDEOREFER_BENCH_D")])
+def test_the_figures_of_a_task_are_those_of_a_direct_run(tmp_path, monkeypatch, name, variable):
+    data = write_benchmark(tmp_path) / f"bench_{name}.json"
+    monkeypatch.setenv(variable, str(data))
+    monkeypatch.setenv("VIDEOREFER_JUDGE", "rule")
+    benchmark = benchmark_of(name)
+    utils = task_functions(write_tasks(tmp_path / "tasks") / benchmark.task.name)
+    answers = {one["id"]: one.get("caption", "(A) it is so") for one in read_items(data)}
+    cells = [utils.results(document, [answers[document["id"]]]) for document in documents_of(name)]
+
+    class Says(Parrot):
+        def answer(self, items, mode):
+            return [answers[item.id] for item in items]
+
+    judge = RuleJudge() if benchmark.judges else None
+    direct = benchmark.figures(evaluate(name, data, Says(), tmp_path / "out", judge=judge)["scores"])
+    for place, figure in enumerate(benchmark.task.figures):
+        values = [cell[figure] for cell in cells]
+        found = sum(values) / len(values) if benchmark.task.by_item else getattr(utils, f"figure_{place}")(values)
+        assert found == pytest.approx(direct[figure]), figure
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "q.json"], "expected NAME=FILE"),
+        (["--data", "other=q.json"], "'other' is no benchmark with a task: expected one of q, d, captions"),
+        (["--options", "[1]"], "expected them by benchmark"),
+        (["--options", "{"], "no JSON"),
+        (["--options", '{"q": {"kinds": []}}'], "has no option 'kinds': it has types"),
+        (["--options", '{"other": {}}'], "unknown benchmark 'other'"),
+    ],
+)
+def test_settings_of_tasks_that_are_none(tmp_path, arguments, said):
+    command = ["bench", "general", "--model", "m", "--out", str(tmp_path), *arguments]
+    result = CliRunner(env={"COLUMNS": "1000"}).invoke(app, command)
+    assert result.exit_code == 1
+    assert said in result.stderr
 
 
 @needs_lmms

@@ -23,7 +23,7 @@ from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.regions import Region
 
-__all__ = ["Functions", "RegionVideo", "functions"]
+__all__ = ["Functions", "RegionVideo", "documents_of", "functions"]
 
 Document = dict[str, Any]
 
@@ -71,7 +71,7 @@ def functions(name: str, path: str) -> Functions:
         return lambda cells: _figures(name, json.dumps(cells))[wanted]
 
     return Functions(
-        docs=lambda dataset: _documents(name),
+        docs=lambda dataset: _data_set(name),
         visual=_visual,
         text=lambda document: str(document["prompt"]),
         answer=lambda document: "",
@@ -114,13 +114,16 @@ def _mode() -> str:
     return os.environ.get("VIDEOREFER_BENCH_MODE", "single")
 
 
-def _documents(name: str) -> Any:
-    """A data set of the items' names and prompts. The items themselves stay here: their frames are no columns."""
-    from datasets import Dataset
-
+def documents_of(name: str) -> list[Document]:
+    """The items' names and prompts. The items themselves stay here: their frames are no columns of a data set."""
     benchmark = _benchmark(name)
-    items = _items(name).items()
-    return Dataset.from_list([{"benchmark": name, "id": key, "prompt": benchmark.prompt(item)} for key, item in items])
+    return [{"benchmark": name, "id": key, "prompt": benchmark.prompt(item)} for key, item in _items(name).items()]
+
+
+def _data_set(name: str) -> Any:
+    from datasets import Dataset  # comes with lmms-eval
+
+    return Dataset.from_list(documents_of(name))
 
 
 def _visual(document: Document) -> list[RegionVideo]:
