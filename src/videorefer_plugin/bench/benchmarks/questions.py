@@ -58,12 +58,12 @@ _SCORES = checks.object_of(
     ),
     differences=checks.list_of(checks.text),
     missing=checks.list_of(checks.text),
-    items=checks.list_of(
-        checks.object_of(
-            prediction=checks.or_none(checks.text),
-            letter=checks.object_of(**dict.fromkeys(READERS, checks.or_none(checks.text))),
-        )
-    ),
+)
+_ITEMS = checks.list_of(
+    checks.object_of(
+        prediction=checks.or_none(checks.text),
+        letter=checks.object_of(**dict.fromkeys(READERS, checks.or_none(checks.text))),
+    )
 )
 _MOST = 0.5  # of the answers: from here on the compatible figure is that of chance
 
@@ -154,7 +154,7 @@ class Questions(Benchmark[QuestionItem]):
                 rows.append([label(result), said, *kinds, percent(read["overall"]), over_types])
             notes += remarks(result)
             if _in_words(result):
-                wrong, total = misread(scores["items"])
+                wrong, total = misread(scores.get("items", ()))
                 notes.append(
                     f"- {label(result)}: **the strict figures count here.** On {wrong} of {total} answers the "
                     "released script takes a letter that the answer does not name, such as the first one of a "
@@ -179,6 +179,8 @@ class Questions(Benchmark[QuestionItem]):
     def check_scores(self, value: Any, where: str) -> None:
         """See [`Benchmark`]."""
         _SCORES(value, where)
+        if "items" in value:
+            _ITEMS(value["items"], f"{where}.items")
 
     def drawable(self, results: Sequence[Result]) -> list[Result]:
         """All of them."""
@@ -213,7 +215,7 @@ class Questions(Benchmark[QuestionItem]):
 
 def _in_words(result: Result) -> bool:
     """Whether most answers are none that the compatible reader understands, so that the strict figures count."""
-    wrong, total = misread(result["scores"]["items"])
+    wrong, total = misread(result["scores"].get("items", ()))
     return wrong > _MOST * total
 
 
