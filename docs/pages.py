@@ -138,7 +138,7 @@ def room_page(room: str) -> str:
 
 def identity(each: PublicName) -> Any:
     """The same for all names of one class or function; values are told apart by their names."""
-    value = each.value
+    value = inspect.unwrap(each.value)
     if inspect.isclass(value) or inspect.isroutine(value):
         return value.__module__, value.__qualname__
     return each.path

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from videorefer_plugin._files import Ledger, LedgerError, read_ledger, read_row
+from videorefer_plugin._files import Ledger, LedgerError, read_ledger, read_row, write_whole
 from videorefer_plugin.bench.store import Store
 from videorefer_plugin.errors import BenchError, ConfigurationError
 
@@ -197,3 +197,18 @@ def test_nothing_is_left_beside_the_files(tmp_path):
         "prediction": "a",
         "configuration": store.hash,
     }
+
+
+def test_a_file_that_is_written_anew_stays_what_it_was_to_others(tmp_path):
+    kept, link = tmp_path / "kept.json", tmp_path / "link.json"
+    kept.write_text("old")
+    kept.chmod(0o600)
+    link.symlink_to(kept)
+    write_whole(link, "new")
+    assert link.is_symlink()
+    assert kept.read_text() == "new"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(kept, "\ud83d")
+    assert kept.read_text() == "new"
+    assert sorted(tmp_path.iterdir()) == [kept, link]

@@ -234,7 +234,7 @@ def test_a_data_card_shows_the_counts_of_a_report():
 # --- packaging -------------------------------------------------------------------------------------------------------
 
 
-def test_a_wheel_carries_the_templates_where_the_library_looks_for_them(tmp_path):
+def test_a_wheel_carries_all_modules_and_the_templates_where_the_library_looks_for_them(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     source, wheels = tmp_path / "source", tmp_path / "wheels"
     hidden = shutil.ignore_patterns(".*", "tests", "build", "dist", "__pycache__", "*.egg-info")
@@ -247,6 +247,10 @@ def test_a_wheel_carries_the_templates_where_the_library_looks_for_them(tmp_path
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
+    modules = [path.relative_to(source / "src").as_posix() for path in source.glob("src/videorefer_plugin/**/*.py")]
+    assert len(modules) > 300
+    assert set(modules) <= set(names)
+    assert not [name for name in names if name.split("/")[0] in ("docs", "tests")]
     assert "videorefer_plugin/hub_cards/model_card.md.jinja" in names
     assert "videorefer_plugin/hub_cards/dataset_card.md.jinja" in names
     code = (

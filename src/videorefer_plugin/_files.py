@@ -1,8 +1,10 @@
 """Files that appear whole or not at all, and files of work that goes on where it was stopped."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import threading
 import time
 import uuid
@@ -29,13 +31,15 @@ _BLOCK = 1 << 16
 def write_whole(path: Path, content: str | bytes | Callable[[str], object]) -> None:
     """Write a file under another name and rename it, so that nobody ever sees a part of it.
 
-    Of several processes that write the same file, also on several machines, the last one counts.
+    Of several processes that write the same file, also on several machines, the last one counts. A link stays one, and
+    a file that is written again keeps its permissions.
 
     Args:
         path (`Path`): of the file.
         content (`str`, `bytes` or `Callable`): its text, which is written as UTF-8, or its bytes; or what writes a
             file of the name that it is given, in the same folder.
     """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     if isinstance(content, str):
         content = content.encode()
@@ -44,6 +48,8 @@ def write_whole(path: Path, content: str | bytes | Callable[[str], object]) -> N
             temporary.write_bytes(content)
         else:
             content(str(temporary))
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

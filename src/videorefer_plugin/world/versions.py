@@ -87,17 +87,23 @@ def claim(root: Path, settings: Settings) -> None:
     """Make a folder the data set's own.
 
     Raises:
-        ConfigurationError: it holds another one.
+        ConfigurationError: it holds another one, or cannot be written.
     """
-    check_version(root, settings.version)
     found = read_settings(root)
+    differs = found is not None and {**found, "version": None} != {**asdict(settings), "version": None}
+    if not differs:
+        check_version(root, settings.version)
     if found not in (None, asdict(settings)):
         raise ConfigurationError(
             f"{root} holds a data set of other settings ({found}), not {asdict(settings)}: choose another folder, "
             "or the same settings to go on with it"
         )
-    root.mkdir(parents=True, exist_ok=True)
-    write_json(root / _NOTE, asdict(settings))
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        write_json(root / _NOTE, asdict(settings))
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise ConfigurationError(f"{root} cannot be written: {said}. Choose another folder.") from error
 
 
 def seed_of(records: str, version: int) -> int:

@@ -8,10 +8,15 @@ from typing import Any
 class _Agents(ModuleType):
     """Python gives the function `data_engine.agents` this package in its place once one of its modules is imported."""
 
-    def __call__(self) -> Any:
+    @property
+    def __wrapped__(self) -> Any:
+        """The function, also for `inspect` and `help`."""
         from videorefer_plugin.data_engine.registry import agents
 
-        return agents()
+        return agents
+
+    def __call__(self) -> Any:
+        return self.__wrapped__()
 
 
 sys.modules[__name__].__class__ = _Agents

@@ -188,7 +188,8 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         rows[wanted] = torch.tensor(same, dtype=rows.dtype, device=rows.device)[place]
         return features, rows
 
-    forward = takes_cache(region_forward(RegionMixin, VideoLLaMA2ForConditionalGeneration))
+    forward = takes_cache(region_forward(RegionMixin, VideoLLaMA2ForConditionalGeneration, before="labels"))
+    forward.__module__, forward.__qualname__ = __name__, "VideoReferForConditionalGeneration.forward"
     forward.__doc__ = """Predict the next token everywhere.
 
         Args:

@@ -4,12 +4,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
 
 __all__ = ["region_forward"]
 
 
-def region_forward(mixin: Any, host_class: Any) -> Callable[..., Any]:
+def region_forward(mixin: Any, host_class: Any, before: str | None = None) -> Callable[..., Any]:
     """`forward` of a class that is made of a mixin and a host; the host's arguments are said nowhere else.
 
     `generate` and `Trainer` look at the signature to tell which arguments a model takes.
@@ -17,29 +19,36 @@ def region_forward(mixin: Any, host_class: Any) -> Callable[..., Any]:
     Args:
         mixin (`type`): a [`RegionMixin`], whose `forward` is run, with arguments by name.
         host_class (`type`): whose arguments are taken, also by place.
+        before (`str`, *optional*):
+            The host's argument in front of which those of regions stand; by default they are taken by name only.
     """
-    signature = inspect.signature(host_class.forward)
+    signature = _merged(inspect.signature(host_class.forward), mixin._regions_with_pixels, before)
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [name for name, one in signature.parameters.items() if one.kind in by_place][1:]
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        called = f"{type(self).__name__}.forward()"
         if len(args) > len(names):
-            raise TypeError(f"forward() takes {len(names)} arguments by place, but {len(args)} were given")
+            raise TypeError(f"{called} takes {len(names) + 1} positional arguments but {len(args) + 1} were given")
         for name, value in zip(names, args, strict=False):
             if name in kwargs:
-                raise TypeError(f"forward() got multiple values for argument {name!r}")
+                raise TypeError(f"{called} got multiple values for argument {name!r}")
             kwargs[name] = value
         return mixin.forward(self, **kwargs)
 
-    forward.__signature__ = _merged(signature, mixin._regions_with_pixels)  # type: ignore[attr-defined]
+    forward.__signature__ = signature  # type: ignore[attr-defined]
     forward.__doc__ = host_class.forward.__doc__
     return forward
 
 
-def _merged(signature: inspect.Signature, with_pixels: bool) -> inspect.Signature:
+def _merged(signature: inspect.Signature, with_pixels: bool, before: str | None) -> inspect.Signature:
     regions = [f"region_{field}" for field in RegionInputs._fields if with_pixels or field != "pixel_values"]
-    names = [*regions, "object_tokens", "object_token_counts"]
+    kind = inspect.Parameter.KEYWORD_ONLY if before is None else inspect.Parameter.POSITIONAL_OR_KEYWORD
+    added = [
+        inspect.Parameter(name, kind, default=None, annotation=Tensor | None)
+        for name in (*regions, "object_tokens", "object_token_counts")
+    ]
     given = list(signature.parameters.values())
-    variable = [parameter for parameter in given if parameter.kind is inspect.Parameter.VAR_KEYWORD]
-    added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in names]
-    return signature.replace(parameters=[*(one for one in given if one not in variable), *added, *variable])
+    variable = [parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in given]
+    place = [*signature.parameters].index(before) if before is not None else len(given) - sum(variable)
+    return signature.replace(parameters=[*given[:place], *added, *given[place:]])
