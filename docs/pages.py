@@ -82,7 +82,7 @@ def public_names() -> list[PublicName]:
     for room in ROOMS:
         module = importlib.import_module(room)
         for name in sorted(module.__all__, key=str.lower):
-            each = PublicName(room, name, getattr(module, name))
+            each = PublicName(room, name, inspect.unwrap(getattr(module, name)))
             found.setdefault(identity(each), each)
     return list(found.values())
 

@@ -47,7 +47,7 @@ def test_every_public_name_has_a_page():
     for room in pages.ROOMS:
         module = importlib.import_module(room)
         for name in module.__all__:
-            each = pages.PublicName(room, name, getattr(module, name))
+            each = pages.PublicName(room, name, inspect.unwrap(getattr(module, name)))
             assert there[pages.identity(each)] in GENERATED, each.path
 
 

@@ -135,6 +135,19 @@ def test_the_cache_is_the_fourth_argument(model):
     assert cache.get_seq_length() == 2
 
 
+def test_regions_stand_before_labels(model):
+    """Arguments by place are those of the signature, and no region is taken for labels."""
+    ids = torch.ones(1, 4, dtype=torch.long)
+    given = model(ids, *[None] * 13, ids)
+    torch.testing.assert_close(given.loss, model(ids, labels=ids).loss)
+    with pytest.raises(vr.TensorError, match="region_frames"):
+        model(ids, *[None] * 7, torch.ones(1, 1, 2, 2))
+    with pytest.raises(TypeError, match=r"VideoRefer\w+\.forward\(\) takes 19 positional arguments but 31 were given"):
+        model(ids, *[None] * 29)
+    with pytest.raises(TypeError, match="multiple values for argument 'input_ids'"):
+        model(ids, input_ids=ids)
+
+
 @pytest.mark.parametrize("name", sorted({CACHE, "past_key_values"}))
 def test_generation_takes_a_cache(name, visuals, processor, model):
     inputs = processor(**case_call(CASES[0], visuals))
