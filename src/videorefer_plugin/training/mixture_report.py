@@ -78,20 +78,21 @@ class MixtureReport:
 
     def table(self) -> "RenderableType":
         """How much of each file comes in an epoch, to be printed by rich."""
+        from rich.box import SIMPLE
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        held = Table("file", title=Text(f"{self.name}: what comes in an epoch"))
-        names = ("records", "share", "limit", "weight", "samples", "share", "objects", "frames an object")
-        for name in names:
-            held.add_column(name, justify="right")
+        held = Table(title=Text(f"{self.name}: what comes in an epoch"), box=SIMPLE, padding=(0, 1, 0, 0))
+        held.add_column("file", overflow="fold", min_width=14)  # the path is what is looked for
+        for name in ("records", "%", "limit", "weight", "samples", "%", "objects", "frames\nof each"):
+            held.add_column(name, justify="right", no_wrap=True)
         records = sum(one.report.records - len(one.report.bad) for one in self.files)
         for one in self.files:
             held.add_row(*_cells(one, records, self.samples))
         if len(self.files) > 1:
             objects = sum(_times(one) * one.report.objects for one in self.files)
-            held.add_row("together", str(records), "100 %", "", "", str(self.samples), "100 %", f"{objects:.0f}", "")
+            held.add_row("together", str(records), "100", "", "", str(self.samples), "100", f"{objects:.0f}", "")
         for one in self.eval_files:
             held.add_row(*_cells(one, 0, 0, " (evaluation)"))
         return Group(held, Text(f"{self.steps_per_epoch} optimizer step(s) an epoch, {self.steps} in all"))
@@ -142,11 +143,11 @@ def _cells(one: MixedFile, records: int, samples: int, note: str = "") -> list[A
     return [
         Text(f"{report.path}{note}"),
         str(usable),
-        f"{100 * usable / records:.1f} %" if records else "",
+        f"{100 * usable / records:.1f}" if records else "",
         "" if one.limit is None else str(one.limit),
         f"{one.weight:g}",
         str(one.samples),
-        f"{100 * one.samples / samples:.1f} %" if samples else "",
+        f"{100 * one.samples / samples:.1f}" if samples else "",
         f"{_times(one) * report.objects:.0f}",
         f"{report.masks / report.objects:.1f}" if report.objects else "",
     ]
