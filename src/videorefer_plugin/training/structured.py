@@ -216,7 +216,7 @@ def _value(value: Any, hint: Any, where: str, about: Mapping[Any, Any], found: s
     if kind is Any or (value is None and optional):
         return _escaped(value)
     if origin in (int, float):
-        number = _number(value, origin)
+        number = _number(value, origin, _path(where) in found)
         check_number(where, number, origin, about.get(RANGE, Range()), optional)
         return origin(number)
     if is_dataclass(kind):
@@ -248,7 +248,7 @@ def _value(value: Any, hint: Any, where: str, about: Mapping[Any, Any], found: s
 
 
 def _text_or_switch(value: Any, kind: type, where: str, found: set[tuple[str | int, ...]]) -> Any:
-    if kind is bool and value in ("true", "false"):  # as an environment has it
+    if kind is bool and value in ("true", "false") and _path(where) in found:  # as an environment has it
         return value == "true"
     if kind is str and isinstance(value, (int, float)) and _path(where) in found:
         value = str(value)  # of a setting that holds a number
@@ -262,10 +262,14 @@ def _path(where: str) -> tuple[str | int, ...]:
     return tuple(int(part) if part.isdigit() else part for part in re.split(r"[.\[]", where.replace("]", "")))
 
 
-def _number(value: Any, kind: type) -> Any:
-    """The number that a text stands for, since YAML reads 1e-3 as text; anything else as it is."""
+def _number(value: Any, kind: type, is_found: bool) -> Any:
+    """The number that a text stands for; anything else as it is.
+
+    YAML reads 1e-3 as text, and what is found in the environment (`is_found`) is text as well. A whole number that
+    stands in quotes is meant as a text.
+    """
     try:
-        if isinstance(value, str) and kind is int and _WHOLE_NUMBER.fullmatch(value):
+        if isinstance(value, str) and kind is int and is_found and _WHOLE_NUMBER.fullmatch(value):
             return int(value)
         if isinstance(value, str) and kind is float and value.isascii() and "_" not in value:
             return float(value)
