@@ -1,6 +1,11 @@
 """Judges and endpoints: what is sent, what comes back, and what happens when it does not."""
 
+import json
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from tests.bench_data import Parrot, read_items, write_benchmark
@@ -16,8 +21,11 @@ from videorefer_plugin.bench import (
     write_report,
 )
 from videorefer_plugin.bench.benchmarks.descriptions import JUDGE_PROMPT
+from videorefer_plugin.bench.benchmarks.records import Records
+from videorefer_plugin.bench.benchmarks.registry import benchmark_of
 from videorefer_plugin.bench.choosing import make_judge
 from videorefer_plugin.bench.endpoint import Completion, Usage
+from videorefer_plugin.bench.evaluate import evaluate
 from videorefer_plugin.bench.items import DescriptionItem, read_descriptions
 from videorefer_plugin.chat import ReplyError
 from videorefer_plugin.cli import app
@@ -54,8 +62,6 @@ def test_rules_are_those_of_the_world(bench):
 
 
 def test_rules_need_facts_and_say_so_before_anything_is_generated(tmp_path, bench):
-    import json
-
     items = [{key: value for key, value in item.items() if key != "facts"} for item in read_items(bench)]
     (bench.parent / "plain.json").write_text(json.dumps(items))
     with pytest.raises(BenchError, match="has no facts"):
@@ -191,6 +197,20 @@ def test_the_wording_of_a_file_is_sent_named_and_kept_beside_the_result(bench, t
     assert f"prompt {JUDGE_PROMPT.hash}. " in notes
 
 
+def test_wordings_are_told_apart_by_their_hashes():
+    # Results of earlier versions name the first of these.
+    hashes = [benchmark_of(name).judge_prompt.hash for name in ("d", "dlc", "records")]
+    assert hashes == ["e1d290834396", "103dea919741", "f19395348c87"]
+    user = "{reference} {description}"
+    texts = [("Be strict.", f" Truth {user}"), ("Be strict. Truth ", user), ("Be strict. ", f"Truth {user}")]
+    prompts = [replace(JUDGE_PROMPT, system=system, user=said) for system, said in texts]
+    assert len({prompt.hash for prompt in prompts}) == 3
+
+
+def test_a_file_that_repeats_the_wording_of_the_library_is_that_wording(tmp_path):
+    assert JUDGE_PROMPT.from_file(JUDGE_PROMPT.save(tmp_path)).hash == JUDGE_PROMPT.hash
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
@@ -231,6 +251,70 @@ def test_a_file_that_is_no_prompt(tmp_path, written, said):
 def test_who_is_asked_nothing_takes_no_prompt(kind, said):
     with pytest.raises(BenchError, match=said):
         make_judge(kind, prompt=JUDGE_PROMPT)
+
+
+# --- what benchmarks need of their judges ----------------------------------------------------------------------------
+
+
+def write_others(folder):
+    """An item each of the benchmarks that have judges besides Bench-D."""
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / "picture.png")
+    shown = {"id": "a", "image": "picture.png", "height": 64, "width": 64}
+    box = {"segmentation": [[8, 16, 24, 16, 24, 48, 8, 48]]}
+    question = {"kind": "positive", "question": "Which colour?", "choices": [["Red", 1], ["Blue", 0]]}
+    said = [{"from": "human", "value": "<image>\nWhat is <region>?"}, {"from": "gpt", "value": "A red star."}]
+    (folder / "dlc.json").write_text(json.dumps([{**shown, "annotation": [box], "questions": [question]}]))
+    (folder / "records.json").write_text(json.dumps([{**shown, "annotation": [{"0": box}], "conversations": said}]))
+
+
+class Says:
+    """Says the same of everything, and counts how often it was asked."""
+
+    workers, asked = 1, 0
+
+    def settings(self):
+        return {"model": "says", "sees": "nothing"}
+
+    def answer(self, items, mode):
+        self.asked += len(items)
+        return ["A red star."] * len(items)
+
+
+OTHERS = {"dlc": benchmark_of("dlc"), "records": Records(compare="judge")}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_chat_model_is_asked_in_the_words_of_the_benchmark(tmp_path, server, name):
+    write_others(tmp_path)
+    server.reply = lambda messages: "(A)"
+    judge, benchmark = ChatJudge(endpoint(server)), OTHERS[name]
+    result = evaluate(benchmark, tmp_path / f"{name}.json", Says(), tmp_path / "out", judge=judge)
+    assert server.requests[-1]["messages"][0]["content"] == benchmark.judge_prompt.system
+    assert result["judge"]["prompt_hash"] == benchmark.judge_prompt.hash
+    assert result["scores"]["not_judged"] == []
+    assert judge.settings()["prompt_hash"] == JUDGE_PROMPT.hash  # what it was given is as before
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda chat: ChatJudge(chat, JUDGE_PROMPT), "does not have what the judge's prompt is about: .* 'caption'"),
+        (lambda chat: RuleJudge(), "a judge of the kind rule: expected one of endpoint, local, none"),
+    ],
+)
+@pytest.mark.parametrize("on_bad_item", ["error", "skip"])
+def test_a_judge_that_does_not_fit_is_refused_before_anything_is_generated(
+    tmp_path, server, name, make, said, on_bad_item
+):
+    write_others(tmp_path)
+    says, judge = Says(), make(endpoint(server))
+    data = tmp_path / f"{name}.json"
+    with pytest.raises(BenchError, match=said):
+        evaluate(OTHERS[name], data, says, tmp_path / "out", judge=judge, on_bad_item=on_bad_item)
+    with pytest.raises(BenchError):
+        judge.check(OTHERS[name].read(data).items)
+    assert (says.asked, server.requests) == (0, [])
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

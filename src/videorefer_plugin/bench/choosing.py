@@ -6,7 +6,6 @@ from typing import Any
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.answerers import Answerer, BoxText, MarkedEndpoint, MarkedModel, RegionModel
 from videorefer_plugin.bench.benchmarks.base import Benchmark
-from videorefer_plugin.bench.benchmarks.descriptions import JUDGE_PROMPT
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of
 from videorefer_plugin.bench.frame_by_frame import FramesThenSummary
 from videorefer_plugin.bench.judge_prompts import JudgePrompt
@@ -133,7 +132,7 @@ def make_judge(
         kind (`str`): as above.
         model (`str`, *optional*): of the first two, its name or folder.
         endpoint (`str`, *optional*): address; that of OpenAI by default.
-        prompt ([`JudgePrompt`], *optional*): what the first two are asked; for the scores of Bench-D by default.
+        prompt ([`JudgePrompt`], *optional*): what the first two are asked; in the benchmark's words by default.
         settings: of [`ChatEndpoint`].
 
     Raises:
@@ -150,7 +149,7 @@ def make_judge(
     if not model:
         raise BenchError(f"the judge is {kind!r}, but there is no --judge-model: name one")
     chat = make_chat(model) if kind == "local" else make_chat(model, endpoint or OPENAI, **settings)
-    return ChatJudge(chat, prompt or JUDGE_PROMPT)
+    return ChatJudge(chat, prompt)
 
 
 def make_shard(rank: int | None, size: int | None) -> Shard:

@@ -12,7 +12,7 @@ from videorefer_plugin.bench.answerers import Answerer
 from videorefer_plugin.bench.benchmarks.base import Benchmark
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of
 from videorefer_plugin.bench.judge_prompts import JudgePrompt
-from videorefer_plugin.bench.judges import Judge, RuleJudge
+from videorefer_plugin.bench.judges import Judge, RuleJudge, judge_for
 from videorefer_plugin.bench.reading import Item, Reading
 from videorefer_plugin.bench.runner import WHOLE, ItemError, Outcome, Shard, run
 from videorefer_plugin.bench.store import Store, configuration_hash, write_json
@@ -68,12 +68,13 @@ def evaluate(
         what the file of a prompt calls it under `judge_prompt`.
 
     Raises:
-        BenchError: the benchmark is unknown, or the file, the answers or the endpoint cannot be used.
+        BenchError: the benchmark is unknown, or has no judges of this kind; or the file, the answers or the endpoint
+            cannot be used.
     """
     benchmark = benchmark_of(benchmark)
     mode = mode or benchmark.mode
-    if judge is not None and not benchmark.needs_judge():
-        raise BenchError(f"answers of {benchmark.title} are scored without a judge: leave it out")
+    if judge is not None:
+        judge = judge_for(benchmark, judge)
     read = benchmark.read(data, media_root, mode, on_bad_item)
     ids = {item.id for item in read.items} | set(read.others)
     if judge is not None and on_bad_item == "skip":

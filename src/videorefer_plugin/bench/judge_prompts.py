@@ -33,6 +33,8 @@ __all__ = ["JudgePrompt"]
 _FIELD = re.compile(r"\{([a-z_]+)\}")
 _KEYS = ("system", "user", "name")
 _MOST_BYTES = 1 << 20  # of a file; the longest prompts have a few thousand
+# Wordings of this library whose results are called by a hash of both texts without the boundary between them.
+_CALLED = {"823d7494df20": "e1d290834396", "83fa26438359": "103dea919741", "5083944b4d68": "f19395348c87"}
 
 Messages = list[dict[str, Any]]
 
@@ -56,7 +58,8 @@ class JudgePrompt:
     @property
     def hash(self) -> str:
         """A short name for the wording."""
-        return text_hash(self.system + self.user)
+        found = text_hash(f"{self.system}\0{self.user}")
+        return _CALLED.get(found, found)
 
     def conversations(self, item: Any, answer: str) -> list[Messages]:
         """What to ask about an answer; the replies to several conversations are kept together."""

@@ -1,12 +1,14 @@
 """Judges of answers, behind one small interface: a chat model, or the rules of the shapes world."""
 
+import copy
 import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+from videorefer_plugin.bench.benchmarks.base import Benchmark
 from videorefer_plugin.bench.benchmarks.descriptions import JUDGE_PROMPT
-from videorefer_plugin.bench.judge_prompts import JudgePrompt
+from videorefer_plugin.bench.judge_prompts import JudgePrompt, Messages
 from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.bench.runner import ItemError
 from videorefer_plugin.bench.store import text_hash
@@ -14,7 +16,7 @@ from videorefer_plugin.chat.base import Chat
 from videorefer_plugin.errors import BenchError, ConfigurationError
 from videorefer_plugin.world.judge import score_description
 
-__all__ = ["ChatJudge", "Judge", "RuleJudge"]
+__all__ = ["ChatJudge", "Judge", "RuleJudge", "judge_for"]
 
 
 class Judge(Protocol):
@@ -58,10 +60,13 @@ class ChatJudge:
 
     Args:
         chat: behind an endpoint, or loaded here.
-        prompt (*optional*): what it is asked; for the four scores of Bench-D by default.
+        prompt ([`JudgePrompt`], *optional*): what it is asked. By default, in `evaluate`, what the benchmark says; and
+            for the four scores of Bench-D elsewhere.
     """
 
-    def __init__(self, chat: Chat, prompt: JudgePrompt = JUDGE_PROMPT):
+    kinds: ClassVar[tuple[str, ...]] = ("endpoint", "local")
+
+    def __init__(self, chat: Chat, prompt: JudgePrompt | None = None):
         self.chat = chat
         self.prompt = prompt
         self.workers = chat.workers
@@ -69,14 +74,16 @@ class ChatJudge:
 
     def settings(self) -> dict[str, Any]:
         """See [`Judge`]."""
-        return {"judge": "chat", **self.chat.settings(), "prompt_hash": self.prompt.hash}
+        return {"judge": "chat", **self.chat.settings(), "prompt_hash": self._asks().hash}
 
-    def check(self, items: Sequence[Item]) -> None:
+    def check(self, items: Sequence[Any]) -> None:
         """See [`Judge`]."""
+        for item in items:
+            self._conversations(item, "")
 
     def judge(self, item: Any, answer: str) -> dict[str, Any]:
         """See [`Judge`]; several replies are one `reply` that is a JSON list of texts."""
-        completions = [self.chat.complete(asked) for asked in self.prompt.conversations(item, answer)]
+        completions = [self.chat.complete(asked) for asked in self._conversations(item, answer)]
         texts = [completion.text for completion in completions]
         return {
             "reply": texts[0] if len(texts) == 1 else json.dumps(texts, ensure_ascii=False),
@@ -85,10 +92,28 @@ class ChatJudge:
             "output_tokens": sum(completion.output_tokens for completion in completions),
         }
 
+    def _asks(self) -> JudgePrompt:
+        return JUDGE_PROMPT if self.prompt is None else self.prompt
+
+    def _conversations(self, item: Any, answer: str) -> list[Messages]:
+        try:
+            return self._asks().conversations(item, answer)
+        except (
+            AttributeError,
+            TypeError,
+            LookupError,
+            ValueError,
+        ) as error:  # whatever `fields` meets
+            raise BenchError(
+                f"{item.place}: item {item.id!r} does not have what the judge's prompt is about: {error}. Choose the "
+                "prompt of this benchmark, which is that of a ChatJudge without one."
+            ) from error
+
 
 class RuleJudge:
     """The rules of the shapes world, for items that carry its facts; see `videorefer_plugin.world.judge`."""
 
+    kinds: ClassVar[tuple[str, ...]] = ("rule",)
     name = "rules of the shapes world"
     workers = 1
 
@@ -104,19 +129,38 @@ class RuleJudge:
     def check(self, items: Sequence[Any]) -> None:
         """See [`Judge`]."""
         for item in items:
-            if item.facts is None:
-                raise _no_facts(item)
-            self.judge(item, item.caption)  # it understands them
+            self.judge(item, getattr(item, "caption", ""))  # it understands them
 
     def judge(self, item: Any, answer: str) -> dict[str, Any]:
         """See [`Judge`]."""
-        if item.facts is None:
+        facts = getattr(item, "facts", None)
+        if facts is None:
             raise _no_facts(item)
         try:
-            scores = score_description(answer, item.facts)
+            scores = score_description(answer, facts)
         except (ConfigurationError, TypeError, AttributeError) as error:  # the latter for values of other types
             raise ItemError(f"{item.place}: item {item.id!r} has facts that no rule understands: {error}") from error
         return {"reply": json.dumps(scores), "date": _now()}
+
+
+def judge_for(benchmark: Benchmark[Any], judge: Judge) -> Judge:
+    """A judge as a benchmark needs it: a chat model that was told nothing else is asked in the benchmark's words.
+
+    Raises:
+        BenchError: the benchmark is scored without a judge, or not by judges of this kind.
+    """
+    if not benchmark.needs_judge():
+        raise BenchError(f"answers of {benchmark.title} are scored without a judge: leave it out")
+    kinds = getattr(judge, "kinds", benchmark.judges)  # judges of somebody's own know best themselves
+    if not set(kinds) & set(benchmark.judges):
+        raise BenchError(
+            f"answers of {benchmark.title} cannot be judged by {judge.name!r}, a judge of the kind "
+            f"{' or '.join(kinds)}: expected one of {', '.join(benchmark.judges)}"
+        )
+    if isinstance(judge, ChatJudge) and judge.prompt is None:
+        judge = copy.copy(judge)
+        judge.prompt = benchmark.judge_prompt
+    return judge
 
 
 def _no_facts(item: Item) -> BenchError:
