@@ -10,8 +10,10 @@ from videorefer_plugin.asking import answer
 from videorefer_plugin.bench.boxes import box_item, known_format
 from videorefer_plugin.bench.marks import MarkedClip, known_style, mark_item
 from videorefer_plugin.bench.reading import Item
+from videorefer_plugin.bench.runner import ItemError, failure_of
 from videorefer_plugin.bench.seeing import FrameEndpoint, FrameModel, Loaded, Seer, frame_inputs
 from videorefer_plugin.chat.base import Chat
+from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import BenchError, VideoError
 from videorefer_plugin.session import VideoSession
 from videorefer_plugin.session.making import takes
@@ -34,8 +36,11 @@ class Answerer(Protocol):
         """Everything that its answers depend on."""
         ...
 
-    def answer(self, items: Sequence[Item], mode: str) -> list[str]:
-        """Answer a batch of items in single- or multi-frame mode."""
+    def answer(self, items: Sequence[Item], mode: str) -> Sequence[str | ItemError]:
+        """Answer a batch of items in single- or multi-frame mode, or say why there is no answer to one of them.
+
+        What is raised in place of this is about all of the batch, which is tried again, one item after the other.
+        """
         ...
 
 
@@ -186,9 +191,13 @@ class FrameAnswerer:
         """See [`Answerer`]."""
         return {"sees": self.sees, **self.seer.settings(self.num_frames)}
 
-    def answer(self, items: Sequence[Item], mode: str) -> list[str]:
+    def answer(self, items: Sequence[Item], mode: str) -> list[str | ItemError]:
         """See [`Answerer`]."""
-        return self.seer.look([self.clip(item, mode) for item in items])
+        said = self.seer.look([self.clip(item, mode) for item in items])
+        return [
+            failure_of(item, one) if isinstance(one, ReplyError) else one
+            for item, one in zip(items, said, strict=True)
+        ]
 
     def clip(self, item: Item, mode: str) -> MarkedClip:
         """What is shown and asked."""

@@ -11,15 +11,16 @@ from videorefer_plugin.regions import Region
 
 __all__ = ["FORMATS", "box_item", "box_text", "frame_words", "known_format", "words_of"]
 
-Write = Callable[[float], str]
+Write = Callable[[int], str]
 
-# How the place of a line is written, given as a part of the frame's side, and what is said about it.
-FORMATS: dict[str, tuple[Write, str]] = {
-    "0-1": (lambda part: f"{part:.3f}", "as parts of the frame's width and height, from 0 to 1"),
-    "0-100": (lambda part: str(round(100 * part)), "from 0 to 100 across the frame and down it"),
-    "0-999": (lambda part: str(round(999 * part)), "from 0 to 999 across the frame and down it"),
-    "0-1000": (lambda part: str(round(1000 * part)), "from 0 to 1000 across the frame and down it"),
-    "pixels": (str, "in pixels of the frame, which is {width} wide and {height} high"),
+# How many steps there are across a frame (those of its pixels if it does not say), how one is written, and what is
+# said about it.
+FORMATS: dict[str, tuple[int | None, Write, str]] = {
+    "0-1": (1000, lambda step: f"{step / 1000:.3f}", "as parts of the frame's width and height, from 0 to 1"),
+    "0-100": (100, str, "from 0 to 100 across the frame and down it"),
+    "0-999": (999, str, "from 0 to 999 across the frame and down it"),
+    "0-1000": (1000, str, "from 0 to 1000 across the frame and down it"),
+    "pixels": (None, str, "in pixels of the frame, which is {width} wide and {height} high"),
 }
 
 
@@ -36,14 +37,15 @@ def known_format(name: str) -> str:
 
 def words_of(box_format: str, size: tuple[int, int]) -> str:
     """What is said about the numbers of boxes, on frames of this height and width."""
-    return FORMATS[box_format][1].format(height=size[0], width=size[1])
+    return FORMATS[box_format][2].format(height=size[0], width=size[1])
 
 
 def box_text(region: Region, frame: int, size: tuple[int, int], box_format: str) -> str | None:
     """The smallest box around an object as `[x0, y0, x1, y1]`; `None` where it is not on the frame.
 
     The numbers are those of the lines around the pixels, so that an object that fills the frame has the box
-    `[0.000, 0.000, 1.000, 1.000]`.
+    `[0.000, 0.000, 1.000, 1.000]`. What lies between two numbers of the format is rounded outward, so that the object
+    is within its box, and no box is empty.
 
     Args:
         region ([`Region`]): the object.
@@ -59,9 +61,10 @@ def box_text(region: Region, frame: int, size: tuple[int, int], box_format: str)
         return None
     height, width = size
     down, across = pixels.shape
-    lines = ((left, width), (top, height), (left + across, width), (top + down, height))
-    write = FORMATS[box_format][0]
-    return f"[{', '.join(write(at if box_format == 'pixels' else at / side) for at, side in lines)}]"
+    steps, write, _ = FORMATS[box_format]
+    before = [(steps or side) * at // side for at, side in ((left, width), (top, height))]
+    behind = [-((steps or side) * -at // side) for at, side in ((left + across, width), (top + down, height))]
+    return f"[{', '.join(map(write, (*before, *behind)))}]"
 
 
 def box_item(item: Item, mode: str, box_format: str, num_frames: int) -> MarkedClip:

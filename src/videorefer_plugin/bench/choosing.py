@@ -53,7 +53,10 @@ def make_answerer(
         endpoint (`str`, *optional*): address of an OpenAI-compatible endpoint, for models that take no regions.
         summary_model (`str`, *optional*): who sums up what is said about single frames; the model itself by default.
         summary_endpoint (`str`, *optional*): where that one is; here by default.
-        num_frames, max_frames_per_region, mask_policy, max_new_tokens (*optional*): see the classes of answerers.
+        num_frames (`int`, *optional*): see the classes of answerers.
+        max_frames_per_region (`int`, *optional*): see [`RegionModel`]; what the benchmark says by default.
+        mask_policy (`str`, *optional*): see [`RegionModel`].
+        max_new_tokens (`int`, *optional*): the most tokens of an answer; what the benchmark says by default.
         workers (`int`): requests to an endpoint at the same time.
 
     Raises:
@@ -62,12 +65,15 @@ def make_answerer(
     """
     if num_frames is not None:
         check_sampled(num_frames, "num_frames")
-    tokens = max_new_tokens or benchmark_of(benchmark).max_new_tokens
+    benchmark = benchmark_of(benchmark)
+    tokens = max_new_tokens or benchmark.max_new_tokens
     kind = _kind_of_answerer(answerer, marks, box_format)
     if kind != REGIONS and object_encoder is not None:
         given = "--marks" if marks is not None else f"--answerer {kind}"
         sees = "marks" if kind == "marks" else "no regions"
         raise BenchError(f"{given} and --object-encoder exclude each other: a model sees {sees}, or takes regions")
+    if kind != REGIONS:
+        _refuse_region_settings(kind, marks, max_frames_per_region=max_frames_per_region, mask_policy=mask_policy)
     if kind != SUMMARY and (summary_model is not None or summary_endpoint is not None):
         raise BenchError(f"only --answerer {SUMMARY} has a summary: leave out --summary-model and --summary-endpoint")
     if summary_endpoint is not None and summary_model is None:
@@ -82,7 +88,7 @@ def make_answerer(
             model,
             object_encoder,
             num_frames=num_frames,
-            max_frames_per_region=max_frames_per_region,
+            max_frames_per_region=max_frames_per_region or benchmark.max_frames_per_region,
             mask_policy=mask_policy,
             max_new_tokens=tokens,
             device=_device(),
@@ -98,7 +104,9 @@ def make_answerer(
         return BoxText(seer, box_format or "0-1", num_frames=num_frames)
     summary = None
     if summary_model is not None:
-        summary = make_chat(summary_model, summary_endpoint, max_tokens=tokens, workers=workers)
+        if summary_endpoint is None:
+            _refuse_embedded("--summary-model", summary_model, "leave it out, and the model itself sums up")
+        summary = make_chat(summary_model, summary_endpoint, max_tokens=tokens, workers=workers, device=_device())
     return FramesThenSummary(seer, summary, style=marks, box_format=box_format, num_frames=num_frames)
 
 
@@ -116,6 +124,26 @@ def _kind_of_answerer(answerer: str | None, marks: str | None, box_format: str |
             f"--answerer {answerer} has no boxes in words: leave out --box-format, or choose --answerer {BOXES}"
         )
     return answerer
+
+
+def _refuse_region_settings(kind: str, marks: str | None, **given: Any) -> None:
+    """Settings of the regions that other answerers do not see."""
+    for name, value in given.items():
+        if value is not None:
+            answerer = "--marks" if marks is not None and kind == "marks" else f"--answerer {kind}"
+            raise BenchError(
+                f"{answerer} uses no --{name.replace('_', '-')}, which is about how regions are used: leave it out, "
+                f"or choose --answerer {REGIONS}"
+            )
+
+
+def _refuse_embedded(option: str, model: str, remedy: str) -> None:
+    """The model of this library where a chat model is loaded, unless there is a folder of that name."""
+    if model == "embedded" and not os.path.isdir(model):
+        raise BenchError(
+            f"{option} is 'embedded', the model that comes with the package, which answers about videos and is no "
+            f"chat model: name the folder or Hub id of one; {remedy}"
+        )
 
 
 def make_judge(
@@ -148,7 +176,10 @@ def make_judge(
         return None if kind == "none" else RuleJudge()
     if not model:
         raise BenchError(f"the judge is {kind!r}, but there is no --judge-model: name one")
-    chat = make_chat(model) if kind == "local" else make_chat(model, endpoint or OPENAI, **settings)
+    if kind == "local":
+        _refuse_embedded("--judge-model", model, "--judge rule judges the shapes world")
+        return ChatJudge(make_chat(model, device=_device()), prompt)
+    chat = make_chat(model, endpoint or OPENAI, **settings)
     return ChatJudge(chat, prompt)
 
 

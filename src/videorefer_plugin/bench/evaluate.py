@@ -189,9 +189,9 @@ def _answer(
     shard: Shard,
     progress: Progress | None,
 ) -> Outcome:
-    def work(batch: Sequence[Item]) -> list[dict[str, Any]]:
+    def work(batch: Sequence[Item]) -> list[dict[str, Any] | ItemError]:
         said = answerer.answer(batch, mode)
-        return [{"prediction": text} for text in said]
+        return [one if isinstance(one, ItemError) else {"prediction": one} for one in said]
 
     kept = answerer if isinstance(answerer, AbstractContextManager) else nullcontext()
     with Store(out, "answers", settings, shard.rank, ids) as store, kept:

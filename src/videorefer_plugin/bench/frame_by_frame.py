@@ -1,5 +1,6 @@
 """Image models on videos: they answer about one frame after the other, and a language model sums that up (4.2.1)."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,12 +9,12 @@ from videorefer_plugin.bench.boxes import box_text, frame_words, known_format, w
 from videorefer_plugin.bench.marks import MarkedClip, colors_of, known_style, mark_frame
 from videorefer_plugin.bench.prompts import SUMMARY_PROMPT, boxed_prompt, one_frame_prompt, summary_prompt
 from videorefer_plugin.bench.reading import Item
-from videorefer_plugin.bench.runner import ItemError
+from videorefer_plugin.bench.runner import OF_ONE, ItemError, failure_of
 from videorefer_plugin.bench.seeing import Seer
 from videorefer_plugin.bench.store import text_hash
 from videorefer_plugin.chat.base import Chat
 from videorefer_plugin.chat.replies import ReplyError
-from videorefer_plugin.inputs.clips import Clip, Sampling, open_clip
+from videorefer_plugin.inputs.clips import Clip, Sampling, open_clip, show_frames
 from videorefer_plugin.inputs.masks import evenly, region_frames
 from videorefer_plugin.inputs.matching import Source
 from videorefer_plugin.regions import Region
@@ -24,15 +25,17 @@ __all__ = ["FramesThenSummary"]
 class FramesThenSummary:
     """An image model that is shown annotated frames one by one, and a chat model that merges its answers.
 
-    In multi-frame mode these are annotated frames, spread evenly; in single-frame mode it is the item's one frame, and
-    the answer about it is the answer. So it is for a picture.
+    In multi-frame mode these are annotated frames, spread evenly, with each object on one of them at least; in
+    single-frame mode it is the item's one frame, and the answer about it is the answer. So it is for a picture. Of an
+    item without objects, frames of the whole video are shown.
 
     Args:
         seer ([`Seer`]): the image model, a [`FrameModel`] or a [`FrameEndpoint`].
         summary ([`Chat`], *optional*): who merges the answers; the image model itself by default.
         style (`str`, *optional*): how objects are drawn on the frames: `"contour"` (the default), `"mask"` or `"box"`.
         box_format (`str`, *optional*): in place of marks, boxes in words; see [`BoxText`].
-        num_frames (`int`, *optional*): the most frames to show; 16 by default.
+        num_frames (`int`, *optional*): the most frames to show; 16 by default. There are more only where objects that
+            are never seen together need them.
     """
 
     def __init__(
@@ -60,13 +63,15 @@ class FramesThenSummary:
             "summary_prompt_hash": text_hash(SUMMARY_PROMPT),
         }
 
-    def answer(self, items: Sequence[Item], mode: str) -> list[str]:
-        """See [`Answerer`]; as many frames are shown at a time as there are items.
+    def answer(self, items: Sequence[Item], mode: str) -> list[str | ItemError]:
+        """See [`Answerer`]; as many frames are shown at a time as there are items."""
+        return [self._answer_apart(item, mode, len(items)) for item in items]
 
-        Raises:
-            ItemError: there is no answer about a frame, or no summary.
-        """
-        return [self._answer(item, mode, len(items)) for item in items]
+    def _answer_apart(self, item: Item, mode: str, at_once: int) -> str | ItemError:
+        try:
+            return self._answer(item, mode, at_once)
+        except OF_ONE as error:
+            return failure_of(item, error)  # what was paid for others stays
 
     def _answer(self, item: Item, mode: str, at_once: int) -> str:
         clip, objects = _frames_of(item, mode, self.num_frames)
@@ -74,7 +79,7 @@ class FramesThenSummary:
         shown = list(self._shown(item, clip, objects, told))
         said: list[str] = []
         for start in range(0, len(shown), at_once):
-            said += self._look(item, shown[start : start + at_once], told[start])
+            said += self._look(item, shown[start : start + at_once], told[start : start + at_once])
         return said[0] if len(said) == 1 else self._merge(item, len(objects), list(zip(told, said, strict=True)))
 
     def _shown(self, item: Item, clip: Clip, objects: Sequence[Region], told: Sequence[str]) -> Iterator[MarkedClip]:
@@ -93,11 +98,11 @@ class FramesThenSummary:
                 prompt = f"This picture is {words}, taken from a video.\n{prompt}"
             yield MarkedClip(picture[None].copy(), {}, prompt, "image")
 
-    def _look(self, item: Item, shown: Sequence[MarkedClip], told: str) -> list[str]:
-        try:
-            return self.seer.look(shown)
-        except ReplyError as error:
-            raise ItemError(f"item {item.id!r}: {told or 'the picture'}: {error}") from error
+    def _look(self, item: Item, shown: Sequence[MarkedClip], told: Sequence[str]) -> Iterator[str]:
+        for words, said in zip(told, self.seer.look(shown), strict=True):
+            if isinstance(said, ReplyError):
+                raise ItemError(f"item {item.id!r}: {words or 'the picture'}: {said}") from said
+            yield said
 
     def _merge(self, item: Item, objects: int, answers: Sequence[tuple[str, str]]) -> str:
         prompt = summary_prompt(item.prompt, objects, answers)
@@ -110,10 +115,28 @@ class FramesThenSummary:
 
 
 def _frames_of(item: Item, mode: str, num_frames: int) -> tuple[Clip, list[Region]]:
-    """An item's video with those frames chosen that have an object, and the objects."""
-    clip = open_clip(Source(item.kind, item.video, 0), 0, Sampling(num_frames=1))
+    """An item's video with those frames chosen that have an object, and the objects.
+
+    Frames are spread evenly. Where an object would be on none of them, those that show all take the place of the ones
+    nearest to them, as for models that see all frames at once.
+    """
+    clip = open_clip(Source(item.kind, item.video, 0), 0, Sampling(num_frames=num_frames))
     objects = [region.at_frames(clip.frame_at) for region in item.regions(mode)]
-    used = {frame for region in objects for frame in region_frames(region, clip, "keep", None).frames}
-    if used:  # without objects, the middle of the video
-        clip.sampled = evenly(sorted(used), num_frames)
+    seen = [set(region_frames(region, clip, "keep", None).frames) for region in objects]
+    used = sorted(set().union(*seen))
+    clip.sampled = evenly(used, num_frames) if used else sorted(set(clip.sampled))
+    if any(frames.isdisjoint(clip.sampled) for frames in seen):
+        show_frames(clip, _showing_all(seen, clip.sampled), True)
     return clip, objects
+
+
+def _showing_all(seen: Sequence[set[int]], preferred: Sequence[int]) -> list[int]:
+    """A few frames on which each object can be seen: always the one with most of those that lack one yet."""
+    chosen: list[int] = []
+    lacking = list(seen)
+    while lacking:
+        counts = Counter(frame for frames in lacking for frame in frames)
+        best = max(counts, key=lambda frame: (counts[frame], frame in preferred, -frame))
+        chosen.append(best)
+        lacking = [frames for frames in lacking if best not in frames]
+    return chosen

@@ -13,7 +13,7 @@ from videorefer_plugin.bench.store import Store
 from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import BenchError, PromptError, RegionError, VideoError
 
-__all__ = ["WHOLE", "ItemError", "Outcome", "Shard", "run"]
+__all__ = ["OF_ONE", "WHOLE", "ItemError", "Outcome", "Shard", "failure_of", "run"]
 
 _OF_ITEMS = (VideoError, RegionError, PromptError)
 _GIVE_UP = 8  # failures in a row, after which the fault is not with the items
@@ -24,6 +24,9 @@ Work = Callable[[Sequence[ItemT]], Sequence["Mapping[str, Any] | ItemError"]]
 
 class ItemError(BenchError):
     """One item could not be worked on; others may."""
+
+
+OF_ONE = (ItemError, ReplyError, *_OF_ITEMS)  # what goes wrong with one item and not with all
 
 
 @dataclass(frozen=True)
@@ -200,11 +203,16 @@ def work_apart(batch: Sequence[ItemT], work: Work) -> Sequence[Mapping[str, Any]
     """Work on a batch; where an item spoils it, on its items one by one, so that the others are not lost."""
     try:
         return work(batch)
-    except (ItemError, ReplyError, *_OF_ITEMS) as error:
+    except OF_ONE as error:
         if len(batch) > 1:
             return [work_apart([item], work)[0] for item in batch]
-        if isinstance(error, ItemError):
-            return [error]
-        failure = ItemError(f"item {batch[0].id!r}: {error}")
-        failure.__cause__ = error
-        return [failure]
+        return [failure_of(batch[0], error)]
+
+
+def failure_of(item: Item, error: Exception) -> ItemError:
+    """What went wrong with an item, one of `OF_ONE`, as the outcome of its work."""
+    if isinstance(error, ItemError):
+        return error
+    failure = ItemError(f"item {item.id!r}: {error}")
+    failure.__cause__ = error
+    return failure

@@ -10,6 +10,7 @@ import numpy as np
 from videorefer_plugin.asking import generate, load_model
 from videorefer_plugin.bench.marks import MarkedClip, frame_messages
 from videorefer_plugin.chat.base import Chat
+from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.fingerprint import fingerprint
 
@@ -29,8 +30,8 @@ class Seer(Protocol):
         """Everything that its answers about so many frames depend on."""
         ...
 
-    def look(self, clips: Sequence[MarkedClip]) -> list[str]:
-        """Answer what is asked about each."""
+    def look(self, clips: Sequence[MarkedClip]) -> Sequence[str | ReplyError]:
+        """Answer what is asked about each, or say why there is no answer to it while there may be to others."""
         ...
 
     def say(self, prompt: str) -> str:
@@ -141,13 +142,19 @@ class FrameEndpoint:
         """See [`Seer`]."""
         return {**self.chat.settings(), "num_frames": num_frames}
 
-    def look(self, clips: Sequence[MarkedClip]) -> list[str]:
+    def look(self, clips: Sequence[MarkedClip]) -> list[str | ReplyError]:
         """See [`Seer`]."""
-        return [self.chat.complete(frame_messages(clip)).text for clip in clips]
+        return [self._look(clip) for clip in clips]
 
     def say(self, prompt: str) -> str:
         """See [`Seer`]."""
         return self.chat.complete([{"role": "user", "content": prompt}]).text
+
+    def _look(self, clip: MarkedClip) -> str | ReplyError:
+        try:
+            return self.chat.complete(frame_messages(clip)).text
+        except ReplyError as error:
+            return error  # what was paid for others stays
 
 
 def frame_inputs(

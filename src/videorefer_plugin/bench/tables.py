@@ -1,12 +1,26 @@
 """Tables of reports in Markdown, and how the figures in them are written."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["LISTED", "Result", "cell", "label", "mode_of", "percent", "remarks", "table"]
+__all__ = [
+    "LISTED",
+    "Result",
+    "cell",
+    "comparable",
+    "escaped",
+    "judged_by",
+    "label",
+    "mode_of",
+    "percent",
+    "remarks",
+    "table",
+]
 
 Result = Mapping[str, Any]
 LISTED = 20  # items named in one remark
+_SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -44,6 +58,32 @@ def mode_of(result: Result) -> str:
 def label(result: Result) -> str:
     """The model, what it saw of objects, and the mode."""
     return f"{result['name']}, {result['settings'].get('sees', '')}, {mode_of(result)}-frame"
+
+
+def escaped(text: Any) -> str:
+    """Somebody's words as they read in Markdown."""
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(str(text).split()))
+
+
+def judged_by(result: Result) -> str:
+    """Who judged a result, when, and asked in which wording."""
+    judge = result["judge"]
+    temperature = f", temperature {judge['temperature']}" if "temperature" in judge else ""
+    dates = " to ".join(dict.fromkeys(result["dates"]))
+    called = f" ({escaped(result['judge_prompt'])})" if "judge_prompt" in result else ""
+    return f"judged by {judge['name']}{temperature}, {dates or 'never'}, prompt {judge['prompt_hash']}{called}"
+
+
+def comparable(results: Sequence[Result], own: str) -> str:
+    """What judged figures can be compared with, where this library's own wording has this hash."""
+    hashes = {result["judge"]["prompt_hash"] for result in results if result["scores"] is not None}
+    if hashes and own not in hashes:
+        return "Figures of different judges, or of different wordings of what they are asked, cannot be compared."
+    wording, these = ("", "these") if hashes <= {own} else (f" {own}", "those of it")
+    return (
+        f"The judge's wording{wording} is this library's, so that figures published elsewhere cannot be compared with "
+        f"{these}, and neither can those of different judges."
+    )
 
 
 def remarks(result: Result) -> list[str]:

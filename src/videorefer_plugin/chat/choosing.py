@@ -10,6 +10,7 @@ __all__ = ["OPENAI", "make_chat"]
 
 OPENAI = "openai"  # in place of an address
 _OF_REQUESTS = {"base_url", "retries", "timeout", "requests_per_minute", "workers", "prices", "key_variable"}
+_OF_MODELS_HERE = {"device"}
 
 
 def make_chat(model: str, endpoint: str | None = None, **settings: Any) -> Chat:
@@ -20,7 +21,8 @@ def make_chat(model: str, endpoint: str | None = None, **settings: Any) -> Chat:
         endpoint (`str`, *optional*): address of an OpenAI-compatible endpoint, or `"openai"` for that of OpenAI (or of
             `OPENAI_BASE_URL`). Without one, the model is loaded here.
         settings: of [`ChatEndpoint`] or [`LocalChat`]; `None` is the default of each. Those about requests (such as
-            `retries`, `timeout` and `prices`) mean nothing to a model that is loaded here.
+            `retries`, `timeout` and `prices`) mean nothing to a model that is loaded here, and `device` means nothing
+            to one behind an endpoint.
 
     Raises:
         ChatError: a setting is wrong, `openai` is not installed, or there is no key.
@@ -28,4 +30,5 @@ def make_chat(model: str, endpoint: str | None = None, **settings: Any) -> Chat:
     given = {name: value for name, value in settings.items() if value is not None}
     if endpoint is None:
         return LocalChat(model, **{name: value for name, value in given.items() if name not in _OF_REQUESTS})
+    given = {name: value for name, value in given.items() if name not in _OF_MODELS_HERE}
     return ChatEndpoint(model, base_url=None if endpoint == OPENAI else endpoint, **given)

@@ -22,6 +22,7 @@ class LocalChat:
         max_tokens (`int`): the most tokens of a reply. One to long messages may end earlier, where the model's own
             positions end.
         temperature (`float`): 0, since nothing else would be reproducible.
+        device (*optional*): where to run; spread over the GPUs by default, if there are any.
 
     Raises:
         ChatError: a setting has a wrong value.
@@ -29,7 +30,7 @@ class LocalChat:
 
     workers = 1
 
-    def __init__(self, model: str, max_tokens: int = 1024, temperature: float = 0.0):
+    def __init__(self, model: str, max_tokens: int = 1024, temperature: float = 0.0, device: Any = None):
         if not isinstance(model, str) or not model.strip():
             raise ChatError(f"model is {short(model)}: expected a folder or Hub id of a chat model")
         check_at_least("max_tokens", max_tokens, 1, whole=True)
@@ -39,7 +40,7 @@ class LocalChat:
                 f"temperature is {temperature}: expected 0, since a chat model that is loaded here always says "
                 "what is likeliest. Leave it out, or ask a model behind an endpoint."
             )
-        self.model, self.max_tokens = model, max_tokens
+        self.model, self.max_tokens, self.device = model, max_tokens, device
         self.usage = Usage()
         self._loaded: tuple[Any, Any] | None = None
 
@@ -145,7 +146,7 @@ class LocalChat:
 
             from videorefer_plugin.models.weights import load_pretrained
 
-            where = "auto" if torch.cuda.is_available() else None
+            where = "auto" if self.device is None and torch.cuda.is_available() else self.device
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self.model, trust_remote_code=False)
                 model, lacking = load_pretrained(

@@ -1,5 +1,6 @@
 """The commands `videorefer bench NAME`: one for each registered benchmark, made from what it says of itself."""
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -137,9 +138,11 @@ def _answering(
     ] = None,
     num_frames: NumFrames = None,
     max_frames_per_region: Annotated[
-        int | None, typer.Option(min=1, help="The most frames to use of an object.")
+        int | None, typer.Option(min=1, help="The most frames to use of an object, for --answerer regions.")
     ] = None,
-    mask_policy: Annotated[str | None, typer.Option(help="keep or original; see the README.")] = None,
+    mask_policy: Annotated[
+        str | None, typer.Option(help="keep or original, for --answerer regions; see the README.")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of an answer.")] = None,
     batch_size: BatchSize = 1,
     workers: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at the same time.")] = 4,
@@ -191,8 +194,8 @@ def _command(benchmark: "Benchmark[Any]") -> Any:
         parameters |= inspect.signature(_judging).parameters
         parameters["judge"] = _judge_option(benchmark, parameters["judge"])
     parameters |= inspect.signature(_answering).parameters
-    for name, default in (("mode", Mode(benchmark.mode)), ("max_frames_per_region", benchmark.max_frames_per_region)):
-        parameters[name] = parameters[name].replace(default=default)
+    parameters["mode"] = parameters["mode"].replace(default=Mode(benchmark.mode))
+    parameters["max_frames_per_region"] = _frames_option(benchmark, parameters["max_frames_per_region"])
     parameters |= {option.name: _parameter(option) for option in options_of(benchmark)}
     ordered = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters.values()]
     # Typer reads what a function takes; this one takes what the benchmark does.
@@ -222,6 +225,16 @@ def _judge_option(benchmark: "Benchmark[Any]", parameter: inspect.Parameter) -> 
     if benchmark.needs_judge():
         return parameter.replace(annotation=Annotated[kinds, option])
     return parameter.replace(annotation=Annotated[kinds | None, option], default=None)
+
+
+def _frames_option(benchmark: "Benchmark[Any]", parameter: inspect.Parameter) -> inspect.Parameter:
+    """The most frames of an object; what the benchmark says is shown, but not taken for given."""
+    if benchmark.max_frames_per_region is None:
+        return parameter
+    (option,) = parameter.annotation.__metadata__
+    shown = copy.copy(option)
+    shown.show_default = str(benchmark.max_frames_per_region)
+    return parameter.replace(annotation=Annotated[int | None, shown])
 
 
 def _parameter(option: "Option") -> inspect.Parameter:
@@ -291,9 +304,11 @@ def _judge(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> "Judge | No
     from videorefer_plugin.bench.choosing import make_judge
     from videorefer_plugin.errors import BenchError
 
+    if not benchmark.needs_judge():
+        _refuse_judge_settings(benchmark, given)
+    elif given.get("judge") is None:
+        raise BenchError(f"a judge scores these answers: give --judge {', '.join(benchmark.judges)}")
     if given.get("judge") is None:
-        if benchmark.needs_judge():
-            raise BenchError(f"a judge scores these answers: give --judge {', '.join(benchmark.judges)}")
         return None
     kind, prompt, file = given["judge"], benchmark.judge_prompt, given["judge_prompt"]
     if file is not None:
@@ -313,6 +328,28 @@ def _judge(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> "Judge | No
         retries=given["judge_retries"],
         timeout=given["judge_timeout"],
         prices=given["judge_prices"],
+    )
+
+
+def _refuse_judge_settings(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> None:
+    """Settings of a judge, where none scores these answers."""
+    from videorefer_plugin.bench.options import options_of
+    from videorefer_plugin.errors import BenchError
+
+    known = inspect.signature(_judging).parameters
+    ignored = [name for name, one in known.items() if name in given and given[name] not in (None, one.default)]
+    if not ignored or (ignored == ["judge"] and given["judge"] == "none"):
+        return
+    ways = [
+        f"--{option.name.replace('_', '-')} {choice}"
+        for option in options_of(benchmark)
+        for choice in option.choices
+        if benchmark.with_options({option.name: choice}).needs_judge()
+    ]
+    named = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+    raise BenchError(
+        f"answers of {benchmark.title} are scored without a judge here: leave {named} out"
+        + (f", or add {' or '.join(ways)}, with which a judge scores them" if ways else "")
     )
 
 

@@ -15,7 +15,7 @@ from videorefer_plugin.bench.description_scores import score_descriptions
 from videorefer_plugin.bench.judge_prompts import JudgePrompt
 from videorefer_plugin.bench.judge_replies import DIMENSIONS
 from videorefer_plugin.bench.reading import Item, place_of, text_of
-from videorefer_plugin.bench.tables import Result, cell, label, mode_of, remarks, table
+from videorefer_plugin.bench.tables import Result, cell, judged_by, label, mode_of, remarks, table
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.inputs.wording import description_prompt
 
@@ -157,12 +157,8 @@ class Descriptions(Benchmark[DescriptionItem]):
             left = len(scores["not_judged"]) + len(scores["not_described"])
             average = cell(scores["average"], None, 2)
             rows.append([label(result), judge["name"], *cells, average, str(len(scores["not_understood"])), str(left)])
-            dates = " to ".join(dict.fromkeys(result["dates"]))
-            temperature = f", temperature {judge['temperature']}" if "temperature" in judge else ""
-            called = f" ({result['judge_prompt']})" if "judge_prompt" in result else ""
             notes.append(
-                f"- {label(result)}: judged by {judge['name']}{temperature}, {dates or 'never'}, prompt "
-                f"{judge['prompt_hash']}{called}. With 0 for every score that is missing, the average is "
+                f"- {label(result)}: {judged_by(result)}. With 0 for every score that is missing, the average is "
                 f"{scores['average_missing_as_zero']:.2f}."
             )
             if scores["compatible"] is not None:

@@ -36,7 +36,7 @@ from videorefer_plugin.bench.letters import strict_letter
 from videorefer_plugin.bench.reading import Item, LeftOutError, place_of, text_of
 from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.bench.statistics import mean_interval, mean_of_means_interval, share_of
-from videorefer_plugin.bench.tables import LISTED, Result, cell, label, percent, remarks, table
+from videorefer_plugin.bench.tables import LISTED, Result, cell, comparable, judged_by, label, percent, remarks, table
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.inputs.wording import description_prompt
 
@@ -231,17 +231,12 @@ class DetailedCaptions(Benchmark[DetailItem]):
                 notes.append(f"- {label(result)}: {result['answered']} descriptions, not judged yet.")
                 continue
             rows.append([label(result), judge["name"], *_cells(scores)])
-            dates = " to ".join(dict.fromkeys(result["dates"]))
-            notes.append(
-                f"- {label(result)}: judged by {judge['name']}, {dates or 'never'}, prompt {judge['prompt_hash']}; "
-                f"{_lacking(scores)}."
-            )
+            notes.append(f"- {label(result)}: {judged_by(result)}; {_lacking(scores)}.")
             if scores["not_understood"]:
                 notes.append(f"- {label(result)}: no scores of {listed(scores['not_understood'], LISTED)}.")
         said = (
             "From -100 to 100, with 95 % bootstrap intervals over items; recognized in per cent, with Wilson's. The "
-            "average is that of positive and negative. The judge's wording is this library's, so that figures "
-            "published elsewhere cannot be compared with these, and neither can those of different judges."
+            f"average is that of positive and negative. {comparable(results, JUDGE_PROMPT.hash)}"
         )
         return [*table(["model", "judge", *_COLUMNS], rows), "", said, "", *notes]
 

@@ -34,7 +34,7 @@ from videorefer_plugin.bench.letters import compatible_letter, option_letters, s
 from videorefer_plugin.bench.reading import Item, LeftOutError, place_of
 from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.bench.statistics import share_of
-from videorefer_plugin.bench.tables import LISTED, Result, label, percent, remarks, table
+from videorefer_plugin.bench.tables import LISTED, Result, judged_by, label, percent, remarks, table
 from videorefer_plugin.chat.reasoning import without_reasoning
 from videorefer_plugin.errors import BenchError, RecordError
 from videorefer_plugin.inputs.wording import REGION_TOKEN
@@ -206,7 +206,8 @@ class Records(Benchmark[RecordItem]):
                 rows.append(
                     [label(result), result["settings"]["file"]["name"], reader, *cells, percent(read["overall"])]
                 )
-            notes.append(f"- {label(result)}: {_said(result)}.")
+            judged = f"{judged_by(result)}; " if result.get("judge") else ""
+            notes.append(f"- {label(result)}: {judged}{_said(result)}.")
             for words, key in (
                 ("name no option, or judgements not understood", "unclear"),
                 ("not judged", "not_judged"),
