@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from videorefer_plugin.bench import (
 from videorefer_plugin.bench.answerers import BoxText
 from videorefer_plugin.bench.boxes import FORMATS, box_text
 from videorefer_plugin.bench.choosing import make_answerer
+from videorefer_plugin.bench.evaluate import evaluate
 from videorefer_plugin.bench.frame_by_frame import FramesThenSummary
 from videorefer_plugin.bench.prompts import boxed_prompt
 from videorefer_plugin.bench.seeing import FrameEndpoint, FrameModel
@@ -94,6 +96,21 @@ def test_formats_of_boxes(box_format, expected):
     region = Region({4: mask})
     assert box_text(region, 4, (64, 64), box_format) == expected
     assert box_text(region, 5, (64, 64), box_format) is None
+
+
+@pytest.mark.parametrize("box_format", FORMATS)
+@pytest.mark.parametrize("size", [(61, 97), (3, 2000), (1080, 1920), (2, 1)])
+def test_objects_are_within_their_boxes(box_format, size):
+    height, width = size
+    steps = {"0-1": 1, "pixels": None}.get(box_format) or (None if box_format == "pixels" else int(box_format[2:]))
+    spots = {(0, 0), (height - 1, width - 1), (height // 3, width // 7), (height // 2, width // 2)}
+    for top, left in spots:
+        mask = np.zeros(size, bool)
+        mask[top, left] = True
+        x0, y0, x1, y1 = json.loads(re.sub(r"\b0+(?=\d)", "", box_text(Region({0: mask}), 0, size, box_format)))
+        across, down = (width, height) if steps is None else (steps, steps)
+        assert 0 <= x0 <= left / width * across < (left + 1) / width * across <= x1 <= across
+        assert 0 <= y0 <= top / height * down < (top + 1) / height * down <= y1 <= down
 
 
 def test_a_box_stands_where_the_region_was(bench, tmp_path, server):
@@ -182,6 +199,88 @@ def test_a_frame_without_an_answer_fails_its_item_alone(bench, tmp_path, server,
     assert said in next(iter(result["failed"].values()))
 
 
+@pytest.fixture(scope="module")
+def folder(bench):
+    """Frames of a video of a width and height of their own, and items about objects that are not seen together."""
+    root = bench / "frames"
+    root.mkdir()
+    for number in range(9):
+        Image.fromarray(np.full((61, 97, 3), 20 * number, np.uint8)).save(root / f"{number:05d}.png")
+    seen = {"every": range(9), "late": [7], "early": [1], "both": [3, 5], "there": [5]}
+    shown = {name: {str(at): BOX for at in frames} for name, frames in seen.items()}
+    common = {"video": "frames", "height": 61, "width": 97, "frame_idx": "3"}
+    question = {"options": ["(A) yes", "(B) no"], "Answer": "(A)", "type": "Basic Questions"}
+    for names in CHOSEN:
+        asked = " and ".join(f"<object{number}><region>" for number, _ in enumerate(names))
+        item = {**common, **question, "annotation": [shown[name] for name in names], "Question": f"Where is {asked}?"}
+        (bench / f"{'-'.join(names)}.json").write_text(json.dumps([{**item, "id": "a"}]))
+    said = [{"from": "human", "value": "<video>\nHow many cuts are there?"}, {"from": "gpt", "value": "None."}]
+    record = {"id": "r", "video": "frames", "conversations": said}
+    (bench / "without.json").write_text(json.dumps([record]))
+    return bench
+
+
+BOX = {"segmentation": [[10, 5, 20, 5, 20, 15, 10, 15]]}
+CHOSEN = {
+    ("every",): [2, 6],
+    ("every", "late"): [2, 7],
+    ("every", "early", "late"): [1, 7],
+    ("both", "there"): [3, 5],
+    ("every", "both", "there"): [2, 5],
+    ("early", "late", "there"): [1, 5, 7],  # more than were asked for, as models that see all frames at once get
+}
+
+
+def frames_shown(server):
+    """Numbers of the frames of `folder` that were sent, one request after the other."""
+    return [int(frame[0, 0, 0]) // 20 for request in server.requests for frame in sent(request)[0]]
+
+
+@pytest.mark.parametrize("names", CHOSEN)
+def test_every_object_is_on_a_frame(folder, tmp_path, server, names):
+    model = FramesThenSummary(FrameEndpoint(chat(server)), num_frames=2)
+    evaluate_questions(folder / f"{'-'.join(names)}.json", model, tmp_path, mode="multi")
+    assert frames_shown(server) == CHOSEN[names]
+    texts = " ".join(sent(request)[1] for request in server.requests)
+    assert all(f"Object {number} is outlined" in texts for number, _ in enumerate(names, 1))
+
+
+@pytest.mark.parametrize("mode", ["single", "multi"])
+@pytest.mark.parametrize(("num_frames", "expected"), [(1, 1), (3, 3), (16, 9)])
+def test_without_objects_frames_of_the_whole_video_are_shown(folder, tmp_path, server, mode, num_frames, expected):
+    model = FramesThenSummary(FrameEndpoint(chat(server)), num_frames=num_frames)
+    result = evaluate("records", folder / "without.json", model, tmp_path, mode=mode)
+    assert result["answered"] == 1
+    shown = frames_shown(server)
+    assert shown == sorted(set(shown))
+    assert len(shown) == expected
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("make", [FramesThenSummary, BoxText, lambda seer: MarkedEndpoint(seer.chat)])
+def test_one_failure_in_a_batch_costs_its_neighbors_nothing(folder, tmp_path, server, make, workers):
+    (item,) = read_items(folder / "both-there.json")
+    asked = [{**item, "id": str(at), "Question": f"{item['Question']} Number {at}."} for at in range(4)]
+    (folder / "four.json").write_text(json.dumps(asked))
+
+    def reply(messages):
+        _, text = sent({"messages": messages})
+        return 400 if "Number 2" in text and "frame 1 of 2" not in text else "(A)"
+
+    server.reply = reply
+    model = make(FrameEndpoint(ChatEndpoint("m", base_url=server.url, retries=0, timeout=60, workers=workers)))
+    result = evaluate_questions(folder / "four.json", model, tmp_path, mode="multi", batch_size=4)
+    assert list(result["failed"]) == ["2"]
+    paid = len(server.requests)
+    assert paid == (11 if isinstance(model, FramesThenSummary) else 4)  # two frames each and their summary
+    if isinstance(model, FramesThenSummary):
+        assert "frame 2 of 2" in result["failed"]["2"]
+    # The next run asks about what failed, and about nothing else.
+    server.reply = lambda messages: "(A)"
+    again = evaluate_questions(folder / "four.json", model, tmp_path, mode="multi", batch_size=4)
+    assert (again["answered"], again["failed"]) == (4, {})
+
+
 def test_what_answers_depend_on_is_in_the_settings(server):
     seer, one, other = FrameEndpoint(chat(server)), chat(server, "one"), chat(server, "other")
     models = [
@@ -245,11 +344,23 @@ def test_who_answers(settings, sees):
         ({"summary_model": "m"}, "only --answerer frames-then-summary has a summary"),
         ({"answerer": "frames-then-summary", "summary_endpoint": "openai"}, "no --summary-model"),
         ({"endpoint": "openai"}, "takes no regions"),
+        ({"marks": "box", "max_frames_per_region": 3}, "--marks uses no --max-frames-per-region"),
+        ({"answerer": "box-text", "mask_policy": "keep"}, "--answerer box-text uses no --mask-policy"),
+        ({"answerer": "frames-then-summary", "mask_policy": "original"}, "summary uses no --mask-policy"),
+        ({"answerer": "frames-then-summary", "summary_model": "embedded"}, "--summary-model is 'embedded'"),
     ],
 )
 def test_settings_that_exclude_each_other(settings, said):
     with pytest.raises(BenchError, match=said.replace("(", r"\(")):
         make_answerer("q", "nowhere/at-all", **settings)
+
+
+@pytest.mark.parametrize("settings", [{"marks": "box"}, {"answerer": "box-text"}, {"answerer": "frames-then-summary"}])
+def test_what_a_benchmark_says_of_regions_refuses_nobody(settings):
+    assert "max_frames_per_region" not in make_answerer("captions", str(CHECKPOINT), **settings).settings()
+    for given, used in ((None, 16), (4, 4)):
+        answerer = make_answerer("captions", str(CHECKPOINT), max_frames_per_region=given)
+        assert answerer.settings()["max_frames_per_region"] == used
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

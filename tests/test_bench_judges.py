@@ -317,6 +317,48 @@ def test_a_judge_that_does_not_fit_is_refused_before_anything_is_generated(
     assert (says.asked, server.requests) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("records", ["--judge-prompt", "p.yaml"], "leave --judge-prompt out, or add --compare judge"),
+        ("records", ["--judge-model", "m", "--judge-workers", "2"], "leave --judge-model, --judge-workers out"),
+        ("records", ["--compare", "exact", "--judge-endpoint", "openai"], "leave --judge-endpoint out"),
+        ("records", ["--judge", "endpoint", "--judge-model", "m"], "leave --judge, --judge-model out, or add"),
+        ("records", ["--compare", "judge", "--judge-model", "m"], "give --judge endpoint, local, none"),
+        ("records", ["--compare", "judge", "--judge", "local", "--judge-model", "embedded"], "is no chat model"),
+    ],
+)
+def test_settings_of_a_judge_that_nobody_reads_are_refused(tmp_path, name, options, said):
+    write_others(tmp_path)
+    arguments = ["bench", name, str(tmp_path / f"{name}.json"), "--model", "embedded", "--out", str(tmp_path / "out")]
+    result = CliRunner(env={"COLUMNS": "1000"}).invoke(app, [*arguments, *options])
+    assert result.exit_code == 1
+    assert said in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_reports_name_the_wording_of_every_judge(tmp_path, server, name):
+    write_others(tmp_path)
+    server.reply = lambda messages: "(A)"
+    benchmark = OTHERS[name]
+    own = benchmark.judge_prompt
+    other = replace(own, user=f"Now: {own.user}", name="the *released* one | a_b\n# <b>")
+    for number, prompts in enumerate(((own,), (own, other), (other,))):
+        out = tmp_path / f"out{number}"
+        for prompt in prompts:
+            judge = ChatJudge(endpoint(server), prompt)
+            evaluate(benchmark, tmp_path / f"{name}.json", Says(), out, judge=judge)
+        text = write_report(find_results([out]), tmp_path / "report.md")[0].read_text()
+        assert (f"prompt {own.hash};" in text) == (own in prompts)
+        called = r"(the \*released\* one \| a\_b # \<b\>)"
+        assert (f"prompt {other.hash} {called};" in text) == (other in prompts)
+        assert "judged by a-judge, temperature 0.0, " in text
+        if name == "dlc":
+            ours = ["The judge's wording is this library's", f"wording {own.hash} is this library's"]
+            assert [said in text for said in ours] == [number == 0, number == 1]
+
+
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 

@@ -530,6 +530,15 @@ def test_settings_of_requests_mean_nothing_here(folder):
             make_chat(folder, **wrong)
 
 
+def test_a_model_is_loaded_where_one_says(folder, monkeypatch):
+    chat = make_chat(folder, device="meta", max_tokens=1)
+    with pytest.raises(Exception, match="meta"):
+        chat.complete(MESSAGES)
+    assert chat.settings() == make_chat(folder, max_tokens=1).settings()  # replies do not depend on it
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    make_chat("m", "http://127.0.0.1:9/v1", device="cuda:1")  # where this is decided by whoever runs it
+
+
 def test_a_model_that_lacks_weights_is_refused(folder, tmp_path):
     import shutil
 
