@@ -74,8 +74,12 @@ def search_results(sources: Sequence[str | os.PathLike]) -> Found:
 
 def _result_files(folder: Path) -> list[Path]:
     """The results of a folder of a run; or those in the folder of results itself."""
-    pattern = "*.json" if folder.name == _RESULTS else f"{_RESULTS}/*.json"
-    return sorted(folder.glob(pattern))
+    of_run = sorted((folder / _RESULTS).glob("*.json"))
+    if (
+        of_run or folder.name != _RESULTS or any(folder.glob("answers-*.jsonl"))
+    ):  # a run may go to a folder of that name
+        return of_run
+    return sorted(folder.glob("*.json"))
 
 
 def _lacking(source: Path) -> str:
