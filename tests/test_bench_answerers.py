@@ -275,7 +275,7 @@ def test_one_failure_in_a_batch_costs_its_neighbors_nothing(folder, tmp_path, se
     assert paid == (11 if isinstance(model, FramesThenSummary) else 4)  # two frames each and their summary
     if isinstance(model, FramesThenSummary):
         assert "frame 2 of 2" in result["failed"]["2"]
-    # The next run asks about what failed, and about nothing else.
+    # The next run does what failed.
     server.reply = lambda messages: "(A)"
     again = evaluate_questions(folder / "four.json", model, tmp_path, mode="multi", batch_size=4)
     assert (again["answered"], again["failed"]) == (4, {})
