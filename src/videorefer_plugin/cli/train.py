@@ -175,7 +175,7 @@ def run(
         if show:
             import yaml
 
-            typer.echo(yaml.safe_dump(loaded.to_dict(), sort_keys=False))
+            typer.echo(yaml.safe_dump(loaded.to_dict(references=True), sort_keys=False))
             return
         from videorefer_plugin.training.run import train
 

@@ -124,6 +124,17 @@ class VideoReferTrainerMixin(_Trainer):
         at_once = self.args.train_batch_size * self.args.world_size
         return ModalityLengthSampler(lambda: dataset.lengths, lambda: dataset.modalities, at_once, seed=seed)
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate as one process would, and leave the draws of training as they are."""
+        averaged = self.args.average_tokens_across_devices
+        # Tokens of samples that only fill the last batch up would count among those that a loss is divided by.
+        self.args.average_tokens_across_devices = False
+        try:
+            with torch.random.fork_rng(devices=[]):
+                return super().evaluate(*args, **kwargs)
+        finally:
+            self.args.average_tokens_across_devices = averaged
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """The batches of an evaluation, made by the collator that knows its records."""
         training, self.data_collator = self.data_collator, self.eval_collator
