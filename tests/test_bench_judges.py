@@ -1,7 +1,9 @@
 """Judges and endpoints: what is sent, what comes back, and what happens when it does not."""
 
+import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +32,7 @@ from videorefer_plugin.bench.items import DescriptionItem, read_descriptions
 from videorefer_plugin.chat import ReplyError
 from videorefer_plugin.cli import app
 from videorefer_plugin.errors import BenchError
+from videorefer_plugin.world import judge as world_judge
 from videorefer_plugin.world.judge import score_description
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -448,3 +451,26 @@ def test_a_local_chat_model_judges(bench, tmp_path, chat_model):
 def test_what_is_no_chat_model(tmp_path):
     with pytest.raises(BenchError, match="no chat model that can be loaded"):
         LocalChat(str(tmp_path)).complete(MESSAGES)
+
+
+def test_judgements_of_the_rules_are_good_as_long_as_no_rule_changes():
+    """A documented value or a comment is no other rule; whoever changes one changes `RULES` and the hash here."""
+    source = Path(str(world_judge.__file__)).read_text(encoding="utf-8")
+    rules = [line for line in source.splitlines() if line.strip() and not line.startswith(('"""', "#"))]
+    found = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:12]
+    assert (RuleJudge().settings()["prompt_hash"], found) == ("f5058fa73967", "e8d8723202c5")
+
+
+def test_a_judge_of_ones_own_need_not_look_at_items_before(tmp_path):
+    class Lenient:
+        name, workers = "lenient", 1
+
+        def settings(self):
+            return {"judge": "lenient", "model": "me", "prompt_hash": "0"}
+
+        def judge(self, item, answer):
+            return {"reply": '{"SC": 5, "AD": 5, "TD": 5, "HD": 5}', "date": "2026-01-01T00:00:00+00:00"}
+
+    descriptions = write_benchmark(tmp_path, 2) / "bench_d.json"
+    result = evaluate_descriptions(descriptions, Parrot(), Lenient(), tmp_path / "out")
+    assert result["scores"]["average"] == 5.0

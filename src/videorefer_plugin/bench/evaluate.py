@@ -81,7 +81,7 @@ def evaluate(
         read = _judgeable(read, judge)
     items = read.items[:limit]
     if judge is not None:
-        judge.check(items)  # before anything is generated
+        _check(judge, items)  # before anything is generated
     options = benchmark.settings()
     settings = {
         "benchmark": benchmark.name,
@@ -160,6 +160,13 @@ def require_facts(items: Sequence[Any]) -> None:
     RuleJudge().check(items)
 
 
+def _check(judge: Judge, items: Sequence[Any]) -> None:
+    """Let a judge look at items before; one of somebody's own may have nothing to say."""
+    check = getattr(judge, "check", None)
+    if check is not None:
+        check(items)
+
+
 def _judgeable(read: Reading[Any], judge: Judge) -> Reading[Any]:
     """Without the items that a judge cannot use.
 
@@ -169,7 +176,7 @@ def _judgeable(read: Reading[Any], judge: Judge) -> Reading[Any]:
     items, skipped = [], dict(read.skipped)
     for item in read.items:
         try:
-            judge.check([item])
+            _check(judge, [item])
             items.append(item)
         except BenchError as error:
             skipped[f"{item.place}, item {item.id!r}" if item.place in skipped else item.place] = str(error)

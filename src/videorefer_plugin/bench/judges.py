@@ -11,7 +11,6 @@ from videorefer_plugin.bench.benchmarks.descriptions import JUDGE_PROMPT
 from videorefer_plugin.bench.judge_prompts import JudgePrompt, Messages
 from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.bench.runner import ItemError
-from videorefer_plugin.bench.store import text_hash
 from videorefer_plugin.chat.base import Chat
 from videorefer_plugin.errors import BenchError, ConfigurationError
 from videorefer_plugin.world.judge import score_description
@@ -110,6 +109,10 @@ class ChatJudge:
             ) from error
 
 
+RULES = "f5058fa73967"
+"""The rules of `videorefer_plugin.world.judge`, as judgements name them; to be changed whenever a rule is."""
+
+
 class RuleJudge:
     """The rules of the shapes world, for items that carry its facts; see `videorefer_plugin.world.judge`."""
 
@@ -119,12 +122,11 @@ class RuleJudge:
 
     def settings(self) -> dict[str, Any]:
         """See [`Judge`]."""
-        from pathlib import Path
-
-        from videorefer_plugin.world import judge
-
-        # In place of a prompt, the rules themselves.
-        return {"judge": "rule", "model": self.name, "prompt_hash": text_hash(Path(str(judge.__file__)).read_text())}
+        return {
+            "judge": "rule",
+            "model": self.name,
+            "prompt_hash": RULES,
+        }  # in place of a prompt, the rules themselves
 
     def check(self, items: Sequence[Any]) -> None:
         """See [`Judge`]."""
