@@ -161,6 +161,41 @@ def test_a_benchmark_that_cannot_be_made_is_said_by_its_command(path):
     assert "broken" in result.output or path in result.output
 
 
+@dataclass(frozen=True)
+class Clash(Words):
+    """Has a field that the command has, too."""
+
+    name: ClassVar[str] = "clash"
+    limit: int = 3
+
+
+def test_a_field_takes_over_no_option_of_the_command_and_hides_no_other_benchmark(bench, tmp_path):
+    register_benchmark("clash", f"{__name__}:Clash")
+    found = CliRunner().invoke(app, ["bench", "clash", "--help"])
+    assert found.exit_code == 1
+    assert "has a field 'limit'" in " ".join(found.stderr.split())
+    found = CliRunner().invoke(app, ["bench", "--help"], env={"COLUMNS": "200"})
+    assert found.exit_code == 0
+    assert "has a field 'limit'" in found.stdout
+    assert "multiple-choice questions about objects" in found.stdout
+
+
+@pytest.mark.parametrize("path", [":X", ".a:X", None, "a:b:c", "a b:C", "a.b"])
+def test_paths_that_cannot_be_those_of_classes(path):
+    with pytest.raises(ConfigurationError, match=r"expected 'package\.module:Class'"):
+        register_benchmark("nowhere", path)
+
+
+def test_options_are_checked_in_python_too(bench, tmp_path):
+    with pytest.raises(BenchError, match="--types is 'Color': expected a list"):
+        evaluate(Questions(types="Color"), bench / "bench_q.json", Parrot(), tmp_path)
+
+
+def test_dollars_in_names_are_drawn_as_they_are(bench, tmp_path):
+    result = evaluate("q", bench / "bench_q.json", Letters(), tmp_path, name=r"a $\foo$ of $^$")
+    assert [path.suffix for path in write_report([result], tmp_path / "r.md")] == [".md", ".png"]
+
+
 def test_the_command_line_waits_for_no_benchmark():
     code = "import sys; from videorefer_plugin.cli import app; app(['--help'], standalone_mode=False); "
     code += "print([name for name in sys.modules if name == 'torch' or 'plugin.bench.' in name])"

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ def evaluate(
             cannot be used.
     """
     benchmark = benchmark_of(benchmark)
+    benchmark = benchmark.with_options({one.name: getattr(benchmark, one.name) for one in fields(benchmark)})
     mode = mode or benchmark.mode
     if judge is not None:
         judge = judge_for(benchmark, judge)

@@ -9,6 +9,7 @@ __all__ = [
     "Result",
     "cell",
     "comparable",
+    "drawn",
     "escaped",
     "judged_by",
     "label",
@@ -86,13 +87,22 @@ def comparable(results: Sequence[Result], own: str) -> str:
     )
 
 
+def drawn(text: str) -> str:
+    """A text as matplotlib draws it, which would take what is between two `$` for a formula."""
+    return text.replace("$", r"\$")
+
+
 def remarks(result: Result) -> list[str]:
     """What is missing of a result, as items of a list."""
     lines = []
     if result["answered"] < result["items"]:
         lines.append(f"- {label(result)}: **incomplete**, {result['answered']} of {result['items']} items answered.")
-    for place, reason in list(result.get("skipped", {}).items())[:LISTED]:
-        lines.append(f"- {label(result)}: not used, and not counted among the items: {place}: {reason}")
+    skipped = list(result.get("skipped", {}).values())
+    if skipped:
+        lines.append(f"- {label(result)}: {len(skipped)} not used, and not counted among the items:")
+        lines += [f"  - {reason}" for reason in skipped[:LISTED]]
+        if len(skipped) > LISTED:
+            lines.append(f"  - ... and {len(skipped) - LISTED} more")
     for identity, reason in list(result["failed"].items())[:LISTED]:
         lines.append(f"- {label(result)}: item {identity} failed: {reason}")
     return lines

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from videorefer_plugin.cli._shell import GOES_ON, bars, checkpoint, printer, telling, warn
+from videorefer_plugin.cli._shell import GOES_ON, bars, checkpoint, failed, printer, telling, warn
+from videorefer_plugin.errors import BenchError, ConfigurationError, VideoReferError
 
 if TYPE_CHECKING:
     from videorefer_plugin.bench.benchmarks.base import Benchmark
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Benchmarks", "Encoder", "Limit", "MediaRoot", "Mode", "ModeOption", "Model", "Name", "NumFrames", "Out"]
 
+_LISTING = "videorefer.listing"
 _SHOWN = 5  # items that were left out
 
 
@@ -175,8 +177,17 @@ class Benchmarks(TyperGroup):
 
         if cmd_name not in benchmark_names():
             return None
-        with telling():
+        try:
             return _command(benchmark_of(cmd_name))
+        except VideoReferError as error:
+            if ctx.meta.get(_LISTING):  # one that cannot be used hides no others
+                return TyperCommand(cmd_name, help=str(error))
+            raise failed(printer(stderr=True), error) from error
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help of the group, which lists its commands."""
+        ctx.meta[_LISTING] = True
+        super().format_help(ctx, formatter)
 
 
 def _command(benchmark: "Benchmark[Any]") -> Any:
@@ -185,8 +196,8 @@ def _command(benchmark: "Benchmark[Any]") -> Any:
 
     def run(**given: Any) -> None:
         with telling(GOES_ON) as errors:
-            failed = _run(benchmark, given, errors)
-        if failed:
+            undone = _run(benchmark, given, errors)
+        if undone:
             raise typer.Exit(1)
 
     parameters = {**inspect.signature(_every).parameters}
@@ -196,7 +207,14 @@ def _command(benchmark: "Benchmark[Any]") -> Any:
     parameters |= inspect.signature(_answering).parameters
     parameters["mode"] = parameters["mode"].replace(default=Mode(benchmark.mode))
     parameters["max_frames_per_region"] = _frames_option(benchmark, parameters["max_frames_per_region"])
-    parameters |= {option.name: _parameter(option) for option in options_of(benchmark)}
+    own = {option.name: _parameter(option) for option in options_of(benchmark)}
+    taken = sorted(own.keys() & {*parameters, "help"})
+    if taken:
+        raise ConfigurationError(
+            f"The benchmark {benchmark.name!r} has a field {taken[0]!r}, but `videorefer bench {benchmark.name}` has "
+            "an option of that name already. Call the field something else."
+        )
+    parameters |= own
     ordered = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters.values()]
     # Typer reads what a function takes; this one takes what the benchmark does.
     run.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
@@ -302,7 +320,6 @@ def _run(benchmark: "Benchmark[Any]", given: Mapping[str, Any], errors: Any) -> 
 def _judge(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> "Judge | None":
     """Who judges, as the command line says."""
     from videorefer_plugin.bench.choosing import make_judge
-    from videorefer_plugin.errors import BenchError
 
     if not benchmark.needs_judge():
         _refuse_judge_settings(benchmark, given)
@@ -334,7 +351,6 @@ def _judge(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> "Judge | No
 def _refuse_judge_settings(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> None:
     """Settings of a judge, where none scores these answers."""
     from videorefer_plugin.bench.options import options_of
-    from videorefer_plugin.errors import BenchError
 
     known = inspect.signature(_judging).parameters
     ignored = [name for name, one in known.items() if name in given and given[name] not in (None, one.default)]

@@ -15,7 +15,7 @@ from videorefer_plugin.bench.description_scores import score_descriptions
 from videorefer_plugin.bench.judge_prompts import JudgePrompt
 from videorefer_plugin.bench.judge_replies import DIMENSIONS
 from videorefer_plugin.bench.reading import Item, place_of, text_of
-from videorefer_plugin.bench.tables import Result, cell, judged_by, label, mode_of, remarks, table
+from videorefer_plugin.bench.tables import Result, cell, drawn, judged_by, label, mode_of, remarks, table
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.inputs.wording import description_prompt
 
@@ -202,7 +202,7 @@ class Descriptions(Benchmark[DescriptionItem]):
             legend = f"paper: {row.name}, {row.mode}-frame (GPT-4o)"
             series.append((legend, [row.values[code] for code in codes], True))
         for legend, values, quoted in series:
-            axes.plot([*angles, angles[0]], [*values, values[0]], "--" if quoted else "-", label=legend)
+            axes.plot([*angles, angles[0]], [*values, values[0]], "--" if quoted else "-", label=drawn(legend))
             if not quoted:
                 axes.fill(angles, values, alpha=0.15)
         axes.set_xticks(angles, codes)

@@ -14,7 +14,7 @@ from videorefer_plugin.bench.letters import gold_letter, option_letters
 from videorefer_plugin.bench.prompts import question_prompt
 from videorefer_plugin.bench.question_scores import READERS, misread, score_questions
 from videorefer_plugin.bench.reading import Item, place_of, text_of
-from videorefer_plugin.bench.tables import LISTED, Result, cell, label, mode_of, percent, remarks, table
+from videorefer_plugin.bench.tables import LISTED, Result, cell, drawn, label, mode_of, percent, remarks, table
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
@@ -195,7 +195,13 @@ class Questions(Benchmark[QuestionItem]):
             reader, read = _tables(result)[0]
             cells = [read["types"].get(kind) for kind in types] + [read["overall"]]
             legend = f"{label(result)} ({reader})" if _in_words(result) else label(result)
-            series.append((legend, [None if cell is None else 100 * cell["accuracy"] for cell in cells], False))
+            series.append(
+                (
+                    legend,
+                    [None if not cell or cell["accuracy"] is None else 100 * cell["accuracy"] for cell in cells],
+                    False,
+                )
+            )
         for row in paper.quoted(paper.BENCH_Q, {mode_of(result) for result in results}):
             values = [row.values.get(kind) for kind in (*types, "overall")]
             series.append((f"paper: {row.name}, {row.mode}-frame", values, True))
@@ -203,10 +209,9 @@ class Questions(Benchmark[QuestionItem]):
         for number, (legend, values, quoted) in enumerate(series):
             places = [place + (number - (len(series) - 1) / 2) * width for place in range(len(columns))]
             heights = [0.0 if value is None else value for value in values]
-            axes.bar(
-                places, heights, width, label=legend, alpha=0.5 if quoted else 1.0, hatch="//" if quoted else None
-            )
-        axes.set_xticks(range(len(columns)), [column.replace(" ", "\n") for column in columns])
+            style = {"alpha": 0.5, "hatch": "//"} if quoted else {}
+            axes.bar(places, heights, width, label=drawn(legend), **style)
+        axes.set_xticks(range(len(columns)), [drawn(column).replace(" ", "\n") for column in columns])
         axes.set_ylim(0, 100)
         axes.set_ylabel("accuracy (%)")
         axes.set_title(self.title)

@@ -311,7 +311,7 @@ def _row(item: RecordItem, said: str | None, reply: str | None) -> dict[str, Any
 def _normal(text: str) -> str:
     """A text as it is compared with others."""
     words = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    return words.rstrip(" .!?。！？")
+    return words.rstrip(" .!?。！？") or words  # an answer of nothing but marks is no empty one
 
 
 def _table(rows: Sequence[Mapping[str, Any]], reader: str) -> dict[str, Any]:

@@ -28,14 +28,14 @@ def register_benchmark(name: str, path: str) -> None:
     Raises:
         ConfigurationError: the path has no class, or the name cannot be one, or is taken.
     """
-    if not re.fullmatch("[a-z0-9][a-z0-9_-]*", name):
+    if not isinstance(name, str) or not re.fullmatch("[a-z0-9][a-z0-9_-]*", name):
         raise ConfigurationError(
             f"The name of a benchmark is {name!r}; expected small letters and digits, since a command and files bear "
             "it."
         )
     if name in _OTHERS:
         raise ConfigurationError(f"`videorefer bench {name}` is no benchmark; register this one under another name.")
-    if path.count(":") != 1:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", str(path)):
         raise ConfigurationError(f"The benchmark {name!r} is at {path!r}; expected 'package.module:Class'.")
     if _PATHS.get(name, path) != path:
         raise ConfigurationError(f"A benchmark {name!r} is registered already; register this one under another name.")
@@ -78,7 +78,7 @@ def benchmark_of(name: str | Benchmark[Any]) -> Benchmark[Any]:
             raise ConfigurationError(f"{_PATHS[name]!r} is no subclass of Benchmark.")
         try:
             benchmark: Benchmark[Any] = found()
-        except TypeError as error:  # it lacks a method, or the default of a field
+        except (TypeError, ValueError) as error:  # it lacks a method, or the default of a field, or refuses it
             raise ConfigurationError(f"The benchmark {name!r} cannot be made: {error}") from error
         if getattr(benchmark, "name", None) != name:
             raise ConfigurationError(

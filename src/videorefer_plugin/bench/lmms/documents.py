@@ -33,9 +33,11 @@ class RegionVideo(str):
 
     Attributes:
         regions (`list[Region]`): in the order of the question.
+        kind (`str`): what it is shown as, `"video"` or `"image"`.
     """
 
     regions: list[Region]
+    kind: str = "video"
 
 
 class Functions(NamedTuple):
@@ -130,6 +132,7 @@ def _visual(document: Document) -> list[RegionVideo]:
     item = item_of(document)
     video = RegionVideo(os.fspath(item.video))
     video.regions = item.regions(_mode())
+    video.kind = item.kind
     return [video]
 
 

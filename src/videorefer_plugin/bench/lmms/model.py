@@ -116,6 +116,7 @@ def _conversation(text: str, visuals: list[Any]) -> tuple[list[dict[str, Any]], 
         content.append({"type": "video", "video": visuals})  # frames
     elif visuals:
         kind = "video" if isinstance(visuals[0], (str, os.PathLike, list)) else "image"
+        kind = visuals[0].kind if isinstance(visuals[0], RegionVideo) else kind
         content.append({"type": kind, kind: visuals[0]})
     # Other benchmarks' texts may hold placeholders, which would stand for visuals here.
     for token in ("<image>", "<video>", *(() if regions else ("<region>",))):
