@@ -6,24 +6,21 @@ Inputs of a kind are drawn by hypothesis, always the same ones. Every door count
 import io
 import json
 import math
-import pickle
-import signal
 import tempfile
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import videorefer_plugin as vr
 from tests import media
+from tests.hostile import LONGEST_MESSAGE, draw, in_time, refuses
 from tests.media import write_video
 from tests.test_hosts import shared
 from tests.test_inputs import talk
@@ -50,59 +47,6 @@ from videorefer_plugin.video import sources
 
 HEIGHT, WIDTH, FRAMES = 48, 80, 12
 MISSING = "no/such/video.mp4"
-SECONDS = 30  # for one input; most take milliseconds
-LONGEST_MESSAGE = 1500
-
-# --- how an input is tried -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def in_time() -> Iterator[None]:
-    """Fail what hangs."""
-
-    def stop(*_: Any) -> None:
-        raise TimeoutError(f"still busy after {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def refuses(error: type[VideoReferError], door: Callable[[Any], Any]) -> Callable[[Any], None]:
-    """A check that a door answers with this error and no other, in a message that can be read."""
-
-    def check(value: Any) -> None:
-        with in_time(), pytest.raises(error) as caught:
-            door(value)
-        assert 10 < len(str(caught.value)) < LONGEST_MESSAGE
-        assert str(caught.value).encode()
-
-    return check
-
-
-def draw(strategy: st.SearchStrategy[Any], check: Callable[[Any], None], examples: int = 8) -> int:
-    """Check inputs of a kind, and say how many distinct ones there were."""
-    seen: set[bytes] = set()
-
-    @settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def once(value: Any) -> None:
-        seen.add(pickle.dumps(value))
-        check(value)
-
-    once()
-    return len(seen)
-
 
 # --- shapes in their JSON form, which stands wherever a region may ---------------------------------------------------
 
