@@ -416,11 +416,19 @@ def test_keys_that_are_none(monkeypatch, key):
 
 def test_an_address_with_a_password_is_not_shown(monkeypatch, server):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    chat = make_chat("m", "http://me:hidden@127.0.0.1:9/v1?key=hidden", retries=0)
+    chat = make_chat("m", "http://me:hidden@127.0.0.1:9/v1", retries=0)
     assert chat.settings()["endpoint"] == "http://127.0.0.1:9/v1"
     with pytest.raises(ReplyError) as caught:
         chat.complete(MESSAGES)
     assert "hidden" not in str(caught.value)
+    for address in (
+        "http://me:hidden@127.0.0.1:99999/v1",
+        "http://127.0.0.1:9/v1?key=hidden",
+        "http://me:hid/den@h/v1",
+    ):
+        with pytest.raises(ChatError, match="The address of the endpoint") as refused:
+            make_chat("m", address)
+        assert "hid" not in str(refused.value)
 
 
 def test_without_openai_both_extras_are_named(monkeypatch):

@@ -1,10 +1,13 @@
 """The errors this package raises for input that cannot be used.
 
 All of them are `ValueError`s, so callers that already guard against bad input keep working. A message says what was
-given, what was expected and how to fix it.
+given, what was expected and how to fix it. Passwords and tokens in addresses are left out of every message, whatever
+the message repeats.
 """
 
 from typing import Any
+
+from videorefer_plugin._addresses import without_secrets
 
 __all__ = [
     "BenchError",
@@ -33,6 +36,9 @@ class VideoReferError(ValueError):
         Read the message: it names the value that was given, what was expected instead, and what to change. Catch this
         class to catch every error of the package, and one of its subclasses to tell the causes apart.
     """
+
+    def __init__(self, *said: Any) -> None:
+        super().__init__(*(without_secrets(one) for one in said))
 
 
 class ConfigurationError(VideoReferError):

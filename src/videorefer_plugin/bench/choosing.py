@@ -200,4 +200,10 @@ def _device() -> str | None:
         return None
     import torch
 
-    return f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else None
+    said = os.environ["LOCAL_RANK"]
+    if not said.isascii() or not said.isdigit():
+        raise BenchError(
+            f"The environment says LOCAL_RANK={short(said)}: expected a whole number from 0 up, which launchers set; "
+            "unset it for a single process"
+        )
+    return f"cuda:{said}" if torch.cuda.is_available() else None

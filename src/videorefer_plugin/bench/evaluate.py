@@ -62,10 +62,12 @@ def evaluate(
 
     Returns:
         What `results/*.json` holds: `benchmark`, `name`, `settings`, `items`, `answered`, `failed` (id -> why),
-        `skipped` (place -> why, if any item was left out), and what [`Benchmark.score`] returns under `scores`. Where
+        `skipped` (place -> why, if any item was left out), `adapted` (parameters that the answerer's server does not
+        take -> what was done about it, if there are any), and what [`Benchmark.score`] returns under `scores`. Where
         the benchmark has judges, `scores` is `None` without one; with one there are the judge's settings under
         `judge`, the first and last day of judgement under `dates`, what could not be judged under `judge_failed`, and
-        what the file of a prompt calls it under `judge_prompt`.
+        what the file of a prompt calls it under `judge_prompt`, parameters that the judge's server does not take under
+        `judge_adapted`, and the items whose judgement is cut off at the most tokens of a reply under `judge_cut_off`.
 
     Raises:
         BenchError: the benchmark is unknown, or has no judges of this kind; or the file, the answers or the endpoint
@@ -114,6 +116,13 @@ def evaluate(
             "dates": [dates[0], dates[-1]] if dates else [],
             "judge_failed": judged.failed,
         }
+        # Beside the judge, whose settings say what was asked for and name its judgements.
+        adapted = {name: done for row in judged.rows.values() for name, done in row.get("adapted", {}).items()}
+        if adapted:
+            more["judge_adapted"] = adapted
+        cut_off = [key for key, row in judged.rows.items() if row.get("cut_off")]
+        if cut_off:
+            more["judge_cut_off"] = cut_off
         if isinstance(prompt, JudgePrompt) and prompt.name is not None:
             more["judge_prompt"] = prompt.name  # beside the judge, since what it is called changes no judgement
     if read.skipped:
@@ -199,7 +208,9 @@ def _answer(
 ) -> Outcome:
     def work(batch: Sequence[Item]) -> list[dict[str, Any] | ItemError]:
         said = answerer.answer(batch, mode)
-        return [one if isinstance(one, ItemError) else {"prediction": one} for one in said]
+        adapted = _adapted(answerer)
+        more = {"adapted": adapted} if adapted else {}
+        return [one if isinstance(one, ItemError) else {"prediction": one, **more} for one in said]
 
     kept = answerer if isinstance(answerer, AbstractContextManager) else nullcontext()
     with Store(out, "answers", settings, shard.rank, ids) as store, kept:
@@ -213,6 +224,13 @@ def _answer(
             progress=None if progress is None else lambda done, total: progress("answering", done, total),
         )
     return _of_items(outcome, items)
+
+
+def _adapted(answerer: Any) -> dict[str, str]:
+    """Parameters that the servers of an answerer do not take, and what was done about it."""
+    seer = getattr(answerer, "seer", None)
+    chats = (getattr(seer, "chat", None), getattr(answerer, "summary", None))
+    return {name: done for chat in chats for name, done in getattr(chat, "adapted", {}).items()}
 
 
 def _of_items(outcome: Outcome, items: Sequence[Item]) -> Outcome:
@@ -274,6 +292,9 @@ def _write(
         "failed": outcome.failed,
         **more,
     }
+    adapted = {name: done for row in outcome.rows.values() for name, done in row.get("adapted", {}).items()}
+    if adapted:
+        result["adapted"] = adapted
     judge = more.get("judge")
     stem = f"{benchmark}-{configuration_hash(settings)}" + (f"-{configuration_hash(judge)}" if judge else "")
     path = Path(out) / "results" / f"{stem}.json"

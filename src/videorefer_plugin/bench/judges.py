@@ -45,7 +45,9 @@ class Judge(Protocol):
         """Judge an answer.
 
         Returns:
-            `reply` (`str`), in which scores from 0 to 5 are still to be read, and `date` (UTC).
+            `reply` (`str`), in which scores from 0 to 5 are still to be read, and `date` (UTC). A chat model adds
+            `input_tokens` and `output_tokens` (`None` where its side counts none), `cut_off` if the reply ends at the
+            most tokens of one, and `adapted`, the parameters that its server does not take.
 
         Raises:
             ItemError, ReplyError: there is no reply about this item.
@@ -84,11 +86,14 @@ class ChatJudge:
         """See [`Judge`]; several replies are one `reply` that is a JSON list of texts."""
         completions = [self.chat.complete(asked) for asked in self._conversations(item, answer)]
         texts = [completion.text for completion in completions]
+        adapted = getattr(self.chat, "adapted", None)
         return {
             "reply": texts[0] if len(texts) == 1 else json.dumps(texts, ensure_ascii=False),
             "date": _now(),
-            "input_tokens": sum(completion.input_tokens for completion in completions),
-            "output_tokens": sum(completion.output_tokens for completion in completions),
+            "input_tokens": _total([completion.input_tokens for completion in completions]),
+            "output_tokens": _total([completion.output_tokens for completion in completions]),
+            **({"cut_off": True} if any(completion.finish == "length" for completion in completions) else {}),
+            **({"adapted": dict(adapted)} if adapted else {}),
         }
 
     def _asks(self) -> JudgePrompt:
@@ -170,6 +175,11 @@ def _no_facts(item: Item) -> BenchError:
         f"{item.place}: item {item.id!r} has no facts, which only benchmarks of the shapes world have: use a "
         "chat model as the judge"
     )
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _now() -> str:

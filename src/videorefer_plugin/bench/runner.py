@@ -1,6 +1,7 @@
 """Working through the items of a benchmark: in batches, shared by processes, and only what is not done yet."""
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from videorefer_plugin._text import short
 from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.bench.store import Store
 from videorefer_plugin.chat.replies import ReplyError
@@ -38,12 +40,32 @@ class Shard:
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 0 <= self.rank < self.size:
-            raise BenchError(f"shard {self.rank} of {self.size}: expected a rank from 0 to the number of shards - 1")
+            raise BenchError(
+                f"shard {short(self.rank)} of {short(self.size)}: expected a rank from 0 to the number of shards - 1"
+            )
 
     @classmethod
     def from_environment(cls) -> "Shard":
-        """As `accelerate launch` and `torchrun` say it; the only one without them."""
-        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+        """As `accelerate launch` and `torchrun` say it; the only one without them.
+
+        Raises:
+            BenchError: what they say is no number, or no such shard.
+        """
+        try:
+            return cls(_number("RANK", "0"), _number("WORLD_SIZE", "1"))
+        except BenchError as error:
+            raise BenchError(
+                f"The environment says RANK={short(os.environ.get('RANK'))} and "
+                f"WORLD_SIZE={short(os.environ.get('WORLD_SIZE'))}, {error}. Launchers set both; unset them for a "
+                "single process, or give --rank and --world-size."
+            ) from error
+
+
+def _number(variable: str, default: str) -> int:
+    said = os.environ.get(variable) or default
+    if not re.fullmatch("-?[0-9]{1,9}", said):
+        raise BenchError(f"of which {variable} is no whole number")
+    return int(said)
 
 
 WHOLE = Shard()

@@ -6,15 +6,18 @@ from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
+from transformers.utils import logging
 
 from videorefer_plugin.asking import generate, load_model
 from videorefer_plugin.bench.marks import MarkedClip, frame_messages
-from videorefer_plugin.chat.base import Chat
+from videorefer_plugin.chat.base import Chat, Message
 from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.fingerprint import fingerprint
 
 __all__ = ["FrameEndpoint", "FrameModel", "Loaded", "Seer", "frame_inputs"]
+
+logger = logging.get_logger(__name__)
 
 
 class Seer(Protocol):
@@ -148,13 +151,29 @@ class FrameEndpoint:
 
     def say(self, prompt: str) -> str:
         """See [`Seer`]."""
-        return self.chat.complete([{"role": "user", "content": prompt}]).text
+        return self._said([{"role": "user", "content": prompt}])
 
     def _look(self, clip: MarkedClip) -> str | ReplyError:
         try:
-            return self.chat.complete(frame_messages(clip)).text
+            return self._said(frame_messages(clip))
         except ReplyError as error:
             return error  # what was paid for others stays
+
+    def _said(self, messages: Sequence[Message]) -> str:
+        """An answer, also such as is cut off; but what is cut off before it begins is none."""
+        completion = self.chat.complete(messages)
+        if completion.finish == "length":
+            if not completion.text.strip():
+                raise ReplyError(
+                    "The model's answer is cut off before it begins, at the most tokens of an answer; raise "
+                    "--max-new-tokens.",
+                    "cut_off",
+                    (completion,),
+                )
+            logger.warning_once(
+                "Answers are cut off at the most tokens of an answer; to have all of them, raise --max-new-tokens."
+            )
+        return completion.text
 
 
 def frame_inputs(

@@ -92,6 +92,10 @@ def complete_many(chat: Chat, conversations: Sequence[Sequence[Message]]) -> lis
 class Usage:
     """Tokens used so far, and what they cost if prices are known; safe to share between threads.
 
+    Attributes:
+        requests, input_tokens, output_tokens (`int`): so far.
+        uncounted (`int`): requests whose tokens the model's side does not count, which are not among these.
+
     Args:
         prices (`tuple[float, float]`, *optional*): of a million tokens read and written.
 
@@ -103,26 +107,30 @@ class Usage:
         if prices is not None:
             prices = _checked_prices(prices)
         self.prices = prices
-        self.requests = self.input_tokens = self.output_tokens = 0
+        self.requests = self.input_tokens = self.output_tokens = self.uncounted = 0
         self._lock = threading.Lock()
 
     def add(self, completion: Completion) -> None:
         """Count a reply."""
         with self._lock:
             self.requests += 1
+            self.uncounted += completion.input_tokens is None or completion.output_tokens is None
             self.input_tokens += completion.input_tokens or 0
             self.output_tokens += completion.output_tokens or 0
 
     @property
     def cost(self) -> float | None:
-        """What was used times the prices, in their currency."""
+        """What was used times the prices, in their currency, as far as the model's side counts it."""
         if self.prices is None:
             return None
         return (self.input_tokens * self.prices[0] + self.output_tokens * self.prices[1]) / 1e6
 
     def __str__(self) -> str:
+        if self.requests and self.uncounted == self.requests:
+            return f"{self.requests} request(s), tokens unknown, since the model's side counts none"
         cost = "" if self.cost is None else f", cost {self.cost:.4f}"
-        return f"{self.requests} request(s), {self.input_tokens} tokens in, {self.output_tokens} out{cost}"
+        unknown = f", and those of {self.uncounted} request(s) unknown" if self.uncounted else ""
+        return f"{self.requests} request(s), {self.input_tokens} tokens in, {self.output_tokens} out{cost}{unknown}"
 
 
 def _checked_prices(prices: Any) -> tuple[float, float]:

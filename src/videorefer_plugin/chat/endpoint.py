@@ -5,15 +5,18 @@ Keys come from the environment only and are never shown.
 
 import logging
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
-from videorefer_plugin._text import short
+from videorefer_plugin._addresses import bare_address
+from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.chat.base import Completion, Message, Usage, check_at_least, check_messages
+from videorefer_plugin.chat.client import make_client
 from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.chat.wire import error_code, parse_reply, redacted, said_in, unsupported_parameter
 from videorefer_plugin.errors import ChatError
@@ -92,7 +95,7 @@ class ChatEndpoint:
     def settings(self) -> dict[str, Any]:
         """Model, address and temperature, as they were asked for."""
         return {
-            "endpoint": _shown(self.base_url) or "https://api.openai.com/v1",
+            "endpoint": "https://api.openai.com/v1" if self.base_url is None else bare_address(self.base_url),
             "model": self.model,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
@@ -128,16 +131,7 @@ class ChatEndpoint:
         return completion
 
     def _connect(self) -> Any:
-        try:
-            import openai
-        except ImportError as error:
-            raise ChatError(
-                "Endpoints need the package openai: pip install 'videorefer-plugin[engine]', or "
-                "'videorefer-plugin[bench]'."
-            ) from error
-        return openai.OpenAI(
-            api_key=self._key or "none", base_url=self.base_url, max_retries=self.retries, timeout=self.timeout
-        )
+        return make_client(self._key or "none", self.base_url, self.retries, self.timeout)
 
     def _parameters(self, adapted: Mapping[str, str]) -> dict[str, Any]:
         given: dict[str, Any] = {"max_tokens": self.max_tokens, "temperature": self.temperature}
@@ -221,7 +215,7 @@ class ChatEndpoint:
 
     @property
     def _place(self) -> str:
-        return f"The endpoint {_shown(self.base_url) or 'of OpenAI'}"
+        return f"The endpoint {'of OpenAI' if self.base_url is None else bare_address(self.base_url)}"
 
 
 def _find_key(variable: str, base_url: str | None) -> str | None:
@@ -240,24 +234,33 @@ def _find_key(variable: str, base_url: str | None) -> str | None:
 
 
 def _check_address(address: Any) -> None:
+    """Make sure that something can be an address before anything is asked of it.
+
+    Raises:
+        ChatError: it is none.
+    """
+    given = bare_address(address) if isinstance(address, str) else address
     try:
         parts = urlsplit(address)
         right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except (ValueError, TypeError, AttributeError):  # a port that is none, or no text at all
+        (parts.hostname or "").encode("idna")  # as clients write it
+    except (ValueError, TypeError, AttributeError):  # a port or a name that is none, or no text at all
         right = False
-    if not right or any(character.isspace() for character in address):
+    if not right or text_fault(address) or any(letter.isspace() or not letter.isprintable() for letter in address):
         raise ChatError(
-            f"The address of the endpoint is {short(address)}: expected one such as http://localhost:8000/v1, or "
+            f"The address of the endpoint is {short(given)}: expected one such as http://localhost:8000/v1, or "
             "'openai' for that of OpenAI"
         )
-
-
-def _shown(address: str | None) -> str | None:
-    """An address without a password or a key in it."""
-    if address is None:
-        return None
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    if parts.query or parts.fragment:
+        raise ChatError(
+            f"The address of the endpoint, {short(given)}, goes on with a question mark or #, behind which no path "
+            "can be appended. Leave that part out; a key belongs into the environment variable for it."
+        )
+    if re.search(r"/(chat/)?completions/*$", parts.path):
+        raise ChatError(
+            f"The address of the endpoint is {short(given)}: expected the address of its API, which /chat/completions "
+            "is appended to. Leave that part out."
+        )
 
 
 def _tries(error: Any) -> int:

@@ -95,6 +95,7 @@ def _judging(
     judge_rate: Annotated[float | None, typer.Option(help="The most requests a minute to the judge.")] = None,
     judge_retries: Annotated[int, typer.Option(min=0, help="Further tries of a request to the judge.")] = 5,
     judge_timeout: Annotated[float, typer.Option(help="Seconds to wait for the judge.")] = 120.0,
+    judge_max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of a judgement.")] = 1024,
     judge_prices: Annotated[
         tuple[float, float] | None, typer.Option(help="Price of a million tokens read, and written: shows the cost.")
     ] = None,
@@ -311,6 +312,12 @@ def _run(benchmark: "Benchmark[Any]", given: Mapping[str, Any], errors: Any) -> 
     failed = {**result["failed"], **result.get("judge_failed", {})}
     for identity, reason in failed.items():
         warn(errors, f"not done: {identity}: {reason}")
+    for who in ("adapted", "judge_adapted"):
+        for parameter, done in result.get(who, {}).items():
+            warn(errors, f"{'judge' if who == 'judge_adapted' else 'model'}: {parameter} is not taken there: {done}")
+    cut_off = len(result.get("judge_cut_off", ()))
+    if cut_off:
+        warn(errors, f"{cut_off} judgement(s) are cut off at the most tokens of one: raise --judge-max-tokens")
     usage = getattr(getattr(judge, "chat", None), "usage", None)
     if usage is not None and not failed:
         errors.print(f"judge: {usage}", highlight=False)
@@ -344,6 +351,7 @@ def _judge(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> "Judge | No
         requests_per_minute=given["judge_rate"],
         retries=given["judge_retries"],
         timeout=given["judge_timeout"],
+        max_tokens=given["judge_max_tokens"],
         prices=given["judge_prices"],
     )
 

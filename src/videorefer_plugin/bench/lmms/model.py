@@ -10,6 +10,7 @@ from lmms_eval.api.model import lmms
 from videorefer_plugin.asking import answer
 from videorefer_plugin.bench.answerers import RegionModel
 from videorefer_plugin.bench.lmms.documents import RegionVideo
+from videorefer_plugin.bench.runner import Shard
 from videorefer_plugin.errors import BenchError
 
 __all__ = ["VideoReferLMMS"]
@@ -43,8 +44,8 @@ class VideoReferLMMS(lmms):
         max_batch_size: Any = None,
     ):
         super().__init__()
-        self._rank = int(os.environ.get("RANK", 0))
-        self._world_size = int(os.environ.get("WORLD_SIZE", 1))
+        shard = Shard.from_environment()
+        self._rank, self._world_size = shard.rank, shard.size
         if self._world_size > 1:
             from accelerate import Accelerator
 

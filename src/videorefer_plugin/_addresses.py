@@ -1,0 +1,65 @@
+"""Addresses and texts without what only their owner may know: names, passwords, tokens and keys.
+
+Everything that is shown, stored or hashed goes through here before.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+__all__ = ["bare_address", "find_secrets", "without_secrets"]
+
+_HIDDEN = "***"
+_USER = re.compile(r"(?<=://)[^\s/?#@'\"<>]*@")
+# A password may have a slash in it, although it should be escaped: what then stands before the @ is no host.
+_USER_WITH_SLASH = re.compile(r"(?<=://)(?=[^\s/?#@'\"<>]*:(?!\d{1,5}(?:[/?#]|$)))[^\s@'\"<>]*@")
+_PARAMETER = re.compile(
+    r"(?<=[?&;])((?:[\w.-]*(?:token|secret|password|passwd|signature|credential|api[-_]?key)[\w.-]*|key|sig|pw|auth)=)"
+    r"[^\s&#;'\"<>]+",
+    re.I,
+)
+_HEADER = re.compile(r"(?<=Bearer )[^\s'\",;*\[]+|(?<=Basic )[A-Za-z0-9+/]{8,}=*", re.I)
+_KEYS = {
+    "an access token of the Hub": re.compile(r"\bhf_[A-Za-z0-9]{16,}"),
+    "a key of an API": re.compile(r"\b(?:sk|gsk|xai|pk|rk)-[\w-]{16,}|\bAIza[\w-]{35}"),
+    "a token of GitHub": re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}"),
+    "a key of Amazon's": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
+    "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    "an address with a password": re.compile(r"://[^\s/?#@'\"<>:]*:[^\s/?#@'\"<>]+@"),
+    "an address with a token": _PARAMETER,
+    "the header of a request": _HEADER,
+}
+_PLACEHOLDER = re.compile(r"\$|\.\.\.|\bx{4,}|\*{3}|your|<|\{|token:token|user:pass", re.I)
+
+
+def bare_address(address: str) -> str:
+    """An address without a name and password, and without what follows its path, which may hold a key."""
+    shown = _USER_WITH_SLASH.sub("", address)
+    try:
+        parts = urlsplit(shown)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    except ValueError:  # it is none
+        return re.split("[?#]", _USER.sub("", shown))[0]
+
+
+def without_secrets(value: Any) -> Any:
+    """A text without passwords and tokens in the addresses and headers that it holds; of lists and mappings, all."""
+    if isinstance(value, dict):
+        return {without_secrets(name): without_secrets(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(without_secrets(one) for one in value) if type(value) in (list, tuple) else value
+    if not isinstance(value, str):
+        return value
+    if "://" in value:
+        value = _PARAMETER.sub(rf"\1{_HIDDEN}", _USER.sub("", _USER_WITH_SLASH.sub("", value)))
+    return _HEADER.sub(_HIDDEN, value) if " " in value else value
+
+
+def find_secrets(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text, from 1 up, that hold what looks like a secret, and what it looks like."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for kind, pattern in _KEYS.items():
+            if any(not _PLACEHOLDER.search(found.group()) for found in pattern.finditer(line)):
+                yield number, kind
+                break
