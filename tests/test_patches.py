@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 import transformers
 
 import videorefer_plugin as vr
+from tests.conftest import CHECKPOINT
 from tests.videollama2_original import KINDS, STANDINS, TOWER, folders, load, on_path, qwen2, tiny_model
 from videorefer_plugin import patches
 from videorefer_plugin.models.cache import CACHE
@@ -76,7 +78,11 @@ def collate(samples):
     return {**batch, "images": [(torch.randn(2, 3, 42, 42), "video") for _ in samples]}
 
 
-def make_trainer(tmp_path, collator=collate, model=None, **extra):
+def tokenizer():
+    return transformers.AutoTokenizer.from_pretrained(CHECKPOINT)
+
+
+def make_trainer(tmp_path, collator=collate, model=None, named="tokenizer", **extra):
     settings = {"group_by_modality_length": False, "tune_mm_mlp_adapter": False, "lora_enable": False}
     args = transformers.TrainingArguments(
         output_dir=str(tmp_path / "run"),
@@ -93,7 +99,8 @@ def make_trainer(tmp_path, collator=collate, model=None, **extra):
         setattr(args, name, value)
     trainer_class = load("videollama2.videollama2_trainer").VideoLLaMA2Trainer
     model = tiny_model() if model is None else model
-    return trainer_class(model=model, args=args, train_dataset=Samples(), data_collator=collator)
+    data = {"train_dataset": Samples(), "eval_dataset": None, "data_collator": collator}
+    return trainer_class(model=model, args=args, **{named: tokenizer()}, **data)  # as in the original's train.py
 
 
 # --- the points of failure -------------------------------------------------------------------------------------------
@@ -111,12 +118,17 @@ def build_model(tmp_path):
     tiny_model()
 
 
+def hand_over_a_tokenizer(tmp_path):
+    trainer = make_trainer(tmp_path)
+    assert trainer.tokenizer is trainer.processing_class is not None
+
+
 def ask_for_sampler(tmp_path):
-    assert make_trainer(tmp_path).get_train_dataloader() is not None
+    assert make_trainer(tmp_path, named="processing_class").get_train_dataloader() is not None
 
 
 def save_checkpoint(tmp_path):
-    trainer = make_trainer(tmp_path)
+    trainer = make_trainer(tmp_path, named="processing_class")
     trainer.create_optimizer_and_scheduler(num_training_steps=2)
     trainer._save_checkpoint(trainer.model, None)
     assert (tmp_path / "run" / "checkpoint-0" / "model.safetensors").is_file()
@@ -143,6 +155,7 @@ POINTS = [
     pytest.param("transformers_cache", import_package, ImportError, "TRANSFORMERS_CACHE", id="import"),
     pytest.param("layernorm_layers", import_trainer, ImportError, "ALL_LAYERNORM_LAYERS", id="import-trainer"),
     pytest.param("flash_attention", build_model, ImportError, "(?i)flash", id="build", marks=needs_no_flash),
+    pytest.param("trainer_signatures", hand_over_a_tokenizer, TypeError, "'tokenizer'", id="tokenizer"),
     pytest.param("trainer_signatures", ask_for_sampler, TypeError, "_get_train_sampler", id="sampler"),
     pytest.param("trainer_signatures", save_checkpoint, TypeError, "_save_checkpoint", id="checkpoint"),
     pytest.param(
@@ -238,6 +251,31 @@ def test_deepspeed_is_left_alone_where_it_is_installed(tmp_path):
             assert importlib.import_module("deepspeed").mark == 1
         finally:
             sys.modules.pop("deepspeed", None)
+
+
+@pytest.mark.parametrize("undone", [False, True], ids=["imported", "undone"])
+def test_auto_classes_give_our_models_while_the_original_is_imported(undone, path, tmp_path):
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(CHECKPOINT, checkpoint)
+    settings = json.loads((checkpoint / "config.json").read_text())
+    # The tower's files lie elsewhere, as they do for whoever trained it.
+    settings |= {"model_type": "videollama2_qwen2", "mm_vision_tower": str(TOWER)}
+    (checkpoint / "config.json").write_text(json.dumps(settings))
+    expected = transformers.AutoModelForImageTextToText.from_pretrained(checkpoint)
+    patches.apply("videollama2")
+    model_class = qwen2()
+    if undone:
+        patches.undo("videollama2")
+    config = transformers.AutoConfig.from_pretrained(checkpoint)
+    assert type(config) is model_class.config_class  # what the original's own loading asks for
+    for auto in (transformers.AutoModel, transformers.AutoModelForImageTextToText):
+        for given in ({}, {"config": config}):
+            model = auto.from_pretrained(checkpoint, **given)
+            assert type(model) is type(expected)
+            assert model.config.to_dict() == expected.config.to_dict()
+            assert all(map(torch.equal, model.state_dict().values(), expected.state_dict().values()))
+    assert type(transformers.AutoProcessor.from_pretrained(checkpoint)) is vr.VideoReferProcessor
+    assert transformers.AutoModelForCausalLM._model_mapping[type(config)] is model_class  # its own
 
 
 # --- applying, undoing, refusing -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`VideoLLaMA2Trainer` and the methods of `transformers.Trainer` whose parameters have changed."""
+"""`VideoLLaMA2Trainer`, and what of `transformers.Trainer` takes other parameters than it did."""
 
 import functools
 import inspect
@@ -21,6 +21,11 @@ def _install(module: ModuleType | None, changes: Changes) -> str | None:
     expect_parameters(trainer, "_save_checkpoint", ("model", "trial", "metrics"), name)
     expect_parameters(Trainer, "_get_train_sampler", ("train_dataset",), name)
     expect_parameters(Trainer, "_save_checkpoint", ("model", "trial"), name)
+    if "processing_class" not in inspect.signature(Trainer).parameters:
+        raise PatchError(
+            f"The patch {name!r} expects transformers.Trainer to take processing_class, but it does not. Leave it out "
+            f"with skip=({name!r},)."
+        )
     if trainer.__bases__ != (Trainer,):
         raise PatchError(
             f"The patch {name!r} expects VideoLLaMA2Trainer to be derived from transformers.Trainer, but its bases "
@@ -31,14 +36,28 @@ def _install(module: ModuleType | None, changes: Changes) -> str | None:
     def get_train_sampler_of(self: Any, train_dataset: Any = None) -> Any:
         return get_train_sampler(self)  # looks at self.train_dataset, which is what the trainer passes
 
-    class TrainerWithMetrics(Trainer):
-        """Between the two, so that `super()._save_checkpoint(model, trial, metrics)` still has someone to call."""
+    class FormerTrainer(Trainer):
+        """Between the two: takes what `Trainer` took when the original was written, and has its `tokenizer`."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            # Given both, Trainer itself says that there is no such argument.
+            if "tokenizer" in kwargs and "processing_class" not in kwargs:
+                kwargs["processing_class"] = kwargs.pop("tokenizer")
+            super().__init__(*args, **kwargs)
+
+        @property
+        def tokenizer(self) -> Any:
+            return self.processing_class
+
+        @tokenizer.setter
+        def tokenizer(self, tokenizer: Any) -> None:
+            self.processing_class = tokenizer
 
         def _save_checkpoint(self, model: Any, trial: Any, metrics: Any = None) -> None:
             super()._save_checkpoint(model, trial)
 
     changes.set(trainer, "_get_train_sampler", get_train_sampler_of)
-    changes.set(trainer, "__bases__", (TrainerWithMetrics,))
+    changes.set(trainer, "__bases__", (FormerTrainer,))
     return None
 
 
@@ -48,8 +67,9 @@ PATCH = Patch(
     modules=("videollama2.videollama2_trainer",),
     transformers=">=5,<6",
     package="<2",
-    why="transformers 5 passes the data set to _get_train_sampler, and no longer takes metrics in _save_checkpoint, "
-    "so training fails at its start and at the first checkpoint.",
+    why="transformers 5 calls the trainer's tokenizer processing_class, passes the data set to _get_train_sampler, and "
+    "no longer takes metrics in _save_checkpoint, so that train.py fails when it makes its trainer, training at its "
+    "start and at the first checkpoint.",
     until="videollama2 follows the signatures of transformers 5",
     install=_install,
 )

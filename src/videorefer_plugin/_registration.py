@@ -45,6 +45,29 @@ class _Deferred(dict):
                 self._load = load
                 raise
 
+    def __contains__(self, key: Any) -> bool:
+        self._complete()
+        return super().__contains__(key) or super().__contains__(_counterpart(key))
+
+    def __missing__(self, key: Any) -> Any:
+        ours = _counterpart(key)
+        if super().__contains__(ours):
+            return super().__getitem__(ours)
+        raise KeyError(key)
+
+
+def _counterpart(config_class: Any) -> Any:
+    """Our configuration class for one that the original code registers for its own type, once it is imported.
+
+    The original has no classes for most Auto classes; those that it has count, since they are looked for first.
+    """
+    if not isinstance(config_class, type) or config_class.__module__.startswith("transformers."):
+        return None
+    from videorefer_plugin.models.videollama2.original import ORIGINAL_MODEL_TYPES
+    from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
+
+    return VideoReferConfig if getattr(config_class, "model_type", None) in ORIGINAL_MODEL_TYPES else None
+
 
 def _completing(name: str) -> Callable[..., Any]:
     method = getattr(dict, name)
@@ -56,7 +79,7 @@ def _completing(name: str) -> Callable[..., Any]:
     return complete_and_call
 
 
-for _name in ("__contains__", "__getitem__", "__iter__", "__len__", "get", "items", "keys", "values"):
+for _name in ("__getitem__", "__iter__", "__len__", "get", "items", "keys", "values"):
     setattr(_Deferred, _name, _completing(_name))
 
 

@@ -22,7 +22,12 @@ from videorefer_plugin.models.videollama2.adapters import (
     load_adapter_files,
     rename_original,
 )
-from videorefer_plugin.models.videollama2.original import ORIGINAL_KEY_MAPPING, find_vision_tower, may_be_on_hub
+from videorefer_plugin.models.videollama2.original import (
+    ORIGINAL_KEY_MAPPING,
+    ORIGINAL_MODEL_TYPES,
+    find_vision_tower,
+    may_be_on_hub,
+)
 from videorefer_plugin.models.weights import Findings, check_parts, part_names, reading_weights
 
 __all__ = ["OriginalCheckpointMixin", "load_adapter_files", "rename_original"]
@@ -152,6 +157,9 @@ class OriginalCheckpointMixin(_Model):
         """The configuration, and the arguments that are left for the weights: those of the Hub are for both."""
         tower = {} if vision_tower is None else {"vision_tower": os.fspath(vision_tower)}
         if isinstance(source, PreTrainedConfig):
+            if source.model_type in ORIGINAL_MODEL_TYPES:  # the original's own class, which it gives to AutoConfig
+                flat = {**source.to_dict(), "model_type": source.model_type}
+                return cls.config_class.from_dict(flat, name_or_path=source.name_or_path, **tower), kwargs
             if not tower:
                 return source, kwargs
             config = copy.deepcopy(source)  # the caller's stays as it is
