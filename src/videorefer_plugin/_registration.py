@@ -5,8 +5,10 @@ should not wait for them. So the registrations wait for the modules that they be
 in the middle of many other imports, our classes are only loaded when an Auto class looks for one.
 """
 
+import os
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -15,6 +17,7 @@ import wrapt
 __all__ = ["register"]
 
 _loading = threading.RLock()
+_refused: ContextVar[Exception | None] = ContextVar("why a configuration of ours could not be read", default=None)
 
 
 def register() -> None:
@@ -94,10 +97,59 @@ def _register_configs(module: Any) -> None:
 
 def _fetching(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Let configurations know how their files are fetched, which AutoConfig keeps to itself."""
+    from videorefer_plugin.errors import VideoReferError
     from videorefer_plugin.models.hub_arguments import fetching, hub_arguments
 
-    with fetching(hub_arguments(kwargs)):
+    try:
+        with fetching(hub_arguments(kwargs)):
+            return wrapped(*args, **kwargs)
+    except VideoReferError as error:
+        _refused.set(error)
+        raise
+
+
+def _naming_files(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Name the damaged file of a checkpoint of ours; transformers finds out before it knows whose it is."""
+    from videorefer_plugin.models.checkpoint_files import MODEL_FILES, reading_folder
+
+    name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
+    with reading_folder(name, MODEL_FILES, given=kwargs, only_ours=True):
         return wrapped(*args, **kwargs)
+
+
+def _whole_processor(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Refuse what AutoProcessor makes of a processor of ours that it cannot load: a tokenizer, without a word.
+
+    It takes a `ValueError` of a configuration, as all errors of this library are, for a reason to look for something
+    else.
+    """
+    from transformers.processing_utils import ProcessorMixin
+
+    from videorefer_plugin.errors import CheckpointError
+    from videorefer_plugin.models.checkpoint_files import PROCESSOR_FILES, check_files, reading_folder, speaks_of_us
+
+    name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
+    token = _refused.set(None)
+    try:
+        with reading_folder(name, ("config.json", *PROCESSOR_FILES), given=kwargs, only_ours=True):
+            found = wrapped(*args, **kwargs)
+        refused = _refused.get()
+    finally:
+        _refused.reset(token)
+    if isinstance(found[0] if isinstance(found, tuple) else found, ProcessorMixin):
+        return found
+    if refused is not None:
+        raise refused
+    if not isinstance(name, (str, os.PathLike)) or not os.path.isdir(name):
+        return found
+    check_files(name, ["config.json", "processor_config.json"])
+    if speaks_of_us(name):
+        raise CheckpointError(
+            f"The folder {os.fspath(name)!r} has no processor, only a {type(found).__name__}: processor_config.json "
+            "is missing or names no processor_class, and config.json is missing or of an unknown model_type. Save the "
+            "processor anew, or load what is there with AutoTokenizer."
+        )
+    return found
 
 
 def _join_in_pipelines(module: Any) -> None:
@@ -125,6 +177,7 @@ def _register_models(module: Any) -> None:
     generative = (module.AutoModelForImageTextToText, module.AutoModelForMultimodalLM, module.AutoModelForCausalLM)
     for auto in (module.AutoModel, *generative):
         _defer(auto._model_mapping, partial(_load_models, bare_host=auto is module.AutoModel))
+        wrapt.wrap_function_wrapper(module, f"{auto.__name__}.from_pretrained", _naming_files)
 
 
 def _load_models(bare_host: bool) -> dict[Any, Any]:
@@ -139,6 +192,7 @@ def _load_models(bare_host: bool) -> dict[Any, Any]:
 
 def _register_processors(module: Any) -> None:
     _defer(module.PROCESSOR_MAPPING, _load_processors)
+    wrapt.wrap_function_wrapper(module, "AutoProcessor.from_pretrained", _whole_processor)
 
 
 def _load_processors() -> dict[Any, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from videorefer_plugin.embedded import SHAPES_WORLD, is_tiny_checkpoint, tiny_checkpoint
-from videorefer_plugin.errors import ConfigurationError, PromptError, VideoError
+from videorefer_plugin.errors import PromptError, VideoError
 from videorefer_plugin.inputs.clips import Sampling, open_clip
 from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.masks import region_frames
@@ -92,7 +92,9 @@ def ask(
         hub = {name: generate_kwargs.pop(name) for name in HUB_ARGUMENTS if name in generate_kwargs}
         model, processor = load_model(model, processor=processor, **hub)
     elif processor is None:
-        processor = _load_processor(model.name_or_path, **getattr(model, "_fetched_with", {}))
+        from videorefer_plugin.hosts.loading import load_processor
+
+        processor = load_processor(model.name_or_path, **getattr(model, "_fetched_with", {}))
     if is_tiny_checkpoint(model.name_or_path):
         video = None if video is None else open_video(video)
         if note := _note(video):
@@ -138,7 +140,9 @@ def load_model(
     """Load a model that can be asked, and its processor.
 
     Args:
-        name (`str` or `os.PathLike`): a checkpoint's folder or Hub id; with `object_encoder`, a host's.
+        name (`str` or `os.PathLike`):
+            A checkpoint's folder or Hub id; with `object_encoder`, a host's. Of a PEFT adapter, its base is loaded
+            first, with the object encoder that lies beside the adapter, and the processor of either.
         object_encoder (`str` or `os.PathLike`, *optional*): what was saved of an object encoder, for that host.
         processor (*optional*): the processor, if it is not to be loaded.
         device (*optional*): where to; spread over the GPUs by default, if there are any.
@@ -154,7 +158,9 @@ def load_model(
     """
     import torch
 
-    from videorefer_plugin.hosts import RegionProcessor, load_checkpoint, load_object_encoder
+    from videorefer_plugin.hosts import load_checkpoint, load_object_encoder
+    from videorefer_plugin.hosts.loading import load_processor, own_object_encoder, with_regions
+    from videorefer_plugin.models.videorefer.regions import RegionMixin
 
     name = os.fspath(name)
     take_settings(hub_kwargs, (), HUB_ARGUMENTS, "load_model")
@@ -162,11 +168,12 @@ def load_model(
     if device is None and torch.cuda.is_available():
         device = "auto"
     model = load_checkpoint(name, device_map=device, **({} if dtype is None else {"dtype": dtype}), **hub)
-    processor = processor or _load_processor(name, **hub)
-    if object_encoder is None:
-        return model, processor
-    load_object_encoder(model, object_encoder, processor=processor, **elsewhere(hub))
-    return model, RegionProcessor(processor, model)
+    processor = processor or load_processor(name, **hub)
+    if object_encoder is None and not isinstance(model, RegionMixin):
+        object_encoder = own_object_encoder(name, hub)
+    if object_encoder is not None:
+        load_object_encoder(model, object_encoder, processor=processor, **elsewhere(hub))
+    return model, with_regions(processor, model)
 
 
 def answer(
@@ -242,22 +249,6 @@ def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **
         output = model.eval().generate(**inputs, max_new_tokens=max_new_tokens, **generate_kwargs)
     texts = processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return [text.strip() for text in texts]
-
-
-def _load_processor(name: str, **hub: Any) -> Any:
-    from transformers import AutoProcessor, ProcessorMixin
-
-    try:
-        processor = AutoProcessor.from_pretrained(name, **hub) if name else None
-    except OSError:
-        processor = None
-    # Where the Auto class cannot load a processor, it may come back with a mere tokenizer.
-    if not isinstance(processor, ProcessorMixin):
-        where = (
-            f"{name!r} has no processor that can be loaded" if name else "The model does not say where it came from"
-        )
-        raise ConfigurationError(f"{where}. Pass processor=, for instance VideoReferProcessor.from_pretrained(...).")
-    return processor
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import each_once
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.models.hub_arguments import in_subfolder
@@ -17,6 +19,16 @@ __all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "AttachmentConfig", "find_files"]
 # Not adapter_config.json, which transformers would take for an adapter of PEFT.
 CONFIG_NAME = "object_encoder_config.json"
 WEIGHTS_NAME = "object_encoder.safetensors"
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "host_model_type": (str,),
+    "patch_size": (int,),
+    "vision_feature_layer": (int, list, type(None)),
+    "base_model_name_or_path": (str, type(None)),
+    "region_token": (str,),
+    "region_token_id": (int, type(None)),
+}
 
 
 @dataclass
@@ -71,16 +83,20 @@ class AttachmentConfig:
         """
         path = find_files(folder_or_id, CONFIG_NAME, **hub)[0]
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_once)
             known = {each.name for each in fields(cls)}
             unknown = sorted(set(values) - known)
             if unknown:
                 raise ValueError(f"unknown entries {', '.join(unknown)}")
             encoder = ObjectEncoderConfig.from_dict(values.pop("object_encoder"))
-            return cls(object_encoder=encoder, **values)
+            made = cls(object_encoder=encoder, **values)
+            for name, kinds in _KINDS.items():
+                if not isinstance(getattr(made, name), kinds) or isinstance(getattr(made, name), bool):
+                    raise TypeError(f"{name} cannot be {short(getattr(made, name))}")
+            return made
         except CheckpointError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
             raise CheckpointError(
                 f"{str(path)!r} is no configuration of an attached object encoder ({error!r}). save_object_encoder "
                 "writes one."

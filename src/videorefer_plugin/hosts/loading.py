@@ -1,31 +1,38 @@
 """Load a saved object encoder onto a host."""
 
+import functools
 import os
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin
 
 from videorefer_plugin.errors import CheckpointError, ConfigurationError
+from videorefer_plugin.hosts.adapters import base_of, find_adapter, load_adapter
 from videorefer_plugin.hosts.attach import AttachedRegionMixin, attach_object_encoder, detach_object_encoder
 from videorefer_plugin.hosts.binding import bind_processor
 from videorefer_plugin.hosts.configuration import CONFIG_NAME, WEIGHTS_NAME, AttachmentConfig, find_files
-from videorefer_plugin.hosts.saving import attachment_of
+from videorefer_plugin.hosts.processing import RegionProcessor
+from videorefer_plugin.hosts.saving import attachment_of, same_towers
 from videorefer_plugin.inputs.matching import take_settings
-from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, hub_arguments, pinned
+from videorefer_plugin.models.checkpoint_files import MODEL_FILES, PROCESSOR_FILES, check_files, reading_folder
+from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, in_subfolder, pinned
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 from videorefer_plugin.models.weights import load_pretrained, load_whole_state
 
-__all__ = ["load_checkpoint", "load_object_encoder"]
+__all__ = ["load_checkpoint", "load_object_encoder", "load_processor", "own_object_encoder", "with_regions"]
+
+# A processor begins with one of these.
+_PROCESSOR = ("processor_config.json", "preprocessor_config.json")
 
 
 def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
     """Load a model that can be asked, of this library or a host, and refuse one with weights missing.
 
     Args:
-        name (`str` or `os.PathLike`): folder or Hub id.
+        name (`str` or `os.PathLike`): folder or Hub id; of a PEFT adapter too, whose base is loaded with it.
         kwargs: what `AutoModelForImageTextToText.from_pretrained` takes.
 
     Returns:
@@ -34,15 +41,37 @@ def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or lacks weights. Of this library's models, a part that is
             wholly missing is newly initialised, with a warning.
+        ConfigurationError: a package is missing that its quantization needs.
     """
+    hub = hub_arguments(kwargs)
+    folder = in_subfolder(name, hub)
+    check_files(folder, MODEL_FILES)
+    if (adapter := find_adapter(name, hub)) is not None:
+        return load_adapter(name, adapter, functools.partial(_load_base, name, hub), **kwargs)
     # An adapter is looked for first, and without these in the default cache and on the Hub alone.
-    kwargs = {"adapter_kwargs": hub_arguments(kwargs), **kwargs}
-    model, lacking = load_pretrained(AutoModelForImageTextToText, name, **kwargs)
+    kwargs = {"adapter_kwargs": hub, **kwargs}
+    with reading_folder(folder, MODEL_FILES, given=kwargs):
+        model, lacking = load_pretrained(AutoModelForImageTextToText, name, **kwargs)
     if lacking.missing and not isinstance(model, OriginalCheckpointMixin):  # whose parts are checked as they load
         raise CheckpointError(
             f"The weights of {os.fspath(name)!r} are incomplete, so the model would answer with random ones. "
             f"{lacking} Fetch or save the checkpoint anew."
         )
+    return model
+
+
+def _load_base(adapter: str | os.PathLike, hub: dict[str, Any], base: str, **kwargs: Any) -> Any:
+    """Load the base of an adapter, with the object encoder that it was trained with where one lies beside it."""
+    model = load_checkpoint(base, **kwargs)
+    folder = in_subfolder(adapter, hub)
+    if os.path.isdir(folder):
+        if os.path.lexists(os.path.join(folder, CONFIG_NAME)):
+            load_object_encoder(model, folder)
+        return model
+    from transformers.utils import cached_file
+
+    if cached_file(os.fspath(adapter), CONFIG_NAME, **hub, _raise_exceptions_for_missing_entries=False) is not None:
+        load_object_encoder(model, adapter, **hub)
     return model
 
 
@@ -68,10 +97,11 @@ def load_object_encoder(
     """
     take_settings(hub_kwargs, (), HUB_ARGUMENTS, "load_object_encoder")
     hub = pinned(folder_or_id, hub_arguments(hub_kwargs))
+    check_files(in_subfolder(folder_or_id, hub), [CONFIG_NAME, WEIGHTS_NAME])
     saved = AttachmentConfig.load(folder_or_id, **hub)
     weights = find_files(folder_or_id, WEIGHTS_NAME, **hub)[0]
     model_type = getattr(getattr(model, "config", None), "model_type", None)
-    if saved.host_model_type != model_type:
+    if not same_towers(saved.host_model_type, model_type):
         raise CheckpointError(
             f"The object encoder in {os.fspath(folder_or_id)!r} was trained for a {saved.host_model_type!r} host"
             f"{f' ({saved.base_model_name_or_path})' if saved.base_model_name_or_path else ''}, but this model is "
@@ -102,3 +132,58 @@ def load_object_encoder(
     if isinstance(model, AttachedRegionMixin) and model.object_encoder_attachment.region_token_id is None:
         model.object_encoder_attachment.region_token_id = saved.region_token_id
     return model
+
+
+def own_object_encoder(name: str | os.PathLike, hub: dict[str, Any]) -> str | None:
+    """Where the object encoder is that a host was saved with; `None` if it was saved without one."""
+    folder = in_subfolder(name, hub)
+    return folder if os.path.lexists(os.path.join(folder, CONFIG_NAME)) else None
+
+
+def with_regions(processor: Any, model: Any) -> Any:
+    """The processor of a model that was loaded: a host's own is wrapped where an object encoder is attached to it."""
+    attached = isinstance(model, AttachedRegionMixin) and not isinstance(processor, RegionProcessor)
+    return RegionProcessor(processor, model) if attached else processor
+
+
+def load_processor(name: str, **hub: Any) -> Any:
+    """Load a processor with `AutoProcessor`, and refuse a mere tokenizer in its place.
+
+    Args:
+        name (`str`): folder or Hub id; of an adapter without a processor, its base's is loaded.
+        hub: how files are fetched, as `from_pretrained` takes it.
+
+    Raises:
+        CheckpointError: a file of it is damaged.
+        ConfigurationError: there is none.
+    """
+    if not name:
+        raise _no_processor("The model does not say where it came from")
+    folder = in_subfolder(name, hub)
+    check_files(folder, PROCESSOR_FILES)
+    if (adapter := find_adapter(name, hub)) is not None and not _has_processor(name, hub):
+        return load_processor(base_of(adapter, name), **elsewhere(hub))
+    try:
+        with reading_folder(folder, ("config.json", *PROCESSOR_FILES), given=hub):
+            processor = AutoProcessor.from_pretrained(name, **hub)
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise _no_processor(f"{name!r} has no processor that can be loaded") from error
+    # Where the Auto class cannot load a processor, it may come back with a mere tokenizer.
+    if not isinstance(processor, ProcessorMixin):
+        raise _no_processor(f"{name!r} has no processor that can be loaded")
+    return processor
+
+
+def _has_processor(name: str, hub: dict[str, Any]) -> bool:
+    folder = in_subfolder(name, hub)
+    if os.path.isdir(folder):
+        return any(os.path.lexists(os.path.join(folder, one)) for one in _PROCESSOR)
+    from transformers.utils import cached_file
+
+    return any(cached_file(name, one, **hub, _raise_exceptions_for_missing_entries=False) for one in _PROCESSOR)
+
+
+def _no_processor(what: str) -> ConfigurationError:
+    return ConfigurationError(f"{what}. Pass processor=, for instance VideoReferProcessor.from_pretrained(...).")

@@ -8,7 +8,10 @@ from safetensors.torch import save_file
 
 from videorefer_plugin.hosts.configuration import WEIGHTS_NAME, AttachmentConfig
 
-__all__ = ["attachment_of", "save_object_encoder"]
+__all__ = ["attachment_of", "same_towers", "save_object_encoder"]
+
+# Model types of one and the same host: the original code's, and this library's without and with an object encoder.
+_ONE_HOST = frozenset(["videollama2", "videollama2_qwen2", "videorefer", "videorefer_qwen2"])
 
 
 def save_object_encoder(model: Any, folder: str | os.PathLike) -> None:
@@ -36,3 +39,11 @@ def attachment_of(model: Any) -> AttachmentConfig:
         base_model_name_or_path=getattr(model, "name_or_path", None) or None,
         region_token_id=config.region_token_id,
     )
+
+
+def same_towers(one: str | None, other: str | None) -> bool:
+    """Whether an object encoder that was trained for a host of one model type may be loaded onto one of the other.
+
+    The sizes, and which layer of the tower the features are, are compared apart from this.
+    """
+    return one == other or {one, other} <= _ONE_HOST

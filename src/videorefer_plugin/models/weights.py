@@ -14,6 +14,7 @@ from torch import nn
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import CheckpointError, VideoReferError
+from videorefer_plugin.models.checkpoint_files import check_weights
 
 __all__ = ["Findings", "check_parts", "load_pretrained", "load_whole_state", "part_names", "reading_weights"]
 
@@ -69,11 +70,13 @@ def reading_weights(source: str | os.PathLike) -> Iterator[None]:
             "code when they are read. Fetch them anew, or convert them to safetensors where you trust them."
         ) from error
     except (OSError, EOFError, SafetensorError) as error:
+        check_weights(source)
         reason = str(error) or "the file ends too early"
         raise CheckpointError(f"The weights of {source} are missing or damaged: {reason}") from error
     except (json.JSONDecodeError, KeyError) as error:
         if isinstance(error, KeyError) and error.args[0] not in ("weight_map", "metadata"):
             raise
+        check_weights(source)
         raise CheckpointError(
             f"The weights of {source} come in several files, and the index of these is damaged: {error}. "
             "Fetch it anew."
@@ -100,6 +103,7 @@ def load_pretrained(kind: Any, name: str | os.PathLike, **kwargs: Any) -> tuple[
     except VideoReferError:
         raise
     except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
+        check_weights(name)
         raise CheckpointError(f"There is no checkpoint that can be loaded at {os.fspath(name)!r}: {error}") from error
     except RuntimeError as error:
         if "ignore_mismatched_sizes" not in str(error):

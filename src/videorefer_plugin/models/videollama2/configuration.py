@@ -9,6 +9,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.hub_arguments import fetched_with, fetching, hub_arguments, pinned
 from videorefer_plugin.models.local_paths import without_local_path
@@ -19,6 +20,8 @@ from videorefer_plugin.video.sampling import MAX_SAMPLED_FRAMES
 __all__ = ["PROJECTOR_TYPES", "VideoLLaMA2Config", "count_visual_tokens"]
 
 PROJECTOR_TYPES = {"stc_connector_v35": 0, "stc_connector": 1}  # name -> padding of the strided convolution
+
+_MOST_LAYERS = 10_000  # of a part; each is made before its weights are looked for
 
 # SigLIP so400m/14-384 and Qwen2-7B, the parts of the published models.
 _DEFAULT_VISION = {
@@ -208,6 +211,11 @@ def _sub_config(value: Any, default: dict[str, Any]) -> PreTrainedConfig:
         )
     value = dict(default if value is None else value)
     kind = value.pop("model_type", default["model_type"])
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise ConfigurationError(f"Unknown model type {kind!r} of a part; the default is {default['model_type']!r}.")
+    layers = value.get("num_hidden_layers")
+    if isinstance(layers, int) and not 0 <= layers <= _MOST_LAYERS:
+        raise ConfigurationError(
+            f"num_hidden_layers of a {kind!r} part is {short(layers)}, but must be from 0 to {_MOST_LAYERS:,}."
+        )
     return AutoConfig.for_model(kind, **value)

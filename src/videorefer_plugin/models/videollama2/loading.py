@@ -5,6 +5,7 @@ import importlib
 import os
 import tempfile
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from transformers.utils import logging
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import CheckpointError
+from videorefer_plugin.models.checkpoint_files import MODEL_FILES, check_files, reading_folder
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned, refetched_with
 from videorefer_plugin.models.videollama2.adapters import (
     ADAPTERS,
@@ -25,6 +27,7 @@ from videorefer_plugin.models.videollama2.adapters import (
 from videorefer_plugin.models.videollama2.original import (
     ORIGINAL_KEY_MAPPING,
     ORIGINAL_MODEL_TYPES,
+    check_model_type,
     find_vision_tower,
     may_be_on_hub,
 )
@@ -38,6 +41,9 @@ else:
     _Model = object
 
 logger = logging.get_logger(__name__)
+
+# Which checkpoint is being loaded, and whether weights of another shape may start anew.
+_judging: ContextVar[tuple[Any, bool] | None] = ContextVar("checkpoint that is being loaded", default=None)
 
 # Arguments that are not the configuration's, although it has an attribute of that name or would drop them.
 _OF_WEIGHTS = ("dtype", "torch_dtype", "quantization_config", "trust_remote_code")
@@ -88,14 +94,19 @@ class OriginalCheckpointMixin(_Model):
             _check_in_memory(cls.__name__, config, kwargs.get("state_dict"))
         else:
             kwargs |= pinned(pretrained_model_name_or_path, hub_arguments(kwargs))
-        model, info = cls._load(
-            pretrained_model_name_or_path,
-            *model_args,
-            config=config,
-            vision_tower=vision_tower,
-            base_model=base_model,
-            **kwargs,
-        )
+        folder = in_subfolder(pretrained_model_name_or_path or "", hub_arguments(kwargs))
+        if config is None:
+            check_model_type(cls.config_class, folder)
+        check_files(folder, MODEL_FILES)
+        with reading_folder(folder, MODEL_FILES, given=kwargs):
+            model, info = cls._load(
+                pretrained_model_name_or_path,
+                *model_args,
+                config=config,
+                vision_tower=vision_tower,
+                base_model=base_model,
+                **kwargs,
+            )
         for part, names in part_names(model).items():
             if names and names <= info["missing_keys"]:
                 logger.warning(
@@ -132,19 +143,22 @@ class OriginalCheckpointMixin(_Model):
         kwargs["key_mapping"] = {**ORIGINAL_KEY_MAPPING, **(kwargs.get("key_mapping") or {})}
         # Weights of other shapes are judged together with those that are missing.
         ignored = kwargs.pop("ignore_mismatched_sizes", False)
-        with reading_weights(source):
-            model, info = super().from_pretrained(
-                pretrained_model_name_or_path,
-                *model_args,
-                config=config,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **kwargs,
-            )
+        token = _judging.set((source, ignored))
+        try:
+            with reading_weights(source):
+                model, info = super().from_pretrained(
+                    pretrained_model_name_or_path,
+                    *model_args,
+                    config=config,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,
+                    **kwargs,
+                )
+        finally:
+            _judging.reset(token)
         model._fetched_with = refetched_with(hub)
         findings = model.__dict__.pop("_findings", Findings(()))
         parts = part_names(model)
-        check_parts(source, parts, findings, ignore_mismatched_sizes=ignored)
         info["missing_keys"] = set(info["missing_keys"]) | set(findings.missing)
         tower = parts["vision_tower"]
         if tower <= info["missing_keys"]:
@@ -217,6 +231,15 @@ class OriginalCheckpointMixin(_Model):
             load_adapter_files(model, path)
             info["missing_keys"] -= part_names(model)[ADAPTERS[path.name][1].rpartition(".")[2]]
         return model, info
+
+    def mark_tied_weights_as_initialized(self, loading_info: Any) -> None:
+        """Also judge what was found, before memory is taken for what is not there: a wrong size may be any number."""
+        super().mark_tied_weights_as_initialized(loading_info)
+        if (judging := _judging.get()) is not None:
+            found = copy.copy(loading_info)  # the next method makes new sets
+            super()._adjust_missing_and_unexpected_keys(found)
+            findings = Findings(set(found.missing_keys), set(found.mismatched_keys), set(found.unexpected_keys))
+            check_parts(judging[0], part_names(self), findings, ignore_mismatched_sizes=judging[1])
 
     def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
         super()._adjust_missing_and_unexpected_keys(loading_info)

@@ -1,5 +1,6 @@
 """Configurations and weight names of the original VideoLLaMA2 and VideoRefer checkpoints."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -9,13 +10,16 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.utils import logging
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import CheckpointError, ConfigurationError
 from videorefer_plugin.inputs.wording import REGION_TOKEN
+from videorefer_plugin.models.checkpoint_files import check_files
 from videorefer_plugin.models.hub_arguments import elsewhere, in_subfolder
 
 __all__ = [
     "ORIGINAL_KEY_MAPPING",
     "ORIGINAL_MODEL_TYPES",
+    "check_model_type",
     "find_vision_tower",
     "is_original_config",
     "may_be_on_hub",
@@ -57,6 +61,28 @@ _KNOWN_TOWERS = {
 def is_original_config(config_dict: dict[str, Any]) -> bool:
     """Whether a configuration dictionary is in the flat layout of the original code."""
     return config_dict.get("model_type") in ORIGINAL_MODEL_TYPES
+
+
+def check_model_type(target: type[PreTrainedConfig], folder: str | os.PathLike) -> None:
+    """Refuse a folder that holds no checkpoint of ours, of which defaults would make a model of the published size.
+
+    Args:
+        target (`type`): the configuration class.
+        folder (`str` or `os.PathLike`): the folder; a Hub id is left alone.
+
+    Raises:
+        CheckpointError: it has no readable `config.json`, or this is of another kind of model.
+    """
+    if not os.path.isdir(folder):
+        return
+    check_files(folder, ["config.json"], needed=["config.json"])
+    kind = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("model_type")
+    known = (target.model_type, "videollama2", *ORIGINAL_MODEL_TYPES)
+    if kind not in known:
+        raise CheckpointError(
+            f"config.json in {os.fspath(folder)!r} is of model_type {short(kind)}, which this class does not load; "
+            f"it loads {', '.join(map(repr, dict.fromkeys(known)))}. Others load with AutoModelForImageTextToText."
+        )
 
 
 def find_vision_tower(name: str | os.PathLike, checkpoint: str | os.PathLike | None) -> str | None:

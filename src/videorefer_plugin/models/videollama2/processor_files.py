@@ -8,6 +8,8 @@ from typing import Any
 from transformers import AutoTokenizer
 from transformers.processing_utils import ProcessorMixin
 
+from videorefer_plugin.errors import CheckpointError
+from videorefer_plugin.models.checkpoint_files import PROCESSOR_FILES, check_files, reading_folder
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
@@ -15,6 +17,8 @@ from videorefer_plugin.models.videollama2.images import tower_image_processor
 from videorefer_plugin.models.videollama2.original import is_original_config
 
 __all__ = ["ProcessorFiles"]
+
+_BYTES = 256  # of which the tokens of these models consist
 
 
 class ProcessorFiles(ProcessorMixin):
@@ -40,18 +44,26 @@ class ProcessorFiles(ProcessorMixin):
                 checkpoint's; the other arguments that say how files are fetched count for the tower's as well.
 
         Raises:
-            CheckpointError: the vision tower that an original checkpoint names is nowhere to be found.
+            CheckpointError: a file is damaged, or the vision tower that an original checkpoint names is nowhere to be
+                found.
         """
         hub = pinned(pretrained_model_name_or_path, hub_arguments(kwargs))
         kwargs |= hub
-        if not (Path(in_subfolder(pretrained_model_name_or_path, hub)) / "processor_config.json").is_file():
-            try:
-                config_dict, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **kwargs)
-            except OSError:
-                config_dict = {}
-            if is_original_config(config_dict):
-                return cls._from_original(pretrained_model_name_or_path, vision_tower, **kwargs)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        folder = in_subfolder(pretrained_model_name_or_path, hub)
+        check_files(folder, PROCESSOR_FILES)
+        with reading_folder(folder, ("config.json", *PROCESSOR_FILES), given=kwargs):
+            if not (Path(folder) / "processor_config.json").is_file():
+                check_files(folder, ["config.json"])
+                try:
+                    config_dict, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **kwargs)
+                except OSError:
+                    config_dict = {}
+                if is_original_config(config_dict):
+                    return cls._from_original(pretrained_model_name_or_path, vision_tower, **kwargs)
+            found = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        processor = found[0] if isinstance(found, tuple) else found  # with return_unused_kwargs
+        _check_vocabulary(pretrained_model_name_or_path, processor.tokenizer)
+        return found
 
     @classmethod
     def _from_original(
@@ -62,6 +74,7 @@ class ProcessorFiles(ProcessorMixin):
         config = cls.config_class.from_pretrained(checkpoint, **tower, **hub)
         settings = {name: kwargs.pop(name) for name in list(kwargs) if name in cls._init_settings()}
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, **kwargs)
+        _check_vocabulary(checkpoint, tokenizer)
         image_processor = tower_image_processor(config, in_subfolder(checkpoint, hub), elsewhere(hub))
         return cls(image_processor, tokenizer, **{**cls._settings_from_config(config), **settings})
 
@@ -96,3 +109,12 @@ class ProcessorFiles(ProcessorMixin):
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoProcessor") -> None:
         """Do nothing: published checkpoints name this package instead of carrying copies of its files."""
+
+
+def _check_vocabulary(source: str | os.PathLike, tokenizer: Any) -> None:
+    """Refuse a tokenizer that transformers made of nothing, since it did not find its files."""
+    if len(tokenizer.get_vocab()) < _BYTES:
+        raise CheckpointError(
+            f"{os.fspath(source)!r} has no vocabulary: tokenizer.json (or vocab.json with merges.txt) is missing or "
+            f"holds only {len(tokenizer.get_vocab())} tokens. Fetch or save the tokenizer anew."
+        )
