@@ -1,21 +1,175 @@
-"""JSON in which every key of an object stands once: of doubled keys, a parser keeps the last without a word.
+"""JSON, strictly read: what a parser lets pass without a word is an error here, with its file and line.
 
+That is a key that stands twice in an object (the parser takes the last), NaN and infinity, numbers without bounds,
+and halves of characters, which cannot be written to a file again. Files are UTF-8, with or without a byte-order mark.
 Also how JSON files are written that people may look at.
 """
 
+import codecs
 import json
+import math
+import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._places import named_path, read_file
 from videorefer_plugin._text import short
+from videorefer_plugin.errors import VideoReferError
 
-__all__ = ["TwiceError", "each_once", "json_fault", "write_json"]
+__all__ = [
+    "JsonError",
+    "TwiceError",
+    "decode",
+    "each_once",
+    "json_fault",
+    "parse_json",
+    "parse_line",
+    "read_json",
+    "read_object",
+    "read_text",
+    "write_json",
+]
+
+_DEEPEST = 200
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
+_CONSTANTS = ("NaN", "Infinity", "-Infinity")
+_GZIP = b"\x1f\x8b"
+# Pairs of surrogates are one character, and an escaped backslash begins no escape.
+_ESCAPES = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+class JsonError(ValueError):
+    """Why a text cannot be used.
+
+    Attributes:
+        reason (`str`): in words.
+        line (`int`): where, counted from 1 within the text.
+        is_json (`bool`): whether it is JSON, but such as is not taken here.
+    """
+
+    def __init__(self, reason: str, line: int, is_json: bool = True):
+        super().__init__(f"line {line}: {reason}")
+        self.reason, self.line, self.is_json = reason, line, is_json
 
 
 class TwiceError(ValueError):
     """A key stands twice in an object."""
+
+
+class _RefusedError(ValueError):
+    """Something that is refused; where it stands is looked for afterwards."""
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_json(path: str | os.PathLike, error: type[VideoReferError], constants: bool = False) -> Any:
+    """The value of a JSON file; see [`parse_json`].
+
+    Args:
+        path: of the file.
+        error: what to raise.
+        constants (`bool`): take NaN and infinity too.
+
+    Raises:
+        VideoReferError: of that class: the file cannot be read, with its line.
+    """
+    try:
+        return parse_json(decode(read_file(path, error)), constants)
+    except JsonError as problem:
+        raise error(f"{named_path(path)}, {problem}") from problem
+
+
+def read_object(
+    path: str | os.PathLike, error: type[VideoReferError], expected: str = "an object", constants: bool = False
+) -> dict[str, Any]:
+    """The object in a JSON file; see [`parse_json`].
+
+    Args:
+        path: of the file.
+        error: what to raise.
+        expected (`str`): what the file should hold, in words.
+        constants (`bool`): take NaN and infinity too.
+
+    Raises:
+        VideoReferError: of that class: the file cannot be read, with its line, or holds another value.
+    """
+    value = read_json(path, error, constants)
+    if not isinstance(value, dict):
+        raise error(f"{named_path(path)} holds {short(value)}; expected {expected}.")
+    return value
+
+
+def read_text(path: str | os.PathLike, error: type[VideoReferError]) -> str:
+    """The text of a file in UTF-8, without a byte-order mark.
+
+    Args:
+        path: of the file.
+        error: what to raise.
+
+    Raises:
+        VideoReferError: of that class: the file cannot be read, or is not UTF-8, with its line.
+    """
+    try:
+        return decode(read_file(path, error))
+    except JsonError as problem:
+        raise error(f"{named_path(path)}, {problem}") from problem
+
+
+def parse_json(text: str, constants: bool = False) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        text (`str`): the text.
+        constants (`bool`): take NaN and infinity too, which some programs write.
+
+    Raises:
+        JsonError: it is no JSON, or has something that would be lost or changed without a word.
+    """
+    lone = next((match for match in _ESCAPES.finditer(text) if match["lone"]), None)
+    if lone:
+        raise JsonError(f"{lone[0]} is half a character (a lone surrogate)", _line(text, lone.start()))
+    hooks: dict[str, Any] = {} if constants else {"parse_constant": _refuse, "parse_float": _finite}
+    try:
+        return json.loads(text, object_pairs_hook=each_once, **hooks)
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            raise JsonError("no JSON (it is empty)", 1, is_json=False) from error
+        raise JsonError(f"no JSON ({error.msg}, at column {error.colno})", error.lineno, is_json=False) from error
+    except (ValueError, RecursionError) as error:
+        reason, place = _trouble(text, constants) or (json_fault(error), 0)
+        raise JsonError(reason, _line(text, place)) from error
+
+
+def parse_line(line: bytes) -> Any:
+    """The value of a line of JSON; see [`parse_json`].
+
+    Raises:
+        JsonError: it is not UTF-8, or see there.
+    """
+    return parse_json(decode(line))
+
+
+def decode(data: bytes) -> str:
+    """The text of a file.
+
+    Raises:
+        JsonError: it is not UTF-8.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise JsonError("the file is in UTF-16: save it as UTF-8", 1, is_json=False)
+    if data.startswith(_GZIP):
+        raise JsonError("the file is compressed with gzip: unpack it", 1, is_json=False)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        reason = f"byte {data[error.start]:#04x} is no UTF-8 ({error.reason}): save the file as UTF-8"
+        raise JsonError(reason, data.count(b"\n", 0, error.start) + 1, is_json=False) from error
 
 
 def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -32,8 +186,62 @@ def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def json_fault(error: Exception) -> str:
-    """Why something cannot be parsed; of what is nested too deep, Python only speaks of itself."""
-    return "lists and objects are nested too deep" if isinstance(error, RecursionError) else str(error)
+    """Why something cannot be parsed; of what is nested too deep or too long, Python only speaks of itself."""
+    if isinstance(error, RecursionError):
+        return "lists and objects are nested too deep"
+    if "integer string conversion" in str(error):
+        return "a whole number has thousands of digits"
+    return str(error)
+
+
+def _refuse(constant: str) -> Any:
+    raise _RefusedError
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise _RefusedError
+    return number
+
+
+def _line(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
+
+
+def _trouble(text: str, constants: bool) -> tuple[str, int] | None:
+    """The first thing in a JSON text that is refused, and where it stands."""
+    keys: list[set[str]] = []
+    last = None
+    for token in _TOKEN.finditer(text):
+        word = token[0]
+        if word in "{[":
+            keys.append(set())
+            if len(keys) > _DEEPEST:
+                return f"lists and objects are nested more than {_DEEPEST} deep", token.start()
+        elif word in "}]" and keys:
+            keys.pop()
+        elif word == ":" and keys and last is not None:
+            key = json.loads(last[0])
+            if key in keys[-1]:
+                return f"the key {short(key)} stands twice in one object", last.start()
+            keys[-1].add(key)
+        elif word in _CONSTANTS and not constants:
+            return f"{word} is no number", token.start()
+        elif word[0] in "-0123456789" and _unbounded(word):
+            return f"the number {short(word)} is too large", token.start()
+        last = token
+    return None
+
+
+def _unbounded(digits: str) -> bool:
+    try:
+        return math.isinf(float(digits)) or len(digits) > 4300  # what Python takes for an int
+    except ValueError:
+        return False
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
 
 
 def write_json(path: Path, value: Any, *, ensure_ascii: bool = True) -> None:

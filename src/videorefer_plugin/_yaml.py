@@ -1,21 +1,24 @@
 """Recipes as they are written: YAML without doubled keys, those that come with the package, and near names."""
 
 import difflib
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from videorefer_plugin._text import short
+from videorefer_plugin._json import read_text
+from videorefer_plugin._text import cut, short, text_fault
 from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["apply_overrides", "nearest", "parse_yaml", "read_recipe", "shipped_recipes"]
 
 
 _MOST_VALUES = 100_000
+_LONGEST = 600  # characters of what the parser says
 _END = object()
 
 
@@ -46,26 +49,33 @@ def parse_yaml(text: str, what: str) -> Any:
     """
     try:
         value = yaml.load(text, _KeysOnce)
-    except (yaml.YAMLError, ValueError) as error:  # the latter of dates and numbers that are none
-        raise ConfigurationError(f"{what} is not YAML: {error}") from error
+    # A tag whose text does not fit, such as `!!bool maybe` or `!!int 1_000_..._000`, is an error of the constructor's.
+    except (yaml.YAMLError, ValueError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        said = cut(str(error) if isinstance(error, (yaml.YAMLError, ValueError)) else repr(error), _LONGEST)
+        raise ConfigurationError(f"{what} is not YAML: {said}") from error
     except RecursionError as error:
         raise ConfigurationError(f"{what} is not YAML that can be read: it is nested too deeply.") from error
-    _check_size(value, what)
+    _check_values(value, what)
     return value
 
 
-def _check_size(value: Any, what: str) -> None:
-    """A few hundred bytes of YAML can repeat a list in a list (`*name`) until no memory holds it."""
-    waiting = [iter((value,))]
+def _check_values(value: Any, what: str) -> None:
+    """A few hundred bytes of YAML can repeat a list in a list (`*name`) until no memory holds it.
+
+    And an escape can be half a character, which could not be written where it is noted what a run was.
+    """
+    waiting: list[Iterator[Any]] = [iter((value,))]
     for _ in range(_MOST_VALUES):
         while (one := next(waiting[-1], _END)) is _END:
             waiting.pop()
             if not waiting:
                 return
         if isinstance(one, dict):
-            waiting.append(iter(one.values()))
+            waiting.append(itertools.chain(one.keys(), one.values()))
         elif isinstance(one, list):
             waiting.append(iter(one))
+        elif isinstance(one, str) and (fault := text_fault(one)):
+            raise ConfigurationError(f"{what} has a text that cannot be used: {fault}.")
     raise ConfigurationError(
         f"{what} holds more than {_MOST_VALUES:,} values, once each *name stands for what it repeats. A section may "
         "not hold itself; take repeated lists out."
@@ -104,10 +114,7 @@ def read_recipe(source: str | os.PathLike, shipped: Sequence[str], others: Seque
 def _text_of(source: str | os.PathLike, shipped: Sequence[str], others: Sequence[str]) -> tuple[str, str]:
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:  # the latter of text that is not UTF-8, and of impossible paths
-            raise ConfigurationError(f"The recipe {str(path)!r} cannot be read: {error}") from error
+        text = read_text(path, ConfigurationError)
         return text, f"{path.parent.name}/{path.stem}" if path.parent.name else path.stem
     name = os.fspath(source)
     if name in others:

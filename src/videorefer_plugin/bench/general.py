@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import read_json
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of
-from videorefer_plugin.bench.json_files import read_json
 from videorefer_plugin.bench.lmms import MODEL_NAME
 from videorefer_plugin.bench.lmms.tasks import OPTIONS, write_tasks
 from videorefer_plugin.bench.lmms.tasks import tasks as own_tasks
@@ -149,7 +149,7 @@ def general_results(folder: str | os.PathLike) -> dict[str, dict[str, float | No
     """
     found: dict[str, dict[str, float | None]] = {}
     for path in sorted(Path(folder).rglob("*results.json"), key=lambda path: path.stat().st_mtime):
-        written = read_json(path, constants=True)
+        written = read_json(path, BenchError, constants=True)
         results = written.get("results", {}) if isinstance(written, dict) else None
         if not isinstance(results, dict) or not all(isinstance(values, dict) for values in results.values()):
             raise BenchError(f"{path} is no result of lmms-eval: expected a dict of tasks under 'results'")

@@ -4,24 +4,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from videorefer_plugin.bench.json_files import JsonError, decode, parse_json, read_json, read_text
+from videorefer_plugin._json import JsonError, parse_json, parse_line, read_json, read_text
+from videorefer_plugin._places import named_path
 from videorefer_plugin.errors import BenchError, RecordError, VideoReferError
 from videorefer_plugin.training.record_files import Entry, RecordFile, open_record_file
 
 __all__ = ["item_values", "record_values"]
 
 
-def item_values(source: Path) -> list[tuple[str, Any]]:
+def item_values(source: Path, keep_bad: bool = False) -> list[tuple[str, Any]]:
     """Items of a file with their places; of HC-STVG's own format, each with its video's name.
+
+    Args:
+        source (`Path`): the file.
+        keep_bad (`bool`): of a line that cannot be read, have the error in the item's place.
 
     Raises:
         BenchError: the file cannot be read, with its line.
     """
+    found = _item_values(source)
+    bad = None if keep_bad else next((value for _, value in found if isinstance(value, BenchError)), None)
+    if bad is not None:
+        raise bad
+    return found
+
+
+def _item_values(source: Path) -> list[tuple[str, Any]]:
     try:
         file = open_record_file(source)
         if file.unit == "row":
             return list(record_values(file))
-        text = read_text(source)
+        text = read_text(source, BenchError)
         if text.lstrip().startswith("{"):
             try:
                 whole = parse_json(text)
@@ -35,22 +48,26 @@ def item_values(source: Path) -> list[tuple[str, Any]]:
     except RecordError as error:
         raise BenchError(str(error)) from error
     except OSError as error:
-        raise BenchError(f"{source} cannot be read: {error.strerror or error}") from error
+        raise BenchError(f"{named_path(source)} cannot be read: {error.strerror or error}") from error
 
 
 def record_values(file: RecordFile) -> Iterator[tuple[str, Any]]:
-    """Every value of a file with its place, one after another, strictly read.
+    """Every value of a file with its place, one after another, strictly read; an error where one cannot be.
 
     Raises:
-        BenchError: something cannot be read, with its line or row.
-        RecordError: the file as a whole cannot be read from some point on.
+        BenchError: the file as a whole cannot be read from some point on, with its line or row.
+        RecordError: the same.
     """
-    if file.unit == "row":
-        yield from ((f"{file.path}, row {entry.line}", entry.value) for entry in _entries(file))
-        return
     with open(file.path, "rb") as stream:
         for entry in _entries(file):
-            yield f"{file.path}, line {entry.line}", _strict(entry, stream, file.path)
+            place = f"{file.path}, {file.unit} {entry.line}"
+            value = BenchError(f"{place}: {entry.reason}") if entry.reason else entry.value
+            if file.unit == "line":
+                try:
+                    value = _strict(entry, stream, file.path)  # knows the line within the item
+                except BenchError as error:
+                    value = error
+            yield place, value
 
 
 def _entries(file: RecordFile) -> Iterator[Entry]:
@@ -59,16 +76,11 @@ def _entries(file: RecordFile) -> Iterator[Entry]:
     try:
         for entry in file.scan():
             line = entry.line
-            if entry.reason:
-                if file.unit == "line":
-                    with open(file.path, "rb") as stream:
-                        _strict(entry, stream, file.path)  # knows the line within the item
-                raise BenchError(f"{file.path}, {file.unit} {line}: {entry.reason}")
             yield entry
     except VideoReferError:
         raise
     except (RecursionError, ValueError) as error:  # too deep, or too many digits: the strict reader knows the line
-        read_json(file.path)
+        read_json(file.path, BenchError)
         raise BenchError(f"{file.path}: what follows {file.unit} {line} cannot be read: {error}") from error
 
 
@@ -77,6 +89,6 @@ def _strict(entry: Entry, stream: BinaryIO, source: Path) -> Any:
     start, length = entry.position
     stream.seek(start)
     try:
-        return parse_json(decode(stream.read(length)))
+        return parse_line(stream.read(length))
     except JsonError as error:
         raise BenchError(f"{source}, line {entry.line + error.line - 1}: {error.reason}") from error

@@ -22,9 +22,10 @@ from typing import Any
 import yaml
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._json import JsonError, decode
+from videorefer_plugin._places import read_file
 from videorefer_plugin._text import listed, short, text_fault
 from videorefer_plugin._yaml import nearest, parse_yaml
-from videorefer_plugin.bench.json_files import JsonError, decode
 from videorefer_plugin.bench.store import text_hash
 from videorefer_plugin.errors import BenchError, ConfigurationError
 
@@ -132,13 +133,7 @@ def _braced(names: Iterable[str]) -> str:
 
 
 def _read(path: Path, where: str) -> Any:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except (OSError, ValueError) as error:  # the latter of a path that no file can have
-        raise BenchError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > _MOST_BYTES:
-        raise BenchError(f"{where} has more than {_MOST_BYTES} bytes: expected a prompt of a few thousand.")
+    data = read_file(path, BenchError, _MOST_BYTES)
     if not data.strip():
         raise BenchError(f"{where} is empty: expected YAML with a text under 'system' and another one under 'user'.")
     try:

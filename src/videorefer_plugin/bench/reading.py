@@ -118,7 +118,7 @@ def read_items(
     mode: str,
     make: Callable[[Mapping[str, Any], dict[str, Any]], ItemT],
     on_bad_item: str = "error",
-    values_of: Callable[[Path], list[tuple[str, Any]]] = item_values,
+    values_of: Callable[[Path], list[tuple[str, Any]]] | None = None,
 ) -> Reading[ItemT]:
     """Read the items of a file.
 
@@ -139,7 +139,7 @@ def read_items(
             raise BenchError(f"{name} is {value!r}: expected {' or '.join(known)}")
     source = Path(path)
     root = Path(media_root) if media_root is not None else source.parent
-    values = values_of(source)
+    values = item_values(source, keep_bad=True) if values_of is None else values_of(source)
     if not values:
         raise BenchError(f"{source} holds no items")
     names = [str(value["id"]) for _, value in values if isinstance(value, Mapping) and _names(value.get("id"))]

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import JsonError, parse_json, read_text
 from videorefer_plugin._text import short
 from videorefer_plugin.bench import checks
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of, benchmarks
-from videorefer_plugin.bench.json_files import JsonError, parse_json, read_text
 from videorefer_plugin.errors import BenchError
 
 __all__ = ["GENERAL", "read_result"]
@@ -24,7 +24,7 @@ def read_result(path: Path) -> dict[str, Any]:
         BenchError: the file is none, or a value in it is not what `videorefer bench` writes; names it.
     """
     try:
-        result = parse_json(read_text(path))
+        result = parse_json(read_text(path, BenchError))
     except JsonError as error:
         raise BenchError(f"{path} is no result of `videorefer bench`: {error}") from error
     if not isinstance(result, dict) or "benchmark" not in result:

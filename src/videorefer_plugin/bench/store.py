@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from videorefer_plugin._files import LedgerError, LineFile, read_lines
+from videorefer_plugin._json import JsonError, parse_line
 from videorefer_plugin._json import write_json as write_json_file
 from videorefer_plugin._text import short, text_fault
-from videorefer_plugin.bench.json_files import JsonError, decode, parse_json
 from videorefer_plugin.errors import BenchError
 
 __all__ = ["Store", "configuration_hash", "text_hash", "write_json"]
@@ -171,7 +171,7 @@ def _read_rows(folder: Path, kind: str) -> Iterator[tuple[_Place, dict[str, Any]
                 continue
             place = _Place(path, number)
             try:
-                row = parse_json(decode(line))
+                row = parse_line(line)
             except JsonError as problem:
                 raise place.damaged(problem.reason) from problem
             if not isinstance(row, dict):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from videorefer_plugin._json import write_json
+from videorefer_plugin._json import read_json, write_json
 from videorefer_plugin._text import listed
 from videorefer_plugin.data_engine.recipe import load_engine_recipe
 from videorefer_plugin.data_engine.records import DROPPED, RUN, record_files
@@ -148,8 +148,8 @@ def _refuse_other(folder: Path, seed: int, clips: int) -> None:
     if not table.exists() or not (folder / _RUN / RUN).exists():
         return
     try:
-        there = [row["id"] for row in json.loads(table.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        there = [row["id"] for row in read_json(table, EngineError)]
+    except (ValueError, TypeError, KeyError) as error:
         raise EngineError(f"{table} is no table of clips ({error!r}); choose another folder (--out).") from error
     if there != [_clip_name(seed, number) for number in range(clips)]:
         raise EngineError(

@@ -218,7 +218,7 @@ def _with_origin(path: Path) -> Iterator[tuple[Any, Mapping[str, Any] | None]]:
         for entry in open_record_file(path).scan():
             try:
                 origin = json.loads(lines.readline()) if lines else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 origin = None
             name = entry.value.get("id") if isinstance(entry.value, Mapping) else None
             fits = isinstance(origin, Mapping) and isinstance(name, str) and origin.get("record") == name

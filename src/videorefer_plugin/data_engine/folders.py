@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import UNFINISHED, write_whole
+from videorefer_plugin._json import read_object
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.items import Source
 from videorefer_plugin.data_engine.recipe import EngineRecipe, SourceSettings, recipe_of
@@ -105,12 +106,9 @@ class RunFolder:
         """
         if not self.run.is_file():
             return None
-        try:
-            said = json.loads(self.run.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise EngineError(f"{self.run} cannot be read: {error}. Give another output.folder.") from error
+        said = read_object(self.run, EngineError, "what a run of the data engine is. Give another output.folder")
         wanted = {"recipe": dict, "identities": dict, "keys": dict, "read": dict}
-        if not isinstance(said, dict) or any(not isinstance(said.get(name), kind) for name, kind in wanted.items()):
+        if any(not isinstance(said.get(name), kind) for name, kind in wanted.items()):
             raise EngineError(f"{self.run} is not of a run of the data engine. Give another output.folder.")
         return said
 

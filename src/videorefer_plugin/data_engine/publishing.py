@@ -142,7 +142,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 _check_shapes(line["source"], {"id": str})
                 yield line
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise EngineError(f"Line {number} of {path} cannot be read ({error!r}); write the records again.") from error
+        raise EngineError(
+            f"Line {number or 1} of {path} cannot be read ({error!r}); write the records again."
+        ) from error
 
 
 def _check_shapes(value: Any, wanted: Mapping[str, type]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import write_whole
-from videorefer_plugin._json import write_json
+from videorefer_plugin._json import read_json, read_object, write_json
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.items import Spent
@@ -158,8 +158,8 @@ def read_report(folder: Path) -> RecordCounts:
         EngineError: it is not there, or holds something else.
     """
     try:
-        return RecordCounts.from_json(json.loads((folder / REPORT).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return RecordCounts.from_json(read_json(folder / REPORT, EngineError))
+    except (ValueError, TypeError) as error:
         raise EngineError(
             f"{folder / REPORT} does not say what came of the run ({error}); write the records again (videorefer data "
             "run)."
@@ -272,8 +272,8 @@ def _stages(folder: Path, recipe: EngineRecipe) -> dict[str, dict[str, Any]]:
     keys: Mapping[str, str] = {}
     if (folder / RUN).is_file():
         try:
-            keys = dict(json.loads((folder / RUN).read_text(encoding="utf-8")).get("keys", {}))
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            keys = dict(read_object(folder / RUN, EngineError).get("keys", {}))
+        except (ValueError, TypeError) as error:
             raise EngineError(f"{folder / RUN} cannot be read ({error}); start the run again.") from error
     found = {}
     for stage in STAGES:

@@ -1,10 +1,10 @@
 """What is known about a folder that is to be published."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import read_object
 from videorefer_plugin.errors import PublishError
 
 __all__ = ["FolderContents", "read_json"]
@@ -43,10 +43,4 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         PublishError: the file is missing or holds no JSON object.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PublishError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise PublishError(f"{path} must hold a JSON object, but holds a {type(value).__name__}.")
-    return value
+    return read_object(path, PublishError, "a JSON object", constants=True)

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._files import write_whole
+from videorefer_plugin._json import read_json
+from videorefer_plugin._places import writing
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import PublishError
 
@@ -136,20 +139,21 @@ class RunSummary:
         path = Path(folder) / RUN_FILE
         if not path.is_file():
             return None
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise PublishError(f"{path} cannot be read as JSON: {error}") from error
-        return cls.from_dict(values)
+        return cls.from_dict(read_json(path, PublishError))
 
     def to_json(self) -> str:
         """Return the content of the file."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write the summary into a folder, and return the file's path."""
+        """Write the summary into a folder, and return the file's path.
+
+        Raises:
+            PublishError: it cannot be written.
+        """
         path = Path(folder) / RUN_FILE
-        path.write_text(self.to_json(), encoding="utf-8")
+        with writing(path, PublishError):
+            write_whole(path, self.to_json())
         return path
 
 

@@ -1,11 +1,10 @@
 """Regions in JSON files: run lengths, and regions by name. Values stay as the file has them."""
 
-import json
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from videorefer_plugin._json import each_once, json_fault
+from videorefer_plugin._json import read_json
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.places import VISUAL_KEY, is_place
@@ -102,17 +101,13 @@ def _object_of(records: list[Mapping[str, Any]], name: str | None, path: str) ->
 def split_name(text: str) -> tuple[str, str | None]:
     """Of "FILE.json#NAME", the path of a file, and what follows the "#" behind it."""
     for place, letter in enumerate(text):
-        if letter == "#" and not Path(text).is_file() and Path(text[:place]).is_file():
+        if letter == "#" and not os.path.isfile(text) and os.path.isfile(text[:place]):
             return text[:place], text[place + 1 :]
     return text, None
 
 
 def _read(path: str) -> Any:
-    file = existing_file(path)
-    try:
-        return json.loads(file.read_bytes(), object_pairs_hook=each_once)  # bytes: with a BOM, too
-    except (OSError, ValueError, RecursionError) as error:
-        raise RegionError(f"{path} is not JSON that can be read: {json_fault(error)}") from error
+    return read_json(existing_file(path), RegionError)
 
 
 def _objects(value: Any) -> list[str]:

@@ -1,6 +1,7 @@
 """Reading what a caller gave: numbers, frames, times, points and pixels, each checked once."""
 
 import math
+import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videorefer_plugin._places import named_path
 from videorefer_plugin._text import short, size_words
 from videorefer_plugin.errors import RegionError
 
@@ -237,8 +239,8 @@ def split_numbers(text: str, what: str) -> list[float]:
 
 def existing_file(path: str) -> Path:
     """The path of a file, which has to be there."""
-    if not Path(path).is_file():
-        raise RegionError(f"there is no file {path!r}")
+    if not os.path.isfile(path):  # unlike the method of a path, it also takes names that no file can have
+        raise RegionError(f"there is no file {named_path(path)!r}")
     return Path(path)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import write_whole
-from videorefer_plugin._json import each_once, json_fault
+from videorefer_plugin._json import read_object
+from videorefer_plugin._places import named_path
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError, SegmentError
 from videorefer_plugin.regions import Region
@@ -117,11 +118,8 @@ def load_masklets(path: str | os.PathLike) -> list[Masklet]:
         SegmentError: there is no such file, or it is not what was written.
         RegionError: an annotation is damaged.
     """
-    name = os.fspath(path)
-    try:
-        value = json.loads(Path(path).read_bytes(), object_pairs_hook=each_once)
-    except (OSError, ValueError, RecursionError) as error:
-        raise SegmentError(f"{name!r} holds no masklets that can be read: {json_fault(error)}") from error
+    name = named_path(path)
+    value = read_object(path, SegmentError, "masklets, as save_masklets writes them")
     try:
         return [_read(value, number) for number in range(len(value["annotation"]))]
     except (SegmentError, RegionError):

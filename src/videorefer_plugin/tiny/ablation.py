@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import write_whole
-from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin._json import read_json, read_object
+from videorefer_plugin.errors import ConfigurationError, RecordError
 from videorefer_plugin.tiny.ablation_report import ablation_table
 from videorefer_plugin.tiny.ablation_rows import Variant, trained_stages, variants
 from videorefer_plugin.tiny.measuring import DESCRIPTION_TOKENS, QUESTION_TOKENS
@@ -110,7 +111,7 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         write_whole(path, json.dumps(settings, indent=2) + "\n")
         return
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = read_object(path, ConfigurationError, "the settings of an ablation")
     for name, value in settings.items():
         if kept.get(name) != value:
             raise ConfigurationError(
@@ -174,7 +175,7 @@ def _records(path: Path, left_out: Sequence[str], out: Path) -> Path:
         return path
     chosen = out / f"{path.stem}{_without(left_out)}.json"
     if not chosen.exists():
-        records = json.loads(path.read_text(encoding="utf-8"))
+        records = read_json(path, RecordError)
         text = json.dumps([one for one in records if one["id"].split("/")[1] not in left_out])
         write_whole(chosen, text)
     return chosen

@@ -1,10 +1,10 @@
 """The card of the embedded model: what it knows, how it was made, and what was measured."""
 
-import json
 import os
 from pathlib import Path
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._json import read_object
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.hub.run_summary import Result, RunSummary
 from videorefer_plugin.tiny.running import READY
@@ -54,7 +54,7 @@ def history(root: str | os.PathLike) -> str:
     for name, stage in STAGES.items():
         path = root / name / READY
         if path.exists():
-            state = json.loads(path.read_text(encoding="utf-8"))
+            state = read_object(path, ConfigurationError, "the state of a trainer", constants=True)
             losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
             minutes = state["log_history"][-1].get("train_runtime", 0) / 60
             loss = f"{losses[-1]:.2f}" if losses else "-"

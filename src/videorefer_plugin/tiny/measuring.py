@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._json import read_json
+from videorefer_plugin.errors import BenchError
 from videorefer_plugin.hub.run_summary import Result
 
 __all__ = ["DESCRIPTION_TOKENS", "QUESTION_TOKENS", "measure", "shuffle_regions"]
@@ -46,7 +48,7 @@ def measure(
     heldout, out = Path(world) / "heldout", Path(out)
     out.mkdir(parents=True, exist_ok=True)
     shuffled = out / "bench_q_shuffled.json"
-    write_whole(shuffled, json.dumps(shuffle_regions(json.loads((heldout / "bench_q.json").read_text()))))
+    write_whole(shuffled, json.dumps(shuffle_regions(read_json(heldout / "bench_q.json", BenchError))))
     today = datetime.date.today().isoformat()
     results: list[Result] = []
 
@@ -72,7 +74,7 @@ def measure(
     )
     right = {row["id"]: row["correct"]["strict"] for row in questions(heldout / "grounding_q.json", "multi")["items"]}
     pairs: dict[str, list[bool]] = {}
-    for item in json.loads((heldout / "grounding_q.json").read_text()):
+    for item in read_json(heldout / "grounding_q.json", BenchError):
         if item["id"] in right:
             pairs.setdefault(item["pair"], []).append(right[item["id"]])
     flips = [all(answers) for answers in pairs.values() if len(answers) == 2]

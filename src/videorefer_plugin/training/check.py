@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import RecordError, VideoReferError
 from videorefer_plugin.regions.json_form import json_kinds
 from videorefer_plugin.training.record_files import open_record_file
+from videorefer_plugin.training.record_names import record_name
 from videorefer_plugin.training.records import (
     KINDS,
     Record,
@@ -218,14 +218,6 @@ class _Places:
         return [str(one.line), *numbers, *([Text(one.id or "")] if self.has_ids else [])]
 
 
-def _id(value: Any) -> str | None:
-    """The name of a record that cannot be used, if it has one that can be shown."""
-    name = value.get("id") if isinstance(value, Mapping) else None
-    if isinstance(name, str) and not text_fault(name):
-        return name
-    return None if name is None else short(name)
-
-
 def check_data(
     path: str | os.PathLike,
     media_root: str | os.PathLike | None = None,
@@ -271,7 +263,7 @@ def check_data(
         for entry, record in read_records(file, media_root, check):
             report.records += 1
             if isinstance(record, RecordError):
-                report.bad.append(BadRecord(entry.line, str(record), report.records, _id(entry.value)))
+                report.bad.append(BadRecord(entry.line, str(record), report.records, record_name(entry.value)))
             else:
                 report.add(record)
                 report.warn(entry.line, found, record.id)

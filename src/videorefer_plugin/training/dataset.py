@@ -18,6 +18,7 @@ from videorefer_plugin.object_encoder import ObjectEncoderConfig
 from videorefer_plugin.regions import Region, Shape
 from videorefer_plugin.training.mixture import DataSource, Share, check_positive, data_sources, epoch_rows
 from videorefer_plugin.training.record_files import RecordFile, open_record_file
+from videorefer_plugin.training.record_names import BadRecordError, record_place
 from videorefer_plugin.training.records import KINDS, Record, parse_record
 from videorefer_plugin.training.scan import digest_of, scan_records
 
@@ -41,6 +42,7 @@ class _Scanned:
     media_root: str | os.PathLike | None
     positions: np.ndarray  # (n, 2)
     lines: np.ndarray  # (n,)
+    numbers: np.ndarray  # (n,), which of the file's records each is, from 1
     kinds: np.ndarray  # (n,), index into KINDS
     tokens: np.ndarray  # (n,), estimate without the visual
     has_choice: np.ndarray  # (n,), some object is seen in more than one frame
@@ -134,10 +136,11 @@ class VideoReferDataset(Dataset):
     def _scan(self, source: DataSource, media_root: str | os.PathLike | None) -> _Scanned:
         file = open_record_file(source.path)
         root = source.media_root if source.media_root is not None else media_root
-        positions, lines, kinds, tokens, has_choice, keys = [], [], [], [], [], []
-        for line, row in scan_records(file, root, self.keep_scan):
+        positions, lines, numbers, kinds, tokens, has_choice, keys = [], [], [], [], [], [], []
+        for number, (line, row) in enumerate(scan_records(file, root, self.keep_scan), 1):
             if isinstance(row, RecordError):
-                reason = f"{file.path}, {file.unit} {line}: {row}"
+                name = row.name if isinstance(row, BadRecordError) else None
+                reason = f"{record_place(str(file.path), file.unit, line, number, name)}: {row}"
                 if self.on_bad_sample == "error":
                     raise RecordError(
                         f"{reason}. `videorefer train check {file.path}` lists all bad records; leave them out with "
@@ -147,6 +150,7 @@ class VideoReferDataset(Dataset):
                 continue
             positions.append(row.position)
             lines.append(line)
+            numbers.append(number)
             kinds.append(row.kind)
             tokens.append(row.text + sum(map(self.object_encoder.num_tokens, row.seen)))
             has_choice.append(max(row.seen, default=0) > 1)
@@ -156,6 +160,7 @@ class VideoReferDataset(Dataset):
             root,
             np.array(positions, dtype=np.int64).reshape(-1, 2),
             np.array(lines, dtype=np.int64),
+            np.array(numbers, dtype=np.int64),
             np.array(kinds, dtype=np.int8),
             np.array(tokens, dtype=np.int64),
             np.array(has_choice, dtype=bool),
@@ -300,12 +305,13 @@ class VideoReferDataset(Dataset):
         number, place, _ = self._rows[index].tolist()
         scanned = self._files[number]
         start, length = scanned.positions[place].tolist()
-        line = int(scanned.lines[place])
+        line, which = int(scanned.lines[place]), int(scanned.numbers[place])
         try:
             value = scanned.file.read((start, length))
-            return parse_record(value, str(scanned.file.path), line, scanned.media_root)
+            return parse_record(value, str(scanned.file.path), line, scanned.media_root, which)
         except ValueError as error:
-            raise RecordError(f"{scanned.file.path}, {scanned.file.unit} {line}: {error}") from error
+            where = record_place(str(scanned.file.path), scanned.file.unit, line, which)
+            raise RecordError(f"{where}: {error}") from error
 
     def _number(self, index: int) -> int:
         """The number of a row among those that may come in some epoch."""

@@ -13,12 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from videorefer_plugin._json import TwiceError, each_once, json_fault
+from videorefer_plugin._json import JsonError, TwiceError, decode, each_once, json_fault
+from videorefer_plugin._places import named_path
+from videorefer_plugin._text import cut
 from videorefer_plugin.errors import ConfigurationError, RecordError
 
 __all__ = ["Entry", "RecordFile", "open_record_file"]
 
+_FOREIGN = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\x1f\x8b")  # no UTF-8 anywhere, as `decode` says
 _CHUNK = 1 << 20  # characters looked at together; grows where a single record is longer
+_LONGEST = 300  # characters of what pyarrow says
 _ROWS = 256  # rows of a Parquet file that are decoded together
 _SPACE = re.compile(r"[ \t\r\n]*")
 _JSON_COLUMNS = ("annotation", "conversations")  # may be stored as JSON text in Parquet
@@ -90,13 +94,23 @@ def open_record_file(path: str | os.PathLike) -> RecordFile:
         ConfigurationError: it is Parquet, and pyarrow is not installed.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "not there"
-        raise RecordError(f"{path} is {what}; expected a file of training records (.json, .jsonl or .parquet).")
-    with open(path, "rb") as stream:
-        start = stream.read(_CHUNK)
+    if not os.path.isfile(path):  # unlike the method of a path, it also takes names that no file can have
+        what = "a folder" if os.path.isdir(path) else "not there"
+        raise RecordError(
+            f"{named_path(path)} is {what}; expected a file of training records (.json, .jsonl or .parquet)."
+        )
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(_CHUNK)
+    except OSError as error:
+        raise RecordError(f"{named_path(path)} cannot be read: {error.strerror or error}.") from error
     if start.startswith(b"PAR1"):
         return _ParquetFile(path)
+    if start.startswith(_FOREIGN):
+        try:
+            decode(start)
+        except JsonError as problem:
+            raise RecordError(f"{path}, {problem}") from problem
     first = start.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     if not first:
         raise RecordError(f"{path} is empty; expected a JSON list of records, or one record a line.")
@@ -116,7 +130,7 @@ class _TextFile(RecordFile):
             data = stream.read(length)
         try:
             return json.loads(data.decode("utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._changed(error) from error
 
 
@@ -150,6 +164,7 @@ class _ListFile(_TextFile):
             window.skip_space()
             window.move(window.at + 1)  # the opening bracket, by which the file was told
             separator = ""
+            window.record = 1
             while (mark := window.skip_space()) != "]":
                 if separator:
                     if mark != ",":
@@ -160,6 +175,7 @@ class _ListFile(_TextFile):
                 start, line = window.byte, window.line
                 value, reason = window.value()
                 yield Entry(line, (start, window.byte - start), value, reason, window.byte)
+                window.record += 1
             window.move(window.at + 1)
             if rest := window.skip_space():
                 raise window.error(f"the list has ended, but {rest!r} follows")
@@ -173,6 +189,7 @@ class _Window:
         self.at = 0  # place in `text`
         self.byte = len(codecs.BOM_UTF8) if stream.read(3) == codecs.BOM_UTF8 else 0
         self.line = 1
+        self.record = 0  # which one is read, from 1; 0 before the list begins
         self._ended = False
         self._stream = stream
         self._path = path
@@ -182,7 +199,8 @@ class _Window:
 
     def error(self, reason: str, place: int | None = None) -> RecordError:
         line = self.line + (0 if place is None else self.text.count("\n", self.at, place))
-        return RecordError(f"{self._path}, line {line}: {reason}. The file has to be one JSON list of records.")
+        which = f", record {self.record}" if self.record else ""
+        return RecordError(f"{self._path}, line {line}{which}: {reason}. The file has to be one JSON list of records.")
 
     def move(self, place: int) -> None:
         passed = self.text[self.at : place]
@@ -260,15 +278,28 @@ class _ParquetFile(RecordFile):
             ) from error
         try:
             return pyarrow.parquet.ParquetFile(self.path)
-        except pyarrow.ArrowException as error:
-            raise RecordError(f"{self.path} cannot be read as Parquet ({error}); it may be cut off.") from error
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception, where: str = "") -> RecordError:
+        said = cut(" ".join(str(error).split()), _LONGEST)
+        return RecordError(f"{self.path}{where} cannot be read as Parquet ({said}); it may be cut off or damaged.")
 
     def scan(self) -> Iterator[Entry]:
+        import pyarrow
+
         file = self._open()
         row = 0
         for group in range(file.num_row_groups):
             place = 0
-            for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group], use_threads=False):
+            batches = file.iter_batches(batch_size=_ROWS, row_groups=[group], use_threads=False)
+            while True:
+                try:
+                    batch = next(batches, None)
+                except (pyarrow.ArrowException, OSError, ValueError) as error:
+                    raise self._damaged(error, f", from row {row + 1} on,") from error
+                if batch is None:
+                    break
                 for value in self._values(batch, row + 1):
                     row += 1
                     try:
@@ -288,7 +319,7 @@ class _ParquetFile(RecordFile):
     def _values(self, batch: Any, first: int) -> list[Any]:
         try:
             return batch.to_pylist(maps_as_pydicts="strict")
-        except (KeyError, ValueError) as error:  # a frame that is named twice, or text that is no UTF-8
+        except (KeyError, ValueError, ArithmeticError) as error:  # a frame named twice, no UTF-8, a date of no year
             last = first + batch.num_rows - 1
             raise RecordError(f"{self.path}, row {first} to {last}: a column cannot be read ({error}).") from error
 
@@ -300,7 +331,7 @@ class _ParquetFile(RecordFile):
                 self._group = group, self._open().read_row_group(group, use_threads=False)
             (value,) = self._group[1].slice(place, 1).to_pylist(maps_as_pydicts="strict")
             return _plain(value)
-        except (IndexError, KeyError, ValueError) as error:
+        except (IndexError, KeyError, ValueError, ArithmeticError, OSError, RecursionError) as error:
             raise self._changed(error) from error
 
 
@@ -310,7 +341,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     for key in _JSON_COLUMNS:
         if isinstance(row.get(key), str):
             row[key] = json.loads(row[key], object_pairs_hook=each_once)
-        elif key in row:
+        elif isinstance(row.get(key), list):
             row[key] = [
                 {name: value for name, value in item.items() if value is not None} if isinstance(item, dict) else item
                 for item in row[key]

@@ -25,6 +25,7 @@ from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.regions import Absent, Region, Shape, is_place, read_annotation
 from videorefer_plugin.training.drawn import Drawn
 from videorefer_plugin.training.record_files import Entry, RecordFile
+from videorefer_plugin.training.record_names import BadRecordError, record_name, record_place
 from videorefer_plugin.video import Video, open_video
 
 __all__ = [
@@ -61,6 +62,7 @@ class Record:
             missing.
         source (`str`): the file that it comes from.
         line (`int`): line on which it begins there, or row of a Parquet file, from 1.
+        number (`int`): which of the file's records it is, from 1; 0 if that is not known.
         unknown (`tuple[str, ...]`): keys of the file that mean nothing here.
     """
 
@@ -74,6 +76,7 @@ class Record:
     source: str = ""
     line: int = 0
     unknown: tuple[str, ...] = ()
+    number: int = 0
 
     @property
     def kind(self) -> str:
@@ -93,7 +96,8 @@ class Record:
     @property
     def place(self) -> str:
         """Where it stands, for messages."""
-        return f"{self.source}, {'row' if self.source.endswith('.parquet') else 'line'} {self.line}"
+        unit = "row" if self.source.endswith(".parquet") else "line"
+        return record_place(self.source, unit, self.line, self.number, self.id)
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -196,11 +200,17 @@ def read_entry(
         record = parse_record(entry.value, source, entry.line, media_root)
         (check or check_record)(record)
     except RecordError as error:
-        return error
+        return BadRecordError(str(error), record_name(entry.value))
     return record
 
 
-def parse_record(value: Any, source: str = "", line: int = 0, media_root: str | os.PathLike | None = None) -> Record:
+def parse_record(
+    value: Any,
+    source: str = "",
+    line: int = 0,
+    media_root: str | os.PathLike | None = None,
+    number: int = 0,
+) -> Record:
     """Make a record of what a file holds, and check all that can be told from it alone but the masks.
 
     Args:
@@ -209,6 +219,7 @@ def parse_record(value: Any, source: str = "", line: int = 0, media_root: str | 
         line (`int`, *optional*): line of that file on which it begins, from 1.
         media_root (`str` or `os.PathLike`, *optional*): folder that relative paths start from; that of `source` by
             default.
+        number (`int`, *optional*): which of the file's records it is, from 1.
 
     Raises:
         RecordError: it is malformed; the message is the reason alone, without the place.
@@ -244,6 +255,7 @@ def parse_record(value: Any, source: str = "", line: int = 0, media_root: str | 
         source=source,
         line=line,
         unknown=tuple(key for key in value if key not in _KEYS),
+        number=number,
     )
 
 

@@ -23,6 +23,7 @@ import videorefer_plugin
 from videorefer_plugin._files import write_whole
 from videorefer_plugin.errors import RecordError
 from videorefer_plugin.training.record_files import Entry, RecordFile
+from videorefer_plugin.training.record_names import BadRecordError, record_name
 from videorefer_plugin.training.records import (
     KINDS,
     Record,
@@ -169,7 +170,10 @@ class _Scan:
             if state == _GOOD:
                 if media >= 0 and (kind, media) not in missing:
                     missing[kind, media] = _missing(names[media], KINDS[kind], source, media_root)
-                yield line, missing.get((kind, media)) or Row((start, length), kind, text, own, key)
+                lacks = missing.get((kind, media))
+                if lacks is not None:
+                    lacks = BadRecordError(str(lacks), record_name(file.read((start, length))))
+                yield line, lacks or Row((start, length), kind, text, own, key)
                 continue
             position = (start, length)
             value, reason = (None, next(reasons)) if state == _UNREADABLE else (file.read(position), "")

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._json import read_object
 from videorefer_plugin.embedded import SHAPES_WORLD
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.video import Video
@@ -174,9 +175,12 @@ def _make_part(root: Path, settings: Settings, job: Job) -> None:
 
 def _kept_part(root: Path, job: Job) -> dict[str, list[str]] | None:
     """A part that is there, unless it was made before a stage was added."""
+    path = _part_file(root, job)
+    if not path.exists():
+        return None
     try:
-        part = json.loads(_part_file(root, job).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        part = read_object(path, ConfigurationError)
+    except ConfigurationError:  # of an interrupted machine; it is made anew
         return None
     expected = {stage.file for stage in _own_records()} if job[0] == "train" else set()
     return part if expected <= part.keys() else None

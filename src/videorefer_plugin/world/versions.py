@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin._json import write_json
+from videorefer_plugin._json import read_object, write_json
 from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["VERSION", "VERSIONS", "Settings", "check_version", "claim", "read_settings", "seed_of"]
@@ -50,15 +49,9 @@ def read_settings(root: str | os.PathLike) -> dict[str, Any] | None:
         ConfigurationError: that cannot be read.
     """
     note = Path(root) / _NOTE
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(note):
         return None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigurationError(f"{note} does not say what data set {root} holds: choose another folder.")
-    return found
+    return read_object(note, ConfigurationError, f"what data set {root} holds. Choose another folder")
 
 
 def check_version(root: str | os.PathLike, version: int) -> None:

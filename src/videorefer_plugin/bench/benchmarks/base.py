@@ -164,7 +164,7 @@ class Benchmark(ABC, Generic[ItemT]):
 
         Those of the file itself by default; a benchmark in a format of its own says here what stands for an item.
         """
-        return item_values(source)
+        return item_values(source, keep_bad=True)
 
     def files(self, data: str | os.PathLike) -> list[Path]:
         """The files that items are made of. Answers belong to what was in them."""

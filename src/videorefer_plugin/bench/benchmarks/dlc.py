@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from videorefer_plugin._json import JsonError, parse_json, read_json, read_text
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.bench import checks
 from videorefer_plugin.bench.benchmarks.base import Benchmark, Layout, Task
 from videorefer_plugin.bench.item_files import item_values
-from videorefer_plugin.bench.json_files import JsonError, parse_json, read_json, read_text
 from videorefer_plugin.bench.judge_prompts import JudgePrompt, Messages
 from videorefer_plugin.bench.letters import strict_letter
 from videorefer_plugin.bench.reading import Item, LeftOutError, place_of, text_of
@@ -151,7 +151,7 @@ class DetailedCaptions(Benchmark[DetailItem]):
     def values(self, source: Path) -> list[tuple[str, Any]]:
         """See [`Benchmark`]."""
         questions = _published(source)
-        return item_values(source) if questions is None else _joined(source, questions)
+        return item_values(source, keep_bad=True) if questions is None else _joined(source, questions)
 
     def item(self, value: Mapping[str, Any], common: dict[str, Any]) -> DetailItem:
         """See [`Benchmark`]."""
@@ -255,7 +255,7 @@ class DetailedCaptions(Benchmark[DetailItem]):
 def _published(source: Path) -> dict[str, list[Any]] | None:
     """The questions of the published form: annotation's id -> list; `None` if a file is in another form."""
     try:
-        value = parse_json(read_text(source)) if source.suffix == ".json" else None
+        value = parse_json(read_text(source, BenchError)) if source.suffix == ".json" else None
     except JsonError:  # one item a line, or whoever reads items says what is wrong
         return None
     if isinstance(value, dict) and "annotations" in value:
@@ -266,7 +266,7 @@ def _published(source: Path) -> dict[str, list[Any]] | None:
 
 def _joined(source: Path, questions: Mapping[str, list[Any]]) -> list[tuple[str, Any]]:
     """What the published files say of each object."""
-    coco, names = (read_json(source.parent / name) for name in _FILES)
+    coco, names = (read_json(source.parent / name, BenchError) for name in _FILES)
     if not isinstance(coco, dict) or not isinstance(names, dict):
         raise BenchError(f"{source.parent} needs JSON objects in {' and '.join(_FILES)}")
     images = _by_id(coco, "images", source.parent / _FILES[0])

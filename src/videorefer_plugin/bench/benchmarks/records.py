@@ -121,7 +121,7 @@ class Records(Benchmark[RecordItem]):
 
     def values(self, source: Path) -> list[tuple[str, Any]]:
         """See [`Benchmark`]; one for each answer."""
-        return [one for place, value in item_values(source) for one in _questions(value, place)]
+        return [one for place, value in item_values(source, keep_bad=True) for one in _questions(value, place)]
 
     def item(self, value: Mapping[str, Any], common: dict[str, Any]) -> RecordItem:
         """See [`Benchmark`]."""
@@ -232,6 +232,9 @@ class Records(Benchmark[RecordItem]):
 
 def _questions(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     """The questions of a record, each as the value of an item; or why it has none."""
+    if isinstance(value, BenchError):  # a line that cannot be read
+        yield place, value
+        return
     try:
         record = parse_record(value)
     except RecordError as error:

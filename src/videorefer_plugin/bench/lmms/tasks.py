@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
+from videorefer_plugin._json import JsonError, parse_json
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.benchmarks.base import Benchmark, Task
 from videorefer_plugin.bench.benchmarks.registry import benchmarks, path_of
-from videorefer_plugin.bench.json_files import JsonError, parse_json
 from videorefer_plugin.errors import BenchError
 
 __all__ = ["OPTIONS", "task_options", "tasks", "write_tasks"]

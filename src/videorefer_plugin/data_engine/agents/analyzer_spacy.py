@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import runpy
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import read_json
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.agents.nouns import SCENERY, NounRules, is_scenery, words_of
@@ -128,10 +128,7 @@ class SpacyAnalyzer(Agent):
 def _meta_of(folder: Path) -> dict[str, Any]:
     """What a pipeline says of itself."""
     path = folder / "meta.json"
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path} of the spaCy pipeline cannot be read: {error}.") from error
+    meta = read_json(path, ConfigurationError)
     if not isinstance(meta, dict) or not isinstance(meta.get("lang"), str):
         raise ConfigurationError(
             f'{path} is {short(meta)}; expected what spaCy writes there, with the language of the pipeline as "lang".'

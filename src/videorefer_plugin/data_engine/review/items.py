@@ -80,7 +80,7 @@ def reviewed_items(folder: Path, kept: bool) -> Iterator[ReviewItem]:
                 fits = origin["record"] == entry.value["id"]
                 # What would stand in the table, and what is drawn, can be told.
                 _ = item.text, entry.value["annotation"], seen and (item.description, item.caption, item.reason)
-            except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
                 fits = False
             if not fits:
                 raise EngineError(

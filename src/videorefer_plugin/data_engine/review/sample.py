@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin._json import each_once, write_json
-from videorefer_plugin._text import short
+from videorefer_plugin._json import read_object, write_json
 from videorefer_plugin.data_engine.review.items import ReviewItem, reviewed_items
 from videorefer_plugin.errors import EngineError
 
@@ -96,10 +95,4 @@ def json_object(path: Path, what: str) -> dict[str, Any]:
     Raises:
         EngineError: the file holds something else; `what` says what was expected.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_once)
-    except (OSError, ValueError, RecursionError) as error:
-        raise EngineError(f"{path} cannot be read as JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise EngineError(f"{path} holds {short(value)}; expected an object: {what}.")
-    return value
+    return read_object(path, EngineError, f"an object: {what}")

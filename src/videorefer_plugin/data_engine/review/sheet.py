@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import read_text
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import EngineError
 
@@ -80,10 +81,7 @@ def read_sheet(path: Path, known: Mapping[str, bool], texts: Mapping[str, str]) 
         EngineError: it cannot be read, lacks a column, is of another drawing, or says something that is no answer;
             names the lines.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise EngineError(f"{path} cannot be read ({error}); save it as CSV in UTF-8.") from error
+    text = read_text(path, EngineError)
     head = text.split("\n", 1)[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=head.count), restval="")
     sheet, faults = Sheet([], [], [], dict.fromkeys(known)), []

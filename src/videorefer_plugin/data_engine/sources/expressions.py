@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import read_json
 from videorefer_plugin._text import listed, short, size_words
-from videorefer_plugin.bench.json_files import read_json
 from videorefer_plugin.data_engine.items import GivenObject
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut, check_text, make_source
-from videorefer_plugin.errors import BenchError, EngineError, RegionError, VideoError
+from videorefer_plugin.errors import EngineError, RegionError, VideoError
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video.animations import looks_like_picture
 from videorefer_plugin.video.images import image_size
@@ -66,10 +66,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         EngineError: it cannot be read, or is another value.
     """
-    try:
-        found = read_json(path)
-    except BenchError as error:
-        raise EngineError(str(error)) from error
+    found = read_json(path, EngineError)
     if not isinstance(found, dict):
         raise EngineError(f"{path} is {short(found)}; expected an object.")
     return found

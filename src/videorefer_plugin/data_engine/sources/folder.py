@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import read_json, read_text
 from videorefer_plugin._text import listed, short, text_fault
-from videorefer_plugin.bench.json_files import read_json, read_text
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut
 from videorefer_plugin.data_engine.sources.rows import Table, check_column
 from videorefer_plugin.data_engine.sources.table import caption_row, column_names
-from videorefer_plugin.errors import BenchError, EngineError
+from videorefer_plugin.errors import EngineError
 from videorefer_plugin.video import IMAGE_SUFFIXES
 
 __all__ = ["VIDEO_SUFFIXES", "beside", "clips_in", "read_folder", "split_by_name"]
@@ -95,16 +95,13 @@ def beside(clip: Path) -> tuple[dict[str, Any], str]:
     text, values = clip.with_name(f"{stem}.txt"), clip.with_name(f"{stem}.json")
     said: dict[str, Any] = {}
     place = text
-    try:
-        if values.is_file():
-            found = read_json(values, constants=True)
-            if not isinstance(found, dict):
-                raise EngineError(f"{values} is {short(found)}; expected an object with the key 'caption'.")
-            said, place = found, values
-        if text.is_file() and (caption := read_text(text).strip()):
-            said, place = {**said, "caption": caption}, text
-    except BenchError as error:
-        raise EngineError(str(error)) from error
+    if values.is_file():
+        found = read_json(values, EngineError, constants=True)
+        if not isinstance(found, dict):
+            raise EngineError(f"{values} is {short(found)}; expected an object with the key 'caption'.")
+        said, place = found, values
+    if text.is_file() and (caption := read_text(text, EngineError).strip()):
+        said, place = {**said, "caption": caption}, text
     return said, str(place)
 
 

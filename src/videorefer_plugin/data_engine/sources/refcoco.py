@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import read_json
 from videorefer_plugin._text import listed, short
-from videorefer_plugin.bench.json_files import read_json
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut, check_text, find_media
 from videorefer_plugin.data_engine.sources.expressions import Annotation, Expression, give_objects, read_object
-from videorefer_plugin.errors import BenchError, EngineError
+from videorefer_plugin.errors import EngineError
 
 __all__ = ["read_refcoco"]
 
@@ -85,10 +85,7 @@ def _refs(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
             )
         there = listed(file.name for file in files) or "no refs*.json"
         raise EngineError(f"{folder} has {there}; expected one file of references.")
-    try:
-        found = read_json(files[0])
-    except BenchError as error:
-        raise EngineError(str(error)) from error
+    found = read_json(files[0], EngineError)
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         raise EngineError(f"{files[0]} is {short(found)}; expected a list of references.")
     for place, one in enumerate(found):

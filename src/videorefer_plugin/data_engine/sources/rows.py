@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import JsonError, decode
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.bench.item_files import record_values
-from videorefer_plugin.bench.json_files import JsonError, decode
 from videorefer_plugin.errors import BenchError, ConfigurationError, EngineError, RecordError
 from videorefer_plugin.training.record_files import open_record_file
 
@@ -74,6 +74,8 @@ class Table:
             if self._is_parquet:
                 self._check_header(_parquet_columns(self.path), f"{self.path}")
             for number, (place, row) in enumerate(record_values(file), 1):
+                if isinstance(row, BenchError):
+                    raise row
                 # A list may be written in one line, so that its lines do not tell rows apart.
                 yield (f"{place}, row {number}" if self._is_list else place), row
         except (BenchError, RecordError) as error:

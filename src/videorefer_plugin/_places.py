@@ -1,0 +1,168 @@
+"""Files and folders that somebody names: how they are read, and whether they can be written, said in one way.
+
+What cannot be used is an error of the room that asks, which hands its class over.
+"""
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin._text import cut
+from videorefer_plugin.errors import VideoReferError
+
+__all__ = ["check_file_place", "check_folder_place", "named_path", "read_file", "same_file", "writing"]
+
+_LONGEST = 200  # characters of a path in a message
+
+Path_ = str | os.PathLike
+
+
+def named_path(path: Path_) -> str:
+    """A path for messages, short enough and without what cannot be printed."""
+    text = os.fspath(path)
+    return cut(text if text.isprintable() and text else repr(text), _LONGEST)
+
+
+def read_file(path: Path_, error: type[VideoReferError], most: int | None = None) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        path: of the file.
+        error: what to raise.
+        most (`int`, *optional*): bytes that it may have.
+
+    Raises:
+        VideoReferError: of that class: it is not there, no file but a folder, a pipe or a device, which may never
+            end, it cannot be read, or it is longer.
+    """
+    try:
+        # Without waiting: a pipe that nobody writes is refused, too.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(handle, "rb") as stream:
+            what = _what(os.fstat(handle).st_mode)
+            if what != "a file":
+                raise error(f"{named_path(path)} cannot be read: it is {what}; expected a file.")
+            data = stream.read(-1 if most is None else most + 1)
+    except (OSError, ValueError) as problem:  # the latter of a path with a NUL; errors of ours are one, too
+        if isinstance(problem, VideoReferError):
+            raise
+        raise error(f"{named_path(path)} cannot be read: {_reason(problem)}.") from problem
+    if most is not None and len(data) > most:
+        raise error(f"{named_path(path)} has more than {most} bytes, which is too many for what it should hold.")
+    return data
+
+
+def check_file_place(
+    path: Path_, error: type[VideoReferError], *, made: bool = False, avoid: dict[str, Any] | None = None
+) -> Path:
+    """Make sure that a file can be written, before there is anything to write.
+
+    A file is created beside it and removed again, which is the only way to know of every kind of place.
+
+    Args:
+        path: of the file.
+        error: what to raise.
+        made (`bool`): whether its folder is made if it is not there; otherwise it has to be.
+        avoid (`dict`, *optional*): what a path is called -> a path that it may not be, such as the input's.
+
+    Raises:
+        VideoReferError: of that class: the name is empty, too long or impossible, it is a folder or a device, its
+            folder is not there or none, or nothing can be written there.
+    """
+    place = _checked(path, error, "a file")
+    for what, other in (avoid or {}).items():
+        if same_file(place, other):
+            raise error(f"{named_path(path)} is {what} itself, which would be overwritten. Choose another name.")
+    _probe(place, place.parent, error, made)
+    return place
+
+
+def check_folder_place(path: Path_, error: type[VideoReferError]) -> Path:
+    """Make sure that files can be written into a folder, which may have to be made; nothing is made yet.
+
+    Args:
+        path: of the folder.
+        error: what to raise.
+
+    Raises:
+        VideoReferError: of that class: the name is empty, too long or impossible, it or what it is in is a file, or
+            nothing can be written there.
+    """
+    place = _checked(path, error, "a folder")
+    _probe(place, place, error, made=True)
+    return place
+
+
+@contextlib.contextmanager
+def writing(path: Path_, error: type[VideoReferError], also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn what goes wrong while something is written into an error of the room.
+
+    Args:
+        path: what is written.
+        error: what to raise.
+        also: errors that a library raises for this beside `OSError`.
+
+    Raises:
+        VideoReferError: of that class.
+    """
+    try:
+        yield
+    except (OSError, *also) as problem:
+        if isinstance(problem, VideoReferError):
+            raise
+        raise error(
+            f"{named_path(path)} cannot be written: {_reason(problem)}. Make room or rights there, or choose another "
+            "place."
+        ) from problem
+
+
+def same_file(one: Path_, other: Any) -> bool:
+    """Whether two paths lead to the same file; what is no path of a file leads to none."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _checked(path: Path_, error: type[VideoReferError], wanted: str) -> Path:
+    if not os.fspath(path):
+        raise error(f"The name of {wanted} to write is empty. Give a name.")
+    try:
+        what = _what(os.stat(path).st_mode)
+    except FileNotFoundError:
+        what = wanted
+    except (OSError, ValueError) as problem:  # the latter of a NUL
+        raise error(f"{named_path(path)} cannot be written: {_reason(problem)}. Choose another place.") from problem
+    if what != wanted:
+        raise error(f"{named_path(path)} cannot be written: it is {what}; expected {wanted}. Choose another name.")
+    return Path(os.path.realpath(path))
+
+
+def _probe(place: Path, folder: Path, error: type[VideoReferError], made: bool) -> None:
+    """Make sure that something can be created in a folder, or where it is going to be."""
+    there = folder
+    while not there.exists():
+        if not made:
+            raise error(
+                f"{named_path(place)} cannot be written: there is no folder {named_path(there)}. Make it first."
+            )
+        there = there.parent
+    if not there.is_dir():
+        raise error(f"{named_path(place)} cannot be written: {named_path(there)} is no folder. Choose another place.")
+    with writing(place, error):
+        handle, name = tempfile.mkstemp(prefix=".videorefer-", dir=there)
+        os.close(handle)
+        os.unlink(name)
+
+
+def _what(mode: int) -> str:
+    kinds = {stat.S_ISREG: "a file", stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    return next((what for is_kind, what in kinds.items() if is_kind(mode)), "a device")
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).rstrip(".")
