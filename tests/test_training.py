@@ -17,7 +17,8 @@ from tests.training_runs import losses, run, weights, write_data, write_language
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
 from videorefer_plugin.training.parts import parameters_by_part, set_trainable
 from videorefer_plugin.training.sampling import ModalityLengthSampler
-from videorefer_plugin.training.trainer import VideoReferTrainer, find_checkpoint
+from videorefer_plugin.training.checkpoints import find_checkpoint
+from videorefer_plugin.training.trainer import VideoReferTrainer
 
 PREFIXES = {
     "vision_tower": ("model.vision_tower.",),

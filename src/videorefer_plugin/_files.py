@@ -18,7 +18,17 @@ from videorefer_plugin.errors import ConfigurationError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["UNFINISHED", "Ledger", "LedgerError", "LineFile", "read_ledger", "read_lines", "read_row", "write_whole"]
+__all__ = [
+    "UNFINISHED",
+    "FileLock",
+    "Ledger",
+    "LedgerError",
+    "LineFile",
+    "read_ledger",
+    "read_lines",
+    "read_row",
+    "write_whole",
+]
 
 UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
 """Names of files that [`write_whole`] had not finished when the process was killed."""
@@ -92,6 +102,43 @@ def read_lines(path: Path, is_torn: Callable[[bytes], object] = bool, start: int
             offset += len(line)
 
 
+class FileLock:
+    """Keeps other processes away from a place until it is released, or the process ends.
+
+    Args:
+        path (`Path`): of the file that stands for the place; it is removed when the lock is released.
+        seconds (`float`, *optional*, defaults to 0): how long to wait for a process that is still there.
+
+    Raises:
+        LedgerError: another process holds it (`"busy"`), or the file cannot be written (`"place"`).
+        ConfigurationError: `filelock` is not installed.
+    """
+
+    def __init__(self, path: Path, seconds: float = 0) -> None:
+        locks = _filelock()
+        self._path = path
+        self._lock = locks.FileLock(path)
+        try:
+            self._lock.acquire(timeout=seconds)
+        except locks.Timeout:
+            raise LedgerError(f"{path} is held by another process.", "busy") from None
+        except OSError as error:
+            raise LedgerError(f"{path} cannot be written ({error.strerror or error}).", "place") from error
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let others in."""
+        if self._lock.is_locked:
+            if os.name == "posix":  # removed while it is held: whoever comes now makes a new one
+                self._path.unlink(missing_ok=True)
+            self._lock.release()
+
+
 class LineFile:
     """A file of lines that grows at its end, written by one process at a time.
 
@@ -109,20 +156,19 @@ class LineFile:
     """
 
     def __init__(self, path: Path, is_torn: Callable[[bytes], object] = bool) -> None:
-        locks = _filelock()
-
         self.path = path
         self._is_torn = is_torn
         self._stream: Any = None
         self._synced = time.monotonic()
         self._appending = threading.RLock()
-        self._lock_path = path.with_name(f".{path.name}.lock")
-        self._lock = locks.FileLock(self._lock_path)
         try:
-            self._lock.acquire(timeout=0)
-            self._take_up()
-        except locks.Timeout:
+            self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        except LedgerError as error:
+            if error.reason != "busy":
+                raise self._unwritable(error.__cause__) from error  # type: ignore[arg-type]
             raise LedgerError(f"{path} is being written by another process.", "busy") from None
+        try:
+            self._take_up()
         except OSError as error:
             self.close()
             raise self._unwritable(error) from error
@@ -170,11 +216,7 @@ class LineFile:
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
-            if self._lock.is_locked:
-                # Removed while it is held: whoever comes now makes a new one.
-                if os.name == "posix":
-                    self._lock_path.unlink(missing_ok=True)
-                self._lock.release()
+            self._lock.release()
 
     def remove(self) -> None:
         """Remove the file, since the work is finished; nothing can be appended any more."""
@@ -341,7 +383,8 @@ def _filelock() -> Any:
     except ImportError as error:
         raise ConfigurationError(
             "Work that goes on where it was stopped needs the package filelock: pip install "
-            "'videorefer-plugin[engine]', 'videorefer-plugin[bench]' or 'videorefer-plugin[segment]'."
+            "'videorefer-plugin[engine]', 'videorefer-plugin[bench]', 'videorefer-plugin[segment]' or "
+            "'videorefer-plugin[train]'."
         ) from error
     return filelock
 

@@ -1,5 +1,7 @@
 """What every command shares: where it prints, how it shows how far it is, and how it ends."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,9 @@ GOES_ON = "Interrupted. The same command goes on from here."
 """What a command says that was interrupted and can simply be started again."""
 
 _FAILED = 1
-_INTERRUPTED = 130  # what a shell reports for a command that was interrupted
+_SIGNALED = 128  # what a shell reports for a command that a signal ended, with the number of the signal added
+
+_came: int = signal.SIGINT  # the signal of the newest interruption
 
 
 @contextmanager
@@ -25,21 +29,50 @@ def telling(stopped: str = "") -> Iterator["Console"]:
     """The console for what is said beside the result; errors of the library are said there and end the command.
 
     An error ends it with 1. An interruption ends it with 130, and is said if it explains itself, as those of runs do
-    that know how far they came, or else if the command has something to say.
+    that know how far they came, or else if the command has something to say. SIGTERM, by which schedulers and
+    containers end what they run, is an interruption as well, which ends it with 143.
 
     Args:
         stopped (`str`): what is said of an interruption that does not explain itself. A command that gives nothing
             has nothing to go on with, so that no interruption is said there.
     """
+    global _came
+
     errors = printer(stderr=True)
+    _came = signal.SIGINT
     try:
-        yield errors
+        with _terminable():
+            yield errors
     except VideoReferError as error:
         raise failed(errors, error) from error
     except KeyboardInterrupt as stop:
-        if not stopped:
+        _came = getattr(stop, "signum", _came)
+        said = f"Interrupted. {stop}" if str(stop) else stopped
+        if said:
+            raise interrupted(errors, said) from None
+        if _came == signal.SIGINT:
             raise  # Typer ends the command, with the same number
-        raise interrupted(errors, f"Interrupted. {stop}" if str(stop) else stopped) from None
+        raise typer.Exit(_SIGNALED + _came) from None
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Take SIGTERM for an interruption. In threads other than the main one, which get no signals, nothing is done."""
+
+    def interrupt(signum: int, frame: Any) -> None:
+        global _came
+
+        _came = signum
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def failed(errors: "Console", error: Exception) -> typer.Exit:
@@ -51,7 +84,7 @@ def failed(errors: "Console", error: Exception) -> typer.Exit:
 def interrupted(errors: "Console", said: str) -> typer.Exit:
     """Say that the command was interrupted; what is returned ends it when it is raised."""
     warn(errors, said)
-    return typer.Exit(_INTERRUPTED)
+    return typer.Exit(_SIGNALED + _came)
 
 
 def warn(errors: "Console", said: str) -> None:

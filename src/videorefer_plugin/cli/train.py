@@ -166,11 +166,14 @@ def run(
     """Run a training recipe.
 
     Start it with `accelerate launch -m videorefer_plugin.cli train run ...` to use many GPUs.
+
+    Ctrl-C and SIGTERM save a checkpoint at the end of the step, and end it with 130 and 143; a second one ends it at
+    once. The same command goes on from the newest checkpoint.
     """
     from videorefer_plugin.training.recipe import load_recipe
 
     changes = [*(overrides or []), *([] if max_steps is None else [f"train.max_steps={max_steps}"])]
-    with telling():
+    with telling("Interrupted. The same command goes on from the newest checkpoint, if there is one."):
         loaded = load_recipe(recipe, changes)
         if show:
             import yaml

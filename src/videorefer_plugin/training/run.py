@@ -9,20 +9,22 @@ from typing import Any
 import torch
 import transformers
 from torch.utils.data import Subset
-from transformers import set_seed
+from transformers import TrainingArguments, set_seed
 from transformers.utils import logging
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.building import build, prepare_for_training
+from videorefer_plugin.training.checkpoints import check_same_run, identity_of, prepared_folder
 from videorefer_plugin.training.collator import VideoReferCollator
 from videorefer_plugin.training.dataset import ReadOnce, VideoReferDataset, recipe_dataset
 from videorefer_plugin.training.feature_collator import FeatureCollator
 from videorefer_plugin.training.kept_features import compute_features, remove_features
 from videorefer_plugin.training.parts import has_unused_parameters
 from videorefer_plugin.training.recipe import Recipe
-from videorefer_plugin.training.trainer import find_checkpoint, trainer_class
+from videorefer_plugin.training.stopping import stopping
+from videorefer_plugin.training.trainer import trainer_class
 
 __all__ = ["train"]
 
@@ -32,7 +34,9 @@ logger = logging.get_logger(__name__)
 def train(recipe: Recipe, *, resume: bool = True) -> Any:
     """Run a recipe to its end and save the result.
 
-    Interrupted runs go on from their newest checkpoint when the same recipe is run again.
+    Interrupted runs go on from their newest checkpoint when the same recipe is run again. SIGINT and SIGTERM save one
+    at the end of the step that they come in, in all processes at the same one; a second signal stops at once. Handlers
+    of signals that were there are put back in the end, and in threads other than the main one nothing is done.
 
     Args:
         recipe ([`Recipe`]): what to do.
@@ -44,10 +48,11 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         [`VideoReferTrainer`]: the trainer, with the trained model and its log.
 
     Raises:
-        ConfigurationError: the recipe cannot be run.
+        ConfigurationError: the recipe cannot be run, or another process trains in its folder.
         RecordError: the data hold bad records.
-        CheckpointError: the model cannot be loaded.
+        CheckpointError: the model cannot be loaded, or the checkpoint to go on from is damaged or of another run.
         TrainingError: training cannot go on.
+        KeyboardInterrupt: a signal stopped it; its `signum` says which.
     """
     if recipe.pretrain is not None:
         # Only small models need it, so that it lies in their workshop.
@@ -58,10 +63,11 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")
     set_seed(recipe.train.seed)
     arguments = training_arguments(recipe)
-    checkpoint = find_checkpoint(recipe.output.folder)
-    if checkpoint is not None and not resume:
-        raise ConfigurationError(f"{recipe.output.folder} holds checkpoints already; resume, or name another folder.")
+    with prepared_folder(recipe, arguments.process_index, resume) as checkpoint:
+        return _train(recipe, arguments, checkpoint)
 
+
+def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None) -> Any:
     model, processor = build(recipe.model)
     if recipe.data.num_frames is not None:
         processor.num_frames = recipe.data.num_frames
@@ -76,6 +82,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     eval_collator = collator if seen is None else _collator(recipe, model, processor, seen)
     model = prepare_for_training(model, recipe)
     arguments.ddp_find_unused_parameters = has_unused_parameters(model)
+    identity = identity_of(recipe, records=len(dataset))
     trainer = trainer_class(recipe.trainer)(
         model=model,
         args=arguments,
@@ -85,9 +92,13 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
         eval_collator=eval_collator,
         learning_rates=recipe.train.learning_rates,
         group_by_modality_length=recipe.train.group_by == "modality_length",
+        identity=identity,
     )
+    if checkpoint is not None:
+        check_same_run(checkpoint, identity)
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with stopping(trainer):
+        trainer.train(resume_from_checkpoint=checkpoint)
     _save(trainer, recipe, processor, dataset, time.monotonic() - started)
     return trainer
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,17 @@ from videorefer_plugin.errors import CheckpointError, ConfigurationError, Traini
 from videorefer_plugin.hosts import load_object_encoder
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
 from videorefer_plugin.models.weights import Findings
+from videorefer_plugin.training.checkpoints import UNFINISHED, complete_checkpoints, loading, write_identity
 from videorefer_plugin.training.parts import parameters_by_part
 from videorefer_plugin.training.sampling import ModalityLengthSampler
+from videorefer_plugin.training.stopping import call_worker
 
-__all__ = ["VideoReferTrainer", "VideoReferTrainerMixin", "find_checkpoint", "trainer_class"]
+__all__ = ["VideoReferTrainer", "VideoReferTrainerMixin", "trainer_class"]
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer
 else:
     _Trainer = object  # the mixin goes in front of whatever trainer a recipe names
-
-# Checkpoints are written here first and moved into place when they are complete.
-_UNFINISHED = "unfinished"
 
 
 class VideoReferTrainerMixin(_Trainer):
@@ -44,6 +44,7 @@ class VideoReferTrainerMixin(_Trainer):
         learning_rates (`dict[str, float]`, *optional*): learning rates of parts that differ from the others'.
         group_by_modality_length (`bool`, *optional*, defaults to `False`): whether to group records.
         eval_collator (*optional*): makes the batches of evaluations; that of training by default.
+        identity (`dict`, *optional*): which run it is, as [`identity_of`] says; written into checkpoints.
     """
 
     data_collator: Any
@@ -54,9 +55,11 @@ class VideoReferTrainerMixin(_Trainer):
         learning_rates: dict[str, float] | None = None,
         group_by_modality_length: bool = False,
         eval_collator: Any = None,
+        identity: dict[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
+        self.identity = identity
         self.learning_rates = dict(learning_rates or {})
         self.group_by_modality_length = group_by_modality_length
         self.eval_collator = eval_collator or self.data_collator
@@ -135,11 +138,15 @@ class VideoReferTrainerMixin(_Trainer):
         finally:
             self.args.average_tokens_across_devices = averaged
 
+    def get_train_dataloader(self) -> Any:
+        """The batches of training, whose processes outlive a signal that is to stop the run at the end of its step."""
+        return _outliving(super().get_train_dataloader())
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """The batches of an evaluation, made by the collator that knows its records."""
         training, self.data_collator = self.data_collator, self.eval_collator
         try:
-            return super().get_eval_dataloader(eval_dataset)
+            return _outliving(super().get_eval_dataloader(eval_dataset))
         finally:
             self.data_collator = training
 
@@ -198,7 +205,7 @@ class VideoReferTrainerMixin(_Trainer):
 
     def _get_output_dir(self, trial: Any) -> str:
         folder = super()._get_output_dir(trial)
-        return os.path.join(folder, _UNFINISHED) if getattr(self, "_writing", False) else folder
+        return os.path.join(folder, UNFINISHED) if getattr(self, "_writing", False) else folder
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._writing = True
@@ -210,10 +217,12 @@ class VideoReferTrainerMixin(_Trainer):
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial))
             name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            if self.identity is not None:
+                write_identity(folder / UNFINISHED / name, self.identity)
             shutil.rmtree(folder / name, ignore_errors=True)
-            os.replace(folder / _UNFINISHED / name, folder / name)
-            (folder / _UNFINISHED).rmdir()
-            for old in _checkpoints(folder)[: -(self.keep_checkpoints or 0) or None]:
+            os.replace(folder / UNFINISHED / name, folder / name)
+            shutil.rmtree(folder / UNFINISHED)
+            for old in complete_checkpoints(folder)[: -(self.keep_checkpoints or 0) or None]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
 
@@ -228,10 +237,19 @@ class VideoReferTrainerMixin(_Trainer):
         )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        plain = self.accelerator.unwrap_model(self.model if model is None else model)
-        if isinstance(plain, AttachedRegionMixin):
-            load_object_encoder(plain, resume_from_checkpoint)
+        with loading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            plain = self.accelerator.unwrap_model(self.model if model is None else model)
+            if isinstance(plain, AttachedRegionMixin):
+                load_object_encoder(plain, resume_from_checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with loading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with loading(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         missing = set(load_result.missing_keys) - set(getattr(self.model, "all_tied_weights_keys", None) or ())
@@ -273,16 +291,10 @@ class _RegionCallback(TrainerCallback):
             self._trainer.measure_gradients()
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rpartition("-")[2].isdigit()]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def find_checkpoint(folder: str | os.PathLike) -> str | None:
-    """Newest complete checkpoint of a run, or `None`. What a killed process left half-written is not one."""
-    found = _checkpoints(Path(folder))
-    return str(found[-1]) if found else None
+def _outliving(loader: Any) -> Any:
+    if getattr(loader, "num_workers", 0):
+        loader.worker_init_fn = partial(call_worker, loader.worker_init_fn)
+    return loader
 
 
 def trainer_class(name: str) -> type:

@@ -18,9 +18,11 @@ from videorefer_plugin.tiny.pretraining.connector import ConnectorPart
 from videorefer_plugin.tiny.pretraining.language_model import LanguageModelPart
 from videorefer_plugin.tiny.pretraining.vision_tower import VisionTowerPart
 from videorefer_plugin.training.arguments import training_arguments
+from videorefer_plugin.training.checkpoints import check_same_run, identity_of, prepared_folder
 from videorefer_plugin.training.dataset import ReadOnce, VideoReferDataset, recipe_dataset
 from videorefer_plugin.training.recipe import PretrainSettings, Recipe
-from videorefer_plugin.training.trainer import VideoReferTrainer, find_checkpoint
+from videorefer_plugin.training.stopping import stopping
+from videorefer_plugin.training.trainer import VideoReferTrainer
 
 __all__ = ["pretrain"]
 
@@ -49,22 +51,29 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
         raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")
     set_seed(recipe.train.seed)
     arguments = training_arguments(recipe)
-    checkpoint = find_checkpoint(recipe.output.folder)
-    if checkpoint is not None and not resume:
-        raise ConfigurationError(f"{recipe.output.folder} holds checkpoints already; resume, or name another folder.")
+    with prepared_folder(recipe, arguments.process_index, resume) as checkpoint:
+        return _train(recipe, settings, arguments, checkpoint)
+
+
+def _train(recipe: Recipe, settings: PretrainSettings, arguments: Any, checkpoint: str | None) -> Any:
     dataset = recipe_dataset(recipe, recipe.data.files)
     part = _part(recipe, settings, dataset)
     # Towers have a layer above the one whose features are used, and not every batch has all that is learnt from.
     arguments.ddp_find_unused_parameters = settings.part != "language_model"
     started = time.monotonic()
+    identity = identity_of(recipe, records=len(dataset))
     trainer = _PartTrainer(
         model=part.model,
         args=arguments,
         train_dataset=dataset if settings.part == "language_model" else ReadOnce(dataset),
         data_collator=part.collator,
         group_by_modality_length=recipe.train.group_by == "modality_length",
+        identity=identity,
     )
-    trainer.train(resume_from_checkpoint=checkpoint)
+    if checkpoint is not None:
+        check_same_run(checkpoint, identity)
+    with stopping(trainer):
+        trainer.train(resume_from_checkpoint=checkpoint)
     if trainer.args.should_save:
         part.save(Path(recipe.output.folder))
         trainer.state.save_to_json(str(Path(recipe.output.folder) / "trainer_state.json"))
