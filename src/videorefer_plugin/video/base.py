@@ -64,6 +64,7 @@ class Video(abc.ABC):
     # Half the resolution of the clock in which the frame times were stored, in seconds.
     _time_tolerance: float = 1e-9
     _folder: str | None = None
+    _address: str | None = None
     _digested: tuple[list[Any], str] | None = None  # the state of its files when they were read, and their digest
 
     def _set_even_times(self, fps: float) -> None:
@@ -145,8 +146,8 @@ class Video(abc.ABC):
         """Digest of what is in the source: videos with the same digest have the same frames in the same places.
 
         It does not depend on what the source is called or when its frames are shown. Files are digested as they are
-        stored, in pieces and once; a video behind an address is fetched once more for that. Of arrays and images in
-        memory, it is that of their pixels when it is first asked for.
+        stored, in pieces and once. Of arrays and images in memory, it is that of their pixels when it is first asked
+        for.
 
         Returns:
             `str`: 32 hexadecimal digits.
@@ -172,9 +173,10 @@ class Video(abc.ABC):
 
     @property
     def path(self) -> str | None:
-        """The absolute path or the address of the file or folder with the frames; `None` if they are in memory."""
-        if self._folder is not None:
-            return self._folder
+        """The absolute path of the file or folder with the frames, or the address that it was fetched from, without a
+        password; `None` if frames were given in memory."""
+        if self._address is not None or self._folder is not None:
+            return self._address or self._folder
         paths = self._paths()
         return paths[0] if len(paths) == 1 else None
 

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import io
 import os
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,15 +12,14 @@ import av.logging
 
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.images import MAX_FRAME_PIXELS, check_size
+from videorefer_plugin.video.playlists import looks_like_playlist, opened_formats
+from videorefer_plugin.video.sources import first_bytes
 from videorefer_plugin.video.tracks import choose_track
 
 __all__ = ["decode_packets", "open_container", "read_packets", "reason", "share_cores"]
 
 # FFmpeg reads plain text and arbitrary bytes as character art, and the cover of a song as a video.
 _NO_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf", "mp3", "flac"})
-# Bytes come from anywhere: what they hold must not name other files or addresses to be opened.
-_NOTHING_ELSE = {"protocol_whitelist": "data"}
-
 
 _most_threads = 0  # of a decoder; 0 leaves it to FFmpeg, which takes all cores
 
@@ -46,7 +44,7 @@ def open_container(
     """Opens a file for as long as the context lasts.
 
     Args:
-        source (`str` or `bytes`): Absolute path, http(s) address, or the bytes of the file.
+        source (`str` or `bytes`): Absolute path, or the bytes of the file.
         name (`str`): How messages call it.
         cut_off (`bool`): Whether the file is known to break off, which then explains a missing stream.
         threads (`bool`): Whether to decode with several threads. With one, errors can be told to their packets.
@@ -77,14 +75,18 @@ def open_container(
 
 
 def _open(source: str | bytes, name: str) -> Any:
+    # Files come from anywhere: what they hold must not name other files or addresses to be opened.
+    protocol, file = ("data", io.BytesIO(source)) if isinstance(source, bytes) else ("file", source)
+    only = {"protocol_whitelist": protocol, "format_whitelist": opened_formats()}
     try:
-        if isinstance(source, bytes):
-            return av.open(io.BytesIO(source), metadata_errors="replace", options=_NOTHING_ELSE)
-        return av.open(source, metadata_errors="replace")
+        return av.open(file, metadata_errors="replace", options=only)
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        if looks_like_playlist(first_bytes(source)):
+            raise VideoError(
+                f"{name} cannot be opened as a video: it is a list of other files or addresses, which are not opened "
+                "for it. Give the video itself, or make one file of its parts with ffmpeg -i LIST -c copy whole.mp4."
+            ) from error
         advice = "it may be damaged, cut off, or no video"
-        if isinstance(source, str) and re.match("https?://", source, re.IGNORECASE):
-            advice = "download it first and give the path of the file"
         raise VideoError(f"{name} cannot be opened as a video ({reason(error)}); {advice}.") from error
 
 

@@ -1,6 +1,5 @@
 """Decoding the frames of a video file that are asked for."""
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.base import Video
-from videorefer_plugin.video.containers import decode_packets, open_container, read_packets, reason
+from videorefer_plugin.video.containers import decode_packets, open_container, read_packets
 from videorefer_plugin.video.frames import FrameTable
 from videorefer_plugin.video.pixels import Rotations
 from videorefer_plugin.video.sources import add_bytes
@@ -33,7 +32,6 @@ class DecodedVideo(Video):
     _track: int | None  # index of the stream
     _table: FrameTable
     _rotations: Rotations
-    _is_playlist: bool = False  # whether the frames lie in other files, which this one names
     _good: np.ndarray | None = None  # which frames of a damaged file can be trusted, once that is known
 
     def _open(self, threads: bool = True) -> AbstractContextManager[tuple[Any, Any]]:
@@ -44,16 +42,7 @@ class DecodedVideo(Video):
 
     def _add_content(self, digest: Any) -> None:
         digest.update(f"track {self._track} ".encode())
-        if not self._is_playlist and (isinstance(self._source, bytes) or os.path.isfile(self._source)):
-            add_bytes(self._source, digest)
-            return
-        try:
-            with self._open(threads=False) as (container, stream):
-                digest.update(stream.codec_context.extradata or b"")
-                for packet in read_packets(container, stream):
-                    digest.update(f"{packet.pts} {packet.size} ".encode() + bytes(packet))
-        except av.error.FFmpegError as error:
-            raise VideoError(f"{self.name} cannot be read to its end ({reason(error)}); get it again.") from error
+        add_bytes(self._source, digest)
 
     def _decode(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         if self._table.counted:

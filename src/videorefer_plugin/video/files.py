@@ -12,14 +12,12 @@ from videorefer_plugin.video.scanning import Scan
 
 __all__ = ["FileVideo"]
 
-_PLAYLISTS = frozenset({"hls", "dash", "concat", "imf"})  # formats that name the files with the frames
-
 
 class FileVideo(DecodedVideo):
     """A video in a container file.
 
     Args:
-        source (`str` or `bytes`): Absolute path, http(s) address, or the bytes of the file.
+        source (`str` or `bytes`): Absolute path, or the bytes of the file.
         name (`str`): How messages call it.
         fps (`float`, *optional*): Overrides the frame times of the file with an even rate.
         track (`int`, *optional*): Index, among the streams of the file, of the video; the film by default.
@@ -35,7 +33,6 @@ class FileVideo(DecodedVideo):
         with self._open() as (container, stream):
             self._track = stream.index
             container_format = container.format.name
-            self._is_playlist = container_format in _PLAYLISTS
             self.comment = container.metadata.get("comment")
             self._time_base = stream.time_base
             announced = stream.frames

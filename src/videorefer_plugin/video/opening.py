@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._addresses import without_secrets
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.animations import Kind, WebPVideo, kind_of
 from videorefer_plugin.video.arrays import ArrayVideo, ImagesVideo
 from videorefer_plugin.video.base import Video
+from videorefer_plugin.video.downloads import downloaded
 from videorefer_plugin.video.images import IMAGE_SUFFIXES, as_array, is_pil
 from videorefer_plugin.video.sampling import check_fps
 from videorefer_plugin.video.sources import Stored, is_stored, opened, stored
@@ -41,13 +43,18 @@ def open_video(source: Any, *, fps: float | None = None, stream: int | None = No
               counts as 25 frames a second);
             - a path to a folder of images, which are ordered by name with numbers compared as numbers (`frame2` before
               `frame10`) and count as 3 frames a second;
-            - an http(s) address of a video file, its `file://` URL, or a `data:` URL with the file in it;
+            - an http(s) address of a video file, its `file://` URL, or a `data:` URL with the file in it. What is
+              behind an address is fetched at once, with a bar if it takes long, and held in memory; a server that does
+              not answer in time, or sends less than a kilobyte a second, is given up;
             - the bytes of such a file (`bytes`, `bytearray`, `memoryview`), or a binary file object. File objects are
               read at once, from where they stand to their end; those that can go back are left where they stood. At
-              most 1 GiB is taken of them and of `data:` URLs, since it is held in memory;
+              most 1 GiB is taken of them, of addresses and of `data:` URLs, since it is held in memory;
             - an array or tensor of shape `(T, H, W, 3)` or `(T, 3, H, W)`, `uint8`, or floating point in [0, 1];
             - a list of images of one size: PIL images, arrays or tensors as [`load_image`] takes them, or image paths;
             - a [`Video`], which is returned as it is.
+
+            Pipes, sockets and devices are refused, and so are lists of other files (`.m3u8`, `.mpd`, `.ffconcat`,
+            `.sdp`), whatever they are called: only what was given is opened.
 
             Arrays and lists count as 1 frame a second, so that sampling by the second keeps every frame.
         fps (`float`, *optional*): Takes the frames of the source to be evenly spaced at this many frames a second,
@@ -105,7 +112,9 @@ def _open_stored(source: Stored, fps: float | None, track: int | None) -> Video:
     if isinstance(place, bytes):
         return _open_content(place, name, fps, track)
     if re.match("https?://", place, re.IGNORECASE):
-        return _open_file(place, name, fps, track)
+        video = _open_content(downloaded(place, name), name, fps, track)
+        video._address = without_secrets(place)
+        return video
     if not place or "\0" in place:
         raise VideoError(f"{name} is not a path; expected {_SOURCES}.")
     path = Path(place)
@@ -118,8 +127,11 @@ def _open_stored(source: Stored, fps: float | None, track: int | None) -> Video:
             raise _not_there(source)
         # Absolute, so that a name such as "concat:a" cannot be taken for one of FFmpeg's protocols.
         absolute = str(path.absolute())
-        if not path.is_file():  # a device or a pipe, which can be read once
-            return _open_file(absolute, name, fps, track)
+        if not path.is_file():
+            raise VideoError(
+                f"{name} is a pipe, a socket or a device, and no file. Write what it gives to a file, and give the "
+                "path of that."
+            )
         if path.stat().st_size == 0:
             raise VideoError(f"{name} is an empty file (0 bytes); a download or copy may have failed.")
         return _open_content(absolute, name, fps, track)

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote_to_bytes
 from urllib.request import url2pathname
 
+from videorefer_plugin._addresses import bare_address
 from videorefer_plugin._text import cut
 from videorefer_plugin.errors import VideoError
 
@@ -124,8 +125,7 @@ def _named_by(text: str, is_address: bool) -> Stored:
     if not (is_address and _ADDRESS.match(text)):
         long = f"the path of {len(text)} characters that ends in {text[-40:]!r}"
         return Stored(text, repr(text) if len(text) <= _LONGEST_NAME else long)
-    # What follows the question mark, or stands before an @, may hold a key; keep it out of messages.
-    return Stored(text, _cut(re.sub("://[^/?#]*@", "://", text).split("?")[0]))
+    return Stored(text, _cut(bare_address(text)))
 
 
 def _path_of(url: str) -> str:
