@@ -423,7 +423,9 @@ def test_tokens_and_cost(server):
     assert chat.usage.cost == pytest.approx((300 * 2 + 30 * 8) / 1e6)
     usage = Usage()
     usage.add(Completion("x"))
-    assert str(usage) == "1 request(s), 0 tokens in, 0 out"
+    assert str(usage) == "1 request(s), tokens unknown, since the model's side counts none"
+    usage.add(Completion("x", 3, 4))
+    assert str(usage) == "2 request(s), 3 tokens in, 4 out, and those of 1 request(s) unknown"
 
 
 # --- a model on this machine -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["bare_address", "find_secrets", "without_secrets"]
+__all__ = ["bare_address", "find_secrets", "names_server", "without_secrets"]
 
 _HIDDEN = "***"
 _USER = re.compile(r"(?<=://)[^\s/?#@'\"<>]*@")
@@ -41,6 +41,16 @@ def bare_address(address: str) -> str:
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     except ValueError:  # it is none
         return re.split("[?#]", _USER.sub("", shown))[0]
+
+
+def names_server(address: str) -> bool:
+    """Whether this is an http(s) address of a server that there may be."""
+    try:
+        parts = urlsplit(address)
+        host = (parts.hostname or "").encode("idna")  # as clients write it
+        return parts.scheme in ("http", "https") and bool(host) and parts.port != 0
+    except ValueError:  # a port or a name that is none
+        return False
 
 
 def without_secrets(value: Any) -> Any:

@@ -11,9 +11,8 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-from videorefer_plugin._addresses import bare_address
+from videorefer_plugin._addresses import bare_address, names_server
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.chat.base import Completion, Message, Usage, check_at_least, check_messages
 from videorefer_plugin.chat.client import make_client
@@ -240,23 +239,18 @@ def _check_address(address: Any) -> None:
         ChatError: it is none.
     """
     given = bare_address(address) if isinstance(address, str) else address
-    try:
-        parts = urlsplit(address)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        (parts.hostname or "").encode("idna")  # as clients write it
-    except (ValueError, TypeError, AttributeError):  # a port or a name that is none, or no text at all
-        right = False
-    if not right or text_fault(address) or any(letter.isspace() or not letter.isprintable() for letter in address):
+    right = isinstance(address, str) and names_server(address) and not text_fault(address)
+    if not right or any(letter.isspace() or not letter.isprintable() for letter in address):
         raise ChatError(
             f"The address of the endpoint is {short(given)}: expected one such as http://localhost:8000/v1, or "
             "'openai' for that of OpenAI"
         )
-    if parts.query or parts.fragment:
+    if set(address) & set("?#"):
         raise ChatError(
             f"The address of the endpoint, {short(given)}, goes on with a question mark or #, behind which no path "
             "can be appended. Leave that part out; a key belongs into the environment variable for it."
         )
-    if re.search(r"/(chat/)?completions/*$", parts.path):
+    if re.search(r"/(chat/)?completions/*$", address):
         raise ChatError(
             f"The address of the endpoint is {short(given)}: expected the address of its API, which /chat/completions "
             "is appended to. Leave that part out."

@@ -296,6 +296,9 @@ def require_media(kind: str, path: str) -> None:
 def media_path(name: Any, kind: str, source: str, media_root: str | os.PathLike | None) -> str:
     """Where the video or image of a record is, of which the record has the name.
 
+    Names may be absolute or lead out of the folder (`../`): training and its check read what they name, whoever wrote
+    the records. Where that is somebody else, see `video.sources.inside`.
+
     Raises:
         RecordError: it has no name; the message is the reason alone, without the place.
     """

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from videorefer_plugin._addresses import names_server
 from videorefer_plugin._waiting import TooSlowError, within
 from videorefer_plugin.errors import VideoError
 from videorefer_plugin.video.sources import MAX_STREAM_BYTES
@@ -36,6 +37,8 @@ def downloaded(address: str, name: str) -> bytes:
         VideoError: the server cannot be reached, does not answer in time, sends something else or too much, or leads
             to another protocol.
     """
+    if not names_server(address):
+        raise VideoError(f"{name} is no address of a server; expected one such as 'https://example.org/video.mp4'.")
     client_of = _httpx()
     stop = threading.Event()  # for the download, where nobody waits for it any more
 
@@ -59,7 +62,9 @@ def downloaded(address: str, name: str) -> bytes:
     except client_of.TooManyRedirects as error:
         raise VideoError(f"{name} leads on to more than {_REDIRECTS} other addresses. {_INSTEAD}.") from error
     except client_of.UnsupportedProtocol as error:
-        raise VideoError(f"{name} leads to an address that is not http(s), which is not followed. {_INSTEAD}.") from error
+        raise VideoError(
+            f"{name} leads to an address that is not http(s), which is not followed. {_INSTEAD}."
+        ) from error
     except (client_of.HTTPError, client_of.InvalidURL, ValueError) as error:
         if isinstance(error, VideoError):
             raise
@@ -123,6 +128,4 @@ def _pieces(response: Any, name: str, total: int | None) -> Iterator[bytes]:
 
 
 def _too_large(name: str) -> VideoError:
-    return VideoError(
-        f"{name} has more than {MAX_STREAM_BYTES} bytes, too many to hold in memory. {_INSTEAD}."
-    )
+    return VideoError(f"{name} has more than {MAX_STREAM_BYTES} bytes, too many to hold in memory. {_INSTEAD}.")

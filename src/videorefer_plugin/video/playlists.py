@@ -5,7 +5,7 @@ from functools import cache
 
 import av
 
-__all__ = ["opened_formats", "looks_like_playlist"]
+__all__ = ["looks_like_playlist", "opened_formats"]
 
 # Formats of FFmpeg whose files name other files or addresses, or which are no files at all.
 _NOT_OPENED = (

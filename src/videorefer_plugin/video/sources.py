@@ -2,6 +2,7 @@
 
 import base64
 import io
+import ntpath
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -10,10 +11,20 @@ from urllib.parse import unquote_to_bytes
 from urllib.request import url2pathname
 
 from videorefer_plugin._addresses import bare_address
-from videorefer_plugin._text import cut
+from videorefer_plugin._text import cut, short, text_fault
 from videorefer_plugin.errors import VideoError
 
-__all__ = ["MAX_STREAM_BYTES", "Stored", "add_bytes", "first_bytes", "is_data_url", "is_stored", "opened", "stored"]
+__all__ = [
+    "MAX_STREAM_BYTES",
+    "Stored",
+    "add_bytes",
+    "first_bytes",
+    "inside",
+    "is_data_url",
+    "is_stored",
+    "opened",
+    "stored",
+]
 
 MAX_STREAM_BYTES = 1 << 30
 """The most bytes that are read from an open file or decoded from a data: URL: such a source is held in memory."""
@@ -72,6 +83,39 @@ def stored(source: Any) -> Stored:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _of_bytes(source)
     return _of_file(source)
+
+
+def inside(root: str | os.PathLike, name: str) -> str:
+    """Where a file is that is named from a folder, for names that others may have written.
+
+    Args:
+        root (`str` or `os.PathLike`): the folder.
+        name (`str`): relative to it.
+
+    Returns:
+        `str`: the absolute path, with links followed. There need not be anything.
+
+    Raises:
+        VideoError: the name is no path or an absolute one, is an address, or leads out of the folder, by itself or
+            through a link.
+    """
+    said = _cut(bare_address(name)) if isinstance(name, str) else short(name)
+    if not isinstance(name, str) or not name or "\0" in name or text_fault(name) or len(name) > _LONGEST_PATH:
+        raise VideoError(f"{said} is no path; expected one that is relative to a folder of videos.")
+    if _ADDRESS.match(name) or is_data_url(name) or re.match("file:", name, re.IGNORECASE):
+        raise VideoError(f"{said} is an address; expected a path that is relative to a folder of videos.")
+    if os.path.isabs(name) or ntpath.isabs(name) or ntpath.splitdrive(name)[0] or name.startswith("~"):
+        raise VideoError(f"{said} is an absolute path; expected one that is relative to a folder of videos.")
+    whole = os.path.realpath(root)
+    try:
+        path = os.path.realpath(os.path.join(whole, name))
+    except (OSError, ValueError) as error:
+        raise VideoError(f"{said} cannot be looked up ({error}).") from error
+    if os.path.commonpath([whole, path]) != whole or ".." in re.split(r"[/\\]", name):
+        raise VideoError(
+            f"{said} leads out of the folder of videos. Give the name of a file in it; copy there what links lead to."
+        )
+    return path
 
 
 def first_bytes(source: Any) -> bytes:
