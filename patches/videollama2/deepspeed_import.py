@@ -22,10 +22,16 @@ class _Unavailable:
         raise ImportError(f"{self._name} needs deepspeed, which is not installed: pip install deepspeed.")
 
 
+def set_z3_leaf_modules(model: Any, leaf_module_classes: Any) -> list[Any]:
+    """Mark modules for ZeRO-3, as `train.py` does for mixtures of experts; without deepspeed, none are sharded."""
+    return []
+
+
 # Module -> names in it that the original imports.
 _MODULES: dict[str, tuple[str, ...]] = {
     "deepspeed": (),
     "deepspeed.zero": ("GatheredParameters",),
+    "deepspeed.utils": (),
     "deepspeed.runtime": (),
     "deepspeed.runtime.zero": (),
     "deepspeed.runtime.zero.partition_parameters": ("ZeroParamStatus",),
@@ -49,6 +55,7 @@ def _install(module: ModuleType | None, changes: Changes) -> str | None:
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(modules[parent], child, modules[name])
+    modules["deepspeed.utils"].set_z3_leaf_modules = set_z3_leaf_modules  # type: ignore[attr-defined]
     for name, stand_in in modules.items():
         changes.add_module(name, stand_in)
     return None

@@ -44,6 +44,9 @@ def _install(module: ModuleType | None, changes: Changes) -> str | None:
             if "tokenizer" in kwargs and "processing_class" not in kwargs:
                 kwargs["processing_class"] = kwargs.pop("tokenizer")
             super().__init__(*args, **kwargs)
+            # The original's models take the number of targets and drop it. If Trainer counts on them, it does not
+            # divide by the number of batches whose gradients it accumulates.
+            self.model_accepts_loss_kwargs = False
 
         @property
         def tokenizer(self) -> Any:
@@ -67,9 +70,10 @@ PATCH = Patch(
     modules=("videollama2.videollama2_trainer",),
     transformers=">=5,<6",
     package="<2",
-    why="transformers 5 calls the trainer's tokenizer processing_class, passes the data set to _get_train_sampler, and "
-    "no longer takes metrics in _save_checkpoint, so that train.py fails when it makes its trainer, training at its "
-    "start and at the first checkpoint.",
+    why="transformers 5 calls the trainer's tokenizer processing_class, passes the data set to _get_train_sampler, "
+    "and no longer takes metrics in _save_checkpoint, so that train.py fails where it makes its trainer, and training "
+    "at its start and at the first checkpoint. It also expects models to average over accumulated batches, so that "
+    "gradients grow with gradient_accumulation_steps.",
     until="videollama2 follows the signatures of transformers 5",
     install=_install,
 )
