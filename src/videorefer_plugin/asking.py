@@ -14,8 +14,9 @@ from videorefer_plugin.inputs.conversations import check_text
 from videorefer_plugin.inputs.masks import region_frames
 from videorefer_plugin.inputs.matching import Source, check_at_least_one, named, take_settings, visual_of
 from videorefer_plugin.inputs.questions import check_question, hand_out, question_regions
+from videorefer_plugin.models.checkpoint_files import PROCESSOR_FILES, check_files
 from videorefer_plugin.models.devices import device_of
-from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, pinned
+from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, in_subfolder, pinned
 from videorefer_plugin.models.threads import threads_for
 from videorefer_plugin.regions import Region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
@@ -167,6 +168,8 @@ def load_model(
     hub = pinned(name, hub_arguments(hub_kwargs))
     if device is None and torch.cuda.is_available():
         device = "auto"
+    if processor is None:
+        check_files(in_subfolder(name, hub), PROCESSOR_FILES)  # which takes no time, as loading the model does
     model = load_checkpoint(name, device_map=device, **({} if dtype is None else {"dtype": dtype}), **hub)
     processor = processor or load_processor(name, **hub)
     if object_encoder is None and not isinstance(model, RegionMixin):

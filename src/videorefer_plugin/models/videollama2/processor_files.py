@@ -118,3 +118,9 @@ def _check_vocabulary(source: str | os.PathLike, tokenizer: Any) -> None:
             f"{os.fspath(source)!r} has no vocabulary: tokenizer.json (or vocab.json with merges.txt) is missing or "
             f"holds only {len(tokenizer.get_vocab())} tokens. Fetch or save the tokenizer anew."
         )
+    lacking = os.path.isdir(source) and not os.path.lexists(os.path.join(source, "tokenizer_config.json"))
+    if lacking and tokenizer.pad_token is None:
+        raise CheckpointError(
+            f"{os.fspath(source)!r} has no tokenizer_config.json, so its tokenizer does not know how to pad prompts. "
+            "Fetch or save the tokenizer anew."
+        )
