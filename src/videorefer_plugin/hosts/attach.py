@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.generation import LogitsProcessorList
 
-from videorefer_plugin._text import listed
 from videorefer_plugin.errors import ConfigurationError, PromptError, TensorError
 from videorefer_plugin.hosts.binding import add_region_token, check_processor
 from videorefer_plugin.hosts.configuration import AttachmentConfig
@@ -25,7 +24,6 @@ from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
 from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
 from videorefer_plugin.models.videorefer.signature import region_forward
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
-from videorefer_plugin.object_encoder.checks import not_finite
 
 __all__ = ["AttachedRegionMixin", "attach_object_encoder", "detach_object_encoder"]
 
@@ -155,21 +153,18 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
         regions: RegionInputs | None,
         mm_encoder_outputs: dict[str, Any] | None,
     ) -> None:
-        """See [`RegionMixin.check_visuals`]. Shapes are left to the host. What fills visuals up is taken out.
+        """See [`RegionMixin.check_visuals`]. Sizes are left to the host. What fills visuals up is taken out.
 
         Raises:
-            TensorError: pixels hold NaN or infinity.
+            TensorError: what is encoded is no dict, or see [`Host.check_pixels`].
         """
+        if not isinstance(mm_encoder_outputs, (dict, type(None))):
+            raise TensorError(f"mm_encoder_outputs must be a dict, but is a {type(mm_encoder_outputs).__name__}.")
         if isinstance(self.region_host, StackedHost):
             self.region_host.take_padding_out(self, input_ids, inputs)
-        for name, _ in self.region_host.encoders.values():
-            pixels = inputs.get(name)
-            for part in pixels if isinstance(pixels, list) else [pixels]:
-                what, bad = not_finite(part) if isinstance(part, Tensor) else ("", [])
-                if what:
-                    raise TensorError(
-                        f"{name} holds {what} at index {listed(bad)} of its first dimension; the processor makes none."
-                    )
+        for kind, (name, _) in self.region_host.encoders.items():
+            if inputs.get(name) is not None:
+                self.region_host.check_pixels(kind, inputs[name], inputs)
 
     def encode_visuals(self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, Any] | None) -> dict[str, Any]:
         """See [`RegionMixin.encode_visuals`]."""

@@ -13,6 +13,7 @@ from videorefer_plugin.hosts.rows import EncodedRows, RowHost, TowerRow
 from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.distinct import distinct_frames
 from videorefer_plugin.models.videorefer.feature_rows import token_counts
+from videorefer_plugin.object_encoder.checks import whole_numbers
 
 __all__ = ["MergeBlockHost", "PackedHost", "merge_block_order"]
 
@@ -35,6 +36,27 @@ class PackedHost(RowHost):
         if grid is None:
             raise TensorError(f"Regions need {kind}_grid_thw. Pass all outputs of the processor on.")
         return grid[:, 0], grid[:, 1:]
+
+    def check_pixels(self, kind: str, pixels: Any, inputs: dict[str, Any]) -> None:
+        """See [`Host.check_pixels`]. Grids have to add up to the patches."""
+        super().check_pixels(kind, pixels, inputs)
+        name, grid = f"{kind}_grid_thw", inputs.get(f"{kind}_grid_thw")
+        if torch.compiler.is_compiling() or not isinstance(pixels, Tensor):
+            return
+        if not isinstance(grid, Tensor) or grid.ndim != 2 or grid.shape[1] != 3 or not whole_numbers(grid):
+            given = f"is a {type(grid).__name__}"
+            if isinstance(grid, Tensor):
+                given = f"has shape {tuple(grid.shape)} and dtype {grid.dtype}"
+            raise TensorError(
+                f"{name} must be whole numbers of shape (num_{kind}s, 3), frames, rows and columns of each {kind}, but "
+                f"{given}. Pass all outputs of the processor on."
+            )
+        patches = sum(frames * height * width for frames, height, width in grid.tolist())
+        if pixels.ndim != 2 or len(pixels) != patches or bool((grid < 1).any()):
+            raise TensorError(
+                f"{self.encoders[kind][0]} must have a row for each patch, {patches} by {name}, but has shape "
+                f"{tuple(pixels.shape)}. Pass all outputs of one call of the processor on."
+            )
 
     def lay_out(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> FrameGrids:
         """See [`Host.lay_out`]."""

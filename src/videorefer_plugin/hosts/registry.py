@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from videorefer_plugin._text import listed
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
 from videorefer_plugin.models.gradients import no_grad_if_frozen
 from videorefer_plugin.models.videorefer.feature_rows import token_counts
+from videorefer_plugin.object_encoder.checks import not_finite
 
 _PROCESSOR_SETTINGS = ("return_mm_token_type_ids", "return_text_replacement_offsets")  # before transformers 5.24
 
@@ -115,6 +117,33 @@ class Host:
                 "override its method tower."
             )
         return tower
+
+    def check_pixels(self, kind: str, pixels: Any, inputs: dict[str, Any]) -> None:
+        """Check visuals of one kind before the vision tower runs; by default, that they are finite numbers.
+
+        Args:
+            kind (`str`): `"video"` or `"image"`.
+            pixels (`torch.Tensor` or `list[torch.Tensor]`): what stands under the name in `encoders`.
+            inputs (`dict`): all keyword arguments of `forward`.
+
+        Raises:
+            TensorError: no floating-point tensors, another shape, NaN or infinity.
+        """
+        name = self.encoders[kind][0]
+        for part in pixels if isinstance(pixels, (list, tuple)) else [pixels]:
+            if not isinstance(part, Tensor) or not part.is_floating_point() or not part.numel():
+                given = f"a {type(part).__name__}"
+                if isinstance(part, Tensor):
+                    given = f"of shape {tuple(part.shape)} and dtype {part.dtype}"
+                raise TensorError(
+                    f"{name} must be a floating-point tensor of preprocessed frames, but is {given}. Let the processor "
+                    "make it, with return_tensors='pt'."
+                )
+            what, bad = not_finite(part)
+            if what:
+                raise TensorError(
+                    f"{name} holds {what} at index {listed(bad)} of its first dimension; the processor makes none."
+                )
 
     def encode(self, model: Any, inputs: dict[str, Any], encoded: dict[str, Any] | None) -> dict[str, Any]:
         """Run the vision tower, and take pixels out of `inputs`, so that it runs once.

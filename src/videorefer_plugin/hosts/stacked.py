@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.feature_extraction_utils import BatchFeature
 
+from videorefer_plugin.errors import TensorError
 from videorefer_plugin.hosts.rows import FrameHost
 from videorefer_plugin.models.videorefer.feature_rows import rows_by_sample, token_counts
 from videorefer_plugin.models.videorefer.regions import RegionMixin
@@ -60,6 +61,15 @@ class StackedHost(FrameHost):
     def unpadded(self, clips: list[Tensor]) -> Any:
         """Pixels of visuals of different lengths, as `encode_distinct` takes them."""
         return clips
+
+    def check_pixels(self, kind: str, pixels: Any, inputs: dict[str, Any]) -> None:
+        """See [`Host.check_pixels`]."""
+        super().check_pixels(kind, pixels, inputs)
+        if kind in self.stacked and isinstance(pixels, Tensor) and (pixels.ndim != 5 or pixels.shape[2] != 3):
+            raise TensorError(
+                f"{self.encoders[kind][0]} must have shape (num_{kind}s, num_rows, 3, height, width), but has shape "
+                f"{tuple(pixels.shape)}. Use the processor that belongs to this model."
+            )
 
     def take_padding_out(self, model: Any, input_ids: Any, inputs: dict[str, Any]) -> bool:
         """Leave rows of zeros at the ends of visuals out of the pixels among `inputs`, where they fill up.

@@ -8,7 +8,7 @@ from torch import Tensor
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import TensorError
 
-__all__ = ["FEATURE_VALUES", "MASK_VALUES", "check_finite", "check_tensors", "not_finite"]
+__all__ = ["FEATURE_VALUES", "MASK_VALUES", "check_finite", "check_tensors", "not_finite", "whole_numbers"]
 
 MASK_VALUES = "a mask is positive where the object is, and zero or less elsewhere"
 FEATURE_VALUES = "a vision tower makes neither of sound pixels, so look for where the values come from"
@@ -56,6 +56,11 @@ def check_finite(name: str, values: Tensor, expected: str) -> None:
     what, rows = not_finite(values)
     if what:
         raise TensorError(f"{name} hold {what} at index {listed(rows)} of their first dimension; {expected}.")
+
+
+def whole_numbers(values: Tensor) -> bool:
+    """Whether a tensor is of a dtype that counts."""
+    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
 
 
 def check_tensors(**given: Any) -> None:

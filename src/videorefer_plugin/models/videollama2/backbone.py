@@ -15,6 +15,7 @@ from transformers.utils import can_return_tuple
 
 from videorefer_plugin.errors import ConfigurationError, PromptError
 from videorefer_plugin.models.cache import CACHE, takes_cache
+from videorefer_plugin.models.call_checks import check_call
 from videorefer_plugin.models.distinct import distinct_frames, take
 from videorefer_plugin.models.placing import cached_length, written_step
 from videorefer_plugin.models.videollama2.checks import (
@@ -298,9 +299,9 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
             PromptError: placeholders and visuals do not match.
             TensorError: tensors have the wrong shape or hold NaN or infinity.
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            given = "neither was" if input_ids is None else "both were"
-            raise PromptError(f"You must specify exactly one of input_ids or inputs_embeds, but {given} given.")
+        if placed_visuals is None:  # else `generate` has looked at what it was given
+            given = {"attention_mask": attention_mask, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
+            check_call(self, input_ids, {**given, "cache": cache, **kwargs})
         if any(visuals is not None for visuals in (pixel_values, pixel_values_videos, mm_encoder_outputs)):
             self.check_visuals(input_ids, pixel_values, pixel_values_videos, mm_encoder_outputs, video_lengths)
         encoded = self.encode_visuals(pixel_values, pixel_values_videos, mm_encoder_outputs, video_lengths)

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.models.call_checks import check_ids
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
-from videorefer_plugin.object_encoder.checks import not_finite
+from videorefer_plugin.object_encoder.checks import not_finite, whole_numbers
 
 __all__ = [
     "LEADING",
@@ -84,12 +85,8 @@ def check_visuals(
             visuals but no `input_ids`.
         TensorError: tensors have the wrong shape or dtype, hold NaN or infinity, or are no tensors.
     """
-    if input_ids is not None and (not isinstance(input_ids, Tensor) or input_ids.ndim != 2):
-        raise TensorError(
-            "input_ids must be a tensor of shape (batch, length), but have "
-            f"{f'shape {tuple(input_ids.shape)}' if isinstance(input_ids, Tensor) else type(input_ids).__name__}. "
-            "Call the processor with return_tensors='pt'."
-        )
+    if input_ids is not None:
+        check_ids(input_ids)
     encoded = {} if encoded is None else encoded
     _check_encoded(config, encoded)
     for what, token_id in (("image", config.image_token_id), ("video", config.video_token_id)):
@@ -128,7 +125,7 @@ def clip_lengths(pixels: Tensor, lengths: Tensor | None) -> list[int]:
         return [longest] * clips
     if not isinstance(lengths, Tensor):
         given = f"are a {type(lengths).__name__}"
-    elif lengths.is_floating_point() or lengths.dtype == torch.bool or lengths.shape != (clips,):
+    elif not whole_numbers(lengths) or lengths.shape != (clips,):
         given = f"have shape {tuple(lengths.shape)} and dtype {lengths.dtype}"
     else:
         given = ""

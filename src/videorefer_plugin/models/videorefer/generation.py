@@ -10,6 +10,7 @@ from transformers.cache_utils import Cache
 
 from videorefer_plugin.errors import PromptError
 from videorefer_plugin.models.cache import CACHE, takes_cache
+from videorefer_plugin.models.call_checks import check_call, check_generate
 from videorefer_plugin.models.placing import Placed, Prompt, cached_length, number_places
 from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
 
@@ -43,8 +44,11 @@ class RegionGeneration(_Host):
             TensorError: region tensors are incomplete or do not fit.
             PromptError: the numbers of `<region>` positions and regions differ.
         """
-        regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
         input_ids = inputs if inputs is not None else kwargs.get("input_ids")
+        check_generate(self, kwargs)
+        if kwargs.get("placed_objects") is None:
+            check_call(self, input_ids, kwargs, generating=True)
+        regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
         if kwargs.get("inputs_embeds") is not None:
             input_ids = None  # ids beside embeddings are not run
         if kwargs.get("placed_objects") is None:  # else the model that this one drafts for has placed them

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import PromptError, TensorError
-from videorefer_plugin.object_encoder.checks import not_finite
+from videorefer_plugin.object_encoder.checks import not_finite, whole_numbers
 
 __all__ = [
     "FlatRegions",
@@ -172,16 +172,16 @@ def _check_shapes(regions: RegionInputs) -> None:
             f"grid_width), but have shapes {tuple(frames.shape)} and {tuple(masks.shape)}. {_OLD_LAYOUT}, or keep the "
             "first dimension of its tensors."
         )
-    if masks.ndim != 4:
+    if masks.ndim != 4 or masks.is_complex():
         raise TensorError(
-            "region_masks must have shape (batch, max_masks, grid_height, grid_width), but have shape "
-            f"{tuple(masks.shape)}."
+            "region_masks must be boolean of shape (batch, max_masks, grid_height, grid_width), but have shape "
+            f"{tuple(masks.shape)} and dtype {masks.dtype}."
         )
     for name, value, shape in (
         ("region_frames", frames, "(batch, max_masks)"),
         ("region_lengths", lengths, "(batch, max_regions)"),
     ):
-        if value.ndim != 2 or value.is_floating_point() or value.dtype == torch.bool:
+        if value.ndim != 2 or not whole_numbers(value):
             raise TensorError(
                 f"{name} must have shape {shape} and an integer dtype, but has shape {tuple(value.shape)} and dtype "
                 f"{value.dtype}."

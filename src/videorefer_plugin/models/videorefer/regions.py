@@ -8,6 +8,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import PromptError, TensorError
+from videorefer_plugin.models.call_checks import check_call, check_ids, check_labels
 from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.placing import Prompt, cached_length, given_cache, insert, written_step
 from videorefer_plugin.models.videorefer.feature_rows import FeatureRows
@@ -18,6 +19,7 @@ from videorefer_plugin.models.videorefer.region_inputs import (
     check_placeholders,
 )
 from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig, ObjectEncoderOutput
+from videorefer_plugin.object_encoder.checks import whole_numbers
 
 __all__ = ["RegionInputs", "RegionMixin"]
 
@@ -167,6 +169,7 @@ class RegionMixin(FeatureRows, RegionGeneration):
             TensorError: region tensors are incomplete or do not fit.
             PromptError: the numbers of `<region>` positions and regions differ.
         """
+        check_call(self, input_ids, inputs)
         regions = RegionInputs.collect(inputs, self._regions_with_pixels)
         self.check_regions(input_ids, regions)
         if regions is None:
@@ -208,13 +211,9 @@ class RegionMixin(FeatureRows, RegionGeneration):
                 raise PromptError(
                     "Regions need input_ids, since <region> cannot be found in inputs_embeds. Pass input_ids."
                 )
-        elif not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
-            raise TensorError(
-                "input_ids must be a tensor of shape (batch, length), but have "
-                f"{f'shape {tuple(input_ids.shape)}' if isinstance(input_ids, Tensor) else type(input_ids).__name__}. "
-                "Call the processor with return_tensors='pt'."
-            )
-        elif not torch.compiler.is_compiling():
+            return
+        check_ids(input_ids)
+        if not torch.compiler.is_compiling():
             lengths = [] if regions is None else regions.lengths.tolist()
             tokens = [[self.object_encoder.config.num_tokens(length) for length in own] for own in lengths]
             check_placeholders((input_ids == self.region_token_id).sum(dim=1).tolist(), tokens)
@@ -243,7 +242,7 @@ class RegionMixin(FeatureRows, RegionGeneration):
             raise TensorError(
                 f"object_tokens must have shape ({batch}, max_tokens, {width}), but has shape {tuple(tokens.shape)}."
             )
-        if counts.shape != (batch,) or counts.is_floating_point() or counts.dtype == torch.bool:
+        if counts.shape != (batch,) or not whole_numbers(counts):
             raise TensorError(
                 f"object_token_counts must hold one integer for each of the {batch} sample(s), but has shape "
                 f"{tuple(counts.shape)} and dtype {counts.dtype}."
@@ -280,6 +279,9 @@ class RegionMixin(FeatureRows, RegionGeneration):
         Takes the tensors of [`RegionInputs`] under the names `region_masks`, `region_frames`, `region_lengths` and
         `region_pixel_values`, or object tokens computed before.
         """
+        if placed_objects is None:  # else `generate` has looked at what it was given
+            check_call(self, input_ids, kwargs)
+        check_labels(self, labels, kwargs.get("inputs_embeds") if input_ids is None else input_ids)
         regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
         kwargs["mm_encoder_outputs"] = mm_encoder_outputs
         if placed_objects is None:

@@ -1,0 +1,299 @@
+"""Checks of what a model is called with, before its vision tower runs: names, ids, and what comes along with ids."""
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+from transformers.generation import GenerationMixin
+from transformers.utils import TransformersKwargs
+
+from videorefer_plugin._text import listed, short
+from videorefer_plugin.errors import ConfigurationError, PromptError, TensorError
+from videorefer_plugin.inputs.matching import check_at_least_one
+from videorefer_plugin.models.placing import cached_length, given_cache
+from videorefer_plugin.object_encoder.checks import whole_numbers
+
+__all__ = ["check_call", "check_generate", "check_ids", "check_labels"]
+
+_OWN = ("region", "object_token")  # nothing else may begin like this
+# What is no misspelling, though it looks like one, and how object tokens travel to the decoder.
+_NAMESAKES = {"token_type_ids", "cache_position", "cache", "past_key_values", "inputs", "object_token_scatter"}
+_OF_GENERATE = {
+    *inspect.signature(GenerationMixin.generate).parameters,
+    *vars(GenerationConfig()),
+    *("tokenizer", "assistant_tokenizer", "trust_remote_code", "use_model_defaults", "mm_token_type_ids"),
+}
+_COUNTS = ("max_new_tokens", "num_beams", "num_return_sequences")
+_USE_OURS = "Use the processor that belongs to this model, and pass all its outputs on."
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def _known_names(kind: type) -> frozenset[str]:
+    """Arguments of a model's `forward`."""
+    return frozenset(inspect.signature(kind.forward).parameters) | TransformersKwargs.__optional_keys__
+
+
+@lru_cache(maxsize=64)
+def _generate_names(kind: type) -> frozenset[str]:
+    """Arguments of a model's `generate`."""
+    prepared = inspect.signature(kind.prepare_inputs_for_generation).parameters
+    return (_known_names(kind) | _OF_GENERATE).union(prepared) - {"self", "kwargs"}
+
+
+def _check_names(model: Any, inputs: Mapping[str, Any]) -> None:
+    """Refuse what is meant for this model, but goes by another name; whatever else there is goes to the decoder."""
+    known = _known_names(type(model))
+    for name in inputs.keys() - known - _NAMESAKES:
+        if inputs[name] is not None and (name.startswith(_OWN) or _nearest(name, known)):
+            raise _unknown(type(model).__name__, name, known)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    plain = {one.replace("_", ""): one for one in known}
+    close = difflib.get_close_matches(name.replace("_", "").lower(), plain, n=1, cutoff=0.8)
+    return plain[close[0]] if close else None
+
+
+def _unknown(owner: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    if name == "regions":
+        hint = ". Give regions= to the processor, which makes the tensors of them that the model takes."
+    else:
+        close = _nearest(name, known)
+        hint = f"; did you mean {close!r}?" if close else ". Leave it out."
+    return ConfigurationError(f"{owner} has no argument {short(name)}{hint}")
+
+
+def check_generate(model: Any, arguments: Mapping[str, Any]) -> None:
+    """Check arguments of `generate` before anything is computed: their names, and how much is to be generated.
+
+    What else is wrong with a setting is said by transformers.
+
+    Args:
+        model (`PreTrainedModel`): the model that generates.
+        arguments (`Mapping[str, Any]`): keyword arguments of `generate`.
+
+    Raises:
+        ConfigurationError: an argument is unknown, and the nearest one is suggested; one that counts is no whole
+            number of at least 1; or `generation_config` or `streamer` is none.
+    """
+    config = arguments.get("generation_config")
+    if config is not None and not isinstance(config, GenerationConfig):
+        raise ConfigurationError(
+            f"generation_config must be a GenerationConfig, but is a {type(config).__name__}. Write "
+            "GenerationConfig(**settings), or pass the settings on their own."
+        )
+    for name in _COUNTS:
+        if arguments.get(name) is not None:
+            check_at_least_one(arguments[name], name)
+    streamer = arguments.get("streamer")
+    if streamer is not None and not (hasattr(streamer, "put") and hasattr(streamer, "end")):
+        raise ConfigurationError(
+            f"streamer must have the methods put and end, as a TextStreamer has, but is a {type(streamer).__name__}."
+        )
+    if arguments.get("custom_generate") is not None:  # which may take more
+        return
+    known = _generate_names(type(model))
+    others = {name: value for name, value in arguments.items() if value is not None and name not in known}
+    if not others:
+        return
+    try:
+        model._validate_model_kwargs(dict(others))
+    except ValueError as error:
+        unknown = [name for name in others if repr(name) in str(error)] or list(others)
+        raise _unknown(f"{type(model).__name__}.generate()", unknown[0], known) from error
+
+
+# --- tensors ---------------------------------------------------------------------------------------------------------
+
+
+def check_call(model: Any, input_ids: Any, inputs: Mapping[str, Any], *, generating: bool = False) -> None:
+    """Check names, ids, and tensors that have a column for each id.
+
+    Nothing is looked at while a model is compiled or exported.
+
+    Args:
+        model (`PreTrainedModel`): the model.
+        input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): the ids.
+        inputs (`Mapping[str, Any]`): the other keyword arguments.
+        generating (`bool`, *optional*, defaults to `False`): whether they are those of `generate` or of `forward`.
+
+    Raises:
+        TensorError: one is no tensor, or has another shape or dtype, or values that cannot be.
+        PromptError: there are neither ids nor embeddings, or both.
+        ConfigurationError: an argument goes by another name.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if not generating:
+        _check_names(model, inputs)
+    embeds, cache = inputs.get("inputs_embeds"), given_cache(inputs)
+    if not generating and (input_ids is None) == (embeds is None):
+        given = "neither was" if input_ids is None else "both were"
+        raise PromptError(f"You must specify exactly one of input_ids or inputs_embeds, but {given} given.")
+    if cache is not None and not hasattr(cache, "get_seq_length"):
+        raise TensorError(
+            f"cache must be a Cache of transformers, such as DynamicCache(), but is a {type(cache).__name__}."
+        )
+    if input_ids is not None:
+        check_ids(input_ids)
+        _check_vocabulary(model, input_ids)
+    if embeds is not None:
+        _check_embeds(model, embeds)
+    run = input_ids if embeds is None else embeds
+    if run is None:
+        return
+    _check_mask(inputs.get("attention_mask"), run, cached_length(cache), generating)
+    _check_columns(inputs, run, generating)
+    keep = inputs.get("logits_to_keep")
+    if not (keep is None or isinstance(keep, Tensor) or (isinstance(keep, int) and keep >= 0)):
+        raise TensorError(f"logits_to_keep must be a number of positions or a tensor of these, but is {short(keep)}.")
+
+
+def check_ids(input_ids: Any) -> None:
+    """Check that ids are whole numbers, with a row for each sample.
+
+    Raises:
+        TensorError: they are not.
+    """
+    if not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
+        given = f"shape {tuple(input_ids.shape)}" if isinstance(input_ids, Tensor) else type(input_ids).__name__
+    elif input_ids.dtype not in (torch.int64, torch.int32):
+        given = f"dtype {input_ids.dtype}"
+    else:
+        return
+    raise TensorError(
+        f"input_ids must be a tensor of shape (batch, length) and dtype torch.int64, but have {given}. Call the "
+        "processor with return_tensors='pt'."
+    )
+
+
+def _check_vocabulary(model: Any, input_ids: Tensor) -> None:
+    if input_ids.numel() == 0 or input_ids.is_meta:
+        return
+    table = model.get_input_embeddings()
+    size = getattr(table, "num_embeddings", None) or model.config.get_text_config().vocab_size
+    low, high = torch.aminmax(input_ids)
+    if bool((low >= 0) & (high < size)):
+        return
+    # Placeholders may lie beyond the embeddings, since what they stand for takes their places.
+    wrong = ((input_ids < 0) | (input_ids >= size)) & ~torch.isin(input_ids, _placeholders(model, input_ids))
+    if bool(wrong.any()):
+        row, column = wrong.nonzero()[0].tolist()
+        raise TensorError(
+            f"Sample {row} has id {int(input_ids[row, column])} at position {column}, but the model knows {size} ids, "
+            "numbered from 0. Use the tokenizer of the processor that belongs to this model."
+        )
+
+
+def _placeholders(model: Any, input_ids: Tensor) -> Tensor:
+    known = [value for name, value in vars(model.config).items() if name.endswith(("_token_id", "_token_index"))]
+    known.append(getattr(model, "region_token_id", None))
+    return input_ids.new_tensor([one for one in known if type(one) is int and one >= 0])
+
+
+def _check_embeds(model: Any, embeds: Any) -> None:
+    width = model.config.get_text_config().hidden_size
+    if not isinstance(embeds, Tensor) or embeds.ndim != 3 or embeds.shape[2] != width or not embeds.is_floating_point():
+        given = (
+            f"have shape {tuple(embeds.shape)} and dtype {embeds.dtype}"
+            if isinstance(embeds, Tensor)
+            else f"are a {type(embeds).__name__}"
+        )
+        raise TensorError(
+            f"inputs_embeds must be a floating-point tensor of shape (batch, length, {width}), but {given}."
+        )
+
+
+def _check_mask(mask: Any, run: Tensor, past: int, generating: bool) -> None:
+    if mask is None:
+        return
+    batch, length = run.shape[:2]
+    if not isinstance(mask, Tensor):
+        # A decoder takes masks of layers by name as well, and those of flex attention.
+        if not generating and (isinstance(mask, Mapping) or hasattr(mask, "kv_num_blocks")):
+            return
+        given = f"is a {type(mask).__name__}"
+    elif mask.ndim == 4 and not generating and (mask.is_floating_point() or mask.dtype == torch.bool):
+        return
+    elif mask.ndim != 2 or mask.is_complex():
+        given = f"has shape {tuple(mask.shape)} and dtype {mask.dtype}"
+    elif len(mask) != batch or mask.shape[1] < length or (not past and mask.shape[1] != length):
+        given = f"has shape {tuple(mask.shape)}"
+    elif not mask.is_meta and bool(((mask != 0) & (mask != 1)).any()):
+        rows = ((mask != 0) & (mask != 1)).any(dim=1).nonzero().flatten().tolist()
+        given = f"holds other values in row(s) {listed(rows)}"
+    else:
+        return
+    columns = f"{length}" if not past else f"{length}, or {past + length} with what is in the cache"
+    raise TensorError(
+        f"attention_mask must hold 1 for real positions and 0 for padding, of {batch} sample(s) and {columns} "
+        f"column(s), but {given}. {_USE_OURS}"
+    )
+
+
+def _check_columns(inputs: Mapping[str, Any], run: Tensor, generating: bool) -> None:
+    """Check tensors of whole numbers with one for each column."""
+    batch, length = run.shape[:2]
+    for name in ("position_ids", "mm_token_type_ids", "token_type_ids"):
+        value = inputs.get(name)
+        if value is None:
+            continue
+        positions = name == "position_ids"
+        rows = (1, batch) if positions else (batch,)  # positions may be those of all samples, and of several kinds
+        if (
+            not isinstance(value, Tensor)
+            or not whole_numbers(value)
+            or value.ndim not in ((2, 3) if positions else (2,))
+            or value.shape[-2] not in rows
+            or (value.shape[-1] < length if generating or not positions else value.shape[-1] != length)
+        ):
+            given = f"are a {type(value).__name__}"
+            if isinstance(value, Tensor):
+                given = f"have shape {tuple(value.shape)} and dtype {value.dtype}"
+            raise TensorError(
+                f"{name} must be whole numbers of shape ({batch}, {length}), one for each id, but {given}. {_USE_OURS}"
+            )
+
+
+def check_labels(model: Any, labels: Any, run: Any, ignored: int = -100) -> None:
+    """Check labels, of which one that is no id would stop a GPU for good.
+
+    Args:
+        model (`PreTrainedModel`): the model.
+        labels (`torch.LongTensor` of shape `(batch, length)`, *optional*): the labels.
+        run (`torch.Tensor` of shape `(batch, length)` or `(batch, length, hidden_size)`): ids or embeddings.
+        ignored (`int`, *optional*, defaults to -100): what stands where nothing is to be learnt.
+
+    Raises:
+        TensorError: they are no whole numbers of that shape, or some are neither ids nor ignored.
+    """
+    if labels is None or torch.compiler.is_compiling():
+        return
+    shape = tuple(run.shape[:2]) if isinstance(run, Tensor) else None
+    if not isinstance(labels, Tensor) or not whole_numbers(labels) or tuple(labels.shape) != shape:
+        given = f"are a {type(labels).__name__}"
+        if isinstance(labels, Tensor):
+            given = f"have shape {tuple(labels.shape)} and dtype {labels.dtype}"
+        raise TensorError(
+            f"labels must be whole numbers of shape {shape}, one for each id, with {ignored} where nothing is to be "
+            f"learnt, but {given}."
+        )
+    if labels.numel() == 0 or labels.is_meta:
+        return
+    size = model.config.get_text_config().vocab_size
+    wrong = ((labels < 0) | (labels >= size)) & (labels != ignored)
+    if bool(wrong.any()):
+        wrong &= ~torch.isin(labels, _placeholders(model, labels))
+        for row, column in wrong.nonzero()[:1].tolist():
+            raise TensorError(
+                f"Sample {row} has label {int(labels[row, column])} at position {column}, but the model knows {size} "
+                f"ids, numbered from 0, and {ignored} where nothing is to be learnt."
+            )
