@@ -36,6 +36,7 @@ UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
 _SYNC_SECONDS = 1.0  # of work that a power cut may cost; a process that is killed loses nothing that was appended
 _HEADER = b'{"ledger":'  # what every ledger begins with
 _BLOCK = 1 << 16
+_MOST_OF_A_NAME = 200
 
 
 def write_whole(path: Path, content: str | bytes | Callable[[str], object]) -> None:
@@ -50,7 +51,8 @@ def write_whole(path: Path, content: str | bytes | Callable[[str], object]) -> N
             file of the name that it is given, in the same folder.
     """
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    name = os.fsdecode(os.fsencode(path.name)[:_MOST_OF_A_NAME])  # a name may have 255 bytes, and gets 34 more
+    temporary = path.with_name(f".{name}.{uuid.uuid4().hex}")
     if isinstance(content, str):
         content = content.encode()
     try:

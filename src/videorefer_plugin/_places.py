@@ -109,9 +109,10 @@ def writing(path: Path_, error: type[VideoReferError], also: tuple[type[Exceptio
     Raises:
         VideoReferError: of that class.
     """
+    failures: tuple[type[Exception], ...] = (OSError, *also)
     try:
         yield
-    except (OSError, *also) as problem:
+    except failures as problem:
         if isinstance(problem, VideoReferError):
             raise
         raise error(
@@ -147,9 +148,7 @@ def _probe(place: Path, folder: Path, error: type[VideoReferError], made: bool) 
     there = folder
     while not there.exists():
         if not made:
-            raise error(
-                f"{named_path(place)} cannot be written: there is no folder {named_path(there)}. Make it first."
-            )
+            raise error(f"There is no folder {named_path(there)!r} to write {place.name!r} into; make it first.")
         there = there.parent
     if not there.is_dir():
         raise error(f"{named_path(place)} cannot be written: {named_path(there)} is no folder. Choose another place.")

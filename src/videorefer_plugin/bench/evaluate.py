@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._places import check_folder_place
 from videorefer_plugin.bench import prompts
 from videorefer_plugin.bench.answerers import Answerer
 from videorefer_plugin.bench.benchmarks.base import Benchmark
@@ -78,6 +79,7 @@ def evaluate(
     mode = mode or benchmark.mode
     if judge is not None:
         judge = judge_for(benchmark, judge)
+    check_folder_place(out, BenchError)
     read = benchmark.read(data, media_root, mode, on_bad_item)
     ids = {item.id for item in read.items} | set(read.others)
     if judge is not None and on_bad_item == "skip":

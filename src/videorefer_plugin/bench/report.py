@@ -3,9 +3,12 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._files import write_whole
+from videorefer_plugin._places import check_file_place, writing
 from videorefer_plugin._text import listed
 from videorefer_plugin.bench import paper
 from videorefer_plugin.bench.benchmarks.base import Benchmark
@@ -110,11 +113,16 @@ def write_report(results: Sequence[Result], out: str | os.PathLike) -> list[Path
         The files written. There is no picture where no result can be drawn.
 
     Raises:
-        BenchError: matplotlib is not installed.
+        BenchError: matplotlib is not installed, or the files cannot be written.
     """
-    target = Path(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    picture = target.with_suffix(".png")
+    target = check_file_place(out, BenchError, made=True)
+    picture = check_file_place(target.with_suffix(".png"), BenchError, made=True)
+    with writing(target, BenchError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return _write(results, target, picture)
+
+
+def _write(results: Sequence[Result], target: Path, picture: Path) -> list[Path]:
     drawn = _draw(results, picture)
     lines = ["# Results", "", f"Rows marked *paper* are quoted from {paper.SOURCE}; all others were measured.", ""]
     if drawn:
@@ -124,7 +132,7 @@ def write_report(results: Sequence[Result], out: str | os.PathLike) -> list[Path
     general = [result for result in results if result["benchmark"] == GENERAL]
     if general:
         lines += ["## General video understanding", "", *_general(general), ""]
-    target.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    write_whole(target, "\n".join(lines).rstrip() + "\n")
     return [target, picture] if drawn else [target]
 
 
@@ -180,5 +188,5 @@ def _draw(results: Sequence[Result], path: Path) -> bool:
     FigureCanvasAgg(figure)  # needs no display, and leaves the program's own settings alone
     for place, (benchmark, own) in enumerate(parts, 1):
         benchmark.draw(figure.add_subplot(1, len(parts), place, projection=benchmark.projection()), own)
-    figure.savefig(path, dpi=120)
+    write_whole(path, partial(figure.savefig, dpi=120, format="png"))
     return True

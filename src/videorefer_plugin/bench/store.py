@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from videorefer_plugin._files import LedgerError, LineFile, read_lines
 from videorefer_plugin._json import JsonError, parse_line
 from videorefer_plugin._json import write_json as write_json_file
+from videorefer_plugin._places import writing
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import BenchError
 
@@ -42,9 +43,14 @@ def configuration_hash(settings: Mapping[str, Any]) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that appears whole or not at all, with its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json_file(path, value, ensure_ascii=False)
+    """Write a JSON file that appears whole or not at all, with its folder.
+
+    Raises:
+        BenchError: it cannot be written.
+    """
+    with writing(path, BenchError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json_file(path, value, ensure_ascii=False)
 
 
 class Store:
@@ -80,8 +86,6 @@ class Store:
             self._file = LineFile(self.path, _is_torn)
         except LedgerError as error:
             raise self._unwritable(error) from error
-        except OSError as error:
-            raise BenchError(f"{self.folder} cannot be written: {error}") from error
 
     def close(self) -> None:
         """Let others write the file."""

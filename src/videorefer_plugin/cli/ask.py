@@ -67,6 +67,7 @@ def ask(
     from videorefer_plugin.asking import ask_all, read_questions
     from videorefer_plugin.inputs.apart import check_apart
     from videorefer_plugin.pictures import Line, check_picture, picture_answers
+    from videorefer_plugin.pictures.answers import save_picture
     from videorefer_plugin.segment.questions import track_questions
 
     lost: list[str] = []
@@ -93,7 +94,7 @@ def ask(
         try:  # after the answers are told, which took longer
             lines = [Line(one.text, reply.answer, one.objects) for one, reply in zip(asked, replies, strict=True)]
             shown = {place: own for one in asked for place, own in zip(one.objects, one.regions, strict=True)}
-            picture_answers(asked[0].video, [*shown.values()], lines).save(str(save))
+            save_picture(picture_answers(asked[0].video, [*shown.values()], lines), save)
         except (VideoReferError, OSError) as error:
             raise VideoReferError(f"The picture {str(save)!r} cannot be written: {error}") from error
         if not as_json:

@@ -14,14 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from videorefer_plugin._json import read_json, write_json
+from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin._text import listed
-from videorefer_plugin.data_engine.recipe import load_engine_recipe
+from videorefer_plugin.data_engine.recipe import EngineRecipe, load_engine_recipe
 from videorefer_plugin.data_engine.records import DROPPED, RUN, record_files
 from videorefer_plugin.data_engine.runs import run_engine
 from videorefer_plugin.errors import EngineError
 from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.pictures import Line, picture_answers
+from videorefer_plugin.pictures.answers import save_picture
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import open_video
 from videorefer_plugin.world import encode_video, language, make_clip
@@ -131,7 +133,20 @@ def demonstrate_engine(
     }
     given = [f"{name}={json.dumps(value)}" for name, value in own.items()]
     recipe = load_engine_recipe(_RECIPE, [*given, *overrides])
+    check_folder_place(folder, EngineError)
     _refuse_other(folder, seed, clips)
+    with writing(folder, EngineError):
+        return _demonstrate(folder, seed, clips, recipe, progress, started)
+
+
+def _demonstrate(
+    folder: Path,
+    seed: int,
+    clips: int,
+    recipe: EngineRecipe,
+    progress: Callable[[str, int, int], Any],
+    started: float,
+) -> EngineDemonstration:
     made = render_clips(folder, seed, clips, progress)
     run_engine(recipe, progress=progress)
     compared, truth = compare(folder / _RUN, made)
@@ -307,7 +322,7 @@ def _draw(folder: Path, progress: Callable[[str, int, int], Any]) -> None:
     for number, row in enumerate(rows, 1):
         video = open_video(folder / "clips" / f"{row.source}.mp4")
         picture = picture_answers(video, [row.region], _lines(row))
-        picture.save(folder / _PICTURES / f"{row.source}-{row.history['number']}.png")
+        save_picture(picture, folder / _PICTURES / f"{row.source}-{row.history['number']}.png")
         progress(_PICTURES, number, len(rows))
 
 

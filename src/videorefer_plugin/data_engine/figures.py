@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._places import check_folder_place
 from videorefer_plugin._text import cut, listed, short
 from videorefer_plugin.bench.items import QUESTION_TYPES
 from videorefer_plugin.data_engine.figure_counts import (
@@ -65,6 +66,7 @@ def draw_figures(
         RecordError, BenchError: a file cannot be read.
     """
     figure = _figure_class()
+    check_folder_place(out, ConfigurationError)
     stages: dict[str, list[Path]] = {}
     benches: list[Path] = []
     for given in files:

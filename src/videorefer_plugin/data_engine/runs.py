@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._places import check_folder_place
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.executors.local import AHEAD, run_local
 from videorefer_plugin.data_engine.executors.ray import check_ray, run_ray
@@ -102,6 +103,7 @@ def run_engine(
     tell = progress or (lambda *_: None)
     recipe.check()
     _check_limits(recipe, limit, max_cost)
+    check_folder_place(recipe.output.folder, EngineError)
     if recipe.executor.kind == "ray":
         check_ray()
     identities = _identities(recipe)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._files import write_whole
 from videorefer_plugin._json import each_once
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import CheckpointError
@@ -67,7 +68,7 @@ class AttachmentConfig:
         values = {**self.to_dict(), "version": __version__}
         values["base_model_name_or_path"] = without_local_path(self.base_model_name_or_path)
         text = json.dumps(values, indent=2)
-        (Path(folder) / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+        write_whole(Path(folder) / CONFIG_NAME, text + "\n")
 
     @classmethod
     def load(cls, folder_or_id: str | os.PathLike, **hub: Any) -> "AttachmentConfig":

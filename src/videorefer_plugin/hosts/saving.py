@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from videorefer_plugin._files import write_whole
+from videorefer_plugin._places import check_folder_place, writing
+from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.hosts.configuration import WEIGHTS_NAME, AttachmentConfig
 
 __all__ = ["attachment_of", "same_towers", "save_object_encoder"]
@@ -15,14 +19,20 @@ _ONE_HOST = frozenset(["videollama2", "videollama2_qwen2", "videorefer", "videor
 
 
 def save_object_encoder(model: Any, folder: str | os.PathLike) -> None:
-    """Write `object_encoder.safetensors` and `object_encoder_config.json`; see `model.save_object_encoder`."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    """Write `object_encoder.safetensors` and `object_encoder_config.json`; see `model.save_object_encoder`.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    check_folder_place(folder, CheckpointError)
     encoder = model.object_encoder
     # PEFT keeps the original beside the trained copy, which is the one to save.
     encoder = encoder.modules_to_save[encoder.active_adapter] if hasattr(encoder, "modules_to_save") else encoder
     state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    save_file(state, Path(folder) / WEIGHTS_NAME, metadata={"format": "pt"})
-    attachment_of(model).save(folder)
+    with writing(folder, CheckpointError, also=(SafetensorError,)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_whole(Path(folder) / WEIGHTS_NAME, lambda name: save_file(state, name, metadata={"format": "pt"}))
+        attachment_of(model).save(folder)
 
 
 def attachment_of(model: Any) -> AttachmentConfig:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from videorefer_plugin._places import same_file
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.regions.text import region_files
 from videorefer_plugin.video.images import IMAGE_SUFFIXES
@@ -32,16 +33,12 @@ def check_apart(
         ConfigurationError: the file is the visual, one of a region, or would become a frame of a folder of frames.
     """
     given = f"{option} {os.fspath(path)!r}"
-    if _same(path, visual):
+    if same_file(path, visual):
         raise ConfigurationError(f"{given} is the {what} itself; choose another file.")
-    if Path(path).suffix.lower() in IMAGE_SUFFIXES and os.path.isdir(visual) and _same(Path(path).parent, visual):
+    if Path(path).suffix.lower() in IMAGE_SUFFIXES and os.path.isdir(visual) and same_file(Path(path).parent, visual):
         raise ConfigurationError(
             f"{given} would be a frame of the {what}, the folder {os.fspath(visual)!r}; choose another folder."
         )
     for kind, text in regions:
-        if any(_same(path, file) for file in region_files(kind, text)):
+        if any(same_file(path, file) for file in region_files(kind, text)):
             raise ConfigurationError(f"{given} is a file that --{kind} {text!r} reads; choose another file.")
-
-
-def _same(one: str | os.PathLike, other: str | os.PathLike) -> bool:
-    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)

@@ -201,7 +201,12 @@ def _placeholders(model: Any, input_ids: Tensor) -> Tensor:
 
 def _check_embeds(model: Any, embeds: Any) -> None:
     width = model.config.get_text_config().hidden_size
-    if not isinstance(embeds, Tensor) or embeds.ndim != 3 or embeds.shape[2] != width or not embeds.is_floating_point():
+    if (
+        not isinstance(embeds, Tensor)
+        or embeds.ndim != 3
+        or embeds.shape[2] != width
+        or not embeds.is_floating_point()
+    ):
         given = (
             f"have shape {tuple(embeds.shape)} and dtype {embeds.dtype}"
             if isinstance(embeds, Tensor)

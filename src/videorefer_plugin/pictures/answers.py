@@ -3,15 +3,18 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._files import write_whole
+from videorefer_plugin._places import check_file_place, writing
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.pictures.sheets import INK, Piece, beside, dark, grid, tiles, write
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video, sample_frame_indices
 
-__all__ = ["Line", "check_picture", "picture_answers", "picture_lines"]
+__all__ = ["Line", "check_picture", "picture_answers", "picture_lines", "save_picture"]
 
 _FRAMES = 4  # shown at most
 _LEAST, _MOST = 280, 840  # pixels of the longer side of a frame
@@ -50,16 +53,28 @@ def check_picture(path: str | os.PathLike) -> None:
     """Make sure that a picture can be written.
 
     Raises:
-        ConfigurationError: the name has an ending that is no kind of picture, or there is no such folder.
+        ConfigurationError: the name has an ending that is no kind of picture, or no file can be written there.
     """
     from PIL import Image
 
     ending = os.path.splitext(os.fspath(path))[1].lower()
     if ending not in Image.registered_extensions() or Image.registered_extensions()[ending] not in Image.SAVE:
         raise ConfigurationError(f"{os.fspath(path)!r} is no name of a picture; use an ending such as .png or .jpg.")
-    folder = os.path.dirname(os.fspath(path)) or "."
-    if not os.path.isdir(folder):
-        raise ConfigurationError(f"There is no folder {folder!r} to write {os.fspath(path)!r} into; make it first.")
+    check_file_place(path, ConfigurationError)
+
+
+def save_picture(picture: Any, path: str | os.PathLike) -> None:
+    """Write a picture of Pillow as a file that appears whole or not at all.
+
+    Raises:
+        ConfigurationError: see [`check_picture`]; or it cannot be written.
+    """
+    from PIL import Image
+
+    check_picture(path)
+    kind = Image.registered_extensions()[os.path.splitext(os.fspath(path))[1].lower()]
+    with writing(path, ConfigurationError):
+        write_whole(Path(path), lambda name: picture.save(name, format=kind))
 
 
 def picture_answers(video: Video, regions: Sequence[Region], lines: Sequence[Line]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._places import same_file
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.pictures.answers import Line, check_picture, picture_lines
@@ -107,6 +108,7 @@ def save_overlay(
         RegionError: a region does not fit the frames.
     """
     check_overlay(path)
+    _check_apart(video, path)
     _check_objects(objects)
     regions = [one if isinstance(one, Region) else one.region for one in objects]
     scores = [{} if isinstance(one, Region) else one.scores for one in objects]
@@ -120,6 +122,12 @@ def save_overlay(
     sheet = contact_sheet(video, regions, scores=scores, names=names, title=title)
     kind = Image.registered_extensions()[ending]
     _write(path, lambda name: sheet.save(name, format=kind))
+
+
+def _check_apart(video: Any, path: str | os.PathLike) -> None:
+    """Refuse to write an overlay in the place of what it is drawn on."""
+    if same_file(path, video.path if isinstance(video, Video) else video):
+        raise ConfigurationError(f"{os.fspath(path)!r} is the video itself; choose another file.")
 
 
 def _write(path: str | os.PathLike, write_file: Callable[[str], None]) -> None:
@@ -169,6 +177,7 @@ def write_overlay(
     if os.path.splitext(os.fspath(path))[1].lower() != _VIDEO:
         raise ConfigurationError(f"{os.fspath(path)!r} is no name of an overlay video; use the ending .mp4.")
     check_overlay(path)
+    _check_apart(video, path)
     video = open_video(video)
     _check_objects(regions, scores=scores, names=names)
     chosen = _chosen(video, frames)

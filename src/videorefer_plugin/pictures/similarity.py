@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from videorefer_plugin.errors import TensorError
-from videorefer_plugin.pictures.answers import check_picture
+from videorefer_plugin.pictures.answers import check_picture, save_picture
 from videorefer_plugin.pictures.marks import COLORS
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video, sample_frame_indices
@@ -110,7 +110,7 @@ class TokenSimilarity:
             ConfigurationError: the name has an ending that is no kind of picture, or there is no such folder.
         """
         check_picture(path)
-        self.picture().save(path)
+        save_picture(self.picture(), path)
 
 
 def picture_similarity(similarity: TokenSimilarity) -> Any:

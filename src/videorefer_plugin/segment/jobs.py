@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin import __version__
+from videorefer_plugin._places import check_file_place
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.apart import check_apart
+from videorefer_plugin.inputs.matching import named
 from videorefer_plugin.regions.text import REGION_KINDS
 from videorefer_plugin.segment.base import check_words, frame_range
 from videorefer_plugin.segment.prompts import Prompt
@@ -183,15 +185,8 @@ def _check_files(video: str | os.PathLike, given: Sequence[tuple[str, str]], out
     for option, path in (("--out", out), ("--save", picture)):
         if path is None:
             continue
-        folder = path.parent
-        if path.is_dir() or not path.name:
-            raise ConfigurationError(f"{option} {os.fspath(path)!r} is a folder; give the name of a file.")
-        if not folder.is_dir():
-            raise ConfigurationError(
-                f"There is no folder {os.fspath(folder)!r} for {option} {path.name!r}; make it first."
-            )
-        if not os.access(folder, os.W_OK):
-            raise ConfigurationError(f"Nothing can be written into {os.fspath(folder)!r}; choose another {option}.")
+        with named(option):
+            check_file_place(path, ConfigurationError)
         check_apart(option, path, video, given)
     if picture is not None and picture.resolve() == out.resolve():
         raise ConfigurationError(f"--out and --save are both {os.fspath(out)!r}; give two files.")

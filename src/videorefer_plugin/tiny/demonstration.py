@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin.asking import answer_about, load_model
 from videorefer_plugin.bench.letters import strict_letter
+from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.pictures import Line, picture_answers
+from videorefer_plugin.pictures.answers import save_picture
 from videorefer_plugin.video import open_video
 from videorefer_plugin.world import encode_video, open_questions
 from videorefer_plugin.world.bench import bench_clip
@@ -53,9 +56,15 @@ def demonstrate(
         progress (*optional*): told what is being done.
 
     Raises:
+        ConfigurationError: the folder cannot be written.
         CheckpointError: the model cannot be loaded.
     """
-    folder = Path(out)
+    folder = check_folder_place(out, ConfigurationError)
+    with writing(folder, ConfigurationError):
+        return _demonstrate(model, folder, seed, progress)
+
+
+def _demonstrate(model: str | os.PathLike, folder: Path, seed: int, progress: Callable[[str], None]) -> Demonstration:
     folder.mkdir(parents=True, exist_ok=True)
     clip, _ = bench_clip(seed + _SEED, 2)
     video = folder / "demo.mp4"
@@ -74,7 +83,8 @@ def demonstrate(
         for one, said in zip(asked, answers, strict=True)
     ]
     picture = folder / "demo.png"
-    picture_answers(open_video(video), [clip.region(index) for index in range(len(clip))], lines).save(picture)
+    drawn = picture_answers(open_video(video), [clip.region(index) for index in range(len(clip))], lines)
+    save_picture(drawn, picture)
     return Demonstration(video, picture, lines, seconds)
 
 

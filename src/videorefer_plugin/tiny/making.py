@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from videorefer_plugin._places import check_folder_place
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.tiny.card import history, write_results
 from videorefer_plugin.tiny.measuring import measure
@@ -60,7 +61,9 @@ def make_tiny(
     for name in chosen:
         if name not in STAGES:
             raise ConfigurationError(f"Unknown stage {name!r}; known are {', '.join(STAGES)}.")
-    root = Path(out)
+    if not chosen:
+        raise ConfigurationError(f"No stage is to be made: expected some of {', '.join(STAGES)}, or None for all.")
+    root = check_folder_place(out, ConfigurationError)
     world, version = root / "world", VERSION if data_version is None else data_version
     check_version(world, version)
     settings = {name: _settings(root, name, overrides) for name in chosen}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
 from videorefer_plugin.inputs.wording import REGION_TOKEN
@@ -52,12 +53,9 @@ def make_look_folder(path: str | os.PathLike, folder: str | os.PathLike | None =
     """
     open_record_file(path)  # leaves no folder beside a file that is not there
     made = look_folder(path) if folder is None else Path(folder)
-    try:
+    check_folder_place(made, ConfigurationError)
+    with writing(made, ConfigurationError):
         made.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{str(made)!r} cannot be made a folder for pictures ({error}); choose another one (show_dir)."
-        ) from error
     return made
 
 

@@ -1,5 +1,6 @@
 """What a recipe is trained on: the files that it mixes, and how much of each comes in an epoch."""
 
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -7,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videorefer_plugin._files import write_whole
+from videorefer_plugin._places import check_file_place, writing
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training.check import DataReport, check_data
 from videorefer_plugin.training.mixture import DataSource, Share
@@ -117,10 +120,9 @@ class MixtureReport:
         figure.suptitle(
             f"{self.name}: {self.samples:,} samples an epoch, {self.steps:,} optimizer steps", parse_math=False
         )
-        try:
-            figure.savefig(path, dpi=120)
-        except OSError as error:
-            raise ConfigurationError(f"The picture {os.fspath(path)} cannot be written: {error}") from error
+        kind = os.path.splitext(os.fspath(path))[1][1:].lower()
+        with writing(path, ConfigurationError):
+            write_whole(Path(path), functools.partial(figure.savefig, dpi=120, format=kind))
 
 
 def _times(one: MixedFile) -> float:
@@ -192,8 +194,7 @@ def check_figure(path: str | os.PathLike) -> Any:
     known = FigureCanvasAgg(figure).get_supported_filetypes()  # needs no display
     if target.suffix[1:].lower() not in known:
         raise ConfigurationError(f"{target} is no name of a picture; expected one that ends in .png, .pdf or .svg.")
-    if not target.absolute().parent.is_dir():
-        raise ConfigurationError(f"{target} cannot be written: there is no folder {target.absolute().parent}.")
+    check_file_place(target, ConfigurationError)
     return figure
 
 

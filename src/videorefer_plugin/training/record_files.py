@@ -199,7 +199,7 @@ class _Window:
 
     def error(self, reason: str, place: int | None = None) -> RecordError:
         line = self.line + (0 if place is None else self.text.count("\n", self.at, place))
-        which = f", record {self.record}" if self.record else ""
+        which = f": record {self.record}" if self.record else ""
         return RecordError(f"{self._path}, line {line}{which}: {reason}. The file has to be one JSON list of records.")
 
     def move(self, place: int) -> None:

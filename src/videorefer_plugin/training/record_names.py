@@ -16,7 +16,7 @@ def record_place(source: str, unit: str, line: int, number: int = 0, name: str |
     place = f"{source}, {unit} {line}"
     if number in (0, line):
         return place
-    return f"{place}, record {number}" + (f" (id {name!a})" if name is not None else "")
+    return f"{place}: record {number}" + (f" (id {name!a})" if name is not None else "")
 
 
 def record_name(value: Any) -> str | None:

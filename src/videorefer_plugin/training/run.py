@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch.utils.data import Subset
 from transformers import TrainingArguments, set_seed
 from transformers.utils import logging
 
-from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin._places import check_folder_place, writing
+from videorefer_plugin.errors import ConfigurationError, TrainingError
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.building import build, prepare_for_training
@@ -62,6 +64,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     if not recipe.data.files:
         raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")
     set_seed(recipe.train.seed)
+    check_folder_place(recipe.output.folder, ConfigurationError)
     arguments = training_arguments(recipe)
     with prepared_folder(recipe, arguments.process_index, resume) as checkpoint:
         return _train(recipe, arguments, checkpoint)
@@ -99,7 +102,8 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
     started = time.monotonic()
     with stopping(trainer):
         trainer.train(resume_from_checkpoint=checkpoint)
-    _save(trainer, recipe, processor, dataset, time.monotonic() - started)
+    with writing(recipe.output.folder, TrainingError, also=(SafetensorError,)):
+        _save(trainer, recipe, processor, dataset, time.monotonic() - started)
     return trainer
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._files import write_whole
 from videorefer_plugin._json import read_object
+from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin.embedded import SHAPES_WORLD
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.video import Video
@@ -114,7 +115,7 @@ def write_dataset(
 
     Raises:
         ConfigurationError: a number makes no sense, there is no such version, or the folder holds a data set of other
-            settings.
+            settings, or cannot be written.
     """
     for name, value, least in (("clips", clips, 0), ("heldout", heldout, 0), ("workers", workers, 1)):
         if not isinstance(value, int) or value < least:
@@ -122,6 +123,19 @@ def write_dataset(
     Stage(size, frames).check()
     seeded(seed)
     root, settings = Path(out), Settings(seed, size, frames, VERSION if version is None else version)
+    check_folder_place(out, ConfigurationError)
+    with writing(root, ConfigurationError):
+        return _write_dataset(root, settings, clips, heldout, workers, progress)
+
+
+def _write_dataset(
+    root: Path,
+    settings: Settings,
+    clips: int,
+    heldout: int,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, int]:
     claim(root, settings)
     for folder in ("videos", "images", "heldout/videos", ".parts"):
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._places import check_folder_place
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.records import read_report, record_files
 from videorefer_plugin.data_engine.review.items import ReviewItem, drawn_items, reviewed_items
@@ -93,6 +94,7 @@ def draw_review(
         raise ConfigurationError("Nothing is to be drawn: kept and discarded are both 0.")
     folder = Path(folder)
     out = review_folder(folder)
+    check_folder_place(out, EngineError)
     if not overwrite:
         _refuse_to_overwrite(folder)
     mine, all_kept = drawn_items(folder, True, kept, seed)

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import can_return_tuple
 
-from videorefer_plugin.errors import ConfigurationError, PromptError
+from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.cache import CACHE, takes_cache
 from videorefer_plugin.models.call_checks import check_call
 from videorefer_plugin.models.distinct import distinct_frames, take

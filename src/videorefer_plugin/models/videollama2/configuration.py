@@ -9,8 +9,9 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
 
+from videorefer_plugin._places import check_folder_place
 from videorefer_plugin._text import short
-from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.errors import CheckpointError, ConfigurationError
 from videorefer_plugin.models.hub_arguments import fetched_with, fetching, hub_arguments, pinned
 from videorefer_plugin.models.local_paths import without_local_path
 from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, write_shims
@@ -178,7 +179,12 @@ class VideoLLaMA2Config(PreTrainedConfig):
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """Save the configuration, and what lets its folder load with `trust_remote_code=True`."""
+        """Save the configuration, and what lets its folder load with `trust_remote_code=True`.
+
+        Raises:
+            CheckpointError: the folder cannot be written.
+        """
+        check_folder_place(save_directory, CheckpointError)
         if self.model_type not in MODEL_AUTO_MAPS:  # a class derived elsewhere brings its own files
             super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
             return

@@ -9,10 +9,12 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import AutoConfig
 from transformers.utils import logging
 
+from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.models.checkpoint_files import MODEL_FILES, check_files, reading_folder
@@ -272,11 +274,14 @@ class OriginalCheckpointMixin(_Model):
             kwargs: what `PreTrainedModel.save_pretrained` and, with `push_to_hub`, `push_to_hub` take.
 
         Raises:
+            CheckpointError: the folder cannot be written.
             PublishError: the folder cannot be published.
         """
         kwargs.setdefault("save_original_format", False)
         publishing = {name: kwargs.pop(name) for name in _PUBLISHING if name in kwargs}
-        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        check_folder_place(save_directory, CheckpointError)
+        with writing(save_directory, CheckpointError, also=(SafetensorError,)):
+            super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if push_to_hub and is_main_process:
             _push_model(self, save_directory, repo_id or Path(save_directory).name, processor, **publishing)
 

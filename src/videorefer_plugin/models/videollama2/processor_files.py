@@ -8,6 +8,7 @@ from typing import Any
 from transformers import AutoTokenizer
 from transformers.processing_utils import ProcessorMixin
 
+from videorefer_plugin._places import check_folder_place
 from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.models.checkpoint_files import PROCESSOR_FILES, check_files, reading_folder
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned
@@ -92,7 +93,12 @@ class ProcessorFiles(ProcessorMixin):
         }
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> Any:
-        """Save the processor, and what lets its folder load with `trust_remote_code=True`."""
+        """Save the processor, and what lets its folder load with `trust_remote_code=True`.
+
+        Raises:
+            CheckpointError: the folder cannot be written.
+        """
+        check_folder_place(save_directory, CheckpointError)
         if self.config_class.model_type not in PROCESSOR_AUTO_MAPS:  # a class derived elsewhere brings its own files
             return super().save_pretrained(os.fspath(save_directory), push_to_hub=push_to_hub, **kwargs)
         # Only while saving, since a loaded processor has no such attribute either.

@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers import set_seed
 
+from videorefer_plugin._places import check_folder_place
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.tiny.pretraining.connector import ConnectorPart
 from videorefer_plugin.tiny.pretraining.language_model import LanguageModelPart
@@ -50,6 +51,7 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
     if not recipe.data.files:
         raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")
     set_seed(recipe.train.seed)
+    check_folder_place(recipe.output.folder, ConfigurationError)
     arguments = training_arguments(recipe)
     with prepared_folder(recipe, arguments.process_index, resume) as checkpoint:
         return _train(recipe, settings, arguments, checkpoint)
