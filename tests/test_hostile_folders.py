@@ -1,5 +1,7 @@
 """Damaged folders: each ends in an error that names the file, or is as good as the whole one."""
 
+import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +11,12 @@ import pytest
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from tests.checkpoints import TOWER, make_checkpoint, make_tower
+from tests.checkpoints import TOWER, make_checkpoint, make_tower, read_json
 from tests.hostile import LONGEST_MESSAGE, in_time
 from videorefer_plugin.asking import load_model
 from videorefer_plugin.errors import CheckpointError, ConfigurationError
 
+ENDINGS = (".json", ".jinja", ".txt", ".safetensors")
 DEEP = "[" * 5000 + "]" * 5000
 
 
@@ -112,7 +115,7 @@ def check(door: Callable[[Path], Any], folder: Path, name: str, whole: Any) -> s
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_named(kind: str, damage: str, folders: dict[str, Path], looks: Any, tmp_path: Path) -> None:
     base = folders[kind]
-    files = [one.name for one in sorted(base.iterdir()) if one.suffix in (".json", ".jinja", ".txt", ".safetensors")]
+    files = sorted(name for name in os.listdir(base) if name.endswith(ENDINGS))
     if kind == "original":
         shutil.copytree(base.parent / TOWER.name, tmp_path / TOWER.name)
     wrong = []
@@ -123,3 +126,86 @@ def test_a_damaged_file_is_named(kind: str, damage: str, folders: dict[str, Path
         for door in doors[: 2 if name == "config.json" else 1]:
             wrong.append(check(DOORS[door], folder, name, looks[kind][door]))
     assert not any(wrong), "\n".join(wrong)
+
+
+# --- values that nothing can be made of ------------------------------------------------------------------------------
+
+WRONG = {"text": "many", "negative": -3, "zero": 0, "half": 1.5, "list": [1, 2], "object": {"a": 1}, "large": 10**30}
+# File -> keys of it, each with the kinds of values that it cannot have.
+SIZES = ("text", "negative", "zero", "half", "list", "object", "large")
+VALUES: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("config.json", "model_type"): SIZES,
+    ("config.json", "num_frames"): SIZES,
+    ("config.json", "projector_type"): SIZES,
+    ("config.json", "image_aspect_ratio"): SIZES,
+    ("config.json", "vision_feature_layer"): ("text", "half", "list", "object", "large"),
+    ("config.json", "text_config"): ("text", "negative", "half", "list", "large"),
+    ("config.json", "vision_config"): ("text", "negative", "half", "list", "large"),
+    ("config.json", "object_encoder_config"): ("text", "negative", "half", "list", "large"),
+    ("config.json", "text_config", "hidden_size"): SIZES,
+    ("config.json", "text_config", "vocab_size"): SIZES,
+    ("config.json", "text_config", "num_hidden_layers"): SIZES,
+    ("config.json", "text_config", "num_attention_heads"): ("text", "negative", "zero", "half", "list", "object"),
+    ("config.json", "text_config", "model_type"): SIZES,
+    ("config.json", "text_config", "hidden_act"): SIZES,
+    ("config.json", "vision_config", "hidden_size"): SIZES,
+    ("config.json", "vision_config", "patch_size"): SIZES,
+    ("config.json", "vision_config", "image_size"): ("text", "negative", "half", "list", "object", "large"),
+    ("config.json", "vision_config", "num_hidden_layers"): SIZES,
+    ("config.json", "object_encoder_config", "hidden_size"): SIZES,
+    ("config.json", "object_encoder_config", "projector_depth"): SIZES,
+    ("config.json", "object_encoder_config", "max_tokens_per_region"): SIZES[:-1],
+    ("generation_config.json", "eos_token_id"): ("text", "object"),
+    ("processor_config.json", "processor_class"): ("text", "negative", "half", "list", "object", "large"),
+    ("processor_config.json", "image_processor"): ("text", "negative", "half", "list", "large"),
+    ("processor_config.json", "num_frames"): SIZES,
+    ("processor_config.json", "patch_size"): SIZES,
+    ("processor_config.json", "projector_type"): SIZES,
+    ("processor_config.json", "image_aspect_ratio"): SIZES,
+    ("processor_config.json", "mask_policy"): SIZES,
+    ("processor_config.json", "max_tokens_per_region"): SIZES,
+    ("processor_config.json", "max_frames_per_region"): SIZES,
+    ("processor_config.json", "region_token"): ("negative", "half", "list", "object"),
+    ("processor_config.json", "image_token"): ("negative", "half", "list", "object"),
+    ("tokenizer_config.json", "extra_special_tokens"): ("text", "negative", "half"),
+    ("tokenizer.json", "model"): ("text", "negative", "half", "list", "object", "large"),
+    ("tokenizer.json", "added_tokens"): ("text", "negative", "half", "object", "large"),
+}
+
+
+def put(path: Path, keys: tuple[str, ...], value: Any) -> None:
+    content = read_json(path)
+    inner = content
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("place", VALUES, ids=".".join)
+def test_a_wrong_value_is_refused(place: tuple[str, ...], folders: dict[str, Path], tmp_path: Path) -> None:
+    file, *keys = place
+    door = DOORS["processor" if file.startswith(OF_PROCESSOR) else "model"]
+    wrong = []
+    for kind in VALUES[place]:
+        folder = tmp_path / kind
+        shutil.copytree(folders["own"], folder, copy_function=os.link)
+        (folder / file).unlink()
+        shutil.copy(folders["own"] / file, folder)
+        put(folder / file, tuple(keys), WRONG[kind])
+        try:
+            with in_time():
+                door(folder)
+            wrong.append(f"{kind}: loads")
+        except (CheckpointError, ConfigurationError) as error:
+            wrong += [f"{kind}: {error}"] * (not 10 < len(str(error)) < LONGEST_MESSAGE)
+        except Exception as error:
+            wrong.append(f"{kind}: {type(error).__name__}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_matrix_is_large_enough(folders: dict[str, Path]) -> None:
+    files = sum(
+        len([*base.glob("*.json"), *base.glob("*.jinja"), *base.glob("*.safetensors")]) for base in folders.values()
+    )
+    assert len(DAMAGES) * files + sum(map(len, VALUES.values())) >= 300

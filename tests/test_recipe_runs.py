@@ -60,6 +60,8 @@ def start(recipe: Recipe, desk: Path) -> dict[str, str]:
 @pytest.mark.parametrize("name", list_recipes())
 def test_recipe_takes_two_steps(name, desk, tmp_path):
     recipe = load_recipe(name)
+    if recipe.model.quantization:
+        pytest.importorskip("bitsandbytes", reason="weights of few bits need bitsandbytes")
     settings = {
         **start(recipe, desk),
         "data.files": records(recipe, desk),

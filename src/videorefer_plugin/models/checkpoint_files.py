@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._json import TwiceError, each_once, json_fault
-from videorefer_plugin._text import cut, listed
+from videorefer_plugin._text import cut, listed, short
 from videorefer_plugin.errors import CheckpointError, VideoReferError
 
 __all__ = [
@@ -125,7 +125,18 @@ def _text_fault(path: Path) -> str:
         return f"is no JSON, or only a part of it ({json_fault(error)})"
     if not isinstance(value, dict):
         return f"must hold a JSON object, but holds {'null' if value is None else f'a {type(value).__name__}'}"
+    if path.name == "generation_config.json":
+        return _ids_fault(value)
     return _index_fault(path, value) if path.name.endswith(".index.json") else ""
+
+
+def _ids_fault(settings: dict[str, Any]) -> str:
+    """Ids of tokens are looked at by nobody before an answer is to end."""
+    for name, value in settings.items():
+        several = value if isinstance(value, list) else [value]
+        if name.endswith("_token_id") and not all(one is None or type(one) is int for one in several):
+            return f"says {short(value)} as {name}, which must be the id of a token"
+    return ""
 
 
 def _template_fault(text: str) -> str:

@@ -17,6 +17,7 @@ from videorefer_plugin.models.videorefer.modeling import VideoReferForConditiona
 from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 from videorefer_plugin.training.parts import modules_of_parts, set_trainable
+from videorefer_plugin.training.quantization import is_quantized, prepare_quantized, quantization_config
 from videorefer_plugin.training.recipe import LoraSettings, ModelSettings, Recipe
 
 __all__ = ["build", "build_model", "build_processor", "prepare_for_training"]
@@ -75,6 +76,8 @@ def build_model(settings: ModelSettings, processor: Any) -> Any:
     if not isinstance(dtype, torch.dtype):
         raise ConfigurationError(f"model.dtype={settings.dtype!r} is no dtype; use float32, bfloat16 or float16.")
     options: dict[str, Any] = {"dtype": dtype}
+    if settings.quantization:
+        options["quantization_config"] = quantization_config(settings.quantization)
     if settings.attn_implementation is not None:
         options["attn_implementation"] = settings.attn_implementation
     if settings.language_model is not None:
@@ -129,8 +132,10 @@ def prepare_for_training(model: Any, recipe: Recipe) -> Any:
         The model, wrapped by PEFT if the recipe has a LoRA section.
 
     Raises:
-        ConfigurationError: a part is unknown, or `peft` is needed and not installed.
+        ConfigurationError: a part is unknown, its weights are quantized, or `peft` is needed and not installed.
     """
+    if is_quantized(model):
+        model = prepare_quantized(model, lora=recipe.lora is not None, parts=recipe.train.parts)
     set_trainable(model, recipe.train.parts)
     if recipe.lora is not None:
         model = _add_lora(model, recipe.lora, recipe.train.parts)

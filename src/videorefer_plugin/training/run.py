@@ -24,6 +24,7 @@ from videorefer_plugin.training.dataset import ReadOnce, VideoReferDataset, reci
 from videorefer_plugin.training.feature_collator import FeatureCollator
 from videorefer_plugin.training.kept_features import compute_features, remove_features
 from videorefer_plugin.training.parts import has_unused_parameters
+from videorefer_plugin.training.quantization import is_quantized
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.stopping import stopping
 from videorefer_plugin.training.trainer import trainer_class
@@ -140,7 +141,8 @@ def _save(trainer: Any, recipe: Recipe, processor: Any, dataset: VideoReferDatas
     unwrapped = trainer.accelerator.unwrap_model(trainer.model)
     plain = unwrapped.get_base_model() if hasattr(unwrapped, "get_base_model") else unwrapped
     plain.config.use_cache = True
-    plain.to(getattr(torch, recipe.model.dtype))  # what was trained is in float32 until here
+    if not is_quantized(plain):  # whose other weights are in their dtypes, and stay
+        plain.to(getattr(torch, recipe.model.dtype))  # what was trained is in float32 until here
     if recipe.output.save != "object_encoder":
         trainer.save_model(str(folder))  # gathers sharded weights; a PEFT model saves its adapter
     if not trainer.args.should_save:

@@ -43,6 +43,9 @@ class ModelSettings:
         max_tokens_per_region (`int`, *optional*): unions u of the object encoder; the checkpoint's by default.
         object_encoder (`str`, *optional*): folder or Hub id of an object encoder to load on top.
         vision_feature_layer (`int`, *optional*): hidden state of the tower that a new model uses; -2 by default.
+        quantization (`dict`): fields of `transformers.BitsAndBytesConfig`, such as `{load_in_4bit: true}`, to load
+            language model and vision tower in few bits and train a `lora` section on them (needs bitsandbytes).
+            Connector and object encoder keep their weights.
     """
 
     checkpoint: str | None = None
@@ -54,6 +57,7 @@ class ModelSettings:
     max_tokens_per_region: int | None = number(None, COUNT)
     object_encoder: str | None = None
     vision_feature_layer: int | None = number(None, LAYER)
+    quantization: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

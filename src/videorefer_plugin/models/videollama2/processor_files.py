@@ -9,16 +9,33 @@ from transformers import AutoTokenizer
 from transformers.processing_utils import ProcessorMixin
 
 from videorefer_plugin._places import check_folder_place
-from videorefer_plugin.errors import CheckpointError
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import CheckpointError, ConfigurationError
 from videorefer_plugin.models.checkpoint_files import PROCESSOR_FILES, check_files, reading_folder
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
-from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
+from videorefer_plugin.models.videollama2.configuration import PROJECTOR_TYPES, VideoLLaMA2Config
 from videorefer_plugin.models.videollama2.images import tower_image_processor
 from videorefer_plugin.models.videollama2.original import is_original_config
+from videorefer_plugin.object_encoder.grids import MASK_POLICIES
+from videorefer_plugin.video.sampling import MAX_SAMPLED_FRAMES
 
 __all__ = ["ProcessorFiles"]
 
+# Settings in processor_config.json -> what they may be.
+_CHOICES: dict[str, Any] = {
+    "projector_type": tuple(PROJECTOR_TYPES),
+    "image_aspect_ratio": ("square", "pad"),
+    "mask_policy": MASK_POLICIES,
+    "padding_side": ("left", "right"),
+}
+_COUNTS = {
+    "num_frames": MAX_SAMPLED_FRAMES,
+    "patch_size": 1 << 16,
+    "max_tokens_per_region": 1 << 30,
+    "max_frames_per_region": 1 << 30,
+}
+_TOKENS = ("image_token", "video_token", "region_token")
 _BYTES = 256  # of which the tokens of these models consist
 
 
@@ -80,6 +97,21 @@ class ProcessorFiles(ProcessorMixin):
         return cls(image_processor, tokenizer, **{**cls._settings_from_config(config), **settings})
 
     @classmethod
+    def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a processor of what `processor_config.json` holds.
+
+        Raises:
+            ConfigurationError: a setting has a value that no call could use.
+        """
+        for name, value in processor_dict.items():
+            if value is not None and (wanted := _unfit(name, value)):
+                raise ConfigurationError(
+                    f"processor_config.json says {short(value)} as {name}, which must be {wanted}. Mend it, or save "
+                    "the processor anew."
+                )
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
+
+    @classmethod
     def _init_settings(cls) -> set[str]:
         return set(inspect.signature(cls.__init__).parameters) - {"self", "image_processor", "tokenizer", "kwargs"}
 
@@ -115,6 +147,16 @@ class ProcessorFiles(ProcessorMixin):
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoProcessor") -> None:
         """Do nothing: published checkpoints name this package instead of carrying copies of its files."""
+
+
+def _unfit(name: str, value: Any) -> str:
+    """What a setting must be instead; empty if it can be what it is, or is none of these."""
+    if name in _CHOICES:
+        return "" if isinstance(value, str) and value in _CHOICES[name] else " or ".join(map(repr, _CHOICES[name]))
+    if name in _COUNTS:
+        whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _COUNTS[name]
+        return "" if whole else f"a whole number from 1 to {_COUNTS[name]:,}"
+    return "" if name not in _TOKENS or isinstance(value, str) else "the text of a token"
 
 
 def _check_vocabulary(source: str | os.PathLike, tokenizer: Any) -> None:
