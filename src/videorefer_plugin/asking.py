@@ -18,6 +18,7 @@ from videorefer_plugin.models.checkpoint_files import PROCESSOR_FILES, check_fil
 from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, in_subfolder, pinned
 from videorefer_plugin.models.threads import threads_for
+from videorefer_plugin.models.tokenizing import answers_of
 from videorefer_plugin.regions import Region
 from videorefer_plugin.regions.text import REGION_KINDS, read_region
 from videorefer_plugin.video import Video, open_video
@@ -80,6 +81,7 @@ def ask(
         VideoError: the video cannot be read.
         CheckpointError: the checkpoint cannot be loaded.
 
+    Several threads may share a model and a processor, here and in sessions, if none of them trains or saves meanwhile.
     The embedded model warns (`UserWarning`) about a video that is not of the shapes world, the only one that it knows.
     """
     if (video is None) == (image is None):
@@ -250,8 +252,7 @@ def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **
     generate_kwargs.setdefault("do_sample", False)
     with threads_for(model):
         output = model.eval().generate(**inputs, max_new_tokens=max_new_tokens, **generate_kwargs)
-    texts = processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return [text.strip() for text in texts]
+    return answers_of(processor, output[:, inputs["input_ids"].shape[1] :])
 
 
 @dataclass(frozen=True)

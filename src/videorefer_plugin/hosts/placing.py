@@ -17,6 +17,7 @@ from videorefer_plugin.inputs.clips import Clip
 from videorefer_plugin.inputs.frames import FrameStore
 from videorefer_plugin.inputs.masks import RegionMasks, grid_masks
 from videorefer_plugin.inputs.matching import Sample, named
+from videorefer_plugin.models.tokenizing import one_at_a_time
 
 __all__ = ["Plan", "UsedRegion", "read_once", "region_tensors"]
 
@@ -57,7 +58,8 @@ class Plan(NamedTuple):
         for clip, shown in zip(self.clips, frames, strict=True):
             visuals[clip.kind].append(shown if clip.kind == "video" else shown[0])
         metadata = [VideoMetadata(**clip.describe()) for clip in self.clips if clip.kind == "video"]
-        return host.call_processor(processor, [text for text, _ in self.expanded], visuals, metadata, self.rest)
+        with one_at_a_time():  # a host's processor tokenizes as well
+            return host.call_processor(processor, [text for text, _ in self.expanded], visuals, metadata, self.rest)
 
 
 def read_once(clips: Sequence[Clip]) -> Iterator[np.ndarray]:

@@ -1,5 +1,6 @@
 """Conversations as chat templates take them, with regions between the words."""
 
+import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,14 @@ CONTENT_KINDS = ("text", "image", "video", "region")
 
 _URL_KINDS = {"image_url": "image", "video_url": "video"}  # as OpenAI's interface has visuals
 _SOURCES = ("image", "video", *_URL_KINDS, "url", "path", "base64")
+_ROLES = ("system", "user", "assistant", "tool", "developer", "function")
+_OTHER_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}  # what training records call them
+_INSTEAD_OF_CONTENT = ("tool_calls", "function_call")
+# Which frames are looked at, and how large; whoever writes them beside a visual means them.
+_SETTINGS = (
+    *("fps", "num_frames", "nframes", "max_frames", "min_frames", "video_start", "video_end", "start", "end"),
+    *("min_pixels", "max_pixels", "total_pixels", "resized_height", "resized_width", "mask_policy"),
+)
 _BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]{64,}={0,2}\s*")  # no image is shorter
 
 Message = dict[str, Any]
@@ -57,13 +66,14 @@ def as_conversations(
         keys whose value is None, and so are content items. A visual stands under its type; base64 is a data: URL.
 
     Raises:
-        PromptError: it is malformed; the sample is named.
+        PromptError: it is malformed; the sample, the message and the content item are named.
     """
     batched = isinstance(conversation, (list, tuple)) and bool(conversation) and _is_conversation(conversation[0])
     read = []
     for index, one in enumerate(conversation if batched else [conversation]):
-        where = f"Sample {index}: a" if batched else "A"
-        read.append([_message(message, kinds, with_sources, where) for message in _messages(one, where)])
+        messages = _messages(one, f"Sample {index}: a" if batched else "A")
+        where = f"Sample {index}: message" if batched else "Message"
+        read.append([_message(each, kinds, with_sources, f"{where} {turn}") for turn, each in enumerate(messages)])
     return read, batched
 
 
@@ -116,20 +126,41 @@ def _named(value: Any) -> str:
 
 def _message(message: Message, kinds: Sequence[str], with_sources: bool, where: str) -> Message:
     role, content = message.get("role"), message.get("content")
-    if not isinstance(role, str):
-        keys = listed([_named(key) for key in message])
-        raise PromptError(f'{where} message needs a string under "role", such as "user", but has {keys or "nothing"}.')
-    check_text(role, f"{where} message's role")
+    _check_role(role, message, where)
     if isinstance(content, str):
-        check_text(content, f"{where} message's content")
+        check_text(content, f"{where}: its content")
     elif isinstance(content, (list, tuple)):
-        message["content"] = [_item(item, kinds, with_sources, where) for item in content]
+        places = enumerate(content)
+        message["content"] = [
+            _item(item, kinds, with_sources, f"{where}: content item {place}") for place, item in places
+        ]
     elif content is not None:
         raise PromptError(
-            f"{where} message's content must be a string or a list of content items, but is a "
-            f"{type(content).__name__}."
+            f"{where}: content must be a string or a list of content items, but is a {type(content).__name__}."
+        )
+    elif not any(name in message for name in _INSTEAD_OF_CONTENT):
+        keys = listed([_named(key) for key in message if key != "role"]) or "nothing"
+        raise PromptError(
+            f'{where} needs a string or a list of content items under "content", but has {keys} beside its role. '
+            'Write "content": "" for a message that says nothing.'
         )
     return message
+
+
+def _check_role(role: Any, message: Message, where: str) -> None:
+    """A chat template writes any role, also one that no model knows."""
+    if not isinstance(role, str):
+        keys = listed([_named(key) for key in message if key != "role"])
+        given = f"{_named(role)} there" if "role" in message else keys or "nothing"
+        raise PromptError(f'{where} needs a string under "role", such as "user", but has {given}.')
+    check_text(role, f"{where}: its role")
+    plain = role.strip().lower()
+    if not plain:
+        raise PromptError(f'{where} needs a role, such as "user", but has {short(role)}.')
+    if role not in _ROLES:
+        close = difflib.get_close_matches(_OTHER_ROLES.get(plain, plain), _ROLES, n=1, cutoff=0.8)
+        if close:
+            raise PromptError(f'{where} has the role {short(role)}, which no model knows; write "{close[0]}".')
 
 
 def _item(given: Any, kinds: Sequence[str], with_sources: bool, where: str) -> Message:
@@ -137,24 +168,36 @@ def _item(given: Any, kinds: Sequence[str], with_sources: bool, where: str) -> M
     kind: Any = given if item is None else item.get("type")
     if item is None or not isinstance(kind, str) or _URL_KINDS.get(kind, kind) not in kinds:
         raise PromptError(
-            f"{where} content item must be a dict with one of the types {', '.join(map(repr, kinds))}, but one has "
-            f"{_named(kind)}."
+            f"{where}: a content item must be a dict with one of the types {', '.join(map(repr, kinds))}, but this one "
+            f"{'is' if item is None else 'has'} {_named(kind)}."
         )
     if kind == "text":
         _check_text_item(item, where)
-    elif kind != "region":
+    elif kind == "region":
+        _check_alone(item, ("type", "region"), f'{where} of type "region"')
+    else:
         return _visual_item(item, _URL_KINDS.get(kind, kind), with_sources, where)
     return item
 
 
 def _check_text_item(item: Message, where: str) -> None:
-    what = f'{where} content item of type "text"'
+    what = f'{where} of type "text"'
     if not isinstance(item.get("text"), str):
         raise PromptError(f'{what} needs a string under "text", but has {type(item.get("text")).__name__}.')
     check_text(item["text"], what)
-    lost = next((name for name in ("image", "video", *_URL_KINDS) if name in item), None)
+    lost = next((name for name in ("image", "video", "region", *_URL_KINDS) if name in item), None)
     if lost is not None:
         raise PromptError(f'{what} has "{lost}" beside its text, which nobody would look at. Make two items of it.')
+
+
+def _check_alone(item: Message, known: Sequence[str], what: str, refused: Sequence[str] | None = None) -> None:
+    """Refuse what stands beside a region or visual, and would be left out; all of it, or what is `refused`."""
+    beside = [name for name in item if name not in known and (refused is None or name in refused)]
+    if beside:
+        raise PromptError(
+            f"{what} has {_named(beside[0])} beside it, which nobody would look at. Settings are given to the call, "
+            "and count for all; a Region says itself where it lies."
+        )
 
 
 # --- visuals ---------------------------------------------------------------------------------------------------------
@@ -162,7 +205,8 @@ def _check_text_item(item: Message, where: str) -> None:
 
 def _visual_item(item: Message, kind: str, with_sources: bool, where: str) -> Message:
     """A content item of a visual in its plain form."""
-    what = f'{where} content item of type "{item["type"]}"'
+    what = f'{where} of type "{item["type"]}"'
+    _check_alone(item, (), what, _SETTINGS)
     given = [name for name in _SOURCES if name in item]
     if len(given) > 1:
         raise PromptError(f"{what} names its {kind} {len(given)} times, as {listed(map(repr, given))}. Keep one.")
@@ -171,7 +215,7 @@ def _visual_item(item: Message, kind: str, with_sources: bool, where: str) -> Me
         a = "an" if kind == "image" else "a"
         raise PromptError(
             f'{what} needs {a} {kind} under "{kind}", "url", "path" or "base64", but has '
-            f"{listed(map(repr, given)) or 'none'}."
+            f"{listed(map(repr, given)) or listed([_named(key) for key in item if key != 'type']) or 'none'}."
         )
     return {"type": kind, kind: _source(item[own[0]], own[0], kind, what)} if own else {"type": kind}
 
@@ -213,7 +257,11 @@ def regions_of(conversations: Sequence[Sequence[Message]], regions: Any) -> Any:
         PromptError: they come both ways.
         RegionError: a content item of type `"region"` has no [`Region`] and no JSON form of one.
     """
-    inline = [_inline_regions(conversation) for conversation in conversations]
+    several = len(conversations) > 1
+    inline = [
+        _inline_regions(conversation, f"Sample {sample}: message" if several else "Message")
+        for sample, conversation in enumerate(conversations)
+    ]
     if not any(inline):
         return regions
     if regions is not None:
@@ -221,15 +269,15 @@ def regions_of(conversations: Sequence[Sequence[Message]], regions: Any) -> Any:
     return inline
 
 
-def _inline_regions(conversation: Sequence[Message]) -> list[Region]:
+def _inline_regions(conversation: Sequence[Message], where: str) -> list[Region]:
     found = []
-    for message in conversation:
-        for item in _items(message):
+    for turn, message in enumerate(conversation):
+        for place, item in enumerate(_items(message)):
             if item["type"] == "region":
                 if not is_one_region(item.get("region")):
                     raise RegionError(
-                        'A content item of type "region" needs a Region under "region", or its JSON form, but has '
-                        f"{type(item.get('region')).__name__}."
+                        f'{where} {turn}: content item {place} of type "region" needs a Region under "region", or its '
+                        f"JSON form, but has {type(item.get('region')).__name__}."
                     )
                 found.append(as_region(item["region"]))
     return found

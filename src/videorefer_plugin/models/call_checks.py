@@ -2,6 +2,8 @@
 
 import difflib
 import inspect
+import warnings
+import weakref
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -29,6 +31,8 @@ _OF_GENERATE = {
     *("tokenizer", "assistant_tokenizer", "trust_remote_code", "use_model_defaults", "mm_token_type_ids"),
 }
 _COUNTS = ("max_new_tokens", "num_beams", "num_return_sequences")
+# Configurations of the models that were warned about, by identity: those of a model and its parts are one.
+_warned: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
 _USE_OURS = "Use the processor that belongs to this model, and pass all its outputs on."
 
 
@@ -152,6 +156,7 @@ def check_call(model: Any, input_ids: Any, inputs: Mapping[str, Any], *, generat
         return
     _check_mask(inputs.get("attention_mask"), run, cached_length(cache), generating)
     _check_columns(inputs, run, generating)
+    _warn_if_long(model, run, inputs.get("attention_mask"), cached_length(cache))
     keep = inputs.get("logits_to_keep")
     if not (keep is None or isinstance(keep, Tensor) or (isinstance(keep, int) and keep >= 0)):
         raise TensorError(f"logits_to_keep must be a number of positions or a tensor of these, but is {short(keep)}.")
@@ -266,6 +271,24 @@ def _check_columns(inputs: Mapping[str, Any], run: Tensor, generating: bool) -> 
             raise TensorError(
                 f"{name} must be whole numbers of shape ({batch}, {length}), one for each id, but {given}. {_USE_OURS}"
             )
+
+
+def _warn_if_long(model: Any, run: Tensor, mask: Any, past: int) -> None:
+    """Say once a model that prompts are longer than what it was made for."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    length = past + run.shape[1]
+    if not isinstance(most, int) or length <= most or id(model.config) in _warned:
+        return
+    if isinstance(mask, Tensor) and mask.ndim == 2 and not mask.is_meta:
+        length = int(mask.sum(dim=1).max())  # padding takes no positions
+    if length > most:
+        _warned[id(model.config)] = model.config
+        warnings.warn(
+            f"The prompt has {length} positions, but this {type(model).__name__} was made for {most} "
+            "(max_position_embeddings). It answers, but may miss much. Show fewer frames (num_frames=), point at fewer "
+            "regions, or limit their frames (max_frames_per_region=). This is said once for each model.",
+            stacklevel=4,
+        )
 
 
 def check_labels(model: Any, labels: Any, run: Any, ignored: int = -100) -> None:

@@ -20,6 +20,7 @@ from videorefer_plugin.inputs.questions import (
 from videorefer_plugin.inputs.wording import REGION_TOKEN, description_prompt
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.threads import threads_for
+from videorefer_plugin.models.tokenizing import answers_of
 from videorefer_plugin.pictures import TokenSimilarity
 from videorefer_plugin.regions import Region
 from videorefer_plugin.session.chat import SessionChat, Turn
@@ -384,4 +385,4 @@ class VideoSession(KeepsWithin):
         return min(self._runner.rows_for(prompts, self._tail, settings, self._max_bytes), _MAX_ROWS)
 
     def _decode(self, ids: list[Tensor]) -> list[str]:
-        return [text.strip() for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
+        return answers_of(self.processor, ids)

@@ -22,6 +22,7 @@ from videorefer_plugin.inputs.placing import place_regions
 from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.models.batches import JoinsSamples, PreparedBatch
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, TOKENIZE_SETTINGS, take_chat_settings
+from videorefer_plugin.models.tokenizing import one_at_a_time
 from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config, count_visual_tokens
 from videorefer_plugin.models.videollama2.images import pillow_based
 from videorefer_plugin.models.videollama2.preparing import (
@@ -292,7 +293,8 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
         return_offsets = settings.pop("return_text_replacement_offsets", False)
         return_types = settings.pop("return_mm_token_type_ids", False)
         expanded = [expand(sample.text, sample.replacements) for sample in samples]
-        encoded = dict(self.tokenizer([text for text, _ in expanded], **settings))
+        with one_at_a_time():
+            encoded = dict(self.tokenizer([text for text, _ in expanded], **settings))
         replacements = [sample.replacements for sample in samples]
         token_ids = {token: self.tokenizer.convert_tokens_to_ids(token) for one in replacements for token in one}
         check_expanded(encoded["input_ids"], replacements, token_ids)
