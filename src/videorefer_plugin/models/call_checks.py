@@ -29,6 +29,7 @@ _OF_GENERATE = {
     *inspect.signature(GenerationMixin.generate).parameters,
     *vars(GenerationConfig()),
     *("tokenizer", "assistant_tokenizer", "trust_remote_code", "use_model_defaults", "mm_token_type_ids"),
+    *("cache", "past_key_values", "cache_params"),  # names of one thing
 }
 _COUNTS = ("max_new_tokens", "num_beams", "num_return_sequences")
 # Configurations of the models that were warned about, by identity: those of a model and its parts are one.
