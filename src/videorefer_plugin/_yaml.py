@@ -143,14 +143,21 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> None:
         path, separator, value = override.partition("=")
         if not separator:
             raise ConfigurationError(f"Cannot read the override {override!r}; write name=value.")
-        *parents, last = path.strip().split(".")
+        *parents, last = names = path.strip().split(".")
+        if "[" in path or any(not name for name in names):
+            raise ConfigurationError(
+                f"Cannot set {cut(path.strip(), _LONGEST)!r}: settings are named as section.name. An element of a "
+                "list cannot be set alone; give the whole list, such as data.files=[{path: a.json, weight: 2}]."
+            )
         place = values
         for parent in parents:
             if place.get(parent) is None:
                 place[parent] = {}
             place = place[parent]
             if not isinstance(place, dict):
-                raise ConfigurationError(f"Cannot set {path}: {parent} is no section.")
+                raise ConfigurationError(
+                    f"Cannot set {path}: {parent} is no section. Of a list, give the whole, such as {parent}=[...]."
+                )
         place[last] = parse_yaml(value, f"The value of {path.strip()}")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._json import read_json
+from videorefer_plugin._text import short
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of
 from videorefer_plugin.bench.lmms import MODEL_NAME
 from videorefer_plugin.bench.lmms.tasks import OPTIONS, write_tasks
@@ -73,13 +74,17 @@ def data_files(given: Sequence[str]) -> dict[str, str]:
     """Name of a benchmark -> its file, from texts such as `"q=questions.json"`.
 
     Raises:
-        BenchError: a text has no name or no file.
+        BenchError: a text has no name or no file, or the name is that of no task.
     """
     files = {}
     for text in given:
         name, _, path = text.partition("=")
         if not name or not path:
             raise BenchError(f"--data is {text!r}: expected NAME=FILE, such as q=questions.json")
+        if name not in own_tasks():
+            raise BenchError(
+                f"--data names {short(name)}, which has no task: expected one of {', '.join(own_tasks())}"
+            )
         files[name] = path
     return files
 

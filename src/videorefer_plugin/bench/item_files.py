@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from videorefer_plugin._json import JsonError, parse_json, parse_line, read_json, read_text
-from videorefer_plugin._places import named_path
+from videorefer_plugin._json import JsonError, decode, parse_json, parse_line, read_json
+from videorefer_plugin._places import named_path, read_file
 from videorefer_plugin.errors import BenchError, RecordError, VideoReferError
 from videorefer_plugin.training.record_files import Entry, RecordFile, open_record_file
 
@@ -34,7 +34,7 @@ def _item_values(source: Path) -> list[tuple[str, Any]]:
         file = open_record_file(source)
         if file.unit == "row":
             return list(record_values(file))
-        text = read_text(source, BenchError)
+        text = _text_of(source)
         if text.lstrip().startswith("{"):
             try:
                 whole = parse_json(text)
@@ -49,6 +49,14 @@ def _item_values(source: Path) -> list[tuple[str, Any]]:
         raise BenchError(str(error)) from error
     except OSError as error:
         raise BenchError(f"{named_path(source)} cannot be read: {error.strerror or error}") from error
+
+
+def _text_of(source: Path) -> str:
+    """The text of a file; of one that is not UTF-8, nothing, since its lines know where."""
+    try:
+        return decode(read_file(source, BenchError))
+    except JsonError:
+        return ""
 
 
 def record_values(file: RecordFile) -> Iterator[tuple[str, Any]]:

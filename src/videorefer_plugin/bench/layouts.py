@@ -74,6 +74,11 @@ def layouts(names: Sequence[str] | None = None) -> dict[str, Layout]:
     """
     known = {name: one.layout for name, one in benchmarks().items() if one.layout is not None}
     for name in names or ():
+        if name in benchmarks() and name not in known:
+            raise BenchError(
+                f"the benchmark {name!r} has no published files: it takes files of your own. Published are "
+                f"{', '.join(known)}"
+            )
         if name not in known:
             raise BenchError(f"unknown benchmark {name!r}: expected {', '.join(known)}")
     return known if names is None else {name: known[name] for name in names}

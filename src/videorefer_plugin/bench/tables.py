@@ -33,7 +33,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _inside(text: str) -> str:
     """A text as it can stand in a table."""
-    return " ".join(text.split("\n")).replace("|", "\\|")
+    return " ".join(text.splitlines()).replace("|", "\\|")
 
 
 def cell(value: float | None, interval: Sequence[float] | None = None, digits: int = 1) -> str:

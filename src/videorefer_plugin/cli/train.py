@@ -63,7 +63,7 @@ def check(
     from videorefer_plugin.training.check import check_data
 
     with telling() as errors:
-        recipe = _recipe(data, overrides or [], media_root, bool(show), figure)
+        recipe = _recipe(data, overrides or [], media_root, show, figure, {"--show-dir": show_dir, "--seed": seed})
         if recipe is not None:
             from videorefer_plugin.training.mixture_report import check_figure, check_mixture
 
@@ -103,7 +103,12 @@ def check(
 
 
 def _recipe(
-    data: Path, overrides: list[str], media_root: Path | None, shows: bool, figure: Path | None
+    data: Path,
+    overrides: list[str],
+    media_root: Path | None,
+    shows: int,
+    figure: Path | None,
+    of_pictures: dict[str, Any],
 ) -> "Recipe | None":
     """The recipe that is to be checked; `None` if a file of records is."""
     from videorefer_plugin._yaml import shipped_recipes
@@ -118,9 +123,19 @@ def _recipe(
         return None
     if shows:
         raise ConfigurationError(f"--show draws records of one file, but {data} is a recipe. Name one of its files.")
+    ignored = next((name for name, value in of_pictures.items() if value), None)
+    if ignored is not None:
+        raise ConfigurationError(
+            f"{ignored} is for the pictures of one file's records, but {data} is a recipe. Leave it out."
+        )
+    import json
+
     from videorefer_plugin.training.recipe import load_recipe
 
-    return load_recipe(data, [*overrides, *([] if media_root is None else [f"data.media_root={media_root}"])])
+    root = (
+        [] if media_root is None else [f"data.media_root={json.dumps(str(media_root), ensure_ascii=False)}"]
+    )  # a text, also of digits
+    return load_recipe(data, [*overrides, *root])
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def demonstrate_engine(
         "output.folder": str(folder / _RUN),
         "seed": seed,
     }
-    given = [f"{name}={json.dumps(value)}" for name, value in own.items()]
+    given = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in own.items()]
     recipe = load_engine_recipe(_RECIPE, [*given, *overrides])
     check_folder_place(folder, EngineError)
     _refuse_other(folder, seed, clips)

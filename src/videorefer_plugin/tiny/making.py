@@ -89,6 +89,6 @@ def make_tiny(
 def _settings(root: Path, name: str, overrides: Sequence[str]) -> list[str]:
     stage = STAGES[name]
     starts = [f"{setting}={root / before}" for setting, before in stage.starts_from.items()]
-    files = json.dumps([str(root / "world" / file) for file in stage.data])
+    files = json.dumps([str(root / "world" / file) for file in stage.data], ensure_ascii=False)
     output = [f"output.folder={root / name}", *features_in(root / "features", stage.recipe, overrides)]
     return [*starts, f"data.files={files}", *output, *overrides]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._json import JsonError, decode
+from videorefer_plugin._places import named_path
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.bench.item_files import record_values
 from videorefer_plugin.errors import BenchError, ConfigurationError, EngineError, RecordError
@@ -42,7 +43,7 @@ class Table:
         try:
             if not path.is_file():
                 what = "a folder" if path.is_dir() else "not there"
-                raise EngineError(f"{path} is {what}; expected a table ({', '.join(TABLE_SUFFIXES)}).")
+                raise EngineError(f"{named_path(path)} is {what}; expected a table ({', '.join(TABLE_SUFFIXES)}).")
             with open(path, "rb") as stream:
                 head = stream.read(_HEAD)
         except (OSError, ValueError) as error:
