@@ -8,8 +8,10 @@ from transformers import TrainingArguments
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training.choices import extra_arguments
+from videorefer_plugin.training.extra import rehearse
 from videorefer_plugin.training.ranges import ARGUMENT
-from videorefer_plugin.training.recipe import Recipe
+from videorefer_plugin.training.recipe import Recipe, TrainSettings
+from videorefer_plugin.training.secrets import without_secrets
 
 __all__ = ["training_arguments"]
 
@@ -21,15 +23,47 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
         ConfigurationError: the global batch size does not fit the number of processes, or transformers refuses a
             setting.
     """
+    references = recipe.environment()
+    with without_secrets(references.values()):
+        arguments = _arguments(recipe)
+        rehearse(arguments)
+    arguments.gradient_accumulation_steps = recipe.accumulation_steps(max(arguments.world_size, 1))
+    arguments.said_as = {name: text for path, text in references.items() if (name := _argument_at(path)) is not None}
+    return arguments
+
+
+class _Arguments(TrainingArguments):
+    """Arguments that are logged with references to the environment instead of what it holds.
+
+    Attributes:
+        said_as (`dict`): argument -> reference.
+    """
+
+    said_as: dict[str, str] = {}  # noqa: RUF012 - no field
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: self.said_as.get(name, value) for name, value in super().to_dict().items()}
+
+
+def _argument_at(path: tuple[str | int, ...]) -> str | None:
+    """The argument that a place in a recipe becomes."""
+    if path[:2] == ("output", "folder"):
+        return "output_dir"
+    if path[:2] == ("train", "extra"):
+        return str(path[2]) if len(path) > 2 else None
+    if path[:1] == ("train",) and len(path) > 1:
+        return next((item.metadata.get(ARGUMENT) for item in fields(TrainSettings) if item.name == path[1]), None)
+    return None
+
+
+def _arguments(recipe: Recipe) -> "_Arguments":
     try:
-        arguments = TrainingArguments(**_translated(recipe))
+        return _Arguments(**_translated(recipe))
     except Exception as error:  # whatever transformers makes of values that it was not made for
         raise ConfigurationError(
             f"transformers.TrainingArguments cannot be made of the recipe: {type(error).__name__}: {error}"
             + (f" See train.extra, which has {', '.join(recipe.train.extra)}." if recipe.train.extra else "")
         ) from error
-    arguments.gradient_accumulation_steps = recipe.accumulation_steps(max(arguments.world_size, 1))
-    return arguments
 
 
 def _translated(recipe: Recipe) -> dict[str, Any]:

@@ -137,6 +137,9 @@ def prepare_for_training(model: Any, recipe: Recipe) -> Any:
     if is_quantized(model):
         model = prepare_quantized(model, lora=recipe.lora is not None, parts=recipe.train.parts)
     set_trainable(model, recipe.train.parts)
+    if getattr(model, "_no_split_modules", None):  # FSDP looks for each of them, also for those of other towers
+        there = {type(module).__name__ for module in model.modules()}
+        model._no_split_modules = [name for name in model._no_split_modules if name in there]
     if recipe.lora is not None:
         model = _add_lora(model, recipe.lora, recipe.train.parts)
     _keep_full_precision(model)

@@ -298,8 +298,8 @@ def loading(path: str | os.PathLike | None) -> Iterator[None]:
     ) as error:
         if path is None:
             raise
-        said = str(error).strip().splitlines() or [""]
-        said = f"{type(error).__name__}: {' '.join(line.strip() for line in said[:3])[:600]}"
+        lines = str(error).strip().splitlines()
+        said = f"{type(error).__name__}: {' '.join(line.strip() for line in lines[:3])[:600]}"
         raise CheckpointError(
             f"{path} cannot be gone on from, since it does not fit this model or its optimizer ({said}). Is it of "
             f"another recipe? Name another output.folder for that. {_remedy(Path(path))}"

@@ -15,6 +15,7 @@ from transformers.training_args import OptimizerNames
 from videorefer_plugin._text import short
 from videorefer_plugin._yaml import nearest
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.training.extra import REFUSED, numbers_in
 from videorefer_plugin.training.ranges import ARGUMENT, COUNT, FROM_ZERO, LARGEST, Range
 from videorefer_plugin.training.settings import PretrainSettings, TrainSettings
 from videorefer_plugin.training.structured import typed
@@ -62,6 +63,7 @@ _ELSEWHERE = {
         "publish the result with `videorefer publish`",
     ),
     "hub_revision": "publish the result with `videorefer publish`",
+    **REFUSED,
 }
 _PLAIN = {
     int: "a number",
@@ -248,7 +250,7 @@ def extra_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigurationError(
                 f"transformers.TrainingArguments has no argument {short(name)} for train.extra{near}"
             )
-        found[name] = _argument(name, value, hints[name])
+        found[name] = _argument(name, numbers_in(value) if isinstance(value, (dict, list)) else value, hints[name])
     return found
 
 

@@ -247,6 +247,11 @@ class VideoReferDataset(Dataset):
 
     # ------------------------------------------------------------------ records
 
+    @property
+    def records_by_file(self) -> list[int]:
+        """How many different records of each file are used, however often each comes in an epoch."""
+        return [len(share.records) for share in self._shares]
+
     def __len__(self) -> int:
         return len(self._rows)
 

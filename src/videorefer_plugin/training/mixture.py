@@ -17,6 +17,9 @@ MOST_WEIGHT = 1000
 """The largest weight of a file."""
 
 
+_MOST_ROWS = 100_000_000  # of an epoch, which take 24 bytes each
+
+
 @dataclass(frozen=True)
 class DataSource:
     """One file of a data set.
@@ -121,7 +124,16 @@ class Share:
 
 
 def epoch_rows(shares: Sequence[Share], epoch: int) -> np.ndarray:
-    """File, record and copy of every row of an epoch, file by file."""
+    """File, record and copy of every row of an epoch, file by file.
+
+    Raises:
+        ConfigurationError: there are more than memory is meant for.
+    """
+    if (total := sum(map(len, shares))) > _MOST_ROWS:
+        raise ConfigurationError(
+            f"An epoch would have {total:,} records with these weights in data.files, more than {_MOST_ROWS:,}. "
+            "Give smaller weights, and train for more train.epochs."
+        )
     return np.concatenate([share.rows(epoch) for share in shares])
 
 

@@ -10,8 +10,10 @@ from videorefer_plugin._yaml import apply_overrides, read_recipe, shipped_recipe
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.object_encoder import MASK_POLICIES
 from videorefer_plugin.training import choices
+from videorefer_plugin.training.extra import check_extra
 from videorefer_plugin.training.parts import PARTS
 from videorefer_plugin.training.ranges import check_numbers
+from videorefer_plugin.training.secrets import without_secrets
 from videorefer_plugin.training.settings import (
     DataFile,
     DataSettings,
@@ -57,6 +59,10 @@ class Recipe:
     pretrain: PretrainSettings | None = None
     output: OutputSettings = field(default_factory=OutputSettings)
 
+    def environment(self) -> dict[tuple[str | int, ...], str]:
+        """References by where they stand, if the recipe refers to the environment."""
+        return {path: text for path, (text, _) in self._references.items()}
+
     _references: ClassVar[dict[tuple[str | int, ...], tuple[str, Any]]] = {}
 
     def to_dict(self, *, references: bool = False) -> dict[str, Any]:
@@ -69,7 +75,11 @@ class Recipe:
         """
         values = plain(self)
         for path, (text, made) in self._references.items() if references else ():
-            if _at(values, path) == made:
+            if (there := _at(values, path)) != made:
+                continue
+            if isinstance(there, dict):  # a section stays one
+                _hide_texts(there, text)
+            else:
                 _at(values, path[:-1])[path[-1]] = text
         return values
 
@@ -112,7 +122,8 @@ class Recipe:
         choices.check_attention(self.model.attn_implementation)
         self._check_parts()
         choices.check_reports(self.train.report_to)
-        choices.extra_arguments(self.train.extra)
+        extra = choices.extra_arguments(self.train.extra)
+        check_extra(extra, workers=self.data.workers, evaluates=bool(self.data.eval_files))
         self._check_files()
         if not self.output.folder.strip():
             raise ConfigurationError("output.folder is empty. Name the folder that checkpoints and the result go to.")
@@ -224,8 +235,9 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
     overrides = list(overrides)
     apply_overrides(values, overrides)
     _take_rates_along(values, {override.partition("=")[0].strip() for override in overrides})
-    recipe = structured(Recipe, values, "train").check()
     found = references(values)
+    with without_secrets(found.values()):
+        recipe = structured(Recipe, values, "train").check()
     if any("oc.env" in text for text in found.values()):
         made = plain(recipe)
         recipe._references = {path: (text, _at(made, path)) for path, text in found.items()}  # type: ignore[misc]
@@ -240,6 +252,15 @@ def _at(values: Any, path: tuple[str | int, ...]) -> Any:
     except (IndexError, KeyError, TypeError):
         return None
     return values
+
+
+def _hide_texts(values: Any, text: str) -> None:
+    """Put the reference that a section came of in the place of the texts in it."""
+    for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(value, (dict, list)):
+            _hide_texts(value, text)
+        elif isinstance(value, str):
+            values[name] = text
 
 
 def _take_rates_along(values: dict[str, Any], changed: set[str]) -> None:

@@ -100,11 +100,14 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
     )
     if checkpoint is not None:
         check_same_run(checkpoint, identity)
+    summary = _summary(trainer, recipe, dataset)
     started = time.monotonic()
     with stopping(trainer):
         trainer.train(resume_from_checkpoint=checkpoint)
+    summary.steps, summary.seconds = trainer.state.global_step, round(time.monotonic() - started, 1)
+    summary.hyperparameters["skipped"] = len(dataset.skipped)
     with writing(recipe.output.folder, TrainingError, also=(SafetensorError,)):
-        _save(trainer, recipe, processor, dataset, time.monotonic() - started)
+        _save(trainer, recipe, processor, summary)
     return trainer
 
 
@@ -135,7 +138,7 @@ def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDat
     return FeatureCollator(processor, features, config, clips=recipe.data.clip, connector=connector)
 
 
-def _save(trainer: Any, recipe: Recipe, processor: Any, dataset: VideoReferDataset, seconds: float) -> None:
+def _save(trainer: Any, recipe: Recipe, processor: Any, summary: Any) -> None:
     """Save the result in the form that the recipe asks for, the processor, and what is known about the run."""
     folder = Path(recipe.output.folder)
     unwrapped = trainer.accelerator.unwrap_model(trainer.model)
@@ -155,12 +158,12 @@ def _save(trainer: Any, recipe: Recipe, processor: Any, dataset: VideoReferDatas
         remove_features(folder)  # the run is over
     processor.save_pretrained(folder)
     trainer.state.save_to_json(str(folder / "trainer_state.json"))
-    summary = _summary(trainer, recipe, dataset, seconds)
     summary.save(folder)
     logger.info("Saved to %s.", folder)
 
 
-def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset, seconds: float) -> Any:
+def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset) -> Any:
+    """What is known about a run before it starts."""
     import yaml
 
     import videorefer_plugin
@@ -174,10 +177,8 @@ def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset, seconds: 
         recipe=RecipeSummary(name=said["name"], text=yaml.safe_dump(said, sort_keys=False)),
         base_model=said["model"]["checkpoint"] or said["model"]["language_model"],
         data=_data_files(said["data"]["files"], dataset),
-        hyperparameters={**_hyperparameters(said["train"]), "skipped": len(dataset.skipped)},
+        hyperparameters=_hyperparameters(said["train"]),
         seeds=[recipe.train.seed],
-        steps=trainer.state.global_step,
-        seconds=round(seconds, 1),
         hardware=f"{devices} x {hardware}",
         versions={
             "torch": torch.__version__,
@@ -202,6 +203,7 @@ def _data_files(entries: Any, dataset: VideoReferDataset) -> list[Any]:
 
     entries = [entries] if isinstance(entries, str) else entries
     names = [os.path.basename(entry if isinstance(entry, str) else entry["file"]) for entry in entries]
-    if len(names) == 1:
-        return [DataFile(name=names[0], records=len(dataset))]
-    return [DataFile(name=name) for name in names]
+    counts = dataset.records_by_file
+    if len(counts) != len(names):  # one reference stands for several files
+        return [DataFile(name=name) for name in names]
+    return [DataFile(name=name, records=count) for name, count in zip(names, counts, strict=True)]

@@ -92,6 +92,7 @@ class VideoReferTrainerMixin(_Trainer):
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Compute the loss; objects, clips and images may come as what vision tower and connector made of them."""
         plain = self.accelerator.unwrap_model(model)
+        plain = plain.get_base_model() if hasattr(plain, "get_base_model") else plain  # of an adapter
         inputs = dict(inputs)
         if "region_pooled" in inputs:
             made = plain.object_encoder.from_pooled(

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -144,10 +145,14 @@ def _write_dataset(
         (kind, first, min(first + _PART, count)) for kind, count in counts.items() for first in range(0, count, _PART)
     ]
     done, total = 0, sum(counts.values())
-    for _, first, last in _finished(root, settings, jobs, workers):
-        done += last - first
-        if progress:
-            progress(done, total)
+    try:
+        for _, first, last in _finished(root, settings, jobs, workers):
+            done += last - first
+            if progress:
+                progress(done, total)
+    except KeyboardInterrupt as stop:
+        stop.args = (f"{done} of {total} clips are finished, {total - done} are left; the same command goes on.",)
+        raise
     written = _assemble(root, settings, jobs)
     shutil.rmtree(root / ".parts", ignore_errors=True)
     return written
@@ -164,7 +169,7 @@ def _finished(root: Path, settings: Settings, jobs: list[Job], workers: int) -> 
             yield job
         return
     # Processes are started afresh: forking one that has threads (a progress bar) may hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_signals) as pool:
         futures = [pool.submit(_make_part, root, settings, job) for job in jobs]
         try:
             for job, future in zip(jobs, futures, strict=True):
@@ -173,6 +178,11 @@ def _finished(root: Path, settings: Settings, jobs: list[Job], workers: int) -> 
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _leave_signals() -> None:
+    """Leave Ctrl-C, which all processes of a terminal get, to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _part_file(root: Path, job: Job) -> Path:
