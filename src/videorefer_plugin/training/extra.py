@@ -106,12 +106,12 @@ def check_extra(extra: Mapping[str, Any], *, workers: int, evaluates: bool) -> N
         raise ConfigurationError(
             "train.extra.debug is not for recipes: a loss that is not a number stops a run by itself. Leave it out."
         )
-    if extra.get("skip_memory_metrics") is False:
-        if importlib.util.find_spec("psutil") is None:  # that transformers measures with
-            raise ConfigurationError(
-                "train.extra.skip_memory_metrics: false needs a package that is not installed: pip install psutil (or "
-                "leave it out)."
-            )
+    # What transformers measures memory with.
+    if extra.get("skip_memory_metrics") is False and importlib.util.find_spec("psutil") is None:
+        raise ConfigurationError(
+            "train.extra.skip_memory_metrics: false needs a package that is not installed: pip install psutil (or "
+            "leave it out)."
+        )
     settings = extra.get("accelerator_config")
     settings = settings if isinstance(settings, Mapping) else {}
     for name in settings:
