@@ -15,9 +15,9 @@ from tests import training_data, training_runs
 from tests.conftest import CHECKPOINT, TINY
 from tests.training_runs import losses, run, weights, write_data, write_language_model
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
+from videorefer_plugin.training.checkpoints import find_checkpoint
 from videorefer_plugin.training.parts import parameters_by_part, set_trainable
 from videorefer_plugin.training.sampling import ModalityLengthSampler
-from videorefer_plugin.training.checkpoints import find_checkpoint
 from videorefer_plugin.training.trainer import VideoReferTrainer
 
 PREFIXES = {
