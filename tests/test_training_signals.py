@@ -67,8 +67,6 @@ def test_a_second_signal_stops_at_once(data, tmp_path):
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     threading.Thread(target=twice, daemon=True).start()

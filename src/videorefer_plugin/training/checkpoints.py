@@ -152,8 +152,7 @@ def find_checkpoint(folder: str | os.PathLike) -> str | None:
         if not path.is_dir():
             raise CheckpointError(f"{path} is a file, but checkpoints are folders. Move it away, or delete it.")
     newest = complete[-1] if complete else None
-    partial = [path for path in numbered if path not in complete and (newest is None or path > newest)]
-    partial = [path for path in partial if newest is None or (_number(path) or 0) > (_number(newest) or 0)]
+    partial = numbered[numbered.index(newest) + 1 :] if newest is not None else numbered
     if partial and newest is None:
         raise CheckpointError(
             f"{partial[-1]} is not complete (it has no {_STATE}, which is written last), and there is no older "
