@@ -34,9 +34,14 @@ def publish(
     ] = Card.auto,
     revision: Annotated[str | None, typer.Option(help="Branch to publish to.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
+    include: Annotated[
+        list[str] | None, typer.Option(help="Publish also this file of the folder; may be repeated. No links.")
+    ] = None,
     message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
 ) -> None:
     """Publish a folder so that it loads with AutoModel and AutoProcessor: weights, processor, model card.
+
+    Files that no checkpoint has are left out and listed; --include adds one. A key or a password in a text is refused.
 
     Log in before with `hf auth login`, or set HF_TOKEN.
     """
@@ -54,6 +59,7 @@ def publish(
             revision=revision,
             create_pr=create_pr,
             commit_message=message,
+            include=include or (),
         )
     console = printer()
     table = Table(title=f"{report.repo_id}: {len(report.files)} files, {_size(sum(report.files.values()))}")

@@ -1,14 +1,14 @@
 """What a folder holds, what of it is published, and whether that is complete and loads."""
 
 import os
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from videorefer_plugin.errors import PublishError
 from videorefer_plugin.hub.contents import FolderContents, read_json
-from videorefer_plugin.video.images import CARD_SUFFIXES
+from videorefer_plugin.hub.selection import sort_files
 
 __all__ = ["CARD", "inspect_folder"]
 
@@ -17,18 +17,14 @@ _INDEX = "model.safetensors.index.json"
 _ENCODER = ("object_encoder.safetensors", "object_encoder_config.json")
 _ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 
-# What a run leaves beside its weights: of use for resuming it only.
-_TRAINING_STATE = re.compile(
-    r"(optimizer|scheduler|scaler|rng_state|training_args|trainer_state|random_states|sampler|pytorch_model_fsdp)"
-    r"[^/]*\.(pt|pth|bin|json|pkl)"
-)
-_PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz"}
-_PUBLISHED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".yaml"}
-_PUBLISHED_NAMES = {"LICENSE", "LICENCE", "NOTICE"}
 
-
-def inspect_folder(folder: str | os.PathLike, *, needs_processor: bool = True) -> FolderContents:
+def inspect_folder(
+    folder: str | os.PathLike, *, needs_processor: bool = True, include: Sequence[str] = ()
+) -> FolderContents:
     """Look at a folder without changing it, and check that what it publishes is complete and loads.
+
+    Published are files that a checkpoint consists of: weights in safetensors, configurations, the tokenizer, chat
+    templates, the card with its pictures, and licenses. Everything else is left out unless it is asked for.
 
     The names and shapes of the weights are compared with those of the model that the configuration describes, which
     takes no memory; their values are not read.
@@ -36,15 +32,17 @@ def inspect_folder(folder: str | os.PathLike, *, needs_processor: bool = True) -
     Args:
         folder (`str` or `os.PathLike`): what `save_pretrained` wrote.
         needs_processor (`bool`, *optional*, defaults to `True`): whether a model without processor is refused.
+        include (`Sequence[str]`): further files to publish, relative to the folder; no links.
 
     Raises:
-        PublishError: the folder is missing, incomplete, damaged or unsafe to load.
+        PublishError: the folder is missing, incomplete, damaged or unsafe to load, or a file is a link that leads
+            out of it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise PublishError(f"{folder} is {'a file' if folder.exists() else 'not there'}; pass the folder to publish.")
     kind = _kind(folder)
-    files, left_out = _sort_files(folder)
+    files, left_out = sort_files(folder, include)
     main = {"model": "config.json", "adapter": _ADAPTER[1], "object_encoder": _ENCODER[1]}[kind]
     contents = FolderContents(folder, kind, files, left_out, read_json(folder / main))
     if kind == "model":
@@ -79,47 +77,6 @@ def _kind(folder: Path) -> str:
         f"{folder} holds nothing to publish: it has no config.json (a model), no {_ADAPTER[1]} (a PEFT adapter) and "
         f"no {_ENCODER[1]} (an object encoder). Pass a folder that save_pretrained wrote."
     )
-
-
-def _is_picture(path: Path) -> bool:
-    """Whether a file is a picture that the model card may show."""
-    return path.suffix.lower() in CARD_SUFFIXES
-
-
-def _sort_files(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Tell what is published from what is not; weights in pickles are refused."""
-    from videorefer_plugin.models.shims import CONFIG_SHIMS, PROCESSOR_SHIMS
-
-    files, left_out, pickled = [], {}, []
-    for path in sorted(folder.iterdir()):
-        name = path.name
-        if path.is_dir():
-            if name == "chat_templates":
-                files += [f"{name}/{child.name}" for child in sorted(path.glob("*.jinja"))]
-            elif name == "assets":
-                files += [f"{name}/{child.name}" for child in sorted(path.iterdir()) if _is_picture(child)]
-            else:
-                left_out[f"{name}/"] = "a folder"
-        elif name.startswith("."):
-            left_out[name] = "a hidden file"
-        elif _TRAINING_STATE.fullmatch(name):
-            left_out[name] = "state of the training run"
-        elif path.suffix in _PICKLED:
-            pickled.append(name)
-        elif name in CONFIG_SHIMS or name in PROCESSOR_SHIMS:
-            continue  # written anew, where they are needed
-        elif path.suffix == ".py":
-            left_out[name] = "code that whoever trusts the repository would run"
-        elif path.suffix in _PUBLISHED or name in _PUBLISHED_NAMES or _is_picture(path):
-            files.append(name)
-        else:
-            left_out[name] = "not a part of a model"
-    if pickled:
-        raise PublishError(
-            f"{folder} holds {', '.join(pickled)}: pickled files can run code when they are read, so they are not "
-            "published. Save the weights with save_pretrained, which writes safetensors, and remove these files."
-        )
-    return files, left_out
 
 
 def _model_weights(contents: FolderContents) -> list[str]:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from videorefer_plugin.hub.contents import FolderContents
 from videorefer_plugin.hub.folder import CARD, inspect_folder
 from videorefer_plugin.hub.repository_files import configurations, shims, write_file
 from videorefer_plugin.hub.run_summary import RUN_FILE, RunSummary
+from videorefer_plugin.hub.selection import check_secrets
 
 __all__ = ["PreparedFolder", "PublishReport", "kept_card", "prepare_folder", "publish", "push_model"]
 
@@ -79,6 +80,7 @@ def prepare_folder(
     needs_processor: bool = True,
     dry_run: bool = False,
     remote_card: str | None = None,
+    include: Sequence[str] = (),
 ) -> PreparedFolder:
     """Check a folder, and write what its repository needs beside the weights: shim files, `auto_map`, `README.md`.
 
@@ -96,14 +98,16 @@ def prepare_folder(
         needs_processor (`bool`, *optional*, defaults to `True`): whether a model without processor is refused.
         dry_run (`bool`, *optional*, defaults to `False`): whether to write nothing.
         remote_card (`str`, *optional*): the card that the repository has, to which the same rules apply.
+        include (`Sequence[str]`, *optional*): files to publish that no checkpoint has, relative to the folder.
 
     Raises:
-        PublishError: the folder is not complete, does not load, or a card was edited.
+        PublishError: the folder is not complete, does not load, or a card was edited; or a text in it holds what looks
+            like a key, a token or a password.
         ConfigurationError: `card` is none of the three.
     """
     if card not in CARD_CHOICES:
         raise ConfigurationError(f"card must be one of {', '.join(map(repr, CARD_CHOICES))}, but is {card!r}.")
-    contents = inspect_folder(folder, needs_processor=needs_processor)
+    contents = inspect_folder(folder, needs_processor=needs_processor, include=include)
     folder = contents.folder
     run = RunSummary.load(folder)
     changed = {**shims(contents), **configurations(contents)}
@@ -115,6 +119,7 @@ def prepare_folder(
     kept = kept_card(folder / CARD, local, remote_card, card)
     if kept is None:
         changed[CARD] = compose(metadata, text, [each for each in (remote_card, local) if each is not None])
+    check_secrets(folder, [name for name in contents.files if name != CARD or kept == local], changed)
     sizes = {name: (folder / name).stat().st_size for name in contents.files}
     sizes |= {name: len(content.encode()) for name, content in changed.items()}
     if kept is not None and kept != local:
@@ -139,6 +144,7 @@ def publish(
     commit_message: str | None = None,
     commit_description: str | None = None,
     needs_processor: bool = True,
+    include: Sequence[str] = (),
 ) -> PublishReport:
     """Publish a folder on the Hub, in one commit. The folder stays as it is.
 
@@ -154,7 +160,7 @@ def publish(
         revision (`str`, *optional*): branch; it is created if it is not there.
         create_pr (`bool`, *optional*, defaults to `False`): whether to open a pull request instead.
         commit_message, commit_description (`str`, *optional*): of the commit.
-        card, tags, needs_processor: see [`prepare_folder`].
+        card, tags, needs_processor, include: see [`prepare_folder`].
 
     Returns:
         [`PublishReport`]
@@ -164,7 +170,7 @@ def publish(
         ConfigurationError: `card` is none of the three.
     """
     check_repo_id(repo_id)
-    prepare: dict[str, Any] = {"card": card, "tags": tags, "needs_processor": needs_processor}
+    prepare: dict[str, Any] = {"card": card, "tags": tags, "needs_processor": needs_processor, "include": include}
     # Also before anything is asked of the Hub, so that a folder that is not fit leaves no empty repository behind.
     plan = prepare_folder(folder, repo_id, dry_run=True, **prepare)
     if dry_run:
