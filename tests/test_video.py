@@ -497,9 +497,9 @@ def test_bytes_name_no_other_files(clips, monkeypatch):
     path = clips.mkv.with_name("parts.ffconcat")
     path.write_bytes(parts)
     monkeypatch.chdir(clips.folder)
-    for given in (parts.replace(clips.mkv.name.encode(), str(clips.mkv).encode()), path, parts):
+    for named in (parts.replace(clips.mkv.name.encode(), str(clips.mkv).encode()), path, parts):
         with pytest.raises(VideoError, match="a list of other files or addresses"):
-            open_video(given)
+            open_video(named)
 
 
 # --- animations ------------------------------------------------------------------------------------------------------

@@ -19,7 +19,9 @@ _PARAMETER = re.compile(
     r"[^\s&#;'\"<>]+",
     re.I,
 )
-_HEADER = re.compile(r"(?<=Bearer )[^\s'\",;*\[]+|(?<=Basic )[A-Za-z0-9+/]{8,}=*", re.I)
+_HEADER = re.compile(
+    r"(?<=Bearer )(?=[\w.~+/-]*\d)[\w.~+/-]{16,}=*|(?<=Authorization: Basic )[A-Za-z0-9+/]{8,}=*", re.I
+)
 _KEYS = {
     "an access token of the Hub": re.compile(r"\bhf_[A-Za-z0-9]{16,}"),
     "a key of an API": re.compile(r"\b(?:sk|gsk|xai|pk|rk)-[\w-]{16,}|\bAIza[\w-]{35}"),

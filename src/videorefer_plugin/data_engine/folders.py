@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._addresses import without_secrets
 from videorefer_plugin._files import UNFINISHED, write_whole
 from videorefer_plugin._json import read_object
 from videorefer_plugin._text import listed, short
@@ -148,13 +149,13 @@ class RunFolder:
     def write_run(
         self, recipe: EngineRecipe, identities: Mapping[str, Any], keys: Mapping[str, str], read: Mapping[str, Any]
     ) -> None:
-        """Write `run.json`."""
+        """Write `run.json`, without passwords that stand in addresses of the recipe."""
         said = {
             "version": version("videorefer-plugin"),
-            "recipe": recipe.to_dict(),
+            "recipe": without_secrets(recipe.to_dict()),
             "identities": identities,
             "keys": keys,
-            "read": read,
+            "read": without_secrets(read),
         }
         self.write(self.run, iter([json.dumps(said, indent=1) + "\n"]))
 

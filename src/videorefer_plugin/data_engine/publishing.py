@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+from videorefer_plugin._addresses import without_secrets
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.local_names import LocalNames
@@ -25,6 +26,7 @@ from videorefer_plugin.hub.client import check_repo_id, explained, hub_api
 from videorefer_plugin.hub.contents import read_json
 from videorefer_plugin.hub.folder import CARD
 from videorefer_plugin.hub.publish import PublishReport, kept_card
+from videorefer_plugin.hub.selection import check_secrets
 from videorefer_plugin.training.record_files import open_record_file
 
 __all__ = ["card_facts", "publish_data"]
@@ -62,7 +64,8 @@ def publish_data(
         token (`str` or `bool`, *optional*): access token; by default the one that `hf auth login` or `HF_TOKEN` gave.
 
     Raises:
-        PublishError: licenses are unknown, there are no records, or the Hub did not take them.
+        PublishError: licenses are unknown, there are no records, the card or an agent's settings hold what looks like
+            a key, or the Hub did not take them.
         EngineError: the folder is not of a run that has come to its end.
         ConfigurationError: `card` is none of the three.
     """
@@ -78,6 +81,7 @@ def publish_data(
         facts = card_facts(folder, names, [path.name for path in paths], unknown)
         metadata, text = engine_card(facts, repo_id)
         new = compose(metadata, text, [])
+        check_secrets(Path(scratch), [path.name for path in paths if path.name == AGENTS], {CARD: new})
         if dry_run:
             return PublishReport(repo_id, _sizes(paths, new), _left_out(folder, paths), new)
         api, token = hub_api(token)
@@ -191,11 +195,13 @@ def _write(scratch: Path, records: Path, provenance: Path, folder: Path, names: 
             masks = record.pop("annotation")  # nothing but numbers
             record = {**names.clean(record), kind: named, "annotation": masks}
             output.write(record)
-            lines.write(json.dumps(_clean_line(line, names, record["id"], named)) + "\n")
+            lines.write(json.dumps(without_secrets(_clean_line(line, names, record["id"], named))) + "\n")
     run = _run(folder)
     keys = run["keys"]
     agents = {keys.get(stage, stage): {"stage": stage, **identity} for stage, identity in run["identities"].items()}
-    (scratch / AGENTS).write_text(json.dumps(names.clean(agents, paths=True), indent=1) + "\n", encoding="utf-8")
+    (scratch / AGENTS).write_text(
+        json.dumps(without_secrets(names.clean(agents, paths=True)), indent=1) + "\n", encoding="utf-8"
+    )
     return [target, scratch / provenance.name, *([scratch / AGENTS] if agents else [])]
 
 

@@ -14,7 +14,8 @@ from videorefer_plugin.hub.run_summary import HUB_ID, RunSummary
 
 __all__ = ["dataset_card", "engine_card", "model_card"]
 
-_PIPELINE_TAG = "video-text-to-text"
+_PIPELINE_TAG = "image-text-to-text"  # the nearest task of transformers.pipelines, which knows none of videos
+_TASK = "video-text-to-text"  # as the Hub lists it
 _TAGS = ("videorefer", "video", "referring", "region")
 
 # Identifiers that the Hub takes as they are; any other licence becomes "other" with its name beside it.
@@ -128,7 +129,7 @@ def dataset_card(report: dict[str, Any], repo_id: str, licence: str | None = Non
     )
     data = DatasetCardData(
         **_licence(licence),
-        task_categories=["visual-question-answering", _PIPELINE_TAG],
+        task_categories=["visual-question-answering", _TASK],
         tags=[*_TAGS],
         pretty_name=repo_id.split("/")[-1],
     )
@@ -148,7 +149,7 @@ def engine_card(facts: dict[str, Any], repo_id: str) -> tuple[dict[str, Any], st
     licenses = [name for name, _ in facts["licenses"]] + ["unknown"] * bool(facts["unknown"])
     data = DatasetCardData(
         **_licence(licenses[0] if len(licenses) == 1 else "several"),  # the card lists them
-        task_categories=["visual-question-answering", _PIPELINE_TAG],
+        task_categories=["visual-question-answering", _TASK],
         tags=[*_TAGS, "synthetic"],
         pretty_name=repo_id.split("/")[-1],
         configs=[{"config_name": "default", "data_files": facts["files"][0]}],
@@ -214,7 +215,7 @@ def _metadata(contents: FolderContents, run: RunSummary | None, base: str | None
     values: dict[str, Any] = {
         "library_name": libraries[contents.kind],
         "pipeline_tag": _PIPELINE_TAG,
-        "tags": [*_TAGS, *(["custom_code"] if contents.kind == "model" else [])],
+        "tags": [*_TAGS, _TASK, *(["custom_code"] if contents.kind == "model" else [])],
         **_licence(run.licence if run else None),
     }
     if base is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._addresses import without_secrets
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.data_engine.items import Source
 from videorefer_plugin.data_engine.recipe import SourceSettings
@@ -98,6 +99,6 @@ def make_source(settings: SourceSettings, name: str, path: Path, given: Mapping[
             "kind": "image" if path.is_file() and looks_like_picture(path) else "video",
             **given,
             "license": given.get("license") or settings.license,
-            "address": given.get("address") or settings.address,
+            "address": without_secrets(given.get("address") or settings.address),
         }
     )
