@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import videorefer_plugin as vr
 from tests.bench_data import Parrot, read_items, task_functions, write_benchmark
 from tests.conftest import CHECKPOINT
 from tests.training_runs import ROOT
@@ -110,6 +111,33 @@ def test_settings_of_tasks_that_are_none(tmp_path, arguments, said):
     result = CliRunner(env={"COLUMNS": "1000"}).invoke(app, command)
     assert result.exit_code == 1
     assert said in result.stderr
+
+
+def test_the_embedded_model_is_a_folder_for_lmms_eval(tmp_path):
+    arguments = ["bench", "general", "--model", "embedded", "--out", str(tmp_path), "--dry-run"]
+    result = CliRunner(env={"COLUMNS": "1000"}).invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert f"pretrained={vr.tiny_checkpoint()} " in result.output
+
+
+@needs_lmms
+def test_lmms_eval_finds_model_and_tasks_and_answers_with_the_embedded_model(tmp_path):
+    data = write_benchmark(tmp_path / "data") / "bench_q.json"
+    tasks = write_tasks(tmp_path / "tasks")
+    from lmms_eval.models import get_model
+    from lmms_eval.tasks import TaskManager
+
+    assert get_model("videorefer").__module__ == "videorefer_plugin.bench.lmms.model"
+    named = {benchmark_of(name).task.name for name in ("q", "d", "captions")}
+    assert named <= set(TaskManager(include_path=str(tasks), include_defaults=False).all_tasks)
+    command = [sys.executable, "-m", "lmms_eval", "--model", "videorefer", "--model_args", "pretrained=embedded"]
+    command += ["--tasks", "videorefer_bench_q", "--include_path", str(tasks), "--limit", "3"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    environment["VIDEOREFER_BENCH_Q"] = str(data)
+    out = tmp_path / "out"
+    done = subprocess.run([*command, "--output_path", str(out)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert set(general_results(out)["videorefer_bench_q"]) >= set(benchmark_of("q").task.figures)
 
 
 @needs_lmms

@@ -125,7 +125,7 @@ def run_general(
     if importlib.util.find_spec("lmms_eval") is None:
         raise BenchError(
             "lmms-eval is not installed here: pip install 'videorefer-plugin[lmms-eval]', best into an environment of "
-            "its own (it needs av < 16)"
+            "its own (it needs av < 16 and filelock < 4)"
         )
     for variable, path in given.items():
         if not Path(path).is_file():

@@ -13,7 +13,7 @@ from videorefer_plugin.errors import VideoReferError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["GOES_ON", "bars", "checkpoint", "failed", "interrupted", "printer", "telling", "warn"]
+__all__ = ["GOES_ON", "bars", "failed", "interrupted", "printer", "telling", "warn"]
 
 GOES_ON = "Interrupted. The same command goes on from here."
 """What a command says that was interrupted and can simply be started again."""
@@ -132,10 +132,3 @@ def bars(
             bar.update(tasks[what], completed=done, total=total or None)
 
         yield tell
-
-
-def checkpoint(model: str) -> str:
-    """The folder or Hub id that is meant: "embedded" is the model that comes with the package."""
-    from videorefer_plugin.embedded import tiny_checkpoint
-
-    return tiny_checkpoint() if model == "embedded" else model

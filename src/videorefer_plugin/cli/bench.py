@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from videorefer_plugin.cli._shell import GOES_ON, checkpoint, printer, telling, warn
+from videorefer_plugin.cli._shell import GOES_ON, printer, telling, warn
 from videorefer_plugin.cli.bench_run import (
     BatchSize,
     Benchmarks,
@@ -20,6 +20,7 @@ from videorefer_plugin.cli.bench_run import (
     NumFrames,
     Out,
 )
+from videorefer_plugin.embedded import checkpoint
 
 __all__ = ["app"]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from videorefer_plugin.cli._shell import GOES_ON, bars, checkpoint, failed, printer, telling, warn
+from videorefer_plugin.cli._shell import GOES_ON, bars, failed, printer, telling, warn
+from videorefer_plugin.embedded import checkpoint
 from videorefer_plugin.errors import BenchError, ConfigurationError, VideoReferError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from videorefer_plugin.errors import CheckpointError
 
-__all__ = ["SHAPES_WORLD", "is_tiny_checkpoint", "tiny_checkpoint"]
+__all__ = ["SHAPES_WORLD", "checkpoint", "is_tiny_checkpoint", "tiny_checkpoint"]
 
 SHAPES_WORLD = "A clip of the shapes world"
 """The comment in the metadata of the videos that the embedded model knows."""
@@ -33,6 +33,11 @@ def tiny_checkpoint() -> str:
             "again, or make the model with `videorefer train tiny`."
         )
     return str(folder)
+
+
+def checkpoint(model: str) -> str:
+    """The folder or Hub id that is meant where a command names a model: "embedded" comes with the package."""
+    return tiny_checkpoint() if model == "embedded" else model
 
 
 def is_tiny_checkpoint(name: str | os.PathLike) -> bool:

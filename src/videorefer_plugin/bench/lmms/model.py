@@ -11,6 +11,7 @@ from videorefer_plugin.asking import answer
 from videorefer_plugin.bench.answerers import RegionModel
 from videorefer_plugin.bench.lmms.documents import RegionVideo
 from videorefer_plugin.bench.runner import Shard
+from videorefer_plugin.embedded import checkpoint
 from videorefer_plugin.errors import BenchError
 
 __all__ = ["VideoReferLMMS"]
@@ -23,7 +24,7 @@ class VideoReferLMMS(lmms):
     """The model that lmms-eval runs as `--model videorefer --model_args pretrained=...`.
 
     Args:
-        pretrained (`str`): folder or Hub id.
+        pretrained (`str`): folder or Hub id, or "embedded" for the model that comes with the package.
         object_encoder (`str`, *optional*): for a host, what was saved of its object encoder.
         num_frames (`int`, *optional*): frames to sample; the checkpoint's number by default.
         max_frames_per_region (`int`, *optional*): the most frames to use of an object.
@@ -53,7 +54,7 @@ class VideoReferLMMS(lmms):
             device = str(self.accelerator.device)
         self.batch_size = int(batch_size)
         self._answerer = RegionModel(
-            pretrained,
+            checkpoint(pretrained),
             object_encoder,
             num_frames=None if num_frames is None else int(num_frames),
             max_frames_per_region=None if max_frames_per_region is None else int(max_frames_per_region),
