@@ -39,9 +39,12 @@ def find_adapter(name: str | os.PathLike, hub: dict[str, Any]) -> Path | None:
     from transformers.utils import cached_file
 
     quietly = dict.fromkeys((f"_raise_exceptions_for_{what}" for what in _FAILURES), False)
-    if cached_file(os.fspath(name), "config.json", **hub, **quietly) is not None:
+    try:
+        if cached_file(os.fspath(name), "config.json", **hub, **quietly) is not None:
+            return None
+        found = cached_file(os.fspath(name), _CONFIG, **hub, **quietly)
+    except OSError:  # no such place, as loading the model says with the reason
         return None
-    found = cached_file(os.fspath(name), _CONFIG, **hub, **quietly)
     return None if found is None else Path(found)
 
 
@@ -115,11 +118,21 @@ def load_adapter(name: str | os.PathLike, config: Path, load: Callable[..., Any]
         settings = PeftConfig.from_pretrained(os.fspath(folder), **({} if Path(name).is_dir() else hub))
         settings.inference_mode = True
         weights = load_peft_weights(os.fspath(folder), device="cpu", **({} if Path(name).is_dir() else hub))
-        wrapped = get_peft_model(model, settings, low_cpu_mem_usage=True)  # wrong sizes take no memory
+        _check_rank(name, weights, getattr(settings, "r", None))  # before memory is taken for it
+        wrapped = get_peft_model(model, settings, low_cpu_mem_usage=True)
         own = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
         _check_weights(name, weights, own)
         set_peft_model_state_dict(wrapped, weights, low_cpu_mem_usage=True)
     return wrapped.get_base_model().eval()
+
+
+def _check_rank(name: str | os.PathLike, weights: dict[str, Any], rank: Any) -> None:
+    ranks = [value.shape[0] for key, value in weights.items() if ".lora_A." in key and value.ndim]
+    if ranks and isinstance(rank, int) and rank > max(ranks):
+        raise CheckpointError(
+            f"{_CONFIG} of {os.fspath(name)!r} says r={short(rank)}, but the weights in adapter_model.safetensors are "
+            f"of rank {max(ranks)}. Save the adapter anew."
+        )
 
 
 def _check_weights(name: str | os.PathLike, found: dict[str, Any], own: dict[str, Any]) -> None:

@@ -40,8 +40,8 @@ def quantization_config(settings: dict[str, Any]) -> BitsAndBytesConfig:
             )
     if bool(settings.get("load_in_4bit")) == bool(settings.get("load_in_8bit")):
         raise ConfigurationError(
-            f"{_WHERE} is {short(settings)}, which does not say how many bits. Set load_in_4bit: true, or load_in_8bit: "
-            "true, or leave the section out."
+            f"{_WHERE} is {short(settings)}, which does not say how many bits. Set load_in_4bit: true, or "
+            "load_in_8bit: true, or leave the section out."
         )
     try:
         config = BitsAndBytesConfig(**settings)
