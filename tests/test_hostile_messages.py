@@ -136,7 +136,6 @@ REGIONS: dict[str, Any] = {
     "array": np.ones((4, 4), bool),
     "empty": {},
     "box": {"box": [1, 2, 3, 4]},
-    "frame only": {"0": None},
     "misspelt": {"0": {"bxo": [1, 2, 3, 4]}},
 }
 
@@ -197,7 +196,7 @@ def test_messages_that_are_none_are_named(door):
         ):
             with in_time(), pytest.raises(PromptError, match=f"^{place}\\b"):
                 chat(door, conversation)
-            if message != MESSAGES["content generator"]:  # which can be looked at once
+            if message is not MESSAGES["content generator"]:  # which can be looked at once
                 with pytest.raises(PromptError, match=f"^{place}\\b"):
                     door.apply_chat_template(conversation, tokenize=False)
 
