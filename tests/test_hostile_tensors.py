@@ -1,4 +1,4 @@
-"""Hostile tensors and arguments of models, own and attached: each is refused before the vision tower runs, or counts."""
+"""Hostile tensors and arguments of models, own and attached: refused before the vision tower runs, or counted."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -272,6 +272,5 @@ def test_long_prompts_warn_once():
     model, inputs = prepared("videorefer")
     model.config.get_text_config().max_position_embeddings = inputs["input_ids"].shape[1] - 1
     with pytest.warns(UserWarning, match=r"max_position_embeddings.*fewer frames.*fewer regions") as caught:
-        for _ in range(3):
-            model.generate(**inputs, max_new_tokens=1)
+        [model.generate(**inputs, max_new_tokens=1) for _ in range(3)]
     assert sum("max_position_embeddings" in str(one.message) for one in caught) == 1

@@ -48,8 +48,8 @@ class PackedHost(RowHost):
             if isinstance(grid, Tensor):
                 given = f"has shape {tuple(grid.shape)} and dtype {grid.dtype}"
             raise TensorError(
-                f"{name} must be whole numbers of shape (num_{kind}s, 3), frames, rows and columns of each {kind}, but "
-                f"{given}. Pass all outputs of the processor on."
+                f"{name} must be whole numbers of shape (num_{kind}s, 3), frames, rows and columns of each {kind}, "
+                f"but {given}. Pass all outputs of the processor on."
             )
         patches = sum(frames * height * width for frames, height, width in grid.tolist())
         if pixels.ndim != 2 or len(pixels) != patches or bool((grid < 1).any()):

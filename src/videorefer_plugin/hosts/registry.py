@@ -136,8 +136,8 @@ class Host:
                 if isinstance(part, Tensor):
                     given = f"of shape {tuple(part.shape)} and dtype {part.dtype}"
                 raise TensorError(
-                    f"{name} must be a floating-point tensor of preprocessed frames, but is {given}. Let the processor "
-                    "make it, with return_tensors='pt'."
+                    f"{name} must be a floating-point tensor of preprocessed frames, but is {given}. Let the "
+                    "processor make it, with return_tensors='pt'."
                 )
             what, bad = not_finite(part)
             if what:

@@ -168,8 +168,8 @@ def _item(given: Any, kinds: Sequence[str], with_sources: bool, where: str) -> M
     kind: Any = given if item is None else item.get("type")
     if item is None or not isinstance(kind, str) or _URL_KINDS.get(kind, kind) not in kinds:
         raise PromptError(
-            f"{where}: a content item must be a dict with one of the types {', '.join(map(repr, kinds))}, but this one "
-            f"{'is' if item is None else 'has'} {_named(kind)}."
+            f"{where}: a content item must be a dict with one of the types {', '.join(map(repr, kinds))}, but this "
+            f"one {'is' if item is None else 'has'} {_named(kind)}."
         )
     if kind == "text":
         _check_text_item(item, where)

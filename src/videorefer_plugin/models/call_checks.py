@@ -207,12 +207,8 @@ def _placeholders(model: Any, input_ids: Tensor) -> Tensor:
 
 def _check_embeds(model: Any, embeds: Any) -> None:
     width = model.config.get_text_config().hidden_size
-    if (
-        not isinstance(embeds, Tensor)
-        or embeds.ndim != 3
-        or embeds.shape[2] != width
-        or not embeds.is_floating_point()
-    ):
+    fits = isinstance(embeds, Tensor) and embeds.ndim == 3 and embeds.shape[2] == width
+    if not fits or not embeds.is_floating_point():
         given = (
             f"have shape {tuple(embeds.shape)} and dtype {embeds.dtype}"
             if isinstance(embeds, Tensor)
@@ -286,8 +282,8 @@ def _warn_if_long(model: Any, run: Tensor, mask: Any, past: int) -> None:
         _warned[id(model.config)] = model.config
         warnings.warn(
             f"The prompt has {length} positions, but this {type(model).__name__} was made for {most} "
-            "(max_position_embeddings). It answers, but may miss much. Show fewer frames (num_frames=), point at fewer "
-            "regions, or limit their frames (max_frames_per_region=). This is said once for each model.",
+            "(max_position_embeddings). It answers, but may miss much. Show fewer frames (num_frames=), point at "
+            "fewer regions, or limit their frames (max_frames_per_region=). This is said once for each model.",
             stacklevel=4,
         )
 
