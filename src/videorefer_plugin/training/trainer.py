@@ -13,6 +13,7 @@ from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import logging
 
 from videorefer_plugin.errors import CheckpointError, ConfigurationError, TrainingError
 from videorefer_plugin.hosts import load_object_encoder
@@ -24,6 +25,8 @@ from videorefer_plugin.training.sampling import ModalityLengthSampler
 from videorefer_plugin.training.stopping import call_worker
 
 __all__ = ["VideoReferTrainer", "VideoReferTrainerMixin", "trainer_class"]
+
+logger = logging.get_logger(__name__)
 
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer
@@ -59,6 +62,7 @@ class VideoReferTrainerMixin(_Trainer):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
+        self._say_what_is_left_out()
         self.identity = identity
         self.learning_rates = dict(learning_rates or {})
         self.group_by_modality_length = group_by_modality_length
@@ -67,6 +71,18 @@ class VideoReferTrainerMixin(_Trainer):
         self._since = time.perf_counter()
         self._part_norms: dict[str, torch.Tensor] = {}
         self.add_callback(_RegionCallback(self))
+
+    def _say_what_is_left_out(self) -> None:
+        """Warn of launchers whose settings accelerate leaves out of account on CPUs."""
+        for kind, runs in (("FSDP", self.is_fsdp_enabled), ("DeepSpeed", self.is_deepspeed_enabled)):
+            wanted = os.environ.get(f"ACCELERATE_USE_{kind.upper()}", "false").lower() == "true"
+            if wanted and not runs:
+                logger.warning(
+                    "The launcher asks for %s, which accelerate has on accelerators only: on %s every process holds the "
+                    "whole model.",
+                    kind,
+                    self.args.device,
+                )
 
     # ------------------------------------------------------------------ optimiser
 
