@@ -11,6 +11,7 @@ from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
 from videorefer_plugin.training.trainer import VideoReferTrainer
 
 trl = pytest.importorskip("trl", reason="trl is not installed")
+datasets = pytest.importorskip("datasets")
 
 
 def videorefer():
@@ -37,14 +38,22 @@ def test_its_losses_are_those_of_our_trainer(make, tmp_path):
     for theirs in (True, False):
         torch.manual_seed(0)
         model, processor = make()
-        shared = {"model": model, "train_dataset": dataset, "data_collator": VideoReferCollator(processor)}
+        collator = VideoReferCollator(processor)
         set_seed(1)
         if theirs:
             settings = {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
             arguments = trl.SFTConfig(**common, **settings)
-            trainer = trl.SFTTrainer(args=arguments, processing_class=processor, **shared)
+            trainer = trl.SFTTrainer(
+                model=model,
+                args=arguments,
+                train_dataset=datasets.Dataset.from_dict({"record": range(len(dataset))}),
+                data_collator=lambda rows, collator=collator: collator([dataset[row["record"]] for row in rows]),
+                processing_class=processor.tokenizer,
+            )
         else:
-            trainer = VideoReferTrainer(args=TrainingArguments(**common), **shared)
+            trainer = VideoReferTrainer(
+                model=model, args=TrainingArguments(**common), train_dataset=dataset, data_collator=collator
+            )
         trainer.train()
         curves.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     assert len(curves[0]) == 3

@@ -78,7 +78,7 @@ class VideoReferTrainerMixin(_Trainer):
             wanted = os.environ.get(f"ACCELERATE_USE_{kind.upper()}", "false").lower() == "true"
             if wanted and not runs:
                 logger.warning(
-                    "The launcher asks for %s, which accelerate has on accelerators only: on %s every process holds the "
+                    "The launcher asks for %s, which accelerate leaves out on CPUs: on %s every process holds the "
                     "whole model.",
                     kind,
                     self.args.device,
