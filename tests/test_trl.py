@@ -24,6 +24,7 @@ def host():
     return next(row for row in ROWS if row.name == "llava_onevision").attached()
 
 
+@pytest.mark.filterwarnings("default")  # TRL's settings are those of several versions of transformers
 @pytest.mark.parametrize("make", [videorefer, host])
 def test_its_losses_are_those_of_our_trainer(make, tmp_path):
     kinds = ("compressed", "polygons", "polygons without size")
@@ -32,7 +33,7 @@ def test_its_losses_are_those_of_our_trainer(make, tmp_path):
     common = {
         **{"output_dir": str(tmp_path / "out"), "max_steps": 3, "logging_steps": 1, "save_strategy": "no"},
         **{"per_device_train_batch_size": 2, "learning_rate": 1e-3, "report_to": "none", "data_seed": 1},
-        **{"remove_unused_columns": False, "use_cpu": True, "bf16": False, "gradient_checkpointing": False},
+        **{"remove_unused_columns": False, "use_cpu": True, "bf16": False},
     }
     curves = []
     for theirs in (True, False):
