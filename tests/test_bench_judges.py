@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.bench_data import Parrot, read_items, write_benchmark
-from tests.chat_server import KEY, scores_of
+from tests.chat_server import KEY, Raw, completion, scores_of
 from tests.conftest import CHECKPOINT
 from videorefer_plugin.bench import (
     ChatEndpoint,
@@ -94,6 +94,36 @@ def test_temperature_and_model_are_part_of_the_configuration(bench, tmp_path, se
     assert results[0]["path"] != results[1]["path"]
     assert results[1]["judge"]["temperature"] == 0.7
     assert server.requests[-1]["temperature"] == 0.7
+
+
+def test_results_say_what_the_judge_does_not_take_and_what_is_cut_off(bench, tmp_path, server):
+    first = server.answer
+
+    def answer(body, key):
+        for name in ("temperature", "max_tokens"):
+            if name in body:
+                return Raw({"error": {"message": f"Unsupported parameter: '{name}'"}}, 400)
+        return first(body, key)
+
+    server.answer = answer
+    odd = read_items(bench)[1]
+    server.reply = lambda messages: (
+        Raw(completion("So", "length")) if odd["caption"] in messages[-1]["content"] else scores_of("x")
+    )
+    for _ in range(2):  # also such as were judged before
+        result = evaluate_descriptions(bench, Parrot(), ChatJudge(endpoint(server)), tmp_path)
+        assert result["judge_adapted"] == {"temperature": "left out", "max_tokens": "sent as max_completion_tokens"}
+        assert result["judge_cut_off"] == [odd["id"]]
+        assert result["judge"]["temperature"] == 0.0  # what was asked for names the judgements
+
+
+def test_judgements_without_a_count_of_tokens(bench, tmp_path, server):
+    server.reply = lambda messages: Raw({"choices": [{"message": {"content": scores_of("x")}}]})
+    judge = ChatJudge(endpoint(server))
+    evaluate_descriptions(bench, Parrot(), judge, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "judgements-0.jsonl").read_text().splitlines()]
+    assert {(row["input_tokens"], row["output_tokens"]) for row in rows} == {(None, None)}
+    assert "tokens unknown" in str(judge.chat.usage)
 
 
 def test_prose_is_counted_and_not_asked_again(bench, tmp_path, server):

@@ -153,13 +153,14 @@ def drip(start: bytes, seconds: float = 0.02) -> Callable[[socket.socket, bytes]
 
 
 def silent(connection: socket.socket, _: bytes) -> None:
-    connection.recv(1)  # until it is closed
+    while connection.recv(65536):  # until it is closed
+        pass
 
 
 def after(start: bytes) -> Callable[[socket.socket, bytes], None]:
     def does(connection: socket.socket, _: bytes) -> None:
         connection.sendall(start)
-        connection.recv(1)
+        silent(connection, _)
 
     return does
 

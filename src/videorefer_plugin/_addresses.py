@@ -32,7 +32,7 @@ _KEYS = {
     "an address with a token": _PARAMETER,
     "the header of a request": _HEADER,
 }
-_PLACEHOLDER = re.compile(r"\$|\.\.\.|\bx{4,}|\*{3}|your|<|\{|token:token|user:pass", re.I)
+_PLACEHOLDER = re.compile(r"\$|\.\.\.|x{8,}|\*{3}|your|<|\{|token:token|user:pass", re.I)
 
 
 def bare_address(address: str) -> str:

@@ -141,6 +141,13 @@ def _checked_prices(prices: Any) -> tuple[float, float]:
     return float(prices[0]), float(prices[1])
 
 
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+
+
 def check_at_least(name: str, value: Any, least: float, *, above: bool = False, whole: bool = False) -> None:
     """Make sure that a setting is a finite number from `least` up (or `above` it), and a `whole` one where asked.
 
@@ -148,7 +155,7 @@ def check_at_least(name: str, value: Any, least: float, *, above: bool = False, 
         ChatError: it is not.
     """
     kind_of = numbers.Integral if whole else numbers.Real
-    right = isinstance(value, kind_of) and not isinstance(value, bool) and math.isfinite(value)
+    right = isinstance(value, kind_of) and not isinstance(value, bool) and _is_finite(value)
     if not right or value < least or (above and value == least):
         kind = "a whole number" if whole else "a number"
         raise ChatError(
