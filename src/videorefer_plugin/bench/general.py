@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._addresses import bare_address, names_server
 from videorefer_plugin._json import read_json
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.benchmarks.registry import benchmark_of
@@ -17,6 +18,7 @@ from videorefer_plugin.bench.lmms import MODEL_NAME
 from videorefer_plugin.bench.lmms.tasks import OPTIONS, write_tasks
 from videorefer_plugin.bench.lmms.tasks import tasks as own_tasks
 from videorefer_plugin.bench.store import write_json
+from videorefer_plugin.chat.choosing import OPENAI
 from videorefer_plugin.errors import BenchError
 
 __all__ = [
@@ -113,6 +115,11 @@ def run_general(
         BenchError: a benchmark has no task or no such option, lmms-eval is not installed, a file of a task is missing,
             or it failed.
     """
+    if judge_url is not None and judge_url != OPENAI and not names_server(judge_url):
+        raise BenchError(
+            f"the judge's endpoint is {short(bare_address(judge_url))}: expected an address such as "
+            "http://localhost:8000/v1, or 'openai' for that of OpenAI"
+        )
     known = own_tasks()
     given: dict[str, Any] = {}
     for name, path in (data or {}).items():

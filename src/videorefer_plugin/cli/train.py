@@ -56,6 +56,9 @@ def check(
     single frames, are of several sizes, or seem to be numbered in another way than the frames. With --deep, masks are
     also compared with the number, size, proportions and rate of the frames.
 
+    Names of videos may be absolute or lead out of the folder (../): training and this check read what they name, so
+    that records which somebody else made may name any file of this machine.
+
     Of a recipe, all files are checked, and a table says how much of each comes in an epoch.
 
     Exits with 1 if there are bad records, or if the file cannot be read at all; not for warnings.

@@ -68,7 +68,9 @@ def sort_files(folder: Path, include: Sequence[str] = ()) -> tuple[list[str], di
     """
     from videorefer_plugin.models.shims import CONFIG_SHIMS, PROCESSOR_SHIMS
 
-    files, left_out, pickled = [], {}, []
+    files: list[str] = []
+    left_out: dict[str, str] = {}
+    pickled: list[str] = []
     shown = _pictures_of_card(folder)
     for path in sorted(folder.iterdir()):
         name = path.name

@@ -1,5 +1,6 @@
 """Fetching a video from an http(s) address: in a bounded time, of a bounded size, and from nowhere else."""
 
+import importlib
 import threading
 import time
 from collections.abc import Iterator
@@ -81,9 +82,10 @@ def _httpx() -> Any:
     """The library that the Hub's client uses; it is another one since its version 2."""
     try:
         from huggingface_hub.utils import httpx
+
+        return httpx
     except ImportError:
-        import httpx
-    return httpx
+        return importlib.import_module("httpx")
 
 
 def _content(response: Any, name: str, stop: threading.Event) -> bytes:
