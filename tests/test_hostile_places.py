@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 import videorefer_plugin as vr
-from tests.checkpoints import tiny_model
 from tests.hostile import in_time, refuses
 from tests.media import write_video
 from tests.training_data import turns
@@ -21,7 +20,7 @@ from videorefer_plugin._places import check_file_place, check_folder_place, writ
 from videorefer_plugin.bench.evaluate import evaluate_questions
 from videorefer_plugin.bench.report import write_report
 from videorefer_plugin.cli import app
-from videorefer_plugin.data_engine.demo import demonstrate as engine_demo
+from videorefer_plugin.data_engine.demo import demonstrate_engine as engine_demo
 from videorefer_plugin.data_engine.figures import draw_figures
 from videorefer_plugin.data_engine.recipe import load_engine_recipe
 from videorefer_plugin.data_engine.runs import run_engine
@@ -68,7 +67,9 @@ def given(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model()
+    from transformers import AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText.from_pretrained(vr.tiny_checkpoint())
 
 
 def region() -> vr.Region:
@@ -83,7 +84,7 @@ def to_train(place: Path, given: Path) -> Any:
 
 def to_engine(place: Path, given: Path) -> Any:
     settings = [f"output.folder={json.dumps(str(place))}", f"source.files=[{given / 'none.json'}]"]
-    return run_engine(load_engine_recipe("engine/tiny", settings))
+    return run_engine(load_engine_recipe("engine/shapes", settings))
 
 
 WRITERS = {
@@ -158,9 +159,8 @@ def kinds_of_folders(folder: Path) -> dict[str, str]:
 
 
 FILE_KINDS = ["a folder", "in a file", "a pipe", "in /proc", "in /sys", "too long", "a path too long", "NUL"]
-FOLDER_KINDS = [
-    "a file", "in a file", "a pipe", "a device", "in a device", "in /proc", "in /sys", "itself", "too long", "NUL", "empty"
-]  # fmt: skip
+FOLDER_KINDS = ["a file", "in a file", "a pipe", "a device", "in a device", "in /proc", "in /sys", "itself"]
+FOLDER_KINDS += ["too long", "NUL", "empty"]
 CASES = [
     (name, kind)
     for name, writer in WRITERS.items()

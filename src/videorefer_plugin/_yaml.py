@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,8 @@ __all__ = ["apply_overrides", "nearest", "parse_yaml", "read_recipe", "shipped_r
 
 
 _MOST_VALUES = 100_000
+_DEEPEST = 200
+_BRACKETS = re.compile(r"[\[\]{}]")
 _LONGEST = 600  # characters of what the parser says
 _END = object()
 
@@ -47,6 +50,8 @@ def parse_yaml(text: str, what: str) -> Any:
     Raises:
         ConfigurationError: it is no YAML, or a key stands twice in a section.
     """
+    if _depth(text) > _DEEPEST:  # the parser takes minutes for thousands
+        raise ConfigurationError(f"{what} is not YAML that can be read: it is nested too deeply.")
     try:
         value = yaml.load(text, _KeysOnce)
     # A tag whose text does not fit, such as `!!bool maybe` or `!!int 1_000_..._000`, is an error of the constructor's.
@@ -57,6 +62,15 @@ def parse_yaml(text: str, what: str) -> Any:
         raise ConfigurationError(f"{what} is not YAML that can be read: it is nested too deeply.") from error
     _check_values(value, what)
     return value
+
+
+def _depth(text: str) -> int:
+    """How many brackets and braces are open at most."""
+    deepest = depth = 0
+    for mark in _BRACKETS.findall(text):
+        depth = depth + 1 if mark in "[{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _check_values(value: Any, what: str) -> None:

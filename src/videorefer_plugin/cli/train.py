@@ -135,10 +135,9 @@ def _recipe(
 
     from videorefer_plugin.training.recipe import load_recipe
 
-    root = (
-        [] if media_root is None else [f"data.media_root={json.dumps(str(media_root), ensure_ascii=False)}"]
-    )  # a text, also of digits
-    return load_recipe(data, [*overrides, *root])
+    if media_root is not None:  # a text, also if it is a number
+        overrides = [*overrides, f"data.media_root={json.dumps(str(media_root), ensure_ascii=False)}"]
+    return load_recipe(data, overrides)
 
 
 @contextmanager
