@@ -124,7 +124,7 @@ def demonstrate_engine(
     started = time.monotonic()
     check_at_least_one(clips, "clips")
     seeded(seed)
-    folder = Path(out)
+    folder = check_folder_place(out, EngineError)
     own = {
         "source.files": [str(folder / "captions.json")],
         "source.license": "Apache-2.0",  # of this package, which draws the clips
@@ -133,7 +133,6 @@ def demonstrate_engine(
     }
     given = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in own.items()]
     recipe = load_engine_recipe(_RECIPE, [*given, *overrides])
-    check_folder_place(folder, EngineError)
     _refuse_other(folder, seed, clips)
     with writing(folder, EngineError):
         return _demonstrate(folder, seed, clips, recipe, progress, started)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin._files import write_whole
-from videorefer_plugin._places import same_file
+from videorefer_plugin._places import check_file_place, same_file
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.pictures.answers import Line, check_picture, picture_lines
@@ -72,8 +72,11 @@ def check_overlay(path: str | os.PathLike) -> None:
         ConfigurationError: the name ends neither in .mp4 nor as that of a picture, or there is no such folder.
     """
     ending = os.path.splitext(os.fspath(path))[1].lower()
+    if ending == _VIDEO:
+        check_file_place(path, ConfigurationError)
+        return
     try:
-        check_picture(f"{os.fspath(path)}.png" if ending == _VIDEO else path)
+        check_picture(path)
     except ConfigurationError as error:
         if "is no name of a picture" not in str(error):
             raise

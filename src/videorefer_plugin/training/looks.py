@@ -53,7 +53,7 @@ def make_look_folder(path: str | os.PathLike, folder: str | os.PathLike | None =
     """
     open_record_file(path)  # leaves no folder beside a file that is not there
     made = look_folder(path) if folder is None else Path(folder)
-    check_folder_place(made, ConfigurationError)
+    check_folder_place(made if folder is None else folder, ConfigurationError)
     with writing(made, ConfigurationError):
         made.mkdir(parents=True, exist_ok=True)
     return made

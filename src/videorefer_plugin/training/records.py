@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from videorefer_plugin._text import short, text_fault
+from videorefer_plugin._text import cut, short, text_fault
 from videorefer_plugin.errors import RecordError, RegionError, VideoReferError
 from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.regions import Absent, Region, Shape, is_place, read_annotation
@@ -44,6 +44,7 @@ KINDS = ("video", "image", "text")
 
 _KEYS = frozenset({"id", "video", "image", "conversations", "annotation", "height", "width"})
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_LONGEST_PATH = 500  # characters of it in a message
 MAX_SIDE = 1 << 15  # pixels of one side of a frame; both together are bounded as those of any frame are
 
 
@@ -289,7 +290,8 @@ def require_media(kind: str, path: str) -> None:
     """
     if not os.path.exists(path):
         raise RecordError(
-            f"its {kind} is not there: {path!r}. Check the path, or say where the media are (media_root)"
+            f"its {kind} is not there: {cut(path, _LONGEST_PATH)!r}. Check the path, or say where the media are "
+            "(media_root)"
         )
 
 

@@ -293,6 +293,7 @@ def _assemble(root: Path, settings: Settings, jobs: list[Job]) -> dict[str, int]
             os.replace(stream.name, root / name)
     finally:
         for stream in streams.values():
-            stream.close()
+            with contextlib.suppress(OSError):  # of a full disk, which was said already
+                stream.close()
             Path(stream.name).unlink(missing_ok=True)
     return written
