@@ -14,7 +14,9 @@ Modules here import each other relatively: type checkers that work on the checko
 
 import importlib
 import threading
+from collections.abc import Collection
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import PatchError
 
 from .engine import Changes, Installation, Patch, PatchStatus
@@ -45,6 +47,12 @@ def apply(package: str, *, skip: tuple[str, ...] = ()) -> list[PatchStatus]:
     """
     with _lock:
         installations = _find(package)
+        if (
+            isinstance(skip, str)
+            or not isinstance(skip, Collection)
+            or not all(isinstance(each, str) for each in skip)
+        ):
+            raise PatchError(f"skip must hold names of patches, as in skip=('regions',), but is {short(skip)}.")
         unknown = sorted(set(skip) - {each.patch.name for each in installations})
         if unknown:
             raise PatchError(
@@ -101,8 +109,8 @@ def status(package: str | None = None) -> list[PatchStatus]:
 
 
 def _find(package: str) -> list[Installation]:
-    if package not in PACKAGES:
-        raise PatchError(f"There are no patches for {package!r}; there are for {', '.join(map(repr, PACKAGES))}.")
+    if not isinstance(package, str) or package not in PACKAGES:
+        raise PatchError(f"There are no patches for {short(package)}; there are for {', '.join(map(repr, PACKAGES))}.")
     if package not in _installations:
         patches = importlib.import_module(f"{__name__}.{package}").PATCHES
         _installations[package] = [Installation(patch, package) for patch in patches]

@@ -1,5 +1,6 @@
 """What every command shares: where it prints, how it shows how far it is, and how it ends."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from videorefer_plugin._text import cut
 from videorefer_plugin.errors import VideoReferError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ GOES_ON = "Interrupted. The same command goes on from here."
 """What a command says that was interrupted and can simply be started again."""
 
 _FAILED = 1
+_LONGEST_NAME = 200
 _SIGNALED = 128  # what a shell reports for a command that a signal ended, with the number of the signal added
 
 _came: int = signal.SIGINT  # the signal of the newest interruption
@@ -28,9 +31,10 @@ _came: int = signal.SIGINT  # the signal of the newest interruption
 def telling(stopped: str = "") -> Iterator["Console"]:
     """The console for what is said beside the result; errors of the library are said there and end the command.
 
-    An error ends it with 1. An interruption ends it with 130, and is said if it explains itself, as those of runs do
-    that know how far they came, or else if the command has something to say. SIGTERM, by which schedulers and
-    containers end what they run, is an interruption as well, which ends it with 143.
+    An error ends it with 1, and so does what the system says of a file or folder by its name. An interruption ends it
+    with 130, and is said if it explains itself, as those of runs do that know how far they came, or else if the
+    command has something to say. SIGTERM, by which schedulers and containers end what they run, is an interruption as
+    well, which ends it with 143.
 
     Args:
         stopped (`str`): what is said of an interruption that does not explain itself. A command that gives nothing
@@ -45,6 +49,10 @@ def telling(stopped: str = "") -> Iterator["Console"]:
             yield errors
     except VideoReferError as error:
         raise failed(errors, error) from error
+    except BrokenPipeError:
+        raise  # nobody reads what is written any more, which Typer knows how to end
+    except OSError as error:
+        raise failed(errors, OSError(_refusal(error))) from error
     except KeyboardInterrupt as stop:
         _came = getattr(stop, "signum", _came)
         said = f"Interrupted. {stop}" if str(stop) else stopped
@@ -73,6 +81,15 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _refusal(error: OSError) -> str:
+    """What the system said, of which file or folder if it said so."""
+    said = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return f"The system could not read or write what it was asked to: {said}."
+    named = cut(os.fsdecode(error.filename), _LONGEST_NAME)
+    return f"{named!r} cannot be used: {said}. Name another file or folder, or free this one."
 
 
 def failed(errors: "Console", error: Exception) -> typer.Exit:

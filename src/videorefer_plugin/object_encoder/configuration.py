@@ -1,9 +1,10 @@
 """Configuration of the object encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["ObjectEncoderConfig"]
@@ -72,8 +73,10 @@ class ObjectEncoderConfig:
         Raises:
             ConfigurationError: a name is unknown or a value is not a positive integer.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigurationError(f"Object encoder settings must be a dictionary, but are {short(values)}.")
         known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(map(str, set(values) - known))
         if unknown:
             raise ConfigurationError(
                 f"Unknown object encoder setting(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}."

@@ -6,11 +6,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["MASK_POLICIES", "GridRule"]
 
 MASK_POLICIES = ("keep", "original")
+
+_MOST_CELLS = 4096  # a side; those of towers have tens
 """How masks come to the feature grid: `"keep"` loses no object for being small, `"original"` is the released code."""
 
 
@@ -77,16 +80,21 @@ class GridRule:
 
 def check_policy(policy: str) -> None:
     """Refuse an unknown mask policy."""
-    if policy not in MASK_POLICIES:
-        raise ConfigurationError(f"Unknown mask policy {policy!r}; known are {', '.join(map(repr, MASK_POLICIES))}.")
+    if not isinstance(policy, str) or policy not in MASK_POLICIES:
+        raise ConfigurationError(
+            f"Unknown mask policy {short(policy)}; known are {', '.join(map(repr, MASK_POLICIES))}."
+        )
 
 
 def read_grid(grid: int | tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of a grid; a number stands for a square one."""
     size = (grid, grid) if isinstance(grid, int) else tuple(grid) if isinstance(grid, Sequence) else ()
-    if len(size) != 2 or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in size):
+    if len(size) != 2 or any(
+        isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MOST_CELLS for side in size
+    ):
         raise ConfigurationError(
-            f"A feature grid is one whole number of cells, or a row and a column count, but {grid!r} was given."
+            f"A feature grid is one whole number of cells, or a row and a column count, each at most {_MOST_CELLS}, "
+            f"but {short(grid)} was given."
         )
     return size
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from videorefer_plugin.errors import TensorError
+from videorefer_plugin._text import short
+from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.object_encoder.checks import check_tensors
 from videorefer_plugin.object_encoder.configuration import ObjectEncoderConfig
 from videorefer_plugin.object_encoder.masks import pool_masks
@@ -39,6 +40,11 @@ class ObjectEncoder(nn.Module):
 
     def __init__(self, config: ObjectEncoderConfig):
         super().__init__()
+        if not isinstance(config, ObjectEncoderConfig):
+            raise ConfigurationError(
+                f"config must be an ObjectEncoderConfig, but {short(config)} was given. Make one with "
+                "ObjectEncoderConfig(vision_hidden_size, hidden_size)."
+            )
         self.config = config
         layers: list[nn.Module] = [nn.Linear(config.vision_hidden_size, config.hidden_size)]
         for _ in range(config.projector_depth - 1):

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from videorefer_plugin._files import write_whole
 from videorefer_plugin._json import read_object
 from videorefer_plugin._places import check_folder_place, writing
+from videorefer_plugin._text import short
 from videorefer_plugin.embedded import SHAPES_WORLD
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.video import Video
@@ -45,6 +46,7 @@ from videorefer_plugin.world.versions import VERSION, Settings, claim, seed_of
 __all__ = ["encode_video", "is_of_shapes_world", "write_dataset"]
 
 _PART = 20  # clips
+_MOST = 10_000_000  # clips, whose names and parts are held in memory; processes
 _GROUNDING_SHARE = 4  # clips of the benchmark for one of the grounding test
 _IMAGE_EVERY = 2  # training clips for one image
 
@@ -119,8 +121,8 @@ def write_dataset(
             settings, or cannot be written.
     """
     for name, value, least in (("clips", clips, 0), ("heldout", heldout, 0), ("workers", workers, 1)):
-        if not isinstance(value, int) or value < least:
-            raise ConfigurationError(f"{name} is {value!r}: expected a whole number from {least} up")
+        if not isinstance(value, int) or not least <= value <= _MOST:
+            raise ConfigurationError(f"{name} is {short(value)}: expected a whole number from {least} to {_MOST}")
     Stage(size, frames).check()
     seeded(seed)
     root, settings = Path(out), Settings(seed, size, frames, VERSION if version is None else version)

@@ -66,7 +66,7 @@ def benchmark_of(name: str | Benchmark[Any]) -> Benchmark[Any]:
     """
     if isinstance(name, Benchmark):
         return name
-    if name not in _PATHS:
+    if not isinstance(name, str) or name not in _PATHS:
         raise BenchError(f"unknown benchmark {short(name)}: expected {', '.join(_PATHS)}")
     if name not in _LOADED:
         module, _, attribute = _PATHS[name].partition(":")
