@@ -41,13 +41,13 @@ _USE_OURS = "Use the processor that belongs to this model, and pass all its outp
 
 
 @lru_cache(maxsize=64)
-def _known_names(kind: type) -> frozenset[str]:
+def _known_names(kind: Any) -> frozenset[str]:
     """Arguments of a model's `forward`."""
     return frozenset(inspect.signature(kind.forward).parameters) | TransformersKwargs.__optional_keys__
 
 
 @lru_cache(maxsize=64)
-def _generate_names(kind: type) -> frozenset[str]:
+def _generate_names(kind: Any) -> frozenset[str]:
     """Arguments of a model's `generate`."""
     prepared = inspect.signature(kind.prepare_inputs_for_generation).parameters
     return (_known_names(kind) | _OF_GENERATE).union(prepared) - {"self", "kwargs"}
@@ -55,7 +55,8 @@ def _generate_names(kind: type) -> frozenset[str]:
 
 def _check_names(model: Any, inputs: Mapping[str, Any]) -> None:
     """Refuse what is meant for this model, but goes by another name; whatever else there is goes to the decoder."""
-    known = _known_names(type(model))
+    kind: Any = type(model)
+    known = _known_names(kind)
     for name in inputs.keys() - known - _NAMESAKES:
         if inputs[name] is not None and (name.startswith(_OWN) or _nearest(name, known)):
             raise _unknown(type(model).__name__, name, known)
@@ -105,7 +106,8 @@ def check_generate(model: Any, arguments: Mapping[str, Any]) -> None:
         )
     if arguments.get("custom_generate") is not None:  # which may take more
         return
-    known = _generate_names(type(model))
+    kind: Any = type(model)
+    known = _generate_names(kind)
     others = {name: value for name, value in arguments.items() if value is not None and name not in known}
     if not others:
         return

@@ -1,6 +1,6 @@
 """Which token stands in which column of a prompt, so that generation may run it in pieces or continue from a cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -114,7 +114,7 @@ class Prompt(NamedTuple):
         return new
 
 
-def given_cache(inputs: dict[str, Any]) -> Any:
+def given_cache(inputs: Mapping[str, Any]) -> Any:
     """The cache among keyword arguments, under its name of today or of before."""
     cache = inputs.get("cache")
     return inputs.get("past_key_values") if cache is None else cache
