@@ -113,7 +113,7 @@ def lines(values: list[Any]) -> str:
 DLC_ITEM = {
     "id": 0,
     "image": "a.mp4",
-    "annotation": [REGION["3"]],
+    "annotation": [{"0": REGION["3"]}],
     "questions": [QUESTION, {**QUESTION, "kind": "positive"}],
 }
 RECORD = {**RECORDS[0], "video": "a.mp4", "conversations": turns("<video>\nA?", "B")}
@@ -234,6 +234,8 @@ TAKEN = {
     "answers": (*TORN, "nested beyond the end"),
     "caption": ("NaN",),
     "lmms-eval": ("NaN",),
+    "region": ("UTF-16", "UTF-16 without a mark", "UTF-32"),  # as JSON may be told from them; the value is the same
+    "rle": ("UTF-16", "UTF-16 without a mark", "UTF-32"),
     "table of lines": ("half",),  # one of two rows
 }
 

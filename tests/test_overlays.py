@@ -331,5 +331,5 @@ def test_nothing_is_left_of_an_overlay_that_fails(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("name", ["overlay.mp4", "overlay.png"])
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    with pytest.raises(VideoError, match="cannot be written"):
+    with pytest.raises(ConfigurationError, match="cannot be written"):
         save_overlay(clip(2, 48, 64), [moving(2, 48, 64)], tmp_path / name)

@@ -495,7 +495,7 @@ def test_batches_that_do_not_divide():
         ("train: 4", "section"),
         ("seed: 2026-13-45", "YAML"),
         ("a: " + "[" * 1000, "nested too deeply"),
-        (b"name: \xff", "cannot be read"),
+        (b"name: \xff", "line 1: byte 0xff is no UTF-8"),
         ("name: a\nname: b", "(?s)the key 'name' stands twice in one section.*line 2, column 1"),
         ("train:\n  seed: 1\n  epochs: 1\n  'seed': 2", "(?s)the key 'seed' stands twice.*line 4, column 3"),
         ("train: {seed: 1}\nname: a\ntrain: {epochs: 2}", "(?s)the key 'train' stands twice.*line 3"),
@@ -582,7 +582,7 @@ def test_a_check_says_and_draws_what_comes_in_an_epoch(mixture, tmp_path):
     [
         (["--show", "2"], "--show draws records of one file"),
         (["--figure", "a.foo"], "a.foo is no name of a picture"),
-        (["--figure", "nowhere/a.png"], "there is no folder"),
+        (["--figure", "nowhere/a.png"], "no folder 'nowhere'"),
         (['data.files=[{file: "FOLDER/words.json", weight: 0.01}]'], "leaves none of its 6 record"),
         (["data.files=[]"], "The recipe names no data"),
     ],

@@ -6,6 +6,7 @@ Also how JSON files are written that people may look at.
 """
 
 import codecs
+import contextlib
 import json
 import math
 import os
@@ -68,19 +69,27 @@ class _RefusedError(ValueError):
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_json(path: str | os.PathLike, error: type[VideoReferError], constants: bool = False) -> Any:
+def read_json(
+    path: str | os.PathLike, error: type[VideoReferError], constants: bool = False, utf16: bool = False
+) -> Any:
     """The value of a JSON file; see [`parse_json`].
 
     Args:
         path: of the file.
         error: what to raise.
         constants (`bool`): take NaN and infinity too.
+        utf16 (`bool`): take UTF-16 and UTF-32 too, which JSON can be told from.
 
     Raises:
         VideoReferError: of that class: the file cannot be read, with its line.
     """
+    data = read_file(path, error)
+    encoding = json.detect_encoding(data) if utf16 else "utf-8"
+    if not encoding.startswith("utf-8"):
+        with contextlib.suppress(UnicodeDecodeError):  # which `decode` has words for
+            data = data.decode(encoding).removeprefix("\ufeff").encode("utf-8", "surrogatepass")
     try:
-        return parse_json(decode(read_file(path, error)), constants)
+        return parse_json(decode(data), constants)
     except JsonError as problem:
         raise error(f"{named_path(path)}, {problem}") from problem
 

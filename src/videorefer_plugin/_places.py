@@ -77,7 +77,8 @@ def check_file_place(
     for what, other in (avoid or {}).items():
         if same_file(place, other):
             raise error(f"{named_path(path)} is {what} itself, which would be overwritten. Choose another name.")
-    _probe(place, place.parent, error, made)
+    real = Path(os.path.realpath(place)) if place.is_symlink() else place
+    _probe(place, real.parent, error, made)
     return place
 
 
@@ -140,7 +141,7 @@ def _checked(path: Path_, error: type[VideoReferError], wanted: str) -> Path:
         raise error(f"{named_path(path)} cannot be written: {_reason(problem)}. Choose another place.") from problem
     if what != wanted:
         raise error(f"{named_path(path)} cannot be written: it is {what}; expected {wanted}. Choose another name.")
-    return Path(os.path.realpath(path))
+    return Path(path)
 
 
 def _probe(place: Path, folder: Path, error: type[VideoReferError], made: bool) -> None:

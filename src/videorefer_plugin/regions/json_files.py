@@ -107,7 +107,9 @@ def split_name(text: str) -> tuple[str, str | None]:
 
 
 def _read(path: str) -> Any:
-    return read_json(existing_file(path), RegionError)
+    # Other programs write regions, so that what the JSON reader of Python takes is taken: UTF-16, and NaN, which is
+    # refused where it stands as a coordinate.
+    return read_json(existing_file(path), RegionError, constants=True, utf16=True)
 
 
 def _objects(value: Any) -> list[str]:

@@ -51,7 +51,12 @@ def read_settings(root: str | os.PathLike) -> dict[str, Any] | None:
     note = Path(root) / _NOTE
     if not os.path.lexists(note):
         return None
-    return read_object(note, ConfigurationError, f"what data set {root} holds. Choose another folder")
+    try:
+        return read_object(note, ConfigurationError)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{note} does not say what data set {root} holds, so choose another folder. {error}"
+        ) from error
 
 
 def check_version(root: str | os.PathLike, version: int) -> None:
