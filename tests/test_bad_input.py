@@ -478,7 +478,9 @@ def test_images_that_cannot_be_read(source, parts, either, clips):
         bad("no-base64", "data:video/mp4;base64,x@", ["Sample 0", "URL of 24 characters", "no valid base64"]),
         bad("file-url", "file:///no/such.mp4", ["Sample 0", "no file or folder at '/no/such.mp4'"]),
         bad(
-            "address", "http://127.0.0.1:9/a.mp4?key", ["Sample 0", "'http://127.0.0.1:9/a.mp4'", "download it first"]
+            "address",
+            "http://127.0.0.1:9/a.mp4?key",
+            ["Sample 0", "'http://127.0.0.1:9/a.mp4'", "download the file first"],
         ),
         bad("a-dict", {"path": "good.mp4"}, ["dict", "expected a path"]),
         bad(
@@ -1380,5 +1382,8 @@ def test_ask_a_model_without_a_processor(model, tmp_path, clips):
         vr.ask(fresh, clips.good, "What happens?")
     folder = make_checkpoint(tmp_path / "checkpoint")
     moved = AutoModel.from_pretrained(folder, vision_tower=TOWER)
-    with refused(vr.ConfigurationError, repr(str(folder)), "no processor", "processor="):
+    with refused(vr.CheckpointError, f"'{TOWER.name}'", "processor cannot be loaded", "pass processor="):
         vr.ask(moved, clips.good, "What happens?")
+    for nothing in (None, 5, b"x", object()):
+        with quickly(), refused(vr.ConfigurationError, "must be a model", type(nothing).__name__):
+            vr.ask(nothing, clips.good, "What happens?")

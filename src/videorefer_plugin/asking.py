@@ -80,6 +80,7 @@ def ask(
         RegionError: a region does not fit the video.
         VideoError: the video cannot be read.
         CheckpointError: the checkpoint cannot be loaded.
+        ConfigurationError: `model` is none, or does not say where its processor is.
 
     Several threads may share a model and a processor, here and in sessions, if none of them trains or saves meanwhile.
     The embedded model warns (`UserWarning`) about a video that is not of the shapes world, the only one that it knows.
@@ -95,9 +96,9 @@ def ask(
         hub = {name: generate_kwargs.pop(name) for name in HUB_ARGUMENTS if name in generate_kwargs}
         model, processor = load_model(model, processor=processor, **hub)
     elif processor is None:
-        from videorefer_plugin.hosts.loading import load_processor
+        from videorefer_plugin.hosts.loading import processor_of
 
-        processor = load_processor(model.name_or_path, **getattr(model, "_fetched_with", {}))
+        processor = processor_of(model)
     if is_tiny_checkpoint(model.name_or_path):
         video = None if video is None else open_video(video)
         if note := _note(video):

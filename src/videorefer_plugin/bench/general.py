@@ -83,12 +83,14 @@ def data_files(given: Sequence[str]) -> dict[str, str]:
         name, _, path = text.partition("=")
         if not name or not path:
             raise BenchError(f"--data is {text!r}: expected NAME=FILE, such as q=questions.json")
-        if name not in own_tasks():
-            raise BenchError(
-                f"--data names {short(name)}, which has no task: expected one of {', '.join(own_tasks())}"
-            )
+        _check_task(name)
         files[name] = path
     return files
+
+
+def _check_task(name: Any) -> None:
+    if name not in (known := own_tasks()):
+        raise BenchError(f"{short(name)} is no benchmark with a task: expected one of {', '.join(known)}")
 
 
 def run_general(
@@ -123,8 +125,7 @@ def run_general(
     known = own_tasks()
     given: dict[str, Any] = {}
     for name, path in (data or {}).items():
-        if name not in known:
-            raise BenchError(f"{name!r} is no benchmark with a task: expected one of {', '.join(known)}")
+        _check_task(name)
         if path is not None:
             given[known[name].variable] = path
     for name, values in (options or {}).items():

@@ -22,7 +22,14 @@ from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 from videorefer_plugin.models.weights import load_pretrained, load_whole_state
 
-__all__ = ["load_checkpoint", "load_object_encoder", "load_processor", "own_object_encoder", "with_regions"]
+__all__ = [
+    "load_checkpoint",
+    "load_object_encoder",
+    "load_processor",
+    "own_object_encoder",
+    "processor_of",
+    "with_regions",
+]
 
 # A processor begins with one of these.
 _PROCESSOR = ("processor_config.json", "preprocessor_config.json")
@@ -174,6 +181,21 @@ def load_processor(name: str, **hub: Any) -> Any:
     if not isinstance(processor, ProcessorMixin):
         raise _no_processor(f"{name!r} has no processor that can be loaded")
     return processor
+
+
+def processor_of(model: Any) -> Any:
+    """The processor that lies where a model was loaded from.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+        ConfigurationError: there is none, or `model` is no model.
+    """
+    if not isinstance(name := getattr(model, "name_or_path", None), str):
+        raise ConfigurationError(f"model must be a model, a folder or a Hub id, but is a {type(model).__name__}.")
+    try:
+        return load_processor(name, **getattr(model, "_fetched_with", {}))
+    except CheckpointError as error:
+        raise CheckpointError(f"The model's processor cannot be loaded: {error} Or pass processor=.") from error
 
 
 def _has_processor(name: str, hub: dict[str, Any]) -> bool:

@@ -25,6 +25,7 @@ __all__ = ["check_call", "check_generate", "check_ids", "check_labels"]
 _OWN = ("region", "object_token")  # nothing else may begin like this
 # What is no misspelling, though it looks like one, and how object tokens travel to the decoder.
 _NAMESAKES = {"token_type_ids", "cache_position", "cache", "past_key_values", "inputs", "object_token_scatter"}
+_FORMER = {"region_clip_frames"}  # of an earlier layout, which is refused with what to do about it
 _OF_GENERATE = {
     *inspect.signature(GenerationMixin.generate).parameters,
     *vars(GenerationConfig()),
@@ -50,14 +51,14 @@ def _known_names(kind: Any) -> frozenset[str]:
 def _generate_names(kind: Any) -> frozenset[str]:
     """Arguments of a model's `generate`."""
     prepared = inspect.signature(kind.prepare_inputs_for_generation).parameters
-    return (_known_names(kind) | _OF_GENERATE).union(prepared) - {"self", "kwargs"}
+    return (_known_names(kind) | _OF_GENERATE | _FORMER).union(prepared) - {"self", "kwargs"}
 
 
 def _check_names(model: Any, inputs: Mapping[str, Any]) -> None:
     """Refuse what is meant for this model, but goes by another name; whatever else there is goes to the decoder."""
     kind: Any = type(model)
     known = _known_names(kind)
-    for name in inputs.keys() - known - _NAMESAKES:
+    for name in inputs.keys() - known - _NAMESAKES - _FORMER:
         if inputs[name] is not None and (name.startswith(_OWN) or _nearest(name, known)):
             raise _unknown(type(model).__name__, name, known)
 

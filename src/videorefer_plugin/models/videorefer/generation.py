@@ -48,6 +48,12 @@ class RegionGeneration(_Host):
         check_generate(self, kwargs)
         if kwargs.get("placed_objects") is None:
             check_call(self, input_ids, kwargs, generating=True)
+        if input_ids is not None and input_ids.dtype == torch.int32:  # with which some models count no positions
+            input_ids = input_ids.long()
+            if inputs is None:
+                kwargs["input_ids"] = input_ids
+            else:
+                inputs = input_ids
         regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
         if kwargs.get("inputs_embeds") is not None:
             input_ids = None  # ids beside embeddings are not run
