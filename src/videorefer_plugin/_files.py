@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videorefer_plugin._locks import FileLock, LedgerError
 from videorefer_plugin._text import listed, short, text_fault
-from videorefer_plugin.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -67,19 +67,6 @@ def write_whole(path: Path, content: str | bytes | Callable[[str], object]) -> N
         temporary.unlink(missing_ok=True)
 
 
-class LedgerError(Exception):
-    """A ledger cannot be used; says why in a sentence. Callers turn it into an error of theirs, with the remedy.
-
-    Attributes:
-        reason (`str`): `"busy"`: another process writes it; `"place"`: it cannot be read or written there;
-            `"content"`: what it holds is damaged, or of other work.
-    """
-
-    def __init__(self, message: str, reason: str = "content") -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 def read_lines(path: Path, is_torn: Callable[[bytes], object] = bool, start: int = 0) -> Iterator[tuple[int, bytes]]:
     """The lines of a file, and at which byte each begins, one after the other and without holding them all.
 
@@ -102,43 +89,6 @@ def read_lines(path: Path, is_torn: Callable[[bytes], object] = bool, start: int
                 return
             yield offset, line.removesuffix(b"\n")
             offset += len(line)
-
-
-class FileLock:
-    """Keeps other processes away from a place until it is released, or the process ends.
-
-    Args:
-        path (`Path`): of the file that stands for the place; it is removed when the lock is released.
-        seconds (`float`, *optional*, defaults to 0): how long to wait for a process that is still there.
-
-    Raises:
-        LedgerError: another process holds it (`"busy"`), or the file cannot be written (`"place"`).
-        ConfigurationError: `filelock` is not installed.
-    """
-
-    def __init__(self, path: Path, seconds: float = 0) -> None:
-        locks = _filelock()
-        self._path = path
-        self._lock = locks.FileLock(path)
-        try:
-            self._lock.acquire(timeout=seconds)
-        except locks.Timeout:
-            raise LedgerError(f"{path} is held by another process.", "busy") from None
-        except OSError as error:
-            raise LedgerError(f"{path} cannot be written ({error.strerror or error}).", "place") from error
-
-    def __enter__(self) -> "Self":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Let others in."""
-        if self._lock.is_locked:
-            if os.name == "posix":  # removed while it is held: whoever comes now makes a new one
-                self._path.unlink(missing_ok=True)
-            self._lock.release()
 
 
 class LineFile:
@@ -325,7 +275,7 @@ def read_ledger(path: Path, header: Mapping[str, Any] | None = None) -> Iterator
     try:
         yield from _read_rows(path, None if header is None else _as_read(header))
     except OSError as error:
-        raise LedgerError(f"{path} cannot be read ({error.strerror or error}).", "place") from error
+        raise _unreadable(path, error) from error
 
 
 def read_row(path: Path, offset: int) -> Any:
@@ -339,7 +289,7 @@ def read_row(path: Path, offset: int) -> Any:
             stream.seek(offset)
             return json.loads(stream.readline())
     except OSError as error:
-        raise LedgerError(f"{path} cannot be read ({error.strerror or error}).", "place") from error
+        raise _unreadable(path, error) from error
     except (ValueError, RecursionError):
         raise LedgerError(f"{path} has no row at byte {offset}, so that it was changed meanwhile.") from None
 
@@ -357,6 +307,10 @@ def _read_rows(path: Path, header: Mapping[str, Any] | None) -> Iterator[tuple[i
             yield offset, row
     if not number:
         _check_torn_header(path)
+
+
+def _unreadable(path: Path, error: OSError) -> LedgerError:
+    return LedgerError(f"{path} cannot be read ({error.strerror or error}).", "place")
 
 
 def _check_header(path: Path, first: Any, header: Mapping[str, Any] | None) -> None:
@@ -377,18 +331,6 @@ def _check_torn_header(path: Path) -> None:
         begin = stream.read(len(_HEADER))
     if begin.strip(b"\0") and not _HEADER.startswith(begin.rstrip(b"\0")):
         raise LedgerError(f"{path} holds something else, {short(begin)}, than work that could go on.")
-
-
-def _filelock() -> Any:
-    try:
-        import filelock
-    except ImportError as error:
-        raise ConfigurationError(
-            "Work that goes on where it was stopped needs the package filelock: pip install "
-            "'videorefer-plugin[engine]', 'videorefer-plugin[bench]', 'videorefer-plugin[segment]' or "
-            "'videorefer-plugin[train]'."
-        ) from error
-    return filelock
 
 
 def _as_read(header: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,12 @@ from videorefer_plugin.object_encoder.checks import whole_numbers
 
 __all__ = ["check_call", "check_generate", "check_ids", "check_labels"]
 
+_REGIONS = ("region_masks", "region_frames", "region_lengths", "object_tokens")
 _OWN = ("region", "object_token")  # nothing else may begin like this
 # What is no misspelling, though it looks like one, and how object tokens travel to the decoder.
 _NAMESAKES = {"token_type_ids", "cache_position", "cache", "past_key_values", "inputs", "object_token_scatter"}
-_FORMER = {"region_clip_frames"}  # of an earlier layout, which is refused with what to do about it
+# Of an earlier layout, and not of hosts: whoever takes regions refuses these, and says what to do.
+_FORMER = {"region_clip_frames", "region_pixel_values"}
 _OF_GENERATE = {
     *inspect.signature(GenerationMixin.generate).parameters,
     *vars(GenerationConfig()),
@@ -152,7 +154,9 @@ def check_call(model: Any, input_ids: Any, inputs: Mapping[str, Any], *, generat
         )
     if input_ids is not None:
         check_ids(input_ids)
-        _check_vocabulary(model, input_ids)
+        # A host that has seen no processor refuses regions before it meets the id that stands for them.
+        if getattr(model, "region_token_id", 0) >= 0 or all(inputs.get(name) is None for name in _REGIONS):
+            _check_vocabulary(model, input_ids)
     if embeds is not None:
         _check_embeds(model, embeds)
     run = input_ids if embeds is None else embeds
