@@ -167,7 +167,7 @@ def test_provenance_of_other_records(tmp_path):
     ("name", "content", "said"),
     [
         ("records.json", '["junk"]', "holds no record of the data engine"),
-        ("records.json", "[{]", "line 1: no JSON"),
+        ("records.json", "[{]", "line 1: record 1: no JSON"),
         ("records.json", '[{"id": "clip0/0/detailed", "annotation": []}]', "holds no record of the data engine"),
         ("records.json", '[{"id": 1, "video": "a.mp4", "annotation": []}]', "its 'id' is 1"),
         ("records.json", '[{"id": "a", "video": 3, "annotation": []}]', "its 'video' is 3"),

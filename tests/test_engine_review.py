@@ -364,7 +364,7 @@ def test_truth_fills_the_table_in(tmp_path):
         ('{"clip/0/detailed": "yes"}', "expected true or false"),
         ('{"other": true}', "knows none"),
         ("[]", "expected an object"),
-        ("{", "cannot be read as JSON"),
+        ("{", "truth.json, line 1: no JSON"),
         ('{"clip/0/detailed": true, "clip/0/detailed": false}', "twice"),
     ],
 )

@@ -420,7 +420,7 @@ def test_a_check_is_told_though_its_pictures_are_not_finished(
 def test_a_folder_that_cannot_be_made_is_refused(root: Path, tmp_path: Path) -> None:
     path = write_jsonl(root / "folder.jsonl", [SENSIBLE["it moves"]])
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="choose another"):
+    with pytest.raises(ConfigurationError, match="Choose another"):
         show_records(check_data(path), 1, tmp_path / "file")
     result = CliRunner().invoke(
         app, ["train", "check", str(path), "--show", "1", "--show-dir", str(tmp_path / "file")]

@@ -81,7 +81,10 @@ def read_sheet(path: Path, known: Mapping[str, bool], texts: Mapping[str, str]) 
         EngineError: it cannot be read, lacks a column, is of another drawing, or says something that is no answer;
             names the lines.
     """
-    text = read_text(path, EngineError)
+    try:
+        text = read_text(path, EngineError)
+    except EngineError as error:
+        raise EngineError(f"{error} Expected CSV in UTF-8: save it as CSV in UTF-8.") from error
     head = text.split("\n", 1)[0]
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=head.count), restval="")
     sheet, faults = Sheet([], [], [], dict.fromkeys(known)), []
