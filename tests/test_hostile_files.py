@@ -545,7 +545,7 @@ SEPARATED = {
     "doubled columns": b"video,video\na,b\n",
     "a column without a name": b"video,\na,b\n",
     "empty": b"",
-    "gzip": gzip.compress(b"video,caption\na,b\n"),
+    "gzip": gzip.compress(b"video,caption\na,b\n", mtime=0),
 }
 
 
