@@ -617,8 +617,8 @@ def fill(folder, name, text):
     ("prepare", "message"),
     [
         (lambda folder: fill(folder, "thesis.tex", "mine"), r"is not empty and is not of a run: it holds thesis\.tex"),
-        (lambda folder: fill(folder, "run.json", "{"), r"run\.json cannot be read"),
-        (lambda folder: fill(folder, "run.json", "[]"), r"run\.json is not of a run of the data engine"),
+        (lambda folder: fill(folder, "run.json", "{"), r"run\.json, line 1: no JSON"),
+        (lambda folder: fill(folder, "run.json", "[]"), r"run\.json holds \[\]; expected the object of a run of the data engine"),
         (lambda folder: (folder.parent.mkdir(exist_ok=True), folder.write_text("a file")), "cannot be written"),
     ],
     ids=["foreign", "damaged", "something else", "a file"],

@@ -107,7 +107,7 @@ class RunFolder:
         """
         if not self.run.is_file():
             return None
-        said = read_object(self.run, EngineError, "what a run of the data engine is. Give another output.folder")
+        said = read_object(self.run, EngineError, "the object of a run of the data engine. Give another output.folder")
         wanted = {"recipe": dict, "identities": dict, "keys": dict, "read": dict}
         if any(not isinstance(said.get(name), kind) for name, kind in wanted.items()):
             raise EngineError(f"{self.run} is not of a run of the data engine. Give another output.folder.")
