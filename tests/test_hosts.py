@@ -128,6 +128,20 @@ def test_forward_equals_splicing_by_hand(row: HostRow) -> None:
 
 
 @every_host
+def test_the_backbone_alone_sees_the_regions_too(row: HostRow) -> None:
+    """As it is run by losses that are computed without logits, such as TRL's; also of a copy."""
+    model, processor = row.attached()
+    inputs = processor(**together(samples(row)))
+    for each in (model, copy.deepcopy(model)):
+        with torch.no_grad():
+            hidden = each.base_model(**inputs).last_hidden_state
+            assert torch.equal(each.get_output_embeddings()(hidden), logits(model, inputs))
+    backbone = copy.deepcopy(model.base_model)
+    with pytest.raises(vr.TensorError, match="taken out of its model"):
+        backbone(**inputs)
+
+
+@every_host
 def test_greedy_generation_equals_repeated_full_forwards(row: HostRow) -> None:
     model, processor = shared(row.name)
     inputs = one(row, processor)

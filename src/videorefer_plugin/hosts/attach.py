@@ -78,7 +78,7 @@ def attach_object_encoder(model: Any, config: ObjectEncoderConfig | None = None,
     with _outside_hooks(model):
         model.__class__ = region_class(type(model))
         model.object_encoder_attachment = attachment
-        model._object_encoder_hook = model.add_object_encoder(config)
+        model._object_encoder_hooks = model.add_object_encoder(config)
     weight = model.get_input_embeddings().weight
     device = next((each.device for each in (weight, *model.parameters()) if each.device.type != "meta"), "cpu")
     dtype = weight.dtype if weight.is_floating_point() else model.dtype  # quantised embeddings are integers
@@ -101,8 +101,9 @@ def detach_object_encoder(model: Any) -> Any:
     if not isinstance(model, AttachedRegionMixin):
         raise ConfigurationError(f"This {type(model).__name__} has no attached object encoder to take off.")
     with _outside_hooks(model):
-        model._object_encoder_hook.remove()
-        del model._object_encoder_hook, model.object_encoder, model.object_encoder_attachment
+        for hook in model._object_encoder_hooks:
+            hook.remove()
+        del model._object_encoder_hooks, model.object_encoder, model.object_encoder_attachment
         model.__class__ = model.host_class
     return model
 
@@ -112,7 +113,7 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
 
     host_class: type[PreTrainedModel]
     object_encoder_attachment: AttachmentConfig
-    _object_encoder_hook: Any
+    _object_encoder_hooks: Any
     _regions_with_pixels = False
     _counts_visuals = False
 

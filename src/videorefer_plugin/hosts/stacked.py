@@ -109,10 +109,10 @@ class UnpaddedVisualsMixin(RegionMixin):
 
     region_host: Any
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """See [`RegionMixin.forward`]; a host's class hands arguments over by name."""
-        self._take_padding_out(kwargs.get("input_ids"), kwargs)
-        return super().forward(*args, **kwargs)
+    def place_regions(self, inputs: dict[str, Any]) -> None:
+        """See [`RegionMixin.place_regions`]."""
+        self._take_padding_out(inputs.get("input_ids"), inputs)
+        super().place_regions(inputs)
 
     def generate(self, inputs: Any = None, **kwargs: Any) -> Any:
         """See [`RegionMixin.generate`]."""

@@ -11,6 +11,7 @@ from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.models.call_checks import check_call, check_ids, check_labels
 from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.placing import Prompt, cached_length, given_cache, insert, written_step
+from videorefer_plugin.models.videorefer.backbone_regions import SCATTER, BackboneRegions
 from videorefer_plugin.models.videorefer.feature_rows import FeatureRows
 from videorefer_plugin.models.videorefer.generation import RegionGeneration
 from videorefer_plugin.models.videorefer.region_inputs import (
@@ -22,9 +23,6 @@ from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig,
 from videorefer_plugin.object_encoder.checks import whole_numbers
 
 __all__ = ["RegionInputs", "RegionMixin"]
-
-# Name under which object tokens travel from `forward` through the host to the hook on its decoder.
-_SCATTER = "object_token_scatter"
 
 
 class RegionMixin(FeatureRows, RegionGeneration):
@@ -40,14 +38,21 @@ class RegionMixin(FeatureRows, RegionGeneration):
 
     object_encoder: ObjectEncoder
 
-    def add_object_encoder(self, config: ObjectEncoderConfig) -> RemovableHandle:
-        """Create the object encoder and hook the decoder. Called once, when the model is built.
+    def add_object_encoder(self, config: ObjectEncoderConfig) -> list[RemovableHandle]:
+        """Create the object encoder and hook decoder and backbone. Called once, when the model is built.
 
         Returns:
-            The handle that takes the hook away again.
+            The handles that take the hooks away again.
         """
         self.object_encoder = ObjectEncoder(config)
-        return self.get_decoder().register_forward_pre_hook(scatter_object_tokens, with_kwargs=True)
+        handles = [self.get_decoder().register_forward_pre_hook(scatter_object_tokens, with_kwargs=True)]
+        if self.base_model is not self:
+            handles.append(self.base_model.register_forward_pre_hook(BackboneRegions(self), with_kwargs=True))
+        return handles
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        BackboneRegions.belong_to(self)  # a copy, whose hook was copied without its model
 
     @property
     def region_token_id(self) -> int:
@@ -261,16 +266,7 @@ class RegionMixin(FeatureRows, RegionGeneration):
 
     # ------------------------------------------------------------------ forward and generate
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        object_tokens: Tensor | None = None,
-        object_token_counts: Tensor | None = None,
-        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
-        labels: Tensor | None = None,
-        placed_objects: tuple[Tensor, Tensor] | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    def forward(self, **kwargs: Any) -> Any:
         """Run the host with object tokens in the places of `<region>`.
 
         After a `cache`, only the `<region>`s of these `input_ids` need regions, and visuals whose placeholders are in
@@ -279,29 +275,42 @@ class RegionMixin(FeatureRows, RegionGeneration):
         Takes the tensors of [`RegionInputs`] under the names `region_masks`, `region_frames`, `region_lengths` and
         `region_pixel_values`, or object tokens computed before.
         """
-        if placed_objects is None:  # else `generate` has looked at what it was given
-            check_call(self, input_ids, kwargs)
-        check_labels(self, labels, kwargs.get("inputs_embeds") if input_ids is None else input_ids)
-        regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
-        kwargs["mm_encoder_outputs"] = mm_encoder_outputs
-        if placed_objects is None:
-            placed_objects = self._place(input_ids, regions, object_tokens, object_token_counts, kwargs)
-        if placed_objects is not None and input_ids is not None:
-            tokens, places = placed_objects
-            if len(tokens) or self.training:
-                if regions is None and self.has_pixels(kwargs):
-                    self.check_visuals(input_ids, kwargs, None, kwargs["mm_encoder_outputs"])
-                # Encoded here, because some hosts pass every argument on to their vision tower, and that one is not
-                # its.
-                kwargs["mm_encoder_outputs"] = self.encode_visuals(kwargs, kwargs["mm_encoder_outputs"]) or None
-                kwargs[_SCATTER] = placed_objects
-            if labels is not None:
-                labels = labels.masked_fill((places >= 0).to(labels.device), -100)
-            hidden = places >= 0
-            if self.region_token_id >= self.config.get_text_config().vocab_size:
-                hidden = hidden | (input_ids == self.region_token_id).to(hidden.device)
-            input_ids = self.hide_region_ids(input_ids, hidden)
-        return super().forward(input_ids=input_ids, labels=labels, **kwargs)
+        self.place_regions(kwargs)
+        return super().forward(**kwargs)
+
+    def place_regions(self, inputs: dict[str, Any]) -> None:
+        """Make of the arguments of [`RegionMixin.forward`] what the host's own `forward` takes, in place.
+
+        Args:
+            inputs (`dict`): keyword arguments; regions become object tokens, visuals below them are encoded.
+        """
+        input_ids, labels = inputs.get("input_ids"), inputs.get("labels")
+        object_tokens, counts = inputs.pop("object_tokens", None), inputs.pop("object_token_counts", None)
+        placed = inputs.pop("placed_objects", None)
+        known = inputs.pop("mm_encoder_outputs", None)
+        checked = {name: value for name, value in inputs.items() if name not in ("input_ids", "labels")}
+        if placed is None:  # else `generate` has looked at what it was given
+            check_call(self, input_ids, checked)
+        check_labels(self, labels, inputs.get("inputs_embeds") if input_ids is None else input_ids)
+        regions = RegionInputs.collect(inputs, self._regions_with_pixels)
+        inputs["mm_encoder_outputs"] = known
+        if placed is None:
+            placed = self._place(input_ids, regions, object_tokens, counts, inputs)
+        if placed is None or input_ids is None:
+            return
+        tokens, places = placed
+        if len(tokens) or self.training:
+            if regions is None and self.has_pixels(inputs):
+                self.check_visuals(input_ids, inputs, None, inputs["mm_encoder_outputs"])
+            # Encoded here, because some hosts pass every argument on to their vision tower, and that one is not its.
+            inputs["mm_encoder_outputs"] = self.encode_visuals(inputs, inputs["mm_encoder_outputs"]) or None
+            inputs[SCATTER] = placed
+        if labels is not None:
+            inputs["labels"] = labels.masked_fill((places >= 0).to(labels.device), -100)
+        hidden = places >= 0
+        if self.region_token_id >= self.config.get_text_config().vocab_size:
+            hidden = hidden | (input_ids == self.region_token_id).to(hidden.device)
+        inputs["input_ids"] = self.hide_region_ids(input_ids, hidden)
 
     def _place(
         self,
@@ -342,7 +351,7 @@ def scatter_object_tokens(
     module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Forward pre-hook of a decoder: write object tokens over the embeddings of `<region>`."""
-    scatter = kwargs.pop(_SCATTER, None)
+    scatter = kwargs.pop(SCATTER, None)
     if scatter is None:
         return None
     tokens, places = scatter
