@@ -618,7 +618,10 @@ def fill(folder, name, text):
     [
         (lambda folder: fill(folder, "thesis.tex", "mine"), r"is not empty and is not of a run: it holds thesis\.tex"),
         (lambda folder: fill(folder, "run.json", "{"), r"run\.json, line 1: no JSON"),
-        (lambda folder: fill(folder, "run.json", "[]"), r"run\.json holds \[\]; expected the object of a run of the data engine"),
+        (
+            lambda folder: fill(folder, "run.json", "[]"),
+            r"run\.json holds \[\]; expected the object of a run of the data engine",
+        ),
         (lambda folder: (folder.parent.mkdir(exist_ok=True), folder.write_text("a file")), "cannot be written"),
     ],
     ids=["foreign", "damaged", "something else", "a file"],
