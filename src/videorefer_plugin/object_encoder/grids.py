@@ -12,9 +12,9 @@ from videorefer_plugin.errors import ConfigurationError
 __all__ = ["MASK_POLICIES", "GridRule"]
 
 MASK_POLICIES = ("keep", "original")
+"""How masks come to the feature grid: `"keep"` loses no object for being small, `"original"` is the released code."""
 
 _MOST_CELLS = 4096  # a side; those of towers have tens
-"""How masks come to the feature grid: `"keep"` loses no object for being small, `"original"` is the released code."""
 
 
 class GridRule:
