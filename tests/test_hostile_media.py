@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -122,11 +123,19 @@ class Server:
         with contextlib.suppress(OSError), connection:
             if self._tls is not None:
                 connection = self._tls.wrap_socket(connection, server_side=True)
-            self.asked.append(connection.recv(65536))
+            self.asked.append(_request(connection))
             self.does(connection, self.asked[-1])
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _request(connection: socket.socket) -> bytes:
+    # Whole: to close a connection that holds unread bytes resets it, and the other side loses our reply.
+    with connection.makefile("rb") as stream:
+        head = b"".join(iter(stream.readline, b"\r\n"))
+        length = re.search(rb"(?i)^content-length: *(\d+)", head, re.MULTILINE)
+        return head + b"\r\n" + (stream.read(int(length[1])) if length else b"")
 
 
 @contextlib.contextmanager
