@@ -1,12 +1,16 @@
 """What holds for every command: bad input is told on stderr, in whole sentences, and ends the command with 1."""
 
+import platform
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
+from videorefer_plugin import __version__
 from videorefer_plugin.cli import app
 from videorefer_plugin.cli._shell import telling
 
@@ -65,3 +69,22 @@ def test_the_command_line_starts_without_what_only_commands_need():
     check = f"import sys, videorefer_plugin.cli; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_versions_that_a_report_needs(monkeypatch):
+    monkeypatch.setenv("HF_HOME", "/home/somebody/cache")
+    said = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["env"]).stdout
+    lines = dict(line.removeprefix("- ").split(": ", 1) for line in said.splitlines())
+    assert lines["videorefer-plugin"] == __version__
+    assert lines["torch"] == torch.__version__.split("+")[0]
+    assert lines["Python"].startswith(platform.python_version())
+    assert lines["HF_HOME"] == "set"
+    assert "somebody" not in said
+    assert {"[train]", "[bench]", "[segment]", "[engine]", "[ray]", "[docs]"} <= set(lines)
+    assert all(each.startswith("- ") for each in said.splitlines())
+
+
+def test_the_version_is_that_of_the_installed_package():
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.stdout) == (0, f"videorefer-plugin {__version__}\n")
+    assert metadata.version("videorefer-plugin") == __version__

@@ -1,9 +1,13 @@
 """The command line: one file a command, none of which imports anything heavy before it runs."""
 
+from typing import Annotated
+
 import typer
 
+from videorefer_plugin import __version__
 from videorefer_plugin.cli import bench, data, demo, publish, train, world
 from videorefer_plugin.cli.ask import ask
+from videorefer_plugin.cli.env import env
 from videorefer_plugin.cli.in_order import InOrder
 from videorefer_plugin.cli.segment import segment
 
@@ -20,11 +24,22 @@ app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.command(cls=InOrder)(ask)
 app.command()(demo.demo)
+app.command()(env)
 app.command()(publish.publish)
 app.command(cls=InOrder)(segment)
 app.command()(world.world)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"videorefer-plugin {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
-    """Keep the names of commands, also while there is only one."""
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Point at an object in a video and ask about it."""
