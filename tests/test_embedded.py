@@ -64,6 +64,10 @@ def test_regions_are_read_from_text(tmp_path):
     assert read_region("point", "2:10,20,30,40").mask(2, 64, 64)[[20, 40], [10, 30]].all()
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "said"),
     [
@@ -130,13 +134,13 @@ ONE = ("What is <region> doing?", "What does <region> look like?")
 @pytest.mark.parametrize(
     ("questions", "regions", "objects"),
     [
-        (ONE, 2, [(0,), (1,)]),  # each its own
-        (TWO, 3, [(0, 1), (2,)]),
         ((ONE[0], "How many objects are there?", ONE[1]), 2, [(0,), (), (1,)]),
         (ONE, 1, [(0,), (0,)]),  # all about the same
-        ((TWO[0], "How many objects are there?", TWO[0]), 2, [(0, 1), (), (0, 1)]),
-        (("How many objects are there?", "What happens?"), 0, [(), ()]),
-        ((ONE[0], ONE[0]), 2, [(0,), (1,)]),
+        slow(ONE, 2, [(0,), (1,)]),  # each its own
+        slow(TWO, 3, [(0, 1), (2,)]),
+        slow((TWO[0], "How many objects are there?", TWO[0]), 2, [(0, 1), (), (0, 1)]),
+        slow(("How many objects are there?", "What happens?"), 0, [(), ()]),
+        slow((ONE[0], ONE[0]), 2, [(0,), (1,)]),
     ],
 )
 def test_several_questions_are_answered_as_each_would_be_alone(clip, tmp_path, questions, regions, objects):
@@ -221,7 +225,7 @@ def threads(monkeypatch):
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("chosen", ["nothing", "the environment", "torch", "another model"])
+@pytest.mark.parametrize("chosen", ["nothing", "the environment", slow("torch"), slow("another model")])
 def test_the_embedded_model_takes_one_thread_unless_the_user_chose(clip, threads, monkeypatch, tmp_path, chosen):
     folder = vr.tiny_checkpoint()
     if chosen == "the environment":
@@ -278,6 +282,7 @@ def test_the_embedded_model_is_a_checkpoint_like_any_other():
 # --- making it -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_command_makes_a_model_from_nothing(tmp_path):
     few = ["train.max_steps=1", "train.batch_size=2", "train.global_batch_size=2", "train.log_every=1"]
     made = run("train", "tiny", "--out", tmp_path, "--clips", 6, "--heldout", 1, *few)
@@ -351,6 +356,7 @@ def test_a_stage_is_one_entry_and_the_recipe_that_agrees_with_it():
             assert getattr(recipe.model, setting.removeprefix("model.")) == f"output/tiny/{before}"
 
 
+@pytest.mark.slow
 def test_a_model_is_made_of_one_version_of_the_data_and_its_card_says_which(tmp_path):
     world.write_dataset(tmp_path / "world", 2, seed=7, heldout=0, version=5)
     assert "on 2 clips that `videorefer world` renders from seed 7 with `--data-version 5`." in history(tmp_path)
@@ -484,6 +490,7 @@ def test_data_that_are_no_use_are_refused_before_anything_is_trained(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_ablations_may_start_from_a_later_checkpoint(tmp_path):
     world.write_dataset(tmp_path / "world", 4, seed=2, heldout=5)
     few = ["train.max_steps=1", "train.batch_size=2", "train.global_batch_size=2"]

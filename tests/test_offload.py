@@ -65,7 +65,12 @@ def answers(model: Any, video: Path) -> list[str]:
     return alone
 
 
-@pytest.mark.parametrize("way", WAYS)
+USUAL = ("cpu_offload", "auto, half a tower in memory")
+
+
+@pytest.mark.parametrize(
+    "way", [*USUAL, *(pytest.param(way, marks=pytest.mark.slow) for way in WAYS if way not in USUAL)]
+)
 def test_answers_are_those_of_a_model_in_memory(way: str, video: Path, tmp_path: Path) -> None:
     expected = answers(AutoModel.from_pretrained(vr.tiny_checkpoint()), video)
     assert len(set(expected)) == len(expected)

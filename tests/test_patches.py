@@ -582,9 +582,8 @@ assert not hasattr(sys.modules["transformers"], "TRANSFORMERS_CACHE") and not ha
 """
 
 
-@pytest.mark.parametrize(
-    "code", [pytest.param(_FIRST, marks=pytest.mark.slow), _LATER], ids=["before-transformers", "after-transformers"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [_FIRST, _LATER], ids=["before-transformers", "after-transformers"])
 def test_patches_in_a_fresh_interpreter(code):
     command = [sys.executable, "-c", _PRELUDE + code]
     done = subprocess.run(command, capture_output=True, text=True)
