@@ -19,6 +19,7 @@ from videorefer_plugin.hosts.registry import Host, host_of
 from videorefer_plugin.hosts.saving import save_object_encoder
 from videorefer_plugin.hosts.stacked import StackedHost, UnpaddedVisualsMixin
 from videorefer_plugin.models.placing import Prompt
+from videorefer_plugin.models.quantized import check_savable
 from videorefer_plugin.models.videorefer.generation import rows_beyond
 from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
 from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
@@ -264,8 +265,12 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
         """Save the host as it would save itself, and the object encoder's own files beside it.
 
         The folder loads without this library, as the bare host.
+
+        Raises:
+            CheckpointError: the weights are packed and cannot be saved, or the folder cannot be written.
         """
         state = kwargs.get("state_dict")
+        check_savable(self, state)
         if state is not None:
             kwargs["state_dict"] = {k: v for k, v in state.items() if not k.startswith("object_encoder.")}
         publish, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)

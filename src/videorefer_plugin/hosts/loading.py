@@ -18,6 +18,7 @@ from videorefer_plugin.hosts.saving import attachment_of, same_towers
 from videorefer_plugin.inputs.matching import take_settings
 from videorefer_plugin.models.checkpoint_files import MODEL_FILES, PROCESSOR_FILES, check_files, reading_folder
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, in_subfolder, pinned
+from videorefer_plugin.models.quantized import settle_dtypes
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 from videorefer_plugin.models.weights import load_pretrained, load_whole_state
@@ -64,6 +65,7 @@ def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
             f"The weights of {os.fspath(name)!r} are incomplete, so the model would answer with random ones. "
             f"{lacking} Fetch or save the checkpoint anew."
         )
+    settle_dtypes(model)
     return model
 
 

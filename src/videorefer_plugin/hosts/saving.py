@@ -11,6 +11,7 @@ from videorefer_plugin._files import write_whole
 from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.hosts.configuration import WEIGHTS_NAME, AttachmentConfig
+from videorefer_plugin.models.quantized import check_savable
 
 __all__ = ["attachment_of", "same_towers", "save_object_encoder"]
 
@@ -22,12 +23,13 @@ def save_object_encoder(model: Any, folder: str | os.PathLike) -> None:
     """Write `object_encoder.safetensors` and `object_encoder_config.json`; see `model.save_object_encoder`.
 
     Raises:
-        CheckpointError: the folder cannot be written.
+        CheckpointError: the folder cannot be written, or the weights are packed and cannot be saved.
     """
     check_folder_place(folder, CheckpointError)
     encoder = model.object_encoder
     # PEFT keeps the original beside the trained copy, which is the one to save.
     encoder = encoder.modules_to_save[encoder.active_adapter] if hasattr(encoder, "modules_to_save") else encoder
+    check_savable(encoder)
     state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     with writing(folder, CheckpointError, also=(SafetensorError,)):
         Path(folder).mkdir(parents=True, exist_ok=True)

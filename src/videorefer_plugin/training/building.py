@@ -12,12 +12,13 @@ from videorefer_plugin.errors import CheckpointError, ConfigurationError, VideoR
 from videorefer_plugin.hosts import RegionProcessor, attach_object_encoder, load_checkpoint, load_object_encoder
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
 from videorefer_plugin.hosts.configuration import CONFIG_NAME
+from videorefer_plugin.models.quantized import is_quantized
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 from videorefer_plugin.training.parts import modules_of_parts, set_trainable
-from videorefer_plugin.training.quantization import is_quantized, prepare_quantized, quantization_config
+from videorefer_plugin.training.quantization import prepare_quantized, quantization_config
 from videorefer_plugin.training.recipe import LoraSettings, ModelSettings, Recipe
 
 __all__ = ["build", "build_model", "build_processor", "prepare_for_training"]

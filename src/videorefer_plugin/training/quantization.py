@@ -11,7 +11,7 @@ from videorefer_plugin._text import short
 from videorefer_plugin._yaml import nearest
 from videorefer_plugin.errors import ConfigurationError
 
-__all__ = ["is_quantized", "prepare_quantized", "quantization_config"]
+__all__ = ["prepare_quantized", "quantization_config"]
 
 _WHERE = "model.quantization"
 
@@ -53,11 +53,6 @@ def quantization_config(settings: dict[str, Any]) -> BitsAndBytesConfig:
             "about four times the memory for the language model."
         )
     return config
-
-
-def is_quantized(model: Any) -> bool:
-    """Whether a model was loaded with quantized weights, which cannot be trained themselves."""
-    return bool(getattr(model, "is_quantized", False))
 
 
 def prepare_quantized(model: Any, *, lora: bool, parts: list[str]) -> Any:

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin.errors import ConfigurationError, TrainingError
+from videorefer_plugin.models.quantized import is_quantized
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.building import build, prepare_for_training
@@ -24,7 +25,6 @@ from videorefer_plugin.training.dataset import ReadOnce, VideoReferDataset, reci
 from videorefer_plugin.training.feature_collator import FeatureCollator
 from videorefer_plugin.training.kept_features import compute_features, remove_features
 from videorefer_plugin.training.parts import has_unused_parameters
-from videorefer_plugin.training.quantization import is_quantized
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.stopping import stopping
 from videorefer_plugin.training.trainer import trainer_class

@@ -60,6 +60,8 @@ class VideoLLaMA2PreTrainedModel(OriginalCheckpointMixin, PreTrainedModel):
         super().post_init()
         if getattr(self.config, "quantization_config", None) is not None:
             self._keep_in_fp32_modules |= {"model.connector", "connector", "object_encoder"}
+            if self.config.tie_word_embeddings:  # a head that is the word embeddings, which are not quantized
+                self._keep_in_fp32_modules.add("lm_head")
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoModel") -> None:

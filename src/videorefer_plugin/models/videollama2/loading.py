@@ -19,6 +19,7 @@ from videorefer_plugin._text import listed
 from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.models.checkpoint_files import MODEL_FILES, check_files, reading_folder
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned, refetched_with
+from videorefer_plugin.models.quantized import check_savable, settle_dtypes
 from videorefer_plugin.models.videollama2.adapters import (
     ADAPTERS,
     adapter_files,
@@ -158,6 +159,7 @@ class OriginalCheckpointMixin(_Model):
                 )
         finally:
             _judging.reset(token)
+        settle_dtypes(model)
         model._fetched_with = refetched_with(hub)
         findings = model.__dict__.pop("_findings", Findings(()))
         parts = part_names(model)
@@ -274,12 +276,13 @@ class OriginalCheckpointMixin(_Model):
             kwargs: what `PreTrainedModel.save_pretrained` and, with `push_to_hub`, `push_to_hub` take.
 
         Raises:
-            CheckpointError: the folder cannot be written.
+            CheckpointError: the folder cannot be written, or the weights are packed and cannot be saved.
             PublishError: the folder cannot be published.
         """
         kwargs.setdefault("save_original_format", False)
         publishing = {name: kwargs.pop(name) for name in _PUBLISHING if name in kwargs}
         check_folder_place(save_directory, CheckpointError)
+        check_savable(self, kwargs.get("state_dict"))
         with writing(save_directory, CheckpointError, also=(SafetensorError,)):
             super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         if push_to_hub and is_main_process:
