@@ -201,6 +201,46 @@ def test_the_originals_trainer_trains_and_saves(settings, path, tmp_path):
             assert (folder / "model.safetensors").is_file()
 
 
+def connector_alone(tmp_path, also=(), **extra):
+    model = tiny_model()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("mm_projector" in name or name in also)
+    return make_trainer(tmp_path, model=model, tune_mm_mlp_adapter=True, max_steps=4, **extra)
+
+
+def test_a_run_of_the_connector_alone_goes_on(path, tmp_path):
+    patches.apply("videollama2")
+    whole = connector_alone(tmp_path)
+    whole.train()
+    for step in (3, 4):
+        shutil.rmtree(tmp_path / "run" / f"checkpoint-{step}")
+    resumed = connector_alone(tmp_path)
+    resumed.train(resume_from_checkpoint=True)
+    assert [entry["step"] for entry in resumed.state.log_history] == [
+        entry["step"] for entry in whole.state.log_history
+    ]
+    assert resumed.state.global_step == 4
+    found, wanted = resumed.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())
+    assert not torch.equal(wanted["model.mm_projector.weight"], tiny_model().model.mm_projector.weight)
+
+
+def test_a_checkpoint_of_the_connector_that_does_not_fit_is_named(path, tmp_path):
+    patches.apply("videollama2")
+    connector_alone(tmp_path).train()
+    with pytest.raises(vr.CheckpointError, match=r"checkpoint-4.*trains lm_head\.weight.*tune_mm_mlp_adapter"):
+        connector_alone(tmp_path, also=("lm_head.weight",)).train(resume_from_checkpoint=True)
+    file = tmp_path / "run" / "checkpoint-4" / "mm_projector.bin"
+    state = torch.load(file, weights_only=True)
+    torch.save({**state, "model.mm_projector.bias": torch.zeros(3)}, file)
+    with pytest.raises(vr.CheckpointError, match=r"model\.mm_projector\.bias.*another shape"):
+        connector_alone(tmp_path).train(resume_from_checkpoint=True)
+    for damaged in (b"", file.read_bytes()[:100]):
+        file.write_bytes(damaged)
+        with pytest.raises(vr.CheckpointError, match=r"mm_projector\.bin' is damaged.*the checkpoint before it"):
+            connector_alone(tmp_path).train(resume_from_checkpoint=True)
+
+
 def test_accumulated_gradients_are_those_of_the_batches_together(path, tmp_path):
     patches.apply("videollama2")
     weights, losses = [], []

@@ -11,6 +11,7 @@ from tests.conftest import CASES, CHECKPOINT, TINY, batch_call, case_call
 from tests.test_patches import collate, make_trainer
 from tests.videollama2_original import KINDS, TOWER, checkpoint_model, folders, load, on_path, qwen2, tiny_model
 from videorefer_plugin import patches
+from videorefer_plugin.hosts.saving import save_object_encoder
 from videorefer_plugin.patches.videollama2 import original_inputs
 
 REGION = 369  # within the tiny table; test_region_id_may_lie_beyond_the_table has one that is not
@@ -514,6 +515,15 @@ def test_the_object_encoder_moves_to_this_librarys_port_and_back(model, original
     for name, value in source.object_encoder.state_dict().items():
         assert torch.equal(port.object_encoder.state_dict()[name], value)
         assert torch.equal(model.object_encoder.state_dict()[name], value)
+
+
+def test_what_a_videorefer_model_saved_is_loaded(model, original, tmp_path):
+    source = vr.VideoReferForConditionalGeneration.from_pretrained(CHECKPOINT)
+    save_object_encoder(source, tmp_path)
+    for target in (model, tiny_model()):
+        target.load_object_encoder(tmp_path)
+        for name, value in source.object_encoder.state_dict().items():
+            assert torch.equal(target.object_encoder.state_dict()[name], value)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ __all__ = ["region_methods"]
 # Names of the weights in a VideoRefer checkpoint, which this library's object encoder reads as they are.
 _KEY_MAPPING = {r"^model\.region_encoder\.feat_linear\.": "object_encoder.projector."}
 
-# Host types whose saved object encoders fit: this library's port has the same features on the same grid.
-_HOST_TYPES = ("videollama2", "videollama2_qwen2")
+# This library's port has the same features on the same grid, and object encoders move between the two.
+_HOST_TYPE = "videollama2"
 
 
 class _ObjectTokens(NamedTuple):
@@ -136,7 +136,7 @@ def save_object_encoder(self: Any, folder: str | os.PathLike) -> None:
     state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     save_file(state, Path(folder) / WEIGHTS_NAME, metadata={"format": "pt"})
     AttachmentConfig(
-        host_model_type=_HOST_TYPES[0],
+        host_model_type=_HOST_TYPE,
         object_encoder=encoder.config,
         patch_size=tower.config.patch_size,
         vision_feature_layer=getattr(tower, "select_layer", None),
@@ -146,7 +146,7 @@ def save_object_encoder(self: Any, folder: str | os.PathLike) -> None:
 
 
 def load_object_encoder(self: Any, folder_or_id: str | os.PathLike) -> Any:
-    """Load an object encoder saved alone, here or from this library's VideoLLaMA2 port; add one if there is none.
+    """Load an object encoder saved alone, here or by this library's own models; add one if there is none.
 
     Returns:
         The model.
@@ -159,9 +159,10 @@ def load_object_encoder(self: Any, folder_or_id: str | os.PathLike) -> Any:
     from safetensors.torch import load_file
 
     from videorefer_plugin.hosts.configuration import WEIGHTS_NAME, AttachmentConfig, find_files
+    from videorefer_plugin.hosts.saving import same_towers
 
     saved = AttachmentConfig.load(folder_or_id)
-    if saved.host_model_type not in _HOST_TYPES:
+    if not same_towers(saved.host_model_type, _HOST_TYPE):
         raise CheckpointError(
             f"The object encoder in {os.fspath(folder_or_id)!r} was trained for a {saved.host_model_type!r} host, but "
             f"this is VideoLLaMA2. Features of different towers do not mix; train one for this model."

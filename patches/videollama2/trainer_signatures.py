@@ -2,12 +2,17 @@
 
 import functools
 import inspect
+import pickle
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from videorefer_plugin.errors import PatchError
+from videorefer_plugin.errors import CheckpointError, PatchError
 
 from ..engine import Changes, Patch, expect_attribute, expect_parameters
+
+# What the original saves of a run that trains the connector alone.
+_CONNECTOR = "mm_projector.bin"
 
 
 def _install(module: ModuleType | None, changes: Changes) -> str | None:
@@ -21,6 +26,7 @@ def _install(module: ModuleType | None, changes: Changes) -> str | None:
     expect_parameters(trainer, "_save_checkpoint", ("model", "trial", "metrics"), name)
     expect_parameters(Trainer, "_get_train_sampler", ("train_dataset",), name)
     expect_parameters(Trainer, "_save_checkpoint", ("model", "trial"), name)
+    expect_parameters(Trainer, "_load_from_checkpoint", ("resume_from_checkpoint", "model"), name)
     if "processing_class" not in inspect.signature(Trainer).parameters:
         raise PatchError(
             f"The patch {name!r} expects transformers.Trainer to take processing_class, but it does not. Leave it out "
@@ -59,9 +65,44 @@ def _install(module: ModuleType | None, changes: Changes) -> str | None:
         def _save_checkpoint(self, model: Any, trial: Any, metrics: Any = None) -> None:
             super()._save_checkpoint(model, trial)
 
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            connector = Path(resume_from_checkpoint) / _CONNECTOR
+            if getattr(self.args, "tune_mm_mlp_adapter", False) and connector.is_file():
+                _load_connector(self.model if model is None else model, connector)
+            else:
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
+
     changes.set(trainer, "_get_train_sampler", get_train_sampler_of)
     changes.set(trainer, "__bases__", (FormerTrainer,))
     return None
+
+
+def _load_connector(model: Any, file: Path) -> None:
+    """Load what the original saved of a run that trains the connector alone; the rest is that of the base model.
+
+    Raises:
+        CheckpointError: the file is damaged, of another model, or lacks weights that are trained.
+    """
+    import torch
+
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{str(file)!r} is damaged: {error}. Delete its folder to go on from the checkpoint before it."
+        ) from error
+    own = dict(model.named_parameters())
+    lacking = [name for name, value in own.items() if value.requires_grad and name not in state]
+    strange = [name for name, value in state.items() if name not in own or own[name].shape != value.shape]
+    if lacking or strange:
+        what = (
+            f"the run trains {lacking[0]} ({len(lacking)} weights), which the original does not save where "
+            "tune_mm_mlp_adapter is set. Freeze it, or leave tune_mm_mlp_adapter out"
+            if lacking
+            else f"its {strange[0]} has no place in this model, or another shape. Delete the checkpoints to start anew"
+        )
+        raise CheckpointError(f"Training cannot go on from {str(file)!r}: {what}.")
+    model.load_state_dict(state, strict=False)
 
 
 PATCH = Patch(
@@ -73,7 +114,7 @@ PATCH = Patch(
     why="transformers 5 calls the trainer's tokenizer processing_class, passes the data set to _get_train_sampler, "
     "and no longer takes metrics in _save_checkpoint, so that train.py fails where it makes its trainer, and training "
     "at its start and at the first checkpoint. It also expects models to average over accumulated batches, so that "
-    "gradients grow with gradient_accumulation_steps.",
+    "gradients grow with gradient_accumulation_steps, and goes on from no checkpoint that holds the connector alone.",
     until="videollama2 follows the signatures of transformers 5",
     install=_install,
 )

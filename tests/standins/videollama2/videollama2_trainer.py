@@ -44,4 +44,8 @@ class VideoLLaMA2Trainer(Trainer):
         os.makedirs(folder, exist_ok=True)
         weights = {name: value for name, value in self.model.named_parameters() if "mm_projector" in name}
         weights = {name: maybe_zero_3(value, ignore_status=True, name=name) for name, value in weights.items()}
+        self.model.config.save_pretrained(folder)
         torch.save(weights, os.path.join(folder, "mm_projector.bin"))
+        self._save_optimizer_and_scheduler(folder)
+        self._save_rng_state(folder)
+        self.state.save_to_json(os.path.join(folder, "trainer_state.json"))
