@@ -142,6 +142,11 @@ def _check_weights(name: str | os.PathLike, found: dict[str, Any], own: dict[str
         [(key, found[key].shape, own[key].shape) for key in shapes],
         found.keys() - own.keys(),
     )
+    if any(".object_encoder." in key for key in findings.unexpected):
+        raise CheckpointError(
+            f"adapter_model.safetensors of {os.fspath(name)!r} holds an object encoder, but neither beside it nor "
+            "beside the base model lies one that tells its sizes. Save it too: model.save_object_encoder(folder)."
+        )
     if any(findings):
         raise CheckpointError(
             f"The weights in adapter_model.safetensors of {os.fspath(name)!r} are not those that {_CONFIG} speaks of, "

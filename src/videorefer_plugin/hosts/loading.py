@@ -70,17 +70,21 @@ def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
 
 
 def _load_base(adapter: str | os.PathLike, hub: dict[str, Any], base: str, **kwargs: Any) -> Any:
-    """Load the base of an adapter, with the object encoder that it was trained with where one lies beside it."""
+    """Load the base of an adapter, with the object encoder that lies beside the adapter, or else beside the base."""
     model = load_checkpoint(base, **kwargs)
+    of_base = None if isinstance(model, RegionMixin) else own_object_encoder(base, hub_arguments(dict(kwargs)))
     folder = in_subfolder(adapter, hub)
     if os.path.isdir(folder):
-        if os.path.lexists(os.path.join(folder, CONFIG_NAME)):
-            load_object_encoder(model, folder)
+        own = own_object_encoder(adapter, hub) or of_base
+        if own is not None:
+            load_object_encoder(model, own)
         return model
     from transformers.utils import cached_file
 
     if cached_file(os.fspath(adapter), CONFIG_NAME, **hub, _raise_exceptions_for_missing_entries=False) is not None:
         load_object_encoder(model, adapter, **hub)
+    elif of_base is not None:
+        load_object_encoder(model, of_base)
     return model
 
 
