@@ -71,7 +71,6 @@ CHANGES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "float ids": ("input_ids", lambda ids: ids.float()),
     "half ids": ("input_ids", lambda ids: ids.half()),
     "boolean ids": ("input_ids", lambda ids: ids.bool()),
-    "short ids": ("input_ids", lambda ids: ids.to(torch.int16)),
     "no ids": ("input_ids", lambda ids: ids[:, :0]),
     "ids of one sample": ("input_ids", lambda ids: ids[:1]),
     "ids of four samples": ("input_ids", lambda ids: ids.repeat(2, 1)),
@@ -169,6 +168,34 @@ GENERATE: dict[str, Inputs] = {
         "generation_config": ["x", 3, ["x"], {"max_new_tokens": 3}],
         "streamer": [3, "x", print],
         "past_key_values": ["x", 3],
+        # What transformers judges itself.
+        "temperature": ["hot", [], -1.0],
+        "top_k": ["x", 1.5, -1],
+        "top_p": ["x", 7, -1.0],
+        "min_p": ["x", 7],
+        "typical_p": ["x", 7],
+        "repetition_penalty": ["x", -1],
+        "no_repeat_ngram_size": ["x", 1.5],
+        "length_penalty": ["x"],
+        "bad_words_ids": ["x", 5, [5], [["x"]]],
+        "sequence_bias": ["x", 5],
+        "eos_token_id": ["x", ["x"]],
+        "pad_token_id": ["x"],
+        "suppress_tokens": ["x", 5],
+        "forced_eos_token_id": ["x", 10**9],
+        "min_new_tokens": ["x"],
+        "max_length": ["x"],
+        "max_time": ["x"],
+        "stop_strings": [5, "x"],
+        "early_stopping": ["x"],
+        "cache_implementation": ["x", 5],
+        "logits_processor": ["x", 5, [5]],
+        "stopping_criteria": ["x", 5, [5]],
+        "prefix_allowed_tokens_fn": ["x", 5],
+        "assistant_model": ["x", 5],
+        "prompt_lookup_num_tokens": ["x", 0],
+        "watermarking_config": ["x"],
+        "compile_config": ["x"],
     }.items()
     for value in values
 }
@@ -188,7 +215,7 @@ def prepared(name: str) -> tuple[Any, Inputs]:
     return model, dict(processor(text=texts, videos=videos, regions=regions, return_tensors="pt"))
 
 
-HOSTS = ("videorefer", "llava_onevision", "qwen2_5_vl", "smolvlm")
+HOSTS = ("videorefer", *BY_NAME)  # all families
 
 
 @pytest.fixture(scope="module", params=HOSTS)
@@ -250,6 +277,8 @@ def test_arguments_of_forward(called):
 def test_arguments_of_generate(called):
     model, inputs = called
     for kind, more in GENERATE.items():
+        if kind.startswith(("temperature", "top_", "min_p", "typical_p")):
+            more = {"do_sample": True, **more}
         refused(model, doors(model)["generate"], {**inputs, **more}, ConfigurationError, TensorError, what=kind)
 
 
@@ -263,9 +292,32 @@ def test_what_counts_is_taken(called):
             {"attention_mask": inputs["attention_mask"].bool()},
             {"attention_mask": inputs["attention_mask"].float()},
             {"input_ids": inputs["input_ids"].int()},
+            {"temperature": 0.0, "top_k": 50, "repetition_penalty": 1.0},
         ):
             found = model.generate(**{**inputs, **same}, max_new_tokens=3, do_sample=False)
             assert found.tolist() == expected.tolist()
+        labels = inputs["input_ids"]
+        loss = model(**inputs, labels=labels).loss
+        for dtype in (torch.int32, torch.int16):
+            narrow = {"input_ids": labels.to(dtype), "labels": labels.to(dtype)}
+            assert torch.equal(model(**{**inputs, **narrow}).loss, loss)
+
+
+@pytest.mark.parametrize(("name", "value"), [("temprature", 0.5), ("temperature", "hot"), ("eos_token_id", "x")])
+def test_settings_are_judged_before_a_video_is_opened(name, value, tmp_path):
+    """Of `ask` and of sessions: a video that is not there is not what they complain about."""
+    model, processor = AutoModel.from_pretrained(CHECKPOINT).eval(), AutoProcessor.from_pretrained(CHECKPOINT)
+    with pytest.raises(ConfigurationError, match=name):
+        vr.ask(model, tmp_path / "missing.mp4", "What is it?", processor=processor, **{name: value})
+    with pytest.raises(ConfigurationError, match="takes a VideoRefer") as caught:
+        vr.VideoSession("", "", tmp_path / "missing.mp4")
+    video = np.zeros((4, 42, 42, 3), np.uint8)
+    with vr.VideoSession(model, processor, video, num_frames=2) as session:
+        for ask in (session.ask, session.chat().ask, session.stream):
+            with pytest.raises(ConfigurationError, match=name) as caught:
+                ask("What is it?", **{name: value})
+        assert session.computed.frames_encoded == 0
+    assert caught.value.__cause__ is not None or value == "hot"
 
 
 def test_long_prompts_warn_once():

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._kinds import PATH, check_kind
 from videorefer_plugin._text import cut
 from videorefer_plugin.errors import VideoReferError
 
@@ -39,6 +40,7 @@ def read_file(path: Path_, error: type[VideoReferError], most: int | None = None
         VideoReferError: of that class: it is not there, no file but a folder, a pipe or a device, which may never
             end, it cannot be read, or it is longer.
     """
+    check_kind(error, PATH, path=path)
     try:
         # Without waiting: a pipe that nobody writes is refused, too.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -131,6 +133,7 @@ def same_file(one: Path_, other: Any) -> bool:
 
 
 def _checked(path: Path_, error: type[VideoReferError], wanted: str) -> Path:
+    check_kind(error, PATH, path=path)
     if not os.fspath(path):
         raise error(f"The name of {wanted} to write is empty. Give a name.")
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from videorefer_plugin._json import read_text
+from videorefer_plugin._kinds import PATH, TEXT, check_kind
 from videorefer_plugin._text import cut, short, text_fault
 from videorefer_plugin.errors import ConfigurationError
 
@@ -117,6 +118,7 @@ def read_recipe(source: str | os.PathLike, shipped: Sequence[str], others: Seque
     Raises:
         ConfigurationError: there is no such recipe, or it cannot be read.
     """
+    check_kind(ConfigurationError, PATH, source=source)
     text, name = _text_of(source, shipped, others)
     values = parse_yaml(text, str(source)) or {}
     if not isinstance(values, dict):
@@ -154,6 +156,7 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> None:
         ConfigurationError: an override cannot be read, or leads into something that is no section.
     """
     for override in overrides:
+        check_kind(ConfigurationError, TEXT, override=override)
         path, separator, value = override.partition("=")
         if not separator:
             raise ConfigurationError(f"Cannot read the override {override!r}; write name=value.")

@@ -7,20 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from videorefer_plugin._kinds import MODEL, PATH, PROCESSOR, check_kind
 from videorefer_plugin.embedded import SHAPES_WORLD, is_tiny_checkpoint, tiny_checkpoint
-from videorefer_plugin.errors import PromptError, VideoError
-from videorefer_plugin.inputs.clips import Sampling, open_clip
-from videorefer_plugin.inputs.conversations import check_text
-from videorefer_plugin.inputs.masks import region_frames
-from videorefer_plugin.inputs.matching import Source, check_at_least_one, named, take_settings, visual_of
-from videorefer_plugin.inputs.questions import check_question, hand_out, question_regions
+from videorefer_plugin.errors import ConfigurationError, PromptError
+from videorefer_plugin.inputs.asked import Question, open_stream, read_question, read_questions
+from videorefer_plugin.inputs.matching import check_at_least_one, take_settings
+from videorefer_plugin.inputs.questions import check_question, question_regions
 from videorefer_plugin.models.checkpoint_files import PROCESSOR_FILES, check_files
 from videorefer_plugin.models.devices import device_of
+from videorefer_plugin.models.generate_checks import check_generate
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub_arguments, in_subfolder, pinned
 from videorefer_plugin.models.threads import threads_for
 from videorefer_plugin.models.tokenizing import answers_of
 from videorefer_plugin.regions import Region
-from videorefer_plugin.regions.text import REGION_KINDS, read_region
 from videorefer_plugin.video import Video, open_video
 
 __all__ = [
@@ -76,7 +75,8 @@ def ask(
     Raises:
         PromptError: question and regions do not match, the question cannot be read, or both or neither of video and
             image are given.
-        ConfigurationError: the processor is missing, or `max_new_tokens` is no number of tokens.
+        ConfigurationError: the processor is missing, `max_new_tokens` is no number of tokens, or `generate` does not
+            take an argument.
         RegionError: a region does not fit the video.
         VideoError: the video cannot be read.
         CheckpointError: the checkpoint cannot be loaded.
@@ -90,8 +90,11 @@ def ask(
     check_question(question)
     check_at_least_one(max_new_tokens, "max_new_tokens")
     given = question_regions(regions)
+    if not PATH.fits(model):
+        check_kind(ConfigurationError, MODEL, model=model)
     if stream is not None:
-        video = _open_stream(video, stream)
+        video = open_stream(video, stream)
+    check_kind(ConfigurationError, PROCESSOR, optional=True, processor=processor)
     if isinstance(model, (str, os.PathLike)):
         hub = {name: generate_kwargs.pop(name) for name in HUB_ARGUMENTS if name in generate_kwargs}
         model, processor = load_model(model, processor=processor, **hub)
@@ -99,6 +102,7 @@ def ask(
         from videorefer_plugin.hosts.loading import processor_of
 
         processor = processor_of(model)
+    check_generate(model, generate_kwargs)
     if is_tiny_checkpoint(model.name_or_path):
         video = None if video is None else open_video(video)
         if note := _note(video):
@@ -124,12 +128,6 @@ def _ask(
     visual = {"type": "video", "video": video} if image is None else {"type": "image", "image": image}
     conversation = [{"role": "user", "content": [visual, {"type": "text", "text": question}]}]
     return answer(model, processor, [conversation], [regions], max_new_tokens=max_new_tokens, **generate_kwargs)[0]
-
-
-def _open_stream(video: Any, stream: int) -> Video:
-    if video is None:
-        raise VideoError(f"stream={stream} was given for an image, but only video files have streams.")
-    return open_video(video, stream=stream)
 
 
 def load_model(
@@ -166,6 +164,9 @@ def load_model(
     from videorefer_plugin.hosts.loading import load_processor, own_object_encoder, with_regions
     from videorefer_plugin.models.videorefer.regions import RegionMixin
 
+    check_kind(ConfigurationError, PATH, name=name)
+    check_kind(ConfigurationError, PATH, optional=True, object_encoder=object_encoder)
+    check_kind(ConfigurationError, PROCESSOR, optional=True, processor=processor)
     name = os.fspath(name)
     take_settings(hub_kwargs, (), HUB_ARGUMENTS, "load_model")
     hub = pinned(name, hub_arguments(hub_kwargs))
@@ -257,29 +258,6 @@ def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **
 
 
 @dataclass(frozen=True)
-class Question:
-    """A question about a file, with everything that could be wrong with it checked. Made by [`read_questions`].
-
-    Attributes:
-        path (`str`): of the video or image.
-        video (`Video`): the file, opened; of an image, a video of one frame.
-        text (`str`): the question, with one `<region>` for each region.
-        regions (`list[Region]`): the regions, in the order of the question.
-        written (`list[str]`): the same as they were given, each with its kind in front.
-        image (`bool`, *optional*, defaults to `False`): whether the file is an image.
-        objects (`tuple[int, ...]`, *optional*): places of the regions among those of all questions.
-    """
-
-    path: str
-    video: Video
-    text: str
-    regions: list[Region]
-    written: list[str]
-    image: bool = False
-    objects: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
 class Reply:
     """What came of a question on the command line.
 
@@ -301,58 +279,6 @@ class Reply:
     def to_dict(self) -> dict[str, Any]:
         """The reply as JSON has it."""
         return asdict(self)
-
-
-def read_question(
-    visual: str | os.PathLike, question: str, regions: Sequence[tuple[str, str]], **settings: Any
-) -> Question:
-    """Open a file and read the regions of one question; see [`read_questions`]."""
-    return read_questions(visual, [question], regions, **settings)[0]
-
-
-def read_questions(
-    visual: str | os.PathLike,
-    questions: Sequence[str],
-    regions: Sequence[tuple[str, str]],
-    *,
-    image: bool = False,
-    stream: int | None = None,
-) -> list[Question]:
-    """Open a file and read regions as they are written on a command line, before any model is loaded.
-
-    Questions take their regions in order, each as many as it has `<region>`. Where every question that has some has as
-    many as there are regions, all of them are about these.
-
-    Args:
-        visual (`str` or `os.PathLike`): path of the video or image.
-        questions (`Sequence[str]`): the questions, with one `<region>` for each region.
-        regions (`Sequence[tuple[str, str]]`): kind and text of each, as [`read_region`] takes them.
-        image (`bool`, *optional*, defaults to `False`): whether the file is an image.
-        stream (`int`, *optional*): of a file with several films, the index of its stream.
-
-    Raises:
-        PromptError: there is no question, questions and regions do not match, or a question cannot be read.
-        RegionError: a region cannot be read, or does not fit the video.
-        VideoError: the file cannot be read.
-    """
-    if not questions:
-        raise PromptError("There is no question. Give one after the file, or several with --question.")
-    for number, question in enumerate(questions, 1):
-        check_text(question, "The question" if len(questions) == 1 else f"Question {number}")
-    given = [read_region(kind, text) for kind, text in regions]
-    objects = hand_out(questions, len(given), [f"--{kind}" for kind in REGION_KINDS])
-    path = os.fspath(visual)
-    source = path if stream is None else _open_stream(None if image else path, stream)
-    clip = open_clip(Source("image" if image else "video", source, 0), 0, Sampling(num_frames=1))
-    for (kind, text), region in zip(regions, given, strict=True):
-        with named(f"--{kind} {text!r}"):
-            visual_of(region, 0, visuals=1)
-            region_frames(region, clip, "keep", None)
-    written = [f"{kind} {text}" for kind, text in regions]
-    return [
-        Question(path, clip.video, question, [given[at] for at in own], [written[at] for at in own], image, own)
-        for question, own in zip(questions, objects, strict=True)
-    ]
 
 
 def ask_about(model: str | None, question: Question, **settings: Any) -> Reply:

@@ -15,6 +15,7 @@ from videorefer_plugin.bench.seeing import FrameEndpoint, FrameModel, Loaded, Se
 from videorefer_plugin.chat.base import Chat
 from videorefer_plugin.chat.replies import ReplyError
 from videorefer_plugin.errors import BenchError, VideoError
+from videorefer_plugin.inputs.matching import check_at_least_one, check_mask_policy, check_region_limit
 from videorefer_plugin.session import VideoSession
 from videorefer_plugin.session.making import takes
 
@@ -76,11 +77,17 @@ class RegionModel(Loaded):
         device: Any = None,
     ):
         super().__init__(model, object_encoder, processor, device)
+        check_at_least_one(max_new_tokens, "max_new_tokens")
+        check_region_limit(max_frames_per_region)
         given = {
             "num_frames": num_frames,
             "max_frames_per_region": max_frames_per_region,
             "mask_policy": mask_policy,
         }
+        if num_frames is not None:
+            check_at_least_one(num_frames, "num_frames")
+        if mask_policy is not None:
+            check_mask_policy(mask_policy)
         self.processor_kwargs: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         self.max_new_tokens = max_new_tokens
         self._session: tuple[tuple[Path, str], VideoSession] | None = None
@@ -184,6 +191,8 @@ class FrameAnswerer:
     def __init__(self, seer: Seer, num_frames: int | None, sees: str):
         self.seer = seer
         self.workers = seer.workers
+        if num_frames is not None:
+            check_at_least_one(num_frames, "num_frames")
         self.num_frames = num_frames or FRAMES
         self.sees = sees
 

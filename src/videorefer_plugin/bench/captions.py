@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._kinds import MAPPING, TEXT, check_kind, lists
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.said import check_said
 from videorefer_plugin.errors import BenchError
@@ -67,6 +68,8 @@ def score_captions(
         BenchError: a metric is unknown, an item has no reference, references or captions are no texts, no caption is
             about an item, or `pycocoevalcap` is not installed.
     """
+    check_kind(BenchError, MAPPING, references=references, predictions=predictions)
+    check_kind(BenchError, lists(TEXT, "metrics"), metrics=metrics)
     unknown = [metric for metric in metrics if metric not in METRICS]
     if unknown:
         raise BenchError(f"unknown metric {unknown[0]!r}: expected some of {', '.join(METRICS)}")

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from videorefer_plugin._kinds import check_kind
 from videorefer_plugin.bench.judge_replies import DIMENSIONS, compatible_scores, reply_scores
-from videorefer_plugin.bench.said import check_said
+from videorefer_plugin.bench.said import ITEMS, check_said
 from videorefer_plugin.bench.statistics import mean_interval
+from videorefer_plugin.errors import BenchError
 
 __all__ = ["DescriptionScores", "compatible_table", "score_descriptions"]
 
@@ -53,6 +55,7 @@ def score_descriptions(
     Raises:
         BenchError: a description or a reply is no text, none is about these objects, or an object is there twice.
     """
+    check_kind(BenchError, ITEMS, items=items)
     check_said("descriptions", descriptions, (item.id for item in items))
     check_said("replies", replies, (item.id for item in items))
     rows: list[dict[str, Any]] = [

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._kinds import FUNCTION, PATH, TEXT, check_kind, methods
 from videorefer_plugin._places import check_folder_place
 from videorefer_plugin.bench import prompts
 from videorefer_plugin.bench.answerers import Answerer
@@ -24,6 +25,10 @@ __all__ = ["evaluate", "evaluate_captions", "evaluate_descriptions", "evaluate_q
 
 Progress = Callable[[str, int, int], None]
 Result = dict[str, Any]
+
+
+_ANSWERER = methods("an answerer, such as a RegionModel", "answer", "settings")
+_JUDGE = methods("a judge, such as a ChatJudge", "judge", "settings")
 
 
 def evaluate(
@@ -75,6 +80,12 @@ def evaluate(
             cannot be used.
     """
     benchmark = benchmark_of(benchmark)
+    check_kind(BenchError, PATH, data=data)
+    check_kind(BenchError, PATH, optional=True, media_root=media_root)
+    check_kind(BenchError, _ANSWERER, answerer=answerer)
+    check_kind(BenchError, _JUDGE, optional=True, judge=judge)
+    check_kind(BenchError, TEXT, optional=True, mode=mode, name=name)
+    check_kind(BenchError, FUNCTION, optional=True, progress=progress)
     benchmark = benchmark.with_options({one.name: getattr(benchmark, one.name) for one in fields(benchmark)})
     mode = mode or benchmark.mode
     if judge is not None:

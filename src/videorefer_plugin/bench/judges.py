@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, ClassVar, Protocol
 
+from videorefer_plugin._kinds import check_kind, instances
 from videorefer_plugin.bench.benchmarks.base import Benchmark
 from videorefer_plugin.bench.benchmarks.descriptions import JUDGE_PROMPT
 from videorefer_plugin.bench.judge_prompts import JudgePrompt, Messages
 from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.bench.runner import ItemError
-from videorefer_plugin.chat.base import Chat
+from videorefer_plugin.chat.base import CHAT, Chat
 from videorefer_plugin.errors import BenchError, ConfigurationError
 from videorefer_plugin.world.judge import score_description
 
@@ -68,6 +69,8 @@ class ChatJudge:
     kinds: ClassVar[tuple[str, ...]] = ("endpoint", "local")
 
     def __init__(self, chat: Chat, prompt: JudgePrompt | None = None):
+        check_kind(BenchError, CHAT, chat=chat)
+        check_kind(BenchError, instances(JudgePrompt), optional=True, prompt=prompt)
         self.chat = chat
         self.prompt = prompt
         self.workers = chat.workers

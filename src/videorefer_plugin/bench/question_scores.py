@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from videorefer_plugin._kinds import check_kind
 from videorefer_plugin.bench.letters import compatible_correct, compatible_letter, gold_letter, strict_letter
-from videorefer_plugin.bench.said import check_said
+from videorefer_plugin.bench.said import ITEMS, check_said
 from videorefer_plugin.bench.statistics import mean_of_shares_interval, share_of
+from videorefer_plugin.errors import BenchError
 from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
 __all__ = ["READERS", "QuestionScores", "misread", "score_questions"]
@@ -48,6 +50,7 @@ def score_questions(items: Sequence[Any], predictions: Mapping[str, str], types:
     Raises:
         BenchError: a prediction is no text, none is about these questions, or a question is there twice.
     """
+    check_kind(BenchError, ITEMS, items=items)
     check_said("predictions", predictions, (item.id for item in items))
     rows = []
     for item in items:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from videorefer_plugin._kinds import PATH, check_kind
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.bench.item_files import item_values
 from videorefer_plugin.errors import BenchError, RegionError
@@ -137,6 +138,8 @@ def read_items(
     for name, value, known in (("mode", mode, MODES), ("on_bad_item", on_bad_item, ON_BAD_ITEM)):
         if value not in known:
             raise BenchError(f"{name} is {value!r}: expected {' or '.join(known)}")
+    check_kind(BenchError, PATH, path=path)
+    check_kind(BenchError, PATH, optional=True, media_root=media_root)
     source = Path(path)
     root = Path(media_root) if media_root is not None else source.parent
     values = item_values(source, keep_bad=True) if values_of is None else values_of(source)

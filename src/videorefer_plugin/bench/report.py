@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._kinds import MAPPING, PATH, check_kind, lists
 from videorefer_plugin._places import check_file_place, writing
 from videorefer_plugin._text import listed
 from videorefer_plugin.bench import paper
@@ -58,6 +59,7 @@ def search_results(sources: Sequence[str | os.PathLike]) -> Found:
     Raises:
         BenchError: none of them has any, or a file is something else, or was edited into something else.
     """
+    check_kind(BenchError, lists(PATH, "paths"), sources=sources)
     paths: list[Path] = []
     deeper, lacking = [], []
     for source in map(Path, sources):
@@ -115,6 +117,7 @@ def write_report(results: Sequence[Result], out: str | os.PathLike) -> list[Path
     Raises:
         BenchError: matplotlib is not installed, or the files cannot be written.
     """
+    check_kind(BenchError, lists(MAPPING, "results, as find_results returns them"), results=results)
     target = check_file_place(out, BenchError, made=True)
     picture = check_file_place(target.with_suffix(".png"), BenchError, made=True)
     with writing(target, BenchError):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from videorefer_plugin._kinds import INTEGER, check_kind
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.reading import Item
 from videorefer_plugin.bench.store import Store
@@ -39,6 +40,7 @@ class Shard:
     size: int = 1
 
     def __post_init__(self) -> None:
+        check_kind(BenchError, INTEGER, rank=self.rank, size=self.size)
         if self.size < 1 or not 0 <= self.rank < self.size:
             raise BenchError(
                 f"shard {short(self.rank)} of {short(self.size)}: expected a rank from 0 to the number of shards - 1"

@@ -4,10 +4,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from videorefer_plugin._kinds import lists, methods
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import BenchError
 
-__all__ = ["check_said"]
+__all__ = ["ITEMS", "check_said"]
+
+ITEMS = lists(methods("an item", "id"), "items, as the functions of benchmarks read them")
+"""What is scored: items by their ids."""
 
 
 def check_said(what: str, said: Mapping[str, Any], ids: Iterable[str], optional: bool = True) -> None:

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 from transformers.utils import logging
 
+from videorefer_plugin._kinds import MODEL, PATH, PROCESSOR, check_kind
 from videorefer_plugin.asking import generate, load_model
 from videorefer_plugin.bench.marks import MarkedClip, frame_messages
-from videorefer_plugin.chat.base import Chat, Message
+from videorefer_plugin.chat.base import CHAT, Chat, Message
 from videorefer_plugin.chat.replies import ReplyError
-from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.errors import BenchError, ConfigurationError
+from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.models.fingerprint import fingerprint
 
 __all__ = ["FrameEndpoint", "FrameModel", "Loaded", "Seer", "frame_inputs"]
@@ -65,6 +67,10 @@ class Loaded:
         processor: Any = None,
         device: Any = None,
     ):
+        if not PATH.fits(model):
+            check_kind(ConfigurationError, MODEL, model=model)
+            check_kind(ConfigurationError, PROCESSOR, optional=True, processor=processor)
+        check_kind(ConfigurationError, PATH, optional=True, object_encoder=object_encoder)
         self.name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else model.name_or_path
         self.object_encoder = None if object_encoder is None else os.fspath(object_encoder)
         self.device = device
@@ -105,6 +111,7 @@ class FrameModel(Loaded):
 
     def __init__(self, model: Any, *, processor: Any = None, max_new_tokens: int = 512, device: Any = None):
         super().__init__(model, None, processor, device)
+        check_at_least_one(max_new_tokens, "max_new_tokens")
         self.max_new_tokens = max_new_tokens
 
     def settings(self, num_frames: int) -> dict[str, Any]:
@@ -138,6 +145,7 @@ class FrameEndpoint:
     """
 
     def __init__(self, chat: Chat):
+        check_kind(BenchError, CHAT, chat=chat)
         self.chat = chat
         self.workers = chat.workers
 

@@ -7,10 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from videorefer_plugin._kinds import LIST, MAPPING, check_kind, lists, methods
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.errors import ChatError, PromptError
 
-__all__ = ["Chat", "Completion", "Finish", "Message", "Usage", "check_at_least", "check_messages", "complete_many"]
+__all__ = [
+    "CHAT",
+    "Chat",
+    "Completion",
+    "Finish",
+    "Message",
+    "Usage",
+    "check_at_least",
+    "check_messages",
+    "complete_many",
+]
 
 Message = dict[str, Any]
 Finish = Literal["stop", "length", "content_filter"]
@@ -65,12 +76,16 @@ class Chat(Protocol):
         ...
 
 
+CHAT = methods("a chat model", "complete", hint="ChatEndpoint, LocalChat and make_chat make one.")
+
+
 def check_messages(messages: Sequence[Message]) -> None:
     """Make sure that messages can be sent.
 
     Raises:
         PromptError: there is none, or one has no role, no content, or half a character.
     """
+    check_kind(PromptError, lists(MAPPING, "messages"), messages=messages)
     if not messages:
         raise PromptError("There are no messages: expected at least one, of a user")
     for number, message in enumerate(messages):
@@ -85,6 +100,8 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 def complete_many(chat: Chat, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
     """Reply to several lists of messages; in one batch, if the chat model has a `complete_many` of its own."""
+    check_kind(ChatError, CHAT, chat=chat)
+    check_kind(PromptError, LIST, conversations=conversations)
     own = getattr(chat, "complete_many", None)
     return own(conversations) if own else [chat.complete(messages) for messages in conversations]
 

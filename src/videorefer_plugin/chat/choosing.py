@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from videorefer_plugin._kinds import TEXT, check_kind
 from videorefer_plugin.chat.base import Chat
 from videorefer_plugin.chat.endpoint import ChatEndpoint
 from videorefer_plugin.chat.local import LocalChat
+from videorefer_plugin.errors import ChatError
 
 __all__ = ["OPENAI", "make_chat"]
 
@@ -27,6 +29,7 @@ def make_chat(model: str, endpoint: str | None = None, **settings: Any) -> Chat:
     Raises:
         ChatError: a setting is wrong, `openai` is not installed, or there is no key.
     """
+    check_kind(ChatError, TEXT, optional=True, endpoint=endpoint)
     given = {name: value for name, value in settings.items() if value is not None}
     if endpoint is None:
         return LocalChat(model, **{name: value for name, value in given.items() if name not in _OF_REQUESTS})

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from videorefer_plugin._addresses import bare_address, names_server
+from videorefer_plugin._kinds import TEXT, check_kind
 from videorefer_plugin._text import short, text_fault
 from videorefer_plugin.chat.base import Completion, Message, Usage, check_at_least, check_messages
 from videorefer_plugin.chat.client import make_client
@@ -80,6 +81,7 @@ class ChatEndpoint:
         check_at_least("retries", retries, 0, whole=True)
         check_at_least("timeout", timeout, 0, above=True)
         check_at_least("workers", workers, 1, whole=True)
+        check_kind(ChatError, TEXT, optional=True, base_url=base_url)
         base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         if base_url is not None:
             _check_address(base_url)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from videorefer_plugin._json import TwiceError, each_once, json_fault
+from videorefer_plugin._kinds import check_kind
 from videorefer_plugin._text import short, text_fault
-from videorefer_plugin.chat.base import Chat, Completion, Message, check_at_least
+from videorefer_plugin.chat.base import CHAT, Chat, Completion, Message, check_at_least
 from videorefer_plugin.chat.reasoning import without_reasoning
 from videorefer_plugin.errors import ChatError
 
@@ -55,6 +56,7 @@ def ask_text(chat: Chat, messages: Sequence[Message]) -> Asked[str]:
         ReplyError: the reply is empty, refused or cut off, or there is none.
         ChatError: there will be none to other messages either.
     """
+    check_kind(ChatError, CHAT, chat=chat)
     completion = chat.complete(messages)
     said, trouble = _said(completion)
     if trouble is not None:

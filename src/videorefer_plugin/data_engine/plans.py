@@ -6,12 +6,13 @@ import random
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from videorefer_plugin._kinds import check_kind
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.items import seed_of
 from videorefer_plugin.data_engine.ledgers import RunLedger
-from videorefer_plugin.data_engine.recipe import EngineRecipe
+from videorefer_plugin.data_engine.recipe import RECIPE, EngineRecipe
 from videorefer_plugin.data_engine.runs import Progress, run_engine
-from videorefer_plugin.errors import EngineError
+from videorefer_plugin.errors import ConfigurationError, EngineError
 
 __all__ = ["Plan", "StagePlan", "plan_engine"]
 
@@ -109,6 +110,7 @@ def plan_engine(
     """
     if not isinstance(sample, int) or isinstance(sample, bool) or sample < 1:
         raise EngineError(f"The sample is {short(sample)}; expected a number of sources from 1 up.")
+    check_kind(ConfigurationError, RECIPE, recipe=recipe)
     seen = _Sampled(recipe.seed, sample)
     run_engine(recipe, accept_changes=accept_changes, progress=progress, choose=seen.choose, finish=seen.look)
     return _plan(recipe, seen)

@@ -13,6 +13,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
 from videorefer_plugin._addresses import without_secrets
+from videorefer_plugin._kinds import PATH, check_kind
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.local_names import LocalNames
@@ -72,6 +73,8 @@ def publish_data(
     if card not in CARD_CHOICES:
         raise ConfigurationError(f"card must be one of {', '.join(map(repr, CARD_CHOICES))}, but is {card!r}.")
     check_repo_id(repo_id)
+    check_kind(PublishError, PATH, folder=folder)
+    check_kind(PublishError, PATH, optional=True, media_root=media_root)
     folder = Path(folder)
     records, provenance = record_files(folder)
     unknown = _check(folder, provenance, allow_unknown_licenses)

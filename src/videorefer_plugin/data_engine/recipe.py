@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from videorefer_plugin._kinds import MAPPING, check_kind, instances
 from videorefer_plugin._text import listed, short
 from videorefer_plugin._yaml import apply_overrides, read_recipe, shipped_recipes
 from videorefer_plugin.data_engine.agent import STAGES
@@ -17,6 +18,7 @@ from videorefer_plugin.training.structured import plain, structured
 
 __all__ = [
     "PRODUCTS",
+    "RECIPE",
     "EngineRecipe",
     "ExecutorSettings",
     "OutputSettings",
@@ -235,7 +237,11 @@ def recipe_of(values: Mapping[str, Any]) -> EngineRecipe:
     Raises:
         ConfigurationError: as [`load_engine_recipe`].
     """
+    check_kind(ConfigurationError, MAPPING, values=values)
     return structured(EngineRecipe, values, "engine").check()
+
+
+RECIPE = instances(EngineRecipe, hint="load_engine_recipe reads one.")
 
 
 def _one_of(name: str, value: Any, allowed: Iterable[Any]) -> None:

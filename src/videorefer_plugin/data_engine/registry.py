@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from videorefer_plugin._kinds import MAPPING, TEXT, check_kind, lists
 from videorefer_plugin._text import listed
 from videorefer_plugin.data_engine.agent import STAGES, Agent
 from videorefer_plugin.errors import ConfigurationError, VideoReferError
@@ -38,6 +39,8 @@ def register_agent(stage: str, name: str, path: str, *, packages: Sequence[str] 
     Raises:
         ConfigurationError: there is no such stage, the path has no class, or the name is taken by another one.
     """
+    check_kind(ConfigurationError, TEXT, stage=stage, name=name, path=path)
+    check_kind(ConfigurationError, lists(TEXT, "packages"), packages=packages)
     if stage not in STAGES:
         raise ConfigurationError(f"There is no agent {stage!r}; expected one of {', '.join(STAGES)}.")
     if path.count(":") != 1:
@@ -64,6 +67,8 @@ def make_agent(stage: str, name: str, settings: Mapping[str, Any] | None = None)
     Raises:
         ConfigurationError: there is no such agent, it cannot be imported, or a setting is unknown or of no use.
     """
+    check_kind(ConfigurationError, TEXT, stage=stage, name=name)
+    check_kind(ConfigurationError, MAPPING, optional=True, settings=settings)
     given = dict(settings or {})
     made = _class_of(stage, name)
     parameters = inspect.signature(made).parameters.values()  # of the class, so without self

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._kinds import FUNCTION, check_kind
 from videorefer_plugin._places import check_folder_place
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.executors.local import AHEAD, run_local
@@ -25,14 +26,14 @@ from videorefer_plugin.data_engine.folders import (
 )
 from videorefer_plugin.data_engine.items import Spent
 from videorefer_plugin.data_engine.ledgers import RunLedger, Waiting
-from videorefer_plugin.data_engine.recipe import EngineRecipe
+from videorefer_plugin.data_engine.recipe import RECIPE, EngineRecipe
 from videorefer_plugin.data_engine.records import write_records
 from videorefer_plugin.data_engine.registry import identity_of, make_agent
 from videorefer_plugin.data_engine.reports import EngineReport, StageReport
 from videorefer_plugin.data_engine.sources import read_sources
 from videorefer_plugin.data_engine.stage import StageSpec
 from videorefer_plugin.data_engine.state import State, stage_keys
-from videorefer_plugin.errors import EngineError, VideoReferError
+from videorefer_plugin.errors import ConfigurationError, EngineError, VideoReferError
 
 __all__ = ["Interrupted", "Progress", "run_engine"]
 
@@ -100,6 +101,8 @@ def run_engine(
             What was done is kept.
         ConfigurationError: an agent's settings are wrong.
     """
+    check_kind(ConfigurationError, RECIPE, recipe=recipe)
+    check_kind(ConfigurationError, FUNCTION, optional=True, progress=progress)
     tell = progress or (lambda *_: None)
     recipe.check()
     _check_limits(recipe, limit, max_cost)

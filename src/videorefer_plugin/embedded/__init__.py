@@ -4,7 +4,8 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from videorefer_plugin.errors import CheckpointError
+from videorefer_plugin._kinds import PATH, check_kind
+from videorefer_plugin.errors import CheckpointError, ConfigurationError
 
 __all__ = ["SHAPES_WORLD", "checkpoint", "is_tiny_checkpoint", "tiny_checkpoint"]
 
@@ -42,6 +43,7 @@ def checkpoint(model: str) -> str:
 
 def is_tiny_checkpoint(name: str | os.PathLike) -> bool:
     """Whether a checkpoint is the embedded model's folder."""
+    check_kind(ConfigurationError, PATH, optional=True, name=name)
     return bool(name) and Path(name).resolve() == _folder().resolve()
 
 

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, ProcessorMixin
 
+from videorefer_plugin._kinds import PATH, check_kind
 from videorefer_plugin.errors import CheckpointError, ConfigurationError
 from videorefer_plugin.hosts.adapters import base_of, find_adapter, load_adapter
 from videorefer_plugin.hosts.attach import AttachedRegionMixin, attach_object_encoder, detach_object_encoder
@@ -51,6 +52,7 @@ def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
             wholly missing is newly initialised, with a warning.
         ConfigurationError: a package is missing that its quantization needs.
     """
+    check_kind(ConfigurationError, PATH, name=name)
     hub = hub_arguments(kwargs)
     folder = in_subfolder(name, hub)
     check_files(folder, MODEL_FILES)
@@ -108,6 +110,7 @@ def load_object_encoder(
         CheckpointError: files are missing or damaged, or belong to another host.
         ConfigurationError: widths do not fit, the model is not supported, or an argument is unknown.
     """
+    check_kind(ConfigurationError, PATH, folder_or_id=folder_or_id)
     take_settings(hub_kwargs, (), HUB_ARGUMENTS, "load_object_encoder")
     hub = pinned(folder_or_id, hub_arguments(hub_kwargs))
     check_files(in_subfolder(folder_or_id, hub), [CONFIG_NAME, WEIGHTS_NAME])

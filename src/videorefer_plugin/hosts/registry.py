@@ -389,7 +389,7 @@ def host_of(model_type: Any) -> Host:
     Raises:
         ConfigurationError: there is none; says which there are and how to add one.
     """
-    host = _HOSTS.get(model_type)
+    host = _HOSTS.get(model_type) if isinstance(model_type, str) else None
     if host is None:
         raise ConfigurationError(
             f"No host is known for model type {model_type!r}; supported are {', '.join(supported_hosts())}. Describe "

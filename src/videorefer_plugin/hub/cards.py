@@ -9,6 +9,9 @@ from typing import Any
 import jinja2
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
+from videorefer_plugin._kinds import MAPPING, check_kind
+from videorefer_plugin.errors import PublishError
+from videorefer_plugin.hub.client import check_repo_id
 from videorefer_plugin.hub.contents import FolderContents, read_json
 from videorefer_plugin.hub.run_summary import HUB_ID, RunSummary
 
@@ -113,6 +116,8 @@ def dataset_card(report: dict[str, Any], repo_id: str, licence: str | None = Non
     Returns:
         `str`: the card, with its metadata.
     """
+    check_kind(PublishError, MAPPING, report=report)
+    check_repo_id(repo_id)
     plain = (str, int, float)
     tables = {
         name: [(key, value) for key, value in rows.items() if isinstance(value, plain)]

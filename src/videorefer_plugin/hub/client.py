@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+from videorefer_plugin._kinds import TEXT, check_kind
 from videorefer_plugin.errors import PublishError
 
 __all__ = ["check_repo_id", "explained", "hub_api"]
@@ -21,6 +22,7 @@ def check_repo_id(repo_id: str) -> None:
     Raises:
         PublishError: it cannot.
     """
+    check_kind(PublishError, TEXT, repo_id=repo_id)
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from videorefer_plugin._kinds import PATH, TEXT, check_kind, lists
 from videorefer_plugin.errors import PublishError
 from videorefer_plugin.hub.contents import FolderContents, read_json
 from videorefer_plugin.hub.selection import sort_files
@@ -38,6 +39,8 @@ def inspect_folder(
         PublishError: the folder is missing, incomplete, damaged or unsafe to load, or a file is a link that leads
             out of it.
     """
+    check_kind(PublishError, PATH, folder=folder)
+    check_kind(PublishError, lists(TEXT, "names of files"), include=include)
     folder = Path(folder)
     if not folder.is_dir():
         raise PublishError(f"{folder} is {'a file' if folder.exists() else 'not there'}; pass the folder to publish.")

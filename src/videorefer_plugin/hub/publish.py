@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from transformers.utils import logging
 
+from videorefer_plugin._kinds import PATH, PROCESSOR, TEXT, check_kind, lists
 from videorefer_plugin.errors import ConfigurationError, PublishError
 from videorefer_plugin.hub.card_files import CARD_CHOICES, compose, is_untouched
 from videorefer_plugin.hub.cards import model_card
@@ -105,6 +106,7 @@ def prepare_folder(
             like a key, a token or a password.
         ConfigurationError: `card` is none of the three.
     """
+    check_kind(PublishError, lists(TEXT, "tags"), optional=True, tags=tags)
     if card not in CARD_CHOICES:
         raise ConfigurationError(f"card must be one of {', '.join(map(repr, CARD_CHOICES))}, but is {card!r}.")
     contents = inspect_folder(folder, needs_processor=needs_processor, include=include)
@@ -222,6 +224,8 @@ def push_model(
     Raises:
         PublishError: the folder is not fit, or the Hub did not take it.
     """
+    check_kind(PublishError, PATH, folder=folder)
+    check_kind(PublishError, PROCESSOR, optional=True, processor=processor)
     if processor is not None:
         processor.save_pretrained(folder)
     is_model = (Path(folder) / "config.json").is_file()

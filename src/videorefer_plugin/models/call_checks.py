@@ -10,33 +10,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
-from transformers.generation import GenerationMixin
 from transformers.utils import TransformersKwargs
 
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import ConfigurationError, PromptError, TensorError
-from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.models.placing import cached_length, given_cache
 from videorefer_plugin.object_encoder.checks import whole_numbers
 
-__all__ = ["check_call", "check_generate", "check_ids", "check_labels"]
+__all__ = ["FORMER", "check_call", "check_ids", "check_labels", "known_names", "unknown_argument", "whole_ids"]
 
 _REGIONS = ("region_masks", "region_frames", "region_lengths", "object_tokens")
 _OWN = ("region", "object_token")  # nothing else may begin like this
 # What is no misspelling, though it looks like one, and how object tokens travel to the decoder.
 _NAMESAKES = {"token_type_ids", "cache_position", "cache", "past_key_values", "inputs", "object_token_scatter"}
-# Of an earlier layout, and not of hosts: whoever takes regions refuses these, and says what to do.
-_FORMER = {"region_clip_frames", "region_pixel_values"}
-_OF_GENERATE = {
-    *inspect.signature(GenerationMixin.generate).parameters,
-    *vars(GenerationConfig()),
-    *("tokenizer", "assistant_tokenizer", "trust_remote_code", "use_model_defaults", "mm_token_type_ids"),
-    *("cache", "past_key_values", "cache_params"),  # names of one thing
-}
-_COUNTS = ("max_new_tokens", "num_beams", "num_return_sequences")
+FORMER = {"region_clip_frames", "region_pixel_values"}
+"""Of an earlier layout, and not of hosts: whoever takes regions refuses these, and says what to do."""
+
 # Configurations of the models that were warned about, by identity: those of a model and its parts are one.
 _warned: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
+_NARROW = (torch.int32, torch.int16)  # dtypes that ids are taken in and widened
 _USE_OURS = "Use the processor that belongs to this model, and pass all its outputs on."
 
 
@@ -44,25 +36,18 @@ _USE_OURS = "Use the processor that belongs to this model, and pass all its outp
 
 
 @lru_cache(maxsize=64)
-def _known_names(kind: Any) -> frozenset[str]:
+def known_names(kind: Any) -> frozenset[str]:
     """Arguments of a model's `forward`."""
     return frozenset(inspect.signature(kind.forward).parameters) | TransformersKwargs.__optional_keys__
-
-
-@lru_cache(maxsize=64)
-def _generate_names(kind: Any) -> frozenset[str]:
-    """Arguments of a model's `generate`."""
-    prepared = inspect.signature(kind.prepare_inputs_for_generation).parameters
-    return (_known_names(kind) | _OF_GENERATE | _FORMER).union(prepared) - {"self", "kwargs"}
 
 
 def _check_names(model: Any, inputs: Mapping[str, Any]) -> None:
     """Refuse what is meant for this model, but goes by another name; whatever else there is goes to the decoder."""
     kind: Any = type(model)
-    known = _known_names(kind)
-    for name in inputs.keys() - known - _NAMESAKES - _FORMER:
+    known = known_names(kind)
+    for name in inputs.keys() - known - _NAMESAKES - FORMER:
         if inputs[name] is not None and (name.startswith(_OWN) or _nearest(name, known)):
-            raise _unknown(type(model).__name__, name, known)
+            raise unknown_argument(type(model).__name__, name, known)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:
@@ -71,54 +56,14 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
     return plain[close[0]] if close else None
 
 
-def _unknown(owner: str, name: str, known: Iterable[str]) -> ConfigurationError:
+def unknown_argument(owner: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    """What is said of an argument that nobody reads, with the nearest one that somebody does."""
     if name == "regions":
         hint = ". Give regions= to the processor, which makes the tensors of them that the model takes."
     else:
         close = _nearest(name, known)
         hint = f"; did you mean {close!r}?" if close else ". Leave it out."
     return ConfigurationError(f"{owner} has no argument {short(name)}{hint}")
-
-
-def check_generate(model: Any, arguments: Mapping[str, Any]) -> None:
-    """Check arguments of `generate` before anything is computed: their names, and how much is to be generated.
-
-    What else is wrong with a setting is said by transformers.
-
-    Args:
-        model (`PreTrainedModel`): the model that generates.
-        arguments (`Mapping[str, Any]`): keyword arguments of `generate`.
-
-    Raises:
-        ConfigurationError: an argument is unknown, and the nearest one is suggested; one that counts is no whole
-            number of at least 1; or `generation_config` or `streamer` is none.
-    """
-    config = arguments.get("generation_config")
-    if config is not None and not isinstance(config, GenerationConfig):
-        raise ConfigurationError(
-            f"generation_config must be a GenerationConfig, but is a {type(config).__name__}. Write "
-            "GenerationConfig(**settings), or pass the settings on their own."
-        )
-    for name in _COUNTS:
-        if arguments.get(name) is not None:
-            check_at_least_one(arguments[name], name)
-    streamer = arguments.get("streamer")
-    if streamer is not None and not (hasattr(streamer, "put") and hasattr(streamer, "end")):
-        raise ConfigurationError(
-            f"streamer must have the methods put and end, as a TextStreamer has, but is a {type(streamer).__name__}."
-        )
-    if arguments.get("custom_generate") is not None:  # which may take more
-        return
-    kind: Any = type(model)
-    known = _generate_names(kind)
-    others = {name: value for name, value in arguments.items() if value is not None and name not in known}
-    if not others:
-        return
-    try:
-        model._validate_model_kwargs(dict(others))
-    except ValueError as error:
-        unknown = [name for name in others if repr(name) in str(error)] or list(others)
-        raise _unknown(f"{type(model).__name__}.generate()", unknown[0], known) from error
 
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
@@ -178,7 +123,7 @@ def check_ids(input_ids: Any) -> None:
     """
     if not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
         given = f"shape {tuple(input_ids.shape)}" if isinstance(input_ids, Tensor) else type(input_ids).__name__
-    elif input_ids.dtype not in (torch.int64, torch.int32):
+    elif input_ids.dtype not in (torch.int64, *_NARROW):
         given = f"dtype {input_ids.dtype}"
     else:
         return
@@ -186,6 +131,11 @@ def check_ids(input_ids: Any) -> None:
         f"input_ids must be a tensor of shape (batch, length) and dtype torch.int64, but have {given}. Call the "
         "processor with return_tensors='pt'."
     )
+
+
+def whole_ids(input_ids: Any) -> Any:
+    """Ids of few bits in 64, since some models count no positions of others."""
+    return input_ids.long() if isinstance(input_ids, Tensor) and input_ids.dtype in _NARROW else input_ids
 
 
 def _check_vocabulary(model: Any, input_ids: Tensor) -> None:

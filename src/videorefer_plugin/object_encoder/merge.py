@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from videorefer_plugin._kinds import INTEGER, check_kind
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.object_encoder.checks import FEATURE_VALUES, check_finite, check_tensors
 
@@ -95,6 +96,7 @@ def adjacent_similarity(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tup
 
 def _checked(tokens: Tensor, lengths: Tensor, max_tokens: int, values: bool) -> Tensor:
     """The lengths as int64, if everything fits together."""
+    check_kind(ConfigurationError, INTEGER, max_tokens=max_tokens)
     if max_tokens < 1:
         raise ConfigurationError(f"max_tokens must be at least 1, but {max_tokens!r} was given.")
     check_tensors(tokens=tokens, lengths=lengths)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._kinds import PATH, check_kind, instances, lists
 from videorefer_plugin._places import check_file_place, writing
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.wording import REGION_TOKEN
@@ -55,6 +56,7 @@ def check_picture(path: str | os.PathLike) -> None:
     Raises:
         ConfigurationError: the name has an ending that is no kind of picture, or no file can be written there.
     """
+    check_kind(ConfigurationError, PATH, path=path)
     from PIL import Image
 
     ending = os.path.splitext(os.fspath(path))[1].lower()
@@ -88,6 +90,9 @@ def picture_answers(video: Video, regions: Sequence[Region], lines: Sequence[Lin
     Returns:
         `PIL.Image.Image`: the picture.
     """
+    check_kind(ConfigurationError, instances(Video, hint="Open it with open_video()."), video=video)
+    check_kind(ConfigurationError, lists(instances(Region), "Regions"), regions=regions)
+    check_kind(ConfigurationError, lists(instances(Line), "Lines"), lines=lines)
     regions = [region.at_frames(video.frame_at) for region in regions]
     given = sorted({frame for region in regions for frame in region.present}) or range(video.num_frames)
     chosen = [given[place] for place in sample_frame_indices(len(given), num_frames=min(_FRAMES, len(given)))]

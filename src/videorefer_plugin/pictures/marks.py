@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videorefer_plugin._kinds import MAPPING, check_kind, instances
 from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["COLORS", "STYLES", "color_of", "draw_marks"]
@@ -57,9 +58,11 @@ def draw_marks(
     """
     from PIL import Image
 
+    check_kind(ConfigurationError, instances(np.ndarray), frame=frame)
+    check_kind(ConfigurationError, MAPPING, masks=masks)
     styles = (style, *more)
     for one in styles:
-        if one not in STYLES:
+        if not isinstance(one, str) or one not in STYLES:
             raise ConfigurationError(f"marks are {one!r}: expected one of {', '.join(STYLES)}")
     picture = Image.fromarray(frame).convert("RGB")
     width = max(1, round(min(frame.shape[:2]) / _LINE))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._kinds import FUNCTION, INTEGER, MAPPING, PATH, TEXT, Kind, check_kind, lists
 from videorefer_plugin._places import check_file_place, same_file
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError, VideoError
@@ -71,6 +72,7 @@ def check_overlay(path: str | os.PathLike) -> None:
     Raises:
         ConfigurationError: the name ends neither in .mp4 nor as that of a picture, or there is no such folder.
     """
+    check_kind(ConfigurationError, PATH, path=path)
     ending = os.path.splitext(os.fspath(path))[1].lower()
     if ending == _VIDEO:
         check_file_place(path, ConfigurationError)
@@ -113,6 +115,7 @@ def save_overlay(
     check_overlay(path)
     _check_apart(video, path)
     _check_objects(objects)
+    check_kind(ConfigurationError, TEXT, optional=True, title=title)
     regions = [one if isinstance(one, Region) else one.region for one in objects]
     scores = [{} if isinstance(one, Region) else one.scores for one in objects]
     names = ["" if isinstance(one, Region) else one.phrase or "" for one in objects]
@@ -177,6 +180,8 @@ def write_overlay(
         VideoError: the video does not have the frames, one cannot be read, or the file cannot be written.
         RegionError: a region does not fit the frames.
     """
+    check_kind(ConfigurationError, PATH, path=path)
+    check_kind(ConfigurationError, FUNCTION, optional=True, progress=progress)
     if os.path.splitext(os.fspath(path))[1].lower() != _VIDEO:
         raise ConfigurationError(f"{os.fspath(path)!r} is no name of an overlay video; use the ending .mp4.")
     check_overlay(path)
@@ -220,12 +225,18 @@ def _chosen(video: Video, frames: range | None) -> range:
     return chosen
 
 
+_OBJECT = Kind("a Region or Masklet", lambda one: isinstance(one, Region) or hasattr(one, "region"))
+
+
 def _check_objects(objects: Any, **given: Sequence[Any]) -> None:
     if not isinstance(objects, (list, tuple)):
         raise ConfigurationError(
             f"The objects to draw are {short(objects)}; give a list of them, also of a single one."
         )
+    check_kind(ConfigurationError, lists(_OBJECT, "Regions or Masklets"), objects=objects)
     for what, values in given.items():
+        kind = lists(MAPPING if what == "scores" else TEXT, what)
+        check_kind(ConfigurationError, kind, optional=False, **{what: values})
         if values and len(values) != len(objects):
             raise ConfigurationError(f"There are {len(values)} {what} for {len(objects)} object(s); give one each.")
 
@@ -338,6 +349,7 @@ def contact_sheet(
         raise ConfigurationError(f"most is {short(most)}: expected how many frames to show, from 1 to {_MOST_TILES}")
     video = open_video(video)
     _check_objects(regions, scores=scores, names=names)
+    check_kind(ConfigurationError, lists(INTEGER, "frames"), frames=frames)
     regions = [region.at_frames(video.frame_at) for region in regions]
     chosen = _telling(video, regions, most, frames)
     columns = min(_COLUMNS, len(chosen)) if len(chosen) != 4 else 2

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from videorefer_plugin.errors import TensorError
+from videorefer_plugin._kinds import check_kind, instances
+from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.pictures.answers import check_picture, save_picture
 from videorefer_plugin.pictures.marks import COLORS
 from videorefer_plugin.regions import Region
@@ -125,6 +126,7 @@ def picture_similarity(similarity: TokenSimilarity) -> Any:
     Returns:
         `PIL.Image.Image`: the picture.
     """
+    check_kind(ConfigurationError, instances(TokenSimilarity), similarity=similarity)
     return _Picture(similarity).drawn()
 
 

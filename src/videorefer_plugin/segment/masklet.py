@@ -11,6 +11,7 @@ from typing import Any
 
 from videorefer_plugin._files import write_whole
 from videorefer_plugin._json import read_object
+from videorefer_plugin._kinds import PATH, check_kind, instances, lists
 from videorefer_plugin._places import named_path
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.errors import RegionError, SegmentError
@@ -83,6 +84,7 @@ def save_masklets(path: str | os.PathLike, masklets: Sequence[Masklet]) -> None:
     Raises:
         SegmentError: there are no masklets, they are of several videos or segmenters, or the file cannot be written.
     """
+    check_kind(SegmentError, lists(instances(Masklet), "masklets"), masklets=masklets)
     if not masklets:
         raise SegmentError("There are no masklets to save; find or follow an object first.")
     first = masklets[0]
@@ -118,6 +120,7 @@ def load_masklets(path: str | os.PathLike) -> list[Masklet]:
         SegmentError: there is no such file, or it is not what was written.
         RegionError: an annotation is damaged.
     """
+    check_kind(SegmentError, PATH, path=path)
     name = named_path(path)
     value = read_object(path, SegmentError, "masklets, as save_masklets writes them")
     try:

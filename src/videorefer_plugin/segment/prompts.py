@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from videorefer_plugin._kinds import INTEGER, check_kind, instances
 from videorefer_plugin._text import short, size_words
 from videorefer_plugin.errors import RegionError, VideoError
 from videorefer_plugin.regions import (
@@ -160,6 +161,9 @@ def read_prompts(
         RegionError: a shape does not fit the video, or no prompt says where the object is.
         VideoError: there is no such frame, or it does not lie between start and end.
     """
+    check_kind(VideoError, instances(Video, hint="Open it with open_video()."), video=video)
+    check_kind(VideoError, INTEGER, start=start)
+    check_kind(VideoError, INTEGER, optional=True, end=end)
     height, width = video.height, video.width
     if isinstance(given, Mapping) and given and all(isinstance(value, Prompt) for value in given.values()):
         frames = sorted(video._check_indices(list(given)))

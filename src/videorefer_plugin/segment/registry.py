@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from videorefer_plugin._kinds import TEXT, check_kind, lists
 from videorefer_plugin.errors import ConfigurationError, SegmentError
 
 __all__ = [
@@ -64,6 +65,9 @@ def register_segmenter(
     Raises:
         ConfigurationError: an ability is unknown, the path has no class, or the name is taken by another one.
     """
+    check_kind(ConfigurationError, TEXT, name=name, path=path)
+    check_kind(ConfigurationError, lists(TEXT, "abilities"), abilities=abilities)
+    check_kind(ConfigurationError, lists(TEXT, "packages"), packages=packages)
     unknown = [ability for ability in abilities if ability not in ABILITIES]
     if unknown or not abilities:
         said = f"has the unknown ability {unknown[0]!r}" if unknown else "has no ability"

@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from videorefer_plugin.errors import SessionError
+from videorefer_plugin._kinds import check_kind, methods
+from videorefer_plugin.errors import ConfigurationError, SessionError
 from videorefer_plugin.regions import Region
 from videorefer_plugin.session.prefixes import Prefix
 from videorefer_plugin.session.prompts import Prepared
@@ -59,6 +60,9 @@ class Converses(Protocol):
         ...
 
 
+_SESSION = methods("a VideoSession", "answering", "prepare_turn", hint="VideoSession.chat() begins a conversation.")
+
+
 class SessionChat:
     """A conversation about the video of a session, made by [`VideoSession.chat`]; a session can have several.
 
@@ -70,6 +74,7 @@ class SessionChat:
     """
 
     def __init__(self, session: Converses):
+        check_kind(ConfigurationError, _SESSION, session=session)
         self._session = session
         self._turns: list[Turn] = []
         self._kept: Prefix | None = None
@@ -88,8 +93,9 @@ class SessionChat:
             `str`: the answer.
         """
         with self._session.answering():
+            settings = self._session.checked(generate_kwargs)  # before anything is computed
             given, prompt = self._session.prepare_turn(self._turns, question, regions)
-            return self._answer(question, given, prompt, self._session.checked(generate_kwargs))
+            return self._answer(question, given, prompt, settings)
 
     def stream(self, question: str, regions: Sequence[Region] = (), **generate_kwargs: Any) -> AnswerStream:
         """Ask the next question; the answer comes in pieces.
@@ -104,8 +110,8 @@ class SessionChat:
             SessionError: the conversation went on before the pieces were read; raised by the first piece.
         """
         with self._session.answering():
-            given, prompt = self._session.prepare_turn(self._turns, question, regions)
             settings = self._session.checked(generate_kwargs, streams=True)
+            given, prompt = self._session.prepare_turn(self._turns, question, regions)
             asked_at = len(self._turns)
 
         def answer(streaming: dict[str, Any]) -> str:

@@ -4,14 +4,13 @@ import uuid
 from typing import Any
 
 from torch import nn
-from transformers import GenerationConfig
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
 from videorefer_plugin.hosts.processing import RegionProcessor
-from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.models.feature_keys import adapters_in_use
 from videorefer_plugin.models.feature_store import FeatureStore
+from videorefer_plugin.models.generate_checks import check_generate
 from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration
 from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
 from videorefer_plugin.session.host_choices import host_revision
@@ -20,7 +19,15 @@ from videorefer_plugin.session.own import OwnVisuals
 from videorefer_plugin.session.prompts import Computed, Visuals
 from videorefer_plugin.video import Video
 
-__all__ = ["check_settings", "generate_settings", "make_visuals", "plain_model", "takes", "weights_version"]
+__all__ = [
+    "check_settings",
+    "check_takes",
+    "generate_settings",
+    "make_visuals",
+    "plain_model",
+    "takes",
+    "weights_version",
+]
 
 # What a session hands to `generate` itself.
 _TAKEN = (
@@ -54,6 +61,19 @@ def takes(model: Any, processor: Any) -> bool:
         return False
     model = plain_model(model)
     return _is_own(model, processor) or _is_attached(model, processor)
+
+
+def check_takes(model: Any, processor: Any) -> None:
+    """Make sure that a session takes a model, which is no PEFT model any more, with its processor.
+
+    Raises:
+        ConfigurationError: model and processor are not of this library, or do not belong together.
+    """
+    if not (_is_own(model, processor) or _is_attached(model, processor)):
+        raise ConfigurationError(
+            f"A session takes a VideoRefer or VideoLLaMA2 model with its processor, or a host with an attached object "
+            f"encoder and its RegionProcessor, but got {type(model).__name__} and {type(processor).__name__}."
+        )
 
 
 def _is_own(model: Any, processor: Any) -> bool:
@@ -94,7 +114,7 @@ def generate_settings(model: Any, generate_kwargs: dict[str, Any], streams: bool
         streams (`bool`, *optional*, defaults to `False`): whether the answer comes in pieces.
 
     Raises:
-        ConfigurationError: one cannot be given to a session.
+        ConfigurationError: one cannot be given to a session, or to `generate`.
     """
     settings = {"max_new_tokens": 256, "do_sample": False, **generate_kwargs}
     taken = [name for name in settings if name in _TAKEN or name.startswith("region_")]
@@ -102,15 +122,8 @@ def generate_settings(model: Any, generate_kwargs: dict[str, Any], streams: bool
         raise ConfigurationError(f"{taken[0]} is what a session gives to generate itself. Leave it out.")
     if "streamer" in settings:
         raise ConfigurationError("For an answer in pieces use the session's stream() instead of streamer=.")
-    for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
-        if settings.get(name) is not None:
-            check_at_least_one(settings[name], name)
+    check_generate(model, settings)
     known = settings.get("generation_config") or model.generation_config
-    if not isinstance(known, GenerationConfig):
-        raise ConfigurationError(
-            f"generation_config must be a GenerationConfig, but is a {type(known).__name__}. Write "
-            "GenerationConfig(**settings), or pass the settings on their own."
-        )
     several = settings.get("num_return_sequences", getattr(known, "num_return_sequences", None)) or 1
     if several != 1:
         raise ConfigurationError(
@@ -137,15 +150,11 @@ def make_visuals(
     """How a session shows its visual to a model.
 
     Raises:
-        ConfigurationError: model and processor are not of this library, or do not belong together.
+        ConfigurationError: see [`check_takes`].
     """
+    check_takes(model, processor)
     if _is_own(model, processor):
         return OwnVisuals(model, processor, kind, video, store, not own_store, settings, computed)
-    if _is_attached(model, processor):
-        # Weights that change make a session start anew, so that a store of its own needs no more than a name.
-        revision = uuid.uuid4().hex if own_store else host_revision(model)
-        return HostVisuals(model, processor, kind, video, store, revision, settings, computed)
-    raise ConfigurationError(
-        f"A session takes a VideoRefer or VideoLLaMA2 model with its processor, or a host with an attached object "
-        f"encoder and its RegionProcessor, but got {type(model).__name__} and {type(processor).__name__}."
-    )
+    # Weights that change make a session start anew, so that a store of its own needs no more than a name.
+    revision = uuid.uuid4().hex if own_store else host_revision(model)
+    return HostVisuals(model, processor, kind, video, store, revision, settings, computed)

@@ -27,6 +27,7 @@ from videorefer_plugin.session.chat import SessionChat, Turn
 from videorefer_plugin.session.keeping import KeepsWithin
 from videorefer_plugin.session.making import (
     check_settings,
+    check_takes,
     generate_settings,
     make_visuals,
     plain_model,
@@ -117,6 +118,7 @@ class VideoSession(KeepsWithin):
         self.processor = processor
         self.computed = Computed()
         self._model = plain_model(model)
+        check_takes(self._model, processor)
         self._kind = "video" if image is None else "image"
         self._video = open_image(image) if image is not None else open_video(video, stream=stream)
         super().__init__(FeatureStore(max_bytes) if features is None else features, features is None, max_bytes)

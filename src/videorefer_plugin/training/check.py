@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from videorefer_plugin.errors import RecordError, VideoReferError
+from videorefer_plugin._kinds import FUNCTION, PATH, check_kind
+from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
 from videorefer_plugin.regions.json_form import json_kinds
 from videorefer_plugin.training.record_files import open_record_file
 from videorefer_plugin.training.record_names import record_name
@@ -246,9 +247,11 @@ def check_data(
 
     Raises:
         RecordError: the file as a whole cannot be read, for instance since it is no JSON.
-        ConfigurationError: it is Parquet, and pyarrow is not installed.
+        ConfigurationError: it is Parquet, and pyarrow is not installed; or `progress` is no function.
     """
     file = open_record_file(path)
+    check_kind(RecordError, PATH, optional=True, media_root=media_root)
+    check_kind(ConfigurationError, FUNCTION, optional=True, progress=progress)
     report = DataReport(str(Path(path)), unit=file.unit, deep=deep)
     found: list[Suspicion] = []
 

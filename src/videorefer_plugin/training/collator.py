@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
+from videorefer_plugin._kinds import PROCESSOR, check_kind
 from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
+from videorefer_plugin.inputs.matching import check_at_least_one, check_mask_policy, check_region_limit
 from videorefer_plugin.training.dataset import BAD_SAMPLE_POLICIES
 from videorefer_plugin.training.prompts import TEMPLATES, Prompt, check_template, make_prompt
 from videorefer_plugin.video.containers import share_cores
@@ -67,12 +69,17 @@ class VideoReferCollator:
         max_frames_per_region: int | None = None,
         on_bad_sample: str = "error",
     ):
+        check_kind(ConfigurationError, PROCESSOR, processor=processor)
         check_template(template, processor)
         if on_bad_sample not in BAD_SAMPLE_POLICIES:
             known = ", ".join(map(repr, BAD_SAMPLE_POLICIES))
             raise ConfigurationError(f"on_bad_sample is {on_bad_sample!r}; expected one of {known}.")
-        if max_length is not None and (isinstance(max_length, bool) or max_length < 1):
-            raise ConfigurationError(f"max_length is {max_length!r}; expected a number of tokens.")
+        for name, value in (("max_length", max_length), ("num_frames", num_frames)):
+            if value is not None:
+                check_at_least_one(value, name)
+        check_region_limit(max_frames_per_region)
+        if mask_policy is not None:
+            check_mask_policy(mask_policy)
         self.processor = processor
         self.template = template
         self.max_length = max_length

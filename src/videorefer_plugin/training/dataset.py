@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from videorefer_plugin._kinds import INTEGER, check_kind
 from videorefer_plugin.errors import ConfigurationError, RecordError
 from videorefer_plugin.inputs.masks import evenly
 from videorefer_plugin.object_encoder import ObjectEncoderConfig
@@ -104,15 +105,14 @@ class VideoReferDataset(Dataset):
         _check_choice("mode", mode, MODES)
         _check_choice("on_bad_sample", on_bad_sample, BAD_SAMPLE_POLICIES)
         check_positive("max_frames_per_region", max_frames_per_region)
-        self.mode = mode
-        self.seed = seed
-        self.max_frames_per_region = max_frames_per_region
-        self.on_bad_sample = on_bad_sample
+        check_kind(ConfigurationError, INTEGER, seed=seed)
+        self.mode, self.seed = mode, seed
+        self.max_frames_per_region, self.on_bad_sample = max_frames_per_region, on_bad_sample
         self.keep_scan = keep_scan
         self.visual_tokens = visual_tokens
         self.object_encoder = ObjectEncoderConfig(max_tokens_per_region=max_tokens_per_region)
         self.skipped: list[str] = []
-        self._files = [self._scan(source, media_root) for source in data_sources(data)]
+        self._files = [self._scan(source, media_root) for source in data_sources(data, media_root)]
         self._shares = [
             Share.of(number, source.path, len(scanned.lines), source.limit, source.weight, seed)
             for number, (source, scanned) in enumerate(zip(data_sources(data), self._files, strict=True))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._kinds import INTEGER, PATH, check_kind, instances
 from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
@@ -39,8 +40,12 @@ class _Finding:
     frames: tuple[int, ...] = ()
 
 
+_REPORT = instances(DataReport, hint="check_data makes one.")
+
+
 def look_folder(path: str | os.PathLike) -> Path:
     """Where the pictures of a file of records are written, unless another folder is given."""
+    check_kind(RecordError, PATH, path=path)
     return Path(f"{os.fspath(path)}.look")
 
 
@@ -89,6 +94,8 @@ def show_records(
         ConfigurationError: the folder cannot be written.
         RecordError: the file was changed after it was checked.
     """
+    check_kind(ConfigurationError, _REPORT, report=report)
+    check_kind(ConfigurationError, INTEGER, count=count)
     made = make_look_folder(report.path, folder)
     count = min(count, report.records)
     findings = _findings(report, count)

@@ -2,12 +2,13 @@
 
 import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from videorefer_plugin._kinds import PATH, Kind, check_kind, lists
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 
@@ -137,19 +138,25 @@ def epoch_rows(shares: Sequence[Share], epoch: int) -> np.ndarray:
     return np.concatenate([share.rows(epoch) for share in shares])
 
 
-def data_sources(data: Any) -> list[DataSource]:
-    """The files of a data set.
+_FILES = lists(
+    Kind("", lambda one: isinstance(one, DataSource) or PATH.fits(one)), "files or DataSources, or one of these"
+)
+
+
+def data_sources(data: Any, media_root: Any = None) -> list[DataSource]:
+    """The files of a data set, and a check of the folder that the paths in them start from.
 
     Raises:
-        ConfigurationError: there are none, or a limit or weight makes no sense.
+        ConfigurationError: there are none, or a limit, a weight or a folder makes no sense.
     """
     given = [data] if isinstance(data, (str, os.PathLike, DataSource)) else data
-    if not isinstance(given, Iterable):
-        raise ConfigurationError(f"data is {data!r}; expected a file, a DataSource, or a list of these.")
+    check_kind(ConfigurationError, _FILES, data=given)
+    check_kind(ConfigurationError, PATH, optional=True, media_root=media_root)
     sources = [one if isinstance(one, DataSource) else DataSource(one) for one in given]
     if not sources:
         raise ConfigurationError("data is empty; expected at least one file of records.")
     for source in sources:
+        check_kind(ConfigurationError, PATH, optional=True, media_root=source.media_root)
         check_positive("limit", source.limit)
         right = isinstance(source.weight, (int, float)) and not isinstance(source.weight, bool)
         if not right or not 0 < source.weight <= MOST_WEIGHT:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from videorefer_plugin._kinds import LIST, check_kind
 from videorefer_plugin._text import short
 from videorefer_plugin._yaml import apply_overrides, read_recipe, shipped_recipes
 from videorefer_plugin.errors import ConfigurationError
@@ -231,6 +232,7 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
         ConfigurationError: there is no such recipe, a setting is unknown (the nearest name is given) or of the wrong
             type, a number is out of its range, or settings contradict each other.
     """
+    check_kind(ConfigurationError, LIST, overrides=overrides)
     values = read_recipe(source, list_recipes(), shipped_recipes(engine=True))
     overrides = list(overrides)
     apply_overrides(values, overrides)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from videorefer_plugin._json import JsonError, TwiceError, decode, each_once, json_fault
+from videorefer_plugin._kinds import PATH, check_kind
 from videorefer_plugin._places import named_path
 from videorefer_plugin._text import cut
 from videorefer_plugin.errors import ConfigurationError, RecordError
@@ -93,6 +94,7 @@ def open_record_file(path: str | os.PathLike) -> RecordFile:
         RecordError: there is no such file, or it is empty.
         ConfigurationError: it is Parquet, and pyarrow is not installed.
     """
+    check_kind(RecordError, PATH, path=path)
     path = Path(path)
     if not os.path.isfile(path):  # unlike the method of a path, it also takes names that no file can have
         what = "a folder" if os.path.isdir(path) else "not there"

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from videorefer_plugin._kinds import INTEGER, check_kind
+from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world import language
 from videorefer_plugin.world.categories import CATEGORIES, Subject
 from videorefer_plugin.world.clip import Clip, make_clip, seeded
@@ -35,6 +37,7 @@ def bench_clip(seed: int, number: int, size: int = 64, frames: int = 16) -> tupl
         size: side of the square frames in pixels.
         frames: length of the clip.
     """
+    check_kind(ConfigurationError, INTEGER, number=number)
     place = number % len(QUESTION_TYPES)
     turn = number // len(QUESTION_TYPES)
     names = [name for name, kind in CATEGORIES.items() if kind.type == QUESTION_TYPES[place] and kind.choice]

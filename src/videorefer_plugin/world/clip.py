@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from videorefer_plugin._kinds import INTEGER, check_kind
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.regions import Region, encode_rle
 from videorefer_plugin.world.drawing import draw, draw_background
@@ -145,6 +146,7 @@ def iter_clips(
 
     Several workers share the work without repeats by `start` (their number) and `step` (how many they are).
     """
+    check_kind(ConfigurationError, INTEGER, start=start, step=step)
     index = start
     while True:
         yield make_clip((seed, index), split, size, frames)

@@ -24,10 +24,12 @@ from numpy.typing import NDArray
 
 from videorefer_plugin._files import write_whole
 from videorefer_plugin._json import read_object
+from videorefer_plugin._kinds import FUNCTION, PATH, check_kind, instances
 from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin._text import short
 from videorefer_plugin.embedded import SHAPES_WORLD
-from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.errors import ConfigurationError, VideoError
+from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.video import Video
 from videorefer_plugin.world.bench import (
     bench_clip,
@@ -58,7 +60,13 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
         path: of the file. It appears when it is complete.
         frames: uint8 (T, height, width, 3), RGB, with even sides.
         fps: frames a second.
+
+    Raises:
+        ConfigurationError: an argument is of another kind.
     """
+    check_kind(ConfigurationError, PATH, path=path)
+    check_kind(ConfigurationError, instances(np.ndarray), frames=frames)
+    check_at_least_one(fps, "fps")
     import av
 
     def write(temporary: str) -> None:
@@ -79,6 +87,7 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
 
 def is_of_shapes_world(video: Video) -> bool:
     """Whether a video was written by [`encode_video`], which says so in the file."""
+    check_kind(VideoError, instances(Video, hint="Open it with open_video()."), video=video)
     return video.comment == SHAPES_WORLD
 
 
@@ -123,6 +132,8 @@ def write_dataset(
     for name, value, least in (("clips", clips, 0), ("heldout", heldout, 0), ("workers", workers, 1)):
         if not isinstance(value, int) or not least <= value <= _MOST:
             raise ConfigurationError(f"{name} is {short(value)}: expected a whole number from {least} to {_MOST}")
+    check_kind(ConfigurationError, PATH, out=out)
+    check_kind(ConfigurationError, FUNCTION, optional=True, progress=progress)
     Stage(size, frames).check()
     seeded(seed)
     root, settings = Path(out), Settings(seed, size, frames, VERSION if version is None else version)

@@ -15,7 +15,7 @@ from transformers.utils import can_return_tuple
 
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.cache import CACHE, takes_cache
-from videorefer_plugin.models.call_checks import check_call
+from videorefer_plugin.models.call_checks import check_call, whole_ids
 from videorefer_plugin.models.distinct import distinct_frames, take
 from videorefer_plugin.models.placing import cached_length, written_step
 from videorefer_plugin.models.videollama2.checks import (
@@ -304,6 +304,7 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
         if placed_visuals is None:  # else `generate` has looked at what it was given
             given = {"attention_mask": attention_mask, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
             check_call(self, input_ids, {**given, "cache": cache, **kwargs})
+            input_ids = whole_ids(input_ids)
         if any(visuals is not None for visuals in (pixel_values, pixel_values_videos, mm_encoder_outputs)):
             self.check_visuals(input_ids, pixel_values, pixel_values_videos, mm_encoder_outputs, video_lengths)
         encoded = self.encode_visuals(pixel_values, pixel_values_videos, mm_encoder_outputs, video_lengths)

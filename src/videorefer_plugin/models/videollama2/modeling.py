@@ -10,7 +10,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import can_return_tuple
 
 from videorefer_plugin.models.cache import CACHE, takes_cache
-from videorefer_plugin.models.call_checks import check_call, check_generate, check_labels
+from videorefer_plugin.models.call_checks import check_call, check_labels, whole_ids
+from videorefer_plugin.models.generate_checks import check_generate
 from videorefer_plugin.models.placing import Placed, Prompt, cached_length
 from videorefer_plugin.models.videollama2.backbone import VideoLLaMA2Model, VideoLLaMA2PreTrainedModel
 from videorefer_plugin.models.videollama2.checks import PIXELS
@@ -80,6 +81,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         The other arguments and the errors are those of [`VideoLLaMA2Model.forward`].
         """
         check_labels(self, labels, inputs_embeds if input_ids is None else input_ids)
+        labels = whole_ids(labels)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -134,6 +136,12 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         check_generate(self, kwargs)
         if kwargs.get("placed_visuals") is None:
             check_call(self, input_ids, kwargs, generating=True)
+        if whole_ids(input_ids) is not input_ids:
+            input_ids = whole_ids(input_ids)
+            if inputs is None:
+                kwargs["input_ids"] = input_ids
+            else:
+                inputs = input_ids
         drafts = kwargs.get("placed_visuals") is not None
         if not drafts:  # else the model that this one drafts for has placed them
             self._place_visuals(input_ids, kwargs)

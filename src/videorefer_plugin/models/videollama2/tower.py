@@ -4,10 +4,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from videorefer_plugin._kinds import check_kind, instances, methods
+from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.gradients import no_grad_if_frozen
 from videorefer_plugin.models.videollama2.checks import check_pixels
 
 __all__ = ["as_grids", "frame_features", "run_tower"]
+
+
+_CONFIG = methods("the configuration of a VideoLLaMA2 or VideoRefer model", "vision_config", "vision_feature_layer")
 
 
 def frame_features(vision_tower: nn.Module, config: Any, pixel_values: Tensor) -> Tensor:
@@ -25,8 +30,11 @@ def frame_features(vision_tower: nn.Module, config: Any, pixel_values: Tensor) -
         `torch.Tensor` of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`.
 
     Raises:
+        ConfigurationError: there is no tower, or no configuration of one.
         TensorError: the pixel values have another shape, or are no floating-point numbers.
     """
+    check_kind(ConfigurationError, instances(nn.Module), vision_tower=vision_tower)
+    check_kind(ConfigurationError, _CONFIG, config=config)
     check_pixels(config, "pixel_values", pixel_values, ("num_frames",), values=False)
     return as_grids(config, run_tower(vision_tower, config, pixel_values)[-1])
 

@@ -10,7 +10,8 @@ from transformers.cache_utils import Cache
 
 from videorefer_plugin.errors import PromptError
 from videorefer_plugin.models.cache import CACHE, takes_cache
-from videorefer_plugin.models.call_checks import check_call, check_generate
+from videorefer_plugin.models.call_checks import check_call, whole_ids
+from videorefer_plugin.models.generate_checks import check_generate
 from videorefer_plugin.models.placing import Placed, Prompt, cached_length, number_places
 from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
 
@@ -48,8 +49,8 @@ class RegionGeneration(_Host):
         check_generate(self, kwargs)
         if kwargs.get("placed_objects") is None:
             check_call(self, input_ids, kwargs, generating=True)
-        if input_ids is not None and input_ids.dtype == torch.int32:  # with which some models count no positions
-            input_ids = input_ids.long()
+        if whole_ids(input_ids) is not input_ids:
+            input_ids = whole_ids(input_ids)
             if inputs is None:
                 kwargs["input_ids"] = input_ids
             else:

@@ -8,7 +8,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from videorefer_plugin.errors import PromptError, TensorError
-from videorefer_plugin.models.call_checks import check_call, check_ids, check_labels
+from videorefer_plugin.models.call_checks import check_call, check_ids, check_labels, whole_ids
 from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.placing import Prompt, cached_length, given_cache, insert, written_step
 from videorefer_plugin.models.videorefer.backbone_regions import SCATTER, BackboneRegions
@@ -292,6 +292,10 @@ class RegionMixin(FeatureRows, RegionGeneration):
         if placed is None:  # else `generate` has looked at what it was given
             check_call(self, input_ids, checked)
         check_labels(self, labels, inputs.get("inputs_embeds") if input_ids is None else input_ids)
+        for name in ("input_ids", "labels"):
+            if inputs.get(name) is not None:
+                inputs[name] = whole_ids(inputs[name])
+        input_ids, labels = inputs.get("input_ids"), inputs.get("labels")
         regions = RegionInputs.collect(inputs, self._regions_with_pixels)
         inputs["mm_encoder_outputs"] = known
         if placed is None:
