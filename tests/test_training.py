@@ -447,6 +447,28 @@ def test_the_loss_on_other_records_is_logged(kinds, changes, tmp_path):
     assert found[2] == found[4] > 0  # nothing was learnt, and the same was looked at
 
 
+def test_the_loss_on_other_records_does_not_depend_on_batches(tmp_path):
+    """It is the mean over all tokens: of answers of very different lengths, batches of any size say the same."""
+    kinds = training_runs.KINDS
+    data, other = write_data(tmp_path / "data", kinds), write_data(tmp_path / "other", kinds, copies=1)
+    records = json.loads(other.read_text())
+    records[0]["conversations"][-1]["value"] = "It goes to the left, and then it goes back again and lies down."
+    other.write_text(json.dumps(records[:3]))
+    still = {
+        "train.learning_rate": 0,
+        "train.eval_every": 2,
+        "data.files": [str(data)],
+        "data.eval_files": [str(other)],
+    }
+    found = []
+    for size in (1, 2, 4):
+        out = tmp_path / str(size)
+        run("videollama2.1-7b/stage2", data, out, **still, **{"train.batch_size": size, "train.global_batch_size": 4})
+        history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+        found.append(next(entry["eval_loss"] for entry in history if "eval_loss" in entry))
+    assert found == pytest.approx([found[0]] * 3, rel=1e-6)
+
+
 def test_what_an_environment_holds_is_in_no_summary(data, tmp_path, monkeypatch):
     monkeypatch.setenv("VIDEOREFER_SECRET", "hushhush")
     secret = "${oc.env:VIDEOREFER_SECRET}"

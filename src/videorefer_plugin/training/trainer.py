@@ -21,6 +21,7 @@ from videorefer_plugin.hosts.attach import AttachedRegionMixin
 from videorefer_plugin.models.weights import Findings
 from videorefer_plugin.training.checkpoints import UNFINISHED, complete_checkpoints, loading, write_identity
 from videorefer_plugin.training.parts import parameters_by_part
+from videorefer_plugin.training.sample_losses import losses_of_samples, region_ids
 from videorefer_plugin.training.sampling import ModalityLengthSampler
 from videorefer_plugin.training.stopping import call_worker
 
@@ -68,6 +69,7 @@ class VideoReferTrainerMixin(_Trainer):
         self.group_by_modality_length = group_by_modality_length
         self.eval_collator = eval_collator or self.data_collator
         self._supervised = self._records = 0
+        self._evaluated: list[torch.Tensor] = []
         self._since = time.perf_counter()
         self._part_norms: dict[str, torch.Tensor] = {}
         self.add_callback(_RegionCallback(self))
@@ -126,7 +128,26 @@ class VideoReferTrainerMixin(_Trainer):
                 encoded[kind] = BaseModelOutputWithPooling(pooler_output=tokens)
         if encoded:
             inputs["mm_encoder_outputs"] = encoded
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        labels, ids = inputs.get("labels"), region_ids(plain)
+        computed = super().compute_loss(model, inputs, *args, **kwargs)
+        if not model.training and isinstance(computed, tuple):
+            self._evaluated.append(self._gathered(losses_of_samples(computed[1], labels, ids)))
+        return computed
+
+    def _gathered(self, losses: torch.Tensor) -> torch.Tensor:
+        """Losses of the samples of all processes, without those that only fill the last batch up."""
+        padded = self.accelerator.pad_across_processes(losses, dim=0)
+        return self.accelerator.gather_for_metrics(padded).double().cpu()
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate; the loss is the mean over all tokens, however they come in batches, as that of training is."""
+        self._evaluated = []
+        output = super().evaluation_loop(*args, **kwargs)
+        losses, tokens = torch.cat(self._evaluated or [torch.zeros(0, 2)]).sum(dim=0).tolist()
+        for name in output.metrics if tokens else ():
+            if name.endswith("_loss"):
+                output.metrics[name] = losses / tokens
+        return output
 
     # ------------------------------------------------------------------ data
 
