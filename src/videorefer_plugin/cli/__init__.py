@@ -6,6 +6,7 @@ import typer
 
 from videorefer_plugin import __version__
 from videorefer_plugin.cli import bench, data, demo, publish, train, world
+from videorefer_plugin.cli._shell import Commands
 from videorefer_plugin.cli.ask import ask
 from videorefer_plugin.cli.env import env
 from videorefer_plugin.cli.in_order import InOrder
@@ -15,6 +16,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="videorefer",
+    cls=Commands,
     help="Point at an object in a video and ask about it.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
 from videorefer_plugin._text import cut
 from videorefer_plugin.errors import VideoReferError
@@ -15,7 +17,7 @@ from videorefer_plugin.errors import VideoReferError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["GOES_ON", "bars", "failed", "interrupted", "printer", "telling", "warn"]
+__all__ = ["GOES_ON", "Commands", "bars", "failed", "interrupted", "printer", "telling", "warn"]
 
 GOES_ON = "Interrupted. The same command goes on from here."
 """What a command says that was interrupted and can simply be started again."""
@@ -25,6 +27,41 @@ _LONGEST_NAME = 200
 _SIGNALED = 128  # what a shell reports for a command that a signal ended, with the number of the signal added
 
 _came: int = signal.SIGINT  # the signal of the newest interruption
+
+
+class Commands(TyperGroup):
+    """All commands, which end with a sentence where nothing can be printed, such as on a full disk."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command that is named."""
+        try:
+            result = super().main(*args, **kwargs)
+        except SystemExit:
+            _flush()
+            raise
+        except OSError as error:
+            raise _unprinted(error) from None
+        _flush()
+        return result
+
+
+def _flush() -> None:
+    """Print what is left, so that nothing can go wrong with it at the end of the process."""
+    if sys.stdout is None:  # closed by whoever started the command
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise _unprinted(error) from None
+
+
+def _unprinted(error: OSError) -> SystemExit:
+    """What ends a command whose output cannot be written, so that it is not tried again at the end of the process."""
+    with suppress(OSError, ValueError, AttributeError):  # a stream without a file, or none
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):  # where nobody reads any more, nobody asks why
+        print(_refusal(error), file=sys.stderr)
+    return SystemExit(_FAILED)
 
 
 @contextmanager
