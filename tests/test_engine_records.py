@@ -248,7 +248,13 @@ def test_everything_is_counted(tmp_path):
     assert (report["sources"], report["objects"], report["records"], report["discarded"]) == (4, 4, 1, 1)
     assert report["failed"] == {"analyzer": {"endpoint": 1}}
     assert report["dropped"] == {"analyzer": {"plural": 1}, "records": {"unfinished": 1}}
-    assert report["spent"]["analyzer"] == {"calls": 6, "input_tokens": 301, "output_tokens": 31, "cost": 2.0}
+    assert report["spent"]["analyzer"] == {
+        "calls": 6,
+        "input_tokens": 301,
+        "output_tokens": 31,
+        "cost": 2.0,
+        "uncounted": 0,
+    }
     assert report["retained"] == 0.5
     assert report["licenses"] == {"unknown": 1}
 

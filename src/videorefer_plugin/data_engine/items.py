@@ -30,6 +30,7 @@ __all__ = [
     "Verdict",
     "VideoItem",
     "seed_of",
+    "token_words",
 ]
 
 
@@ -273,12 +274,15 @@ class Spent:
         calls (`int`): how often a model was asked.
         input_tokens, output_tokens (`int`): as its side counts them.
         cost (`float`): in the currency of the prices; 0 without prices.
+        uncounted (`int`): calls whose tokens the model's side does not count, so that they are unknown, and not among
+            these.
     """
 
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float = 0.0
+    uncounted: int = 0
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(
@@ -286,7 +290,15 @@ class Spent:
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.cost + other.cost,
+            self.uncounted + other.uncounted,
         )
+
+
+def token_words(tokens: float, calls: float, uncounted: float) -> str:
+    """How many tokens calls took, and that this is unknown of those whose tokens nobody counts."""
+    if calls and uncounted >= calls:
+        return "unknown"
+    return f"{tokens:,.0f}" + " + unknown" * bool(uncounted)
 
 
 @dataclass(frozen=True)

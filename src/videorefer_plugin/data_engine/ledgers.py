@@ -294,7 +294,7 @@ def _says_spent(row: Mapping[str, Any]) -> bool:
     return (
         isinstance(row.get("stage"), str)
         and isinstance(spent, dict)
-        and spent.keys() == _SPENT
+        and spent.keys() | {"uncounted"} == _SPENT
         and all(isinstance(value, (int, float)) for value in spent.values())
         and isinstance(row.get("seconds"), (int, float))
     )

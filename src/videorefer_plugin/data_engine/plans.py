@@ -8,7 +8,7 @@ from typing import Any
 
 from videorefer_plugin._kinds import check_kind
 from videorefer_plugin._text import short
-from videorefer_plugin.data_engine.items import seed_of
+from videorefer_plugin.data_engine.items import seed_of, token_words
 from videorefer_plugin.data_engine.ledgers import RunLedger
 from videorefer_plugin.data_engine.recipe import RECIPE, EngineRecipe
 from videorefer_plugin.data_engine.runs import Progress, run_engine
@@ -17,7 +17,7 @@ from videorefer_plugin.errors import ConfigurationError, EngineError
 __all__ = ["Plan", "StagePlan", "plan_engine"]
 
 
-_SPENT = ("calls", "input_tokens", "output_tokens", "cost")
+_SPENT = ("calls", "input_tokens", "output_tokens", "cost", "uncounted")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class StagePlan:
             prices.
         hours (`float`): of work, of all workers together.
         gpu_hours (`float`): of them on GPUs.
+        uncounted (`float`): calls whose tokens the model's side does not count.
     """
 
     stage: str
@@ -41,6 +42,7 @@ class StagePlan:
     cost: float | None
     hours: float
     gpu_hours: float
+    uncounted: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,17 @@ class Plan:
         for heading in ("calls", "tokens in", "tokens out", "price", "hours", "GPU hours"):
             table.add_column(heading, justify="right")
         for one in self.stages:
-            numbers = (one.calls, one.input_tokens, one.output_tokens)
+            tokens = [token_words(count, one.calls, one.uncounted) for count in (one.input_tokens, one.output_tokens)]
             price = "unknown" if one.cost is None else f"{one.cost:.4g}"
             hours = (f"{one.hours:.3g}", f"{one.gpu_hours:.3g}")
-            table.add_row(one.stage, one.backend, *(f"{number:,.0f}" for number in numbers), price, *hours)
+            table.add_row(one.stage, one.backend, f"{one.calls:,.0f}", *tokens, price, *hours)
         known = [one.cost for one in self.stages if one.cost is not None]
         table.add_section()
-        sums = [sum(getattr(one, name) for one in self.stages) for name in ("calls", "input_tokens", "output_tokens")]
+        calls, read, written, _, uncounted = (sum(getattr(one, name) or 0 for one in self.stages) for name in _SPENT)
+        sums = (f"{calls:,.0f}", *(token_words(tokens, calls, uncounted) for tokens in (read, written)))
         price = f"{sum(known):.4g}" + " + unknown" * (len(known) < len(self.stages))
         time = [sum(getattr(one, name) for one in self.stages) for name in ("hours", "gpu_hours")]
-        table.add_row("all", "", *(f"{number:,.0f}" for number in sums), price, *(f"{one:.3g}" for one in time))
+        table.add_row("all", "", *sums, price, *(f"{one:.3g}" for one in time))
         return table
 
 
@@ -155,10 +158,14 @@ def _plan(recipe: EngineRecipe, seen: _Sampled) -> Plan:
     times, stages = seen.sources / done, []
     for stage, settings in recipe.stages().items():
         rows = [row for row in seen.rows if row["stage"] == stage]
-        calls, read, written, cost = (times * sum(row["spent"][name] for row in rows) for name in _SPENT)
+        calls, read, written, cost, uncounted = (
+            times * sum(row["spent"].get(name, 0) for row in rows) for name in _SPENT
+        )
         hours = times * sum(row["seconds"] for row in rows) / 3600
         price = None if settings.is_unpriced else cost
-        stages.append(StagePlan(stage, settings.backend, calls, read, written, price, hours, hours * settings.gpus))
+        stages.append(
+            StagePlan(stage, settings.backend, calls, read, written, price, hours, hours * settings.gpus, uncounted)
+        )
     notes = [
         f"These figures are of {done} source(s) of {seen.sources}, which may be unlike the others; sample more "
         "(--sample) for better ones.",

@@ -16,6 +16,7 @@ from videorefer_plugin._addresses import without_secrets
 from videorefer_plugin._kinds import PATH, check_kind
 from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.agent import STAGES
+from videorefer_plugin.data_engine.items import token_words
 from videorefer_plugin.data_engine.local_names import LocalNames
 from videorefer_plugin.data_engine.record_output import FORMATS, record_output
 from videorefer_plugin.data_engine.records import RUN, is_unknown_license, read_report, record_files
@@ -316,7 +317,11 @@ def card_facts(folder: Path, names: LocalNames, files: list[str], unknown: int) 
 
 
 def _spent(stage: str, spent: Mapping[str, Any]) -> tuple[Any, ...]:
-    return stage, spent["calls"], spent["input_tokens"], spent["output_tokens"], spent["cost"]
+    tokens = [
+        token_words(spent[name], spent["calls"], spent.get("uncounted", 0))
+        for name in ("input_tokens", "output_tokens")
+    ]
+    return stage, spent["calls"], *tokens, spent["cost"]
 
 
 def _agents(run: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from videorefer_plugin.data_engine.items import Spent
 from videorefer_plugin.data_engine.recipe import PRODUCTS, EngineRecipe
 from videorefer_plugin.data_engine.record_making import LeftOut, MadeRecord, make_records
 from videorefer_plugin.data_engine.record_output import FORMATS, record_output
-from videorefer_plugin.data_engine.state import State
+from videorefer_plugin.data_engine.state import State, with_uncounted
 from videorefer_plugin.errors import ConfigurationError, EngineError
 
 __all__ = [
@@ -100,6 +100,8 @@ class RecordCounts:
         """
         some, nested = {"": 0}, {"": {"": 0}}
         like = cls("", "", 0, 0, 0, 0, 0, some, nested, nested, some, some, 0, some, {"": Spent()}, {"": 0.0})
+        if isinstance(value.get("spent"), Mapping):  # reports of earlier versions do not say it
+            value = {**value, "spent": {stage: with_uncounted(one) for stage, one in value["spent"].items()}}
         _check_like("", value, asdict(like))
         known = {one.name: value[one.name] for one in fields(cls)}
         return cls(**{**known, "spent": {stage: Spent(**one) for stage, one in known["spent"].items()}})

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from videorefer_plugin.data_engine.items import token_words
+
 __all__ = ["EngineReport", "StageReport"]
 
 
@@ -20,6 +22,7 @@ class StageReport:
         calls, input_tokens, output_tokens (`int`): of models.
         cost (`float`): in the currency of the prices; 0 without prices.
         seconds (`float`): of work, of all workers together.
+        uncounted (`int`): calls whose tokens the model's side does not count.
     """
 
     stage: str
@@ -33,6 +36,7 @@ class StageReport:
     output_tokens: int = 0
     cost: float = 0.0
     seconds: float = 0.0
+    uncounted: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,11 @@ class EngineReport:
         for heading in ("done", "failed", "dropped", "calls", "tokens", "cost", "seconds"):
             table.add_column(heading, justify="right", no_wrap=heading != "dropped", overflow="fold")
         for one in self.stages:
-            counts = (f"{one.calls:,}", f"{one.input_tokens + one.output_tokens:,}", f"{one.cost:.4g}")
+            counts = (
+                f"{one.calls:,}",
+                token_words(one.input_tokens + one.output_tokens, one.calls, one.uncounted),
+                f"{one.cost:.4g}",
+            )
             done = (str(one.done), str(one.failed), dropped_words(one.dropped))
             table.add_row(one.stage, one.backend, *done, *counts, f"{one.seconds:.1f}")
         return table

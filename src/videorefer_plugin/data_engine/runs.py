@@ -343,7 +343,14 @@ class _Run:
             spent = counts.spent.get(name, Spent())
             backend, dropped = self.recipe.stages()[name].backend, dict(counts.dropped.get(name, {}))
             done, failures = one.done - one.failures, one.failures
-            took = (spent.calls, spent.input_tokens, spent.output_tokens, spent.cost, counts.seconds.get(name, 0.0))
+            took = (
+                spent.calls,
+                spent.input_tokens,
+                spent.output_tokens,
+                spent.cost,
+                counts.seconds.get(name, 0.0),
+                spent.uncounted,
+            )
             stages.append(StageReport(name, backend, done, failures, left - one.done, dropped, *took))
             left = done
         failed = sum(one.failures for one in ledger.stages.values())

@@ -103,13 +103,18 @@ def read_objects(row: Row) -> list[Any]:
     ]
 
 
+def with_uncounted(spent: Any) -> Any:
+    """What a line says that the work took; lines of earlier versions do not say which calls were not counted."""
+    return {"uncounted": 0, **spent} if isinstance(spent, dict) else spent
+
+
 def read_spent(row: Row) -> Spent:
     """What a line says that the work took.
 
     Raises:
         EngineError: it is not as it is written; says what is wrong, and not where.
     """
-    spent: Spent = _read(Spent, row["spent"])
+    spent: Spent = _read(Spent, with_uncounted(row["spent"]))
     return spent
 
 

@@ -88,7 +88,7 @@ class ModelAnnotator(Agent):
         named = self._describing.sees == "noun"
         objects, dropped = (list(item.objects), {}) if named else fitting(video, item.objects)
         answers = self._answers(video, objects, is_image) if objects else []
-        made = self._describing.made(objects, answers, Spent(calls=len(answers)))
+        made = self._describing.made(objects, answers, Spent(calls=len(answers), uncounted=len(answers)))
         return with_dropped(item.objects, dropped, made)
 
     def _answers(self, video: Video, objects: Sequence[ObjectItem], is_image: bool) -> list[str]:

@@ -91,7 +91,9 @@ class ModelCaptioner(Agent):
         asked = [(question, [self._region(video, found_of(one))]) for one in objects]
         answers = self._model.ask(video, asked, is_image=is_image) if asked else []
         frames = [frame_of(found_of(one)) for one in objects]
-        return with_dropped(item.objects, dropped, captions_made(answers, frames, Spent(calls=len(answers))))
+        return with_dropped(
+            item.objects, dropped, captions_made(answers, frames, Spent(calls=len(answers), uncounted=len(answers)))
+        )
 
     def _region(self, video: Video, found: Any) -> Region:
         if self._frames == "one":

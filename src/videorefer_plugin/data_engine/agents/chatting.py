@@ -113,7 +113,7 @@ class Asking:
         usage = Usage(self._prices)
         for completion in completions:
             usage.add(completion)
-        return Spent(usage.requests, usage.input_tokens, usage.output_tokens, usage.cost or 0.0)
+        return Spent(usage.requests, usage.input_tokens, usage.output_tokens, usage.cost or 0.0, usage.uncounted)
 
     def each(
         self, items: Sequence[VideoItem], work: Callable[[VideoItem, Talk], Sequence[Any]]
