@@ -97,5 +97,5 @@ def check_kind(error: type[VideoReferError], kind: Kind, *, optional: bool = Fal
             raise error(f"{name} must be {kind.words}{' or None' if optional else ''}, but {said}.{hint}")
 
 
-MODEL = methods("a loaded model of transformers", "generate", "parameters", hint="A folder or Hub id is a string.")
+MODEL = methods("a model of transformers", "generate", "parameters", hint="A folder or Hub id is a string.")
 PROCESSOR = methods("a processor with a chat template", "apply_chat_template", hint="AutoProcessor loads it.")
