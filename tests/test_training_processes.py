@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 
+from tests import sharded_run
 from tests.test_training_resume import finish
 from tests.training_runs import command, losses, run, weights, write_data
 
@@ -33,3 +34,16 @@ def test_two_processes_train_and_evaluate_like_one(tmp_path):
     assert evaluated[1] == pytest.approx(evaluated[0], rel=1e-5)
     for name, value in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], value, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_processes_that_share_weights_may_have_batches_of_any_kind(tmp_path):
+    """Loss and gradients are those of one process, also where one has no visual or no region and the other has."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={sharded_run.PROCESSES}"]
+    finish([*launcher, "-m", "tests.sharded_run", str(tmp_path)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    found, wanted = torch.load(tmp_path / "sharded.pt"), sharded_run.alone(tmp_path)
+    assert found.keys() == wanted.keys()
+    for step, (loss, gradients) in wanted.items():
+        assert found[step][0].item() == pytest.approx(loss.item(), rel=1e-5), step
+        assert found[step][1].keys() == gradients.keys(), step
+        for name, value in gradients.items():
+            torch.testing.assert_close(found[step][1][name], value, atol=1e-6, rtol=1e-4, msg=f"{step} {name}")

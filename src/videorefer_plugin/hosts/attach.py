@@ -114,6 +114,8 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
 
     host_class: type[PreTrainedModel]
     object_encoder_attachment: AttachmentConfig
+    blank_visuals: dict[str, dict[str, Tensor]] | None = None
+    """For each kind of visual the arguments that show a black one; see [`RegionMixin.run_in_step`]."""
     _object_encoder_hooks: Any
     _regions_with_pixels = False
     _counts_visuals = False
@@ -147,6 +149,16 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
     def has_pixels(self, inputs: dict[str, Any]) -> bool:
         """See [`RegionMixin.has_pixels`]."""
         return any(inputs.get(name) is not None for name, _ in self.region_host.encoders.values())
+
+    def visual_arguments(self) -> dict[str, str]:
+        """See [`RegionMixin.visual_arguments`]."""
+        return {kind: name for kind, (name, _) in self.region_host.encoders.items()}
+
+    def blank_visual(self, kind: str, device: torch.device) -> dict[str, Tensor]:
+        """See [`RegionMixin.blank_visual`]."""
+        if self.blank_visuals is None:
+            return super().blank_visual(kind, device)
+        return {name: value.to(device) for name, value in self.blank_visuals[kind].items()}
 
     def check_visuals(
         self,
@@ -269,15 +281,16 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
         Raises:
             CheckpointError: the weights are packed and cannot be saved, or the folder cannot be written.
         """
-        state = kwargs.get("state_dict")
+        state, own = kwargs.get("state_dict"), "object_encoder."
         check_savable(self, state)
         if state is not None:
-            kwargs["state_dict"] = {k: v for k, v in state.items() if not k.startswith("object_encoder.")}
+            kwargs["state_dict"] = {k: v for k, v in state.items() if not k.startswith(own)}
+            state = {k.removeprefix(own): v for k, v in state.items() if k.startswith(own)}
         publish, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)
         with self._as_host():
             self.save_pretrained(save_directory, *args, **kwargs)  # the class is the host's by now
         if kwargs.get("is_main_process", True):
-            self.save_object_encoder(save_directory)
+            save_object_encoder(self, save_directory, state or None)
         if publish:
             self.push_to_hub(repo_id or os.path.basename(os.path.normpath(save_directory)), token=kwargs.get("token"))
 

@@ -13,6 +13,7 @@ from videorefer_plugin.hosts import RegionProcessor, attach_object_encoder, load
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
 from videorefer_plugin.hosts.configuration import CONFIG_NAME
 from videorefer_plugin.models.quantized import is_quantized
+from videorefer_plugin.models.sharded import receives_weights
 from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
@@ -85,8 +86,9 @@ def build_model(settings: ModelSettings, processor: Any) -> Any:
         config = _new_config(settings)
         for name in ("region_token_id", "image_token_id", "video_token_id"):
             setattr(config, name, getattr(processor, name))
-        return VideoReferForConditionalGeneration.from_pretrained(settings.language_model, config=config, **options)
-    model = load_checkpoint(str(settings.checkpoint), **options)
+        model = VideoReferForConditionalGeneration.from_pretrained(settings.language_model, config=config, **options)
+        return _with_memory(model)
+    model = _with_memory(load_checkpoint(str(settings.checkpoint), **options))
     saved = settings.object_encoder
     if saved is None and (Path(str(settings.checkpoint)) / CONFIG_NAME).is_file():
         saved = settings.checkpoint  # a host that was saved with its object encoder
@@ -97,6 +99,24 @@ def build_model(settings: ModelSettings, processor: Any) -> Any:
         logger.warning("%s gets a new object encoder, which has learnt nothing yet.", settings.checkpoint)
     if settings.max_tokens_per_region is not None:
         model.object_encoder.config.max_tokens_per_region = settings.max_tokens_per_region
+    return model
+
+
+def _with_memory(model: Any) -> Any:
+    """Give parameters memory that wait on the device `meta` for what another process hands out.
+
+    Accelerate tells parameters of the optimizer apart by where they are, and those on `meta` are all in one place.
+    """
+    if not receives_weights():
+        return model
+    made: dict[int, torch.nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if parameter.is_meta:
+                if id(parameter) not in made:
+                    empty = torch.zeros_like(parameter, device="cpu")
+                    made[id(parameter)] = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
+                setattr(module, name, made[id(parameter)])
     return model
 
 

@@ -11,13 +11,17 @@ import transformers
 from safetensors import SafetensorError
 from torch.utils.data import Subset
 from transformers import TrainingArguments, set_seed
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import logging
 
 from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin.errors import ConfigurationError, TrainingError
+from videorefer_plugin.hosts.attach import AttachedRegionMixin
+from videorefer_plugin.hosts.saving import save_object_encoder, trained_encoder
 from videorefer_plugin.models.quantized import is_quantized
 from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
 from videorefer_plugin.training.arguments import training_arguments
+from videorefer_plugin.training.blank_visuals import blank_visuals
 from videorefer_plugin.training.building import build, prepare_for_training
 from videorefer_plugin.training.checkpoints import check_same_run, identity_of, prepared_folder
 from videorefer_plugin.training.collator import VideoReferCollator
@@ -67,6 +71,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     set_seed(recipe.train.seed)
     check_folder_place(recipe.output.folder, ConfigurationError)
     arguments = training_arguments(recipe)
+    _check_kept(recipe, arguments)
     with prepared_folder(recipe, arguments.process_index, resume) as checkpoint:
         return _train(recipe, arguments, checkpoint)
 
@@ -98,6 +103,10 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
         group_by_modality_length=recipe.train.group_by == "modality_length",
         identity=identity,
     )
+    plain = trainer.accelerator.unwrap_model(trainer.model)
+    plain = plain.get_base_model() if hasattr(plain, "get_base_model") else plain
+    if isinstance(plain, AttachedRegionMixin) and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        plain.blank_visuals = blank_visuals(processor)
     if checkpoint is not None:
         check_same_run(checkpoint, identity)
     summary = _summary(trainer, recipe, dataset)
@@ -109,6 +118,22 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
     with writing(recipe.output.folder, TrainingError, also=(SafetensorError,)):
         _save(trainer, recipe, processor, summary)
     return trainer
+
+
+def _check_kept(recipe: Recipe, arguments: TrainingArguments) -> None:
+    """Refuse to keep features where no process has the whole tower or connector that would make them."""
+    if recipe.data.clip and not recipe.data.keep_features:
+        return
+    fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" or bool(arguments.fsdp)
+    # Accelerate leaves FSDP out on CPUs, where every process has the whole model.
+    fsdp = fsdp and arguments.world_size > 1 and arguments.distributed_state.distributed_type != "MULTI_CPU"
+    if fsdp or is_deepspeed_zero3_enabled():
+        setting = "data.keep_features: true" if recipe.data.clip else "data.clip: false"
+        raise ConfigurationError(
+            f"{setting} computes features once, with the whole model in each process, but "
+            f"{'FSDP' if fsdp else 'DeepSpeed ZeRO 3'} shares its weights out among the processes. Start the run "
+            "without it (accelerate launch --multi_gpu), or leave the setting out."
+        )
 
 
 def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDataset) -> Any:
@@ -128,12 +153,8 @@ def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDat
         )
     folder = recipe.data.features or recipe.output.folder
     features = compute_features(model, processor, dataset, folder, clips=recipe.data.clip)
-    # What a connector that is not trained makes of clips is kept as well, where batches are made by the process that
-    # has the whole of it.
-    apart = recipe.data.workers or any(
-        os.environ.get(f"ACCELERATE_USE_{kind}", "false") == "true" for kind in ("FSDP", "DEEPSPEED")
-    )
-    connector = None if apart or "connector" in recipe.train.parts else model.model.connector
+    # What a connector that is not trained makes of clips is kept as well, where this process makes the batches.
+    connector = None if recipe.data.workers or "connector" in recipe.train.parts else model.model.connector
     config = model.object_encoder.config
     return FeatureCollator(processor, features, config, clips=recipe.data.clip, connector=connector)
 
@@ -146,14 +167,16 @@ def _save(trainer: Any, recipe: Recipe, processor: Any, summary: Any) -> None:
     plain.config.use_cache = True
     if not is_quantized(plain):  # whose other weights are in their dtypes, and stay
         plain.to(getattr(torch, recipe.model.dtype))  # what was trained is in float32 until here
+    if trainer.is_fsdp_enabled:  # of other types, `save_model` saves nothing
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     if recipe.output.save != "object_encoder":
         trainer.save_model(str(folder))  # gathers sharded weights; a PEFT model saves its adapter
+    apart = recipe.output.save in ("object_encoder", "adapter")
+    state = trainer.gathered(trained_encoder(plain)) if apart else None  # all processes have a part in this
     if not trainer.args.should_save:
         return
-    if recipe.output.save in ("object_encoder", "adapter"):
-        from videorefer_plugin.hosts.saving import save_object_encoder
-
-        save_object_encoder(plain, folder)
+    if apart:
+        save_object_encoder(plain, folder, state)
     if recipe.data.features is None:
         remove_features(folder)  # the run is over
     processor.save_pretrained(folder)

@@ -18,6 +18,7 @@ from transformers.utils import logging
 from videorefer_plugin.errors import CheckpointError, ConfigurationError, TrainingError
 from videorefer_plugin.hosts import load_object_encoder
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
+from videorefer_plugin.models.sharded import is_sharded
 from videorefer_plugin.models.weights import Findings
 from videorefer_plugin.training.checkpoints import UNFINISHED, complete_checkpoints, loading, write_identity
 from videorefer_plugin.training.parts import parameters_by_part
@@ -269,10 +270,27 @@ class VideoReferTrainerMixin(_Trainer):
             super()._save(output_dir, state_dict)
             return
         # Hosts are saved under the names that they were published with, but checkpoints are read under those that
-        # parameters have here.
+        # parameters have here. Where weights are shared out, all processes come here.
         self.model.save_pretrained(
-            output_dir or self.args.output_dir, state_dict=state_dict, save_original_format=False
+            output_dir or self.args.output_dir,
+            is_main_process=self.args.should_save,
+            state_dict=state_dict,
+            save_original_format=False,
         )
+
+    def gathered(self, module: nn.Module) -> dict[str, torch.Tensor] | None:
+        """Weights of a module of the model, in the main process; all processes have to call this.
+
+        Returns:
+            `dict[str, torch.Tensor]`: by their names in the module; `None` where every process has them anyway.
+        """
+        if not is_sharded(self.model):
+            return None
+        modules = self.accelerator.unwrap_model(self.model).named_modules()
+        (prefix,) = (name for name, each in modules if each is module)
+        prefix = f"{prefix}.".replace("_fsdp_wrapped_module.", "")
+        whole = self.accelerator.get_state_dict(self.model_wrapped)
+        return {name.removeprefix(prefix): value for name, value in whole.items() if name.startswith(prefix)}
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         with loading(resume_from_checkpoint):

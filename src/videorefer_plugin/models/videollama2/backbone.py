@@ -291,7 +291,7 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
             use_cache (`bool`, *optional*): whether to return keys and values.
             mm_encoder_outputs (`dict`, *optional*):
                 Outputs of `get_image_features` and `get_video_features` under `"image"` and `"video"`, instead of
-                pixel values.
+                pixel values. In training an empty one says that tower and connector are not to be run.
             placed_visuals (`tuple[torch.Tensor, torch.LongTensor]`, *optional*):
                 Visual tokens of the whole batch and, for each column of `input_ids`, its token or -1, as
                 [`VideoLLaMA2Model.place_visuals`] returns them. Placeholders without a token are words then, as are
@@ -316,7 +316,7 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
             inputs_embeds = self._embed_placed(input_ids, *placed_visuals)
         elif input_ids is not None:
             inputs_embeds = self._embed(input_ids, tokens)
-        if self.training and not tokens and inputs_embeds is not None:
+        if self.training and not tokens and inputs_embeds is not None and mm_encoder_outputs is None:
             inputs_embeds = inputs_embeds + self._no_visuals(inputs_embeds)
         if position_ids is None and inputs_embeds is not None:
             position_ids = _positions(attention_mask, inputs_embeds.shape[1], cache)

@@ -20,6 +20,7 @@ from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.models.checkpoint_files import MODEL_FILES, check_files, reading_folder
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned, refetched_with
 from videorefer_plugin.models.quantized import check_savable, settle_dtypes
+from videorefer_plugin.models.sharded import receives_weights
 from videorefer_plugin.models.videollama2.adapters import (
     ADAPTERS,
     adapter_files,
@@ -166,7 +167,8 @@ class OriginalCheckpointMixin(_Model):
         info["missing_keys"] = set(info["missing_keys"]) | set(findings.missing)
         tower = parts["vision_tower"]
         if tower <= info["missing_keys"]:
-            _load_vision_tower(model, folder, elsewhere(hub))
+            if not receives_weights():
+                _load_vision_tower(model, folder, elsewhere(hub))
             info["missing_keys"] -= tower
         return model, info
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.integrations import is_deepspeed_zero3_enabled, is_fsdp_managed_module
 
 from videorefer_plugin.models.cache import CACHE
 from videorefer_plugin.models.caches import can_crop, new_cache, num_copies, repeated, sees_positions, uses_cache
 from videorefer_plugin.models.placing import Placed
+from videorefer_plugin.models.sharded import is_sharded
 
 __all__ = ["restore_prompts", "share_prefix"]
 
@@ -79,7 +79,7 @@ def _may_share(model: Any, input_ids: Tensor, inputs: dict[str, Any]) -> bool:
         return False
     if any(inputs.get(name, getattr(config, name, None)) for name in _SETTINGS) or not uses_cache(config, inputs):
         return False
-    if any(_has_origin(inputs.get(name)) for name in _PLACES) or _runs_with_others(model):
+    if any(_has_origin(inputs.get(name)) for name in _PLACES) or is_sharded(model):
         return False
     return bool((mask[:, 1:] >= mask[:, :-1]).all()) and bool(mask[:, -1].all())  # padded on the left
 
@@ -90,11 +90,6 @@ def _has_origin(placed: Placed | None) -> bool:
 
 def _config(model: Any, inputs: dict[str, Any]) -> Any:
     return inputs.get("generation_config") or model.generation_config
-
-
-def _runs_with_others(model: Any) -> bool:
-    """Whether every run of the model is one of several processes, which all have to run equally often."""
-    return is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model)
 
 
 def _shared_length(input_ids: Tensor, starts: Tensor, inputs: dict[str, Any]) -> int:

@@ -118,6 +118,17 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         """See [`RegionMixin.get_vision_tower`]."""
         return self.model.vision_tower
 
+    def blank_visual(self, kind: str, device: torch.device) -> dict[str, Tensor]:
+        """See [`RegionMixin.blank_visual`]."""
+        size = self.config.vision_config.image_size
+        leading = {"image": (1,), "video": (1, 2)}[kind]
+        return {PIXELS[kind]: torch.zeros((*leading, 3, size, size), device=device)}
+
+    def blank_region_features(self, device: torch.device) -> Tensor:
+        """See [`RegionMixin.blank_region_features`]."""
+        size = self.config.vision_config.image_size
+        return self.model.get_frame_features(torch.zeros((1, 3, size, size), device=device))
+
     def encode_visuals(
         self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None
     ) -> dict[str, BaseModelOutputWithPooling]:

@@ -14,6 +14,7 @@ from videorefer_plugin.models.placing import Prompt, cached_length, given_cache,
 from videorefer_plugin.models.videorefer.backbone_regions import SCATTER, BackboneRegions
 from videorefer_plugin.models.videorefer.feature_rows import FeatureRows
 from videorefer_plugin.models.videorefer.generation import RegionGeneration
+from videorefer_plugin.models.videorefer.in_step import RunsInStep
 from videorefer_plugin.models.videorefer.region_inputs import (
     FlatRegions,
     RegionInputs,
@@ -25,7 +26,7 @@ from videorefer_plugin.object_encoder.checks import whole_numbers
 __all__ = ["RegionInputs", "RegionMixin"]
 
 
-class RegionMixin(FeatureRows, RegionGeneration):
+class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
     """Give a host's `...ForConditionalGeneration` regions, when mixed in front of it.
 
     The mixin owns `object_encoder`, turns regions into object tokens before the host runs, and lets a hook on the
@@ -298,16 +299,23 @@ class RegionMixin(FeatureRows, RegionGeneration):
         input_ids, labels = inputs.get("input_ids"), inputs.get("labels")
         regions = RegionInputs.collect(inputs, self._regions_with_pixels)
         inputs["mm_encoder_outputs"] = known
+        nothing = None
         if placed is None:
+            if input_ids is not None:
+                nothing = self.run_in_step(input_ids, regions, inputs, known)
             placed = self._place(input_ids, regions, object_tokens, counts, inputs)
         if placed is None or input_ids is None:
             return
         tokens, places = placed
-        if len(tokens) or self.training:
+        if nothing is not None:  # nobody else sees to it that tower and connector have gradients
+            tokens = tokens + nothing.to(tokens)
+            placed = tokens, places
+        if len(tokens) or self.training or nothing is not None:
             if regions is None and self.has_pixels(inputs):
                 self.check_visuals(input_ids, inputs, None, inputs["mm_encoder_outputs"])
             # Encoded here, because some hosts pass every argument on to their vision tower, and that one is not its.
-            inputs["mm_encoder_outputs"] = self.encode_visuals(inputs, inputs["mm_encoder_outputs"]) or None
+            encoded = self.encode_visuals(inputs, inputs["mm_encoder_outputs"])
+            inputs["mm_encoder_outputs"] = encoded or (None if nothing is None else {})
             inputs[SCATTER] = placed
         if labels is not None:
             inputs["labels"] = labels.masked_fill((places >= 0).to(labels.device), -100)

@@ -1,0 +1,102 @@
+"""Batches of different kinds in processes that share a model's weights, and have to run the same modules."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from videorefer_plugin.errors import PromptError
+from videorefer_plugin.models.sharded import agree, is_sharded
+from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
+
+__all__ = ["RunsInStep"]
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as _Host
+else:
+    _Host = object
+
+
+class RunsInStep(_Host):
+    """The part of [`RegionMixin`] that keeps in step with other processes."""
+
+    def run_in_step(
+        self, input_ids: Tensor, regions: RegionInputs | None, inputs: dict[str, Any], known: dict[str, Any] | None
+    ) -> Tensor | None:
+        """Run tower and connector over blank frames where another process has visuals of a kind and this one has none.
+
+        Nothing is done, and nobody is asked, where every process has the whole model.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with placeholders.
+            regions ([`RegionInputs`], *optional*): the regions.
+            inputs (`dict`): the other keyword arguments; visuals are encoded and put there as `mm_encoder_outputs`.
+            known (`dict`, *optional*): visuals that were encoded before.
+
+        Returns:
+            `torch.Tensor` of shape `()`: zero, whose gradients are zero for all that was run over blank frames; `None`
+            if all processes have visuals of the same kinds.
+
+        Raises:
+            PromptError: processes have visuals of different kinds, and this host knows no blank ones.
+        """
+        if torch.compiler.is_compiling() or not is_sharded(self):
+            return None
+        names = self.visual_arguments()
+        apart = regions is not None and regions.pixel_values is not None and bool((regions.frames < 0).any())
+        flags = [*(inputs.get(name) is not None for name in names.values()), apart, bool(known)]
+        some, every = agree(flags, input_ids.device)
+        if some == every:
+            return None
+        blank: dict[str, dict[str, Tensor]] = {}
+        for kind, has, needed, had in zip(names, flags, some, every, strict=False):
+            if needed and not had:  # made in every process, so that all of them say what is wrong if it cannot be
+                arguments = self.blank_visual(kind, input_ids.device)
+                blank |= {} if has else {kind: arguments}
+        self.check_visuals(input_ids, inputs, regions, known)
+        # In the order of a batch that has all of them.
+        for arguments in blank.values():
+            inputs.update(arguments)
+        encoded = self.encode_visuals(inputs, known)
+        nothing = input_ids.new_zeros((), dtype=torch.float32)
+        for kind, arguments in blank.items():
+            nothing = nothing + _sum(encoded.pop(kind)).to(nothing.device)
+            for name in arguments:
+                inputs.pop(name, None)
+        inputs["mm_encoder_outputs"] = encoded
+        if some[len(names)] and not apart:
+            nothing = nothing + self.blank_region_features(input_ids.device).float().sum().to(nothing.device)
+        return nothing * 0
+
+    def visual_arguments(self) -> dict[str, str]:
+        """For each kind of visual the argument that holds its pixels, in the order in which they are encoded."""
+        return {"image": "pixel_values", "video": "pixel_values_videos"}
+
+    def blank_visual(self, kind: str, device: torch.device) -> dict[str, Tensor]:
+        """Arguments of `forward` that show the smallest visual of a kind, black all over.
+
+        Raises:
+            PromptError: this host knows none.
+        """
+        raise PromptError(
+            f"The weights of this {type(self).__name__} are shared out among processes, of which some have a {kind} "
+            f"in this batch and others have none; they have to run the same modules. Show each of them a {kind} in "
+            "every batch, or let VideoReferTrainer train the model, which shows it black ones."
+        )
+
+    def blank_region_features(self, device: torch.device) -> Tensor:
+        """What the tower makes of a black frame that no visual shows."""
+        raise NotImplementedError  # hosts are shown all frames with masks
+
+
+def _sum(output: Any) -> Tensor:
+    """Sum of all that the decoder gets to see of visuals."""
+    parts = [output.pooler_output, getattr(output, "deepstack_features", None)]
+    total = []
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Tensor):
+            total.append(part.float().sum())
+        elif part is not None:
+            parts.extend(part)
+    return torch.stack(total).sum()

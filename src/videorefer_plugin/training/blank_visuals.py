@@ -1,0 +1,36 @@
+"""Black visuals for processes that have none in a batch, but run in step with others that have some."""
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from videorefer_plugin.hosts import RegionProcessor
+
+__all__ = ["blank_visuals"]
+
+_SIDE = 64  # pixels; processors bring it to what their host takes
+_FRAMES = 4
+
+
+def blank_visuals(processor: RegionProcessor) -> dict[str, dict[str, Tensor]]:
+    """Make the smallest visual of each kind that a host takes.
+
+    Args:
+        processor ([`RegionProcessor`]): the host's processor.
+
+    Returns:
+        `dict[str, dict[str, torch.Tensor]]`: for each of the host's `encoders` its arguments, pixels and what goes
+        with them.
+    """
+    black = np.zeros((_FRAMES, _SIDE, _SIDE, 3), dtype=np.uint8)
+    shown: dict[str, dict[str, Any]] = {
+        "video": {"text": processor.video_token, "videos": [black]},
+        "image": {"text": processor.image_token, "images": [black[0]]},
+    }
+    words = {*processor.tokenizer.model_input_names, "input_ids", "attention_mask", "mm_token_type_ids"}
+    blank = {}
+    for kind in processor.host.encoders:
+        made = processor(**shown[kind], return_tensors="pt")
+        blank[kind] = {name: value for name, value in made.items() if name not in words and isinstance(value, Tensor)}
+    return blank
