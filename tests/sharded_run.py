@@ -22,15 +22,12 @@ PROCESSES = 2
 # For every step the record that each process has: beside a clip with objects nothing but words, an image, ...
 STEPS = (
     ("compressed", "text"),
-    ("text", "polygons without size"),
-    ("image", "video without objects"),
     ("text", "image"),
+    ("two objects", "video without objects"),
     ("text", "text"),
-    ("two objects", "never together"),
 )
 MODELS = {
     "videorefer": ("connector", "object_encoder", "language_model"),
-    "llava_onevision": ("connector", "object_encoder", "language_model"),
     "qwen3_vl": ("vision_tower", "object_encoder", "language_model"),
 }
 

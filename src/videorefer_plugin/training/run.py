@@ -71,7 +71,7 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
     set_seed(recipe.train.seed)
     check_folder_place(recipe.output.folder, ConfigurationError)
     arguments = training_arguments(recipe)
-    _check_kept(recipe, arguments)
+    _check_sharing(recipe, arguments)
     with prepared_folder(recipe, arguments.process_index, resume) as checkpoint:
         return _train(recipe, arguments, checkpoint)
 
@@ -120,18 +120,30 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
     return trainer
 
 
-def _check_kept(recipe: Recipe, arguments: TrainingArguments) -> None:
-    """Refuse to keep features where no process has the whole tower or connector that would make them."""
+def _check_sharing(recipe: Recipe, arguments: TrainingArguments) -> None:
+    """Refuse what does not go with weights that are shared out among processes.
+
+    Raises:
+        ConfigurationError: ZeRO 3 on CPUs, or features that no process has the whole tower and connector to make.
+    """
+    # Accelerate leaves FSDP and DeepSpeed out on CPUs, where every process has the whole model.
+    kind = arguments.distributed_state.distributed_type
+    whole = arguments.world_size < 2 or kind == "MULTI_CPU"
+    zero3 = is_deepspeed_zero3_enabled()
+    if zero3 and kind != "DEEPSPEED":
+        raise ConfigurationError(
+            "DeepSpeed ZeRO 3 shares weights out when a model is loaded, but accelerate leaves DeepSpeed out on "
+            f"{arguments.device}, so that nobody would put them together again. Start the run on GPUs, or without "
+            "DeepSpeed (accelerate launch --multi_gpu)."
+        )
     if recipe.data.clip and not recipe.data.keep_features:
         return
     fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" or bool(arguments.fsdp)
-    # Accelerate leaves FSDP out on CPUs, where every process has the whole model.
-    fsdp = fsdp and arguments.world_size > 1 and arguments.distributed_state.distributed_type != "MULTI_CPU"
-    if fsdp or is_deepspeed_zero3_enabled():
+    if zero3 or (fsdp and not whole):
         setting = "data.keep_features: true" if recipe.data.clip else "data.clip: false"
         raise ConfigurationError(
             f"{setting} computes features once, with the whole model in each process, but "
-            f"{'FSDP' if fsdp else 'DeepSpeed ZeRO 3'} shares its weights out among the processes. Start the run "
+            f"{'DeepSpeed ZeRO 3' if zero3 else 'FSDP'} shares its weights out among the processes. Start the run "
             "without it (accelerate launch --multi_gpu), or leave the setting out."
         )
 

@@ -296,10 +296,18 @@ class VideoReferTrainerMixin(_Trainer):
         with loading(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             plain = self.accelerator.unwrap_model(self.model if model is None else model)
-            if isinstance(plain, AttachedRegionMixin):
+            if isinstance(plain, AttachedRegionMixin) and not is_sharded(plain):  # whose checkpoint is in one piece
                 load_object_encoder(plain, resume_from_checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # torch finds out from the states of its parameters where an optimizer's weights are, and fails without any.
+        stateless = self.is_fsdp_enabled and checkpoint and "sgd" in str(self.args.optim.value)
+        if stateless and not any(group.get("momentum") for group in self.optimizer.param_groups):
+            raise CheckpointError(
+                f"train.optimizer={self.args.optim.value} keeps nothing for its parameters, and torch cannot load "
+                "such an optimizer where FSDP shares a model out. Take another optimizer, or start anew in another "
+                "folder."
+            )
         with loading(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
 
