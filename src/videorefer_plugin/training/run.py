@@ -127,14 +127,13 @@ def _check_sharing(recipe: Recipe, arguments: TrainingArguments) -> None:
         ConfigurationError: ZeRO 3 on CPUs, or features that no process has the whole tower and connector to make.
     """
     # Accelerate leaves FSDP and DeepSpeed out on CPUs, where every process has the whole model.
-    kind = arguments.distributed_state.distributed_type
-    whole = arguments.world_size < 2 or kind == "MULTI_CPU"
+    whole = arguments.world_size < 2 or arguments.distributed_state.distributed_type == "MULTI_CPU"
     zero3 = is_deepspeed_zero3_enabled()
-    if zero3 and kind != "DEEPSPEED":
+    if zero3 and os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true":
         raise ConfigurationError(
-            "DeepSpeed ZeRO 3 shares weights out when a model is loaded, but accelerate leaves DeepSpeed out on "
-            f"{arguments.device}, so that nobody would put them together again. Start the run on GPUs, or without "
-            "DeepSpeed (accelerate launch --multi_gpu)."
+            "DeepSpeed ZeRO 3 shares weights out when a model is loaded, but accelerate leaves DeepSpeed "
+            "out where ACCELERATE_USE_CPU is true (accelerate launch --cpu), so that nobody would put them together "
+            "again. Start the run on GPUs, or without DeepSpeed (accelerate launch --multi_gpu)."
         )
     if recipe.data.clip and not recipe.data.keep_features:
         return
