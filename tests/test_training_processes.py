@@ -17,7 +17,7 @@ def test_two_processes_train_and_evaluate_like_one(tmp_path):
     data = write_data(tmp_path / "data", ("compressed", "text", "image", "polygons"), copies=1)
     changes = {
         **{"train.max_steps": 2, "train.optimizer": "sgd", "train.learning_rate": 0.05, "train.group_by": None},
-        "train.batch_size": 1,  # a loss of an evaluation is the mean of those of its batches
+        "train.batch_size": 1,
         **{"data.eval_files": [str(data)], "train.eval_every": 1},
     }
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
