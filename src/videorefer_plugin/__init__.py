@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from videorefer_plugin.models.videorefer.processing import VideoReferProcessor as VideoReferProcessor
     from videorefer_plugin.models.videorefer.regions import RegionInputs as RegionInputs
     from videorefer_plugin.models.videorefer.regions import RegionMixin as RegionMixin
+    from videorefer_plugin.object_encoder import CropEncoder as CropEncoder
+    from videorefer_plugin.object_encoder import CropEncoderConfig as CropEncoderConfig
     from videorefer_plugin.object_encoder import ObjectEncoder as ObjectEncoder
     from videorefer_plugin.object_encoder import ObjectEncoderConfig as ObjectEncoderConfig
     from videorefer_plugin.object_encoder import ObjectEncoderOutput as ObjectEncoderOutput

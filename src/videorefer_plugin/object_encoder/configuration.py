@@ -34,6 +34,8 @@ class ObjectEncoderConfig:
     max_tokens_per_region: int = 4
     projector_depth: int = 2
 
+    kind = "pooled"
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
@@ -46,7 +48,9 @@ class ObjectEncoderConfig:
         """Number of object tokens of a region seen in so many frames: `min(k, u)` (paper, section 3.2.2)."""
         return min(frames, self.max_tokens_per_region)
 
-    def count_tokens(self, masks: Sequence[Any], frame_sizes: Sequence[tuple[int, int]]) -> list[int]:
+    def count_tokens(
+        self, masks: Sequence[Any], frame_sizes: Sequence[tuple[int, int]], policy: str = "keep"
+    ) -> list[int]:
         """Number of object tokens that each region becomes; the interface that all object encoders share.
 
         Args:
@@ -55,11 +59,18 @@ class ObjectEncoderConfig:
                 `(num_frames, height, width)`. This encoder only asks how many they are.
             frame_sizes (`Sequence[tuple[int, int]]`):
                 For each region, height and width of the frames that it lies on, in pixels. This encoder does not ask.
+            policy (`str`, *optional*, defaults to `"keep"`): the mask policy. This encoder does not ask.
         """
         return [self.num_tokens(len(own)) for own in masks]
 
+    def count_groups(
+        self, masks: Sequence[Any], frame_sizes: Sequence[tuple[int, int]], policy: str = "keep"
+    ) -> list[list[int]]:
+        """Number of object tokens of each group that a region becomes; this encoder makes one group of a region."""
+        return [[count] for count in self.count_tokens(masks, frame_sizes, policy)]
+
     def placeholder(self, token: str, count: int) -> str:
-        """The text that takes the place of `<region>` in a prompt, with `token` once for each object token."""
+        """The text of a group that takes the place of `<region>` in a prompt, with `token` once for each of its."""
         return token * count
 
     def to_dict(self) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """The object encoder: masks over frame features in, object tokens out."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from videorefer_plugin.object_encoder.configuration import ObjectEncoderConfig
 from videorefer_plugin.object_encoder.masks import pool_masks
 from videorefer_plugin.object_encoder.merge import merge_tokens
 
-__all__ = ["ObjectEncoder", "ObjectEncoderOutput"]
+__all__ = ["EncoderBase", "ObjectEncoder", "ObjectEncoderOutput"]
 
 
 class ObjectEncoderOutput(NamedTuple):
@@ -31,20 +31,11 @@ class ObjectEncoderOutput(NamedTuple):
         return list(self.tokens.split(self.counts.tolist()))
 
 
-class ObjectEncoder(nn.Module):
-    """Spatial Token Extractor and Temporal Token Merge of VideoRefer (paper, section 3.2.2).
+class EncoderBase(nn.Module):
+    """What object encoders of all kinds have: a projector to the width of the language model."""
 
-    Every mask pools the features of its frame into one vector, the vectors of one object are merged over time into at
-    most `config.max_tokens_per_region` unions, and a small MLP brings them to the width of the language model.
-    """
-
-    def __init__(self, config: ObjectEncoderConfig):
+    def __init__(self, config: Any):
         super().__init__()
-        if not isinstance(config, ObjectEncoderConfig):
-            raise ConfigurationError(
-                f"config must be an ObjectEncoderConfig, but {short(config)} was given. Make one with "
-                "ObjectEncoderConfig(vision_hidden_size, hidden_size)."
-            )
         self.config = config
         layers: list[nn.Module] = [nn.Linear(config.vision_hidden_size, config.hidden_size)]
         for _ in range(config.projector_depth - 1):
@@ -54,12 +45,33 @@ class ObjectEncoder(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Dtype that the projector computes in: that of its weights, or of what is left of them when quantized."""
-        return next((each.dtype for each in self.parameters() if each.is_floating_point()), torch.float32)
+        for each in self.parameters():  # a loop, which every supported version of torch compiles
+            if each.is_floating_point():
+                return each.dtype
+        return torch.float32
 
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
-        return next((each.device for each in self.parameters()), torch.device("cpu"))
+        for each in self.parameters():
+            return each.device
+        return torch.device("cpu")
+
+
+class ObjectEncoder(EncoderBase):
+    """Spatial Token Extractor and Temporal Token Merge of VideoRefer (paper, section 3.2.2).
+
+    Every mask pools the features of its frame into one vector, the vectors of one object are merged over time into at
+    most `config.max_tokens_per_region` unions, and a small MLP brings them to the width of the language model.
+    """
+
+    def __init__(self, config: ObjectEncoderConfig):
+        if not isinstance(config, ObjectEncoderConfig):
+            raise ConfigurationError(
+                f"config must be an ObjectEncoderConfig, but {short(config)} was given. Make one with "
+                "ObjectEncoderConfig(vision_hidden_size, hidden_size)."
+            )
+        super().__init__(config)
 
     def forward(
         self,
