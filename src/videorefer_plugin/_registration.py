@@ -66,10 +66,12 @@ def _counterpart(config_class: Any) -> Any:
     """
     if not isinstance(config_class, type) or config_class.__module__.startswith("transformers."):
         return None
-    from videorefer_plugin.models.videollama2.original import ORIGINAL_MODEL_TYPES
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
+    from videorefer_plugin.models.videorefer_videollama3.configuration import VideoReferVideoLLaMA3Config
 
-    return VideoReferConfig if getattr(config_class, "model_type", None) in ORIGINAL_MODEL_TYPES else None
+    kind = getattr(config_class, "model_type", None)
+    ours = (VideoReferConfig, VideoReferVideoLLaMA3Config)
+    return next((config for config in ours if kind in config.original_model_types), None)
 
 
 def _completing(name: str) -> Callable[..., Any]:
@@ -166,11 +168,14 @@ def _joining(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], 
 
 def _load_configs() -> dict[str, Any]:
     from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
-    from videorefer_plugin.models.videollama2.original import ORIGINAL_MODEL_TYPES
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
+    from videorefer_plugin.models.videorefer_videollama3.configuration import VideoReferVideoLLaMA3Config
 
-    configs = {config.model_type: config for config in (VideoLLaMA2Config, VideoReferConfig)}
-    return {**configs, **dict.fromkeys(ORIGINAL_MODEL_TYPES, VideoReferConfig)}  # `from_dict` translates these
+    ours = (VideoLLaMA2Config, VideoReferConfig, VideoReferVideoLLaMA3Config)
+    configs = {config.model_type: config for config in ours}
+    for config in ours[1:]:  # whose `from_dict` translates these
+        configs |= dict.fromkeys(config.original_model_types, config)
+    return configs
 
 
 def _register_models(module: Any) -> None:
@@ -185,9 +190,15 @@ def _load_models(bare_host: bool) -> dict[Any, Any]:
     from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration, VideoLLaMA2Model
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
     from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
+    from videorefer_plugin.models.videorefer_videollama3.configuration import VideoReferVideoLLaMA3Config
+    from videorefer_plugin.models.videorefer_videollama3.modeling import VideoReferVideoLLaMA3ForConditionalGeneration
 
     host = VideoLLaMA2Model if bare_host else VideoLLaMA2ForConditionalGeneration
-    return {VideoLLaMA2Config: host, VideoReferConfig: VideoReferForConditionalGeneration}
+    return {
+        VideoLLaMA2Config: host,
+        VideoReferConfig: VideoReferForConditionalGeneration,
+        VideoReferVideoLLaMA3Config: VideoReferVideoLLaMA3ForConditionalGeneration,
+    }
 
 
 def _register_processors(module: Any) -> None:

@@ -118,6 +118,7 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
     """For each kind of visual the arguments that show a black one; see [`RegionMixin.run_in_step`]."""
     _object_encoder_hooks: Any
     _regions_with_pixels = False
+    _region_fields = ("masks", "frames", "lengths", "pixel_values", "grids", "mask_grids", "initial_cells")
     _counts_visuals = False
 
     @property

@@ -6,22 +6,31 @@ import os
 import pickle
 import re
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import CheckpointError, VideoReferError
 from videorefer_plugin.models.checkpoint_files import check_weights
 
-__all__ = ["Findings", "check_parts", "load_pretrained", "load_whole_state", "part_names", "reading_weights"]
+__all__ = [
+    "Findings",
+    "check_parts",
+    "load_pretrained",
+    "load_whole_state",
+    "part_names",
+    "reading_weights",
+    "weight_shapes",
+]
 
 # Part -> what marks the names of its weights.
 _MARKS = {
-    "vision_tower": ("vision_tower.",),
-    "connector": ("connector.",),
+    "vision_tower": ("vision_tower.", "model.vision_model."),
+    "connector": ("connector.", "model.projector."),
     "object_encoder": ("object_encoder.",),
     "language_model": ("language_model.", "lm_head."),
 }
@@ -55,6 +64,19 @@ class Findings(NamedTuple):
         return " ".join(
             f"{what}: {len(names)} ({listed(sorted(names), _SHOWN)})." for what, names in named.items() if names
         )
+
+
+def weight_shapes(folder: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights in the safetensors files of a folder, of which no weight is read.
+
+    Raises:
+        CheckpointError: a file is damaged.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with reading_weights(path), safe_open(path, "pt") as file:
+            shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    return shapes
 
 
 @contextlib.contextmanager

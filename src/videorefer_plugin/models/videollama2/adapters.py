@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,11 +21,10 @@ _WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 
-# Adapter file of the original training stages -> (marker in its keys, names of the module here, from the outermost
-# model on, and what the names behind the marker become).
+# Adapter file of the original training stages -> (marker in its keys, part of the model that it is).
 ADAPTERS = {
-    "mm_projector.bin": ("mm_projector.", "model.connector", "connector"),
-    "region_encoder.bin": ("region_encoder.", "object_encoder", "object encoder"),
+    "mm_projector.bin": ("mm_projector.", "connector"),
+    "region_encoder.bin": ("region_encoder.", "object_encoder"),
 }
 
 
@@ -63,7 +63,8 @@ def load_adapter_files(model: torch.nn.Module, path: str | os.PathLike) -> None:
     path = Path(path)
     if path.name not in ADAPTERS:
         raise CheckpointError(f"{path.name} is no adapter file; expected one of {', '.join(ADAPTERS)}.")
-    marker, module_name, label = ADAPTERS[path.name]
+    marker, part = ADAPTERS[path.name]
+    label = part.replace("_", " ")
     try:
         with reading_weights(path):
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -77,16 +78,19 @@ def load_adapter_files(model: torch.nn.Module, path: str | os.PathLike) -> None:
     names = {f"model.{key[key.index(marker) :]}": value for key, value in state.items() if marker in key}
     if not names:
         raise CheckpointError(f"{path} holds no weights of a {label}: none of its keys contains {marker!r}.")
+    module_name = getattr(model, "adapter_modules", {}).get(path.name, part)
     try:
         module = model.get_submodule(module_name)
     except AttributeError as error:
         raise CheckpointError(f"{type(model).__name__} has no {label} to load {path} into.") from error
-    own = {rename_original(key).removeprefix(f"{module_name}."): value for key, value in names.items()}
+    mapping = getattr(model, "original_key_mapping", ORIGINAL_KEY_MAPPING)
+    own = {rename_original(key, mapping).removeprefix(f"{module_name}."): value for key, value in names.items()}
     load_whole_state(module, own, f"{path} does not fit the {label} of this model")
 
 
-def rename_original(key: str) -> str:
+def rename_original(key: str, mapping: Mapping[str, str] = ORIGINAL_KEY_MAPPING) -> str:
     """Translate the name of a weight from the original layout to this library's."""
-    for pattern, replacement in ORIGINAL_KEY_MAPPING.items():
-        key = re.sub(pattern, replacement, key)
+    for pattern, replacement in mapping.items():
+        if re.match(pattern, key):
+            return re.sub(pattern, replacement, key)
     return key

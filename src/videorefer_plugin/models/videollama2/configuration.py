@@ -1,21 +1,16 @@
 """Configuration of the VideoLLaMA2.1 host."""
 
-import copy
 import os
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, AutoConfig
 
-from videorefer_plugin._places import check_folder_place
 from videorefer_plugin._text import short
-from videorefer_plugin.errors import CheckpointError, ConfigurationError
-from videorefer_plugin.models.hub_arguments import fetched_with, fetching, hub_arguments, pinned
-from videorefer_plugin.models.local_paths import without_local_path
-from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, write_shims
-from videorefer_plugin.models.videollama2.original import is_original_config, translate_config
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.models.original_layout import OriginalLayoutMixin
+from videorefer_plugin.models.videollama2.original import ORIGINAL_MODEL_TYPES, translate_config
 from videorefer_plugin.video.sampling import MAX_SAMPLED_FRAMES
 
 __all__ = ["PROJECTOR_TYPES", "VideoLLaMA2Config", "count_visual_tokens"]
@@ -65,7 +60,7 @@ def count_visual_tokens(num_frames: int, grid: tuple[int, int], projector_type: 
 
 
 @strict
-class VideoLLaMA2Config(PreTrainedConfig):
+class VideoLLaMA2Config(OriginalLayoutMixin, PreTrainedConfig):
     r"""
     Configuration of a [`VideoLLaMA2ForConditionalGeneration`]. The defaults are those of VideoLLaMA2.1-7B-16F.
 
@@ -94,6 +89,7 @@ class VideoLLaMA2Config(PreTrainedConfig):
     """
 
     model_type = "videollama2"
+    original_model_types = ORIGINAL_MODEL_TYPES
     sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}  # noqa: RUF012 - the framework's own form
     attribute_map = {"image_token_index": "image_token_id", "video_token_index": "video_token_id"}  # noqa: RUF012
 
@@ -146,64 +142,11 @@ class VideoLLaMA2Config(PreTrainedConfig):
         return side, side
 
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Build a configuration from a dictionary, in this library's layout or the original one.
-
-        Raises:
-            CheckpointError: the vision tower that an original configuration names is nowhere to be found.
-            ConfigurationError: a part of the configuration is not supported.
-        """
-        if kwargs.get("vision_tower") is not None:
-            kwargs["vision_tower"] = os.fspath(kwargs["vision_tower"])
-        if is_original_config(config_dict):
-            config_dict = translate_config(
-                config_dict,
-                target=cls,
-                checkpoint=kwargs.get("name_or_path", config_dict.get("name_or_path")),
-                vision_tower=kwargs.get("vision_tower"),
-                hub=fetched_with(),
-            )
-        return super().from_dict(config_dict, **kwargs)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
-        """Load a configuration, in this library's layout or the original one, from a folder or the Hub."""
-        # A tower that an original configuration names by a relative path is looked for beside the checkpoint.
-        kwargs.setdefault("name_or_path", os.fspath(pretrained_model_name_or_path))
-        hub = pinned(pretrained_model_name_or_path, hub_arguments(kwargs))
-        kwargs |= hub
-        config_dict, unused = cls.get_config_dict(pretrained_model_name_or_path, **kwargs)
-        if is_original_config(config_dict):  # the framework would warn that the model type differs
-            with fetching(hub):
-                return cls.from_dict(config_dict, **unused)
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """Save the configuration, and what lets its folder load with `trust_remote_code=True`.
-
-        Raises:
-            CheckpointError: the folder cannot be written.
-        """
-        check_folder_place(save_directory, CheckpointError)
-        if self.model_type not in MODEL_AUTO_MAPS:  # a class derived elsewhere brings its own files
-            super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
-            return
-        # Always anew: what a checkpoint brought along may name other files.
-        self.auto_map = dict(MODEL_AUTO_MAPS[self.model_type])
-        super().save_pretrained(save_directory)
-        write_shims(save_directory, CONFIG_SHIMS)
-        if push_to_hub:
-            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
-
-    def to_json_file(self, json_file_path: str | os.PathLike, use_diff: bool = True) -> None:
-        """Write the configuration into a file, without the folder of this machine that the tower came from."""
-        written = copy.copy(self)
-        written.vision_tower = without_local_path(self.vision_tower)
-        super(VideoLLaMA2Config, written).to_json_file(json_file_path, use_diff=use_diff)
-
-    @classmethod
-    def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:
-        """Do nothing: published checkpoints name this package instead of carrying copies of its files."""
+    def translate_layout(
+        cls, flat: dict[str, Any], checkpoint: Any, vision_tower: Any, hub: dict[str, Any]
+    ) -> dict[str, Any]:
+        """See [`OriginalLayoutMixin.translate_layout`]."""
+        return translate_config(flat, target=cls, checkpoint=checkpoint, vision_tower=vision_tower, hub=hub)
 
 
 def _sub_config(value: Any, default: dict[str, Any]) -> PreTrainedConfig:

@@ -30,7 +30,6 @@ from videorefer_plugin.models.videollama2.adapters import (
 )
 from videorefer_plugin.models.videollama2.original import (
     ORIGINAL_KEY_MAPPING,
-    ORIGINAL_MODEL_TYPES,
     check_model_type,
     find_vision_tower,
     may_be_on_hub,
@@ -58,6 +57,11 @@ _PUBLISHING = ("private", "token", "revision", "card", "tags", "create_pr", "com
 
 class OriginalCheckpointMixin(_Model):
     """`from_pretrained` and `save_pretrained` for models whose checkpoints may be in the original layout."""
+
+    # Patterns of names in the original layout, and what becomes of them.
+    original_key_mapping = ORIGINAL_KEY_MAPPING
+    # File of an adapter, and the module that it holds.
+    adapter_modules = {"mm_projector.bin": "model.connector", "region_encoder.bin": "object_encoder"}  # noqa: RUF012
 
     @classmethod
     def from_pretrained(
@@ -144,7 +148,7 @@ class OriginalCheckpointMixin(_Model):
                 f"base_model= is for folders that hold nothing but adapters ({', '.join(ADAPTERS)}), "
                 f"but {source} is not one."
             )
-        kwargs["key_mapping"] = {**ORIGINAL_KEY_MAPPING, **(kwargs.get("key_mapping") or {})}
+        kwargs["key_mapping"] = {**cls.original_key_mapping, **(kwargs.get("key_mapping") or {})}
         # Weights of other shapes are judged together with those that are missing.
         ignored = kwargs.pop("ignore_mismatched_sizes", False)
         token = _judging.set((source, ignored))
@@ -166,7 +170,7 @@ class OriginalCheckpointMixin(_Model):
         parts = part_names(model)
         info["missing_keys"] = set(info["missing_keys"]) | set(findings.missing)
         tower = parts["vision_tower"]
-        if tower <= info["missing_keys"]:
+        if tower and tower <= info["missing_keys"]:
             if not receives_weights():
                 _load_vision_tower(model, folder, elsewhere(hub))
             info["missing_keys"] -= tower
@@ -177,7 +181,7 @@ class OriginalCheckpointMixin(_Model):
         """The configuration, and the arguments that are left for the weights: those of the Hub are for both."""
         tower = {} if vision_tower is None else {"vision_tower": os.fspath(vision_tower)}
         if isinstance(source, PreTrainedConfig):
-            if source.model_type in ORIGINAL_MODEL_TYPES:  # the original's own class, which it gives to AutoConfig
+            if cls.config_class.is_original({"model_type": source.model_type}):  # the original's own class
                 flat = {**source.to_dict(), "model_type": source.model_type}
                 return cls.config_class.from_dict(flat, name_or_path=source.name_or_path, **tower), kwargs
             if not tower:
@@ -235,7 +239,7 @@ class OriginalCheckpointMixin(_Model):
             model.resize_token_embeddings(vocabulary)
         for path in adapters:
             load_adapter_files(model, path)
-            info["missing_keys"] -= part_names(model)[ADAPTERS[path.name][1].rpartition(".")[2]]
+            info["missing_keys"] -= part_names(model)[ADAPTERS[path.name][1]]
         return model, info
 
     def mark_tied_weights_as_initialized(self, loading_info: Any) -> None:

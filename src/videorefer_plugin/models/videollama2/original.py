@@ -21,7 +21,6 @@ __all__ = [
     "ORIGINAL_MODEL_TYPES",
     "check_model_type",
     "find_vision_tower",
-    "is_original_config",
     "may_be_on_hub",
     "translate_config",
 ]
@@ -58,12 +57,7 @@ _KNOWN_TOWERS = {
 }
 
 
-def is_original_config(config_dict: dict[str, Any]) -> bool:
-    """Whether a configuration dictionary is in the flat layout of the original code."""
-    return config_dict.get("model_type") in ORIGINAL_MODEL_TYPES
-
-
-def check_model_type(target: type[PreTrainedConfig], folder: str | os.PathLike) -> None:
+def check_model_type(target: Any, folder: str | os.PathLike) -> None:
     """Refuse a folder that holds no checkpoint of ours, of which defaults would make a model of the published size.
 
     Args:
@@ -77,7 +71,8 @@ def check_model_type(target: type[PreTrainedConfig], folder: str | os.PathLike) 
         return
     check_files(folder, ["config.json"], needed=["config.json"])
     kind = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("model_type")
-    known = (target.model_type, "videollama2", *ORIGINAL_MODEL_TYPES)
+    base = ("videollama2",) if target.original_model_types == ORIGINAL_MODEL_TYPES else ()
+    known = (target.model_type, *base, *target.original_model_types)
     if kind not in known:
         raise CheckpointError(
             f"config.json in {os.fspath(folder)!r} is of model_type {short(kind)}, which this class does not load; "

@@ -16,7 +16,6 @@ from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_
 from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
 from videorefer_plugin.models.videollama2.configuration import PROJECTOR_TYPES, VideoLLaMA2Config
 from videorefer_plugin.models.videollama2.images import tower_image_processor
-from videorefer_plugin.models.videollama2.original import is_original_config
 from videorefer_plugin.object_encoder.grids import MASK_POLICIES
 from videorefer_plugin.video.sampling import MAX_SAMPLED_FRAMES
 
@@ -76,7 +75,7 @@ class ProcessorFiles(ProcessorMixin):
                     config_dict, _ = cls.config_class.get_config_dict(pretrained_model_name_or_path, **kwargs)
                 except OSError:
                     config_dict = {}
-                if is_original_config(config_dict):
+                if cls.config_class.is_original(config_dict):
                     return cls._from_original(pretrained_model_name_or_path, vision_tower, **kwargs)
             found = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         processor = found[0] if isinstance(found, tuple) else found  # with return_unused_kwargs

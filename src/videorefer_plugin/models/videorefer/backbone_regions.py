@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from videorefer_plugin.errors import TensorError
+from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
 from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
 
 __all__ = ["SCATTER", "BackboneRegions"]
@@ -14,7 +15,8 @@ __all__ = ["SCATTER", "BackboneRegions"]
 # Name under which object tokens travel through the host to the hook on its decoder.
 SCATTER = "object_token_scatter"
 
-_TENSORS = (*(f"region_{field}" for field in RegionInputs._fields), "object_tokens")
+_FIELDS = dict.fromkeys((*RegionInputs._fields, *CropInputs._fields))
+_TENSORS = (*(f"region_{field}" for field in _FIELDS), "object_tokens")
 
 
 class BackboneRegions:

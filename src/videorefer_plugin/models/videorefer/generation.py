@@ -13,6 +13,7 @@ from videorefer_plugin.models.cache import CACHE, takes_cache
 from videorefer_plugin.models.call_checks import check_call, whole_ids
 from videorefer_plugin.models.generate_checks import check_generate
 from videorefer_plugin.models.placing import Placed, Prompt, cached_length, number_places
+from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
 from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
 
 __all__ = ["RegionGeneration", "rows_beyond"]
@@ -29,8 +30,17 @@ class RegionGeneration(_Host):
     # Whether mask-carrying frames come as pixels of their own; see `RegionInputs.collect`.
     _regions_with_pixels = True
 
+    # Names of the tensors of regions that `forward` takes, after `region_`.
+    _region_fields: tuple[str, ...] = RegionInputs._fields
+
     # Whether `check_visuals` compares visuals with their placeholders.
     _counts_visuals = True
+
+    def collect_regions(self, inputs: dict[str, Any]) -> Any:
+        """Take the `region_...` tensors out of keyword arguments, in the form that the object encoder needs."""
+        if self.object_encoder.config.kind == "crop":
+            return CropInputs.collect(inputs)
+        return RegionInputs.collect(inputs, self._regions_with_pixels)
 
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
         """Generate as every transformers model does; also takes the region tensors of [`RegionMixin.forward`].
@@ -55,7 +65,7 @@ class RegionGeneration(_Host):
                 kwargs["input_ids"] = input_ids
             else:
                 inputs = input_ids
-        regions = RegionInputs.collect(kwargs, self._regions_with_pixels)
+        regions = self.collect_regions(kwargs)
         if kwargs.get("inputs_embeds") is not None:
             input_ids = None  # ids beside embeddings are not run
         if kwargs.get("placed_objects") is None:  # else the model that this one drafts for has placed them

@@ -108,6 +108,10 @@ class RegionInputs(NamedTuple):
         _check_values(regions)
         return regions
 
+    def count_tokens(self, config: Any) -> list[list[int]]:
+        """Number of object tokens of each region of each row; 0 where there is no region."""
+        return [[config.num_tokens(length) for length in own] for own in self.lengths.tolist()]
+
     def flatten(self) -> FlatRegions:
         """Leave the padding out; while compiling, when shapes must not depend on values, it is a last region."""
         frames = self.frames.flatten()

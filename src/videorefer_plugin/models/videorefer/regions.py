@@ -10,8 +10,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.models.call_checks import check_call, check_ids, check_labels, whole_ids
 from videorefer_plugin.models.devices import device_of
+from videorefer_plugin.models.gradients import no_grad_if_frozen
 from videorefer_plugin.models.placing import Prompt, cached_length, given_cache, insert, written_step
 from videorefer_plugin.models.videorefer.backbone_regions import SCATTER, BackboneRegions
+from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
 from videorefer_plugin.models.videorefer.feature_rows import FeatureRows
 from videorefer_plugin.models.videorefer.generation import RegionGeneration
 from videorefer_plugin.models.videorefer.in_step import RunsInStep
@@ -20,7 +22,7 @@ from videorefer_plugin.models.videorefer.region_inputs import (
     RegionInputs,
     check_placeholders,
 )
-from videorefer_plugin.object_encoder import ObjectEncoder, ObjectEncoderConfig, ObjectEncoderOutput
+from videorefer_plugin.object_encoder import ObjectEncoderOutput, build_encoder, object_cells
 from videorefer_plugin.object_encoder.checks import whole_numbers
 
 __all__ = ["RegionInputs", "RegionMixin"]
@@ -37,15 +39,18 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
     [`RegionMixin.encode_visuals`].
     """
 
-    object_encoder: ObjectEncoder
+    object_encoder: Any
 
-    def add_object_encoder(self, config: ObjectEncoderConfig) -> list[RemovableHandle]:
+    def add_object_encoder(self, config: Any) -> list[RemovableHandle]:
         """Create the object encoder and hook decoder and backbone. Called once, when the model is built.
+
+        Args:
+            config ([`ObjectEncoderConfig`] or [`CropEncoderConfig`]): what is built.
 
         Returns:
             The handles that take the hooks away again.
         """
-        self.object_encoder = ObjectEncoder(config)
+        self.object_encoder = build_encoder(config)
         handles = [self.get_decoder().register_forward_pre_hook(scatter_object_tokens, with_kwargs=True)]
         if self.base_model is not self:
             handles.append(self.base_model.register_forward_pre_hook(BackboneRegions(self), with_kwargs=True))
@@ -112,6 +117,18 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
         """
         raise NotImplementedError
 
+    def get_crop_features(self, pixel_values: Tensor, grids: Tensor) -> Tensor:
+        """Features of crops, each of which the tower sees alone; for object encoders that look at crops.
+
+        Args:
+            pixel_values (`torch.Tensor` of shape `(sum(rows * columns), patch_values)`): patches of all crops.
+            grids (`torch.LongTensor` of shape `(num_masks, 2)`): rows and columns of each.
+
+        Returns:
+            `torch.Tensor` of shape `(sum(rows * columns), vision_hidden_size)`, in row-major order.
+        """
+        raise NotImplementedError
+
     # ------------------------------------------------------------------ regions -> object tokens
 
     def get_object_tokens(
@@ -137,12 +154,17 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
             TensorError: shapes do not fit together.
         """
         regions = regions.for_samples((input_ids == self.region_token_id).sum(dim=1))
+        if isinstance(regions, CropInputs):
+            return self.lay_out_tokens(input_ids, self.encode_crops(input_ids, regions))
         return self.encode_regions(input_ids, *self.get_region_features(input_ids, regions, encoded, inputs or {}))
 
     def encode_regions(self, input_ids: Tensor, features: Tensor, regions: FlatRegions) -> tuple[Tensor, Tensor]:
         """Run the object encoder; `regions.frames` are rows of `features`. See [`RegionMixin.get_object_tokens`]."""
-        output = self.run_object_encoder(features, regions)
-        if len(regions.lengths) % len(input_ids) or not torch.compiler.is_compiling():
+        return self.lay_out_tokens(input_ids, self.run_object_encoder(features, regions))
+
+    def lay_out_tokens(self, input_ids: Tensor, output: ObjectEncoderOutput) -> tuple[Tensor, Tensor]:
+        """Lay object tokens out by sample. See [`RegionMixin.get_object_tokens`]."""
+        if len(output.counts) % len(input_ids) or not torch.compiler.is_compiling():
             return self.tokens_by_sample(input_ids, output.tokens)
         # As many places a sample as it has masks, since no shape may depend on values; padding is a last region.
         each = output.counts.unflatten(0, (len(input_ids), -1)).sum(dim=1)
@@ -160,6 +182,30 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
             static=torch.compiler.is_compiling(),
         )
 
+    def encode_crops(self, input_ids: Tensor, regions: CropInputs) -> ObjectEncoderOutput:
+        """Run the vision tower on the crops of all masks, and the object encoder on the cells below them.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with `<region>` placeholders.
+            regions ([`CropInputs`]): the regions, with a row for each sample.
+
+        Raises:
+            TensorError: the tower returned nothing but zeros for a cell, so that tokens are missing.
+        """
+        flat = regions.flatten()
+        device = device_of(self.object_encoder)
+        with no_grad_if_frozen(self.get_vision_tower().parameters(), flat.pixel_values):
+            features = self.get_crop_features(flat.pixel_values, flat.grids).to(device)
+        cells, own = object_cells(features, *(each.to(device) for each in (flat.grids, flat.masks, flat.mask_grids)))
+        output = self.object_encoder(cells, own, flat.lengths.to(device), regions.initial_cells, values=False)
+        positions = int((input_ids == self.region_token_id).sum())
+        if len(output.tokens) != positions:
+            raise TensorError(
+                f"The crops became {len(output.tokens)} object token(s), but there are {positions} <region> "
+                "position(s): features of some cells are all zero. Look at the weights of the vision tower."
+            )
+        return output
+
     @torch.no_grad()
     def get_region_tokens(self, input_ids: Tensor, **inputs: Any) -> list[list[Tensor]]:
         """Object tokens of single regions, for whoever puts them in their places elsewhere.
@@ -176,7 +222,7 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
             PromptError: the numbers of `<region>` positions and regions differ.
         """
         check_call(self, input_ids, inputs)
-        regions = RegionInputs.collect(inputs, self._regions_with_pixels)
+        regions = self.collect_regions(inputs)
         self.check_regions(input_ids, regions)
         if regions is None:
             return [[] for _ in input_ids]
@@ -184,7 +230,10 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
         self.check_visuals(input_ids, inputs, regions, encoded)
         encoded = self.encode_visuals(inputs, encoded)
         regions = regions.for_samples((input_ids == self.region_token_id).sum(dim=1))
-        output = self.run_object_encoder(*self.get_region_features(input_ids, regions, encoded, inputs))
+        if isinstance(regions, CropInputs):
+            output = self.encode_crops(input_ids, regions)
+        else:
+            output = self.run_object_encoder(*self.get_region_features(input_ids, regions, encoded, inputs))
         tokens = iter(output.split())
         width = regions.lengths.shape[1]
         by_sample = [[next(tokens) for _ in range(width)] for _ in input_ids]
@@ -220,8 +269,7 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
             return
         check_ids(input_ids)
         if not torch.compiler.is_compiling():
-            lengths = [] if regions is None else regions.lengths.tolist()
-            tokens = [[self.object_encoder.config.num_tokens(length) for length in own] for own in lengths]
+            tokens = [] if regions is None else regions.count_tokens(self.object_encoder.config)
             check_placeholders((input_ids == self.region_token_id).sum(dim=1).tolist(), tokens)
 
     def check_object_tokens(
@@ -297,7 +345,7 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
             if inputs.get(name) is not None:
                 inputs[name] = whole_ids(inputs[name])
         input_ids, labels = inputs.get("input_ids"), inputs.get("labels")
-        regions = RegionInputs.collect(inputs, self._regions_with_pixels)
+        regions = self.collect_regions(inputs)
         inputs["mm_encoder_outputs"] = known
         nothing = None
         if placed is None:

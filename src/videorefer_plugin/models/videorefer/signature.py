@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
-
 __all__ = ["region_forward"]
 
 
-def region_forward(mixin: Any, host_class: Any, before: str | None = None) -> Callable[..., Any]:
+def region_forward(
+    mixin: Any, host_class: Any, before: str | None = None, fields: tuple[str, ...] | None = None
+) -> Callable[..., Any]:
     """`forward` of a class that is made of a mixin and a host; the host's arguments are said nowhere else.
 
     `generate` and `Trainer` look at the signature to tell which arguments a model takes.
@@ -21,8 +21,10 @@ def region_forward(mixin: Any, host_class: Any, before: str | None = None) -> Ca
         host_class (`type`): whose arguments are taken, also by place.
         before (`str`, *optional*):
             The host's argument in front of which those of regions stand; by default they are taken by name only.
+        fields (`tuple[str, ...]`, *optional*):
+            Names of the tensors of regions, after `region_`; those of the mixin by default.
     """
-    signature = _merged(inspect.signature(host_class.forward), mixin._regions_with_pixels, before)
+    signature = _merged(inspect.signature(host_class.forward), fields or mixin._region_fields, before)
     by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [name for name, one in signature.parameters.items() if one.kind in by_place][1:]
 
@@ -41,8 +43,8 @@ def region_forward(mixin: Any, host_class: Any, before: str | None = None) -> Ca
     return forward
 
 
-def _merged(signature: inspect.Signature, with_pixels: bool, before: str | None) -> inspect.Signature:
-    regions = [f"region_{field}" for field in RegionInputs._fields if with_pixels or field != "pixel_values"]
+def _merged(signature: inspect.Signature, fields: tuple[str, ...], before: str | None) -> inspect.Signature:
+    regions = [f"region_{field}" for field in fields]
     kind = inspect.Parameter.KEYWORD_ONLY if before is None else inspect.Parameter.POSITIONAL_OR_KEYWORD
     added = [
         inspect.Parameter(name, kind, default=None, annotation=Tensor | None)
