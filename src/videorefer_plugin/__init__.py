@@ -32,12 +32,22 @@ if TYPE_CHECKING:
     from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor as VideoLLaMA2Processor
     from videorefer_plugin.models.videollama2.tower import frame_features as frame_features
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig as VideoReferConfig
+    from videorefer_plugin.models.videorefer.crop_inputs import CropInputs as CropInputs
     from videorefer_plugin.models.videorefer.modeling import (
         VideoReferForConditionalGeneration as VideoReferForConditionalGeneration,
     )
     from videorefer_plugin.models.videorefer.processing import VideoReferProcessor as VideoReferProcessor
     from videorefer_plugin.models.videorefer.regions import RegionInputs as RegionInputs
     from videorefer_plugin.models.videorefer.regions import RegionMixin as RegionMixin
+    from videorefer_plugin.models.videorefer_videollama3.configuration import (
+        VideoReferVideoLLaMA3Config as VideoReferVideoLLaMA3Config,
+    )
+    from videorefer_plugin.models.videorefer_videollama3.modeling import (
+        VideoReferVideoLLaMA3ForConditionalGeneration as VideoReferVideoLLaMA3ForConditionalGeneration,
+    )
+    from videorefer_plugin.models.videorefer_videollama3.processing import (
+        VideoReferVideoLLaMA3Processor as VideoReferVideoLLaMA3Processor,
+    )
     from videorefer_plugin.object_encoder import CropEncoder as CropEncoder
     from videorefer_plugin.object_encoder import CropEncoderConfig as CropEncoderConfig
     from videorefer_plugin.object_encoder import ObjectEncoder as ObjectEncoder

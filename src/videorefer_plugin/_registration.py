@@ -211,5 +211,11 @@ def _load_processors() -> dict[Any, Any]:
     from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
     from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
+    from videorefer_plugin.models.videorefer_videollama3.configuration import VideoReferVideoLLaMA3Config
+    from videorefer_plugin.models.videorefer_videollama3.processing import VideoReferVideoLLaMA3Processor
 
-    return {VideoLLaMA2Config: VideoLLaMA2Processor, VideoReferConfig: VideoReferProcessor}
+    return {
+        VideoLLaMA2Config: VideoLLaMA2Processor,
+        VideoReferConfig: VideoReferProcessor,
+        VideoReferVideoLLaMA3Config: VideoReferVideoLLaMA3Processor,
+    }

@@ -227,7 +227,7 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
         # As in transformers' own processors, what the tokenizer was made with counts where a call says nothing.
         for name in TEXT_SETTINGS.intersection(self.tokenizer.init_kwargs) - {"padding_side", "return_tensors"}:
             text_settings.setdefault(name, self.tokenizer.init_kwargs[name])
-        if settings["image_aspect_ratio"] not in ("square", "pad"):
+        if settings.get("image_aspect_ratio", "square") not in ("square", "pad"):
             raise ConfigurationError(
                 f"Unknown image_aspect_ratio {short(settings['image_aspect_ratio'])}; supported are 'square' and "
                 "'pad'."

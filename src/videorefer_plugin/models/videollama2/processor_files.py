@@ -33,8 +33,11 @@ _COUNTS = {
     "patch_size": 1 << 16,
     "max_tokens_per_region": 1 << 30,
     "max_frames_per_region": 1 << 30,
+    "max_frames": MAX_SAMPLED_FRAMES,
+    "max_visual_tokens": 1 << 30,
+    "spatial_merge_size": 1 << 10,
 }
-_TOKENS = ("image_token", "video_token", "region_token")
+_TOKENS = ("image_token", "video_token", "region_token", "frame_token", "object_token")
 _BYTES = 256  # of which the tokens of these models consist
 
 
@@ -92,8 +95,18 @@ class ProcessorFiles(ProcessorMixin):
         settings = {name: kwargs.pop(name) for name in list(kwargs) if name in cls._init_settings()}
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, **kwargs)
         _check_vocabulary(checkpoint, tokenizer)
-        image_processor = tower_image_processor(config, in_subfolder(checkpoint, hub), elsewhere(hub))
-        return cls(image_processor, tokenizer, **{**cls._settings_from_config(config), **settings})
+        image_processor = cls._image_processor_of(config, in_subfolder(checkpoint, hub), elsewhere(hub))
+        processor = cls(image_processor, tokenizer, **{**cls._settings_from_config(config), **settings})
+        cls._check_ids(processor, config)
+        return processor
+
+    @classmethod
+    def _image_processor_of(cls, config: Any, folder: str, hub: dict[str, Any]) -> Any:
+        return tower_image_processor(config, folder, hub)
+
+    @classmethod
+    def _check_ids(cls, processor: Any, config: Any) -> None:
+        """Whatever is to be checked of a processor that was made for an original checkpoint."""
 
     @classmethod
     def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:

@@ -10,10 +10,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.models.call_checks import check_call, check_ids, check_labels, whole_ids
 from videorefer_plugin.models.devices import device_of
-from videorefer_plugin.models.gradients import no_grad_if_frozen
 from videorefer_plugin.models.placing import Prompt, cached_length, given_cache, insert, written_step
 from videorefer_plugin.models.videorefer.backbone_regions import SCATTER, BackboneRegions
 from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
+from videorefer_plugin.models.videorefer.crop_regions import CropRegions
 from videorefer_plugin.models.videorefer.feature_rows import FeatureRows
 from videorefer_plugin.models.videorefer.generation import RegionGeneration
 from videorefer_plugin.models.videorefer.in_step import RunsInStep
@@ -22,13 +22,13 @@ from videorefer_plugin.models.videorefer.region_inputs import (
     RegionInputs,
     check_placeholders,
 )
-from videorefer_plugin.object_encoder import ObjectEncoderOutput, build_encoder, object_cells
+from videorefer_plugin.object_encoder import ObjectEncoderOutput, build_encoder
 from videorefer_plugin.object_encoder.checks import whole_numbers
 
 __all__ = ["RegionInputs", "RegionMixin"]
 
 
-class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
+class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
     """Give a host's `...ForConditionalGeneration` regions, when mixed in front of it.
 
     The mixin owns `object_encoder`, turns regions into object tokens before the host runs, and lets a hook on the
@@ -117,18 +117,6 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
         """
         raise NotImplementedError
 
-    def get_crop_features(self, pixel_values: Tensor, grids: Tensor) -> Tensor:
-        """Features of crops, each of which the tower sees alone; for object encoders that look at crops.
-
-        Args:
-            pixel_values (`torch.Tensor` of shape `(sum(rows * columns), patch_values)`): patches of all crops.
-            grids (`torch.LongTensor` of shape `(num_masks, 2)`): rows and columns of each.
-
-        Returns:
-            `torch.Tensor` of shape `(sum(rows * columns), vision_hidden_size)`, in row-major order.
-        """
-        raise NotImplementedError
-
     # ------------------------------------------------------------------ regions -> object tokens
 
     def get_object_tokens(
@@ -181,30 +169,6 @@ class RegionMixin(FeatureRows, RegionGeneration, RunsInStep):
             values=False,  # pixels and masks were searched before the tower ran
             static=torch.compiler.is_compiling(),
         )
-
-    def encode_crops(self, input_ids: Tensor, regions: CropInputs) -> ObjectEncoderOutput:
-        """Run the vision tower on the crops of all masks, and the object encoder on the cells below them.
-
-        Args:
-            input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with `<region>` placeholders.
-            regions ([`CropInputs`]): the regions, with a row for each sample.
-
-        Raises:
-            TensorError: the tower returned nothing but zeros for a cell, so that tokens are missing.
-        """
-        flat = regions.flatten()
-        device = device_of(self.object_encoder)
-        with no_grad_if_frozen(self.get_vision_tower().parameters(), flat.pixel_values):
-            features = self.get_crop_features(flat.pixel_values, flat.grids).to(device)
-        cells, own = object_cells(features, *(each.to(device) for each in (flat.grids, flat.masks, flat.mask_grids)))
-        output = self.object_encoder(cells, own, flat.lengths.to(device), regions.initial_cells, values=False)
-        positions = int((input_ids == self.region_token_id).sum())
-        if len(output.tokens) != positions:
-            raise TensorError(
-                f"The crops became {len(output.tokens)} object token(s), but there are {positions} <region> "
-                "position(s): features of some cells are all zero. Look at the weights of the vision tower."
-            )
-        return output
 
     @torch.no_grad()
     def get_region_tokens(self, input_ids: Tensor, **inputs: Any) -> list[list[Tensor]]:

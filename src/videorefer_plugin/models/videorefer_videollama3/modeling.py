@@ -52,6 +52,7 @@ class VideoReferVideoLLaMA3ForConditionalGeneration(
     config_class = VideoReferVideoLLaMA3Config
     original_key_mapping = ORIGINAL_KEY_MAPPING
     adapter_modules = {"mm_projector.bin": "model.projector", "region_encoder.bin": "object_encoder"}  # noqa: RUF012
+
     def __init__(self, config: VideoReferVideoLLaMA3Config):
         super().__init__(config)
         self.add_object_encoder(config.object_encoder_config)

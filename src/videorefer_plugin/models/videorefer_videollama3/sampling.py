@@ -1,0 +1,54 @@
+"""Which frames of a video VideoLLaMA3 is shown, and the times that it is told."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from videorefer_plugin.errors import VideoError
+from videorefer_plugin.inputs.clips import Clip
+from videorefer_plugin.inputs.sampling import Sampling
+from videorefer_plugin.video import Video
+from videorefer_plugin.video.intervals import ASSUMED_RATE, sample_intervals
+
+__all__ = ["IntervalSampling"]
+
+
+@dataclass(frozen=True)
+class IntervalSampling(Sampling):
+    """As [`Sampling`], with the frames and the labels of [`sample_intervals`]."""
+
+    def _choose(self, video: Video) -> list[int]:
+        return self._sampled(video)[0]
+
+    def _sampled(self, video: Video) -> tuple[list[int], list[float]]:
+        usual = self.usual
+        rate, limit = self.fps, self.max_frames
+        if self.all_frames:
+            return sample_intervals(video, None)
+        if self.num_frames is not None:
+            limit = self.num_frames if limit is None else min(self.num_frames, limit)
+            rate = None
+        elif usual is not None:
+            rate = usual.fps if rate is None else rate
+            limit = usual.max_frames if limit is None else limit
+        return sample_intervals(video, rate, max_frames=limit, start=self.start, end=self.end)
+
+    def labels(self, clip: Clip, number: int) -> list[float]:
+        """The times that frames of a clip are labeled with, in seconds; the clip is the `number`-th video.
+
+        Frames that somebody else chose are labeled with their own times.
+        """
+        if clip.rows is None:
+            try:
+                frames, times = self._of(number)._sampled(clip.video)
+            except VideoError:  # these frames were chosen by other settings
+                frames, times = [], []
+            if frames == list(clip.sampled):
+                return times
+            own: Any = clip.video.timestamps
+            if clip.video.is_rate_assumed:
+                own = np.arange(clip.video.num_frames) / ASSUMED_RATE
+            return [float(own[frame]) for frame in clip.sampled]
+        rate = (clip.metadata or {}).get("fps") or ASSUMED_RATE
+        return [frame / rate for frame in clip.sampled]
