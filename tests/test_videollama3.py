@@ -1,13 +1,23 @@
 """VideoRefer-VideoLLaMA3: original checkpoints load unconverted, and answer as the original code does."""
 
+import functools
 import json
+import operator
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+)
 
 import videorefer_plugin as vr
 from tests.checkpoints import change_json, read_json
@@ -16,6 +26,7 @@ from tests.videollama3 import (
     CHECKPOINT,
     GOLDENS,
     REGION_ID,
+    TINY,
     TOWER,
     call,
     pixels,
@@ -24,7 +35,10 @@ from tests.videollama3 import (
     visuals,
 )
 from videorefer_plugin import CheckpointError, ConfigurationError, PromptError, RegionError, TensorError
+from videorefer_plugin.models.videollama2.adapters import rename_original
 from videorefer_plugin.models.videorefer_videollama3.patches import Patches, keep_changed
+from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
+from videorefer_plugin.training.parts import parameters_by_part
 from videorefer_plugin.video.intervals import sample_intervals
 
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}
@@ -107,8 +121,9 @@ def test_answers_are_those_of_the_original(case, processor, model):
     torch.testing.assert_close(seen[0], reference["inputs_embeds"], **CLOSE)
     torch.testing.assert_close(output.logits[:, -8:], reference["logits_last"], atol=2e-4, rtol=0)
     if "visual_tokens" in reference:
-        outputs = output.video_outputs if case["modal"] == "video" else output.image_outputs
-        torch.testing.assert_close(torch.cat(outputs.pooler_output), reference["visual_tokens"], **CLOSE)
+        with torch.no_grad():
+            (encoded,) = model.encode_visuals(dict(inputs), None).values()
+        torch.testing.assert_close(torch.cat(encoded.pooler_output), reference["visual_tokens"], **CLOSE)
     if "region_masks" in inputs:
         tokens = model.get_region_tokens(**inputs)
         torch.testing.assert_close(torch.cat(tokens[0]), reference["region_tokens"], **CLOSE)
@@ -117,11 +132,16 @@ def test_answers_are_those_of_the_original(case, processor, model):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.get("upstream_infer_ids")], ids=named)
-def test_settings_of_the_checkpoint_count_in_generation(case, processor, model):
+def test_what_the_original_s_helper_writes_is_written(case, processor, model):
     inputs = inputs_of(case, processor)
+    length = inputs["input_ids"].shape[1]
+    # The original generates from embeddings, so its penalty, that of the checkpoint, counts no words of the prompt.
+    usual = RepetitionPenaltyLogitsProcessor(model.generation_config.repetition_penalty)
+    penalty = LogitsProcessorList([lambda ids, scores: usual(ids[:, length:], scores)])
+    settings = {**GREEDY, "logits_processor": penalty}
     with torch.no_grad():
-        made = model.generate(**inputs, max_new_tokens=16, do_sample=False, suppress_tokens=[])
-    assert made[0, inputs["input_ids"].shape[1] :].tolist() == case["upstream_infer_ids"]
+        made = model.generate(**inputs, max_new_tokens=16, **settings)
+    assert made[0, length:].tolist() == case["upstream_infer_ids"]
 
 
 VISION = json.loads((GOLDENS / "vision/cases.json").read_text())["cases"]
@@ -224,7 +244,7 @@ def test_answers_do_not_change_from_run_to_run(processor, model):
 def test_an_object_in_several_frames_is_one_region_or_as_many_as_the_original_writes(processor, model):
     case = next(case for case in CASES if case["name"] == "video_one_object_three_frames")
     given = call(case, processor)
-    object_ = vr.Region({frame: mask for one in given["regions"] for frame, mask in one.items()})
+    object_ = functools.reduce(operator.or_, given["regions"])
     several = processor(**given)
     for text in (given["text"], given["text"].replace("<region><region><region>", "<region>")):
         joined = processor(**{**given, "text": text, "regions": [object_]})
@@ -261,7 +281,7 @@ def test_an_empty_mask_is_an_error(policy, processor):
 def test_every_positive_value_of_a_mask_counts(processor):
     mask = square(10, 20)
     wanted = ask(processor, mask)
-    for other in (mask.astype(np.uint8) * 255, mask * np.float32(0.4), torch.from_numpy(mask)):
+    for other in (mask.astype(np.uint8) * 255, mask.astype(np.float32), torch.from_numpy(mask)):
         found = ask(processor, other)
         assert torch.equal(found["input_ids"], wanted["input_ids"])
         assert torch.equal(found["region_pixel_values"], wanted["region_pixel_values"])
@@ -456,3 +476,87 @@ def test_projector_only_output_goes_onto_its_base(tmp_path, processor, model):
     loaded = AutoModel.from_pretrained(adapter, base_model=base, dtype=torch.float32)
     wanted = model.model.projector.readout[0].weight * 2
     torch.testing.assert_close(loaded.model.projector.readout[0].weight, wanted)
+
+
+# ---------------------------------------------------------------------- training
+
+
+def write_records(folder, batch):
+    """The training records of a reference batch in this library's form, and their media."""
+    for name in ("vid_a", "vid_b"):
+        (folder / name).mkdir()
+        for number, frame in enumerate(visuals()[f"{name}.frames"].numpy()):
+            Image.fromarray(frame).save(folder / name / f"{number:03}.png")
+    Image.fromarray(visuals()["img_c.frames"][0].numpy()).save(folder / "img_c.png")
+    records = []
+    for number, given in enumerate(batch["records"]):
+        record = {"id": number, "conversations": given["conversations"]}
+        if "video" in given:
+            record["video"] = given["video"][0]
+        if "image" in given:
+            record["image"] = given["image"]
+        masks = given.get("masks", [])
+        by_frame = [mask if "size" not in mask else {"0": mask} for mask in masks]
+        record["annotation"] = [{f: {"segmentation": rle} for f, rle in each.items()} for each in by_frame]
+        if masks:
+            rle = next(iter(by_frame[0].values()))
+            record["height"], record["width"] = rle["size"]
+        records.append(record)
+    (folder / "records.json").write_text(json.dumps(records))
+    return folder / "records.json"
+
+
+@pytest.fixture(params=["two", "with_text"])
+def reference(request):
+    return json.loads((TINY / f"train_batch_{request.param}.json").read_text()), tensors(
+        f"train_batch_{request.param}.safetensors"
+    )
+
+
+def packed_batch(path, processor, **settings):
+    data = VideoReferDataset(path, mode="multi")
+    collate = VideoReferCollator(processor, mask_policy="original", **settings)
+    return collate([data[index] for index in range(len(data))])
+
+
+def test_packed_training_batches_are_those_of_the_original(reference, tmp_path, processor, model):
+    batch, wanted = reference
+    packed = packed_batch(write_records(tmp_path, batch), processor, packing=True)
+    assert "attention_mask" not in packed
+    assert torch.equal(packed["position_ids"], wanted["spliced_position_ids"])
+    assert torch.equal(packed["labels"], wanted["spliced_labels"])
+    assert int((packed["labels"] >= 0).sum()) == batch["num_supervised_tokens"]
+    cells = [rows for sample in batch["samples"] for rows in sample.get("kmeans_initial_rows", [])]
+    output = model(**packed, region_initial_cells=cells)
+    assert output.loss.item() == pytest.approx(batch["loss"], rel=1e-5)
+    output.loss.backward()
+    norms = {name: parameter.grad.norm().item() for name, parameter in model.named_parameters()}
+    names = {rename_original(name, model.original_key_mapping): norm for name, norm in batch["grad_norms"].items()}
+    assert norms.keys() == names.keys()
+    for name, norm in names.items():
+        assert norms[name] == pytest.approx(norm, rel=1e-3, abs=1e-6), name
+
+
+def test_a_padded_batch_has_the_loss_of_a_packed_one(reference, tmp_path, processor, model):
+    path = write_records(tmp_path, reference[0])
+    with torch.no_grad():
+        packed = model(**packed_batch(path, processor, packing=True)).loss
+        padded = model(**packed_batch(path, processor)).loss
+    assert padded.item() == pytest.approx(packed.item(), rel=1e-5)
+
+
+def test_turns_beyond_the_longest_length_take_their_regions_along(tmp_path, processor, model):
+    batch = json.loads((TINY / "train_batch_two.json").read_text())
+    path = write_records(tmp_path, batch)
+    whole = packed_batch(path, processor)
+    cut = packed_batch(path, processor, max_length=int(whole["attention_mask"].sum(dim=1)[1]))
+    assert whole["region_lengths"].tolist() == [[1, 1], [1, 1]]
+    assert cut["region_lengths"].tolist() == [[1, 0], [1, 1]]
+    assert torch.isfinite(model(**cut).loss)
+
+
+def test_the_four_parts_of_the_model_are_known(model):
+    parts = parameters_by_part(model)
+    assert {name.split(".")[1] for name in parts["connector"]} == {"projector"}
+    assert {name.split(".")[1] for name in parts["vision_tower"]} == {"vision_model"}
+    assert {name.split(".")[0] for name in parts["object_encoder"]} == {"object_encoder"}

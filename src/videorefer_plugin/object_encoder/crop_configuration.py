@@ -73,6 +73,10 @@ class CropEncoderConfig:
         """Number of object tokens of a mask of so many cells."""
         return min(cells, self.max_tokens_per_mask)
 
+    def num_tokens(self, frames: int) -> int:
+        """The most object tokens of a region seen in so many frames; how many there are, masks decide."""
+        return frames * self.max_tokens_per_mask
+
     def count_tokens(
         self, masks: Sequence[Any], frame_sizes: Sequence[tuple[int, int]], policy: str = "keep"
     ) -> list[int]:

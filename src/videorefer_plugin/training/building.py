@@ -42,7 +42,8 @@ def build(settings: ModelSettings) -> tuple[Any, Any]:
     model = build_model(settings, processor)
     if isinstance(model, AttachedRegionMixin):
         return model, RegionProcessor(processor, model)
-    processor.max_tokens_per_region = model.object_encoder.config.max_tokens_per_region
+    if model.object_encoder.config.kind == "pooled":
+        processor.max_tokens_per_region = model.object_encoder.config.max_tokens_per_region
     return model, processor
 
 
@@ -98,6 +99,11 @@ def build_model(settings: ModelSettings, processor: Any) -> Any:
         attach_object_encoder(model, processor=processor)
         logger.warning("%s gets a new object encoder, which has learnt nothing yet.", settings.checkpoint)
     if settings.max_tokens_per_region is not None:
+        if model.object_encoder.config.kind != "pooled":
+            raise ConfigurationError(
+                f"model.max_tokens_per_region={settings.max_tokens_per_region} is for object encoders that merge over "
+                f"time, but that of {settings.checkpoint} looks at crops. Leave it out."
+            )
         model.object_encoder.config.max_tokens_per_region = settings.max_tokens_per_region
     return model
 

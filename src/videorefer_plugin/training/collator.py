@@ -12,6 +12,8 @@ from torch.utils.data import get_worker_info
 from videorefer_plugin._kinds import PROCESSOR, check_kind
 from videorefer_plugin.errors import ConfigurationError, RecordError, VideoReferError
 from videorefer_plugin.inputs.matching import check_at_least_one, check_mask_policy, check_region_limit
+from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
+from videorefer_plugin.models.videorefer_videollama3.packing import pack_batch
 from videorefer_plugin.training.dataset import BAD_SAMPLE_POLICIES
 from videorefer_plugin.training.prompts import TEMPLATES, Prompt, check_template, make_prompt
 from videorefer_plugin.video.containers import share_cores
@@ -54,6 +56,9 @@ class VideoReferCollator:
         on_bad_sample (`str`, *optional*, defaults to `"error"`):
             What to do with a record whose media or masks turn out unusable. `"error"` raises; `"skip"` leaves it out
             of its batch, logs it and counts it in `dropped_records`.
+        packing (`bool`, *optional*, defaults to `False`):
+            Whether records are laid end to end in one row instead of padded, each with positions of its own; see
+            [`pack_batch`]. For models that look at crops of objects.
 
     Raises:
         ConfigurationError: a setting has an unknown value, or the processor's chat template cannot be used.
@@ -68,6 +73,7 @@ class VideoReferCollator:
         num_frames: int | None = None,
         max_frames_per_region: int | None = None,
         on_bad_sample: str = "error",
+        packing: bool = False,
     ):
         check_kind(ConfigurationError, PROCESSOR, processor=processor)
         check_template(template, processor)
@@ -84,6 +90,12 @@ class VideoReferCollator:
         self.template = template
         self.max_length = max_length
         self.on_bad_sample = on_bad_sample
+        if packing and getattr(getattr(processor, "object_encoder_config", None), "kind", None) != "crop":
+            raise ConfigurationError(
+                f"packing is for models that look at crops of objects, but a {type(processor).__name__} prepares "
+                "another kind. Leave packing out."
+            )
+        self.packing = packing
         settings = {
             "mask_policy": mask_policy,
             "num_frames": num_frames,
@@ -169,7 +181,7 @@ class VideoReferCollator:
         truncated = sum(len(prompt.ends) - turns for prompt, turns in zip(prompts, kept, strict=True))
         if truncated:
             inputs = self._truncate(inputs, prompts, places, starts, kept)
-        return inputs, truncated
+        return (pack_batch(inputs) if self.packing else inputs), truncated
 
     def _prompts(self, samples: list[dict[str, Any]]) -> list[Prompt]:
         prompts, unusable = [], {}
@@ -291,6 +303,8 @@ def _select_regions(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
     others = {name: value for name, value in inputs.items() if not name.startswith("region_")}
     if not bool(keep.any()):
         return others
+    if "region_grids" in inputs:
+        return {**others, **CropInputs.collect(dict(inputs)).select(keep)}  # type: ignore[union-attr]
     names = [name for name in inputs if name.startswith("region_")]
     rows = []
     for sample, lengths in enumerate(inputs["region_lengths"]):

@@ -77,6 +77,7 @@ class VideoReferDataset(Dataset):
         visual_tokens (`int`, *optional*, defaults to 1352): tokens of a video or image, for `lengths`; the default is
             what 16 frames make in VideoLLaMA2.1.
         max_tokens_per_region (`int`, *optional*, defaults to 4): for `lengths`.
+        object_encoder (`ObjectEncoderConfig` or `CropEncoderConfig`, *optional*): instead, for `lengths`.
         keep_scan (`bool`, *optional*, defaults to `True`):
             Whether scans of files are kept beside them. With `False` none is used, none is written, and all files are
             read through.
@@ -100,6 +101,7 @@ class VideoReferDataset(Dataset):
         on_bad_sample: str = "error",
         visual_tokens: int = 1352,
         max_tokens_per_region: int = 4,
+        object_encoder: Any = None,
         keep_scan: bool = True,
     ):
         _check_choice("mode", mode, MODES)
@@ -110,7 +112,8 @@ class VideoReferDataset(Dataset):
         self.max_frames_per_region, self.on_bad_sample = max_frames_per_region, on_bad_sample
         self.keep_scan = keep_scan
         self.visual_tokens = visual_tokens
-        self.object_encoder = ObjectEncoderConfig(max_tokens_per_region=max_tokens_per_region)
+        pooled = ObjectEncoderConfig(max_tokens_per_region=max_tokens_per_region)
+        self.object_encoder = pooled if object_encoder is None else object_encoder
         self.skipped: list[str] = []
         self._files = [self._scan(source, media_root) for source in data_sources(data, media_root)]
         self._shares = [

@@ -84,8 +84,7 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
             model.config.num_frames = recipe.data.num_frames
     if recipe.data.max_frames_per_region is not None:  # regions are asked about in as many frames as they were learnt
         processor.max_frames_per_region = recipe.data.max_frames_per_region
-    tokens = model.object_encoder.config.max_tokens_per_region
-    dataset = recipe_dataset(recipe, recipe.data.files, max_tokens_per_region=tokens)
+    dataset = recipe_dataset(recipe, recipe.data.files, object_encoder=model.object_encoder.config)
     collator = _collator(recipe, model, processor, dataset)
     seen = recipe_dataset(recipe, recipe.data.eval_files) if recipe.data.eval_files else None
     eval_collator = collator if seen is None else _collator(recipe, model, processor, seen)
@@ -155,6 +154,7 @@ def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDat
             max_length=recipe.data.max_length,
             mask_policy=recipe.data.mask_policy,
             on_bad_sample=recipe.data.on_bad_sample,
+            packing=recipe.data.packing,
         )
     if not isinstance(model, VideoReferForConditionalGeneration):
         setting = "data.keep_features: true" if recipe.data.clip else "data.clip: false"

@@ -102,6 +102,8 @@ class DataSettings:
         max_length (`int`, *optional*): longest conversation in tokens; longer ones lose their last turns.
         mask_policy (`str`, *optional*): `"keep"` or `"original"`; the processor's by default.
         workers (`int`): processes that decode videos, for each training process.
+        packing (`bool`): whether records of a batch are laid end to end instead of padded; for models that look at
+            crops of objects.
         keep_scan (`bool`): whether what was found in `records.json` is kept beside it, in `records.json.scan`, so that
             the next start is quick. It may be deleted at any time.
     """
@@ -120,6 +122,7 @@ class DataSettings:
     max_length: int | None = number(None, COUNT)
     mask_policy: str | None = None
     workers: int = number(4, Range(0, 1024))
+    packing: bool = False
     keep_scan: bool = True
 
 

@@ -1,5 +1,6 @@
 """The regions of a batch as tensors, for an object encoder that looks at the crop of every mask."""
 
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -153,6 +154,32 @@ class CropInputs(NamedTuple):
         parts = own.split(flat.mask_grids.prod(dim=1).tolist())
         counts = iter([config.tokens_of(int(part.sum())) for part in parts])
         return [[sum(next(counts) for _ in range(length)) for length in row] for row in self.lengths.tolist()]
+
+    def select(self, keep: Tensor) -> dict[str, Tensor]:
+        """The tensors of some of the regions only, by name; `keep` is bool `(num_regions,)`, without padding."""
+        flat = self.flatten()
+        lengths = self.lengths[self.lengths > 0].tolist()
+        crops = iter(
+            zip(
+                flat.pixel_values.split(flat.grids.prod(dim=1).tolist()),
+                flat.masks.split(flat.mask_grids.prod(dim=1).tolist()),
+                flat.grids.tolist(),
+                flat.mask_grids.tolist(),
+                strict=True,
+            )
+        )
+        regions = iter(
+            [
+                [(patches, mask.view(size), tuple(grid)) for patches, mask, grid, size in islice(crops, count)]
+                for count in lengths
+            ]
+        )
+        kept = iter(keep.tolist())
+        rows = []
+        for row in self.lengths:
+            own = [next(regions) for _ in range(int((row > 0).sum()))]
+            rows.append([region for region in own if next(kept)])
+        return pack_crops(rows, self.pixel_values.shape[2])
 
     def for_samples(self, positions: Tensor) -> "CropInputs":
         """The same with a row for every sample, also where those without regions were left out.

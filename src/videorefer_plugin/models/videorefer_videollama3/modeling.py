@@ -97,6 +97,13 @@ class VideoReferVideoLLaMA3ForConditionalGeneration(
                     "processor that belongs to this model, and pass all its outputs on."
                 )
 
+    def place_regions(self, inputs: dict[str, Any]) -> None:
+        """See [`RegionMixin.place_regions`]."""
+        if inputs.get("labels") is not None and inputs.get("use_cache") is None:
+            # Nobody goes on from a training batch, and with a cache packed samples would see each other.
+            inputs["use_cache"] = False
+        super().place_regions(inputs)
+
     def encode_visuals(
         self, inputs: dict[str, Any], mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None
     ) -> dict[str, BaseModelOutputWithPooling]:

@@ -51,6 +51,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         tokenizer (`PreTrainedTokenizerBase`): tokenizer of the language model.
         chat_template (`str`, *optional*): chat template; that of VideoLLaMA3 by default.
         fps (`float`, *optional*, defaults to 1): frames that are shown a second; see the setting of the call.
+        num_frames (`int`, *optional*): frames that are shown instead, evenly from the first to the last one.
         max_frames (`int`, *optional*, defaults to 768): the most frames of a video.
         spatial_merge_size (`int`, *optional*, defaults to 2): side of the blocks of patches of a token of a frame.
         max_visual_tokens (`int`, *optional*, defaults to 2369): the most tokens of an image, or of a whole clip.
@@ -76,6 +77,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         tokenizer: Any = None,
         chat_template: str | None = None,
         fps: float = 1.0,
+        num_frames: int | None = None,
         max_frames: int = 768,
         spatial_merge_size: int = 2,
         max_visual_tokens: int = 2369,
@@ -92,6 +94,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         **kwargs: Any,
     ):
         self.fps = fps
+        self.num_frames = num_frames  # type: ignore[assignment]
         self.max_frames = max_frames
         self.spatial_merge_size = spatial_merge_size
         self.max_visual_tokens = max_visual_tokens
@@ -259,7 +262,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         return settings, text_settings
 
     def _sampling(self, settings: dict[str, Any]) -> Sampling:
-        return IntervalSampling.of(settings, fps=self.fps, max_frames=self.max_frames)
+        return IntervalSampling.of(settings, num_frames=self.num_frames, fps=self.fps, max_frames=self.max_frames)
 
     def _check_clip(self, clip: Clip) -> None:
         """Every frame makes tokens."""

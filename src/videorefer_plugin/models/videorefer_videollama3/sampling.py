@@ -22,16 +22,16 @@ class IntervalSampling(Sampling):
         return self._sampled(video)[0]
 
     def _sampled(self, video: Video) -> tuple[list[int], list[float]]:
-        usual = self.usual
-        rate, limit = self.fps, self.max_frames
         if self.all_frames:
             return sample_intervals(video, None)
-        if self.num_frames is not None:
-            limit = self.num_frames if limit is None else min(self.num_frames, limit)
-            rate = None
-        elif usual is not None:
-            rate = usual.fps if rate is None else rate
+        usual, number, rate, limit = self.usual, self.num_frames, self.fps, self.max_frames
+        if usual is not None:
             limit = usual.max_frames if limit is None else limit
+            if number is None and rate is None:
+                number, rate = usual.num_frames, usual.fps
+        if number is not None:
+            limit = number if limit is None else min(number, limit)
+            rate = None
         return sample_intervals(video, rate, max_frames=limit, start=self.start, end=self.end)
 
     def labels(self, clip: Clip, number: int) -> list[float]:
