@@ -14,9 +14,9 @@ from tests.training_runs import assert_equal_runs, command, finish, losses, run,
 from videorefer_plugin.errors import ConfigurationError, TrainingError, VideoError
 from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset, kept_features
-from videorefer_plugin.training.dataset import ReadOnce
 from videorefer_plugin.training.feature_collator import FeatureCollator
 from videorefer_plugin.training.kept_features import compute_features, remove_features
+from videorefer_plugin.training.read_once import ReadOnce
 from videorefer_plugin.training.recipe import load_recipe
 from videorefer_plugin.training.trainer import VideoReferTrainer
 from videorefer_plugin.video import open_video

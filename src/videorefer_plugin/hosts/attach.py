@@ -13,6 +13,7 @@ from transformers.generation import LogitsProcessorList
 
 from videorefer_plugin.errors import ConfigurationError, PromptError, TensorError
 from videorefer_plugin.hosts.binding import add_region_token, check_processor
+from videorefer_plugin.hosts.choosing import encoder_config
 from videorefer_plugin.hosts.configuration import AttachmentConfig
 from videorefer_plugin.hosts.grids import FrameGrids
 from videorefer_plugin.hosts.registry import Host, host_of
@@ -24,12 +25,11 @@ from videorefer_plugin.models.videorefer.generation import rows_beyond
 from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
 from videorefer_plugin.models.videorefer.regions import RegionInputs, RegionMixin
 from videorefer_plugin.models.videorefer.signature import region_forward
-from videorefer_plugin.object_encoder import ObjectEncoderConfig
 
 __all__ = ["AttachedRegionMixin", "attach_object_encoder", "detach_object_encoder"]
 
 
-def attach_object_encoder(model: Any, config: ObjectEncoderConfig | None = None, *, processor: Any = None) -> Any:
+def attach_object_encoder(model: Any, config: Any = None, *, processor: Any = None, encoder: str | None = None) -> Any:
     """Give a live model an object encoder, in place.
 
     The model keeps its weights and behaves as before where no regions are given. It gains `object_encoder`, takes the
@@ -39,10 +39,15 @@ def attach_object_encoder(model: Any, config: ObjectEncoderConfig | None = None,
 
     Args:
         model (`PreTrainedModel`): a model of one of the [`supported_hosts`], with its language-modelling head.
-        config ([`ObjectEncoderConfig`], *optional*): sizes; by default those that the host asks for, with 4 unions.
+        config ([`ObjectEncoderConfig`] or [`CropEncoderConfig`], *optional*):
+            Sizes; by default those that the host asks for, with 4 unions, or with 10 tokens of a mask.
         processor (`ProcessorMixin`, *optional*):
             The host's processor. `<region>` is added to its tokenizer, and the model learns the token's id. Without
             it the model learns the id when a [`RegionProcessor`] is made for it.
+        encoder (`str`, *optional*):
+            `"pooled"` (the default) averages features of the frames that the host sees anyway; `"crop"` shows the
+            crop of every mask to the tower, which costs a pass of the tower each, and is for hosts whose tower takes
+            pictures of any size alone. Without it, `config` says which.
 
     Returns:
         `PreTrainedModel`: the same object.
@@ -56,15 +61,13 @@ def attach_object_encoder(model: Any, config: ObjectEncoderConfig | None = None,
         "vision_hidden_size": host.vision_width(model.config),
         "hidden_size": host.language_width(model.config),
     }
-    config = ObjectEncoderConfig(**widths) if config is None else config
-    if not isinstance(config, ObjectEncoderConfig):
-        raise ConfigurationError(f"config must be an ObjectEncoderConfig, but is a {type(config).__name__}.")
+    config = encoder_config(host, model, config, encoder, widths)
     for name, width in widths.items():
         if getattr(config, name) != width:
             raise ConfigurationError(
                 f"config.{name} is {getattr(config, name)}, but the {host.model_type} host's "
                 f"{'features are' if name == 'vision_hidden_size' else 'language model is'} {width} wide. "
-                f"Set ObjectEncoderConfig({name}={width})."
+                f"Set {type(config).__name__}({name}={width})."
             )
     attachment = AttachmentConfig(
         host_model_type=host.model_type,
@@ -206,6 +209,11 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
             )
         features, frames = grids.gather(flat.masks, rows)
         return features, flat._replace(frames=frames)
+
+    def get_crop_features(self, pixel_values: Tensor, grids: Tensor) -> Tensor:
+        """See [`CropRegions.get_crop_features`]."""
+        host: Any = self.region_host
+        return host.encode_crops(self, pixel_values, grids)
 
     def get_frame_grids(self, encoded: dict[str, Any], inputs: dict[str, Any]) -> FrameGrids:
         """Features of all frames of the batch, videos first.

@@ -13,7 +13,7 @@ from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.models.hub_arguments import in_subfolder
 from videorefer_plugin.models.local_paths import without_local_path
-from videorefer_plugin.object_encoder import ObjectEncoderConfig
+from videorefer_plugin.object_encoder import read_encoder_config
 
 __all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "AttachmentConfig", "find_files"]
 
@@ -38,7 +38,7 @@ class AttachmentConfig:
 
     Args:
         host_model_type (`str`): `config.model_type` of the host.
-        object_encoder ([`ObjectEncoderConfig`]): sizes of the object encoder.
+        object_encoder ([`ObjectEncoderConfig`] or [`CropEncoderConfig`]): sizes of the object encoder.
         patch_size (`int`): side of a cell of the feature grid, in pixels of what the host's processor returns.
         vision_feature_layer (`int` or `list[int]`, *optional*): hidden state of the tower that the features are.
         base_model_name_or_path (`str`, *optional*):
@@ -49,7 +49,7 @@ class AttachmentConfig:
     """
 
     host_model_type: str
-    object_encoder: ObjectEncoderConfig
+    object_encoder: Any
     patch_size: int
     vision_feature_layer: int | list[int] | None = None
     base_model_name_or_path: str | None = None
@@ -59,7 +59,7 @@ class AttachmentConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, fit for JSON."""
-        return asdict(self)
+        return {**asdict(self), "object_encoder": self.object_encoder.to_dict()}
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write `object_encoder_config.json` into a folder."""
@@ -89,7 +89,7 @@ class AttachmentConfig:
             unknown = sorted(set(values) - known)
             if unknown:
                 raise ValueError(f"unknown entries {', '.join(unknown)}")
-            encoder = ObjectEncoderConfig.from_dict(values.pop("object_encoder"))
+            encoder = read_encoder_config(values.pop("object_encoder"))
             made = cls(object_encoder=encoder, **values)
             for name, kinds in _KINDS.items():
                 if not isinstance(getattr(made, name), kinds) or isinstance(getattr(made, name), bool):

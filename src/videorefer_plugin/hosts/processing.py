@@ -6,6 +6,7 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from videorefer_plugin.errors import ConfigurationError, VideoError
 from videorefer_plugin.hosts.binding import bind_processor
+from videorefer_plugin.hosts.crops import crop_tensors
 from videorefer_plugin.hosts.placing import Plan, UsedRegion, read_once, region_tensors
 from videorefer_plugin.hosts.registry import Visual, host_of, supported_hosts
 from videorefer_plugin.inputs.clips import CLIP_SETTINGS, Clip, Sampling, clips_by_sample, open_clips, show_frames
@@ -26,6 +27,8 @@ from videorefer_plugin.inputs.placing import place_regions
 from videorefer_plugin.models.batches import JoinsSamples, PreparedBatch
 from videorefer_plugin.models.chat_settings import TEXT_SETTINGS, take_chat_settings
 from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, hub_arguments
+from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
+from videorefer_plugin.models.videorefer_videollama3.cropping import plan_used, warn_of_cost
 
 __all__ = ["RegionProcessor"]
 
@@ -94,13 +97,24 @@ class RegionProcessor(JoinsSamples):
 
     @property
     def max_tokens_per_region(self) -> int:
-        """Number of unions u of the object encoder."""
-        return self.attachment.object_encoder.max_tokens_per_region
+        """The most tokens of a region in the eyes of the object encoder: unions u, or tokens of a mask."""
+        return self.attachment.object_encoder.num_tokens(1 if self.shows_crops else 1 << 30)
+
+    @property
+    def shows_crops(self) -> bool:
+        """Whether the object encoder looks at crops of frames, and not at the frames that the host sees."""
+        return self.attachment.object_encoder.kind == "crop"
+
+    @property
+    def object_encoder_config(self) -> Any:
+        """Configuration of the object encoder."""
+        return self.attachment.object_encoder
 
     @property
     def model_input_names(self) -> list[str]:
         """Names of the tensors that a call may return for the model: the host's, and those of regions."""
-        names = [*self.processor.model_input_names, "region_masks", "region_frames", "region_lengths"]
+        fields = CropInputs._fields[:-1] if self.shows_crops else ("masks", "frames", "lengths")
+        names = [*self.processor.model_input_names, *(f"region_{field}" for field in fields)]
         return list(dict.fromkeys(names))  # some hosts name one twice
 
     def __getattr__(self, name: str) -> Any:
@@ -195,7 +209,9 @@ class RegionProcessor(JoinsSamples):
             moved = zip(plan.expanded, outputs["text_replacement_offsets"], strict=True)
             outputs["text_replacement_offsets"] = [join_offsets(own, of_host) for (_, own), of_host in moved]
         data = dict(outputs)
-        if any(plan.used):
+        if any(plan.used) and self.shows_crops:
+            data |= crop_tensors(self.processor, plan.used)
+        elif any(plan.used):
             visuals = [Visual(clip.kind, len(clip.sampled), clip.sample) for clip in plan.clips]
             grids = self.host.locate(self.processor, outputs, visuals, self.attachment.patch_size)
             data |= region_tensors(self.host, plan.clips, grids, plan.used, plan.settings["mask_policy"])
@@ -252,7 +268,7 @@ class RegionProcessor(JoinsSamples):
         """Draw the regions of every sample, make room for their tokens, and show the frames that they lie on."""
         encoder = self.attachment.object_encoder
         may_change = settings["include_region_frames"] is not False and settings["do_sample_frames"] is not False
-        used = []
+        used: list[Any] = []
         for sample, visuals in zip(samples, clips, strict=True):
             own: list[UsedRegion] = []
             for number, region in enumerate(sample.regions):
@@ -260,14 +276,20 @@ class RegionProcessor(JoinsSamples):
                 with named(f"Sample {sample.index}: region {number}"):
                     masks = region_frames(region, clip, settings["mask_policy"], settings["max_frames_per_region"])
                 own.append(UsedRegion(clip, masks))
+            if self.shows_crops:
+                drawn = [(one.clip, one.masks) for one in own]
+                used.append(plan_used(encoder, sample, drawn, settings["mask_policy"], self.region_token))
+                continue
             for clip in visuals:
                 with named(f"Sample {sample.index}"):
                     frames = [frame for one in own if one.clip is clip for frame in one.masks.frames]
                     show_frames(clip, frames, may_change)
-            drawn = [one.masks for one in own]
-            counts = encoder.count_tokens(drawn, [masks.size for masks in drawn])
+            masks_of = [one.masks for one in own]
+            counts = encoder.count_tokens(masks_of, [masks.size for masks in masks_of])
             sample.replacements[self.region_token] = [encoder.placeholder(self.region_token, n) for n in counts]
             used.append(own)
+        if self.shows_crops:
+            warn_of_cost(self, [clip for own in clips for clip in own], used)
         return used
 
     def _check_lengths(self, clips: list[Clip]) -> None:

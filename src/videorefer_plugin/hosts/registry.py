@@ -68,6 +68,7 @@ class Host:
         tower_name (`str`): attribute of the base model that is its vision tower; see [`Host.tower`].
         equal_frames (`bool`): whether all videos of a batch need equally many frames.
         places_images (`bool`): whether regions can lie on images; otherwise on videos only.
+        takes_crops (`bool`): whether its tower takes single crops; it has `encode_crops` then.
     """
 
     model_type: str = ""
@@ -79,6 +80,7 @@ class Host:
     tower_name: str = "vision_tower"
     equal_frames: bool = True
     places_images: bool = False
+    takes_crops: bool = False
 
     # ------------------------------------------------------------------ sizes
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from videorefer_plugin.hosts.packed import PackedHost
 from videorefer_plugin.hosts.registry import register_host
+from videorefer_plugin.models.videorefer_videollama3.crop_features import crop_features
 
 __all__ = ["VideoLlama3Host"]
 
@@ -17,6 +18,11 @@ class VideoLlama3Host(PackedHost):
     model_type = "video_llama_3"
     processor_names = ("VideoLlama3Processor",)
     tower_name = "vision_model"
+    takes_crops = True
+
+    def encode_crops(self, model: Any, pixel_values: Tensor, grids: Tensor) -> Tensor:
+        """Features of crops, each seen alone; see [`CropRegions.get_crop_features`]."""
+        return crop_features(self.tower(model), pixel_values, grids)
 
     def grid_sizes(self, kind: str, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """See [`PackedHost.grid_sizes`]."""

@@ -22,7 +22,7 @@ else:
 class OriginalLayoutMixin(_Config):
     """Reading and writing of a configuration that has a `vision_tower` and a flat original layout."""
 
-    original_model_types = ()  # values of `model_type` in the original layout
+    original_model_types: Any = ()  # values of `model_type` in the original layout
 
     @classmethod
     def is_original(cls, config_dict: dict[str, Any]) -> bool:

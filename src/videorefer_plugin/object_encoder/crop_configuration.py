@@ -106,6 +106,10 @@ class CropEncoderConfig:
             for own, size in zip(masks, frame_sizes, strict=True)
         ]
 
+    def groups_of(self, region: Any) -> list[int]:
+        """Number of object tokens of each of the `crops` of a region."""
+        return [self.tokens_of(int(crop.cells.sum())) for crop in region.crops]
+
     def placeholder(self, token: str, count: int) -> str:
         """The text of one mask in the place of `<region>`: a bracket with `token` once for each of its tokens."""
         return f"[{token * count}]"

@@ -26,7 +26,7 @@ from videorefer_plugin.training.scan import digest_of, scan_records
 if TYPE_CHECKING:
     from videorefer_plugin.training.recipe import DataFile, Recipe
 
-__all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "ReadOnce", "VideoReferDataset", "recipe_dataset"]
+__all__ = ["BAD_SAMPLE_POLICIES", "MODES", "DataSource", "VideoReferDataset", "recipe_dataset"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ class _Scanned:
     numbers: np.ndarray  # (n,), which of the file's records each is, from 1
     kinds: np.ndarray  # (n,), index into KINDS
     tokens: np.ndarray  # (n,), estimate without the visual
+    objects: np.ndarray  # (n,), number of objects
+    masks: np.ndarray  # (n,), frames that they are seen in, all together
     has_choice: np.ndarray  # (n,), some object is seen in more than one frame
     keys: np.ndarray  # (n,), digest of the record's id and number
 
@@ -76,8 +78,8 @@ class VideoReferDataset(Dataset):
             no other record takes their place.
         visual_tokens (`int`, *optional*, defaults to 1352): tokens of a video or image, for `lengths`; the default is
             what 16 frames make in VideoLLaMA2.1.
-        max_tokens_per_region (`int`, *optional*, defaults to 4): for `lengths`.
-        object_encoder (`ObjectEncoderConfig` or `CropEncoderConfig`, *optional*): instead, for `lengths`.
+        max_tokens_per_region (`int`, *optional*, defaults to 4), object_encoder (*optional*): for `lengths`; the
+            latter is the configuration of an object encoder, instead.
         keep_scan (`bool`, *optional*, defaults to `True`):
             Whether scans of files are kept beside them. With `False` none is used, none is written, and all files are
             read through.
@@ -112,8 +114,7 @@ class VideoReferDataset(Dataset):
         self.max_frames_per_region, self.on_bad_sample = max_frames_per_region, on_bad_sample
         self.keep_scan = keep_scan
         self.visual_tokens = visual_tokens
-        pooled = ObjectEncoderConfig(max_tokens_per_region=max_tokens_per_region)
-        self.object_encoder = pooled if object_encoder is None else object_encoder
+        self.object_encoder = object_encoder or ObjectEncoderConfig(max_tokens_per_region=max_tokens_per_region)
         self.skipped: list[str] = []
         self._files = [self._scan(source, media_root) for source in data_sources(data, media_root)]
         self._shares = [
@@ -139,7 +140,7 @@ class VideoReferDataset(Dataset):
     def _scan(self, source: DataSource, media_root: str | os.PathLike | None) -> _Scanned:
         file = open_record_file(source.path)
         root = source.media_root if source.media_root is not None else media_root
-        positions, lines, numbers, kinds, tokens, has_choice, keys = [], [], [], [], [], [], []
+        positions, lines, numbers, kinds, tokens, objects, masks, has_choice, keys = ([] for _ in range(9))
         for number, (line, row) in enumerate(scan_records(file, root, self.keep_scan), 1):
             if isinstance(row, RecordError):
                 name = row.name if isinstance(row, BadRecordError) else None
@@ -156,6 +157,8 @@ class VideoReferDataset(Dataset):
             numbers.append(number)
             kinds.append(row.kind)
             tokens.append(row.text + sum(map(self.object_encoder.num_tokens, row.seen)))
+            objects.append(len(row.seen))
+            masks.append(sum(row.seen))
             has_choice.append(max(row.seen, default=0) > 1)
             keys.append(row.key)
         return _Scanned(
@@ -166,6 +169,8 @@ class VideoReferDataset(Dataset):
             np.array(numbers, dtype=np.int64),
             np.array(kinds, dtype=np.int8),
             np.array(tokens, dtype=np.int64),
+            np.array(objects, dtype=np.int64),
+            np.array(masks, dtype=np.int64),
             np.array(has_choice, dtype=bool),
             np.array(keys, dtype=np.uint64),
         )
@@ -242,6 +247,11 @@ class VideoReferDataset(Dataset):
         """Estimated number of tokens of each record, for grouping records of like length."""
         kinds, tokens = self._kinds_and_tokens()
         return (tokens + np.where(kinds == KINDS.index("text"), 0, self.visual_tokens)).tolist()
+
+    @property
+    def masks_per_record(self) -> float:
+        """Masks of a record on average in this epoch: one for each frame that each of its objects is seen in."""
+        return float(np.where(self._draw(), self._column("objects"), self._column("masks")).mean())
 
     @property
     def modalities(self) -> list[str]:
@@ -370,34 +380,3 @@ def recipe_dataset(recipe: "Recipe", files: Sequence["str | DataFile"], **settin
 def _check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigurationError(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}.")
-
-
-class ReadOnce:
-    """A data set for a collator that keeps what it has read: an item is the whole record once, then its index alone.
-
-    Reading a record takes longer than learning from it, where everything else about it is known already.
-
-    Args:
-        dataset ([`VideoReferDataset`]): the records; everything else that it has is passed on.
-        regions (`bool`, *optional*, defaults to `True`): whether the collator needs regions.
-    """
-
-    def __init__(self, dataset: VideoReferDataset, regions: bool = True):
-        self._dataset = dataset
-        self._regions = regions
-        self._seen: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        number = self._dataset._number(range(len(self))[index])
-        if number in self._seen:
-            return {"index": number}
-        self._seen.add(number)
-        return self._dataset[index] if self._regions else self._dataset.without_regions(index)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_dataset":  # while it is unpickled
-            raise AttributeError(name)
-        return getattr(self._dataset, name)

@@ -25,10 +25,11 @@ from videorefer_plugin.training.blank_visuals import blank_visuals
 from videorefer_plugin.training.building import build, prepare_for_training
 from videorefer_plugin.training.checkpoints import check_same_run, identity_of, prepared_folder
 from videorefer_plugin.training.collator import VideoReferCollator
-from videorefer_plugin.training.dataset import ReadOnce, VideoReferDataset, recipe_dataset
+from videorefer_plugin.training.dataset import VideoReferDataset, recipe_dataset
 from videorefer_plugin.training.feature_collator import FeatureCollator
 from videorefer_plugin.training.kept_features import compute_features, remove_features
 from videorefer_plugin.training.parts import has_unused_parameters
+from videorefer_plugin.training.read_once import ReadOnce
 from videorefer_plugin.training.recipe import Recipe
 from videorefer_plugin.training.stopping import stopping
 from videorefer_plugin.training.trainer import trainer_class
@@ -85,6 +86,8 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
     if recipe.data.max_frames_per_region is not None:  # regions are asked about in as many frames as they were learnt
         processor.max_frames_per_region = recipe.data.max_frames_per_region
     dataset = recipe_dataset(recipe, recipe.data.files, object_encoder=model.object_encoder.config)
+    if model.object_encoder.config.kind == "crop":
+        _say_cost(dataset)
     collator = _collator(recipe, model, processor, dataset)
     seen = recipe_dataset(recipe, recipe.data.eval_files) if recipe.data.eval_files else None
     eval_collator = collator if seen is None else _collator(recipe, model, processor, seen)
@@ -144,6 +147,18 @@ def _check_sharing(recipe: Recipe, arguments: TrainingArguments) -> None:
             f"{'DeepSpeed ZeRO 3' if zero3 else 'FSDP'} shares its weights out among the processes. Start the run "
             "without it (accelerate launch --multi_gpu), or leave the setting out."
         )
+
+
+def _say_cost(dataset: VideoReferDataset) -> None:
+    """What the crops of a run cost, before it begins."""
+    each = dataset.masks_per_record
+    logger.warning(
+        "The vision tower sees the crop of every mask alone: %.1f crops a record beside its frames, %d in an epoch of "
+        "%d records. data.max_frames_per_region and data.mode: single make them fewer.",
+        each,
+        round(each * len(dataset)),
+        len(dataset),
+    )
 
 
 def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDataset) -> Any:

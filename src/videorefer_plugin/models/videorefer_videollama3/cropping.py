@@ -1,5 +1,7 @@
 """The regions of a batch as crops: planned from masks alone, and cut out once frames are read."""
 
+import warnings
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +14,12 @@ from videorefer_plugin.errors import RegionError, TensorError
 from videorefer_plugin.inputs.clips import Clip
 from videorefer_plugin.inputs.frames import pieces
 from videorefer_plugin.inputs.masks import RegionMasks
-from videorefer_plugin.inputs.matching import named
+from videorefer_plugin.inputs.matching import Sample, named
 from videorefer_plugin.object_encoder import Crop, CropRule, resize_crop
 
-__all__ = ["CroppedRegion", "cut_crops", "plan_crops"]
+__all__ = ["CroppedRegion", "cut_crops", "plan_crops", "plan_used", "warn_of_cost"]
+
+_warned: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,56 @@ def plan_crops(
                 "object in it."
             ) from error
     return CroppedRegion(clip, masks.frames, tuple(crops))
+
+
+def plan_used(
+    encoder: Any,
+    sample: Sample,
+    used: Sequence[tuple[Clip, RegionMasks]],
+    policy: str,
+    region_token: str,
+    object_token: str | None = None,
+) -> list[CroppedRegion]:
+    """Plan the crops of the regions of a sample, and make room for their tokens.
+
+    Args:
+        encoder ([`CropEncoderConfig`]): how crops are cut, and how many tokens they become.
+        sample ([`Sample`]): the prompt.
+        used (`Sequence`): its regions: what each lies on, and its masks.
+        policy (`str`): the mask policy.
+        region_token (`str`): stands for a region in the prompt.
+        object_token (`str`, *optional*): stands for each of its tokens; the same by default.
+
+    Raises:
+        RegionError: a mask has no pixel; sample and region are named.
+    """
+    # The original lets all objects of a question share one budget.
+    masks = sum(len(own) for _, own in used)
+    budget = encoder.max_crop_pixels // max(masks, 1) if policy == "original" else None
+    regions = []
+    for number, (clip, own) in enumerate(used):
+        with named(f"Sample {sample.index}: region {number}"):
+            regions.append(plan_crops(clip, own, encoder.rule, policy, budget))
+    token = object_token or region_token
+    sample.replacements[region_token] = [
+        "".join(encoder.placeholder(token, count) for count in encoder.groups_of(region)) for region in regions
+    ]
+    return regions
+
+
+def warn_of_cost(owner: Any, clips: Sequence[Clip], regions: Sequence[Sequence[CroppedRegion]]) -> None:
+    """Say once of a processor that its crops cost more passes of the vision tower than the frames that are shown."""
+    crops = sum(len(region.crops) for own in regions for region in own)
+    frames = sum(len(clip.sampled) for clip in clips)
+    if crops <= frames or owner in _warned:
+        return
+    _warned.add(owner)
+    warnings.warn(
+        f"The vision tower sees {crops} crop(s) of objects, but only {frames} frame(s): the crops cost more passes of "
+        "the tower than the visuals. Point at objects in fewer frames, or limit them with max_frames_per_region. This "
+        "is said once for each processor.",
+        stacklevel=4,
+    )
 
 
 def cut_crops(regions: Sequence[Sequence[CroppedRegion]], patches: Any) -> list[list[list[tuple[Any, ...]]]]:

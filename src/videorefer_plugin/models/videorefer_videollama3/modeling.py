@@ -8,7 +8,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3ForConditionalGeneration
 
 from videorefer_plugin.errors import PromptError, TensorError
-from videorefer_plugin.models.cache import takes_cache
 from videorefer_plugin.models.gradients import no_grad_if_frozen
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
@@ -16,6 +15,7 @@ from videorefer_plugin.models.videorefer.generation import rows_beyond
 from videorefer_plugin.models.videorefer.regions import RegionMixin
 from videorefer_plugin.models.videorefer.signature import region_forward
 from videorefer_plugin.models.videorefer_videollama3.configuration import VideoReferVideoLLaMA3Config
+from videorefer_plugin.models.videorefer_videollama3.crop_features import crop_features
 from videorefer_plugin.models.videorefer_videollama3.original import ORIGINAL_KEY_MAPPING
 from videorefer_plugin.object_encoder.checks import not_finite, whole_numbers
 
@@ -131,9 +131,7 @@ class VideoReferVideoLLaMA3ForConditionalGeneration(
         """See [`RegionGeneration.visuals_beyond`]."""
         return rows_beyond(input_ids, encoded, cached, self._visual_placeholders())
 
-    forward = takes_cache(
-        region_forward(RegionMixin, VideoLlama3ForConditionalGeneration, "labels", CropInputs._fields)
-    )
+    forward = region_forward(RegionMixin, VideoLlama3ForConditionalGeneration, "labels", CropInputs._fields)
     forward.__module__ = __name__
     forward.__qualname__ = "VideoReferVideoLLaMA3ForConditionalGeneration.forward"
     forward.__doc__ = """Predict the next token everywhere.
@@ -154,20 +152,11 @@ class VideoReferVideoLLaMA3ForConditionalGeneration(
         """
 
 
-def crop_features(tower: Any, pixel_values: Tensor, grids: Tensor) -> Tensor:
-    """Run a tower of VideoLLaMA3 on crops, each of them alone; see [`RegionMixin.get_crop_features`]."""
-    weight = next(tower.parameters())
-    grids = grids.to(weight.device)
-    if not len(grids):
-        return pixel_values.new_zeros((0, tower.config.hidden_size), dtype=weight.dtype)
-    ones = torch.ones_like(grids[:, :1])
-    grid_thw = torch.cat([ones, grids], dim=1)
-    return tower(pixel_values.to(weight.device), grid_thw, ones.flatten(), return_dict=True).last_hidden_state
-
-
 def _check_packed(kind: str, name: str, inputs: dict[str, Any]) -> int:
     """Check packed visuals, and count their tokens."""
-    pixels, grid, merge = (inputs.get(key) for key in (name, f"{kind}_grid_thw", f"{kind}_merge_sizes"))
+    pixels: Any = inputs[name]
+    grid: Any = inputs.get(f"{kind}_grid_thw")
+    merge: Any = inputs.get(f"{kind}_merge_sizes")
     for key, value in ((f"{kind}_grid_thw", grid), (f"{kind}_merge_sizes", merge)):
         if not isinstance(value, Tensor) or not whole_numbers(value) or value.ndim != (2 if value is grid else 1):
             given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

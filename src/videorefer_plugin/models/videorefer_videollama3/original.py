@@ -95,7 +95,8 @@ def translate_config(
             "config.json; compress_tokens=False of the processor keeps all tokens."
         )
     source = vision_tower if vision_tower is not None else flat.get("mm_vision_encoder") or flat.get("vision_encoder")
-    vision = _vision_config(source, checkpoint and in_subfolder(checkpoint, hub), elsewhere(hub))
+    folder = None if checkpoint is None else in_subfolder(checkpoint, hub)
+    vision = _vision_config(source, folder, elsewhere(hub))
     width = flat.get("mm_hidden_size", vision["hidden_size"])
     if width != vision["hidden_size"]:
         raise CheckpointError(

@@ -1,6 +1,6 @@
 """Patches as the tower of VideoLLaMA3 takes them: sizes, pixels, and which tokens of a clip are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,10 @@ class Patches:
         """How a visual of some size is shown within a budget of pixels."""
         fitted = fit_size(*size, self.side * merge, min_pixels, max_pixels)
         return Shown(fitted, (fitted[0] // self.side, fitted[1] // self.side), merge, list(times))
+
+    def preprocess(self, size: tuple[int, int], merge: int) -> Callable[[np.ndarray, str], Tensor]:
+        """What makes patches of frames in one size, as [`FrameStore`] takes it."""
+        return lambda frames, kind: self.of(frames, size, merge)
 
     def of(self, frames: np.ndarray, size: tuple[int, int], merge: int = 1) -> Tensor:
         """Resize and normalize frames, and cut them into patches.

@@ -24,7 +24,7 @@ from videorefer_plugin.models.videollama2.preparing import PlannedBatch
 from videorefer_plugin.models.videorefer.crop_inputs import pack_crops
 from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 from videorefer_plugin.models.videorefer_videollama3.configuration import VideoReferVideoLLaMA3Config
-from videorefer_plugin.models.videorefer_videollama3.cropping import CroppedRegion, cut_crops, plan_crops
+from videorefer_plugin.models.videorefer_videollama3.cropping import CroppedRegion, cut_crops, plan_used, warn_of_cost
 from videorefer_plugin.models.videorefer_videollama3.patches import Patches, Shown, keep_changed, time_label
 from videorefer_plugin.models.videorefer_videollama3.sampling import IntervalSampling
 from videorefer_plugin.object_encoder import CropEncoderConfig
@@ -209,7 +209,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         shown = self._show(plan)
         data: dict[str, Any] = {
             **self._packed_visuals(plan, shown),
-            **self._region_tensors(plan.clips, plan.regions, None),  # type: ignore[arg-type]
+            **self._region_tensors(plan.clips, plan.regions, None),
         }
         data = {**self.tokenize_plan(plan), **data}
         if plan.settings["return_metadata"]:
@@ -309,9 +309,9 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         patches = self.patches
         stores: dict[tuple[tuple[int, int], int], FrameStore] = {}
         for clip, one in zip(plan.clips, shown, strict=True):
-            size, merge = key = one.size, one.merge
+            key = one.size, one.merge
             if key not in stores:
-                stores[key] = FrameStore(lambda read, kind, size=size, merge=merge: patches.of(read, size, merge))
+                stores[key] = FrameStore(patches.preprocess(*key))
             stores[key].want(clip, clip.sampled)
         for sample in plan.samples:
             for token in (self.video_token, self.image_token):
@@ -350,19 +350,10 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
             for number, region in enumerate(sample.regions):
                 clip = visuals[sample.region_visuals[number]]
                 with named(f"Sample {sample.index}: region {number}"):
-                    drawn.append((number, clip, region_frames(region, clip, policy, limit)))
-            # The original lets all objects of a question share one budget.
-            masks = sum(len(own) for _, _, own in drawn)
-            budget = config.max_crop_pixels // max(masks, 1) if policy == "original" else None
-            regions = []
-            for number, clip, own in drawn:
-                with named(f"Sample {sample.index}: region {number}"):
-                    regions.append(plan_crops(clip, own, config.rule, policy, budget))
-            groups = [[config.tokens_of(int(crop.cells.sum())) for crop in region.crops] for region in regions]
-            sample.replacements[self.region_token] = [
-                "".join(config.placeholder(self.object_token, count) for count in own) for own in groups
-            ]
+                    drawn.append((clip, region_frames(region, clip, policy, limit)))
+            regions = plan_used(config, sample, drawn, policy, self.region_token, self.object_token)
             planned.append(regions)
+        warn_of_cost(self, clips, planned)
         return planned
 
     def _region_tensors(self, clips: list[Clip], regions: Any, frames: Any) -> dict[str, Tensor]:

@@ -40,8 +40,10 @@ class IntervalSampling(Sampling):
         Frames that somebody else chose are labeled with their own times.
         """
         if clip.rows is None:
+            one = self._of(number)
+            assert isinstance(one, IntervalSampling)
             try:
-                frames, times = self._of(number)._sampled(clip.video)
+                frames, times = one._sampled(clip.video)
             except VideoError:  # these frames were chosen by other settings
                 frames, times = [], []
             if frames == list(clip.sampled):

@@ -20,7 +20,8 @@ from videorefer_plugin.tiny.pretraining.language_model import LanguageModelPart
 from videorefer_plugin.tiny.pretraining.vision_tower import VisionTowerPart
 from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.checkpoints import check_same_run, identity_of, prepared_folder
-from videorefer_plugin.training.dataset import ReadOnce, VideoReferDataset, recipe_dataset
+from videorefer_plugin.training.dataset import VideoReferDataset, recipe_dataset
+from videorefer_plugin.training.read_once import ReadOnce
 from videorefer_plugin.training.recipe import PretrainSettings, Recipe
 from videorefer_plugin.training.stopping import stopping
 from videorefer_plugin.training.trainer import VideoReferTrainer
