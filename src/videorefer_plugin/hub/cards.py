@@ -172,7 +172,7 @@ def _facts(contents: FolderContents) -> list[tuple[str, Any]]:
         text, vision = config.get("text_config") or {}, config.get("vision_config") or {}
         facts += [
             ("Language model", f"{text['model_type']}, {text['num_hidden_layers']} layers" if text else None),
-            ("Vision tower", f"{vision['model_type']}, {vision['image_size']} pixels" if vision else None),
+            ("Vision tower", _vision_of(vision)),
             ("Frames of a clip", config.get("num_frames")),
             ("Weights in", config.get("dtype")),
         ]
@@ -184,12 +184,20 @@ def _facts(contents: FolderContents) -> list[tuple[str, Any]]:
         facts.append(("Made for", config.get("host_model_type")))
         config = config.get("object_encoder") or {}
     facts.append(("Tokens of an object, at most", config.get("max_tokens_per_region")))
+    facts.append(("Tokens of an object in a frame, at most", config.get("max_tokens_per_mask")))
     return [(name, value) for name, value in facts if value is not None]
+
+
+def _vision_of(vision: dict[str, Any]) -> str | None:
+    if not vision:
+        return None
+    size = f"{vision['image_size']} pixels" if "image_size" in vision else "pictures of any size"
+    return f"{vision['model_type']}, {size}"
 
 
 def _usage(contents: FolderContents, base: str | None, repo_id: str) -> str:
     kind, config = contents.kind, contents.config
-    if kind == "model" and config.get("model_type") != "videorefer":
+    if kind == "model" and config.get("model_type") not in ("videorefer", "videorefer_videollama3"):
         kind = "host"
     encoder = _encoder_config(contents)
     ours = encoder is None or encoder.get("host_model_type", "videorefer") == "videorefer"

@@ -7,6 +7,7 @@ from videorefer_plugin.errors import PublishError
 from videorefer_plugin.hub.contents import FolderContents
 from videorefer_plugin.models.shims import MODEL_AUTO_MAPS
 from videorefer_plugin.models.videollama2.original import ORIGINAL_MODEL_TYPES
+from videorefer_plugin.models.videorefer_videollama3.original import ORIGINAL_MODEL_TYPES as LLAMA3_MODEL_TYPES
 
 __all__ = ["check_model", "check_processor"]
 
@@ -29,7 +30,7 @@ def check_model(contents: FolderContents, shapes: dict[str, list[int]]) -> Any:
     import torch
 
     folder, model_type = contents.folder, contents.config.get("model_type")
-    if model_type in ORIGINAL_MODEL_TYPES:
+    if model_type in (*ORIGINAL_MODEL_TYPES, *LLAMA3_MODEL_TYPES):
         raise PublishError(
             f"{folder} is in the layout of the original code (model_type {model_type!r}). Load it, and publish what "
             "save_pretrained writes: AutoModel.from_pretrained(folder).save_pretrained(new_folder), and the same "
@@ -84,22 +85,18 @@ def check_processor(folder: Path, config: Any) -> None:
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         # transformers would make up an empty one.
         raise PublishError(f"{folder} has a processor but no tokenizer ({', '.join(_TOKENIZERS)}). Save both again.")
-    classes: dict[str, Any] = {"videollama2": VideoLLaMA2Processor, "videorefer": VideoReferProcessor}
+    from videorefer_plugin.models.videorefer_videollama3.processing import VideoReferVideoLLaMA3Processor
+
+    classes: dict[str, Any] = {
+        "videollama2": VideoLLaMA2Processor,
+        "videorefer": VideoReferProcessor,
+        "videorefer_videollama3": VideoReferVideoLLaMA3Processor,
+    }
     try:
         processor = classes[config.model_type].from_pretrained(folder, local_files_only=True)
     except Exception as error:  # a damaged tokenizer raises whatever its reader happens to raise
         raise PublishError(f"The processor in {folder} does not load: {error}") from error
-    facts = {
-        "image_token_id": config.image_token_id,
-        "video_token_id": config.video_token_id,
-        "num_frames": config.num_frames,
-        "grid_size": config.grid_size,
-        "projector_type": config.projector_type,
-    }
-    if config.model_type == "videorefer":
-        facts["region_token_id"] = config.region_token_id
-        facts["max_tokens_per_region"] = config.object_encoder_config.max_tokens_per_region
-    for name, value in facts.items():
+    for name, value in _shared_facts(config).items():
         if getattr(processor, name) != value:
             raise PublishError(
                 f"The processor in {folder} belongs to another model: its {name} is {getattr(processor, name)}, but "
@@ -107,15 +104,31 @@ def check_processor(folder: Path, config: Any) -> None:
             )
 
 
+def _shared_facts(config: Any) -> dict[str, Any]:
+    """What a model and its processor must agree on."""
+    facts: dict[str, Any] = {"image_token_id": config.image_token_id, "video_token_id": config.video_token_id}
+    if config.model_type == "videorefer_videollama3":
+        names = ("region_token_id", "spatial_merge_size", "max_visual_tokens", "object_encoder_config")
+        return {**facts, **{name: getattr(config, name) for name in names}}
+    facts |= {name: getattr(config, name) for name in ("num_frames", "grid_size", "projector_type")}
+    if config.model_type == "videorefer":
+        facts["region_token_id"] = config.region_token_id
+        facts["max_tokens_per_region"] = config.object_encoder_config.max_tokens_per_region
+    return facts
+
+
 def _config_and_classes(folder: Path, model_type: str) -> tuple[Any, dict[str, Any]]:
     from videorefer_plugin.models.videollama2.configuration import VideoLLaMA2Config
     from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration, VideoLLaMA2Model
     from videorefer_plugin.models.videorefer.configuration import VideoReferConfig
     from videorefer_plugin.models.videorefer.modeling import VideoReferForConditionalGeneration
+    from videorefer_plugin.models.videorefer_videollama3.configuration import VideoReferVideoLLaMA3Config
+    from videorefer_plugin.models.videorefer_videollama3.modeling import VideoReferVideoLLaMA3ForConditionalGeneration
 
     kinds: dict[str, tuple[Any, tuple[Any, ...]]] = {
         "videollama2": (VideoLLaMA2Config, (VideoLLaMA2Model, VideoLLaMA2ForConditionalGeneration)),
         "videorefer": (VideoReferConfig, (VideoReferForConditionalGeneration,)),
+        "videorefer_videollama3": (VideoReferVideoLLaMA3Config, (VideoReferVideoLLaMA3ForConditionalGeneration,)),
     }
     config_class, classes = kinds[model_type]
     try:

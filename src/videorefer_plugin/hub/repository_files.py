@@ -7,11 +7,15 @@ from typing import Any
 from videorefer_plugin._files import write_whole
 from videorefer_plugin.hub.contents import FolderContents, read_json
 from videorefer_plugin.models.local_paths import without_local_path
-from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS
+from videorefer_plugin.models.shims import MODEL_AUTO_MAPS, PROCESSOR_AUTO_MAPS, config_shims, processor_shims
 
 __all__ = ["configurations", "shims", "write_file"]
 
-_PROCESSORS = {"VideoLLaMA2Processor": "videollama2", "VideoReferProcessor": "videorefer"}
+_PROCESSORS = {
+    "VideoLLaMA2Processor": "videollama2",
+    "VideoReferProcessor": "videorefer",
+    "VideoReferVideoLLaMA3Processor": "videorefer_videollama3",
+}
 
 # Places in configurations that may hold a path of the machine where the model was made. Whoever loads the model has no
 # use for it: a published model carries its tower, and a base model that lies in a folder cannot be fetched.
@@ -20,8 +24,9 @@ _PATHS = ("vision_tower", "base_model_name_or_path")
 
 def shims(contents: FolderContents) -> dict[str, str]:
     """Shim files that a folder's model and processor need."""
-    needed = dict(CONFIG_SHIMS) if contents.kind == "model" else {}
-    return {**needed, **(PROCESSOR_SHIMS if _processor_type(contents) else {})}
+    needed = config_shims(contents.config.get("model_type")) if contents.kind == "model" else {}
+    processor_type = _processor_type(contents)
+    return {**needed, **(processor_shims(processor_type) if processor_type else {})}
 
 
 def configurations(contents: FolderContents) -> dict[str, str]:

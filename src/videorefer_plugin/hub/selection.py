@@ -66,7 +66,7 @@ def sort_files(folder: Path, include: Sequence[str] = ()) -> tuple[list[str], di
         PublishError: there are weights in pickles; a file of the model is a link that leads out of the folder, or none
             at all; or what is to be included is not there, or is a link, a folder or a pickle.
     """
-    from videorefer_plugin.models.shims import CONFIG_SHIMS, PROCESSOR_SHIMS
+    from videorefer_plugin.models.shims import SHIM_FILES
 
     files: list[str] = []
     left_out: dict[str, str] = {}
@@ -76,7 +76,7 @@ def sort_files(folder: Path, include: Sequence[str] = ()) -> tuple[list[str], di
         name = path.name
         known = bool(_KNOWN.fullmatch(name) or _LEGAL.fullmatch(name))
         fault = _fault(folder, path)
-        if name in CONFIG_SHIMS or name in PROCESSOR_SHIMS:
+        if name in SHIM_FILES:
             continue  # written anew, where they are needed
         if name in (*_TEMPLATES, _ASSETS) and path.is_dir() and not path.is_symlink():
             _add_children(folder, path, files, left_out)

@@ -9,7 +9,7 @@ from videorefer_plugin._places import check_folder_place
 from videorefer_plugin.errors import CheckpointError
 from videorefer_plugin.models.hub_arguments import fetched_with, fetching, hub_arguments, pinned
 from videorefer_plugin.models.local_paths import without_local_path
-from videorefer_plugin.models.shims import CONFIG_SHIMS, MODEL_AUTO_MAPS, write_shims
+from videorefer_plugin.models.shims import MODEL_AUTO_MAPS, config_shims, write_shims
 
 __all__ = ["OriginalLayoutMixin"]
 
@@ -88,7 +88,7 @@ class OriginalLayoutMixin(_Config):
         # Always anew: what a checkpoint brought along may name other files.
         self.auto_map = dict(MODEL_AUTO_MAPS[self.model_type])
         super().save_pretrained(save_directory)
-        write_shims(save_directory, CONFIG_SHIMS)
+        write_shims(save_directory, config_shims(self.model_type))
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 

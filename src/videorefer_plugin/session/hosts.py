@@ -20,9 +20,10 @@ from videorefer_plugin.inputs.matching import named
 from videorefer_plugin.models.batches import is_by_position
 from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.feature_store import FeatureStore
-from videorefer_plugin.models.videorefer.region_inputs import FlatRegions, RegionInputs
+from videorefer_plugin.models.videorefer.region_inputs import FlatRegions
 from videorefer_plugin.object_encoder import pool_masks
 from videorefer_plugin.regions import Region
+from videorefer_plugin.session.crops import not_pooled
 from videorefer_plugin.session.host_choices import Choice, Choices
 from videorefer_plugin.session.prompts import Computed, Prepared
 from videorefer_plugin.video import Video
@@ -31,7 +32,7 @@ __all__ = ["HostVisuals"]
 
 _FRAME_BYTES = 1 << 28  # of decoded frames that are held; 43 of 1920 x 1080
 
-_Filled = tuple[Choice, dict[str, Any], RegionInputs | None]
+_Filled = tuple[Choice, dict[str, Any], Any]
 
 
 class HostVisuals:
@@ -117,6 +118,8 @@ class HostVisuals:
 
     def pooled(self, text: str, region: Region) -> tuple[Sequence[int], Tensor]:
         """See [`Visuals.pooled`]."""
+        if self._processor.shows_crops:
+            raise not_pooled(self._model)
         plan = self._plan(text, [region])
         filled = self._encoded([plan])
         ((choice, _, regions),) = filled
@@ -165,15 +168,13 @@ class HostVisuals:
             data, regions = self._process(plan, stand_ins, choice.replies, known=True)
         return choice, {name: value for name, value in data.items() if not name.startswith("pixel_")}, regions
 
-    def _process(
-        self, plan: Plan, frames: np.ndarray, replies: list[Any], known: bool
-    ) -> tuple[dict[str, Any], RegionInputs | None]:
+    def _process(self, plan: Plan, frames: np.ndarray, replies: list[Any], known: bool) -> tuple[dict[str, Any], Any]:
         """Run the host's processor; where it is known what its parts make of the pixels, these are not looked at."""
         host = self._processor.host
         told = iter(list(replies)) if known else None
         own = host.with_parts(self._processor.processor, lambda part: _Part(part, replies, told))
         data = dict(self._processor.finish(plan, plan.call(host, own, [frames])))
-        regions = RegionInputs.collect(data, with_pixels=False)
+        regions = self._model.collect_regions(data)
         self._model.check_regions(data["input_ids"], regions)
         return data, regions
 
@@ -200,6 +201,11 @@ class HostVisuals:
         encoder = self._model.object_encoder
         empty = torch.zeros((0, encoder.config.hidden_size), dtype=encoder.dtype, device=device_of(encoder))
         tokens = [empty for _ in filled]
+        if self._processor.shows_crops:
+            return [
+                empty if own is None else self._model.encode_crops(data["input_ids"], own).tokens.clone()
+                for _, data, own in filled
+            ]
         sizes = [None if regions is None else tuple(regions.masks.shape[2:]) for _, _, regions in filled]
         for size in dict.fromkeys(size for size in sizes if size is not None):
             places = [place for place, own in enumerate(sizes) if own == size]

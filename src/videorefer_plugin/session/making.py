@@ -13,6 +13,9 @@ from videorefer_plugin.models.feature_store import FeatureStore
 from videorefer_plugin.models.generate_checks import check_generate
 from videorefer_plugin.models.videollama2.modeling import VideoLLaMA2ForConditionalGeneration
 from videorefer_plugin.models.videollama2.processing import VideoLLaMA2Processor
+from videorefer_plugin.models.videorefer_videollama3.modeling import VideoReferVideoLLaMA3ForConditionalGeneration
+from videorefer_plugin.models.videorefer_videollama3.processing import VideoReferVideoLLaMA3Processor
+from videorefer_plugin.session.crops import CropVisuals
 from videorefer_plugin.session.host_choices import host_revision
 from videorefer_plugin.session.hosts import HostVisuals
 from videorefer_plugin.session.own import OwnVisuals
@@ -60,7 +63,7 @@ def takes(model: Any, processor: Any) -> bool:
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return False
     model = plain_model(model)
-    return _is_own(model, processor) or _is_attached(model, processor)
+    return _is_own(model, processor) or _is_attached(model, processor) or _is_cropping(model, processor)
 
 
 def check_takes(model: Any, processor: Any) -> None:
@@ -69,7 +72,7 @@ def check_takes(model: Any, processor: Any) -> None:
     Raises:
         ConfigurationError: model and processor are not of this library, or do not belong together.
     """
-    if not (_is_own(model, processor) or _is_attached(model, processor)):
+    if not (_is_own(model, processor) or _is_attached(model, processor) or _is_cropping(model, processor)):
         raise ConfigurationError(
             f"A session takes a VideoRefer or VideoLLaMA2 model with its processor, or a host with an attached object "
             f"encoder and its RegionProcessor, but got {type(model).__name__} and {type(processor).__name__}."
@@ -78,6 +81,12 @@ def check_takes(model: Any, processor: Any) -> None:
 
 def _is_own(model: Any, processor: Any) -> bool:
     return isinstance(model, VideoLLaMA2ForConditionalGeneration) and isinstance(processor, VideoLLaMA2Processor)
+
+
+def _is_cropping(model: Any, processor: Any) -> bool:
+    return isinstance(model, VideoReferVideoLLaMA3ForConditionalGeneration) and isinstance(
+        processor, VideoReferVideoLLaMA3Processor
+    )
 
 
 def _is_attached(model: Any, processor: Any) -> bool:
@@ -155,6 +164,8 @@ def make_visuals(
     check_takes(model, processor)
     if _is_own(model, processor):
         return OwnVisuals(model, processor, kind, video, store, not own_store, settings, computed)
+    if _is_cropping(model, processor):
+        return CropVisuals(model, processor, kind, video, settings, computed)
     # Weights that change make a session start anew, so that a store of its own needs no more than a name.
     revision = uuid.uuid4().hex if own_store else host_revision(model)
     return HostVisuals(model, processor, kind, video, store, revision, settings, computed)

@@ -13,7 +13,7 @@ from videorefer_plugin._text import short
 from videorefer_plugin.errors import CheckpointError, ConfigurationError
 from videorefer_plugin.models.checkpoint_files import PROCESSOR_FILES, check_files, reading_folder
 from videorefer_plugin.models.hub_arguments import elsewhere, hub_arguments, in_subfolder, pinned
-from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, PROCESSOR_SHIMS, write_shims
+from videorefer_plugin.models.shims import PROCESSOR_AUTO_MAPS, processor_shims, write_shims
 from videorefer_plugin.models.videollama2.configuration import PROJECTOR_TYPES, VideoLLaMA2Config
 from videorefer_plugin.models.videollama2.images import tower_image_processor
 from videorefer_plugin.object_encoder.grids import MASK_POLICIES
@@ -151,7 +151,7 @@ class ProcessorFiles(ProcessorMixin):
             files = super().save_pretrained(os.fspath(save_directory))
         finally:
             del self.auto_map
-        write_shims(save_directory, PROCESSOR_SHIMS)
+        write_shims(save_directory, processor_shims(self.config_class.model_type))
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
         return files

@@ -114,7 +114,7 @@ def warn_of_cost(owner: Any, clips: Sequence[Clip], regions: Sequence[Sequence[C
         f"The vision tower sees {crops} crop(s) of objects, but only {frames} frame(s): the crops cost more passes of "
         "the tower than the visuals. Point at objects in fewer frames, or limit them with max_frames_per_region. This "
         "is said once for each processor.",
-        stacklevel=4,
+        stacklevel=5,
     )
 
 

@@ -206,9 +206,8 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
             ConfigurationError: a setting is unknown or has an unknown value.
         """
         plan = self.plan(images=images, text=text, videos=videos, **kwargs)
-        shown = self._show(plan)
         data: dict[str, Any] = {
-            **self._packed_visuals(plan, shown),
+            **self.pack_visuals(plan),
             **self._region_tensors(plan.clips, plan.regions, None),
         }
         data = {**self.tokenize_plan(plan), **data}
@@ -304,8 +303,16 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         ]
         sample.replacements.setdefault(self.video_token, []).append(",".join(frames))
 
-    def _packed_visuals(self, plan: PlannedBatch, shown: list[Shown]) -> dict[str, Tensor]:
-        """Pixels of the visuals of a batch; which tokens are kept goes into the prompts."""
+    def pack_visuals(self, plan: PlannedBatch) -> dict[str, Tensor]:
+        """Read the visuals of a plan, and write into its prompts which of their tokens are kept.
+
+        Returns:
+            `dict[str, torch.Tensor]`: their pixels and grids, as a call returns them.
+
+        Raises:
+            VideoError: a frame cannot be read; the sample is named.
+        """
+        shown = self._show(plan)
         patches = self.patches
         stores: dict[tuple[tuple[int, int], int], FrameStore] = {}
         for clip, one in zip(plan.clips, shown, strict=True):
