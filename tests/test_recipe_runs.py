@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests import training_runs
+from tests import training_runs, videollama3
 from tests.conftest import CHECKPOINT
 from tests.tiny_hosts import ROWS
 from videorefer_plugin.cli import app
@@ -42,6 +42,8 @@ def start(recipe: Recipe, desk: Path) -> dict[str, str]:
         return {}
     if recipe.model.language_model is not None:
         return training_runs.write_language_model(desk / "qwen2")
+    if recipe.name.startswith("videorefer-videollama3"):
+        return {"model.checkpoint": str(videollama3.CHECKPOINT)}
     if not recipe.name.startswith("attach/"):
         return {"model.checkpoint": str(CHECKPOINT)}
     # Recipes for hosts begin with the host's name: attach/qwen3-vl-2b_lora.

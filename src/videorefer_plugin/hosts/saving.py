@@ -60,7 +60,7 @@ def attachment_of(model: Any) -> AttachmentConfig:
         host_model_type=config.model_type,
         object_encoder=model.object_encoder.config,
         patch_size=config.vision_config.patch_size,
-        vision_feature_layer=config.vision_feature_layer,
+        vision_feature_layer=getattr(config, "vision_feature_layer", None),
         base_model_name_or_path=getattr(model, "name_or_path", None) or None,
         region_token_id=config.region_token_id,
     )
