@@ -560,3 +560,61 @@ def test_the_four_parts_of_the_model_are_known(model):
     assert {name.split(".")[1] for name in parts["connector"]} == {"projector"}
     assert {name.split(".")[1] for name in parts["vision_tower"]} == {"vision_model"}
     assert {name.split(".")[0] for name in parts["object_encoder"]} == {"object_encoder"}
+
+
+# ---------------------------------------------------------------------- the published sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "total"),
+    [
+        (
+            {"hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12, "num_key_value_heads": 2},
+            1963715312,
+        ),
+        (
+            {"hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_key_value_heads": 4},
+            8058894576,
+        ),
+    ],
+    ids=["2B", "7B"],
+)
+def test_the_published_sizes_have_these_weights(text, total):
+    tied = text["hidden_size"] == 1536
+    config = vr.VideoReferVideoLLaMA3Config(
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": 151669,
+            "num_hidden_layers": 28,
+            "tie_word_embeddings": tied,
+            **text,
+        },
+        vision_config={
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+            "patch_size": 14,
+        },
+        tie_word_embeddings=tied,
+    )
+    with torch.device("meta"):
+        made = vr.VideoReferVideoLLaMA3ForConditionalGeneration(config)
+    assert sum(parameter.numel() for parameter in made.parameters()) == total
+    shapes = {name: tuple(value.shape) for name, value in made.object_encoder.state_dict().items()}
+    width = text["hidden_size"]
+    assert shapes == {
+        "projector.0.weight": (width, 1152),
+        "projector.0.bias": (width,),
+        "projector.2.weight": (width, width),
+        "projector.2.bias": (width,),
+    }
+    names = set(made.state_dict())
+    assert len(names) == 783
+    # Every name of the original layout has its place, for all layers.
+    original = {f"model.layers.{layer}.self_attn.q_proj.bias" for layer in range(28)}
+    tower = "model.vision_encoder.vision_encoder.vision_model"
+    original |= {f"{tower}.encoder.layers.{layer}.mlp.fc2.weight" for layer in range(27)}
+    original |= {f"{tower}.embeddings.patch_embedding.weight", f"{tower}.post_layernorm.bias", "model.norm.weight"}
+    original |= {"model.mm_projector.readout.2.weight", "model.region_encoder.feat_linear.0.bias", "lm_head.weight"}
+    assert {rename_original(name, made.original_key_mapping) for name in original} <= names
