@@ -138,6 +138,7 @@ def test_kills_lose_and_repeat_nothing_that_was_finished(desk, whole):
     assert Counter(calls(folder_of(given))) == dict.fromkeys(calls(folder_of(given)), 2)
 
 
+@pytest.mark.slow
 def test_kills_of_a_run_with_several_processes_lose_and_repeat_nothing_either(desk, whole):
     given = values(desk, annotator={"workers": 2})
     log, before = folder_of(given).parent / "calls.log", 0

@@ -202,8 +202,10 @@ def test_an_unreadable_video_spoils_no_other(clips: dict[str, str]) -> None:
 
 
 CHAINS: list[Any] = [
-    pytest.param("grounding-dino", "sam2_video", "bfloat16", id="grounding-dino, sam-hq, sam2"),
-    pytest.param("owlv2", "edgetam_video", "float32", id="owlv2, sam-hq, edgetam"),
+    pytest.param(
+        "grounding-dino", "sam2_video", "bfloat16", marks=pytest.mark.slow, id="grounding-dino, sam-hq, sam2"
+    ),
+    pytest.param("owlv2", "edgetam_video", "float32", marks=pytest.mark.slow, id="owlv2, sam-hq, edgetam"),
     pytest.param("sam3", "sam3", "float32", id="sam3"),
 ]
 
@@ -352,12 +354,12 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 VISUAL_MODELS = [
     pytest.param("embedded", "noun", id="own-noun"),
-    pytest.param("embedded", "drawn", id="own-drawn"),
+    pytest.param("embedded", "drawn", id="own-drawn", marks=pytest.mark.slow),
     pytest.param("embedded", "region", id="own-region"),
     pytest.param("qwen2_5_vl", "noun", id="host-noun"),
-    pytest.param("qwen2_5_vl", "drawn", id="host-drawn"),
-    pytest.param("qwen2_vl", "noun", id="other-noun"),
-    pytest.param("qwen2_vl", "drawn", id="other-drawn"),
+    pytest.param("qwen2_5_vl", "drawn", id="host-drawn", marks=pytest.mark.slow),
+    pytest.param("qwen2_vl", "noun", id="other-noun", marks=pytest.mark.slow),
+    pytest.param("qwen2_vl", "drawn", id="other-drawn", marks=pytest.mark.slow),
     pytest.param("llava_onevision", "region", id="host-region"),
 ]
 

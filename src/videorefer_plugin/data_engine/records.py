@@ -100,7 +100,9 @@ class RecordCounts:
         """
         some, nested = {"": 0}, {"": {"": 0}}
         like = cls("", "", 0, 0, 0, 0, 0, some, nested, nested, some, some, 0, some, {"": Spent()}, {"": 0.0})
-        if isinstance(value.get("spent"), Mapping):  # reports of earlier versions do not say it
+        if isinstance(value, Mapping) and isinstance(
+            value.get("spent"), Mapping
+        ):  # reports of earlier versions do not say it
             value = {**value, "spent": {stage: with_uncounted(one) for stage, one in value["spent"].items()}}
         _check_like("", value, asdict(like))
         known = {one.name: value[one.name] for one in fields(cls)}
