@@ -33,6 +33,7 @@ __all__ = [
     "load_model",
     "read_question",
     "read_questions",
+    "shapes_note",
 ]
 
 _ONLY_SHAPES = (
@@ -105,12 +106,12 @@ def ask(
     check_generate(model, generate_kwargs)
     if is_tiny_checkpoint(model.name_or_path):
         video = None if video is None else open_video(video)
-        if note := _note(video):
+        if note := shapes_note(video):
             warnings.warn(note, stacklevel=2)
     return _ask(model, processor, video, image, question, given, max_new_tokens, generate_kwargs)
 
 
-def _note(video: Video | None) -> str | None:
+def shapes_note(video: Video | None) -> str | None:
     """What to know about an answer of the embedded model about a video, or about an image."""
     return None if video is not None and video.comment == SHAPES_WORLD else _ONLY_SHAPES
 
@@ -315,7 +316,7 @@ def ask_all(
     first = questions[0]
     said = answer_about(loaded, processor, first.video, asked, image=first.image, max_new_tokens=max_new_tokens)
     seconds = round(time.monotonic() - started, 2)
-    note = _note(None if first.image else first.video) if is_tiny_checkpoint(loaded.name_or_path) else None
+    note = shapes_note(None if first.image else first.video) if is_tiny_checkpoint(loaded.name_or_path) else None
     return [
         Reply(model or "embedded", one.path, one.text, text, one.written, seconds, note)
         for one, text in zip(questions, said, strict=True)

@@ -10,6 +10,7 @@ from typing import Any
 from videorefer_plugin._addresses import without_secrets
 
 __all__ = [
+    "AppError",
     "BenchError",
     "ChatError",
     "CheckpointError",
@@ -184,4 +185,13 @@ class EngineError(VideoReferError):
     How to fix it:
         Mend the section of the recipe that the message names; `videorefer data plan` checks it without running it. The
         same command goes on where a run was stopped, and `videorefer data retry FOLDER` does what failed again.
+    """
+
+
+class AppError(VideoReferError):
+    """The page of `videorefer app` cannot do what it was asked: with a video, an object, a question or a file.
+
+    How to fix it:
+        Do what the message says on the page, such as opening a video or clicking on an object first. The limits of
+        uploads are options of the command.
     """

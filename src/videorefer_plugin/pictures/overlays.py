@@ -156,6 +156,7 @@ def write_overlay(
     frames: range | None = None,
     scores: Scores = (),
     names: Sequence[str] = (),
+    numbers: Sequence[int] = (),
     progress: Callable[[int, int], Any] | None = None,
 ) -> None:
     """Write a video with objects filled and outlined in colors and numbered from 1, and how sure of them one is.
@@ -172,11 +173,12 @@ def write_overlay(
         frames (`range`, *optional*): the frames to write; all of them by default.
         scores (`Sequence[Mapping[int, float]]`, *optional*): for each object, frame -> score from 0 to 1.
         names (`Sequence[str]`, *optional*): for each object, what it is called.
+        numbers (`Sequence[int]`, *optional*): for each object, another number, which decides its color.
         progress (*optional*): called after each frame with how many frames are done, and how many there are.
 
     Raises:
-        ConfigurationError: the name does not end in .mp4, there is no such folder, there are no frames, or scores or
-            names are not one for each object.
+        ConfigurationError: the name does not end in .mp4, there is no such folder, there are no frames, or scores,
+            names or numbers are not one for each object.
         VideoError: the video does not have the frames, one cannot be read, or the file cannot be written.
         RegionError: a region does not fit the frames.
     """
@@ -187,7 +189,8 @@ def write_overlay(
     check_overlay(path)
     _check_apart(video, path)
     video = open_video(video)
-    _check_objects(regions, scores=scores, names=names)
+    _check_objects(regions, scores=scores, names=names, numbers=numbers)
+    numbers = numbers or range(1, len(regions) + 1)
     chosen = _chosen(video, frames)
     regions = [region.at_frames(video.frame_at) for region in regions]
     times = video.timestamps[list(chosen)]
@@ -201,9 +204,9 @@ def write_overlay(
             high = _strip_height(video, len(scores))
             stream = _stream(container, video, video.height + high * len(scores))
             size = video.height, video.width
-            for done, frame in enumerate(marked_frames(video, regions, chosen, size, *_STYLES)):
+            for done, frame in enumerate(marked_frames(video, regions, chosen, size, *_STYLES, numbers=numbers)):
                 if high:
-                    frame = _with_strips(frame, high, chosen[done], scores, names)
+                    frame = _with_strips(frame, high, chosen[done], scores, names, numbers)
                 picture = av.VideoFrame.from_ndarray(_even(frame), format="rgb24")
                 picture.pts, picture.time_base = int(ticks[done]), Fraction(1, _TICKS)
                 container.mux(stream.encode(picture))
@@ -270,7 +273,7 @@ def _strip_height(video: Video, count: int) -> int:
 
 
 def _with_strips(
-    frame: NDArray[np.uint8], high: int, index: int, scores: Scores, names: Sequence[str]
+    frame: NDArray[np.uint8], high: int, index: int, scores: Scores, names: Sequence[str], numbers: Sequence[int]
 ) -> NDArray[np.uint8]:
     """A frame with the confidence in each object below it, so that nothing of the frame is covered."""
     from PIL import Image, ImageDraw
@@ -279,15 +282,15 @@ def _with_strips(
     picture = Image.new("RGB", (width, height + high * len(scores)), _TRACK)
     picture.paste(Image.fromarray(frame), (0, 0))
     draw = ImageDraw.Draw(picture)
-    for number, own in enumerate(scores, 1):
+    for place, (number, own) in enumerate(zip(numbers, scores, strict=True)):
         score = own.get(index)
-        top = height + high * (number - 1)
+        top = height + high * place
         share = score if score is not None and math.isfinite(score) else 0.0
         long = round(min(max(share, 0.0), 1.0) * width)
         if long:
             draw.rectangle([0, top, long - 1, top + high - 1], fill=color_of(number))
         if high >= _LETTERS:
-            told = [str(number), *(names[number - 1].split() if names else []), _score(score)]
+            told = [str(number), *(names[place].split() if names else []), _score(score)]
             words = " ".join(filter(None, told))  # in one line
             font, escapes = fitting([words], high - 2)
             middle = (2, top + high / 2)

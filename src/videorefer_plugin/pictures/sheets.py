@@ -13,7 +13,19 @@ from videorefer_plugin.pictures.marks import color_of, draw_marks
 from videorefer_plugin.regions import Region
 from videorefer_plugin.video import Video
 
-__all__ = ["INK", "Piece", "beside", "dark", "framed", "grid", "marked_frames", "stack", "tiles", "write"]
+__all__ = [
+    "INK",
+    "Piece",
+    "beside",
+    "dark",
+    "framed",
+    "grid",
+    "marked_frames",
+    "resized_mask",
+    "stack",
+    "tiles",
+    "write",
+]
 
 Color = tuple[int, int, int]
 Piece = tuple[str, Color]
@@ -40,6 +52,7 @@ def marked_frames(
     size: tuple[int, int],
     *styles: str,
     letters: int = 8,
+    numbers: Sequence[int] = (),
 ) -> Iterator[NDArray[np.uint8]]:
     """Frames with the objects drawn on them, numbered from 1; they are decoded in pieces, each one once.
 
@@ -49,16 +62,18 @@ def marked_frames(
         frames (`Sequence[int]`): which frames, in this order.
         size: height and width that they are shown with.
         styles, letters: as of [`draw_marks`].
+        numbers (`Sequence[int]`, *optional*): other numbers of the objects.
     """
     from PIL import Image
 
     height, width = size
+    numbers = numbers or range(1, len(regions) + 1)
     known = [frozenset(region.frames) for region in regions]
     for piece in pieces(video, frames):
         for index, frame in zip(piece, video.read(piece), strict=True):
             masks = {
-                number: _resized(region.mask(index, video.height, video.width), size)
-                for number, (region, has) in enumerate(zip(regions, known, strict=True), 1)
+                number: resized_mask(region.mask(index, video.height, video.width), size)
+                for number, region, has in zip(numbers, regions, known, strict=True)
                 if index in has
             }
             if frame.shape[:2] != size:
@@ -67,7 +82,7 @@ def marked_frames(
         del frame  # it would keep this piece in memory beside the next one
 
 
-def _resized(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+def resized_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
     """A mask on a frame of another size; a pixel counts if one that it stands for does, so that no object is lost."""
     from PIL import Image
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -14,7 +14,7 @@ from videorefer_plugin.segment.masklet import Masklet
 from videorefer_plugin.segment.prompts import Prompt
 from videorefer_plugin.video import Video
 
-__all__ = ["Collected", "Progress", "collect", "masklets_of"]
+__all__ = ["Collected", "Progress", "cancel", "collect", "gather", "masklets_of"]
 
 Progress = Callable[[int, int], Any]
 """Called with how many frames are done, and how many there are; `False` stops the work."""
@@ -69,6 +69,17 @@ def collect(
         total: how many frames there are to do.
         progress: told of every frame that is done; it stops the work by returning `False`, which is noted.
     """
+    count = 0
+    for frame, count in gather(events, objects):
+        if progress is not None and progress(count, total) is False:
+            cancel(objects, frame)
+            return
+    if progress is not None and count < total:  # behind a loss there is nothing more to do
+        progress(total, total)
+
+
+def gather(events: Iterable[Tracked | Note], objects: Sequence[Collected]) -> Iterator[tuple[int, int]]:
+    """As [`collect`], frame by frame: yields each frame that is done, and how many are."""
     done: set[int] = set()
     for frame, group in groupby(events, lambda event: event.frame):
         for event in group:
@@ -77,12 +88,14 @@ def collect(
                     one.add(replace(event, number=number) if isinstance(event, Note) else event)
             if isinstance(event, Tracked):
                 done.add(event.frame)
-        if progress is not None and frame in done and progress(len(done), total) is False:
-            for number, one in enumerate(objects):
-                one.add(Note("cancelled", f"The work was stopped at frame {frame}.", frame, number))
-            return
-    if progress is not None and len(done) < total:  # behind a loss there is nothing more to do
-        progress(total, total)
+        if frame in done:
+            yield frame, len(done)
+
+
+def cancel(objects: Sequence[Collected], frame: int) -> None:
+    """Note that the work was stopped behind a frame."""
+    for number, one in enumerate(objects):
+        one.add(Note("cancelled", f"The work was stopped at frame {frame}.", frame, number))
 
 
 def masklets_of(

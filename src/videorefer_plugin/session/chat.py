@@ -73,10 +73,10 @@ class SessionChat:
         history (`tuple[Turn, ...]`): what was said so far.
     """
 
-    def __init__(self, session: Converses):
+    def __init__(self, session: Converses, history: Sequence[Turn] = ()):
         check_kind(ConfigurationError, _SESSION, session=session)
         self._session = session
-        self._turns: list[Turn] = []
+        self._turns = list(history)
         self._kept: Prefix | None = None
 
     @property

@@ -245,9 +245,13 @@ class VideoSession(KeepsWithin):
 
         return self.opened(AnswerStream(self.processor.tokenizer, answer, settings.pop("stopping_criteria", None)))
 
-    def chat(self) -> SessionChat:
-        """Begin a conversation in which every question knows what was said before."""
-        return self.opened(SessionChat(self))
+    def chat(self, history: Sequence[Turn] = ()) -> SessionChat:
+        """Begin a conversation in which every question knows what was said before.
+
+        Args:
+            history (`Sequence[Turn]`, *optional*): what was said already, such as in a session that was closed since.
+        """
+        return self.opened(SessionChat(self, history))
 
     def similarity(self, region: Region | Mapping[str, Any]) -> TokenSimilarity:
         """Compare what the object encoder sees of an object from frame to frame, before it merges what is alike.
