@@ -49,6 +49,22 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     server.close()
 
 
+# Of a module, since an event loop runs beside the tests while there is one.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window; tests are skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("There is no Chromium, such as Debian's package chromium has.")
+    quiet = ["background-networking", "component-update", "sync"]
+    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=arguments)
+        yield browser
+        browser.close()
+
+
 @pytest.fixture(scope="session")
 def visuals() -> dict[str, Any]:
     """Raw frames and preprocessed pixels of the reference cases."""

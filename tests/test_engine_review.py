@@ -6,7 +6,6 @@ import io
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,17 +224,6 @@ def test_spreadsheets_get_no_formulas(tmp_path):
     draw_review(folder)
     (row,) = rows_of(folder)
     assert row["text"] == "'=1+1"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    if not Path("/usr/bin/chromium").exists():
-        pytest.skip("There is no browser at /usr/bin/chromium.")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def test_the_page_remembers_answers_about_its_own_texts(browser, tmp_path):

@@ -7,6 +7,7 @@ import typer
 from videorefer_plugin import __version__
 from videorefer_plugin.cli import bench, data, demo, publish, train, world
 from videorefer_plugin.cli._shell import Commands
+from videorefer_plugin.cli.app import app as page
 from videorefer_plugin.cli.ask import ask
 from videorefer_plugin.cli.env import env
 from videorefer_plugin.cli.in_order import InOrder
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.command("app")(page)
 app.command(cls=InOrder)(ask)
 app.command()(demo.demo)
 app.command()(env)

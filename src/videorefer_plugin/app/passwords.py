@@ -1,0 +1,38 @@
+"""The name and password that a page asks for, which never stand on a command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from videorefer_plugin._json import read_text
+from videorefer_plugin.errors import ConfigurationError
+
+__all__ = ["VARIABLE", "read_auth"]
+
+VARIABLE = "VIDEOREFER_APP_AUTH"
+_SHORTEST = 8  # characters of a password
+
+
+def read_auth(path: Path | None) -> tuple[str, str] | None:
+    """Name and password, from a file or else from the environment; None if there are none.
+
+    Args:
+        path (`Path`, *optional*): of a file with `name:password` in one line.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or holds something else; the message does not repeat what it is.
+    """
+    if path is not None:
+        place, text = f"The file {str(path)!r}", read_text(path, ConfigurationError)
+    elif VARIABLE in os.environ:
+        place, text = f"The environment variable {VARIABLE}", os.environ[VARIABLE]
+    else:
+        return None
+    name, colon, password = text.strip("\r\n").partition(":")
+    if not colon or not name.strip() or "\n" in password or len(password) < _SHORTEST:
+        raise ConfigurationError(
+            f"{place} holds no name and password: expected one line, name:password, with a password of {_SHORTEST} "
+            "characters or more."
+        )
+    return name.strip(), password

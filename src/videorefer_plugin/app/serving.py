@@ -1,0 +1,165 @@
+"""Serving the page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from videorefer_plugin.app.examples import examples
+from videorefer_plugin.app.layout import Layout
+from videorefer_plugin.app.shelf import Shelf
+from videorefer_plugin.app.style import CSS
+from videorefer_plugin.app.tools import Tools
+from videorefer_plugin.app.wiring import Wiring
+from videorefer_plugin.errors import AppError, ConfigurationError
+
+__all__ = ["Served", "build", "check_host", "serve"]
+
+_CACHE = (600, 3600)  # seconds: how often pictures that were shown are deleted, and how old they are then
+_WAITING = 64  # requests
+# Nothing is loaded from anywhere but this server, whatever gradio or a text on the page asks for.
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
+)
+_HEADERS = {
+    b"content-security-policy": _POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+}
+
+
+@dataclass
+class Served:
+    """A page that is being served.
+
+    Attributes:
+        url (`str`): where.
+        blocks: the page.
+        shelf ([`Shelf`]): the work of its visitors.
+    """
+
+    url: str
+    blocks: Any
+    shelf: Shelf
+
+
+class Guarded:
+    """Adds headers to every answer that keep the page from loading anything from elsewhere."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = [header for header in message["headers"] if header[0].lower() not in _HEADERS]
+                message = {**message, "headers": [*given, *_HEADERS.items()]}
+            await send(message)
+
+        await self.app(scope, receive, guarded)
+
+
+def build(shelf: Shelf) -> gr.Blocks:
+    """The page, not served yet."""
+    given = examples()
+    with gr.Blocks(title="VideoRefer", analytics_enabled=False, delete_cache=_CACHE, fill_width=True) as blocks:
+        page = Layout(shelf.tools)
+        page.build(list(given))
+        Wiring(page, shelf, given).connect(blocks)
+    return blocks
+
+
+def check_host(host: str, auth: tuple[str, str] | None) -> None:
+    """Refuse to serve to others without a password.
+
+    Raises:
+        ConfigurationError: others can reach the page, and there is no password.
+    """
+    if not _is_loopback(host) and auth is None:
+        raise ConfigurationError(
+            f"On {host}, others can reach the page, so it needs a name and a password: put name:password into the "
+            "environment variable VIDEOREFER_APP_AUTH, or into a file that --auth-file names. Without --host, only "
+            "this computer can reach it."
+        )
+
+
+@contextmanager
+def serve(
+    tools: Tools, *, host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, str] | None = None
+) -> Iterator[Served]:
+    """Serve the page until the block ends; all files of visitors are deleted then.
+
+    Args:
+        tools ([`Tools`]): model and segmenter.
+        host (`str`, *optional*, defaults to `"127.0.0.1"`): address to serve on.
+        port (`int`, *optional*): the first free one from 7860 by default.
+        auth (*optional*): name and password, which is needed on an address that others can reach.
+
+    Raises:
+        ConfigurationError: others can reach the address, and there is no password.
+        AppError: the address cannot be served on.
+    """
+    check_host(host, auth)
+    folder = Path(tempfile.mkdtemp(prefix="videorefer-app-"))
+    before = {name: os.environ.get(name) for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED")}
+    os.environ |= {"GRADIO_TEMP_DIR": str(folder / "shown"), "GRADIO_ANALYTICS_ENABLED": "False"}
+    shelf = Shelf(folder / "rooms", tools)
+    try:
+        blocks = build(shelf)
+        blocks.queue(max_size=_WAITING, default_concurrency_limit=4, api_open=False)
+        try:
+            _, url, _ = blocks.launch(
+                server_name=host,
+                server_port=port,
+                auth=auth,
+                share=False,
+                quiet=True,
+                show_error=True,
+                prevent_thread_lock=True,
+                max_file_size=tools.limits.max_megabytes * 1024 * 1024,
+                allowed_paths=[],
+                enable_monitoring=False,
+                footer_links=[],
+                ssr_mode=False,
+                mcp_server=False,
+                css=CSS,
+                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+                app_kwargs={"middleware": [Middleware(Guarded)], "docs_url": None, "redoc_url": None},
+            )
+        except OSError as error:
+            raise AppError(f"The page cannot be served on {host}, port {port or 7860} ({error}).") from error
+        try:
+            yield Served(url, blocks, shelf)
+        finally:
+            blocks.close(verbose=False)
+    finally:
+        shelf.close()
+        tools.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

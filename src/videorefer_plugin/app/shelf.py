@@ -1,0 +1,113 @@
+"""The work of all visitors: found again by its key, bounded in number and age."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from videorefer_plugin.app.tools import Tools
+from videorefer_plugin.app.workspace import Workspace
+from videorefer_plugin.errors import AppError
+
+__all__ = ["Shelf"]
+
+
+class Shelf:
+    """The work of all visitors.
+
+    A page is a seat. Its work has a secret key, which the browser keeps: a page that is loaded again, or opened again
+    after it was closed, goes on with the same work. Work that no page shows is kept for a while, without what can be
+    computed again.
+
+    Args:
+        folder (`Path`): where the files of visitors lie, each in a folder of its own.
+        tools ([`Tools`]): what they share.
+    """
+
+    def __init__(self, folder: Path, tools: Tools):
+        self.folder = folder
+        self.tools = tools
+        self._rooms: dict[str, Workspace] = {}
+        self._seats: dict[str, str] = {}
+        self._left: dict[str, float] = {}
+        self._lock = threading.RLock()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def enter(self, seat: str, own: str = "", last: str = "") -> Workspace:
+        """Give a page its work.
+
+        Args:
+            seat (`str`): the page, which has a new name each time that it is loaded.
+            own (`str`): key that this tab of the browser had before it was loaded again.
+            last (`str`): key that the browser had last, in whatever tab; it counts if no page shows that work now.
+
+        Raises:
+            AppError: there are too many visitors.
+        """
+        with self._lock:
+            self.sweep()
+            held = set(self._seats.values())
+            key = own if own in self._rooms else last if last in self._rooms and last not in held else None
+            if key is None:
+                self._make_room(held)
+                key = secrets.token_urlsafe(24)
+                self._rooms[key] = Workspace(key, self.folder / secrets.token_hex(8), self.tools)
+            self._seats[seat] = key
+            self._left.pop(key, None)
+            return self._rooms[key]
+
+    def of(self, seat: str | None) -> Workspace:
+        """The work that a page shows.
+
+        Raises:
+            AppError: none; the server was started anew, or the work was kept for too long.
+        """
+        with self._lock:
+            key = self._seats.get(seat or "")
+            if key is None or key not in self._rooms:
+                raise AppError("This page was opened too long ago, and its work is no longer there. Load it again.")
+            return self._rooms[key]
+
+    def leave(self, seat: str | None) -> None:
+        """A page is closed, or is being loaded again."""
+        with self._lock:
+            key = self._seats.pop(seat or "", None)
+            if key is not None and key in self._rooms and key not in self._seats.values():
+                self._left[key] = time.monotonic()
+                self._rooms[key].rest()
+
+    def sweep(self) -> None:
+        """Forget work that nobody has looked at for long."""
+        with self._lock:
+            oldest = time.monotonic() - 60 * self.tools.limits.keep_minutes
+            for key in [key for key, left in self._left.items() if left < oldest]:
+                self._forget(key)
+
+    def close(self) -> None:
+        """Forget all work, and delete all files."""
+        with self._lock:
+            rooms = list(self._rooms.values())
+            self._rooms.clear()
+        for room in rooms:
+            room.stop()
+        for room in rooms:
+            room.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _make_room(self, held: set[str]) -> None:
+        while len(self._rooms) >= self.tools.limits.max_visitors:
+            free = sorted(self._left, key=lambda key: self._left[key])
+            if not free:
+                raise AppError(
+                    f"{len(held)} visitors are here already, which is all that this page takes; come again later."
+                )
+            self._forget(free[0])
+
+    def _forget(self, key: str) -> None:
+        self._left.pop(key, None)
+        room = self._rooms.pop(key, None)
+        if room is not None:  # what it is doing ends at its next frame, for which nobody else need wait
+            threading.Thread(target=room.remove, daemon=True).start()

@@ -1,0 +1,34 @@
+"""How the page looks, beyond gradio's own style."""
+
+from __future__ import annotations
+
+from videorefer_plugin.app.limits import MOST_OBJECTS
+from videorefer_plugin.pictures.marks import color_of
+
+__all__ = ["CSS"]
+
+_CHIPS = "\n".join(
+    f".vr-chip-{number} {{ border-left: 10px solid rgb{color_of(number)} !important; }}"
+    for number in range(1, MOST_OBJECTS + 1)
+)
+CSS = f"""
+.vr-title {{ font-size: 1.4rem; margin: 0; }}
+.vr-head {{ font-size: 1.05rem; margin: .4rem .8rem; }}
+.vr-empty {{ margin: .2rem .8rem .8rem; }}
+.vr-told {{ min-height: 1.5rem; padding: .1rem .6rem; border-radius: 6px; }}
+.vr-fault {{ background: #fdecea; color: #8a1c12; border: 1px solid #8a1c12; }}
+.vr-note {{ background: #eef4ff; color: #163a7a; border: 1px solid #163a7a; }}
+.vr-progress progress {{ width: 100%; display: block; height: 14px; }}
+.vr-strip {{ width: 100%; display: block; }}
+.vr-track {{ fill: #e4e4e7; }}
+.vr-now {{ stroke: #111; stroke-width: 2px; }}
+.vr-mark {{ fill: #111; }}
+.dark .vr-track {{ fill: #3f3f46; }}
+.dark .vr-now {{ stroke: #fff; }}
+.dark .vr-mark {{ fill: #fff; }}
+.vr-about {{ padding-left: 1.2rem; margin: 0; list-style: disc; }}
+#vr-frame img {{ cursor: crosshair; width: 100%; object-fit: contain; }}
+.vr-object button {{ justify-content: flex-start; text-align: left; }}
+button:focus-visible, input:focus-visible, textarea:focus-visible {{ outline: 3px solid #1d4ed8 !important; }}
+{_CHIPS}
+"""

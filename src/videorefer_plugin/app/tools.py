@@ -1,0 +1,151 @@
+"""What all visitors share: the model, the segmenter, and the threads that work for them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from videorefer_plugin.app.jobs import Pool
+from videorefer_plugin.app.limits import Limits
+from videorefer_plugin.asking import load_model, shapes_note
+from videorefer_plugin.embedded import is_tiny_checkpoint, tiny_checkpoint
+from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.segment import load_segmenter
+from videorefer_plugin.segment.registry import loadable, refuse
+from videorefer_plugin.session.making import takes
+from videorefer_plugin.video import Video
+
+__all__ = ["Tools", "load_tools"]
+
+_SEGMENTER = "classical"
+_FINDER = "shapes_color"
+
+
+@dataclass
+class Tools:
+    """What all visitors share.
+
+    Attributes:
+        model, processor: who answers.
+        model_name (`str`): what it was loaded from; `"embedded"` for the model that comes with the package.
+        object_encoder, revision (`str`, *optional*): with which it was loaded.
+        segmenter ([`Segmenter`]): cuts objects out, and follows them.
+        finder ([`Segmenter`]): finds words in a frame.
+        limits ([`Limits`]): what a visitor may use.
+        following, answering, drawing ([`Pool`]): who does the work. Answers are given one after the other; so are
+            objects followed, if that takes weights.
+    """
+
+    model: Any
+    processor: Any
+    model_name: str
+    segmenter: Any
+    finder: Any
+    limits: Limits = field(default_factory=Limits)
+    object_encoder: str | None = None
+    revision: str | None = None
+    following: Pool = field(init=False)
+    answering: Pool = field(default_factory=lambda: Pool("answer"))
+    drawing: Pool = field(default_factory=lambda: Pool("draw"))
+
+    def __post_init__(self) -> None:
+        self.following = Pool("follow", 2 if self.segmenter.name == _SEGMENTER else 1)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the model is the one that comes with the package."""
+        return is_tiny_checkpoint(getattr(self.model, "name_or_path", ""))
+
+    def note(self, video: Video | None) -> str | None:
+        """What to know about answers about a video."""
+        return shapes_note(video) if self.is_embedded and video is not None else None
+
+    @property
+    def about(self) -> list[str]:
+        """What model, segmenter and finder can and cannot do, in a sentence each."""
+        said = []
+        if self.is_embedded:
+            said.append(
+                "Answers come from the embedded model, which knows nothing but the shapes world: about any other "
+                "video its answers mean nothing. For real videos, start videorefer app --model FOLDER_OR_HUB_ID."
+            )
+        else:
+            said.append(f"Answers come from {self.model_name}.")
+        if self.segmenter.name == _SEGMENTER:
+            said.append(
+                "Objects are cut out by the classical segmenter, from colors and motion, without weights: it does "
+                "well on things that stand out, and loses those that look like what is around them. For better masks, "
+                "start with --segmenter sam2_video."
+            )
+        else:
+            said.append(f"Objects are cut out and followed by {self.segmenter.name}.")
+        if self.finder.name == _FINDER:
+            said.append("Words are found in the shapes world only, such as: red circle. Others: --finder grounding.")
+        elif self.finder is not self.segmenter:
+            said.append(f"Words are found by {self.finder.name}.")
+        return said
+
+    def close(self) -> None:
+        """Start no other work."""
+        for pool in (self.following, self.answering, self.drawing):
+            pool.close()
+
+
+def load_tools(
+    model: str | None = None,
+    *,
+    object_encoder: str | None = None,
+    revision: str | None = None,
+    segmenter: str = _SEGMENTER,
+    segmenter_checkpoint: str | None = None,
+    finder: str | None = None,
+    finder_checkpoint: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    limits: Limits | None = None,
+) -> Tools:
+    """Load what visitors share.
+
+    Args:
+        model (`str`, *optional*): a checkpoint's folder or Hub id; the embedded model by default.
+        object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
+        revision (`str`, *optional*): branch, tag or commit of the model's repository on the Hub.
+        segmenter (`str`, *optional*, defaults to `"classical"`): who cuts objects out and follows them.
+        segmenter_checkpoint (`str`, *optional*): folder or Hub id of its weights.
+        finder (`str`, *optional*):
+            Who finds words; the segmenter if it can, otherwise `"shapes_color"`, which knows the shapes world.
+        finder_checkpoint (`str`, *optional*): folder or Hub id of its weights.
+        device, dtype (*optional*): of the model, as [`load_model`] takes them.
+        limits ([`Limits`], *optional*): what a visitor may use.
+
+    Raises:
+        ConfigurationError: a segmenter is unknown, lacks an ability or a package, or sessions do not take the model.
+        CheckpointError: weights cannot be loaded.
+    """
+    abilities = loadable(segmenter, segmenter_checkpoint).abilities
+    for ability in ("segment", "propagate"):
+        if ability not in abilities:
+            raise ConfigurationError(str(refuse(segmenter, ability)))
+    own_finder = "find" in abilities and finder in (None, segmenter)
+    name = _FINDER if finder is None else finder
+    if not own_finder and "find" not in loadable(name, finder_checkpoint).abilities:
+        raise ConfigurationError(str(refuse(name, "find")))
+    place = tiny_checkpoint() if model in (None, "embedded") else os.fspath(model)
+    loaded, processor = load_model(place, object_encoder=object_encoder, revision=revision, device=device, dtype=dtype)
+    if not takes(loaded, processor):
+        raise ConfigurationError(
+            f"{place!r} cannot be asked in a session, as the page does: expected a VideoRefer or VideoLLaMA2 model, "
+            "or a host with an object encoder (--object-encoder), without prompt tuning."
+        )
+    cutter = load_segmenter(segmenter, segmenter_checkpoint)
+    return Tools(
+        model=loaded,
+        processor=processor,
+        model_name="embedded" if model in (None, "embedded") else place,
+        segmenter=cutter,
+        finder=cutter if own_finder else load_segmenter(name, finder_checkpoint),
+        limits=limits or Limits(),
+        object_encoder=object_encoder,
+        revision=revision,
+    )
