@@ -11,9 +11,11 @@ from videorefer_plugin.app.limits import MOST_OBJECTS
 from videorefer_plugin.app.markup import about
 from videorefer_plugin.app.tasks import TASKS
 from videorefer_plugin.app.tools import Tools
+from videorefer_plugin.inputs.wording import QUESTION_TYPES
 
-__all__ = ["MODES", "Layout", "Row"]
+__all__ = ["EXPORTS", "MODES", "Layout", "Row"]
 
+EXPORTS = {"masklets": "Masklets", "record": "Training record", "code": "Python code"}
 MODES = {"on": "On the object (+)", "off": "Not on it (−)", "box": "Box: two opposite corners"}
 _TYPES = ["video", ".mkv", ".gif", ".webp"]
 
@@ -37,6 +39,7 @@ class Layout:
     rows: dict[int, Row] = field(default_factory=dict)
     tasks: dict[str, Any] = field(default_factory=dict)
     examples: dict[str, Any] = field(default_factory=dict)
+    exports: dict[str, Any] = field(default_factory=dict)
 
     def build(self, examples: list[str]) -> None:
         """Make the components.
@@ -55,6 +58,7 @@ class Layout:
             with gr.Column(scale=2, min_width=360):
                 self._objects()
                 self._talk()
+                self._files()
 
     def _video(self, examples: list[str]) -> None:
         with gr.Row(equal_height=True):
@@ -64,11 +68,12 @@ class Layout:
                 file_types=_TYPES,
                 height=130,
                 elem_id="vr-upload",
+                interactive=False,  # until the page is ready
                 scale=3,
             )
             with gr.Column(scale=1, min_width=150):
                 for name in examples:
-                    self.examples[name] = gr.Button(name, size="sm")
+                    self.examples[name] = gr.Button(name, size="sm", interactive=False)
         self.told = gr.HTML(elem_id="vr-told")
 
     def _frame(self) -> None:
@@ -102,7 +107,7 @@ class Layout:
                 self.here = gr.Button("Click there", size="sm", elem_id="vr-here", min_width=110)
             with gr.Row(equal_height=True):
                 self.words = gr.Textbox(
-                    label="Words for an object in this frame", max_length=200, elem_id="vr-words", scale=3
+                    label="Words for an object in this frame", max_length=200, max_lines=1, elem_id="vr-words", scale=3
                 )
                 self.find = gr.Button("Find", size="sm", elem_id="vr-find", min_width=110)
         self.film = gr.Video(
@@ -125,7 +130,9 @@ class Layout:
                     delete = gr.Button("Delete", size="sm", scale=1, min_width=62, elem_id=f"vr-delete-{number}")
                 self.rows[number] = Row(row, select, ask, hide, delete)
             with gr.Row(visible=False, equal_height=True) as self.details:
-                self.name = gr.Textbox(label="Name", max_length=60, elem_id="vr-name", scale=3, min_width=110)
+                self.name = gr.Textbox(
+                    label="Name", max_length=60, max_lines=1, elem_id="vr-name", scale=3, min_width=110
+                )
                 self.start = gr.Number(label="First frame", precision=0, elem_id="vr-start", min_width=76)
                 self.end = gr.Number(label="Last frame", precision=0, elem_id="vr-end", min_width=76)
                 self.apply = gr.Button("Set", size="sm", elem_id="vr-apply", min_width=52)
@@ -139,7 +146,7 @@ class Layout:
             latex_delimiters=[],
             allow_file_downloads=False,
             feedback_options=None,
-            buttons=["copy"],
+            buttons=[],
             elem_id="vr-chat",
             placeholder="Ask about objects: click on the tag of one in the list to put it into the question.",
         )
@@ -162,3 +169,33 @@ class Layout:
             self.anew = gr.Button("New conversation", size="sm", elem_id="vr-anew")
         with gr.Accordion("What this page can and cannot do", open=self.tools.is_embedded):
             gr.HTML(about(self.tools.about))
+
+    def _files(self) -> None:
+        with gr.Accordion("Files: take away, bring along", open=False):
+            with gr.Row():
+                for name, label in EXPORTS.items():
+                    self.exports[name] = gr.Button(label, size="sm", min_width=96, elem_id=f"vr-take-{name}")
+            self.taken = gr.File(
+                label="Files to download", file_count="multiple", interactive=False, visible=False, elem_id="vr-taken"
+            )
+            self.bring = gr.File(
+                label="Drop masklets, a training record or a benchmark item of this video",
+                file_types=[".json"],
+                height=130,
+                elem_id="vr-bring",
+            )
+        with gr.Accordion("Make an item of a benchmark", open=False):
+            kinds = [("Description (Bench-D)", "d"), ("Question (Bench-Q)", "q")]
+            self.kind = gr.Radio(kinds, value="d", label="Item", elem_id="vr-kind")
+            self.caption = gr.Textbox(
+                label="True description of the selected object", lines=2, max_length=4000, elem_id="vr-caption"
+            )
+            with gr.Group(visible=False) as self.choice:
+                self.item = gr.Textbox(
+                    label="Question", placeholder="What is <region1> doing?", max_length=4000, elem_id="vr-item"
+                )
+                self.options = gr.Textbox(label="Options, one a line", lines=4, max_length=4000, elem_id="vr-options")
+                with gr.Row():
+                    self.right = gr.Number(1, label="Right option", precision=0, minimum=1, elem_id="vr-right")
+                    self.type = gr.Dropdown(list(QUESTION_TYPES), value=QUESTION_TYPES[0], label="Type")
+            self.make = gr.Button("Make the item", size="sm", elem_id="vr-make")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 
 from videorefer_plugin._json import read_text
 from videorefer_plugin.errors import ConfigurationError
 
-__all__ = ["VARIABLE", "read_auth"]
+__all__ = ["VARIABLE", "check_host", "read_auth"]
 
 VARIABLE = "VIDEOREFER_APP_AUTH"
 _SHORTEST = 8  # characters of a password
@@ -36,3 +37,26 @@ def read_auth(path: Path | None) -> tuple[str, str] | None:
             "characters or more."
         )
     return name.strip(), password
+
+
+def check_host(host: str, auth: tuple[str, str] | None) -> None:
+    """Refuse to serve to others without a password.
+
+    Raises:
+        ConfigurationError: others can reach the page, and there is no password.
+    """
+    if not _is_loopback(host) and auth is None:
+        raise ConfigurationError(
+            f"On {host}, others can reach the page, so it needs a name and a password: put name:password into the "
+            "environment variable VIDEOREFER_APP_AUTH, or into a file that --auth-file names. Without --host, only "
+            "this computer can reach it."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from videorefer_plugin.app.examples import examples
 from videorefer_plugin.app.layout import Layout
+from videorefer_plugin.app.passwords import check_host
 from videorefer_plugin.app.shelf import Shelf
-from videorefer_plugin.app.style import CSS
+from videorefer_plugin.app.style import CSS, theme
 from videorefer_plugin.app.tools import Tools
 from videorefer_plugin.app.wiring import Wiring
-from videorefer_plugin.errors import AppError, ConfigurationError
+from videorefer_plugin.errors import AppError
 
-__all__ = ["Served", "build", "check_host", "serve"]
+__all__ = ["Served", "build", "serve"]
 
 _CACHE = (600, 3600)  # seconds: how often pictures that were shown are deleted, and how old they are then
 _WAITING = 64  # requests
@@ -82,20 +82,6 @@ def build(shelf: Shelf) -> gr.Blocks:
     return blocks
 
 
-def check_host(host: str, auth: tuple[str, str] | None) -> None:
-    """Refuse to serve to others without a password.
-
-    Raises:
-        ConfigurationError: others can reach the page, and there is no password.
-    """
-    if not _is_loopback(host) and auth is None:
-        raise ConfigurationError(
-            f"On {host}, others can reach the page, so it needs a name and a password: put name:password into the "
-            "environment variable VIDEOREFER_APP_AUTH, or into a file that --auth-file names. Without --host, only "
-            "this computer can reach it."
-        )
-
-
 @contextmanager
 def serve(
     tools: Tools, *, host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, str] | None = None
@@ -136,7 +122,7 @@ def serve(
                 ssr_mode=False,
                 mcp_server=False,
                 css=CSS,
-                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+                theme=theme(),
                 app_kwargs={"middleware": [Middleware(Guarded)], "docs_url": None, "redoc_url": None},
             )
         except OSError as error:
@@ -154,12 +140,3 @@ def serve(
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

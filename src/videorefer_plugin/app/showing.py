@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -34,16 +35,17 @@ class Showing:
         rows = [part for row in page.rows.values() for part in (row.row, row.select, row.hide)]
         plain = (
             "upload told image slider strip undo absent follow play stop progress film none details name start end "
-            "chat question ask"
+            "chat question ask taken bring"
         )
-        return [getattr(page, name) for name in plain.split()] + rows
+        return [getattr(page, name) for name in plain.split()] + [*page.examples.values()] + rows
 
     def everything(self, room: Workspace) -> Updates:
         """All of it, as when the page is loaded or another video is opened."""
         page, video = self.page, room.video
         last = 1 if video is None else max(video.num_frames - 1, 1)
         return {
-            page.upload: None,
+            page.upload: gr.File(None, interactive=True),
+            **{button: gr.Button(interactive=True) for button in page.examples.values()},
             page.slider: gr.Slider(
                 maximum=last,
                 value=room.frame,
@@ -113,7 +115,12 @@ class Showing:
     def film(self, room: Workspace) -> Updates:
         """The video with its objects, if it was drawn."""
         there = room.film is not None and room.film.exists()
-        return {self.page.film: gr.Video(str(room.film) if there else None, visible=there)}
+        return {self.page.film: gr.Video(str(room.film) if there else None, visible=there), **self.files(room)}
+
+    def files(self, room: Workspace) -> Updates:
+        """The files to take away."""
+        there = [str(path) for path in room.taken if path.exists()]
+        return {self.page.taken: gr.File(there or None, visible=bool(there)), self.page.bring: None}
 
     def message(self, text: str, is_fault: bool = False) -> Updates:
         """What there is to say about what was done last."""
@@ -121,7 +128,6 @@ class Showing:
 
 
 def _messages(asked: Asked, is_pending: bool) -> list[dict[str, str]]:
-    return [
-        {"role": "user", "content": shown(asked)},
-        {"role": "assistant", "content": asked.answer or ("..." if is_pending else "(no answer)")},
-    ]
+    answer = asked.answer or ("..." if is_pending else "(no answer)")
+    # The component takes texts for HTML, also where it is told not to take them for Markdown.
+    return [{"role": "user", "content": escape(shown(asked))}, {"role": "assistant", "content": escape(answer)}]

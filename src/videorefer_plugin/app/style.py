@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gradio as gr
+
 from videorefer_plugin.app.limits import MOST_OBJECTS
 from videorefer_plugin.pictures.marks import color_of
 
-__all__ = ["CSS"]
+__all__ = ["CSS", "theme"]
 
 _CHIPS = "\n".join(
     f".vr-chip-{number} {{ border-left: 10px solid rgb{color_of(number)} !important; }}"
@@ -20,6 +22,7 @@ CSS = f"""
 .vr-note {{ background: #eef4ff; color: #163a7a; border: 1px solid #163a7a; }}
 .vr-progress progress {{ width: 100%; display: block; height: 14px; }}
 .vr-strip {{ width: 100%; display: block; }}
+.vr-strip rect {{ shape-rendering: crispEdges; }}
 .vr-track {{ fill: #e4e4e7; }}
 .vr-now {{ stroke: #111; stroke-width: 2px; }}
 .vr-mark {{ fill: #111; }}
@@ -32,3 +35,22 @@ CSS = f"""
 button:focus-visible, input:focus-visible, textarea:focus-visible {{ outline: 3px solid #1d4ed8 !important; }}
 {_CHIPS}
 """
+
+
+def theme() -> gr.themes.Base:
+    """Colors that can be told from each other, and fonts that need not be fetched."""
+    return gr.themes.Default(
+        primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    ).set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_text_color="white",
+        button_cancel_background_fill="#b91c1c",
+        button_cancel_background_fill_hover="#991b1b",
+        button_cancel_text_color="white",
+        block_label_text_color="*neutral_700",
+        block_title_text_color="*neutral_700",
+        block_info_text_color="*neutral_700",
+        input_placeholder_color="*neutral_500",
+    )

@@ -18,9 +18,10 @@ from videorefer_plugin.regions import Region
 from videorefer_plugin.session import SessionChat, Turn, VideoSession
 from videorefer_plugin.video import Video
 
-__all__ = ["Asked", "Talk", "chip", "no_video", "shown"]
+__all__ = ["CHIP", "Asked", "Talk", "chip", "no_video", "shown"]
 
-_CHIP = re.compile(r"<region\s*([0-9]{0,3})>")
+CHIP = re.compile(r"<region\s*([0-9]{0,3})>")
+"""An object in a question that is typed, with its number or without."""
 _LONGEST = 4000  # characters of a question
 
 
@@ -79,7 +80,7 @@ class Talk:
             raise AppError(f"The question is {len(text)} characters long; at most {_LONGEST} are taken.")
         by_number = {thing.number: thing for thing in things}
         numbers = []
-        for match in _CHIP.finditer(text):
+        for match in CHIP.finditer(text):
             number = int(match[1]) if match[1] else selected
             if number is None:
                 raise AppError(
@@ -89,8 +90,9 @@ class Talk:
             if number not in by_number:
                 raise AppError(f"The question is about object {number}, which is not there; point at it first.")
             numbers.append(number)
-        question = _CHIP.sub(REGION_TOKEN, text)
-        check_question(question)
+        question = CHIP.sub(REGION_TOKEN, text)
+        tokens = [getattr(self._tools.processor, f"{kind}_token", None) for kind in ("video", "image")]
+        check_question(question, [token for token in tokens if isinstance(token, str)])
         return Asked(question, tuple(numbers), tuple(by_number[number].region() for number in numbers))
 
     def answer(self, asked: Asked, job: Job) -> None:

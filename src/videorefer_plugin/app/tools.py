@@ -29,7 +29,7 @@ class Tools:
     Attributes:
         model, processor: who answers.
         model_name (`str`): what it was loaded from; `"embedded"` for the model that comes with the package.
-        object_encoder, revision (`str`, *optional*): with which it was loaded.
+        loading (`dict`): arguments of `load_model` that it was loaded with.
         segmenter ([`Segmenter`]): cuts objects out, and follows them.
         finder ([`Segmenter`]): finds words in a frame.
         limits ([`Limits`]): what a visitor may use.
@@ -43,8 +43,7 @@ class Tools:
     segmenter: Any
     finder: Any
     limits: Limits = field(default_factory=Limits)
-    object_encoder: str | None = None
-    revision: str | None = None
+    loading: dict[str, Any] = field(default_factory=dict)
     following: Pool = field(init=False)
     answering: Pool = field(default_factory=lambda: Pool("answer"))
     drawing: Pool = field(default_factory=lambda: Pool("draw"))
@@ -132,7 +131,9 @@ def load_tools(
     if not own_finder and "find" not in loadable(name, finder_checkpoint).abilities:
         raise ConfigurationError(str(refuse(name, "find")))
     place = tiny_checkpoint() if model in (None, "embedded") else os.fspath(model)
-    loaded, processor = load_model(place, object_encoder=object_encoder, revision=revision, device=device, dtype=dtype)
+    given = {"object_encoder": object_encoder, "revision": revision, "device": device, "dtype": dtype}
+    loading = {name: value for name, value in given.items() if value is not None}
+    loaded, processor = load_model(place, **loading)
     if not takes(loaded, processor):
         raise ConfigurationError(
             f"{place!r} cannot be asked in a session, as the page does: expected a VideoRefer or VideoLLaMA2 model, "
@@ -146,6 +147,5 @@ def load_tools(
         segmenter=cutter,
         finder=cutter if own_finder else load_segmenter(name, finder_checkpoint),
         limits=limits or Limits(),
-        object_encoder=object_encoder,
-        revision=revision,
+        loading=loading,
     )

@@ -12,6 +12,8 @@ import gradio as gr
 
 from videorefer_plugin.app.drawing import scale_of
 from videorefer_plugin.app.examples import Example
+from videorefer_plugin.app.exports import BenchForm, export_code, export_item, export_masklets, export_record
+from videorefer_plugin.app.imports import import_file
 from videorefer_plugin.app.layout import Layout
 from videorefer_plugin.app.shelf import Shelf
 from videorefer_plugin.app.showing import Showing, Updates
@@ -55,7 +57,7 @@ class Wiring:
         self.watch(self.on(page.upload.upload, self.open, [page.upload], show.everything))
         for name, button in page.examples.items():
             self.watch(self.on(button.click, functools.partial(self.example, name), [], show.everything))
-        self.on(page.slider.input, self.look, [page.slider], show.frame, trigger_mode="always_last")
+        page.slider.input(self.look, page.slider, show.outputs, trigger_mode="always_last", **_quiet())
         page.image.select(self.click, [page.mode], show.outputs, trigger_mode="multiple", **_quiet())
         for field in (page.x, page.y):
             field.input(self.aim, [page.x, page.y], show.outputs, trigger_mode="always_last", **_quiet())
@@ -70,6 +72,7 @@ class Wiring:
         self.on(page.stop.click, lambda room: room.stop(), [], show.state)
         self._connect_objects()
         self._connect_talk()
+        self._connect_files()
 
     def _connect_objects(self) -> None:
         page, show = self.page, self.showing
@@ -88,7 +91,18 @@ class Wiring:
         for task in TASKS:
             self.watch(self.on(page.tasks[task.name].click, functools.partial(self.task, task), [], self.asked))
         self.on(page.back.click, lambda room: room.talk.take_back(), [], show.talk)
-        self.on(page.anew.click, lambda room: room.talk.begin_anew(), [], show.talk)
+        for event in (page.anew.click, page.chat.clear):
+            self.on(event, lambda room: room.talk.begin_anew(), [], show.talk)
+
+    def _connect_files(self) -> None:
+        page, show = self.page, self.showing
+        makers = {"masklets": export_masklets, "record": export_record, "code": export_code}
+        for name, make in makers.items():
+            self.on(page.exports[name].click, functools.partial(_export, make), [], show.files)
+        page.kind.change(_choose, page.kind, [page.caption, page.choice], **_quiet())
+        form = [page.kind, page.caption, page.item, page.options, page.right, page.type]
+        self.on(page.make.click, _export_item, form, show.files)
+        page.bring.upload(self.bring, page.bring, show.outputs, **_quiet())
 
     # --- how handlers are made ------------------------------------------------------------------------------------
 
@@ -108,8 +122,10 @@ class Wiring:
 
         return event(handle, inputs, self.showing.outputs, **{**_quiet(), **settings})
 
-    def acting(self, request: gr.Request, act: Callable[[Workspace], str | None], part: Part) -> Updates:
-        """Act, and show a part of the work."""
+    def acting(
+        self, request: gr.Request, act: Callable[[Workspace], str | None], part: Part, is_look: bool = False
+    ) -> Updates:
+        """Act, and show a part of the work; whoever only looks takes no message away."""
         try:
             room = self.shelf.of(request.session_hash)
         except VideoReferError as error:
@@ -118,7 +134,7 @@ class Wiring:
             said = act(room)
         except (VideoReferError, OSError) as error:
             return {**part(room), **self.showing.message(str(error), True)}
-        return {**part(room), **self.showing.message(said or "")}
+        return {**part(room), **({} if is_look else self.showing.message(said or ""))}
 
     def watch(self, event: Any) -> None:
         """Behind an event, show how far work is until it is done."""
@@ -184,9 +200,13 @@ class Wiring:
         room.open(example.make(room.folder))
         return f"{_opened(room)} {example.about}"
 
-    def look(self, room: Workspace, frame: float) -> None:
+    def look(self, request: gr.Request, frame: float) -> Updates:
         """The slider was moved."""
-        room.frame = room.opened._check_indices([int(frame)])[0]
+
+        def act(room: Workspace) -> None:
+            room.frame = room.opened._check_indices([int(frame)])[0]
+
+        return self.acting(request, act, self.showing.frame, is_look=True)
 
     def click(self, request: gr.Request, event: gr.SelectData, mode: str) -> Updates:
         """The frame was clicked."""
@@ -209,7 +229,7 @@ class Wiring:
     def aim(self, request: gr.Request, x: float | None, y: float | None) -> Updates:
         """A place was typed: show where it is."""
         part = functools.partial(self.showing.frame, aim=((x or 0) + 0.5, (y or 0) + 0.5))
-        return self.acting(request, lambda room: None, part)
+        return self.acting(request, lambda room: None, part, is_look=True)
 
     def new(self, room: Workspace) -> str:
         """The next click is on a new object."""
@@ -220,6 +240,21 @@ class Wiring:
         """Name and range of an object were typed."""
         room.rename(name or "")
         room.limit(None if start is None else int(start), None if end is None else int(end))
+
+    def bring(self, request: gr.Request, path: str | None) -> Updates:
+        """A file of objects was dropped."""
+        question = ""
+
+        def act(room: Workspace) -> str:
+            nonlocal question
+            said, question = import_file(room, Path(path or ""))
+            return said
+
+        def part(room: Workspace) -> Updates:
+            asked = {self.page.question: question} if question else {}
+            return {**self.showing.scene(room), **self.showing.talk(room), **self.showing.files(room), **asked}
+
+        return self.acting(request, act, part)
 
     def task(self, task: Task, room: Workspace) -> None:
         """One of the paper's tasks was chosen."""
@@ -253,6 +288,23 @@ def _delete(number: int, room: Workspace) -> None:
 
 def _insert(number: int, text: str) -> str:
     return f"{text} {chip(number)} ".lstrip() if text and not text.endswith(" ") else f"{text}{chip(number)} "
+
+
+def _export(make: Callable[[Workspace], list[Path]], room: Workspace) -> str:
+    room.taken = make(room)
+    return "Ready to download: " + ", ".join(path.name for path in room.taken)
+
+
+def _export_item(
+    room: Workspace, kind: str, caption: str, question: str, options: str, right: float | None, type_: str
+) -> str:
+    form = BenchForm(kind, caption or "", question or "", tuple((options or "").splitlines()), int(right or 0), type_)
+    return _export(lambda own: export_item(own, form), room)
+
+
+def _choose(kind: str) -> tuple[Any, Any]:
+    """What there is to fill in for a kind of item."""
+    return gr.Textbox(visible=kind == "d"), gr.Group(visible=kind == "q")
 
 
 def _found(count: int) -> str:

@@ -65,13 +65,15 @@ def app(
 
         needs.check()
         from videorefer_plugin.app.limits import Limits
-        from videorefer_plugin.app.passwords import read_auth
-        from videorefer_plugin.app.serving import check_host, serve
-        from videorefer_plugin.app.tools import load_tools
+        from videorefer_plugin.app.passwords import check_host, read_auth
 
         limits = Limits(max_megabytes, max_seconds, max_frames, max_side, max_visitors, keep_minutes, max_new_tokens)
         auth = read_auth(auth_file)
         check_host(host, auth)
+
+        from videorefer_plugin.app.serving import serve
+        from videorefer_plugin.app.tools import load_tools
+
         with errors.status("Loading"):
             tools = load_tools(
                 model,

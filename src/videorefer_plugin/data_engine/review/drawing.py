@@ -20,7 +20,7 @@ from videorefer_plugin._text import short
 from videorefer_plugin.data_engine.records import read_report, record_files
 from videorefer_plugin.data_engine.review.items import ReviewItem, drawn_items, reviewed_items
 from videorefer_plugin.data_engine.review.pictures import show_item
-from videorefer_plugin.data_engine.review.sample import SAMPLE, Sample, records_digest, review_folder
+from videorefer_plugin.data_engine.review.sample import MEDIA, SAMPLE, Sample, records_digest, review_folder
 from videorefer_plugin.data_engine.review.sheet import (
     ANSWER,
     COLUMNS,
@@ -34,7 +34,7 @@ from videorefer_plugin.errors import ConfigurationError, EngineError
 
 __all__ = ["Review", "draw_review"]
 
-PAGE, MEDIA = "review.html", "media"
+PAGE = "review.html"
 _SHOWN = re.compile(r"\d{4,}\.(mp4|png)")  # as pictures are named here
 
 

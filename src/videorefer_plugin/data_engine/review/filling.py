@@ -8,11 +8,11 @@ from pathlib import Path
 from videorefer_plugin._files import write_whole
 from videorefer_plugin._text import listed, short
 from videorefer_plugin.data_engine.review.measures import ReviewTable
-from videorefer_plugin.data_engine.review.sample import Sample, json_object, review_folder
+from videorefer_plugin.data_engine.review.sample import MEDIA, SHOWN, Sample, json_object, review_folder
 from videorefer_plugin.data_engine.review.sheet import ANSWER, SHEET, read_sheet, write_sheet
 from videorefer_plugin.errors import EngineError
 
-__all__ = ["Checked", "fill_in", "read_filled"]
+__all__ = ["Checked", "Drawn", "fill_in", "read_drawn", "read_filled", "write_answer"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,68 @@ class Checked:
         for name, kept in self.kept.items():
             table.add(kept, self.true[name] if name in counted else None)
         return table
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The items that were drawn, and what was said of them until now.
+
+    Attributes:
+        names (`tuple[str, ...]`): their ids, in the order in which they are shown.
+        texts (`dict[str, str]`): id -> what the record says.
+        files (`dict[str, Path]`): id -> what is to be seen of it; those that cannot be shown are not in it.
+        answers (`dict[str, bool | None]`): id -> what was said.
+    """
+
+    names: tuple[str, ...]
+    texts: dict[str, str]
+    files: dict[str, Path]
+    answers: dict[str, bool | None]
+
+
+def read_drawn(folder: Path) -> Drawn:
+    """Read the items that were drawn from a run, of which some may be checked already.
+
+    Args:
+        folder (`Path`): of the run.
+
+    Raises:
+        EngineError: nothing was drawn, or the table cannot be read.
+    """
+    sample, out = Sample.read(Path(folder)), review_folder(Path(folder))
+    sheet = read_sheet(out / SHEET, sample.items, sample.texts)
+    files = {}
+    for number, name in enumerate(sample.items, 1):
+        found = [path for ending in SHOWN if (path := out / MEDIA / f"{number:04}{ending}").is_file()]
+        if found:
+            files[name] = found[0]
+    texts = {name: row.get("text", "") for name, row in zip(sheet.names, sheet.rows, strict=True)}
+    return Drawn(tuple(name for name in sample.items if name in texts), texts, files, sheet.answers)
+
+
+def write_answer(folder: Path, name: str, is_right: bool | None) -> None:
+    """Write what a person says of one item into the table that was drawn.
+
+    Args:
+        folder (`Path`): of the run.
+        name (`str`): id of the item.
+        is_right (`bool`, *optional*): whether what the record says is right; `None` takes an answer back.
+
+    Raises:
+        EngineError: there is no such item, or the table cannot be read or written.
+    """
+    sample, path = Sample.read(Path(folder)), review_folder(Path(folder)) / SHEET
+    sheet = read_sheet(path, sample.items, sample.texts)
+    if name not in sheet.names:
+        raise EngineError(f"{path} has no line for {short(name)}.")
+    said = {True: "yes", False: "no", None: ""}[is_right]
+    rows = [row | ({ANSWER: said} if own == name else {}) for own, row in zip(sheet.names, sheet.rows, strict=True)]
+    try:
+        if sample.truth.pop(name, None) is not None:
+            sample.write(folder)
+        write_whole(path, lambda target: write_sheet(target, rows, sheet.columns))
+    except OSError as error:
+        raise EngineError(f"{path} cannot be filled in ({error.strerror or error}).") from error
 
 
 def read_filled(folder: Path, path: Path | None = None) -> Checked:

@@ -13,9 +13,12 @@ from videorefer_plugin._json import read_object, write_json
 from videorefer_plugin.data_engine.review.items import ReviewItem, reviewed_items
 from videorefer_plugin.errors import EngineError
 
-__all__ = ["SAMPLE", "Sample", "is_of", "json_object", "records_digest", "review_folder"]
+__all__ = ["MEDIA", "SAMPLE", "SHOWN", "Sample", "is_of", "json_object", "records_digest", "review_folder"]
 
 SAMPLE = "review.json"
+MEDIA = "media"
+"""The folder in that of the check with what is to be seen of its items, by their numbers."""
+SHOWN = (".mp4", ".png")
 
 
 def review_folder(folder: Path) -> Path:
