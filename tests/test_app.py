@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from typer.testing import CliRunner
 
 import videorefer_plugin as vr
 from tests import media
+from tests.reviewed import reviewed_run
+from videorefer_plugin.app.checking import Desk
 from videorefer_plugin.app.examples import examples, shapes_clip
 from videorefer_plugin.app.exports import BenchForm, export_code, export_item, export_masklets, export_record
 from videorefer_plugin.app.imports import import_file
@@ -27,7 +32,8 @@ from videorefer_plugin.app.tools import load_tools
 from videorefer_plugin.app.workspace import Workspace, safe_name
 from videorefer_plugin.bench.items import read_descriptions, read_questions
 from videorefer_plugin.cli import app
-from videorefer_plugin.errors import AppError, ConfigurationError, PromptError, RegionError, SegmentError
+from videorefer_plugin.data_engine.review import read_filled
+from videorefer_plugin.errors import AppError, ConfigurationError, EngineError, PromptError, RegionError, SegmentError
 from videorefer_plugin.segment import load_masklets
 from videorefer_plugin.training.check import check_data
 from videorefer_plugin.world import bench_clip
@@ -706,9 +712,57 @@ def test_bad_options_are_told_before_anything_is_served(arguments, said, tmp_pat
     assert said in result.stderr
 
 
+def test_the_command_serves_until_it_is_interrupted_and_leaves_nothing(tmp_path):
+    pytest.importorskip("gradio")
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path / "temporary")}
+    command = [sys.executable, "-m", "videorefer_plugin.cli", "app"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        said = process.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:\d+/", said)[0]
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            assert b"VideoRefer" in answer.read()
+        assert list((tmp_path / "temporary").glob("videorefer-app-*"))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    assert "knows nothing but the shapes world" in " ".join(errors.split())
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "temporary").glob("videorefer-app-*"))
+
+
 def test_examples_can_be_opened(tools, tmp_path):
     for name, example in examples().items():
         room = Workspace("key", tmp_path / safe_name(name), tools)
         room.open(example.make(tmp_path))
         assert room.opened.num_frames > 8
         assert example.about
+
+
+def test_answers_about_a_reviewer_go_into_its_table(tmp_path):
+    folder = reviewed_run(tmp_path)
+    desk = Desk(folder)
+    assert (len(desk), desk.done, desk.next_open(0)) == (3, 0, 0)
+    assert desk.shown(0).file.suffix == ".mp4"
+    assert desk.shown(3) == desk.shown(0)
+    texts = [desk.shown(place).text for place in range(3)]
+    assert len(set(texts)) == 3
+    desk.say(0, True)
+    desk.say(2, False)
+    assert (desk.done, desk.next_open(0), desk.next_open(2)) == (2, 1, 1)
+    other = Desk(folder)
+    other.say(1, True)
+    assert [other.shown(place).said for place in range(3)] == [True, True, False]
+    desk.say(0, None)
+    assert [desk.shown(place).said for place in range(3)] == [None, True, False]
+    checked = read_filled(folder)
+    assert sorted(checked.true.values(), key=str) == [False, None, True]
+    with pytest.raises(EngineError, match="There is no item 4"):
+        desk.say(3, True)
+    with pytest.raises(EngineError, match="nothing was drawn"):
+        Desk(tmp_path / "nowhere")

@@ -10,6 +10,8 @@ import pytest
 
 pytest.importorskip("gradio", reason="The page needs gradio.")
 
+from tests.reviewed import reviewed_run
+from videorefer_plugin.app.checking import Desk
 from videorefer_plugin.app.examples import shapes_clip
 from videorefer_plugin.app.limits import Limits
 from videorefer_plugin.app.serving import serve
@@ -229,7 +231,7 @@ def test_following_can_be_stopped(visitor, long_clip):
     visitor.drop(long_clip)
     visitor.click(SQUARE)
     visitor.page.click("#vr-follow")
-    visitor.page.wait_for_selector("#vr-progress progress[value='20'], #vr-progress progress[value='21']")
+    visitor.page.wait_for_selector("#vr-progress progress[value^='2']:not([value='2'])")
     visitor.page.click("#vr-stop")
     visitor.told("Stopped; what was done is kept.")
     assert "to be followed" in visitor.page.inner_text("#vr-objects")
@@ -370,9 +372,36 @@ def test_files_beside_those_of_the_page_cannot_be_had(visitor, served, clip, tmp
     assert secret.exists()
 
 
+def test_no_other_name_leads_to_the_page(served):
+    for name, code in (("evil.example", 400), (f"localhost:{served.url.split(':')[2].strip('/')}", 200)):
+        request = urllib.request.Request(served.url, headers={"Host": name})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                found = answer.status
+                assert "default-src 'self'" in answer.headers["content-security-policy"]
+        except urllib.error.HTTPError as error:
+            found = error.code
+        assert found == code
+
+
 def test_a_page_that_others_can_reach_asks_for_the_password(tools):
     with serve(tools, auth=("me", "correct horse")) as guarded:
         for place in ("config", "gradio_api/info", "gradio_api/file=x"):
             with pytest.raises(urllib.error.HTTPError) as error:
                 urllib.request.urlopen(guarded.url + place, timeout=30)
             assert error.value.code == 401
+
+
+def test_a_reviewer_is_checked_with_two_buttons(browser, tools, tmp_path):
+    folder = reviewed_run(tmp_path)
+    with serve(tools, desk=Desk(folder)) as served:
+        page = browser.new_page()
+        page.goto(served.url)
+        page.get_by_role("tab", name="Check a Reviewer").click()
+        for done, button in enumerate(("right", "wrong", "right")):
+            page.wait_for_selector(f"#vr-check-count:has-text('{done} checked')")
+            page.wait_for_selector("#vr-check-film video")
+            page.click(f"#vr-check-{button}")
+        page.wait_for_selector("#vr-check-count:has-text('3 checked')")
+        page.close()
+    assert [Desk(folder).shown(place).said for place in range(3)] == [True, False, True]

@@ -127,7 +127,7 @@ def _item(room: Workspace, value: Mapping[str, Any]) -> Imported:
 def _take(room: Workspace, regions: Sequence[Region], annotation: Sequence[Mapping]) -> list[int]:
     """Make objects of regions, of which one may stand in several questions; returns the number of each."""
     things: list[Thing] = []
-    numbers = []
+    numbers: list[int] = []
     for place, region in enumerate(regions):
         first = annotation.index(annotation[place])
         if first < place:

@@ -96,7 +96,7 @@ class Layout:
             self.undo = gr.Button("Undo", size="sm", interactive=False, elem_id="vr-undo")
             self.absent = gr.Button("Not in this frame", size="sm", interactive=False, elem_id="vr-absent")
         with gr.Row():
-            self.follow = gr.Button("Follow through the video", variant="primary", elem_id="vr-follow")
+            self.follow = gr.Button("Follow objects", variant="primary", elem_id="vr-follow")
             self.play = gr.Button("Play with objects", elem_id="vr-play")
             self.stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="vr-stop")
         self.progress = gr.HTML(elem_id="vr-progress")

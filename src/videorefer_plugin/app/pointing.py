@@ -111,7 +111,8 @@ class Pointing(Objects):
             room = MOST_OBJECTS - len(self.things)
             if room < 1:
                 raise too_many()
-            found = self.tools.finder.find(self.read(frame), words, max_objects=min(room, _FOUND))
+            with self.tools.cutting:
+                found = self.tools.finder.find(self.read(frame), words, max_objects=min(room, _FOUND))
             self._remember()
             for one in found:
                 shape = Rle.from_mapping(encode_rle(one.mask))
@@ -166,7 +167,8 @@ class Pointing(Objects):
         video = self.opened
         base = None if mark.base is None else mark.base.silhouette(video.height, video.width).mask()
         prompt = Prompt(np.array(mark.points or np.empty((0, 2))), mark.labels, mark.box, base)
-        (found,) = self.tools.segmenter.segment(self.read(frame), [prompt])
+        with self.tools.cutting:
+            (found,) = self.tools.segmenter.segment(self.read(frame), [prompt])
         if not found.mask.any():
             raise AppError(
                 "Nothing stands out there, so that nothing can be cut out. Click on another part of the object, or "

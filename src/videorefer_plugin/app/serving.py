@@ -13,8 +13,11 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from videorefer_plugin.app.check_tab import CheckTab
+from videorefer_plugin.app.checking import Desk
 from videorefer_plugin.app.examples import examples
 from videorefer_plugin.app.layout import Layout
 from videorefer_plugin.app.passwords import check_host
@@ -72,19 +75,36 @@ class Guarded:
         await self.app(scope, receive, guarded)
 
 
-def build(shelf: Shelf) -> gr.Blocks:
-    """The page, not served yet."""
+def build(shelf: Shelf, check: CheckTab | None = None) -> gr.Blocks:
+    """The page, not served yet.
+
+    Args:
+        shelf ([`Shelf`]): the work of visitors.
+        check ([`CheckTab`], *optional*): the check of a Reviewer, in a tab of its own.
+    """
     given = examples()
+    page = Layout(shelf.tools)
     with gr.Blocks(title="VideoRefer", analytics_enabled=False, delete_cache=_CACHE, fill_width=True) as blocks:
-        page = Layout(shelf.tools)
-        page.build(list(given))
+        if check is None:
+            page.build(list(given))
+        else:
+            with gr.Tab("Click and talk"):
+                page.build(list(given))
+            with gr.Tab("Check a Reviewer"):
+                check.build()
+            blocks.load(check.begin, None, check.outputs, show_progress="hidden", api_visibility="private")
         Wiring(page, shelf, given).connect(blocks)
     return blocks
 
 
 @contextmanager
 def serve(
-    tools: Tools, *, host: str = "127.0.0.1", port: int | None = None, auth: tuple[str, str] | None = None
+    tools: Tools,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    auth: tuple[str, str] | None = None,
+    desk: Desk | None = None,
 ) -> Iterator[Served]:
     """Serve the page until the block ends; all files of visitors are deleted then.
 
@@ -93,6 +113,7 @@ def serve(
         host (`str`, *optional*, defaults to `"127.0.0.1"`): address to serve on.
         port (`int`, *optional*): the first free one from 7860 by default.
         auth (*optional*): name and password, which is needed on an address that others can reach.
+        desk ([`Desk`], *optional*): the check of a Reviewer, which gets a tab of its own.
 
     Raises:
         ConfigurationError: others can reach the address, and there is no password.
@@ -104,7 +125,7 @@ def serve(
     os.environ |= {"GRADIO_TEMP_DIR": str(folder / "shown"), "GRADIO_ANALYTICS_ENABLED": "False"}
     shelf = Shelf(folder / "rooms", tools)
     try:
-        blocks = build(shelf)
+        blocks = build(shelf, None if desk is None else CheckTab(desk, folder / "check"))
         blocks.queue(max_size=_WAITING, default_concurrency_limit=4, api_open=False)
         try:
             _, url, _ = blocks.launch(
@@ -123,7 +144,7 @@ def serve(
                 mcp_server=False,
                 css=CSS,
                 theme=theme(),
-                app_kwargs={"middleware": [Middleware(Guarded)], "docs_url": None, "redoc_url": None},
+                app_kwargs={"middleware": _middleware(host, auth), "docs_url": None, "redoc_url": None},
             )
         except OSError as error:
             raise AppError(f"The page cannot be served on {host}, port {port or 7860} ({error}).") from error
@@ -140,3 +161,10 @@ def serve(
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _middleware(host: str, auth: tuple[str, str] | None) -> list[Middleware]:
+    """What stands before every request. A page without a password answers under the names of this computer only, so
+    that no other page can reach it by a name of its own that leads here."""
+    names = [Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", host])]
+    return [*(names if auth is None and ":" not in host else []), Middleware(Guarded)]

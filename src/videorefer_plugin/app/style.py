@@ -20,7 +20,10 @@ CSS = f"""
 .vr-told {{ min-height: 1.5rem; padding: .1rem .6rem; border-radius: 6px; }}
 .vr-fault {{ background: #fdecea; color: #8a1c12; border: 1px solid #8a1c12; }}
 .vr-note {{ background: #eef4ff; color: #163a7a; border: 1px solid #163a7a; }}
-.vr-progress progress {{ width: 100%; display: block; height: 14px; }}
+.vr-progress progress {{ appearance: none; width: 100%; display: block; height: 14px; border: 0; }}
+.vr-progress progress::-webkit-progress-bar {{ background: #d4d4d8; border-radius: 4px; }}
+.vr-progress progress::-webkit-progress-value {{ background: #1d4ed8; border-radius: 4px; }}
+.vr-progress progress::-moz-progress-bar {{ background: #1d4ed8; }}
 .vr-strip {{ width: 100%; display: block; }}
 .vr-strip rect {{ shape-rendering: crispEdges; }}
 .vr-track {{ fill: #e4e4e7; }}

@@ -163,7 +163,7 @@ def chip(number: int) -> str:
 
 def shown(asked: Asked) -> str:
     """A question with the numbers of its objects, as it was typed."""
-    text = asked.question
+    text = asked.question.replace(f"[{REGION_TOKEN}]", REGION_TOKEN)
     for number in asked.numbers:
         text = text.replace(REGION_TOKEN, f"[{number}]", 1)
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +34,9 @@ class Tools:
         segmenter ([`Segmenter`]): cuts objects out, and follows them.
         finder ([`Segmenter`]): finds words in a frame.
         limits ([`Limits`]): what a visitor may use.
+        cutting: held while objects are cut out of a frame.
         following, answering, drawing ([`Pool`]): who does the work. Answers are given one after the other; so are
-            objects followed, if that takes weights.
+            objects cut out and followed, if that takes weights.
     """
 
     model: Any
@@ -44,12 +46,15 @@ class Tools:
     finder: Any
     limits: Limits = field(default_factory=Limits)
     loading: dict[str, Any] = field(default_factory=dict)
+    cutting: threading.Semaphore = field(init=False)
     following: Pool = field(init=False)
     answering: Pool = field(default_factory=lambda: Pool("answer"))
     drawing: Pool = field(default_factory=lambda: Pool("draw"))
 
     def __post_init__(self) -> None:
-        self.following = Pool("follow", 2 if self.segmenter.name == _SEGMENTER else 1)
+        at_once = 2 if self.segmenter.name == _SEGMENTER else 1
+        self.cutting = threading.Semaphore(at_once)
+        self.following = Pool("follow", at_once)
 
     @property
     def is_embedded(self) -> bool:

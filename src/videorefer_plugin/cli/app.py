@@ -38,6 +38,10 @@ def app(
         Path | None,
         typer.Option(help="File with name:password. The environment variable VIDEOREFER_APP_AUTH does the same."),
     ] = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a run whose check was drawn (videorefer data review): check it here, too."),
+    ] = None,
     max_megabytes: Annotated[int, typer.Option(min=1, help="Of an upload.")] = 200,
     max_seconds: Annotated[int, typer.Option(min=1, help="Of a video.")] = 120,
     max_frames: Annotated[int, typer.Option(min=1, help="Of a video.")] = 3600,
@@ -71,9 +75,11 @@ def app(
         auth = read_auth(auth_file)
         check_host(host, auth)
 
+        from videorefer_plugin.app.checking import Desk
         from videorefer_plugin.app.serving import serve
         from videorefer_plugin.app.tools import load_tools
 
+        desk = None if review is None else Desk(review)
         with errors.status("Loading"):
             tools = load_tools(
                 model,
@@ -87,7 +93,7 @@ def app(
                 dtype=dtype,
                 limits=limits,
             )
-        with serve(tools, host=host, port=port, auth=auth) as served:
+        with serve(tools, host=host, port=port, auth=auth, desk=desk) as served:
             printer().print(f"The page is at {served.url} (Ctrl-C ends it).", highlight=False)
             for line in tools.about:
                 errors.print(line, highlight=False)
