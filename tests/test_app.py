@@ -637,11 +637,20 @@ def test_work_that_nobody_looks_at_is_forgotten_in_time(shelf, monkeypatch):
     shelf.leave("old")
     shelf.sweep()
     assert old.folder.exists()
+    open_ = [shelf.enter("forgotten")]
     later = time.monotonic() + 61
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    shelf.enter("new")
+    open_ += [shelf.enter("new")]
     monkeypatch.undo()
     wait_for(lambda: not old.folder.exists())
+    assert all(room.folder.exists() for room in open_)
+    # A page that was left open makes room when there is none.
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    shelf.of("new")
+    shelf.enter("one more")
+    monkeypatch.undo()
+    wait_for(lambda: not open_[0].folder.exists())
+    assert open_[1].folder.exists()
 
 
 def test_two_visitors_do_not_mix_objects(shelf, tmp_path):

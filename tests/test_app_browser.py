@@ -70,6 +70,9 @@ class Visitor:
 
     def follow(self):
         self.page.click("#vr-follow")
+        self.followed()
+
+    def followed(self):
         self.page.wait_for_function(
             "!document.querySelector('#vr-objects').innerText.includes('to be followed') "
             "&& document.querySelector('#vr-stop').disabled"
@@ -205,7 +208,7 @@ def test_two_visitors_at_once_and_a_page_that_is_loaded_again(visitors, clip):
     one.page.click("#vr-follow")
     other.page.click("#vr-follow")
     for visitor in (one, other):
-        visitor.follow()
+        visitor.followed()
     assert one.ask("What does <region1> look like?") == "It is a small striped yellow square."
     assert other.ask("What does <region1> look like?") == "It is a large dotted pink star."
     one.page.reload()

@@ -32,7 +32,7 @@ class Shelf:
         self.tools = tools
         self._rooms: dict[str, Workspace] = {}
         self._seats: dict[str, str] = {}
-        self._left: dict[str, float] = {}
+        self._used: dict[str, float] = {}
         self._lock = threading.RLock()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -56,7 +56,7 @@ class Shelf:
                 key = secrets.token_urlsafe(24)
                 self._rooms[key] = Workspace(key, self.folder / secrets.token_hex(8), self.tools)
             self._seats[seat] = key
-            self._left.pop(key, None)
+            self._used[key] = time.monotonic()
             return self._rooms[key]
 
     def of(self, seat: str | None) -> Workspace:
@@ -69,6 +69,7 @@ class Shelf:
             key = self._seats.get(seat or "")
             if key is None or key not in self._rooms:
                 raise AppError("This page was opened too long ago, and its work is no longer there. Load it again.")
+            self._used[key] = time.monotonic()
             return self._rooms[key]
 
     def leave(self, seat: str | None) -> None:
@@ -76,15 +77,16 @@ class Shelf:
         with self._lock:
             key = self._seats.pop(seat or "", None)
             if key is not None and key in self._rooms and key not in self._seats.values():
-                self._left[key] = time.monotonic()
+                self._used[key] = time.monotonic()
                 self._rooms[key].rest()
 
     def sweep(self) -> None:
-        """Forget work that nobody has looked at for long."""
+        """Forget work that no page has shown for long."""
         with self._lock:
-            oldest = time.monotonic() - 60 * self.tools.limits.keep_minutes
-            for key in [key for key, left in self._left.items() if left < oldest]:
-                self._forget(key)
+            held = set(self._seats.values())
+            for key in self._long_unused():
+                if key not in held:
+                    self._forget(key)
 
     def close(self) -> None:
         """Forget all work, and delete all files."""
@@ -99,15 +101,20 @@ class Shelf:
 
     def _make_room(self, held: set[str]) -> None:
         while len(self._rooms) >= self.tools.limits.max_visitors:
-            free = sorted(self._left, key=lambda key: self._left[key])
+            # Pages that somebody has left open and forgotten make room as well.
+            free = [key for key in self._rooms if key not in held] or self._long_unused()
             if not free:
                 raise AppError(
-                    f"{len(held)} visitors are here already, which is all that this page takes; come again later."
+                    f"{len(self._rooms)} visitors are here already, which is all that this page takes; come later."
                 )
-            self._forget(free[0])
+            self._forget(min(free, key=lambda key: self._used[key]))
+
+    def _long_unused(self) -> list[str]:
+        oldest = time.monotonic() - 60 * self.tools.limits.keep_minutes
+        return [key for key, used in self._used.items() if used < oldest]
 
     def _forget(self, key: str) -> None:
-        self._left.pop(key, None)
+        self._used.pop(key, None)
         room = self._rooms.pop(key, None)
         if room is not None:  # what it is doing ends at its next frame, for which nobody else need wait
             threading.Thread(target=room.remove, daemon=True).start()
