@@ -22,6 +22,7 @@ __all__ = [
     "RecordError",
     "RegionError",
     "SegmentError",
+    "ServeError",
     "SessionError",
     "TensorError",
     "TrainingError",
@@ -123,6 +124,23 @@ class SessionError(VideoReferError):
         Open a new session for a new video, and ask before the `with` block ends. What a session does not take, such as
         sampling settings of a single question, [`ask`] does.
     """
+
+
+class ServeError(VideoReferError):
+    """A server cannot be started, or does not take a request.
+
+    Attributes:
+        status (`int`): the status of HTTP with which a request is answered, such as 400.
+        parameter (`str`, *optional*): the part of the request that is wrong, such as `"messages[0].content[1]"`.
+
+    How to fix it:
+        A request that is refused holds something that nobody would look at, or more than the server takes: change what
+        the message names. A server that does not start needs the extra, the folder or the free port that it names.
+    """
+
+    def __init__(self, message: str, status: int = 400, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.parameter = status, parameter
 
 
 class PublishError(VideoReferError):

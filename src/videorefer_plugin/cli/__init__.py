@@ -12,6 +12,7 @@ from videorefer_plugin.cli.ask import ask
 from videorefer_plugin.cli.env import env
 from videorefer_plugin.cli.in_order import InOrder
 from videorefer_plugin.cli.segment import segment
+from videorefer_plugin.cli.serve import serve
 
 __all__ = ["app"]
 
@@ -31,6 +32,7 @@ app.command()(demo.demo)
 app.command()(env)
 app.command()(publish.publish)
 app.command(cls=InOrder)(segment)
+app.command()(serve)
 app.command()(world.world)
 
 

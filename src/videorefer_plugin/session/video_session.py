@@ -120,6 +120,7 @@ class VideoSession(KeepsWithin):
         self._model = plain_model(model)
         check_takes(self._model, processor)
         self._kind = "video" if image is None else "image"
+        self._before: list[dict[str, Any]] = []  # messages in front of every conversation
         self._video = open_image(image) if image is not None else open_video(video, stream=stream)
         super().__init__(FeatureStore(max_bytes) if features is None else features, features is None, max_bytes)
         self._settings = processor_settings
@@ -352,7 +353,7 @@ class VideoSession(KeepsWithin):
         return texts, given
 
     def _text(self, turns: Sequence[tuple[str, str | None]]) -> str:
-        conversation: list[dict[str, Any]] = []
+        conversation: list[dict[str, Any]] = list(self._before)
         for number, (question, answer) in enumerate(turns):
             visual = [] if number else [{"type": self._kind, self._kind: self._video}]
             conversation.append({"role": "user", "content": [*visual, {"type": "text", "text": question}]})

@@ -8,10 +8,10 @@ from typing import Any
 
 from videorefer_plugin._addresses import names_server
 from videorefer_plugin._waiting import TooSlowError, within
-from videorefer_plugin.errors import VideoError
+from videorefer_plugin.errors import VideoError, VideoReferError
 from videorefer_plugin.video.sources import MAX_STREAM_BYTES
 
-__all__ = ["downloaded"]
+__all__ = ["client_library", "downloaded"]
 
 CONNECT_SECONDS = 15.0
 """How long a connection may take."""
@@ -27,12 +27,17 @@ _BAR_AFTER = 2.0  # seconds, before which nobody wonders what is going on
 _INSTEAD = "Download the file first, and give its path"
 
 
-def downloaded(address: str, name: str) -> bytes:
+def downloaded(
+    address: str, name: str, *, most_bytes: int | None = None, seconds: float | None = None, transport: Any = None
+) -> bytes:
     """The content of an http(s) address, with a bar of the Hub's client if it takes long.
 
     Args:
         address (`str`): may hold a name and password, which only its own server is sent.
         name (`str`): how messages call it, without them.
+        most_bytes (`int`, *optional*): the most bytes to take; `MAX_STREAM_BYTES` by default.
+        seconds (`float`, *optional*): how long it may take; `MOST_SECONDS` by default.
+        transport (*optional*): of the client library, to reach servers in another way.
 
     Raises:
         VideoError: the server cannot be reached, does not answer in time, sends something else or too much, or leads
@@ -40,7 +45,7 @@ def downloaded(address: str, name: str) -> bytes:
     """
     if not names_server(address):
         raise VideoError(f"{name} is no address of a server; expected one such as 'https://example.org/video.mp4'.")
-    client_of = _httpx()
+    client_of = client_library()
     stop = threading.Event()  # for the download, where nobody waits for it any more
 
     def read() -> bytes:
@@ -48,16 +53,17 @@ def downloaded(address: str, name: str) -> bytes:
             follow_redirects=True,
             max_redirects=_REDIRECTS,
             timeout=client_of.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
+            transport=transport,
         ) as client:
             request = client.build_request("GET", address)
             response = within(CONNECT_SECONDS + SILENT_SECONDS, lambda: client.send(request, stream=True))
             try:
-                return _content(response, name, stop)
+                return _content(response, name, MAX_STREAM_BYTES if most_bytes is None else most_bytes, stop)
             finally:
                 response.close()
 
     try:
-        return within(MOST_SECONDS, read)
+        return within(MOST_SECONDS if seconds is None else seconds, read)
     except (TooSlowError, client_of.TimeoutException) as error:
         raise VideoError(f"{name} does not answer in time. {_INSTEAD}, or try again later.") from error
     except client_of.TooManyRedirects as error:
@@ -67,7 +73,7 @@ def downloaded(address: str, name: str) -> bytes:
             f"{name} leads to an address that is not http(s), which is not followed. {_INSTEAD}."
         ) from error
     except (client_of.HTTPError, client_of.InvalidURL, ValueError) as error:
-        if isinstance(error, VideoError):
+        if isinstance(error, VideoReferError):
             raise
         said = str(error) or type(error).__name__
         raise VideoError(
@@ -78,7 +84,7 @@ def downloaded(address: str, name: str) -> bytes:
         stop.set()
 
 
-def _httpx() -> Any:
+def client_library() -> Any:
     """The library that the Hub's client uses; it is another one since its version 2."""
     try:
         from huggingface_hub.utils import httpx
@@ -88,7 +94,7 @@ def _httpx() -> Any:
         return importlib.import_module("httpx")
 
 
-def _content(response: Any, name: str, stop: threading.Event) -> bytes:
+def _content(response: Any, name: str, most_bytes: int, stop: threading.Event) -> bytes:
     if response.status_code != 200:
         said = f"{response.status_code} {response.reason_phrase}".strip()
         advice = "check the name and password in it" if response.status_code in (401, 403) else "check it"
@@ -98,13 +104,13 @@ def _content(response: Any, name: str, stop: threading.Event) -> bytes:
         raise VideoError(f"{name} is a page ({kind}) and no video; it may want a login. {_INSTEAD}.")
     length = response.headers.get("content-length", "")
     total = int(length) if length.isdecimal() and len(length) < 20 else None
-    if total is not None and total > MAX_STREAM_BYTES:
-        raise _too_large(name)
+    if total is not None and total > most_bytes:
+        raise _too_large(name, most_bytes)
     content = bytearray()
     for piece in _pieces(response, name, total):
         content += piece
-        if len(content) > MAX_STREAM_BYTES:
-            raise _too_large(name)
+        if len(content) > most_bytes:
+            raise _too_large(name, most_bytes)
         if stop.is_set():
             break
     if not content:
@@ -129,5 +135,5 @@ def _pieces(response: Any, name: str, total: int | None) -> Iterator[bytes]:
                 since, arrived = time.monotonic(), 0
 
 
-def _too_large(name: str) -> VideoError:
-    return VideoError(f"{name} has more than {MAX_STREAM_BYTES} bytes, too many to hold in memory. {_INSTEAD}.")
+def _too_large(name: str, most_bytes: int) -> VideoError:
+    return VideoError(f"{name} has more than {most_bytes} bytes, too many to hold in memory. {_INSTEAD}.")

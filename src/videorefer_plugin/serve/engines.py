@@ -1,0 +1,27 @@
+"""The engines that can run a model."""
+
+from collections.abc import Callable
+
+from videorefer_plugin.errors import ServeError
+from videorefer_plugin.serve.running import ServeSettings, serve_transformers
+
+__all__ = ["ENGINES", "run"]
+
+ENGINES: dict[str, Callable[[ServeSettings, Callable[[str], None]], None]] = {"transformers": serve_transformers}
+"""What starts a server, by the name of its engine."""
+
+
+def run(engine: str, settings: ServeSettings, tell: Callable[[str], None]) -> None:
+    """Serve with an engine, until the process is told to end.
+
+    Args:
+        engine (`str`): a name in [`ENGINES`].
+        settings ([`ServeSettings`]): what to serve, and how.
+        tell (`Callable[[str], None]`): is told where the server listens.
+
+    Raises:
+        ServeError: there is no such engine, or the server cannot be started.
+    """
+    if engine not in ENGINES:
+        raise ServeError(f"There is no engine {engine!r}; there is {' and '.join(map(repr, ENGINES))}.")
+    ENGINES[engine](settings, tell)

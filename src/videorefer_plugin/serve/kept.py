@@ -1,0 +1,134 @@
+"""What a server keeps of visuals between requests, within so many bytes."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+from videorefer_plugin.errors import ServeError, VideoError
+from videorefer_plugin.inputs.clips import open_image
+from videorefer_plugin.models.feature_store import FeatureStore
+from videorefer_plugin.serve.fetching import Fetched
+from videorefer_plugin.serve.limits import Limits
+from videorefer_plugin.session.conversations import ConversationSession
+from videorefer_plugin.video import Video, open_video
+
+__all__ = ["Kept", "Visual"]
+
+_MOST = 64  # visuals, since each has a table of its frames that nobody counts
+
+
+class Visual:
+    """A video or image of a request, opened.
+
+    Attributes:
+        kind (`str`): `"video"` or `"image"`.
+        key (`str`): the same for visuals with the same content.
+        video ([`Video`]): the visual; an image is a video of one frame.
+        size (`int`): bytes that its source takes.
+    """
+
+    def __init__(self, kind: str, fetched: Fetched, where: str, limits: Limits):
+        self.kind, self.key, self.size = kind, f"{kind} {fetched.key}", fetched.size
+        try:
+            self.video: Video = open_image(fetched.source) if kind == "image" else open_video(fetched.source)
+        except VideoError as error:
+            said = str(error) if isinstance(fetched.source, bytes) else str(error).replace(repr(fetched.source), "it")
+            raise VideoError(f"{where}: {said}") from error
+        self.video.name = where  # what messages call it, instead of a path of this machine
+        if kind == "image":
+            self.size += self.video.height * self.video.width * 3
+        _check(self.video, where, limits)
+
+
+def _check(video: Video, where: str, limits: Limits) -> None:
+    if video.height * video.width > limits.video_pixels:
+        raise ServeError(
+            f"{where} has frames of {video.width} x {video.height} pixels; this server takes at most "
+            f"{limits.video_pixels} pixels."
+        )
+    if video.duration > limits.video_seconds and video.has_clock:
+        raise ServeError(
+            f"{where} is {video.duration:.1f} s long; this server takes at most {limits.video_seconds:g} s. Cut it."
+        )
+
+
+class Kept:
+    """Visuals, and sessions about them, so that what was decoded, encoded and run for one request serves the next.
+
+    Half of the bytes is for features of frames, and half for the rest. What was not used for the longest time is
+    dropped. Sessions are used by one thread only; visuals may be opened by many.
+
+    Args:
+        model, processor: the model and its processor.
+        max_bytes (`int`): the most bytes to keep.
+
+    Attributes:
+        features ([`FeatureStore`]): features of frames, for all visuals.
+    """
+
+    def __init__(self, model: Any, processor: Any, max_bytes: int):
+        self.features = FeatureStore(max_bytes // 2)
+        self._model, self._processor = model, processor
+        self._most = max_bytes - max_bytes // 2
+        self._visuals: OrderedDict[str, Visual] = OrderedDict()
+        self._sessions: OrderedDict[Hashable, tuple[str, ConversationSession]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def visual(self, kind: str, fetched: Fetched, where: str, limits: Limits) -> Visual:
+        """Open a visual, or find the one with the same content that is open."""
+        key = f"{kind} {fetched.key}"
+        with self._lock:
+            if key in self._visuals:
+                self._visuals.move_to_end(key)
+                return self._visuals[key]
+        opened = Visual(kind, fetched, where, limits)
+        with self._lock:
+            return self._visuals.setdefault(key, opened)
+
+    def session(self, visual: Visual, system: str | None, settings: dict[str, Any]) -> ConversationSession:
+        """The session about a visual, with these settings of the processor."""
+        key = (visual.key, system, tuple(sorted(settings.items())))
+        if key in self._sessions:
+            self._sessions.move_to_end(key)
+            return self._sessions[key][1]
+        given = {"image" if visual.kind == "image" else "video": visual.video}
+        session = ConversationSession(
+            self._model,
+            self._processor,
+            **given,
+            system=system,
+            features=self.features,
+            max_bytes=self._most,
+            **settings,
+        )
+        self._sessions[key] = visual.key, session
+        return session
+
+    def memory(self) -> int:
+        """Bytes that are kept."""
+        with self._lock:
+            sources = sum(visual.size for visual in self._visuals.values())
+        return sources + sum(session.memory() for _, session in self._sessions.values()) + self.features.memory()
+
+    def trim(self) -> None:
+        """Drop what was not used for the longest time, until no more is kept than was asked for."""
+        while len(self._visuals) > _MOST or (self.memory() - self.features.memory() > self._most and self._drop()):
+            if len(self._visuals) > _MOST:
+                self._drop_visual()
+
+    def _drop(self) -> bool:
+        """Drop one thing; `False` if there is nothing left."""
+        if len(self._sessions) > 1 or (self._sessions and len(self._visuals) < 2):
+            self._sessions.popitem(last=False)
+            return True
+        return self._drop_visual()
+
+    def _drop_visual(self) -> bool:
+        with self._lock:
+            if not self._visuals:
+                return False
+            gone, _ = self._visuals.popitem(last=False)
+        for key in [key for key, (visual, _) in self._sessions.items() if visual == gone]:
+            del self._sessions[key]
+        return True

@@ -1,0 +1,137 @@
+"""Starting a server, and stopping it when it has answered what it was asked."""
+
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from videorefer_plugin.embedded import checkpoint
+from videorefer_plugin.errors import ServeError
+from videorefer_plugin.serve.limits import Limits
+from videorefer_plugin.serve.sources import Sources
+
+__all__ = ["ServeSettings", "check_key", "serve_transformers"]
+
+_EXTRA = 'Install what the server needs: pip install "videorefer-plugin[serve]".'
+_GRACE = 30  # seconds for requests that are being answered when the server is stopped
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What a server is started with.
+
+    Attributes:
+        model (`str`): folder or Hub id of the model; "embedded" for the one that comes with the package.
+        host (`str`): the address to listen at.
+        port (`int`): the port; 0 for any free one.
+        name (`str`, *optional*): id of the model for clients; by default the Hub id, or the name of the folder.
+        object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
+        revision (`str`, *optional*): branch, tag or commit of the model on the Hub.
+        device, dtype (`str`, *optional*): where to load it, and with which type of weights.
+        api_key (`str`, *optional*): what clients have to send.
+        limits ([`Limits`]): the most that a request may ask for.
+        sources ([`Sources`]): where visuals may come from.
+        keep_bytes (`int`): the most bytes to keep of visuals between requests.
+    """
+
+    model: str = "embedded"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    name: str | None = None
+    object_encoder: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    limits: Limits = field(default_factory=Limits)
+    sources: Sources = field(default_factory=Sources)
+    keep_bytes: int = 4 << 30
+
+    @property
+    def served_name(self) -> str:
+        """The id of the model for clients."""
+        if self.name is not None:
+            return self.name
+        return Path(self.model).resolve().name if os.path.isdir(self.model) else self.model
+
+
+def check_key(key: str | None) -> str | None:
+    """The key that clients have to send, if there is one.
+
+    Raises:
+        ServeError: nobody could send it; the key is not repeated.
+    """
+    if key is None or (len(key) >= 8 and key.isascii() and key.isprintable() and " " not in key):
+        return key
+    raise ServeError("The key must have at least 8 characters: ASCII, without spaces and line breaks.")
+
+
+def serve_transformers(settings: ServeSettings, tell: Any = None) -> None:
+    """Answer requests with transformers' server, until the process is told to end.
+
+    SIGINT and SIGTERM end it: no connection is taken any more, and requests that are being answered have half a
+    minute.
+
+    Args:
+        settings ([`ServeSettings`]): what to serve, and how.
+        tell (`Callable[[str], None]`, *optional*): is told where the server listens, once it does.
+
+    Raises:
+        ServeError: the extra is not installed, or the address cannot be listened at.
+        CheckpointError: the model cannot be loaded.
+    """
+    try:
+        import uvicorn
+
+        from videorefer_plugin.serve.transformers_app import build_app
+    except ImportError as error:
+        raise ServeError(f"The server cannot be started ({error}). {_EXTRA}") from error
+
+    from videorefer_plugin.asking import load_model
+    from videorefer_plugin.models.videorefer.regions import RegionMixin
+    from videorefer_plugin.serve.answering import Answerer
+    from videorefer_plugin.serve.door import Door
+    from videorefer_plugin.serve.listening import listening_socket
+    from videorefer_plugin.serve.middleware import RegionParts
+
+    check_key(settings.api_key)
+    with listening_socket(settings.host, settings.port) as listener:
+        model, processor = load_model(
+            checkpoint(settings.model),
+            object_encoder=settings.object_encoder,
+            revision=settings.revision,
+            device=settings.device,
+            dtype=settings.dtype,
+        )
+        if not isinstance(model, RegionMixin):
+            raise ServeError(
+                f"{settings.model} has no object encoder, so that no request could point at anything. Give a "
+                "VideoRefer model, or the object encoder of a host with --object-encoder."
+            )
+        limits, sources = settings.limits, settings.sources
+        answerer = Answerer(model, processor, limits, sources, settings.keep_bytes)
+        app = RegionParts(
+            build_app(answerer, settings.served_name), limits, sources, "chat_template_kwargs", more_fields=()
+        )
+        config = uvicorn.Config(
+            Door(app, limits, settings.api_key),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=_GRACE,
+            h11_max_incomplete_event_size=1 << 16,
+            http="h11",
+            ws="none",
+        )
+        if tell is not None:
+            host, port = listener.getsockname()[:2]
+            tell(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        server = uvicorn.Server(config)
+        try:
+            server.run(sockets=[listener])
+        except KeyboardInterrupt:  # uvicorn sends itself the signal that ended it once more
+            if not server.should_exit:
+                raise
+    logging.getLogger("videorefer_plugin.serve").info("stopped")
