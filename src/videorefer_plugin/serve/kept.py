@@ -12,6 +12,8 @@ from videorefer_plugin.serve.fetching import Fetched
 from videorefer_plugin.serve.limits import Limits
 from videorefer_plugin.session.conversations import ConversationSession
 from videorefer_plugin.video import Video, open_video
+from videorefer_plugin.video.images import image_size
+from videorefer_plugin.video.sources import Stored
 
 __all__ = ["Kept", "Visual"]
 
@@ -30,26 +32,36 @@ class Visual:
 
     def __init__(self, kind: str, fetched: Fetched, where: str, limits: Limits):
         self.kind, self.key, self.size = kind, f"{kind} {fetched.key}", fetched.size
-        try:
-            self.video: Video = open_image(fetched.source) if kind == "image" else open_video(fetched.source)
-        except VideoError as error:
-            said = str(error) if isinstance(fetched.source, bytes) else str(error).replace(repr(fetched.source), "it")
-            raise VideoError(f"{where}: {said}") from error
+        self.video = _image(fetched, where, limits) if kind == "image" else _video(fetched, where, limits)
         self.video.name = where  # what messages call it, instead of a path of this machine
         if kind == "image":
             self.size += self.video.height * self.video.width * 3
-        _check(self.video, where, limits)
 
 
-def _check(video: Video, where: str, limits: Limits) -> None:
-    if video.height * video.width > limits.video_pixels:
-        raise ServeError(
-            f"{where} has frames of {video.width} x {video.height} pixels; this server takes at most "
-            f"{limits.video_pixels} pixels."
-        )
-    if video.duration > limits.video_seconds and video.has_clock:
+def _image(fetched: Fetched, where: str, limits: Limits) -> Video:
+    source = Stored(fetched.source, where)
+    _check_size(*image_size(source, where), where, limits)
+    return open_image(source)
+
+
+def _video(fetched: Fetched, where: str, limits: Limits) -> Video:
+    try:
+        video = open_video(fetched.source)
+    except VideoError as error:
+        said = str(error) if isinstance(fetched.source, bytes) else str(error).replace(repr(fetched.source), "it")
+        raise VideoError(f"{where}: {said}") from error
+    _check_size(video.height, video.width, where, limits)
+    if video.duration > limits.video_seconds:
         raise ServeError(
             f"{where} is {video.duration:.1f} s long; this server takes at most {limits.video_seconds:g} s. Cut it."
+        )
+    return video
+
+
+def _check_size(height: int, width: int, where: str, limits: Limits) -> None:
+    if height * width > limits.video_pixels:
+        raise ServeError(
+            f"{where} has frames of {width} x {height} pixels; this server takes at most {limits.video_pixels} pixels."
         )
 
 
