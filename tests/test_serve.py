@@ -198,6 +198,68 @@ def test_samples_differ_and_a_seed_repeats_them(served, clips):
     assert set(same) == {free[3]}
 
 
+# --- who asks it -----------------------------------------------------------------------------------------------------
+
+
+def test_what_the_page_shows_runs(served, clips, tmp_path, monkeypatch):
+    import shutil
+
+    from tests.blocks import read_blocks, run_commands
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    shutil.copy(clips[0][0], "dog.mp4")
+    page = Path(__file__).parent.parent / "docs" / "serve.md"
+    names: dict[str, Any] = {}
+    for language, body in read_blocks(page):
+        body = body.replace("http://localhost:8000/v1", served.url)
+        # Frames of these clips have 64 pixels a side.
+        body = body.replace("40, 30, 120, 100", "4, 3, 40, 40").replace("44, 30, 124, 100", "4, 3, 40, 40")
+        if language == "py":
+            exec(compile(body.replace("20, 8 * n + 40, 90", "2, 8 * n + 10, 50"), page.name, "exec"), names)
+        elif language == "sh":
+            run_commands(body.replace("curl -s", "curl -sf"))
+    assert len(names["answers"]) == 8
+
+
+@pytest.mark.parametrize("mode", ["single", "multi"])
+def test_a_benchmark_is_answered_by_a_server_as_by_the_model(served, tmp_path_factory, monkeypatch, mode):
+    from tests.bench_data import write_benchmark
+    from videorefer_plugin.bench.benchmarks.registry import benchmark_of
+    from videorefer_plugin.bench.choosing import make_answerer
+    from videorefer_plugin.bench.evaluate import evaluate
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    folder = write_benchmark(tmp_path_factory.mktemp("bench"))
+    items = benchmark_of("q").read(folder / "bench_q.json", None, mode, "error").items
+    there = make_answerer("q", "embedded", endpoint=served.url, regions=True, num_frames=8, max_new_tokens=16)
+    here = make_answerer("q", vr.tiny_checkpoint(), num_frames=8, max_new_tokens=16)
+    assert there.answer(items, mode) == [here.answer([item], mode)[0] for item in items]
+    result = evaluate("q", folder / "bench_q.json", there, tmp_path_factory.mktemp("out"), mode=mode, limit=2)
+    assert (result["settings"]["sees"], result["failed"]) == ("regions", {})
+
+
+def test_agents_of_the_engine_ask_a_server_about_regions(served, monkeypatch, clips):
+    from videorefer_plugin.data_engine.items import Found, Noun, ObjectItem, Source, VideoItem
+    from videorefer_plugin.data_engine.registry import make_agent
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    path, regions = clips[0]
+    objects = [
+        ObjectItem(number, Noun("shape", "shape"), Found(region.to_json(), 64, 64, min(region.present), (0, 0, 9, 9)))
+        for number, region in enumerate(regions)
+    ]
+    item = VideoItem(Source("clip", str(path)), 0, tuple(objects))
+    asked = {"model": "embedded", "endpoint": served.url}
+    for stage, here, there in (
+        ("annotator", {"sees": "region"}, {"sees": "region"}),
+        ("captioner", {}, {"shows": "region"}),
+    ):
+        (wanted,) = make_agent(stage, "model", {**here, "max_new_tokens": 128}).run([item])
+        (said,) = make_agent(stage, "endpoint", {**there, **asked, "max_tokens": 128}).run([item])
+        assert getattr(said, "objects", said) == wanted.objects
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -324,7 +386,9 @@ def test_an_attached_host_is_served_and_stops_when_it_has_answered(tmp_path, cli
         for own in ([regions[0]], [one_frame(regions[1])]):
             wanted = expected(pair, (about, own, {"num_frames": 4}))
             body = as_request(about, own, mm_processor_kwargs={"num_frames": 4})
-            assert [server.answer(body), server.answer({**body, "stream": True})] == [wanted, wanted]
+            assert server.answer(body) == wanted
+            # Random weights may end within a character, which a stream keeps to itself.
+            assert server.answer({**body, "stream": True}).rstrip("\ufffd") == wanted.rstrip("\ufffd")
         assert server.ask(None, "/models")[1]["data"][0]["id"] == "host"
         with ThreadPoolExecutor(1) as pool:
             last = pool.submit(server.answer, {**body, "max_tokens": 200, "stream": True})

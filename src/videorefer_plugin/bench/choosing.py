@@ -10,9 +10,11 @@ from videorefer_plugin.bench.benchmarks.registry import benchmark_of
 from videorefer_plugin.bench.frame_by_frame import FramesThenSummary
 from videorefer_plugin.bench.judge_prompts import JudgePrompt
 from videorefer_plugin.bench.judges import ChatJudge, Judge, RuleJudge
+from videorefer_plugin.bench.region_endpoint import RegionEndpoint
 from videorefer_plugin.bench.runner import Shard
 from videorefer_plugin.bench.seeing import FrameEndpoint, FrameModel, Seer
 from videorefer_plugin.chat.choosing import OPENAI, make_chat
+from videorefer_plugin.chat.regions import visual_settings
 from videorefer_plugin.errors import BenchError
 from videorefer_plugin.video.sampling import check_sampled
 
@@ -32,6 +34,7 @@ def make_answerer(
     marks: str | None = None,
     box_format: str | None = None,
     endpoint: str | None = None,
+    regions: bool = False,
     summary_model: str | None = None,
     summary_endpoint: str | None = None,
     num_frames: int | None = None,
@@ -50,7 +53,9 @@ def make_answerer(
         object_encoder (`str`, *optional*): for a host that takes regions.
         marks (`str`, *optional*): how objects are drawn; contours by default where they are.
         box_format (`str`, *optional*): how boxes are written; from 0 to 1 by default where they are.
-        endpoint (`str`, *optional*): address of an OpenAI-compatible endpoint, for models that take no regions.
+        endpoint (`str`, *optional*): address of an OpenAI-compatible endpoint.
+        regions (`bool`, *optional*, defaults to `False`): whether the endpoint is one of `videorefer serve`, which
+            takes regions.
         summary_model (`str`, *optional*): who sums up what is said about single frames; the model itself by default.
         summary_endpoint (`str`, *optional*): where that one is; here by default.
         num_frames (`int`, *optional*): see the classes of answerers.
@@ -68,6 +73,11 @@ def make_answerer(
     benchmark = benchmark_of(benchmark)
     tokens = max_new_tokens or benchmark.max_new_tokens
     kind = _kind_of_answerer(answerer, marks, box_format)
+    if regions and (kind != REGIONS or endpoint is None or object_encoder is not None):
+        raise BenchError(
+            "--regions says that an endpoint takes regions: give --endpoint, the address of a model behind videorefer "
+            "serve, and leave out --object-encoder and other ways to show objects"
+        )
     if kind != REGIONS and object_encoder is not None:
         given = "--marks" if marks is not None else f"--answerer {kind}"
         sees = "marks" if kind == "marks" else "no regions"
@@ -80,10 +90,18 @@ def make_answerer(
         raise BenchError("there is a --summary-endpoint, but no --summary-model: name the model there")
     if kind == REGIONS:
         if endpoint is not None:
-            raise BenchError(
-                "a model behind an endpoint takes no regions: choose --marks contour, mask or box, or another "
-                f"--answerer ({', '.join(one for one in ANSWERERS if one != REGIONS)})"
+            if not regions:
+                raise BenchError(
+                    "a model behind an endpoint takes no regions, unless videorefer serve runs there, which --regions "
+                    "says: choose --marks contour, mask or box, or another --answerer "
+                    f"({', '.join(one for one in ANSWERERS if one != REGIONS)})"
+                )
+            shown = visual_settings(
+                num_frames=num_frames,
+                max_frames_per_region=max_frames_per_region or benchmark.max_frames_per_region,
+                mask_policy=mask_policy,
             )
+            return RegionEndpoint(make_chat(model, endpoint, max_tokens=tokens, workers=workers, extra=shown))
         return RegionModel(
             model,
             object_encoder,

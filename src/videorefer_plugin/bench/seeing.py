@@ -168,20 +168,28 @@ class FrameEndpoint:
             return error  # what was paid for others stays
 
     def _said(self, messages: Sequence[Message]) -> str:
-        """An answer, also such as is cut off; but what is cut off before it begins is none."""
-        completion = self.chat.complete(messages)
-        if completion.finish == "length":
-            if not completion.text.strip():
-                raise ReplyError(
-                    "The model's answer is cut off before it begins, at the most tokens of an answer; raise "
-                    "--max-new-tokens.",
-                    "cut_off",
-                    (completion,),
-                )
-            logger.warning_once(
-                "Answers are cut off at the most tokens of an answer; to have all of them, raise --max-new-tokens."
+        return said_by(self.chat, messages)
+
+
+def said_by(chat: Chat, messages: Sequence[Message]) -> str:
+    """An answer, also such as is cut off; but what is cut off before it begins is none.
+
+    Raises:
+        ReplyError: there is none.
+    """
+    completion = chat.complete(messages)
+    if completion.finish == "length":
+        if not completion.text.strip():
+            raise ReplyError(
+                "The model's answer is cut off before it begins, at the most tokens of an answer; raise "
+                "--max-new-tokens.",
+                "cut_off",
+                (completion,),
             )
-        return completion.text
+        logger.warning_once(
+            "Answers are cut off at the most tokens of an answer; to have all of them, raise --max-new-tokens."
+        )
+    return completion.text
 
 
 def frame_inputs(

@@ -11,7 +11,7 @@ from videorefer_plugin.errors import ChatError
 __all__ = ["OPENAI", "make_chat"]
 
 OPENAI = "openai"  # in place of an address
-_OF_REQUESTS = {"base_url", "retries", "timeout", "requests_per_minute", "workers", "prices", "key_variable"}
+_OF_REQUESTS = {"base_url", "retries", "timeout", "requests_per_minute", "workers", "prices", "key_variable", "extra"}
 _OF_MODELS_HERE = {"device"}
 
 

@@ -52,6 +52,7 @@ class ChatEndpoint:
         workers (`int`): requests at the same time.
         prices (`tuple[float, float]`, *optional*): of a million tokens read and written, to show the cost.
         key_variable (`str`): the environment variable that holds the key.
+        extra (`Mapping[str, Any]`, *optional*): further fields of every request, which servers of some kind take.
 
     Attributes:
         adapted (`dict[str, str]`): parameters that the server does not take -> what was done about it.
@@ -73,6 +74,7 @@ class ChatEndpoint:
         workers: int = 4,
         prices: tuple[float, float] | None = None,
         key_variable: str = "OPENAI_API_KEY",
+        extra: Mapping[str, Any] | None = None,
     ):
         if not isinstance(model, str) or not model.strip():
             raise ChatError(f"model is {short(model)}: expected the name of a model at the endpoint")
@@ -88,6 +90,7 @@ class ChatEndpoint:
         self.model, self.temperature, self.max_tokens = model, temperature, max_tokens
         self.base_url, self.workers, self.usage = base_url, workers, Usage(prices)
         self.retries, self.timeout, self.key_variable = retries, timeout, key_variable
+        self.extra = dict(extra or {})
         self.adapted: dict[str, str] = {}
         self._pace = _Pace(requests_per_minute)
         self._key = _find_key(key_variable, base_url)
@@ -100,6 +103,7 @@ class ChatEndpoint:
             "model": self.model,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
+            **self.extra,
         }
 
     def close(self) -> None:
@@ -152,7 +156,9 @@ class ChatEndpoint:
         while True:
             self._pace.wait()
             create: Any = self._client.with_options(max_retries=left).chat.completions.with_streaming_response.create
-            with create(model=self.model, messages=list(messages), **parameters) as response:
+            with create(
+                model=self.model, messages=list(messages), **parameters, extra_body=self.extra or None
+            ) as response:
                 left -= response.retries_taken + 1
                 try:
                     data = self._read(response, self.retries - left)

@@ -119,10 +119,13 @@ def _answering(
     endpoint: Annotated[
         str | None,
         typer.Option(
-            help="Address of an OpenAI-compatible endpoint, or 'openai', for answerers without regions. Key: "
+            help="Address of an OpenAI-compatible endpoint, or 'openai'. With --regions, of videorefer serve. Key: "
             "OPENAI_API_KEY."
         ),
     ] = None,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="The model behind --endpoint takes regions: videorefer serve runs there.")
+    ] = False,
     answerer: Annotated[
         Answerers | None,
         typer.Option(
@@ -292,7 +295,8 @@ def _run(benchmark: "Benchmark[Any]", given: Mapping[str, Any], errors: Any) -> 
     own = {option.name: given[option.name] for option in options_of(benchmark)}
     benchmark = benchmark.with_options({name: value for name, value in own.items() if value is not None})
     judge = _judge(benchmark, given)
-    settings = _taken(make_answerer, {**given, "model": checkpoint(given["model"])})
+    model = given["model"] if given["endpoint"] else checkpoint(given["model"])
+    settings = _taken(make_answerer, {**given, "model": model})
     with bars(errors) as progress:
         result = evaluate(
             benchmark,

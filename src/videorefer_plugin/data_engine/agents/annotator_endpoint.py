@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from videorefer_plugin.chat.base import Message
 from videorefer_plugin.chat.pictures import picture_message
+from videorefer_plugin.chat.regions import region_message, visual_settings
 from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.agents.chatting import Asking, Talk
 from videorefer_plugin.data_engine.agents.describing import Describing, is_refusal
 from videorefer_plugin.data_engine.agents.loading import check_choice, open_source
-from videorefer_plugin.data_engine.agents.shown import ShownFrames, fitting, found_of, scaled
+from videorefer_plugin.data_engine.agents.shown import ShownFrames, fitting, found_of, region_at, scaled
 from videorefer_plugin.data_engine.agents.visual_models import FRAMES
 from videorefer_plugin.data_engine.items import Drop, Failure, Made, ObjectItem, VideoItem
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.matching import check_at_least_one
 from videorefer_plugin.pictures import STYLES
+from videorefer_plugin.video import Video, sample_frame_indices
 
 __all__ = ["EndpointAnnotator", "check_endpoint", "encoded"]
 
-_SEES = ("noun", "drawn")
+_SEES = ("noun", "drawn", "region")
 _FRAMES_OF = "These are {count} frames of a video, in order."
 
 
@@ -32,9 +34,10 @@ class EndpointAnnotator(Agent):
     Args:
         model (`str`): its name there.
         endpoint (`str`): address of the API, or "openai".
-        sees (`str`): `"noun"`, the object is named; `"drawn"`, it is drawn on the frames, and named.
+        sees (`str`): `"noun"`, the object is named; `"drawn"`, it is drawn on the frames, and named; `"region"`, the
+            endpoint is one of `videorefer serve`, which gets the whole file and the object as a region.
         dynamic_prompt, appearance_prompt, style, drop_static: as of [`ModelAnnotator`].
-        num_frames (`int`): frames to show.
+        num_frames (`int`, *optional*): frames to show; 16 by default, or with regions as many as the checkpoint says.
         max_side (`int`): the most pixels of a frame's longer side; larger ones are scaled down.
         settings: see [`ChatSettings`].
     """
@@ -52,17 +55,21 @@ class EndpointAnnotator(Agent):
         appearance_prompt: str | None = None,
         style: str = "contour",
         drop_static: bool = False,
-        num_frames: int = FRAMES,
+        num_frames: int | None = None,
         max_side: int = 1024,
         **settings: Any,
     ):
         check_choice("annotator", "style", style, STYLES)
-        for name, number in (("num_frames", num_frames), ("max_side", max_side)):
-            check_at_least_one(number, name)
+        if num_frames is not None:
+            check_at_least_one(num_frames, "num_frames")
+        check_at_least_one(max_side, "max_side")
         self._describing = Describing(sees, dynamic_prompt, appearance_prompt, drop_static, style).checked(_SEES)
         self._num_frames, self._max_side = num_frames, max_side
+        if num_frames is None and sees != "region":
+            self._num_frames = FRAMES
         check_endpoint("annotator", endpoint)
-        self._asking = Asking("annotator 'endpoint'", model, {"endpoint": endpoint, **settings}, max_tokens=512)
+        extra = visual_settings(num_frames=num_frames) if sees == "region" else None
+        self._asking = Asking("annotator 'endpoint'", model, {"endpoint": endpoint, **settings}, 512, extra)
 
     def identity(self) -> dict[str, Any]:
         """See [`Agent.identity`]."""
@@ -80,7 +87,9 @@ class EndpointAnnotator(Agent):
     def _annotate(self, item: VideoItem, talk: Talk) -> list[Any]:
         kind, video = item.source.kind, open_source(item)
         dropped = {} if self._describing.sees == "noun" else fitting(video, item.objects)[1]
-        shown = ShownFrames.of(video, 1 if kind == "image" else self._num_frames)
+        if self._describing.sees == "region":
+            return [dropped.get(one.number) or self._describe_region(one, item, video, talk) for one in item.objects]
+        shown = ShownFrames.of(video, 1 if kind == "image" else self._num_frames or FRAMES)
         about = "" if kind == "image" else _FRAMES_OF.format(count=len(shown.indices))
         plain = encoded(shown.pictures, self._max_side) if self._describing.sees == "noun" else []
         made: list[Any] = []
@@ -93,12 +102,27 @@ class EndpointAnnotator(Agent):
         return made
 
     def _describe(self, item: ObjectItem, kind: str, about: str, pictures: list[Any], talk: Talk) -> Any:
+        def message(question: str) -> Message:
+            text = f"{about}\n{question}".strip()
+            return {"role": "user", "content": [*pictures, {"type": "text", "text": text}]}
+
+        return self._asked(item, kind, message, talk)
+
+    def _describe_region(self, item: ObjectItem, whole: VideoItem, video: Video, talk: Talk) -> Any:
+        count = min(self._num_frames or FRAMES, video.num_frames)
+        frames = [int(frame) for frame in sample_frame_indices(video.num_frames, num_frames=count)]
+        region, source = region_at(found_of(item), frames), whole.source
+
+        def message(question: str) -> Message:
+            return region_message(source.kind, source.path, question, [region])
+
+        return self._asked(item, source.kind, message, talk)
+
+    def _asked(self, item: ObjectItem, kind: str, message: Callable[[str], Message], talk: Talk) -> Any:
         """What is made of an object; the second question is left out where the first answer decides."""
         answers: list[str] = []
         for question in self._describing.questions(item, kind):
-            text = f"{about}\n{question}".strip()
-            message: Message = {"role": "user", "content": [*pictures, {"type": "text", "text": text}]}
-            answer = talk.text([message])
+            answer = talk.text([message(question)])
             if isinstance(answer, Drop):
                 return answer
             answers.append(answer)

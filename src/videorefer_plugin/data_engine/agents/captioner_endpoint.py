@@ -9,22 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin.bench.prompts import MARK_WORDS
+from videorefer_plugin.chat.base import Message
+from videorefer_plugin.chat.regions import region_message
 from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.agents.annotator_endpoint import check_endpoint, encoded
 from videorefer_plugin.data_engine.agents.captioner_model import caption_made
 from videorefer_plugin.data_engine.agents.chatting import Asking, Talk, prompt_identity
 from videorefer_plugin.data_engine.agents.describing import check_prompt
 from videorefer_plugin.data_engine.agents.loading import check_choice, open_source
-from videorefer_plugin.data_engine.agents.shown import cropped, fitting, found_of, frame_of
+from videorefer_plugin.data_engine.agents.shown import cropped, fitting, found_of, frame_of, region_at
 from videorefer_plugin.data_engine.items import Drop, Failure, Found, Made, VideoItem
 from videorefer_plugin.inputs.matching import check_at_least_one
+from videorefer_plugin.inputs.wording import description_prompt
 from videorefer_plugin.pictures import STYLES, draw_marks
 from videorefer_plugin.video import Video
 
 __all__ = ["EndpointCaptioner"]
 
 _PROMPT_VERSION = 1  # raise it when one of the prompts changes
-_SHOWS = ("drawn", "crop", "both")
+_SHOWS = ("drawn", "crop", "both", "region")
 _PROMPTS = {
     "drawn": "One object is {marked} red in this picture. ",
     "crop": "This picture shows one object, with a little of what is around it. ",
@@ -42,10 +45,13 @@ class EndpointCaptioner(Agent):
     Args:
         model (`str`): its name there.
         endpoint (`str`): address of the API, or "openai".
-        shows (`str`): `"drawn"`, the frame with the object drawn on it; `"crop"`, what is around the object; `"both"`.
+        shows (`str`): `"drawn"`, the frame with the object drawn on it; `"crop"`, what is around the object; `"both"`;
+            `"region"`, the endpoint is one of `videorefer serve`, which gets the whole file and the object as a region
+            in that frame.
         style (`str`): how the object is drawn, `"contour"`, `"mask"` or `"box"`.
         prompt (`str`, *optional*): what is asked instead of "Describe this object ...", behind what is said of the
-            pictures.
+            pictures. With `shows="region"` it has one `<region>`, and may have {visual} for "video" or "image", as of
+            [`ModelCaptioner`].
         max_side (`int`): the most pixels of a picture's longer side; larger ones are scaled down.
         settings: see [`ChatSettings`].
     """
@@ -66,12 +72,16 @@ class EndpointCaptioner(Agent):
     ):
         check_choice("captioner", "shows", shows, _SHOWS)
         check_choice("captioner", "style", style, STYLES)
-        check_prompt("captioner", "prompt", prompt, wants_region=False, fields=())
+        region = shows == "region"
+        check_prompt("captioner", "prompt", prompt, wants_region=region, fields=("visual",) if region else ())
         check_at_least_one(max_side, "max_side")
         check_endpoint("captioner", endpoint)
         self._shows, self._style, self._max_side = shows, style, max_side
-        asked = _ASKED if prompt is None else prompt.format()
-        self._prompt = _PROMPTS[shows].format(marked=MARK_WORDS[style]) + asked
+        if region:
+            self._prompt = description_prompt("{visual}") if prompt is None else prompt
+        else:
+            asked = _ASKED if prompt is None else prompt.format()
+            self._prompt = _PROMPTS[shows].format(marked=MARK_WORDS[style]) + asked
         self._asking = Asking("captioner 'endpoint'", model, {"endpoint": endpoint, **settings}, max_tokens=512)
 
     def identity(self) -> dict[str, Any]:
@@ -102,10 +112,16 @@ class EndpointCaptioner(Agent):
                 made.append(dropped[one.number])
                 continue
             found = found_of(one)
-            pictures = encoded(self._pictures(video, found), self._max_side)
-            said = talk.text([{"role": "user", "content": [*pictures, {"type": "text", "text": self._prompt}]}])
+            said = talk.text([self._message(item, video, found)])
             made.append(said if isinstance(said, Drop) else caption_made(said, frame_of(found)))
         return made
+
+    def _message(self, item: VideoItem, video: Video, found: Found) -> Message:
+        if self._shows == "region":
+            kind, question = item.source.kind, self._prompt.format(visual=item.source.kind)
+            return region_message(kind, item.source.path, question, [region_at(found, [])])
+        pictures = encoded(self._pictures(video, found), self._max_side)
+        return {"role": "user", "content": [*pictures, {"type": "text", "text": self._prompt}]}
 
     def _pictures(self, video: Video, found: Found) -> list[NDArray[np.uint8]]:
         frame = frame_of(found)

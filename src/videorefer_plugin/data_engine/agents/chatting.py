@@ -67,13 +67,21 @@ class Asking:
         model (`str`): its name at the endpoint; or a folder or Hub id.
         settings ([`ChatSettings`]): those that were given.
         max_tokens (`int`): where they don't say it.
+        extra (`Mapping[str, Any]`, *optional*): further fields of requests to an endpoint.
 
     Raises:
         ConfigurationError: there is no such setting, or no model.
         ChatError: a setting is wrong, the package `openai` is missing, or there is no key.
     """
 
-    def __init__(self, agent: str, model: str, settings: Mapping[str, Any], max_tokens: int = 1024):
+    def __init__(
+        self,
+        agent: str,
+        model: str,
+        settings: Mapping[str, Any],
+        max_tokens: int = 1024,
+        extra: Mapping[str, Any] | None = None,
+    ):
         known = tuple(ChatSettings.__annotations__)
         for name in settings:
             if name not in known:
@@ -95,7 +103,7 @@ class Asking:
         prices = given.get("prices")
         self._prices = Usage(prices).prices
         self._turn: Any = contextlib.nullcontext() if given.get("endpoint") else Lock()
-        self.chat: Chat = make_chat(model, **given)
+        self.chat: Chat = make_chat(model, **given, extra=extra)
 
     def close(self) -> None:
         """Let go of a model that was loaded, or of connections; they come back when it is asked again."""
