@@ -30,7 +30,7 @@ class Served:
         process (`subprocess.Popen`): the process.
     """
 
-    def __init__(self, *options: str, key: str | None = None):
+    def __init__(self, *options: str, key: str | None = None, seconds: float = _SECONDS):
         given = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MKL_CBWR": "AVX2,STRICT"}
         given |= {"PYTHONPATH": os.pathsep.join(sys.path), "VIDEOREFER_API_KEY": key or ""}
         env = {name: value for name, value in {**os.environ, **given}.items() if value}
@@ -39,7 +39,7 @@ class Served:
         self.process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         told: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._listen, args=(told,), daemon=True).start()
-        address = told.get(timeout=_SECONDS)
+        address = told.get(timeout=seconds)
         assert address is not None, "".join(self.log)
         self.url = address
         self.port = int(address.split(":")[2].split("/")[0])

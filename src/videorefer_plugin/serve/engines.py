@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 from videorefer_plugin.errors import ServeError
 from videorefer_plugin.serve.running import ServeSettings, serve_transformers
+from videorefer_plugin.serve.vllm.running import serve_vllm
 
 __all__ = ["ENGINES", "run"]
 
-ENGINES: dict[str, Callable[[ServeSettings, Callable[[str], None]], None]] = {"transformers": serve_transformers}
+ENGINES: dict[str, Callable[[ServeSettings, Callable[[str], None]], None]] = {
+    "transformers": serve_transformers,
+    "vllm": serve_vllm,
+}
 """What starts a server, by the name of its engine."""
 
 

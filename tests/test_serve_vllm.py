@@ -1,0 +1,144 @@
+"""`videorefer serve --engine vllm`: needs vLLM, which lives in an environment of its own (see CONTRIBUTING.md)."""
+
+import importlib.util
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import videorefer_plugin as vr
+from tests.serving import Served, as_request, asking, conversation, one_frame, write_clip
+from videorefer_plugin.serve.vllm.plugin import register
+from videorefer_plugin.video import open_video
+
+KEY = "a-key-that-nobody-knows"
+needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
+
+
+def test_the_entry_point_never_raises_and_imports_little():
+    register()
+    register()
+    heavy = "{'torch', 'transformers', 'av', 'vllm'}"
+    code = f"import sys, videorefer_plugin.serve.vllm.plugin; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_vllm_the_engine_says_what_to_install():
+    if importlib.util.find_spec("vllm") is not None:
+        pytest.skip("vllm is installed")
+    from typer.testing import CliRunner
+
+    from videorefer_plugin.cli import app
+
+    result = CliRunner().invoke(app, ["serve", "--engine", "vllm"])
+    assert result.exit_code == 1
+    assert "videorefer-plugin[vllm]" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, list[vr.Region]]]:
+    folder = tmp_path_factory.mktemp("media")
+    found = [write_clip(folder, number) for number in (5, 6, 7, 8)]
+    for path, _ in found:
+        Image.fromarray(open_video(path).read([8])[0]).save(path.with_suffix(".png"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = Served("--engine", "vllm", "--port", str(port), "--dtype", "float32", key=KEY, seconds=600)
+    until = time.monotonic() + 400
+    while True:
+        try:
+            server.ask(None, "/models")
+            break
+        except urllib.error.URLError:
+            assert server.process.poll() is None, "".join(server.log[-40:])
+            assert time.monotonic() < until, "".join(server.log[-40:])
+            time.sleep(1)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Any, Any]:
+    from videorefer_plugin.asking import load_model
+
+    return load_model(vr.tiny_checkpoint())
+
+
+def questions(path: Path, regions: list[vr.Region]) -> list[tuple[list[dict[str, Any]], list[vr.Region]]]:
+    first, second, third = regions
+    image, box = path.with_suffix(".png"), vr.Region.from_box((4, 4, 30, 30), frame=7)
+    flat = [vr.Region.from_box((10 * n, 8, 10 * n + 20, 40)) for n in range(3)]
+    two = "Where is <region> with respect to <region>?"
+    alone = [
+        (path, "What color is <region>?", [first]),
+        (path, "What color is <region>?", [one_frame(second)]),
+        (path, "What shape is <region>?", [third]),
+        (path, "What is <region> doing?", [box]),
+        (path, two, [first, second]),
+        (path, two, [one_frame(third), box]),
+        (path, "<region><region> <region>", [third, second, first]),
+        (path, "How do <region>, <region>, <region> and <region> look?", [first, second, third, box]),
+        (path, "What happens in the video?", []),
+        (image, "What color is <region>?", [flat[0]]),
+        (image, two, flat[:2]),
+        (image, "<region><region><region>", flat),
+        (image, "What is there?", []),
+    ]
+    turns = ("What color is <region>?", "It is blue.", "And <region>?")
+    return [
+        *((conversation(words, shown=[about]), own) for about, words, own in alone),
+        (conversation(*turns, shown=[path]), [first, second]),
+        (conversation(*turns, shown=[path], system="You see shapes."), [first, second]),
+        *(
+            (conversation(f"What {word} has <region>?", shown=[path]), [own])
+            for word in ("color", "shape", "size")
+            for own in (first, second, third)
+        ),
+        (conversation(f"What color is a cross in clip {path.stem}?"), []),
+    ]
+
+
+@needs_vllm
+def test_answers_are_those_of_generate(served, pair, clips):
+    from videorefer_plugin.asking import answer
+
+    asked = [one for path, regions in clips for one in questions(path, regions)]
+    bodies = [as_request(*one, temperature=0, stream=number % 3 == 0) for number, one in enumerate(asked)]
+    for _ in range(2):  # the second time out of the caches
+        with ThreadPoolExecutor(64) as pool:
+            answers = list(pool.map(served.answer, bodies))
+        wanted = [answer(*pair, [one], [own], max_new_tokens=24)[0] for one, own in asked]
+        assert [(a, w) for a, w in zip(answers, wanted, strict=True) if a.strip() != w] == []
+    assert len(answers) == 100
+
+
+@needs_vllm
+def test_bad_requests_are_refused_with_a_reason(served, clips):
+    path, regions = clips[0]
+    far = vr.Region.from_box((1, 2, 30, 40), frame=900)
+    body = asking(path, "What is <region>?", regions[:1])
+    for wrong, said in (
+        (asking(path, "What is <region>?", [far]), "900"),
+        ({**body, "regoins": []}, "Did you mean 'regions'"),
+        ({**body, "mm_processor_kwargs": {"num_frames": 10**6}}, "from 1 to 64"),
+        (asking(None, "What is <region>?", regions[:1]), "no video or image"),
+    ):
+        status, reply = served.ask(wrong)
+        assert status == 400
+        assert said in reply["error"]["message"]
+    assert served.ask(None, "/models", **{"Authorization": "Bearer wrong-key-1"})[0] == 401
+    assert served.ask({}, "/completions")[0] == 404
+    assert served.answer(body)
