@@ -54,16 +54,24 @@ class Wiring:
         self.watch(loaded)
         blocks.unload(self.leave)
 
-        self.watch(self.on(page.upload.upload, self.open, [page.upload], show.everything))
+        self.watch(self.on(page.upload.upload, self.open, [page.upload], show.everything, **self.busy()))
         for name, button in page.examples.items():
-            self.watch(self.on(button.click, functools.partial(self.example, name), [], show.everything))
+            self.watch(
+                self.on(button.click, functools.partial(self.example, name), [], show.everything, **self.busy())
+            )
         page.slider.input(self.look, page.slider, show.outputs, trigger_mode="always_last", **_quiet())
-        page.image.select(self.click, [page.mode], show.outputs, trigger_mode="multiple", **_quiet())
+        page.image.select(self.click, [page.mode], show.outputs, trigger_mode="multiple", **self.busy())
         for field in (page.x, page.y):
             field.input(self.aim, [page.x, page.y], show.outputs, trigger_mode="always_last", **_quiet())
-        self.on(page.here.click, self.point, [page.mode, page.x, page.y], show.scene)
+        self.on(page.here.click, self.point, [page.mode, page.x, page.y], show.scene, **self.busy())
         for event in (page.find.click, page.words.submit):
-            self.on(event, lambda room, words: _found(room.find(room.frame, words)), [page.words], show.scene)
+            self.on(
+                event,
+                lambda room, words: _found(room.find(room.frame, words)),
+                [page.words],
+                show.scene,
+                **self.busy(),
+            )
         self.on(page.new.click, self.new, [], show.scene)
         self.on(page.undo.click, lambda room: room.undo(), [], show.scene)
         self.on(page.absent.click, lambda room: room.absent(room.frame), [], show.scene)
@@ -103,6 +111,10 @@ class Wiring:
         form = [page.kind, page.caption, page.item, page.options, page.right, page.type]
         self.on(page.make.click, _export_item, form, show.files)
         page.bring.upload(self.bring, page.bring, show.outputs, **_quiet())
+
+    def busy(self) -> dict[str, Any]:
+        """Settings of an event that takes a while: the frame shows that something is coming."""
+        return {**_quiet(), "show_progress": "minimal", "show_progress_on": self.page.image}
 
     # --- how handlers are made ------------------------------------------------------------------------------------
 
