@@ -111,6 +111,19 @@ def questions(path: Path, regions: list[vr.Region]) -> list[tuple[list[dict[str,
     ]
 
 
+def patient(served: Served, body: dict[str, Any]) -> str:
+    """Ask again after what OpenAI's client tries again: where many ask about a new video at once, vLLM's caches of
+    processed items may drift apart, which it answers with 500 and calls retryable."""
+    for _ in range(4):
+        try:
+            return served.answer(body)
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise
+            time.sleep(0.5)
+    return served.answer(body)
+
+
 @needs_vllm
 def test_answers_are_those_of_generate(served, pair, clips):
     from videorefer_plugin.asking import answer
@@ -118,8 +131,8 @@ def test_answers_are_those_of_generate(served, pair, clips):
     asked = [one for path, regions in clips for one in questions(path, regions)]
     bodies = [as_request(*one, temperature=0, stream=number % 3 == 0) for number, one in enumerate(asked)]
     for _ in range(2):  # the second time out of the caches
-        with ThreadPoolExecutor(64) as pool:
-            answers = list(pool.map(served.answer, bodies))
+        with ThreadPoolExecutor(32) as pool:
+            answers = list(pool.map(lambda body: patient(served, body), bodies))
         wanted = [answer(*pair, [one], [own], max_new_tokens=24)[0] for one, own in asked]
         assert [(a, w) for a, w in zip(answers, wanted, strict=True) if a.strip() != w] == []
     assert len(answers) == 100

@@ -94,6 +94,7 @@ class _Call:
         self.started = time.monotonic()
         self.status: int | None = None
         self.ended = False
+        self._held: int | None = None  # bytes of this request, while it counts
         given = self.headers.get(_ID.encode(), b"").decode("latin-1")
         self.odd_id = bool(given) and not _RIGHT_ID.fullmatch(given)
         self.id = given if given and not self.odd_id else f"chatcmpl-{uuid.uuid4().hex}"
@@ -138,9 +139,9 @@ class _Call:
             raise ServeError(f"The request has more than {most} bytes, the most that this server takes.", 413)
 
     async def _chat(self) -> None:
-        size = 0
         try:
             self.door.enter()
+            self._held = 0
         except ServeError as error:
             await self._refuse(error)
             return
@@ -150,14 +151,19 @@ class _Call:
                 self.status = _GONE
                 return
             self.door.hold(len(body))
-            size = len(body)
+            self._held = len(body)
             await self._watched(body)
         except ServeError as error:
             await self._refuse(error)
         except asyncio.TimeoutError:
             await self._refuse(ServeError("The request did not arrive in time.", 408))
         finally:
-            self.door.leave(size)
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._held is not None:
+            self.door.leave(self._held)
+            self._held = None
 
     def _left(self) -> float:
         return max(self.started + self.door.limits.seconds - time.monotonic(), 0.001)
@@ -223,6 +229,8 @@ class _Call:
             message = {**message, "headers": [*own, (_ID.encode(), self.id.encode())]}
         elif message["type"] == "http.response.body":
             self.ended = not message.get("more_body")
+            if self.ended:
+                self._leave()  # before the client knows, who may ask again at once
         await self._send(message)
 
     async def _refuse(self, error: ServeError) -> None:

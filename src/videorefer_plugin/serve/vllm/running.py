@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,13 @@ class FrontDoor:
         await self._app(scope, receive, send)
 
 
-def vllm_arguments(folder: str, settings: ServeSettings, more: dict[str, Any] | None = None) -> list[str]:
+def vllm_arguments(folder: str, settings: ServeSettings, more: Sequence[str] = ()) -> list[str]:
     """The command line of vLLM's server.
 
     Args:
         folder (`str`): folder or Hub id of the model.
         settings ([`ServeSettings`]): what to serve, and how.
-        more (`dict`, *optional*): further options of vLLM, without their dashes.
+        more (`Sequence[str]`, *optional*): further arguments.
     """
     regions = settings.limits.regions
     given: dict[str, Any] = {
@@ -67,12 +67,11 @@ def vllm_arguments(folder: str, settings: ServeSettings, more: dict[str, Any] | 
         **({"revision": settings.revision} if settings.revision else {}),
         **({"dtype": settings.dtype} if settings.dtype else {}),
         **({"allowed-local-media-path": settings.sources.root} if settings.sources.root else {}),
-        **(more or {}),
     }
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     if settings.sources.domains:
         arguments += ["--allowed-media-domains", *settings.sources.domains]
-    return [*arguments, "--trust-request-mm-kwargs"]  # of which the middleware leaves ours
+    return [*arguments, "--trust-request-mm-kwargs", *more]  # of these kwargs the middleware leaves ours
 
 
 def serve_vllm(settings: ServeSettings, tell: Callable[[str], None] | None = None) -> None:
@@ -107,11 +106,12 @@ def serve_vllm(settings: ServeSettings, tell: Callable[[str], None] | None = Non
     uvloop.run(run_server(args))
 
 
-def _of_machine() -> dict[str, Any]:
-    """What vLLM's defaults are not made for: blocks on a CPU are longer than a question about a region."""
+def _of_machine() -> list[str]:
+    """What vLLM's defaults are not made for: on a CPU, blocks are longer than a question about a region, and compiling
+    takes minutes."""
     from vllm.platforms import current_platform
 
-    return {"block-size": 32} if current_platform.is_cpu() else {}
+    return ["--block-size", "32", "--enforce-eager"] if current_platform.is_cpu() else []
 
 
 def _folder_of(settings: ServeSettings) -> str:
