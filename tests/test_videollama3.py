@@ -34,7 +34,16 @@ from tests.videollama3 import (
     tensors,
     visuals,
 )
-from videorefer_plugin import CheckpointError, ConfigurationError, PromptError, RegionError, TensorError
+from videorefer_plugin import (
+    CheckpointError,
+    ConfigurationError,
+    PromptError,
+    RegionError,
+    TensorError,
+    VideoReferVideoLLaMA3ForConditionalGeneration,
+)
+from videorefer_plugin.hosts import load_checkpoint
+from videorefer_plugin.hosts.loading import load_processor
 from videorefer_plugin.models.videollama2.adapters import rename_original
 from videorefer_plugin.models.videorefer_videollama3.patches import Patches, keep_changed
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
@@ -476,6 +485,59 @@ def test_projector_only_output_goes_onto_its_base(tmp_path, processor, model):
     loaded = AutoModel.from_pretrained(adapter, base_model=base, dtype=torch.float32)
     wanted = model.model.projector.readout[0].weight * 2
     torch.testing.assert_close(loaded.model.projector.readout[0].weight, wanted)
+
+
+def write_lora(folder, base, rank=2):
+    """What a LoRA run of the original code leaves, and the weights that come of it."""
+    torch.manual_seed(0)
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
+        shutil.copy(CHECKPOINT / name, folder / name)
+    adapter, merged = {}, {name: value.float() for name, value in weights().items()}
+    for layer in range(3):
+        name = f"model.layers.{layer}.self_attn.q_proj"
+        first, second = torch.randn(rank, 48) / 7, torch.randn(48, rank) / 7
+        adapter[f"base_model.model.{name}.lora_A.weight"] = first
+        adapter[f"base_model.model.{name}.lora_B.weight"] = second
+        merged[f"{name}.weight"] += 2 * second @ first
+    save_file(adapter, folder / "adapter_model.safetensors", {"format": "pt"})
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank, "bias": "none"}
+    settings |= {"base_model_name_or_path": base, "target_modules": ["q_proj"], "lora_dropout": 0.05}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    others = {name: value for name, value in merged.items() if "mm_projector" in name or "region_encoder" in name}
+    for name in others:
+        others[name] = merged[name] = others[name] * 1.5
+    torch.save(
+        {f"base_model.model.{name}": value for name, value in others.items()}, folder / "non_lora_trainables.bin"
+    )
+    return merged
+
+
+@pytest.mark.parametrize("door", [VideoReferVideoLLaMA3ForConditionalGeneration.from_pretrained, load_checkpoint])
+def test_what_a_lora_run_left_is_merged_into_its_base(door, tmp_path):
+    copy_of(tmp_path)
+    merged = write_lora(tmp_path / "lora", "checkpoint")
+    loaded = door(tmp_path / "lora", dtype=torch.float32, vision_tower=TOWER)
+    state = loaded.state_dict()
+    for name, value in merged.items():
+        torch.testing.assert_close(state[rename_original(name, loaded.original_key_mapping)], value)
+    assert len(state) == len(merged)
+    own = load_processor(str(tmp_path / "lora"))
+    assert own.region_token_id == REGION_ID
+
+
+def test_a_lora_run_of_another_model_is_refused(tmp_path):
+    copy_of(tmp_path)
+    write_lora(tmp_path / "lora", "checkpoint")
+    torch.save(
+        {"base_model.model.model.mm_projector.readout.9.weight": torch.ones(2)},
+        tmp_path / "lora/non_lora_trainables.bin",
+    )
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load_checkpoint(tmp_path / "lora", vision_tower=TOWER)
+    change_json(tmp_path / "lora" / "adapter_config.json", {"base_model_name_or_path": None})
+    with pytest.raises(CheckpointError, match="base_model="):
+        load_checkpoint(tmp_path / "lora", vision_tower=TOWER)
 
 
 # ---------------------------------------------------------------------- training

@@ -14,7 +14,8 @@ from tests.bench_data import write_benchmark
 from tests.videollama3 import CHECKPOINT, TOWER
 from videorefer_plugin import ConfigurationError, PublishError
 from videorefer_plugin.asking import load_model
-from videorefer_plugin.bench import RegionModel, evaluate_questions
+from videorefer_plugin.bench import MarkedModel, RegionModel, evaluate_questions
+from videorefer_plugin.bench.seeing import own_inputs
 from videorefer_plugin.hub.publish import prepare_folder
 from videorefer_plugin.session.making import takes
 
@@ -130,6 +131,20 @@ def test_benchmarks_ask_it(pair, tmp_path):
     answerer = RegionModel(model, processor=processor, max_new_tokens=4)
     result = evaluate_questions(bench / "bench_q.json", answerer, tmp_path / "results", mode="multi", limit=2)
     assert (result["items"], result["answered"]) == (2, 2)
+
+
+def test_marked_frames_are_shown_with_their_times(pair, tmp_path):
+    model, processor = pair
+    bench = write_benchmark(tmp_path)
+    answerer = MarkedModel(model, processor=processor, num_frames=4, max_new_tokens=3)
+    result = evaluate_questions(bench / "bench_q.json", answerer, tmp_path / "results", limit=1)
+    assert (result["items"], result["answered"]) == (1, 1)
+    frames = np.zeros((2, 70, 101, 3), dtype=np.uint8)
+    known = [{"fps": 10.0, "frames_indices": [5, 25], "total_num_frames": 30}]
+    asked = [[{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": "What?"}]}]]
+    said = processor.tokenizer.decode(own_inputs(processor, asked, [frames], known)["input_ids"][0])
+    assert "Time 0.5s:" in said
+    assert "Time 2.5s:" in said
 
 
 # ---------------------------------------------------------------------- publishing

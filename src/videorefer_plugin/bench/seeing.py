@@ -223,7 +223,7 @@ def frame_inputs(
         shown = [{"type": "video"}] if takes_video else [{"type": "image"} for _ in video]
         conversations.append([{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}])
     if is_own:
-        return own_inputs(processor, conversations, videos)
+        return own_inputs(processor, conversations, videos, metadata)
     texts = [
         processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         for conversation in conversations
@@ -240,8 +240,10 @@ def frame_inputs(
     return BatchFeature(dict(host.call_processor(processor, texts, visuals, described, settings)))
 
 
-def own_inputs(processor: Any, conversations: list[Any], videos: list[Any]) -> Any:
+def own_inputs(processor: Any, conversations: list[Any], videos: list[Any], metadata: Any = None) -> Any:
     """Inputs of this library's own models for frames that are chosen already."""
+    # Those that tell a model the times of frames need to know them.
+    timed = {"video_metadata": metadata} if metadata and hasattr(processor, "frame_token") else {}
     for conversation, video in zip(conversations, videos, strict=True):
         for part, frame in zip(conversation[0]["content"], video, strict=False):
             if part["type"] != "text":
@@ -253,4 +255,5 @@ def own_inputs(processor: Any, conversations: list[Any], videos: list[Any]) -> A
         return_dict=True,
         return_tensors="pt",
         do_sample_frames=False,
+        **timed,
     )

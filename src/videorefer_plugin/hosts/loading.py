@@ -22,6 +22,8 @@ from videorefer_plugin.models.hub_arguments import HUB_ARGUMENTS, elsewhere, hub
 from videorefer_plugin.models.quantized import settle_dtypes
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 from videorefer_plugin.models.videorefer.regions import RegionMixin
+from videorefer_plugin.models.videorefer_videollama3.lora import is_lora_output
+from videorefer_plugin.models.videorefer_videollama3.modeling import VideoReferVideoLLaMA3ForConditionalGeneration
 from videorefer_plugin.models.weights import load_pretrained, load_whole_state
 
 __all__ = [
@@ -56,6 +58,8 @@ def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
     hub = hub_arguments(kwargs)
     folder = in_subfolder(name, hub)
     check_files(folder, MODEL_FILES)
+    if is_lora_output(folder):  # of the original code, whose folder says what it belongs to
+        return VideoReferVideoLLaMA3ForConditionalGeneration.from_pretrained(name, **kwargs)
     if (adapter := find_adapter(name, hub)) is not None:
         return load_adapter(name, adapter, functools.partial(_load_base, name, hub), **kwargs)
     # An adapter is looked for first, and without these in the default cache and on the Hub alone.
@@ -177,7 +181,8 @@ def load_processor(name: str, **hub: Any) -> Any:
         raise _no_processor("The model does not say where it came from")
     folder = in_subfolder(name, hub)
     check_files(folder, PROCESSOR_FILES)
-    if (adapter := find_adapter(name, hub)) is not None and not _has_processor(name, hub):
+    has_own = is_lora_output(folder) or _has_processor(name, hub)
+    if not has_own and (adapter := find_adapter(name, hub)) is not None:
         return load_processor(base_of(adapter, name), **elsewhere(hub))
     try:
         with reading_folder(folder, ("config.json", *PROCESSOR_FILES), given=hub):

@@ -1,5 +1,6 @@
 """VideoRefer-VideoLLaMA3: transformers' VideoLLaMA3 with an object encoder that looks at crops."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from transformers.models.video_llama_3.modeling_video_llama_3 import VideoLlama3
 
 from videorefer_plugin.errors import PromptError, TensorError
 from videorefer_plugin.models.gradients import no_grad_if_frozen
+from videorefer_plugin.models.hub_arguments import hub_arguments, in_subfolder
 from videorefer_plugin.models.videollama2.loading import OriginalCheckpointMixin
 from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
 from videorefer_plugin.models.videorefer.generation import rows_beyond
@@ -16,6 +18,7 @@ from videorefer_plugin.models.videorefer.regions import RegionMixin
 from videorefer_plugin.models.videorefer.signature import region_forward
 from videorefer_plugin.models.videorefer_videollama3.configuration import VideoReferVideoLLaMA3Config
 from videorefer_plugin.models.videorefer_videollama3.crop_features import crop_features
+from videorefer_plugin.models.videorefer_videollama3.lora import base_of_lora, is_lora_output, merge_lora
 from videorefer_plugin.models.videorefer_videollama3.original import ORIGINAL_KEY_MAPPING
 from videorefer_plugin.object_encoder.checks import not_finite, whole_numbers
 
@@ -57,6 +60,34 @@ class VideoReferVideoLLaMA3ForConditionalGeneration(
         super().__init__(config)
         self.add_object_encoder(config.object_encoder_config)
         self.post_init()
+
+    @classmethod
+    def _load(
+        cls,
+        pretrained_model_name_or_path: Any,
+        *model_args: Any,
+        config: Any = None,
+        vision_tower: Any = None,
+        base_model: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Any, dict[str, Any]]:
+        """See [`OriginalCheckpointMixin`]. What a LoRA run left goes onto its base, and is merged into it."""
+        folder = in_subfolder(pretrained_model_name_or_path or "", hub_arguments(kwargs))
+        if not is_lora_output(folder):
+            return super()._load(
+                pretrained_model_name_or_path,
+                *model_args,
+                config=config,
+                vision_tower=vision_tower,
+                base_model=base_model,
+                **kwargs,
+            )
+        known = config if config is not None else pretrained_model_name_or_path
+        config, kwargs = cls._load_config(known, vision_tower, kwargs)
+        base = base_model if base_model is not None else base_of_lora(folder)
+        model, info = cls._load_adapters(Path(folder), [], config, base, *model_args, **kwargs)
+        info["missing_keys"] -= merge_lora(model, folder)
+        return model, info
 
     def get_vision_tower(self) -> torch.nn.Module:
         """See [`RegionMixin.get_vision_tower`]."""
