@@ -369,6 +369,29 @@ def test_the_initial_cells_change_the_tokens_and_must_fit(processor, model):
             model(**inputs, region_initial_cells=wrong)
 
 
+def test_equal_crops_are_shown_to_the_tower_once(processor, model):
+    text, mask = "<video>\n<region>, <region> and <region>?", square(10, 20)
+    own = [vr.Region({1: mask}), vr.Region({2: mask}), vr.Region({1: mask})]
+    inputs = processor(text=text, videos=[clip()], regions=own, return_tensors="pt")
+    seen = []
+    tower = model.model.vision_model.embeddings
+    with tower.register_forward_pre_hook(lambda module, args: seen.append(len(args[0]))):
+        first, second, third = model.get_region_tokens(**inputs)[0]
+    assert seen[-1] == int(inputs["region_grids"][0, :2].prod(dim=1).sum())  # patches of two crops
+    assert torch.equal(first, third)
+    assert not torch.equal(first, second)
+
+
+def test_placeholders_are_counted_from_sizes_alone(processor):
+    counts = processor._get_num_multimodal_tokens(image_sizes=[(60, 80)], video_sizes=[(6, 70, 101)])
+    frames = np.random.default_rng(1).integers(0, 256, (6, 70, 101, 3), dtype=np.uint8)
+    inputs = processor(
+        text="<video>\n<image>\nWhat?", videos=[frames], images=[clip(1, 60, 80)[0]], fps=3, return_tensors="pt"
+    )
+    assert counts["num_image_tokens"] == [int((inputs["input_ids"] == 363).sum())]
+    assert counts["num_video_tokens"] == [int((inputs["input_ids"] == 364).sum())]
+
+
 @pytest.mark.parametrize("name", ["region_grids", "region_masks", "region_lengths"])
 def test_incomplete_region_tensors_are_refused(name, processor, model):
     inputs = ask(processor, square(10, 20))

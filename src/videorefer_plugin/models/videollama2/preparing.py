@@ -78,6 +78,19 @@ class PlannedBatch:
     preprocess: Callable[[np.ndarray, str], Tensor]
 
 
+def check_size(size: Any, length: int) -> list[int]:
+    """Height and width of an image, or number of frames, height and width of a video.
+
+    Raises:
+        ConfigurationError: it is of another form.
+    """
+    values = list(size) if isinstance(size, (list, tuple)) else []
+    if len(values) != length or not all(isinstance(each, (int, np.integer)) and each > 0 for each in values):
+        form = "(height, width)" if length == 2 else "(num_frames, height, width)"
+        raise ConfigurationError(f"A size must be {form} in whole numbers of at least 1, but is {short(size)}.")
+    return [int(each) for each in values]
+
+
 class PreparesFrames(ProcessorMixin):
     """The part of a processor that knows its image processor."""
 
@@ -224,11 +237,8 @@ class PreparesFrames(ProcessorMixin):
         return MultiModalData(**counts)
 
     def _count_tokens(self, frames: int | None, size: Any, length: int) -> int:
-        values = list(size) if isinstance(size, (list, tuple)) else []
-        if len(values) != length or not all(isinstance(each, (int, np.integer)) and each > 0 for each in values):
-            form = "(height, width)" if length == 2 else "(num_frames, height, width)"
-            raise ConfigurationError(f"A size must be {form} in whole numbers of at least 1, but is {short(size)}.")
-        frames = int(values[0]) if frames is None else frames
+        values = check_size(size, length)
+        frames = values[0] if frames is None else frames
         count = count_visual_tokens(frames, self.grid_size, self.projector_type)
         if not count:
             raise VideoError(

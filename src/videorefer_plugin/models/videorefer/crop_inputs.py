@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from videorefer_plugin.errors import TensorError
+from videorefer_plugin.models.distinct import distinct_frames
 from videorefer_plugin.models.videorefer.region_inputs import samples_of_rows
 from videorefer_plugin.object_encoder.checks import check_finite, whole_numbers
 
-__all__ = ["CropInputs", "FlatCrops", "pack_crops"]
+__all__ = ["CropInputs", "FlatCrops", "distinct_crops", "pack_crops"]
 
 _TENSORS = ("pixel_values", "masks", "grids", "mask_grids", "lengths")
 _TOGETHER = "Pass all outputs of one call of the processor on"
@@ -197,6 +198,31 @@ class CropInputs(NamedTuple):
             for field in _TENSORS
         }
         return self._replace(**spread)
+
+
+def distinct_crops(flat: FlatCrops) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Leave out crops that are equal to an earlier one, which the vision tower need not see again.
+
+    Returns:
+        `tuple`: patches and grids of the others; and for each patch of all crops its row among those, or `None` where
+        every crop is there.
+    """
+    sizes = flat.grids.prod(dim=1).tolist()
+    parts, grids = flat.pixel_values.split(sizes), [tuple(grid) for grid in flat.grids.tolist()]
+    same = list(range(len(parts)))  # for each crop the first one that is equal
+    for grid in set(grids):
+        alike = [number for number, own in enumerate(grids) if own == grid]
+        first, place = distinct_frames(torch.stack([parts[number] for number in alike]))
+        for number, one in zip(alike, place, strict=True):
+            same[number] = alike[first[one]]
+    kept = sorted(set(same))
+    if len(kept) == len(parts):
+        return flat.pixel_values, flat.grids, None
+    starts, start = {}, 0
+    for number in kept:
+        starts[number], start = start, start + sizes[number]
+    rows = [torch.arange(sizes[number]) + starts[same[number]] for number in range(len(parts))]
+    return torch.cat([parts[number] for number in kept]), flat.grids[kept], torch.cat(rows)
 
 
 def pack_crops(samples: list[list[list[tuple[Tensor, Tensor, tuple[int, int]]]]], patch_values: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from videorefer_plugin.errors import TensorError
 from videorefer_plugin.models.devices import device_of
 from videorefer_plugin.models.gradients import no_grad_if_frozen
-from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
+from videorefer_plugin.models.videorefer.crop_inputs import CropInputs, distinct_crops
 from videorefer_plugin.object_encoder import ObjectEncoderOutput, object_cells
 
 __all__ = ["CropRegions"]
@@ -49,8 +49,11 @@ class CropRegions(_Host):
         """
         flat = regions.flatten()
         device = device_of(self.object_encoder)
+        pixels, grids, rows = distinct_crops(flat)
         with no_grad_if_frozen(self.get_vision_tower().parameters(), flat.pixel_values):
-            features = self.get_crop_features(flat.pixel_values, flat.grids).to(device)
+            features = self.get_crop_features(pixels, grids).to(device)
+        if rows is not None:
+            features = features[rows.to(device)]
         cells, own = object_cells(features, *(each.to(device) for each in (flat.grids, flat.masks, flat.mask_grids)))
         output = self.object_encoder(cells, own, flat.lengths.to(device), regions.initial_cells, values=False)
         positions = int((input_ids == self.region_token_id).sum())

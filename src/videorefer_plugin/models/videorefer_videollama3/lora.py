@@ -81,7 +81,8 @@ def merge_lora(model: Any, folder: str | os.PathLike) -> set[str]:
                 f"{Findings(missing)} Pass base_model= with the checkpoint that it was trained on."
             )
         wrapped = get_peft_model(model, settings)
-        found = set_peft_model_state_dict(wrapped, {f"base_model.model.{name}": v for name, v in adapted.items()})
+        prefixed = {f"base_model.model.{name}": value for name, value in adapted.items()}
+        found: Any = set_peft_model_state_dict(wrapped, prefixed)
     if found.unexpected_keys:
         raise CheckpointError(
             f"The adapter in {os.fspath(folder)!r} does not fit: {Findings((), (), found.unexpected_keys)} Save it "

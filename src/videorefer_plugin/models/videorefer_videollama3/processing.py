@@ -20,7 +20,8 @@ from videorefer_plugin.inputs.wording import REGION_TOKEN
 from videorefer_plugin.models.batches import PreparedBatch
 from videorefer_plugin.models.tokenizing import one_at_a_time
 from videorefer_plugin.models.videollama2.images import pillow_based
-from videorefer_plugin.models.videollama2.preparing import PlannedBatch
+from videorefer_plugin.models.videollama2.original import find_vision_tower
+from videorefer_plugin.models.videollama2.preparing import PlannedBatch, check_size
 from videorefer_plugin.models.videorefer.crop_inputs import pack_crops
 from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 from videorefer_plugin.models.videorefer_videollama3.configuration import VideoReferVideoLLaMA3Config
@@ -126,8 +127,6 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
     @classmethod
     def _image_processor_of(cls, config: Any, folder: str, hub: dict[str, Any]) -> Any:
         """That of the vision tower that an original checkpoint names, or the known one's where it is out of reach."""
-        from videorefer_plugin.models.videollama2.original import find_vision_tower
-
         values: dict[str, Any] = {"patch_size": config.vision_config.patch_size}
         tower = find_vision_tower(config.vision_tower, folder) if config.vision_tower else None
         try:
@@ -346,11 +345,20 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
             data["video_compression_mask"] = torch.cat(masks)
         return data
 
+    def _count_tokens(self, frames: int | None, size: Any, length: int) -> int:
+        values = check_size(size, length)
+        patches = self.patches
+        budget = self.max_visual_tokens * patches.side**2
+        if length == 2:
+            return patches.shown((values[0], values[1]), 1, budget, _MIN_PIXELS).tokens
+        merge, count = self.spatial_merge_size, values[0]
+        share = budget * merge**2 // count
+        return count * patches.shown((values[1], values[2]), merge, share, _MIN_PIXELS).tokens
+
     # ------------------------------------------------------------------ regions
 
     def _draw_regions(self, samples: list[Sample], clips: list[Clip], settings: dict[str, Any]) -> Any:
-        policy, limit = settings["mask_policy"], settings["max_frames_per_region"]
-        config = self.object_encoder_config
+        policy, limit, config = settings["mask_policy"], settings["max_frames_per_region"], self.object_encoder_config
         planned = []
         for sample, visuals in zip(samples, clips_by_sample(clips, len(samples)), strict=True):
             drawn = []
