@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoProcessor
 
 import videorefer_plugin as vr
+from tests.conftest import CHECKPOINT
 from tests.test_training_resume import assert_equal_runs, finish
 from tests.tiny_hosts import BY_NAME, ROWS, HostRow
 from tests.training_runs import command, losses, run, weights, write_data
+from videorefer_plugin.errors import RecordError
 from videorefer_plugin.training import VideoReferCollator, VideoReferDataset
 from videorefer_plugin.training.parts import has_unused_parameters, set_trainable
 
@@ -73,6 +76,46 @@ def test_answers_and_the_ends_of_their_turns_are_learnt_and_nothing_else(row: Ho
     alone = VideoReferCollator(processor)(samples[:1])
     assert learnt(row, alone, processor) == learnt(row, batch, processor)[:1]
     assert model.train()(**batch).loss > 0
+
+
+def test_what_messages_say_may_be_lists_of_content_items(data: Path) -> None:
+    dataset = VideoReferDataset(data, mode="multi")
+    _, of_host = BY_NAME["llava_onevision"].attached()
+    of_host.processor.chat_template = TEMPLATE.replace("VIDEO", BY_NAME["llava_onevision"].video_token)
+    of_host.num_frames = 8
+    for processor in (of_host, AutoProcessor.from_pretrained(CHECKPOINT)):
+        for sample in (dataset[0], dataset[3]):
+            messages = [
+                {**one, "content": [{"type": "text", "text": one["content"].removeprefix("<video>\n")}]}
+                for one in sample["messages"]
+            ]
+            if sample["kind"] == "video":
+                messages[0]["content"].insert(0, {"type": "video"})
+            expected = VideoReferCollator(processor)([sample])
+            found = VideoReferCollator(processor)([{**sample, "messages": messages}])
+            assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+NO_MESSAGES = {
+    "none": (None, "must be a list of messages"),
+    "texts": (["Hello"], "message 0 is 'Hello'"),
+    "no content": ([{"role": "user"}, {"role": "assistant", "content": "A"}], 'needs a string or a list.*"content"'),
+    "no role": ([{"content": "Q"}, {"role": "assistant", "content": "A"}], 'needs a string under "role"'),
+    "number": ([{"role": "user", "content": "Q"}, {"role": "assistant", "content": 3}], "is a int"),
+    "part": ([{"role": "user", "content": "Q"}, {"role": "assistant", "content": [{"type": "audio"}]}], "'audio'"),
+    "nothing": ([{"role": "user", "content": "Q"}, {"role": "assistant", "content": []}], "message 1 says nothing"),
+    "several": ([[{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]] * 2, "2 conversation"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_MESSAGES)
+def test_messages_that_say_no_text_are_named(kind: str, data: Path) -> None:
+    sample = VideoReferDataset(data, mode="multi")[3]
+    messages, words = NO_MESSAGES[kind]
+    collate = VideoReferCollator(AutoProcessor.from_pretrained(CHECKPOINT))
+    with pytest.raises(RecordError, match=words) as caught:
+        collate([{**sample, "messages": messages}])
+    assert sample["record"].place in str(caught.value)
 
 
 @every_host

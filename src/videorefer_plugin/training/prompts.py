@@ -6,8 +6,9 @@ from typing import Any
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from videorefer_plugin.errors import ConfigurationError, RecordError
+from videorefer_plugin.errors import ConfigurationError, PromptError, RecordError
 from videorefer_plugin.hosts import RegionProcessor
+from videorefer_plugin.inputs.conversations import as_conversations
 
 __all__ = ["TEMPLATES", "Prompt", "check_template", "make_prompt"]
 
@@ -62,18 +63,47 @@ def make_prompt(template: str, processor: Any, sample: dict[str, Any]) -> Prompt
     Args:
         template (`str`): `"chat"` or `"plain"`.
         processor: a [`VideoReferProcessor`], or a host's [`RegionProcessor`].
-        sample (`dict`): the item.
+        sample (`dict`): the item. What a message says may also be a list of content items, as in chats.
 
     Raises:
-        RecordError: the record is not of the kind that the template takes; the message is the reason alone.
+        RecordError: the record is not of the kind that the template takes, or its messages are malformed; the message
+            is the reason alone.
         ConfigurationError: the chat template rewrites what was said before.
     """
-    messages = sample["messages"]
+    messages = _as_texts(sample["messages"], sample["kind"])
     if template == "plain":
         return _plain(messages)
     if isinstance(processor, RegionProcessor):
         return _as_host(processor, _as_items(messages, sample["kind"], sample["visual"]))
     return _marked(processor, messages)
+
+
+def _as_texts(messages: Any, kind: str) -> list[dict[str, str]]:
+    """Messages that say texts, with the placeholder of the visual at the head of its message, as records have them."""
+    try:
+        if all(isinstance(message["content"], str) and isinstance(message["role"], str) for message in messages):
+            return messages
+    except (TypeError, KeyError):  # which is said below
+        pass
+    try:
+        conversations, several = as_conversations(messages, ("text", kind), with_sources=False)
+    except PromptError as error:
+        raise RecordError(str(error).rstrip(".")) from error
+    if several:
+        raise RecordError(
+            f"its messages are {len(conversations)} conversation(s) in a list; expected one conversation"
+        )
+    texts = []
+    for number, message in enumerate(conversations[0]):
+        content = message.get("content")
+        if isinstance(content, list):
+            visuals = sum(item["type"] == kind != "text" for item in content)
+            content = "".join(item["text"] for item in content if item["type"] == "text")
+            content = f"<{kind}>\n" * visuals + content
+        if not content or not content.strip():
+            raise RecordError(f"message {number} says nothing; expected text")
+        texts.append({"role": message["role"], "content": content})
+    return texts
 
 
 def _plain(messages: list[dict[str, str]]) -> Prompt:
