@@ -3,22 +3,26 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import videorefer_plugin as vr
 from tests.hostile import in_time, refuses
 from tests.media import write_video
 from tests.training_data import turns
+from tests.training_runs import assert_equal_runs, run, write_data
 from videorefer_plugin._files import write_whole
 from videorefer_plugin._places import check_file_place, check_folder_place, writing
 from videorefer_plugin.bench.evaluate import evaluate_questions
+from videorefer_plugin.bench.lmms.tasks import write_tasks
 from videorefer_plugin.bench.report import write_report
 from videorefer_plugin.cli import app
 from videorefer_plugin.data_engine.demo import demonstrate_engine as engine_demo
@@ -30,14 +34,18 @@ from videorefer_plugin.errors import (
     CheckpointError,
     ConfigurationError,
     EngineError,
+    TrainingError,
     VideoReferError,
 )
 from videorefer_plugin.hosts.saving import save_object_encoder
+from videorefer_plugin.models.feature_folder import FeatureFolder
+from videorefer_plugin.models.feature_keys import FeatureKey
 from videorefer_plugin.pictures import check_overlay, save_overlay
 from videorefer_plugin.segment.jobs import read_job
 from videorefer_plugin.segment.masklet import save_masklets
 from videorefer_plugin.tiny.demonstration import demonstrate
 from videorefer_plugin.tiny.making import make_tiny
+from videorefer_plugin.training.checkpoints import UNFINISHED, complete_checkpoints
 from videorefer_plugin.training.looks import make_look_folder
 from videorefer_plugin.training.mixture_report import check_figure
 from videorefer_plugin.training.recipe import load_recipe
@@ -121,6 +129,8 @@ WRITERS = {
     "figures": Writer(lambda place, given: draw_figures([str(given / "records.json")], place), ConfigurationError),
     "engine demo": Writer(lambda place, _: engine_demo(place, clips=1), EngineError),
     "tiny": Writer(lambda place, _: make_tiny(place, clips=1), ConfigurationError),
+    "tasks": Writer(lambda place, _: write_tasks(place), BenchError),
+    "features": Writer(lambda place, _: FeatureFolder(place), ConfigurationError),
     "demo": Writer(lambda place, _: demonstrate("no/model", place), ConfigurationError),
 }
 
@@ -229,13 +239,20 @@ def test_long_names_that_a_file_may_have_can_be_written(tmp_path):
 @pytest.fixture
 def small(tmp_path):
     """A disk of 64 kB."""
-    place = tmp_path / "small"
+    with disk(tmp_path / "small", 64) as place:
+        yield place
+
+
+@contextmanager
+def disk(place: Path, kilobytes: int) -> Iterator[Path]:
     place.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", place], capture_output=True)
     if done.returncode:
         pytest.skip("a small disk takes the rights to mount one")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 def noise(folder: Path) -> Path:
@@ -245,7 +262,9 @@ def noise(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["overlay.mp4", "sheet.png", "model", "object encoder", "world", "masks", "text"])
+@pytest.mark.parametrize(
+    "name", ["overlay.mp4", "sheet.png", "model", "object encoder", "world", "masks", "text", "tasks", "features"]
+)
 def test_on_a_full_disk_nothing_is_half_written(name, small, model, tmp_path):
     video = noise(tmp_path)
     full: dict[str, tuple[type[VideoReferError], Callable[[], Any]]] = {
@@ -256,14 +275,16 @@ def test_on_a_full_disk_nothing_is_half_written(name, small, model, tmp_path):
         "world": (ConfigurationError, lambda: write_dataset(small / name, 20, heldout=8)),
         "masks": (vr.SegmentError, lambda: save_masklets(small / name, followed(video))),
         "text": (BenchError, lambda: text(small / name)),
+        "tasks": (BenchError, lambda: write_tasks(small / name)),
+        "features": (ConfigurationError, lambda: FeatureFolder(small / name).write(features())),
     }
     error, write = full[name]
-    if name in ("object encoder", "masks"):
+    if name in ("object encoder", "masks", "tasks"):
         (small / "filler").write_bytes(bytes(56 * 1024))
     with in_time(), pytest.raises(error, match="cannot be written"):
         write()
     left = [path for path in small.rglob("*") if path.is_file() and path.name != "filler"]
-    if name in ("overlay.mp4", "sheet.png", "object encoder", "masks", "text"):
+    if name in ("overlay.mp4", "sheet.png", "object encoder", "masks", "text", "features"):
         assert not left
     assert not [path for path in left if path.name.startswith(".")]
 
@@ -274,9 +295,36 @@ def followed(video: Path) -> list[Any]:
     return vr.propagate_many(video, [vr.Region.from_mask(mask)], end=1)
 
 
+def features() -> dict[FeatureKey, torch.Tensor]:
+    return {FeatureKey("content", 0, "preprocessing", "tower"): torch.zeros(200, 200)}
+
+
 def text(path: Path) -> None:
     with writing(path, BenchError):
         write_whole(path, "x" * 100_000)
+
+
+RECIPE, RUN = (
+    "videollama2.1-7b/stage3",
+    {"train.save_every": 1, "train.max_steps": 2, "train.parts": ["object_encoder"]},
+)
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_path):
+    data = write_data(tmp_path / "data", ("polygons",))
+    run(RECIPE, data, tmp_path / "whole", **RUN)
+    sizes = {file.name: file.stat().st_size // 1024 + 1 for file in (tmp_path / "whole" / "checkpoint-1").iterdir()}
+    one = sum(sizes.values()) + 4 * len(sizes)  # in pages
+    for lacking, error in (("model.safetensors", CheckpointError), ("optimizer.pt", TrainingError)):
+        before = {"model.safetensors": 0, "optimizer.pt": sizes["model.safetensors"]}[lacking]
+        with disk(tmp_path / lacking, one + before + sizes[lacking] // 2) as small:
+            with in_time(), pytest.raises(error, match=r"cannot be written: .*No space left"):
+                run(RECIPE, data, small, **RUN)
+            assert [path.name for path in complete_checkpoints(small)] == ["checkpoint-1"]
+            assert not (small / UNFINISHED).exists()
+            subprocess.run(["mount", "-o", f"remount,size={4 * one}k", small], check=True)
+            run(RECIPE, data, small, **RUN)
+            assert_equal_runs(small, tmp_path / "whole")
 
 
 # --- commands --------------------------------------------------------------------------------------------------------

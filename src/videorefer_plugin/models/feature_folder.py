@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videorefer_plugin._files import write_whole
+from videorefer_plugin._kinds import PATH, check_kind
+from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.models.feature_keys import FeatureKey, text_digest
@@ -46,12 +48,16 @@ class FeatureFolder:
 
     def __init__(self, folder: str | os.PathLike):
         try:
+            check_kind(ConfigurationError, PATH, folder=folder)
             self.path = Path(folder)
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (OSError, TypeError, ValueError) as error:
+            if not os.path.isdir(folder):  # one that holds all features may be read-only
+                check_folder_place(folder, ConfigurationError)
+                with writing(folder, ConfigurationError):
+                    self.path.mkdir(parents=True, exist_ok=True)
+        except ConfigurationError as error:
             raise ConfigurationError(
-                f"Features cannot be kept in {short(folder)} ({error}); expected a folder, or a place "
-                "where one can be made."
+                f"Features cannot be kept in {short(folder)}. {error} Expected is a folder, or a place where one can "
+                "be made."
             ) from error
         self._seen: set[str] = set()  # names of files that were looked into
         self._places: dict[FeatureKey, str] = {}  # the file that each feature lies in

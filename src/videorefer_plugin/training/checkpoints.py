@@ -1,5 +1,6 @@
 """Checkpoints that runs go on from: which one, whether it is whole, and whether it is of the same run."""
 
+import errno
 import json
 import os
 import shutil
@@ -17,8 +18,9 @@ from transformers.utils import logging
 
 from videorefer_plugin._files import FileLock, LedgerError
 from videorefer_plugin._json import json_fault, write_json
+from videorefer_plugin._places import writing
 from videorefer_plugin._text import listed, short
-from videorefer_plugin.errors import CheckpointError, ConfigurationError, VideoReferError
+from videorefer_plugin.errors import CheckpointError, ConfigurationError, TrainingError, VideoReferError
 from videorefer_plugin.training.recipe import Recipe
 
 __all__ = [
@@ -30,12 +32,14 @@ __all__ = [
     "identity_of",
     "loading",
     "prepared_folder",
+    "saving",
     "write_identity",
 ]
 
 logger = logging.get_logger(__name__)
 
 UNFINISHED = "unfinished"
+_OF_A_FULL_DISK = ("inline_container.cc", "PytorchStreamWriter", "iostream error")  # as torch.save has it
 """Folder that checkpoints are written in first; they are moved to their place when they are complete."""
 
 IDENTITY = "videorefer_resume.json"
@@ -271,6 +275,22 @@ def _remedy(path: Path) -> str:
     if older:
         return f"Delete {path}, to go on from {older[-1].name}."
     return f"Delete {path}, to begin anew."
+
+
+@contextmanager
+def saving(folder: str | os.PathLike) -> Iterator[None]:
+    """While a trainer writes a checkpoint into a folder.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    with writing(folder, TrainingError, also=(SafetensorError,)):
+        try:
+            yield
+        except RuntimeError as error:
+            if not any(words in str(error) for words in _OF_A_FULL_DISK):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(folder)) from error
 
 
 @contextmanager

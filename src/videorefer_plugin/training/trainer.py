@@ -20,7 +20,7 @@ from videorefer_plugin.hosts import load_object_encoder
 from videorefer_plugin.hosts.attach import AttachedRegionMixin
 from videorefer_plugin.models.sharded import is_sharded
 from videorefer_plugin.models.weights import Findings
-from videorefer_plugin.training.checkpoints import UNFINISHED, complete_checkpoints, loading, write_identity
+from videorefer_plugin.training.checkpoints import UNFINISHED, complete_checkpoints, loading, saving, write_identity
 from videorefer_plugin.training.parts import parameters_by_part
 from videorefer_plugin.training.sample_losses import losses_of_samples, region_ids
 from videorefer_plugin.training.sampling import ModalityLengthSampler
@@ -249,7 +249,11 @@ class VideoReferTrainerMixin(_Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self._writing = True
         try:
-            super()._save_checkpoint(model, trial)
+            with saving(self.args.output_dir):
+                super()._save_checkpoint(model, trial)
+        except (CheckpointError, TrainingError):
+            shutil.rmtree(self._get_output_dir(trial), ignore_errors=True)  # which makes some room
+            raise
         finally:
             self._writing = False
         self.accelerator.wait_for_everyone()

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from videorefer_plugin._json import JsonError, parse_json
+from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.benchmarks.base import Benchmark, Task
 from videorefer_plugin.bench.benchmarks.registry import benchmarks, path_of
@@ -69,19 +70,17 @@ def write_tasks(folder: str | os.PathLike) -> Path:
     Raises:
         BenchError: it cannot be written.
     """
-    root = Path(folder)
+    root = check_folder_place(folder, BenchError)
     for name, benchmark in benchmarks().items():
         if benchmark.task is None:
             continue
         own = root / benchmark.task.name
-        try:
+        with writing(own, BenchError):
             own.mkdir(parents=True, exist_ok=True)
             text = yaml.dump(_settings(benchmark, benchmark.task), Dumper=_Dumper, sort_keys=False)
             (own / f"{own.name}.yaml").write_text(f"# {benchmark.about}\n{text}", encoding="utf-8")
             (own / "utils.py").write_text(_utils(name, benchmark.task), encoding="utf-8")
             (own / _PLACEHOLDER).write_text(json.dumps({"id": "0"}) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise BenchError(f"{own} cannot be written: {error.strerror or error}") from error
     return root
 
 
