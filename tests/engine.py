@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,13 @@ class CountingAgent(Agent):
         version: part of its identity, and of what it makes.
         cost: of each item.
         bad: how the items whose ids are named here fail: "failure", "error" (a RuntimeError), "kill" (the process),
-            "interrupt", "fatal" (an EngineError), "few" (too few results), "half made" and "half failed" (words with
-            half a character), or "full" (as if the disk were, from then on).
+            "interrupt", "terminate" (by SIGTERM), "fatal" (an EngineError), "few" (too few results), "half made" and
+            "half failed" (words with half a character), or "full" (as if the disk were, from then on).
         fixed: a file; once it is there, nothing is bad.
         seconds: that an item takes.
         kill_at: the number of lines in the log at which the run is killed: this process, and the one that `RUN_PID`
             in the environment names.
+        silent: ids of the items of which nobody says how many tokens they took.
     """
 
     made: Any = None
@@ -66,9 +67,10 @@ class CountingAgent(Agent):
         seconds: float = 0.0,
         prices: Any = None,
         kill_at: int | None = None,
+        silent: Sequence[str] = (),
     ):
         self.log, self.version, self.cost, self.bad = log, version, cost, dict(bad or {})
-        self.fixed, self.seconds, self.kill_at = fixed, seconds, kill_at
+        self.fixed, self.seconds, self.kill_at, self.silent = fixed, seconds, kill_at, silent
 
     def identity(self):
         return {"agent": type(self).__name__, "version": self.version}
@@ -99,6 +101,9 @@ class CountingAgent(Agent):
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "interrupt":
             raise KeyboardInterrupt
+        if how == "terminate":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)  # until the main thread has taken it
         if how == "full":
             resource.setrlimit(resource.RLIMIT_FSIZE, (16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
         if how == "fatal":
@@ -107,7 +112,8 @@ class CountingAgent(Agent):
             return Failure("reply", "It says \ud83d.", Spent(1, 10, 0, self.cost))
         if how == "half made":
             return Made((Drop("odd", "It is \ud83d."),) * len(item.objects), Spent(1, 10, 0, self.cost))
-        return Made(self.objects(item), Spent(1, 100, 10, self.cost))
+        spent = Spent(1, 0, 0, self.cost, 1) if item.source.id in self.silent else Spent(1, 100, 10, self.cost)
+        return Made(self.objects(item), spent)
 
     def objects(self, item):
         return tuple(self.value(item, one) for one in item.objects)

@@ -1,5 +1,6 @@
 """Runs of the data engine: done once, whatever stops them, and refused where they cannot be done."""
 
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.chat_server import KEY, ChatServer
@@ -20,8 +22,10 @@ from tests.engine_kills import finished
 from videorefer_plugin.cli import app
 from videorefer_plugin.data_engine.agent import Agent
 from videorefer_plugin.data_engine.folders import RunFolder
+from videorefer_plugin.data_engine.items import Spent
 from videorefer_plugin.data_engine.plans import plan_engine
 from videorefer_plugin.data_engine.recipe import StageSettings, list_engine_recipes, load_engine_recipe, recipe_of
+from videorefer_plugin.data_engine.records import read_report
 from videorefer_plugin.data_engine.registry import make_agent
 from videorefer_plugin.data_engine.runs import Interrupted, run_engine
 from videorefer_plugin.errors import ConfigurationError, EngineError, VideoReferError
@@ -496,6 +500,24 @@ def test_a_plan_counts_what_failed_sources_took(desk):
     assert any("A sampled source failed; what it took counts" in note for note in plan.notes)
 
 
+def test_tokens_that_nobody_counts_are_unknown_in_plans_and_in_reports(desk):
+    everyone = [f"v{number}" for number in range(COUNT)]
+    stages = {"annotator": {"settings": {"silent": everyone}}, "captioner": {"settings": {"silent": ["v0"]}}}
+    given = values(desk, **stages)
+    plan = plan_engine(recipe_of(given), sample=COUNT)
+    console = Console(width=200, file=io.StringIO())
+    console.print(plan.table())
+    rows = {line.split()[1]: line for line in console.file.getvalue().splitlines() if len(line.split()) > 2}
+    assert rows["annotator"].count("unknown") == 2
+    assert rows["captioner"].count(" + unknown") == 2
+    assert "unknown" not in rows["analyzer"]
+    run(given)
+    spent = read_report(folder_of(given)).spent
+    assert (spent["annotator"].uncounted, spent["annotator"].input_tokens) == (spent["annotator"].calls, 0)
+    assert spent["captioner"].uncounted == 1
+    assert spent["captioner"].input_tokens == 100 * (spent["captioner"].calls - 1)
+
+
 def test_a_plan_does_one_source_that_the_run_does_not_do_again(desk):
     given = values(desk, annotator={"settings": {"cost": 0.5, "prices": [1, 1]}, "gpus": 0.5})
     given["seed"] = 1
@@ -679,6 +701,24 @@ def test_a_snapshot_that_was_harmed_hides_no_change(desk):
     assert run(given, accept_changes=True).finished == COUNT + 1
 
 
+def test_a_run_from_before_tokens_could_be_unknown_goes_on(desk):
+    given = values(desk)
+    run(given)
+    expected, before = results(folder_of(given)), calls(folder_of(given))
+    report = json.loads((folder_of(given) / "report.json").read_text())
+    for path in [*(folder_of(given) / "stages").glob("*.jsonl"), folder_of(given) / "report.json"]:
+        text = path.read_text()
+        assert '"uncounted"' in text
+        path.write_text(re.sub(r',\s*"uncounted": ?0', "", text))
+        assert '"uncounted"' not in path.read_text()
+    assert read_report(folder_of(given)).spent["captioner"] == Spent(**report["spent"]["captioner"])
+    (folder_of(given) / "records.json").unlink()
+    run(given)
+    assert results(folder_of(given)) == expected
+    assert calls(folder_of(given)) == before
+    assert json.loads((folder_of(given) / "report.json").read_text())["spent"] == report["spent"]
+
+
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
@@ -731,12 +771,24 @@ def test_what_is_wrong_is_said_and_exits_with_1(desk, written):
         assert message in result.output.replace("\n", " ").replace("  ", " ")
 
 
-def test_an_interruption_exits_with_130(desk):
-    given = values(desk, annotator={"settings": {"bad": {"v1": "interrupt"}}})
+@pytest.mark.parametrize(("how", "code"), [("interrupt", 130), ("terminate", 143)])
+def test_an_interruption_exits_with_its_number_and_the_run_goes_on(desk, how, code):
+    whole = values(desk, "whole")
+    run(whole)
+    bad = {"bad": {"v1": how}, "fixed": str(desk / "fixed")}
+    given = values(desk, annotator={"settings": bad})
     (desk / "recipe.yaml").write_text(yaml.safe_dump(given))
     result = invoke("run", desk / "recipe.yaml")
-    assert result.exit_code == 130
+    assert result.exit_code == code
     assert "Interrupted. 0 of 4 sources are finished" in result.output
+    (desk / "fixed").touch()
+    before = calls(folder_of(given))
+    result = invoke("run", desk / "recipe.yaml")
+    assert result.exit_code == 0, result.output
+    found, expected = results(folder_of(given)), results(folder_of(whole))
+    assert all(found[name] == expected[name] for name in RESULTS if name != "provenance.jsonl")  # names the settings
+    kept = Counter(before)["analyzer v0"]
+    assert Counter(calls(folder_of(given)))["analyzer v0"] == kept == 1
 
 
 def test_options_of_the_run_go_into_the_recipe(desk, written):

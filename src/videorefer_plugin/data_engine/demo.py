@@ -16,7 +16,7 @@ import numpy as np
 from videorefer_plugin._json import read_json, write_json
 from videorefer_plugin._places import check_folder_place, writing
 from videorefer_plugin._text import listed
-from videorefer_plugin.data_engine.recipe import EngineRecipe, load_engine_recipe
+from videorefer_plugin.data_engine.recipe import load_engine_recipe
 from videorefer_plugin.data_engine.records import DROPPED, RUN, record_files
 from videorefer_plugin.data_engine.runs import run_engine
 from videorefer_plugin.errors import EngineError
@@ -135,23 +135,12 @@ def demonstrate_engine(
     recipe = load_engine_recipe(_RECIPE, [*given, *overrides])
     _refuse_other(folder, seed, clips)
     with writing(folder, EngineError):
-        return _demonstrate(folder, seed, clips, recipe, progress, started)
-
-
-def _demonstrate(
-    folder: Path,
-    seed: int,
-    clips: int,
-    recipe: EngineRecipe,
-    progress: Callable[[str, int, int], Any],
-    started: float,
-) -> EngineDemonstration:
-    made = render_clips(folder, seed, clips, progress)
-    run_engine(recipe, progress=progress)
-    compared, truth = compare(folder / _RUN, made)
-    write_json(folder / _TRUTH, truth)
-    _draw(folder, progress)
-    records, _ = record_files(folder / _RUN)
+        made = render_clips(folder, seed, clips, progress)
+        run_engine(recipe, progress=progress)
+        compared, truth = compare(folder / _RUN, made)
+        write_json(folder / _TRUTH, truth)
+        _draw(folder, progress)
+        records, _ = record_files(folder / _RUN)
     seconds = round(time.monotonic() - started, 2)
     return EngineDemonstration(str(folder), str(records), str(folder / _PICTURES), seed, clips, compared, seconds)
 
