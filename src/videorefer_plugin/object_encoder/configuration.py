@@ -9,6 +9,8 @@ from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["ObjectEncoderConfig"]
 
+_DEEPEST = 64  # layers; the paper has two, and a damaged number would be built for ever
+
 
 @dataclass
 class ObjectEncoderConfig:
@@ -23,10 +25,10 @@ class ObjectEncoderConfig:
             Number of unions u that the frames of one region are merged into (paper, section 3.2.2). A region seen in
             k frames becomes `min(k, u)` object tokens.
         projector_depth (`int`, *optional*, defaults to 2):
-            Number of linear layers of the projector, with a GELU between them.
+            Number of linear layers of the projector, with a GELU between them; at most 64.
 
     Raises:
-        ConfigurationError: a size is not a positive integer.
+        ConfigurationError: a size is not a positive integer, or the projector too deep.
     """
 
     vision_hidden_size: int = 1152
@@ -41,8 +43,13 @@ class ObjectEncoderConfig:
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigurationError(
-                    f"ObjectEncoderConfig.{field.name} must be a positive integer, but {value!r} was given."
+                    f"ObjectEncoderConfig.{field.name} must be a positive integer, but {short(value)} was given."
                 )
+        if self.projector_depth > _DEEPEST:
+            raise ConfigurationError(
+                f"ObjectEncoderConfig.projector_depth must be at most {_DEEPEST}, but {short(self.projector_depth)} "
+                "was given."
+            )
 
     def num_tokens(self, frames: int) -> int:
         """Number of object tokens of a region seen in so many frames: `min(k, u)` (paper, section 3.2.2)."""
