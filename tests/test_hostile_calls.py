@@ -50,20 +50,21 @@ COMMANDS: list[tuple[list[str], list[str]]] = [  # a command, with {} in one pla
     *((["ask", CLIP, "what is <region>", f"--{kind}={{}}"], NO_REGIONS) for kind in ("box", "point", "polygon")),
     *((["ask", CLIP, "what is <region>", f"--{kind}={{}}"], NO_FILES) for kind in ("mask", "rle", "region")),
     (["ask", CLIP, "q", "--max-new-tokens={}"], NUMBERS),
-    (["segment", "{}", "out.json", REGION], NO_FILES),
-    (["segment", CLIP, "out.json", REGION, "--force", "--segmenter={}"], ["", "missing", "classical,"]),
-    (["segment", CLIP, "out.json", REGION, "--start={}"], NUMBERS),
-    (["segment", CLIP, "out.json", REGION, "--max-objects={}"], NUMBERS),
-    (["world", "{}", "1"], NO_FOLDERS),
-    (["world", "w", "--seed={}", "1"], NUMBERS),
-    (["world", "w", "--", "{}"], [*NUMBERS, "9" * 30]),
-    (["world", "w", "1", "--size={}"], NUMBERS),
-    (["world", "w", "1", "--frames={}"], [*NUMBERS, "9" * 30]),
-    (["world", "w", "1", "--workers={}"], NUMBERS),
+    (["segment", "{}", "--out=out.json", REGION], NO_FILES),
+    (["segment", CLIP, "--out={}", REGION], NO_FOLDERS[1:]),
+    (["segment", CLIP, "--out=out.json", REGION, "--segmenter={}"], ["", "missing", "classical,"]),
+    (["segment", CLIP, "--out=out.json", REGION, "--start={}"], NUMBERS),
+    (["segment", CLIP, "--out=out.json", "--text=a dog", "--max-objects={}"], NUMBERS),
+    (["world", "--clips=1", "--out={}"], NO_FOLDERS),
+    (["world", "--out=w", "--clips=1", "--seed={}"], NUMBERS),
+    (["world", "--out=w", "--clips={}"], [*NUMBERS, "9" * 30]),
+    (["world", "--out=w", "--clips=1", "--size={}"], NUMBERS),
+    (["world", "--out=w", "--clips=1", "--frames={}"], [*NUMBERS, "9" * 30]),
+    (["world", "--out=w", "--clips=1", "--workers={}"], NUMBERS),
     (["demo", "--out={}"], NO_FOLDERS),
     (["data", "demo", "--clips=1", "--out={}"], NO_FOLDERS),
     (["bench", "q", "{}", "--model=embedded", "--out=o"], NO_FILES),
-    (["bench", "d", "{}", "--model=embedded", "--out=o"], NO_FILES),
+    (["bench", "d", "{}", "--model=embedded", "--judge=rule", "--out=o"], NO_FILES),
     (["bench", "general", "--model=m", "--out={}", "--dry-run"], NO_FOLDERS),
     (["bench", "general", "--model={}", "--out=g", "--dry-run"], ["a,b", "a=b"]),
     (["bench", "general", "--model=m", "--out=g", "--options={}"], ["[]", "{", '{"q":1}', '{"q":null}', "[" * 5000]),
@@ -71,7 +72,7 @@ COMMANDS: list[tuple[list[str], list[str]]] = [  # a command, with {} in one pla
     (["bench", "report", "{}"], NO_FILES),
     (["data", "run", "{}", "--out=o"], NO_FILES),
     (["data", "plan", "{}", "--out=o"], NO_FILES),
-    (["data", "plan", "shapes", "{}", "--out=o"], ["", "x", "=", "a=b", "a.b.c=1", "a=[1"]),
+    (["data", "plan", "engine/shapes", "{}", "--out=o"], ["", "x", "=", "a=b", "a.b.c=1", "a=[1"]),
     (["data", "retry", "{}"], NO_FILES),
     (["data", "review", "{}"], NO_FILES),
     (["data", "review", "folder", "--kept={}"], NUMBERS),
@@ -84,6 +85,8 @@ COMMANDS: list[tuple[list[str], list[str]]] = [  # a command, with {} in one pla
     (["publish", "{}", "a/b", "--dry-run"], NO_FILES),
     (["publish", "folder", "--dry-run", "--", "{}"], NO_REPOSITORIES),
 ]
+# Of a command that is written wrongly here, so that what it is tried on is never looked at.
+MISUSED = ("unexpected extra argument", "No such option: --", "No such command", "Missing option", "Missing argument")
 CASES = [[part.replace("{}", value) for part in command] for command, values in COMMANDS for value in values]
 
 
@@ -112,6 +115,7 @@ def test_commands_end_without_a_trace(name, monkeypatch):
         assert isinstance(result.exception, (SystemExit, type(None))), (command, result.exception)
         assert result.exit_code in (1, 2), (command, result.output)
         assert len(result.output.strip()) > 10, command
+        assert not any(words in result.output for words in MISUSED), (command, result.output)
 
 
 # Values of the wrong type or size, and those of the right type that mean nothing.
@@ -155,18 +159,18 @@ def test_functions_name_what_they_cannot_take(place):
 
 
 SURROUNDINGS = [  # what surrounds a process
-    ("COLUMNS=0 {} train run missing", 1),
+    ("COLUMNS=0 {} bench report missing", 1),
     ("COLUMNS=x {} --help", 0),
     ("TERM=dumb NO_COLOR=1 {} --help", 0),
     ("LANG=C LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=ascii {} --help", 0),
-    ("PYTHONIOENCODING=ascii {} train run $'\\xc3\\xa9'", 1),
-    ("{} train run $'\\xff\\xfe'", 1),
+    ("PYTHONIOENCODING=ascii {} bench report $'\\xc3\\xa9'", 1),
+    ("{} bench report $'\\xff\\xfe'", 1),
     ("{} --help <&-", 0),
     ("{} --help | head -0", 0),
     ("{} --help >&-", 0),
     ("{} --help > /dev/full", 1),
     ("{} ask --help > /dev/full", 1),
-    ("HF_HOME=/proc/x {} train run missing", 1),
+    ("HF_HOME=/proc/x {} bench report missing", 1),
 ]
 
 

@@ -126,7 +126,7 @@ def read_job(
         SegmentError: the segmenter lacks the ability.
     """
     _check_choice(given, phrases, {"--start": start, "--end": end}, {"--frame": frame, "--max-objects": max_objects})
-    name = segmenter or (_FINDER if phrases else _FOLLOWER)
+    name = segmenter if segmenter is not None else _FINDER if phrases else _FOLLOWER
     ability = "find" if phrases else "propagate"
     if ability not in entry_of(name).abilities:
         raise refuse(name, ability)
