@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
 from tests import media
 from tests.training_data import write_json
@@ -183,6 +184,18 @@ def test_a_run_with_clips_learns_the_connector_too(data, tmp_path):
     changed = {name for name in after if not after[name].equal(before[name])}
     for part, learns in (("object_encoder.", True), (".connector.", True), (".vision_tower.", False)):
         assert any(part in name for name in changed) == learns, part
+
+
+def test_an_adapter_learns_what_it_learns_with_the_tower_running(data, tmp_path):
+    changes = {"data.mode": "multi", "train.max_steps": 3, "lora.dropout": 0.0, "train.group_by": None}
+    changes |= {"train.optimizer": "sgd", "train.learning_rate": 0.05}  # which no tiny gradient turns around
+    for kept in (False, True):
+        run("videollama2.1-7b/stage3_lora", data, tmp_path / str(kept), **changes, **{"data.keep_features": kept})
+    expected, found = (load_file(tmp_path / str(kept) / "adapter_model.safetensors") for kept in (False, True))
+    assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=1e-4)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], atol=1e-4, rtol=1e-3, msg=name)
 
 
 def _spoil(data):
