@@ -155,6 +155,20 @@ def test_folders_that_hold_nothing_to_publish(tmp_path):
         publish_data(make_run(tmp_path / "run", licenses=()), "me/data", dry_run=True)
 
 
+@pytest.mark.parametrize("name", ["records.json", "provenance.jsonl", "run.json", "report.json"])
+def test_files_of_elsewhere_are_not_published(tmp_path, name):
+    folder = make_run(tmp_path / "run", licenses=("mit",))
+    whole = publish_data(folder, "me/data", dry_run=True)
+    (folder / name).rename(folder / "own")
+    (folder / name).symlink_to("own")
+    assert publish_data(folder, "me/data", dry_run=True).files == whole.files
+    (folder / name).unlink()
+    (folder / "own").rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PublishError, match=rf"{re.escape(name)} is a link that leads out of the folder"):
+        publish_data(folder, "me/data", dry_run=True)
+
+
 def test_provenance_of_other_records(tmp_path):
     folder = make_run(tmp_path / "run", licenses=("mit", "mit"))
     lines = (folder / "provenance.jsonl").read_text().splitlines()

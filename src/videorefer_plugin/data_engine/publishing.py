@@ -19,7 +19,7 @@ from videorefer_plugin.data_engine.agent import STAGES
 from videorefer_plugin.data_engine.items import token_words
 from videorefer_plugin.data_engine.local_names import LocalNames
 from videorefer_plugin.data_engine.record_output import FORMATS, record_output
-from videorefer_plugin.data_engine.records import RUN, is_unknown_license, read_report, record_files
+from videorefer_plugin.data_engine.records import REPORT, RUN, is_unknown_license, read_report, record_files
 from videorefer_plugin.data_engine.review import is_of, read_filled
 from videorefer_plugin.errors import ConfigurationError, EngineError, PublishError
 from videorefer_plugin.hub.card_files import CARD_CHOICES, compose
@@ -28,7 +28,7 @@ from videorefer_plugin.hub.client import check_repo_id, explained, hub_api
 from videorefer_plugin.hub.contents import read_json
 from videorefer_plugin.hub.folder import CARD
 from videorefer_plugin.hub.publish import PublishReport, kept_card
-from videorefer_plugin.hub.selection import check_secrets
+from videorefer_plugin.hub.selection import check_secrets, link_fault
 from videorefer_plugin.training.record_files import open_record_file
 
 __all__ = ["card_facts", "publish_data"]
@@ -66,8 +66,8 @@ def publish_data(
         token (`str` or `bool`, *optional*): access token; by default the one that `hf auth login` or `HF_TOKEN` gave.
 
     Raises:
-        PublishError: licenses are unknown, there are no records, the card or an agent's settings hold what looks like
-            a key, or the Hub did not take them.
+        PublishError: a file of the run is a link that leads out of its folder, licenses are unknown, there are no
+            records, the card or an agent's settings hold what looks like a key, or the Hub did not take them.
         EngineError: the folder is not of a run that has come to its end.
         ConfigurationError: `card` is none of the three.
     """
@@ -78,6 +78,7 @@ def publish_data(
     check_kind(PublishError, PATH, optional=True, media_root=media_root)
     folder = Path(folder)
     records, provenance = record_files(folder)
+    _check_own(folder, records, provenance)
     unknown = _check(folder, provenance, allow_unknown_licenses)
     names = LocalNames(folder, _media(records), None if media_root is None else Path(media_root))
     with tempfile.TemporaryDirectory(prefix="videorefer-publish-") as scratch:
@@ -117,6 +118,13 @@ def publish_data(
             stale,
             commit,
         )
+
+
+def _check_own(folder: Path, records: Path, provenance: Path) -> None:
+    """Make sure that what is read, and told to everybody, is of this folder."""
+    for path in (records, provenance, folder / RUN, folder / REPORT):
+        if os.path.lexists(path) and (fault := link_fault(folder, path)):
+            raise PublishError(f"{path} is {fault}. Put the file itself there.")
 
 
 def _check(folder: Path, provenance: Path, allow: bool) -> int:

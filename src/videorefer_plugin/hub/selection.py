@@ -12,7 +12,7 @@ from videorefer_plugin.errors import PublishError
 from videorefer_plugin.hub.run_summary import RUN_FILE
 from videorefer_plugin.video.images import CARD_SUFFIXES
 
-__all__ = ["check_secrets", "sort_files"]
+__all__ = ["check_secrets", "link_fault", "sort_files"]
 
 # What save_pretrained of transformers, of PEFT and of this library writes, and what belongs to a model on the Hub.
 _KNOWN = re.compile(
@@ -75,7 +75,7 @@ def sort_files(folder: Path, include: Sequence[str] = ()) -> tuple[list[str], di
     for path in sorted(folder.iterdir()):
         name = path.name
         known = bool(_KNOWN.fullmatch(name) or _LEGAL.fullmatch(name))
-        fault = _fault(folder, path)
+        fault = link_fault(folder, path)
         if name in SHIM_FILES:
             continue  # written anew, where they are needed
         if name in (*_TEMPLATES, _ASSETS) and path.is_dir() and not path.is_symlink():
@@ -143,8 +143,8 @@ def check_secrets(folder: Path, files: Sequence[str], changed: dict[str, str]) -
             )
 
 
-def _fault(folder: Path, path: Path) -> str:
-    """Why something in a folder is no file of its own, otherwise empty."""
+def link_fault(folder: Path, path: Path) -> str:
+    """Why something in a folder is no file of its own, such as a link that leads out of it; otherwise empty."""
     if path.is_symlink():
         try:
             target = path.resolve(strict=True)
@@ -162,7 +162,7 @@ def _fault(folder: Path, path: Path) -> str:
 def _add_children(folder: Path, path: Path, files: list[str], left_out: dict[str, str]) -> None:
     for child in sorted(path.iterdir()):
         name = f"{path.name}/{child.name}"
-        fault = _fault(folder, child)
+        fault = link_fault(folder, child)
         right = child.suffix == ".jinja" if path.name in _TEMPLATES else child.suffix.lower() in CARD_SUFFIXES
         if fault or not right or child.name.startswith("."):
             left_out[name] = fault or "not a part of a model"
@@ -173,7 +173,7 @@ def _add_children(folder: Path, path: Path, files: list[str], left_out: dict[str
 def _pictures_of_card(folder: Path) -> set[str]:
     """Names that stand in the card; those of pictures belong to it."""
     card = folder / "README.md"
-    if not card.is_file() or _fault(folder, card):
+    if not card.is_file() or link_fault(folder, card):
         return set()
     return set(_names(card.read_text(encoding="utf-8", errors="replace")))
 
@@ -194,7 +194,7 @@ def _included(folder: Path, name: str) -> str:
         raise PublishError(f"{path} cannot be included, since it is a link; put the file itself there.")
     if not os.path.lexists(path):
         raise PublishError(f"{path} cannot be included, since there is no such file.")
-    fault = _fault(folder, path)
+    fault = link_fault(folder, path)
     if fault:
         raise PublishError(f"{path} cannot be included, since it is {fault}; name single files.")
     if path.suffix in _PICKLED:
