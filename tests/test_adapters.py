@@ -1,6 +1,7 @@
 """Adapters of PEFT are loaded with the model that they were trained on, and its object encoder."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ def adapted(model: Any, **changes: Any) -> Any:
     return peft.get_peft_model(model, peft.LoraConfig(modules_to_save=["object_encoder"], **settings))
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> tuple[Any, Path]:
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     base, _ = load_model(CHECKPOINT)
     wrapped = adapted(base)
-    wrapped.save_pretrained(tmp_path / "adapter")
-    return wrapped.get_base_model(), tmp_path / "adapter"
+    folder = tmp_path_factory.mktemp("own") / "adapter"
+    wrapped.save_pretrained(folder)
+    return wrapped.get_base_model(), folder
 
 
 def assert_same(found: Any, expected: Any) -> None:
@@ -115,11 +117,12 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_adapters_are_named(damage: str, own: tuple[Any, Path]) -> None:
+def test_damaged_adapters_are_named(damage: str, own: tuple[Any, Path], tmp_path: Path) -> None:
     change, words = DAMAGES[damage]
-    change(own[1])
+    folder = shutil.copytree(own[1], tmp_path / "adapter")
+    change(folder)
     with pytest.raises(CheckpointError) as caught:
-        load_model(own[1])
+        load_model(folder)
     assert words in str(caught.value)
     assert len(str(caught.value)) < 1500
 

@@ -215,10 +215,12 @@ def prepared(name: str) -> tuple[Any, Inputs]:
     return model, dict(processor(text=texts, videos=videos, regions=regions, return_tensors="pt"))
 
 
-HOSTS = ("videorefer", *BY_NAME)  # all families
+# One of each way that hosts lay out their visuals; the other families are among the slow tests.
+USUAL = ("videorefer", "llava_onevision", "qwen3_vl", "internvl", "smolvlm")
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in BY_NAME if name not in USUAL]
 
 
-@pytest.fixture(scope="module", params=HOSTS)
+@pytest.fixture(scope="module", params=[*USUAL, *OTHERS])
 def called(request: Any) -> tuple[Any, Inputs]:
     return prepared(request.param)
 

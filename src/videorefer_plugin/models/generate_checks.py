@@ -14,9 +14,9 @@ from videorefer_plugin._kinds import FUNCTION, MODEL, check_kind, lists
 from videorefer_plugin._text import short
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.inputs.matching import check_at_least_one
-from videorefer_plugin.models.call_checks import FORMER, known_names, unknown_argument
+from videorefer_plugin.models.call_checks import FORMER, check_call, known_names, unknown_argument, whole_ids
 
-__all__ = ["check_generate"]
+__all__ = ["check_generate", "checked_prompt"]
 
 _OF_GENERATE = {
     *inspect.signature(GenerationMixin.generate).parameters,
@@ -83,6 +83,32 @@ def check_generate(model: Any, arguments: Mapping[str, Any]) -> None:
         return
     _check_names(model, arguments)
     _check_values(model, arguments)
+
+
+def checked_prompt(model: Any, inputs: Any, arguments: dict[str, Any], placed: str) -> tuple[Any, Any]:
+    """Check what `generate` is called with, and bring ids of few bits to 64.
+
+    Args:
+        model (`PreTrainedModel`): the model that generates.
+        inputs (`torch.LongTensor`, *optional*): what was given by position.
+        arguments (`dict[str, Any]`): keyword arguments of `generate`, whose `input_ids` are replaced.
+        placed (`str`): the argument that says that the model which this one drafts for has checked them.
+
+    Returns:
+        `tuple`: the ids, and what is given by position; either may be `None`.
+
+    Raises:
+        ConfigurationError: as [`check_generate`].
+        PromptError, TensorError: as [`check_call`].
+    """
+    input_ids = inputs if inputs is not None else arguments.get("input_ids")
+    check_generate(model, arguments)
+    if arguments.get(placed) is None:
+        check_call(model, input_ids, arguments, generating=True)
+    whole = whole_ids(input_ids)
+    if whole is not input_ids and inputs is None:
+        arguments["input_ids"] = whole
+    return whole, None if inputs is None else whole
 
 
 def _check_names(model: Any, arguments: Mapping[str, Any]) -> None:

@@ -10,8 +10,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import can_return_tuple
 
 from videorefer_plugin.models.cache import CACHE, takes_cache
-from videorefer_plugin.models.call_checks import check_call, check_labels, whole_ids
-from videorefer_plugin.models.generate_checks import check_generate
+from videorefer_plugin.models.call_checks import check_labels, whole_ids
+from videorefer_plugin.models.generate_checks import checked_prompt
 from videorefer_plugin.models.placing import Placed, Prompt, cached_length
 from videorefer_plugin.models.videollama2.backbone import VideoLLaMA2Model, VideoLLaMA2PreTrainedModel
 from videorefer_plugin.models.videollama2.checks import PIXELS
@@ -132,16 +132,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
             TensorError: tensors have the wrong shape or hold NaN or infinity.
         """
         kwargs.pop("mm_token_type_ids", None)  # placeholders say the same, and nothing here depends on types
-        input_ids = inputs if inputs is not None else kwargs.get("input_ids")
-        check_generate(self, kwargs)
-        if kwargs.get("placed_visuals") is None:
-            check_call(self, input_ids, kwargs, generating=True)
-        if whole_ids(input_ids) is not input_ids:
-            input_ids = whole_ids(input_ids)
-            if inputs is None:
-                kwargs["input_ids"] = input_ids
-            else:
-                inputs = input_ids
+        input_ids, inputs = checked_prompt(self, inputs, kwargs, placed="placed_visuals")
         drafts = kwargs.get("placed_visuals") is not None
         if not drafts:  # else the model that this one drafts for has placed them
             self._place_visuals(input_ids, kwargs)

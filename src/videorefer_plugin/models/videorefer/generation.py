@@ -10,8 +10,7 @@ from transformers.cache_utils import Cache
 
 from videorefer_plugin.errors import PromptError
 from videorefer_plugin.models.cache import CACHE, takes_cache
-from videorefer_plugin.models.call_checks import check_call, whole_ids
-from videorefer_plugin.models.generate_checks import check_generate
+from videorefer_plugin.models.generate_checks import checked_prompt
 from videorefer_plugin.models.placing import Placed, Prompt, cached_length, number_places
 from videorefer_plugin.models.videorefer.crop_inputs import CropInputs
 from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
@@ -55,16 +54,7 @@ class RegionGeneration(_Host):
             TensorError: region tensors are incomplete or do not fit.
             PromptError: the numbers of `<region>` positions and regions differ.
         """
-        input_ids = inputs if inputs is not None else kwargs.get("input_ids")
-        check_generate(self, kwargs)
-        if kwargs.get("placed_objects") is None:
-            check_call(self, input_ids, kwargs, generating=True)
-        if whole_ids(input_ids) is not input_ids:
-            input_ids = whole_ids(input_ids)
-            if inputs is None:
-                kwargs["input_ids"] = input_ids
-            else:
-                inputs = input_ids
+        input_ids, inputs = checked_prompt(self, inputs, kwargs, placed="placed_objects")
         regions = self.collect_regions(kwargs)
         if kwargs.get("inputs_embeds") is not None:
             input_ids = None  # ids beside embeddings are not run
