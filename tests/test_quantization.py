@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,12 @@ def plain_layers(model: Any) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+def some(names: Iterable[str], usual: Sequence[str]) -> list[Any]:
+    """All of them, those that are like the usual ones among the slow tests."""
+    return [name if name in usual else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", some(CONFIGS, ["4 bits, nf4 in bfloat16", "8 bits, of the language model"]))
 def test_bitsandbytes(name: str, video: Path) -> None:
     model = quantized(name)
     plain = plain_layers(model)
@@ -97,7 +103,7 @@ def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     return alike and torch.equal(*(each.contiguous().flatten().view(torch.uint8) for each in (one, other)))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", some(CONFIGS, ["4 bits, twice", "8 bits"]))
 def test_what_is_saved_is_what_was_quantized(name: str, video: Path, tmp_path: Path) -> None:
     model = quantized(name)
     model.save_pretrained(tmp_path)
@@ -110,7 +116,7 @@ def test_what_is_saved_is_what_was_quantized(name: str, video: Path, tmp_path: P
     assert look(loaded, video) == seen_in_full(video)
 
 
-@pytest.mark.parametrize("name", ["4 bits", "4 bits, twice", "8 bits"])
+@pytest.mark.parametrize("name", some(["4 bits", "4 bits, twice", "8 bits"], ["4 bits"]))
 def test_a_saved_one_is_loaded_in_another_dtype(name: str, video: Path, tmp_path: Path) -> None:
     quantized(name).save_pretrained(tmp_path)
     expected = quantized(name, dtype=torch.bfloat16)
@@ -128,7 +134,7 @@ def test_a_saved_one_in_half_precision(video: Path, tmp_path: Path) -> None:
     assert look(loaded, video) == seen_in_full(video)
 
 
-@pytest.mark.parametrize("name", ["4 bits, twice", "8 bits"])
+@pytest.mark.parametrize("name", some(["4 bits, twice", "8 bits"], ["4 bits, twice"]))
 def test_hosts_are_saved_with_their_object_encoder(name: str, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     row = BY_NAME["qwen3_vl"]
@@ -268,7 +274,10 @@ STEPS = 8
 NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "float32"}
 
 
-@pytest.mark.parametrize("recipe", ["videollama2.1-7b/stage3_qlora", "attach/qwen3-vl-2b_qlora"])
+RECIPES = ("videollama2.1-7b/stage3_qlora", "attach/qwen3-vl-2b_qlora")
+
+
+@pytest.mark.parametrize("recipe", some(RECIPES, RECIPES[:1]))
 def test_losses_fall_as_with_lora(recipe: str, video: Path, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     data = training_runs.write_data(tmp_path / "data", ("compressed", "polygons", "polygons without size"))
