@@ -428,7 +428,7 @@ def stopped(arguments, ledger, how, at):
     return process.returncode, stderr.decode()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "SIGTERM", "kill"])
 def test_the_same_command_goes_on_where_it_was_stopped(clip, log, tmp_path, how):
     whole, out = tmp_path / "whole.json", tmp_path / "masks.json"
     run("segment", clip, *TWO, "--out", whole)
@@ -437,8 +437,8 @@ def test_the_same_command_goes_on_where_it_was_stopped(clip, log, tmp_path, how)
     code, stderr = stopped(arguments, ledger := tmp_path / "masks.json.partial", how, at=12)
     assert not out.exists()
     assert lines_of(ledger) >= 12
-    if how == signal.SIGINT:
-        assert code == 130
+    if how != signal.SIGKILL:
+        assert code == 128 + how
         assert re.search(r"Interrupted. \d+ of 40 frames are done; the same command goes on", words(stderr))
     else:
         with ledger.open("ab") as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training_runs import assert_equal_runs, command, run, start, write_data
+from tests.training_runs import assert_equal_runs, command, raise_when, run, start, write_data
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.training.checkpoints import complete_checkpoints
 
@@ -26,17 +26,6 @@ def uninterrupted(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     run(RECIPE, data, folder, **RUN)
     return folder
-
-
-def raise_when(condition, signum):
-    """Send this process a signal as soon as a condition holds."""
-
-    def wait():
-        while not condition():
-            time.sleep(0.001)
-        os.kill(os.getpid(), signum)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 @pytest.mark.parametrize(("signum", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])

@@ -1,9 +1,11 @@
 """Small training runs: recipes of the package on the tiny checkpoint and a handful of records."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,17 @@ def kill_when(arguments, condition, delay=0.0):
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
+
+
+def raise_when(condition, signum):
+    """Send this process a signal as soon as a condition holds."""
+
+    def wait():
+        while not condition():
+            time.sleep(0.001)
+        os.kill(os.getpid(), signum)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def assert_equal_runs(folder, expected):
