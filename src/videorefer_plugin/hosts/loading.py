@@ -155,9 +155,20 @@ def load_object_encoder(
 
 
 def own_object_encoder(name: str | os.PathLike, hub: dict[str, Any]) -> str | None:
-    """Where the object encoder is that a host was saved with; `None` if it was saved without one."""
+    """Where the object encoder is that a host was saved with; `None` if it was saved without one.
+
+    Raises:
+        CheckpointError: its weights are there without their configuration.
+    """
     folder = in_subfolder(name, hub)
-    return folder if os.path.lexists(os.path.join(folder, CONFIG_NAME)) else None
+    if os.path.lexists(os.path.join(folder, CONFIG_NAME)):
+        return folder
+    if os.path.lexists(os.path.join(folder, WEIGHTS_NAME)):
+        raise CheckpointError(
+            f"{os.fspath(folder)!r} holds {WEIGHTS_NAME}, but {CONFIG_NAME} is missing, without which the model would "
+            "not take regions. Fetch or save the object encoder anew, or remove its weights."
+        )
+    return None
 
 
 def with_regions(processor: Any, model: Any) -> Any:
