@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tests.bench_data import as_frame_folders, change_item, read_items, write_benchmark
 from tests.conftest import CHECKPOINT
+from tests.training_runs import raise_when
 from videorefer_plugin.bench import (
     ChatEndpoint,
     ChatJudge,
@@ -304,6 +305,23 @@ def test_a_run_that_went_through_the_file_line_by_line_goes_on(bench, tmp_path, 
     assert table(result) == table(whole)
     assert len(rows(tmp_path / "begun")) == len(names)
     assert predictions(tmp_path / "begun") == said
+
+
+def test_sigterm_ends_a_run_and_the_same_command_goes_on(bench, tmp_path):
+    command = ["bench", "q", str(bench / "bench_q.json"), "--model", str(CHECKPOINT), "--batch-size", "1", "--out"]
+
+    def lines():
+        return sum(path.read_bytes().count(b"\n") for path in (tmp_path / "stopped").glob("answers-*.jsonl"))
+
+    assert CliRunner().invoke(app, [*command, str(tmp_path / "whole")]).exit_code == 0
+    raise_when(lambda: lines() >= 2, signal.SIGTERM)
+    stopped = CliRunner().invoke(app, [*command, str(tmp_path / "stopped")])
+    assert stopped.exit_code == 143, stopped.output
+    assert 2 <= lines() < 10
+    before = rows(tmp_path / "stopped")
+    assert CliRunner().invoke(app, [*command, str(tmp_path / "stopped")]).exit_code == 0
+    assert rows(tmp_path / "stopped")[: len(before)] == before
+    assert predictions(tmp_path / "stopped") == predictions(tmp_path / "whole")
 
 
 # --- items that fail -------------------------------------------------------------------------------------------------
