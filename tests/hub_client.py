@@ -97,6 +97,11 @@ class Client:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def tries(self, code: str, **names: Any) -> Answer:
         """Run code with some names set; what it leaves in `value`, or the error it ends with."""
         stdin, stdout = self._process.stdin, self._process.stdout

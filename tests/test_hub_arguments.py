@@ -17,6 +17,7 @@ from tests.checkpoints import CHECKPOINT, TOWER, change_json, make_checkpoint, r
 from tests.hub_client import Client, environment
 from tests.hub_server import READER, HubServer, Repo
 from tests.media import write_video
+from tests.tiny_hosts import BY_NAME
 from videorefer_plugin.hosts.saving import save_object_encoder
 
 
@@ -175,6 +176,26 @@ def test_an_object_encoder_is_of_the_version_asked_for(place, hub, client):
     )
     assert client.runs(code, kwargs={**kwargs, "token": READER}) == [version]
     assert_no_file_without_token(hub)
+
+
+def test_a_host_brings_the_object_encoder_that_it_was_saved_with(hub, client, folders, tmp_path):
+    model, processor = BY_NAME["qwen3_vl"].attached()
+    model.save_pretrained(tmp_path / "attached")
+    processor.processor.save_pretrained(tmp_path / "attached")
+    shutil.copytree(tmp_path / "attached", tmp_path / "bare", ignore=shutil.ignore_patterns("object_encoder*"))
+    for name in ("attached", "bare"):
+        hub.commit(f"me/{name}", "main", ("", tmp_path / name))
+    bias = load_file(tmp_path / "attached" / "object_encoder.safetensors")["projector.0.bias"].tolist()
+    code = """
+from videorefer_plugin.asking import load_model
+made, processor = load_model(name, **kwargs)
+encoder = getattr(made, "object_encoder", None)
+value = [type(processor).__name__, encoder and encoder.projector[0].bias.tolist()]
+"""
+    for kwargs in ({"token": READER}, {"local_files_only": True}):
+        kind, found = client.runs(code, name="me/attached", kwargs=kwargs)
+        assert (kind, found) == ("RegionProcessor", pytest.approx(bias))
+        assert client.runs(code, name="me/bare", kwargs=kwargs) == ["Qwen3VLProcessor", None]
 
 
 @pytest.mark.parametrize("kind", ["own", "original"])

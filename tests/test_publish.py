@@ -1,8 +1,10 @@
 """Publishing over HTTP: what arrives on a Hub loads in fresh interpreters, and a Hub that refuses is explained."""
 
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -367,6 +369,32 @@ def test_a_hub_that_goes_away_midway_leaves_the_repository_and_the_next_run_comp
     client.runs(PUBLISH, folder=str(folder), repo_id="me/midway", kwargs={})
     assert "model.safetensors" in hub.files("me/midway")
     assert not any(method == "PUT" for method, _ in hub.requests[start:])  # the weights had arrived
+
+
+def test_sigterm_ends_publishing_before_the_commit_and_the_next_run_completes_it(hub, client, folder):
+    def stop(path):
+        if path.startswith("/api/models/me/stopped/preupload/"):
+            hub.meanwhile = None
+            os.kill(client.pid, signal.SIGTERM)
+
+    code = """
+    from typer.testing import CliRunner
+    from videorefer_plugin.cli import app
+    result = CliRunner().invoke(app, ["publish", folder, "me/stopped"])
+    value = [result.exit_code, result.output]
+    """
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.meanwhile = stop
+    status, output = client.runs(code, folder=str(folder))
+    assert hub.meanwhile is None
+    assert status == 143, output
+    assert set(hub.files("me/stopped")) == {".gitattributes"}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    status, output = client.runs(code, folder=str(folder))
+    assert status == 0, output
+    files = hub.files("me/stopped")
+    assert {name for name in before if name.endswith(".safetensors")} <= set(files)
+    assert all(files[name] == content for name, content in before.items() if name.endswith(".safetensors"))
 
 
 @pytest.mark.parametrize("repo_id", ["", "two words", "a/b/c", "me/", "me/x--y", "-me/x", "/home/me/model"])

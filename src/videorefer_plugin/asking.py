@@ -177,10 +177,11 @@ def load_model(
         check_files(in_subfolder(name, hub), PROCESSOR_FILES)  # which takes no time, as loading the model does
     model = load_checkpoint(name, device_map=device, **({} if dtype is None else {"dtype": dtype}), **hub)
     processor = processor or load_processor(name, **hub)
-    if object_encoder is None and not isinstance(model, RegionMixin):
-        object_encoder = own_object_encoder(name, hub)
-    if object_encoder is not None:
-        load_object_encoder(model, object_encoder, processor=processor, **elsewhere(hub))
+    place = None if object_encoder is None else (object_encoder, elsewhere(hub))
+    if place is None and not isinstance(model, RegionMixin):
+        place = own_object_encoder(name, hub)
+    if place is not None:
+        load_object_encoder(model, place[0], processor=processor, **place[1])
     return model, with_regions(processor, model)
 
 

@@ -78,19 +78,12 @@ def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
 def _load_base(adapter: str | os.PathLike, hub: dict[str, Any], base: str, **kwargs: Any) -> Any:
     """Load the base of an adapter, with the object encoder that lies beside the adapter, or else beside the base."""
     model = load_checkpoint(base, **kwargs)
-    of_base = None if isinstance(model, RegionMixin) else own_object_encoder(base, hub_arguments(dict(kwargs)))
-    folder = in_subfolder(adapter, hub)
-    if os.path.isdir(folder):
-        own = own_object_encoder(adapter, hub) or of_base
-        if own is not None:
-            load_object_encoder(model, own)
-        return model
-    from transformers.utils import cached_file
-
-    if cached_file(os.fspath(adapter), CONFIG_NAME, **hub, _raise_exceptions_for_missing_entries=False) is not None:
-        load_object_encoder(model, adapter, **hub)
-    elif of_base is not None:
-        load_object_encoder(model, of_base)
+    found = own_object_encoder(adapter, hub)
+    if found is None and not isinstance(model, RegionMixin):
+        found = own_object_encoder(base, hub_arguments(dict(kwargs)))
+    if found is not None:
+        place, fetched = found
+        load_object_encoder(model, place, **fetched)
     return model
 
 
@@ -154,21 +147,27 @@ def load_object_encoder(
     return model
 
 
-def own_object_encoder(name: str | os.PathLike, hub: dict[str, Any]) -> str | None:
+def own_object_encoder(name: str | os.PathLike, hub: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Where the object encoder is that a host was saved with; `None` if it was saved without one.
 
-    Raises:
-        CheckpointError: its weights are there without their configuration.
+    Args:
+        name (`str` or `os.PathLike`): folder or Hub id of the host.
+        hub (`dict`): what [`hub_arguments`] found.
+
+    Returns:
+        `tuple` or `None`: folder or Hub id, and the hub arguments with which its files are fetched.
     """
     folder = in_subfolder(name, hub)
-    if os.path.lexists(os.path.join(folder, CONFIG_NAME)):
-        return folder
-    if os.path.lexists(os.path.join(folder, WEIGHTS_NAME)):
-        raise CheckpointError(
-            f"{os.fspath(folder)!r} holds {WEIGHTS_NAME}, but {CONFIG_NAME} is missing, without which the model would "
-            "not take regions. Fetch or save the object encoder anew, or remove its weights."
-        )
-    return None
+    if os.path.isdir(folder):
+        return (folder, {}) if os.path.lexists(os.path.join(folder, CONFIG_NAME)) else None
+    from transformers.utils import cached_file
+
+    # Without a connection, what the cache holds of the host counts, which may be a bare one.
+    quietly = dict.fromkeys(
+        (f"_raise_exceptions_for_{what}" for what in ("missing_entries", "connection_errors")), False
+    )
+    found = cached_file(os.fspath(name), CONFIG_NAME, **hub, **quietly)
+    return None if found is None else (os.fspath(name), hub)
 
 
 def with_regions(processor: Any, model: Any) -> Any:
