@@ -7,8 +7,10 @@ writes losses and gradients; `alone` makes those of one process that has all bat
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
+from packaging.version import Version
 
 from tests.conftest import CHECKPOINT
 from tests.tiny_hosts import ROWS
@@ -19,6 +21,9 @@ from videorefer_plugin.training.blank_visuals import blank_visuals
 from videorefer_plugin.training.parts import set_trainable
 
 PROCESSES = 2
+needs_sharding = pytest.mark.skipif(
+    Version(torch.__version__) < Version("2.7"), reason="fully_shard of torch 2.6 works on GPUs alone"
+)
 # For every step the record that each process has: beside a clip with objects nothing but words, an image, ...
 STEPS = (
     ("compressed", "text"),

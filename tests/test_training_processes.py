@@ -36,6 +36,8 @@ def test_two_processes_train_and_evaluate_like_one(tmp_path):
         torch.testing.assert_close(weights(tmp_path / "two")[name], value, atol=1e-6, rtol=1e-5, msg=name)
 
 
+@pytest.mark.slow
+@sharded_run.needs_sharding
 def test_processes_that_share_weights_may_have_batches_of_any_kind(tmp_path):
     """Loss and gradients are those of one process, also where one has no visual or no region and the other has."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={sharded_run.PROCESSES}"]

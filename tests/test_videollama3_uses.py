@@ -3,6 +3,8 @@
 import copy
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextT
 
 import videorefer_plugin as vr
 from tests.bench_data import write_benchmark
+from tests.sharded_run import needs_sharding
 from tests.videollama3 import CHECKPOINT, TOWER
 from videorefer_plugin import ConfigurationError, PublishError
 from videorefer_plugin.asking import load_model
@@ -178,3 +181,29 @@ def test_shims_load_with_trust_remote_code(saved):
     assert type(AutoProcessor.from_pretrained(saved, trust_remote_code=True)).__module__.startswith(
         "videorefer_plugin"
     )
+
+
+_SHARED_OUT = """
+import torch, torch.distributed as dist
+from torch.distributed.fsdp import fully_shard
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from transformers import AutoModel
+import videorefer_plugin as vr
+
+dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+model = AutoModel.from_pretrained({folder!r}, vision_tower={tower!r})
+fully_shard(model)
+try:
+    model(input_ids=torch.tensor([[1, 2, 3]]))
+except vr.ConfigurationError as error:
+    print(error)
+"""
+
+
+@needs_sharding
+def test_weights_that_are_shared_out_are_refused_and_not_waited_for():
+    """Processes have different numbers of crops, and would wait for each other for ever."""
+    code = _SHARED_OUT.format(folder=str(CHECKPOINT), tower=str(TOWER))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "looks at crops, of which every process has another number" in done.stdout

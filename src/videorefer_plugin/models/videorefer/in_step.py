@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from videorefer_plugin.errors import PromptError
+from videorefer_plugin.errors import ConfigurationError, PromptError
 from videorefer_plugin.models.sharded import agree, is_sharded
-from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
 
 __all__ = ["RunsInStep"]
 
@@ -20,8 +19,10 @@ else:
 class RunsInStep(_Host):
     """The part of [`RegionMixin`] that keeps in step with other processes."""
 
+    object_encoder: Any
+
     def run_in_step(
-        self, input_ids: Tensor, regions: RegionInputs | None, inputs: dict[str, Any], known: dict[str, Any] | None
+        self, input_ids: Tensor, regions: Any, inputs: dict[str, Any], known: dict[str, Any] | None
     ) -> Tensor | None:
         """Run tower and connector over blank frames where another process has visuals of a kind and this one has none.
 
@@ -38,10 +39,18 @@ class RunsInStep(_Host):
             if all processes have visuals of the same kinds.
 
         Raises:
+            ConfigurationError: the object encoder looks at crops, of which processes have different numbers.
             PromptError: processes have visuals of different kinds, and this host knows no blank ones.
         """
         if torch.compiler.is_compiling() or not is_sharded(self):
             return None
+        if self.object_encoder.config.kind == "crop":
+            raise ConfigurationError(
+                f"The weights of this {type(self).__name__} are shared out among processes (FSDP, DeepSpeed ZeRO 3), "
+                "and its object encoder looks at crops, of which every process has another number; they would have to "
+                "run the vision tower equally often. Start processes that have the whole model each (accelerate "
+                "launch --multi_gpu), and train adapters if it does not fit (lora: in the recipe)."
+            )
         names = self.visual_arguments()
         apart = regions is not None and regions.pixel_values is not None and bool((regions.frames < 0).any())
         flags = [*(inputs.get(name) is not None for name in names.values()), apart, bool(known)]
