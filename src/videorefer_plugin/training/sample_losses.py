@@ -14,7 +14,8 @@ _IGNORED = -100
 def region_ids(model: Any) -> list[int]:
     """Ids of placeholders, which nothing is learnt of."""
     names = ("image_token_id", "video_token_id")
-    ids = [getattr(model, "region_token_id", None), *(getattr(model.config, name, None) for name in names)]
+    config = getattr(model, "config", None)  # parts that are made from nothing have none
+    ids = [getattr(model, "region_token_id", None), *(getattr(config, name, None) for name in names)]
     return [one for one in ids if isinstance(one, int)]
 
 
