@@ -291,7 +291,7 @@ def test_one_command_makes_a_model_from_nothing(tmp_path):
     path = tmp_path / "world" / "heldout" / "videos" / "heldout-000000.mp4"
     region = vr.Region.from_box((10, 10, 50, 50))
     assert isinstance(vr.ask(folder, path, "What is <region>?", [region], max_new_tokens=2), str)
-    assert "`videorefer world` renders from seed 1 with `--data-version 6`" in (folder / "README.md").read_text()
+    assert "`videorefer world` renders from seed 1 with `--data-version 7`" in (folder / "README.md").read_text()
     # The towers of all stages are one, and the packed weights are those of the last stage, rounded.
     from safetensors.torch import load_file
 
@@ -362,12 +362,12 @@ def test_a_model_is_made_of_one_version_of_the_data_and_its_card_says_which(tmp_
     assert "on 2 clips that `videorefer world` renders from seed 7 with `--data-version 5`." in history(tmp_path)
     arguments = ["train", "tiny", "--out", tmp_path, "--stage", "language_model", "train.max_steps=1"]
     refused = " ".join(run(*arguments, code=1).output.split())
-    assert "holds a data set of version 5, but version 6 was asked for" in refused
+    assert "holds a data set of version 5, but version 7 was asked for" in refused
     assert "--data-version 5" in refused
     assert not (tmp_path / "language_model").exists()
     run(*arguments, "--data-version", 5)
     assert (tmp_path / "language_model" / "model.safetensors").exists()
-    assert "expected 5 or 6" in run(*arguments, "--data-version", 9, code=1).output
+    assert "expected 5, 6 or 7" in run(*arguments, "--data-version", 9, code=1).output
     with pytest.raises(ConfigurationError, match="holds no data set"):
         history(tmp_path / "nowhere")
     packaged = (Path(vr.tiny_checkpoint()) / "README.md").read_text(encoding="utf-8")

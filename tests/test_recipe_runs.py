@@ -27,17 +27,25 @@ def desk(tmp_path_factory):
     training_runs.write_data(folder / "plain", ("first stage",), copies=4)
     training_runs.write_data(folder / "chat", ("compressed", "polygons", "polygons without size", "one level deeper"))
     training_runs.write_data(folder / "words", ("text",), copies=8)
+    asked = "What is it? (A) red (B) blue (C) green (D) pink. Answer with the option's letter."
+    turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": "Answer: red"}]
+    (folder / "letters").mkdir()
+    (folder / "letters" / "data.json").write_text(json.dumps([{"id": "1", "conversations": turns}] * 8))
     return folder
 
 
 def records(recipe: Recipe, desk: Path) -> str:
     """What a recipe can be trained on."""
     in_words = recipe.pretrain is not None and recipe.pretrain.part == "language_model"
-    return str(desk / ("words" if in_words else recipe.data.template) / "data.json")
+    in_letters = recipe.pretrain is not None and recipe.pretrain.exercise is not None
+    name = "letters" if in_letters else "words" if in_words else recipe.data.template
+    return str(desk / name / "data.json")
 
 
 def start(recipe: Recipe, desk: Path) -> dict[str, str]:
     """Settings that let a recipe start from something tiny of the same kind."""
+    if recipe.pretrain is not None and recipe.pretrain.exercise is not None:
+        return {"model.checkpoint": training_runs.write_language_model(desk / "qwen2")["model.language_model"]}
     if recipe.pretrain is not None and recipe.pretrain.part != "connector":  # from nothing
         return {}
     if recipe.model.language_model is not None:

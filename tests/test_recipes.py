@@ -323,6 +323,7 @@ RANGES = {
     "train.warmup": (["-0.1", "1.5", TOO_LARGE], ["0", "0.99", "1", "100"]),
     "train.weight_decay": FROM_ZERO,
     "train.max_grad_norm": FROM_ZERO,
+    "train.letter_loss": (["-1e-9", "-1", "1000.1"], ["0", "1", "1000"]),
     "train.log_every": COUNT,
     "train.save_every": COUNT,
     "train.keep_checkpoints": COUNT,
@@ -331,6 +332,7 @@ RANGES = {
     "lora.rank": COUNT,
     "lora.alpha": COUNT,
     "lora.dropout": (["-0.1", "1"], ["0", "0.99"]),
+    "pretrain.until": (["-1e-9", "1.001"], ["0", "0.99", "1"]),
     "pretrain.feature_layer": LAYER,
 }
 NO_NUMBER = [

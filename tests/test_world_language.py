@@ -28,15 +28,15 @@ from videorefer_plugin.world import (
     score_description,
     stage_records,
 )
-from videorefer_plugin.world.categories import CATEGORIES
+from videorefer_plugin.world.categories import CATEGORIES, asked
 from videorefer_plugin.world.clip import seeded
 from videorefer_plugin.world.language import detailed, short, words
 from videorefer_plugin.world.questions import holds
-from videorefer_plugin.world.scene import THEMES
+from videorefer_plugin.world.scene import CHANGES, THEMES
 from videorefer_plugin.world.stages import STAGES
 
 CHOICES = [name for name, category in CATEGORIES.items() if category.choice]
-SEEDS = st.tuples(st.integers(0, 10**6), st.sampled_from(["train", "heldout"]), st.sampled_from(list(THEMES)))
+SEEDS = st.tuples(st.integers(0, 10**6), st.sampled_from(["train", "heldout"]), st.sampled_from([*THEMES, *CHANGES]))
 examples = settings(max_examples=60, deadline=None, derandomize=True)
 BENCH_CLIPS = 300
 
@@ -153,7 +153,9 @@ def test_the_benchmark_is_balanced_and_fair(bench):
     for kind in QUESTION_TYPES:
         letters = Counter(q.answer for q in questions if q.type == kind)
         assert max(letters.values()) - min(letters.values()) <= 2
-    assert {q.category for q in questions} == set(CHOICES)
+    assert {q.category for q in questions} == set(asked(7, benchmark=True))
+    sequences = {q.category for q in questions if q.type == QUESTION_TYPES[1]}
+    assert sequences == {"colors", "patterns"}  # of which masks show nothing
     # Somebody who sees the video but no region can do no better than chance: every option is true of some object.
     assert all(q.spread == 4 for q in questions)
     assert all(clip.scene.split == "heldout" for clip, _ in bench)

@@ -57,16 +57,11 @@ def make_tiny(
             wrong, or batches cannot be shared among so many processes.
         TrainingError: a stage failed.
     """
-    chosen = list(STAGES) if stages is None else list(stages)
-    for name in chosen:
-        if name not in STAGES:
-            raise ConfigurationError(f"Unknown stage {name!r}; known are {', '.join(STAGES)}.")
-    if not chosen:
-        raise ConfigurationError(f"No stage is to be made: expected some of {', '.join(STAGES)}, or None for all.")
     root = check_folder_place(out, ConfigurationError)
     world, version = root / "world", VERSION if data_version is None else data_version
+    chosen = _chosen(stages, version)
     check_version(world, version)
-    settings = {name: _settings(root, name, overrides) for name in chosen}
+    settings = {name: _settings(root, name, overrides, version) for name in chosen}
     recipes = {name: shared_recipe(STAGES[name].recipe, settings[name], processes) for name in chosen}
     files = [world / file for name in chosen for file in STAGES[name].data]
     if not all(path.exists() for path in (world / "world.json", *files)):
@@ -86,9 +81,36 @@ def make_tiny(
     return folder
 
 
-def _settings(root: Path, name: str, overrides: Sequence[str]) -> list[str]:
+def _chosen(stages: Sequence[str] | None, version: int) -> list[str]:
+    """The stages to be made, in the order given.
+
+    Raises:
+        ConfigurationError: there is no such stage, or not with data of this version, or none is named.
+    """
+    known = [name for name, stage in STAGES.items() if type(version) is not int or stage.since <= version]
+    for name in known if stages is None else stages:
+        if name not in STAGES:
+            raise ConfigurationError(f"Unknown stage {name!r}; known are {', '.join(STAGES)}.")
+        if name not in known:
+            raise ConfigurationError(
+                f"The stage {name} is made with data from version {STAGES[name].since} on, not with version "
+                f"{version}: leave it out, or choose another folder and version."
+            )
+    if stages is not None and not stages:
+        raise ConfigurationError(f"No stage is to be made: expected some of {', '.join(STAGES)}, or None for all.")
+    return known if stages is None else list(stages)
+
+
+def _settings(root: Path, name: str, overrides: Sequence[str], version: int) -> list[str]:
     stage = STAGES[name]
-    starts = [f"{setting}={root / before}" for setting, before in stage.starts_from.items()]
+    starts = [f"{setting}={root / _made(before, version)}" for setting, before in stage.starts_from.items()]
     files = json.dumps([str(root / "world" / file) for file in stage.data], ensure_ascii=False)
     output = [f"output.folder={root / name}", *features_in(root / "features", stage.recipe, overrides)]
     return [*starts, f"data.files={files}", *output, *overrides]
+
+
+def _made(before: str, version: int) -> str:
+    """The stage whose result a stage starts from; where it is left out, the one that it would start from itself."""
+    while STAGES[before].since > version:
+        (before,) = STAGES[before].starts_from.values()
+    return before

@@ -137,11 +137,13 @@ class Recipe:
                 raise ConfigurationError(
                     f"A recipe that makes a {self.pretrain.part} has train.parts: [{self.pretrain.part}]."
                 )
+            self._check_exercise(self.pretrain)
             named = (self.model.checkpoint, self.model.language_model, self.model.vision_tower) != (None, None, None)
-            if named != (self.pretrain.part == "connector"):
+            if named != (self.pretrain.part == "connector" or self.pretrain.exercise is not None):
                 raise ConfigurationError(
                     "A recipe with a pretrain section starts from nothing, so leave out what model names; but a "
-                    "connector lies between two parts, which model.checkpoint has to name."
+                    "connector lies between two parts, and an exercise needs a language model, which model.checkpoint "
+                    "has to name."
                 )
         elif (self.model.checkpoint is None) == (self.model.language_model is None):
             raise ConfigurationError(
@@ -193,6 +195,21 @@ class Recipe:
             raise ConfigurationError(
                 "A recipe with a pretrain section makes a part, of which nothing is evaluated. Leave data.eval_files "
                 "and train.eval_every out."
+            )
+
+    def _check_exercise(self, settings: PretrainSettings) -> None:
+        _one_of("pretrain.exercise", settings.exercise, (None, "colors", "words", "options"))
+        if settings.exercise is None:
+            return
+        if settings.part != "language_model" or settings.sizes:
+            raise ConfigurationError(
+                "pretrain.exercise is for a language model that model.checkpoint names: set pretrain.part to "
+                "language_model, and leave pretrain.sizes out."
+            )
+        if self.train.max_steps in (None, -1) or self.train.group_by is not None:
+            raise ConfigurationError(
+                "pretrain.exercise makes what is learnt without end: set train.max_steps, the most steps that it "
+                "takes, and train.group_by to null."
             )
 
     def _check_parts(self) -> None:

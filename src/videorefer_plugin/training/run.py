@@ -28,6 +28,7 @@ from videorefer_plugin.training.collator import VideoReferCollator
 from videorefer_plugin.training.dataset import VideoReferDataset, recipe_dataset
 from videorefer_plugin.training.feature_collator import FeatureCollator
 from videorefer_plugin.training.kept_features import compute_features, remove_features
+from videorefer_plugin.training.letters import LetterLoss
 from videorefer_plugin.training.parts import has_unused_parameters
 from videorefer_plugin.training.read_once import ReadOnce
 from videorefer_plugin.training.recipe import Recipe
@@ -104,6 +105,7 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
         learning_rates=recipe.train.learning_rates,
         group_by_modality_length=recipe.train.group_by == "modality_length",
         identity=identity,
+        **_own_loss(recipe, processor),
     )
     plain = trainer.accelerator.unwrap_model(trainer.model)
     plain = plain.get_base_model() if hasattr(plain, "get_base_model") else plain
@@ -120,6 +122,11 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
     with writing(recipe.output.folder, TrainingError, also=(SafetensorError,)):
         _save(trainer, recipe, processor, summary)
     return trainer
+
+
+def _own_loss(recipe: Recipe, processor: Any) -> dict[str, Any]:
+    weight = recipe.train.letter_loss
+    return {} if weight is None else {"compute_loss_func": LetterLoss(processor.tokenizer, weight)}
 
 
 def _check_sharing(recipe: Recipe, arguments: TrainingArguments) -> None:

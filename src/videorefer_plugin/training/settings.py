@@ -141,6 +141,8 @@ class TrainSettings:
         scheduler (`str`), warmup (`float`): schedule of the learning rate; warm-up in steps, or a share below 1.
         optimizer (`str`), weight_decay (`float`), max_grad_norm (`float`): as in `TrainingArguments`; a
             `max_grad_norm` of 0 leaves gradients as they are.
+        letter_loss (`float`, *optional*): weight of the mean loss of the letters of options in answers, such as the A
+            of "Answer: red (A)", beside the mean of all other tokens; without it, letters count as these do.
         gradient_checkpointing (`bool`): whether to trade time for memory.
         group_by (`str`, *optional*): `"modality_length"` makes batches of one modality and similar length.
         log_every, save_every (`int`): optimiser steps between logs and checkpoints.
@@ -165,6 +167,7 @@ class TrainSettings:
     optimizer: str = setting("adamw_torch", "optim")
     weight_decay: float = number(0.0, FROM_ZERO, "weight_decay")
     max_grad_norm: float = number(1.0, FROM_ZERO, "max_grad_norm")
+    letter_loss: float | None = number(None, Range(0, 1000))
     gradient_checkpointing: bool = False
     group_by: str | None = "modality_length"
     log_every: int = number(1, COUNT, "logging_steps")
@@ -215,10 +218,15 @@ class PretrainSettings:
     Attributes:
         part (`str`): `"language_model"` (with its tokenizer), `"vision_tower"`, or `"connector"`, which is trained in
             the model that `model` names.
+        exercise (`str`, *optional*): instead of conversations, what a language model that `model.checkpoint` names
+            learns the letters of options from: `"colors"`, `"words"` or `"options"`.
+        until (`float`): share of the letters that an exercise ends with; `train.max_steps` is the most that it takes.
         sizes (`dict`): settings of the part's configuration, `Qwen2Config` or `SiglipVisionConfig`.
         feature_layer (`int`): hidden state of a vision tower that is trained, and that models are to use.
     """
 
     part: str
+    exercise: str | None = None
+    until: float = number(1.0, Range(0, 1))
     sizes: dict[str, Any] = field(default_factory=dict)
     feature_layer: int = number(-2, LAYER)

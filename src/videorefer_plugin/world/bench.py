@@ -14,11 +14,13 @@ import numpy as np
 from videorefer_plugin._kinds import INTEGER, check_kind
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world import language
-from videorefer_plugin.world.categories import CATEGORIES, Subject
+from videorefer_plugin.world.categories import CATEGORIES, Subject, asked
 from videorefer_plugin.world.clip import Clip, make_clip, seeded
 from videorefer_plugin.world.judge import description_facts
 from videorefer_plugin.world.questions import LETTERS, Question, ask
+from videorefer_plugin.world.scene import CHANGES
 from videorefer_plugin.world.values import QUESTION_TYPES, pick
+from videorefer_plugin.world.versions import VERSION
 
 __all__ = ["QUESTIONS_PER_CLIP", "bench_clip", "bench_d_item", "bench_q_items", "grounding_clip", "grounding_items"]
 
@@ -28,7 +30,9 @@ _BENCH, _GROUNDING, _LETTERS, _DETAILS = 1, 2, 3, 4  # streams of chance, kept a
 Item = dict[str, Any]
 
 
-def bench_clip(seed: int, number: int, size: int = 64, frames: int = 16) -> tuple[Clip, list[Question]]:
+def bench_clip(
+    seed: int, number: int, size: int = 64, frames: int = 16, version: int = VERSION
+) -> tuple[Clip, list[Question]]:
     """Make a clip of the benchmark and its questions, all of one type; the types take turns.
 
     Args:
@@ -36,14 +40,19 @@ def bench_clip(seed: int, number: int, size: int = 64, frames: int = 16) -> tupl
         number: of the clip, from 0.
         size: side of the square frames in pixels.
         frames: length of the clip.
+        version: of the data. From version 7 on, questions about sequences need the video, for masks tell nothing of
+            colors and patterns, and some options are in other words.
     """
     check_kind(ConfigurationError, INTEGER, number=number)
     place = number % len(QUESTION_TYPES)
     turn = number // len(QUESTION_TYPES)
-    names = [name for name, kind in CATEGORIES.items() if kind.type == QUESTION_TYPES[place] and kind.choice]
+    names = [name for name, kind in asked(version, benchmark=True).items() if kind.type == QUESTION_TYPES[place]]
     letters = [_letter(seed, place, turn * QUESTIONS_PER_CLIP + i) for i in range(QUESTIONS_PER_CLIP)]
     # The second category is far from the first in the list, where neighbours rarely come together in one clip.
-    chosen = [names[(turn + i * max(1, len(names) // 2)) % len(names)] for i in range(QUESTIONS_PER_CLIP)]
+    step = max(1, len(names) // 2)
+    if all(CATEGORIES[name].theme in CHANGES for name in names):
+        step = 0  # there are no clips for two of them
+    chosen = [names[(turn + i * step) % len(names)] for i in range(QUESTIONS_PER_CLIP)]
     # Of two themes the first by name is the one with clips for both: goals before pairs.
     theme = min((CATEGORIES[name].theme or "" for name in chosen if CATEGORIES[name].theme), default=None)
     attempt = 0
@@ -53,7 +62,7 @@ def bench_clip(seed: int, number: int, size: int = 64, frames: int = 16) -> tupl
         rng = seeded(*numbers, 0)
         questions: list[Question] = []
         for name, letter in zip(chosen, letters, strict=True):
-            questions += ask(name, clip.facts, rng, full=True, letter=letter)
+            questions += ask(name, clip.facts, rng, full=True, letter=letter, reworded=version >= 7)
         alike = len({(question.category, question.subjects) for question in questions}) < len(questions)
         if len(questions) == QUESTIONS_PER_CLIP and not alike and all(_shared(clip, q.subjects) for q in questions):
             return clip, questions
@@ -113,9 +122,11 @@ def bench_d_item(clip: Clip, name: str, video: str) -> Item:
     }
 
 
-def grounding_clip(seed: int, number: int, size: int = 64, frames: int = 16) -> tuple[Clip, list[Question]]:
+def grounding_clip(
+    seed: int, number: int, size: int = 64, frames: int = 16, version: int = VERSION
+) -> tuple[Clip, list[Question]]:
     """Make a clip of two objects and a question asked of either of them, with the same options and another answer."""
-    names = [name for name, kind in CATEGORIES.items() if kind.choice and name != "nearest"]  # that takes a third one
+    names = [name for name in asked(version) if name != "nearest"]  # that takes a third one
     category = names[number % len(names)]
     attempt = 0
     while True:
@@ -125,7 +136,8 @@ def grounding_clip(seed: int, number: int, size: int = 64, frames: int = 16) -> 
         two = CATEGORIES[category].phrasings[0].count("<region>") == 2
         subjects: list[Subject] = [(0, 1), (1, 0)] if two else [(0,), (1,)]
         rng = seeded(*numbers, 0)
-        questions = ask(category, clip.facts, rng, subjects=[subjects[i] for i in rng.permutation(2)])
+        order = [subjects[i] for i in rng.permutation(2)]
+        questions = ask(category, clip.facts, rng, subjects=order, reworded=version >= 7)
         if questions and all(_shared(clip, question.subjects) for question in questions):
             return clip, questions
         attempt += 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from videorefer_plugin.world import language
+from videorefer_plugin.world.category import Category, Subject
 from videorefer_plugin.world.facts import Facts
 from videorefer_plugin.world.values import (
     ACTIONS,
@@ -23,37 +23,7 @@ from videorefer_plugin.world.values import (
     pick,
 )
 
-__all__ = ["CATEGORIES", "Category", "Subject", "in_a_way", "partners"]
-
-Subject = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Category:
-    """One thing that can be asked.
-
-    Attributes:
-        type (`str`): one of the five types of VideoRefer-Bench-Q.
-        phrasings (`tuple[str, ...]`): of the question, with `<region>` for each object.
-        labels: what is true of each object, or pair of objects, of which it is clear.
-        text: what a label says, as an option.
-        answer (`str`): the whole answer, with the option in place of `{}`.
-        fill: another label that could be true, for options that no object of the clip has.
-        also: further labels that are true of an object in a way, and so are no wrong options.
-        theme (`str`, *optional*): of the scenes where four objects are likely to differ in it.
-        choice (`bool`): whether it is asked with options, too.
-    """
-
-    type: str
-    phrasings: tuple[str, ...]
-    labels: Callable[[Facts], dict[Subject, Label]]
-    text: Callable[[Facts, Label], str]
-    answer: str
-    fill: Callable[[Facts, np.random.Generator], Label]
-    also: Callable[[Facts, Subject], set[Label]] = lambda facts, subject: set()
-    theme: str | None = None
-    choice: bool = True
-
+__all__ = ["CATEGORIES", "Category", "Subject", "asked", "in_a_way", "partners"]
 
 # --- what is true ---------------------------------------------------------------------------------------------------
 
@@ -80,6 +50,16 @@ def partners(facts: Facts) -> dict[int, tuple[str, int, bool]]:
             found[event.subject] = (event.kind, event.object, True)
             found.setdefault(event.object, (event.kind, event.subject, event.kind == "collide"))
     return found
+
+
+def _change(what: str) -> Callable[[Facts, int], Label | None]:
+    """What the color or pattern of an object is at first and then, where it changes."""
+
+    def label(facts: Facts, index: int) -> Label | None:
+        change = facts.objects[index].change
+        return (change[1], change[2]) if change and change[0] == what else None
+
+    return label
 
 
 def _partner(facts: Facts, index: int) -> Label | None:
@@ -221,6 +201,10 @@ def _any_look(facts: Facts, rng: np.random.Generator) -> Label:
     return (" ".join(("a", pick(rng, SIZES), pick(rng, PATTERNS), _absent(facts, rng))),)
 
 
+def _any_change(values: tuple[str, ...]) -> Callable[[Facts, np.random.Generator], Label]:
+    return lambda facts, rng: tuple(values[i] for i in rng.permutation(len(values))[:2])
+
+
 def _plain(facts: Facts, label: Label) -> str:
     return str(label[0])
 
@@ -232,7 +216,7 @@ CATEGORIES: dict[str, Category] = {
     "color": Category(
         _BASIC,
         ("What color is <region>?", "What is the color of <region>?"),
-        _each(lambda facts, i: (facts.objects[i].color,)),
+        _each(lambda facts, i: _known(facts.objects[i].color)),
         _plain,
         "it is {}",
         lambda facts, rng: (pick(rng, tuple(COLORS)),),
@@ -248,7 +232,7 @@ CATEGORIES: dict[str, Category] = {
     "pattern": Category(
         _BASIC,
         ("What pattern does <region> have?", "What is the pattern of <region>?"),
-        _each(lambda facts, i: (facts.objects[i].pattern,)),
+        _each(lambda facts, i: _known(facts.objects[i].pattern)),
         _plain,
         "it is {}",
         lambda facts, rng: (pick(rng, PATTERNS),),
@@ -303,6 +287,7 @@ CATEGORIES: dict[str, Category] = {
         "{}",
         lambda facts, rng: ("two", *(str(action) for action in rng.permutation(ACTIONS)[:2])),
         theme="sequence",
+        by_masks=True,
     ),
     "first": Category(
         _SEQUENTIAL,
@@ -312,6 +297,7 @@ CATEGORIES: dict[str, Category] = {
         "first {}",
         lambda facts, rng: (pick(rng, ACTIONS),),
         theme="sequence",
+        by_masks=True,
     ),
     "last": Category(
         _SEQUENTIAL,
@@ -321,7 +307,21 @@ CATEGORIES: dict[str, Category] = {
         "last {}",
         lambda facts, rng: (pick(rng, ACTIONS),),
         theme="sequence",
+        by_masks=True,
     ),
+    **{
+        f"{what}s": Category(
+            _SEQUENTIAL,
+            (f"What {what} is <region> first and then?", f"In what order does <region> change its {what}?"),
+            _each(_change(what)),
+            lambda facts, label: language.change(label),
+            "it is {}",
+            _any_change(values),
+            theme=f"{what}s",
+            since=7,
+        )
+        for what, values in (("color", tuple(COLORS)), ("pattern", PATTERNS))
+    },
     "partner": Category(
         _RELATION,
         ("Which object does <region> meet?", "Which object has to do with <region>?"),
@@ -389,3 +389,10 @@ CATEGORIES: dict[str, Category] = {
         theme="future",
     ),
 }
+
+
+def asked(version: int, benchmark: bool = False) -> dict[str, Category]:
+    """The categories of questions with options in a version of the data; those of its benchmark need the video."""
+    names = [name for name, kind in CATEGORIES.items() if kind.choice and kind.since <= version]
+    hidden = benchmark and version >= 7
+    return {name: CATEGORIES[name] for name in names if not (hidden and CATEGORIES[name].by_masks)}

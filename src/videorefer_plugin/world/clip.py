@@ -42,7 +42,13 @@ class Clip:
         background = draw_background(np.random.default_rng(scene.paint_seed), scene.stage, scene.cluttered)
         shapes = [(actor.shape, actor.color, actor.pattern) for actor in scene.actors]
         return draw(
-            background, shapes, scene.centres[:, :frames], scene.radii[:, :frames], scene.order, scene.stage.unit
+            background,
+            shapes,
+            scene.centres[:, :frames],
+            scene.radii[:, :frames],
+            scene.order,
+            scene.stage.unit,
+            [actor.change for actor in scene.actors],
         )
 
     @property
@@ -125,6 +131,7 @@ def make_clip(
         frames: length of the clip, from 8; shown at 8 frames a second.
         objects: how many, 2 to 4; by default as chance has it.
         theme: "mixed", "sequence", "pairs", "goals" or "future": what sort of motion; by default as chance has it.
+            With "colors" or "patterns", objects change these while they move, which chance alone never has.
         distinct: no two objects share a shape, colour or pattern.
 
     Raises:

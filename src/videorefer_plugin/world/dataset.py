@@ -39,6 +39,7 @@ from videorefer_plugin.world.bench import (
     grounding_items,
 )
 from videorefer_plugin.world.clip import make_clip, seeded
+from videorefer_plugin.world.filming import PLAIN, Filming, any_filming
 from videorefer_plugin.world.records import image_frame
 from videorefer_plugin.world.stages import STAGES, stage_records
 from videorefer_plugin.world.stages import Stage as TrainingStage
@@ -51,15 +52,19 @@ _PART = 20  # clips
 _MOST = 10_000_000  # clips, whose names and parts are held in memory; processes
 _GROUNDING_SHARE = 4  # clips of the benchmark for one of the grounding test
 _IMAGE_EVERY = 2  # training clips for one image
+_CHANGING = {3: "colors", 5: "patterns"}  # of six training clips: what objects change
+_FILMED = "filming.json"
+_FILMING = 7  # the stream of chance of how clips are filmed, apart from those of clips and records
 
 
-def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = FPS) -> None:
-    """Write an H.264 mp4 file; the same frames give the same file.
+def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = FPS, filming: Filming = PLAIN) -> None:
+    """Write an mp4 file, H.264 by default; the same frames give the same file.
 
     Args:
         path: of the file. It appears when it is complete.
         frames: uint8 (T, height, width, 3), RGB, with even sides.
         fps: frames a second.
+        filming: light, contrast and codec; as the frames are, in H.264, by default.
 
     Raises:
         ConfigurationError: an argument is of another kind.
@@ -72,13 +77,11 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
     def write(temporary: str) -> None:
         with av.open(temporary, "w", format="mp4") as container:
             container.metadata["comment"] = SHAPES_WORLD
-            stream: Any = container.add_stream("libx264", rate=fps)
+            stream: Any = container.add_stream(filming.codec, rate=fps)
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = "yuv420p"
-            # With several threads the result depends on their number, and with B-frames x264 was seen to give other
-            # files for the same frames of this size. Colours survive at this quality.
-            stream.options = {"crf": "12", "preset": "fast", "threads": "1", "bf": "0"}
-            for picture in frames:
+            stream.options = filming.options
+            for picture in filming.seen(frames):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode(None))
 
@@ -107,7 +110,8 @@ def write_dataset(
     `train_stage0_language.json` to `train_stage3_more.json` are records in the format of VideoRefer-700K about
     `videos/` and `images/`; what each holds says `stages.STAGES`. `heldout/` is a benchmark of its own, about
     `heldout/videos/`: `bench_q.json`, `bench_d.json`, and `grounding_q.json` (the same question asked of either of two
-    objects). Paths in a file start from its folder.
+    objects). Paths in a file start from its folder. From version 7 on, `filming.json` says in which light and contrast
+    each training clip was filmed, and how its video is encoded.
 
     Args:
         out: the folder.
@@ -120,7 +124,10 @@ def write_dataset(
         progress: told after each part how many clips are done, and of how many.
         version: of what a seed stands for; the newest by default. Version 5 is what the packaged model learnt from;
             version 6 differs from it in the training records, whose chance comes from the name of their stage. Videos,
-            images and the benchmark are the same in both.
+            images and the benchmark are the same in both. In version 7, objects of one clip in three change their
+            colours or patterns, which the benchmark's questions about sequences are about; training clips differ in
+            light, contrast and codec; options may be in other words; and answers to questions with options end with
+            the letter.
 
     Returns:
         File -> number of its records.
@@ -238,16 +245,22 @@ def _train_clip(root: Path, settings: Settings, number: int) -> dict[str, list[d
     name = f"train-{number:06d}"
     # Every other clip is like those of the benchmark: questions have four options that are true of some object.
     full: dict[str, Any] = {"objects": 4, "distinct": True} if number % 2 else {}
+    filming = PLAIN
+    if settings.version >= 7:
+        full |= {"theme": theme} if (theme := _CHANGING.get(number % 6)) else {}
+        filming = any_filming(seeded(settings.seed, _FILMING, number))
     clip = make_clip((settings.seed, 0, number), "train", settings.size, settings.frames, **full)
     video, image = f"videos/{name}.mp4", None if number % _IMAGE_EVERY else f"images/{name}.png"
     if not (root / video).exists():
-        encode_video(root / video, clip.frames)
+        encode_video(root / video, clip.frames, filming=filming)
     if image and not (root / image).exists():
-        _save_image(root / image, clip.frames[image_frame(clip)])
+        _save_image(root / image, filming.seen(clip.frames)[image_frame(clip)])
     files = {}
+    if settings.version >= 7:
+        files[_FILMED] = [{"video": video, **filming.to_dict()}]
     for stage in _own_records():
         rng = seeded(settings.seed, 0, number, seed_of(stage.records, settings.version))
-        files[stage.file] = stage_records(clip, stage.records, name, video, image, rng)
+        files[stage.file] = stage_records(clip, stage.records, name, video, image, rng, settings.version)
     return files
 
 
@@ -264,7 +277,7 @@ def _save_image(path: Path, picture: NDArray[np.uint8]) -> None:
 
 def _heldout_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:
     name = f"heldout-{number:06d}"
-    clip, questions = bench_clip(settings.seed, number, settings.size, settings.frames)
+    clip, questions = bench_clip(settings.seed, number, settings.size, settings.frames, settings.version)
     video = f"videos/{name}.mp4"
     if not (root / "heldout" / video).exists():
         encode_video(root / "heldout" / video, clip.frames)
@@ -276,7 +289,7 @@ def _heldout_clip(root: Path, settings: Settings, number: int) -> dict[str, list
 
 def _grounding_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:
     name = f"grounding-{number:06d}"
-    clip, questions = grounding_clip(settings.seed, number, settings.size, settings.frames)
+    clip, questions = grounding_clip(settings.seed, number, settings.size, settings.frames, settings.version)
     video = f"videos/{name}.mp4"
     if not (root / "heldout" / video).exists():
         encode_video(root / "heldout" / video, clip.frames)
@@ -287,6 +300,7 @@ def _assemble(root: Path, settings: Settings, jobs: list[Job]) -> dict[str, int]
     """Join the parts into the files of the data set, one record a line, a part in memory at a time."""
     names = [stage.file for stage in _own_records()]
     names += [f"heldout/{name}.json" for name in ("bench_q", "bench_d", "grounding_q")]
+    names += [_FILMED] if settings.version >= 7 else []
     written = dict.fromkeys(names, 0)
     streams = {
         name: (root / f"{name}.{os.getpid()}.{threading.get_ident()}").open("w", encoding="utf-8") for name in names

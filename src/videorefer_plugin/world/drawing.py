@@ -75,6 +75,7 @@ def draw(
     radii: NDArray,
     order: Sequence[int],
     unit: float,
+    changes: Sequence[tuple[str, str, str, int] | None] = (),
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draw a clip.
 
@@ -85,6 +86,8 @@ def draw(
         radii: (N, T), in pixels.
         order: indices of the objects from the back to the front.
         unit: pixels of this frame for a pixel of a frame of 64 x 64; scales the patterns.
+        changes: for each object, if any change: "color" or "pattern", what that is at first and then, and the frame
+            from which on it is.
 
     Returns:
         Frames uint8 (T, size, size, 3) and visible masks bool (N, T, size, size).
@@ -109,7 +112,12 @@ def draw(
         shape, color, pattern = shapes[index]
         radius = radii[index].astype(np.float32)[:, None, None]
         distance = outline(shape, x / radius, y / radius) * radius
-        paint = np.asarray(COLORS[color], np.float32) * _brightness(pattern, x, y, distance, unit)[..., None]
+        change = changes[index] if changes else None
+        paint = _paint(color, pattern, x, y, distance, unit)
+        if change:
+            looks = [(one, pattern) if change[0] == "color" else (color, one) for one in change[1:3]]
+            first, last = (_paint(*look, x, y, distance, unit) for look in looks)
+            paint = np.where(times[..., None] < change[3], first, last)
         where = times, pixels[:, 1, :, None] + border, pixels[:, 0, None, :] + border
         cover = (0.5 - distance).clip(0, 1)[..., None]
         under = canvas[where]
@@ -117,6 +125,10 @@ def draw(
         owner[where] = np.where(distance < 0, np.int8(index), owner[where])
     pictures = (canvas[:, inner, inner] + 0.5).astype(np.uint8)
     return pictures, owner[None, :, inner, inner] == np.arange(count, dtype=np.int8)[:, None, None, None]
+
+
+def _paint(color: str, pattern: str, x: NDArray, y: NDArray, distance: NDArray, unit: float) -> NDArray[np.float32]:
+    return np.asarray(COLORS[color], np.float32) * _brightness(pattern, x, y, distance, unit)[..., None]
 
 
 def _brightness(pattern: str, x: NDArray, y: NDArray, distance: NDArray, unit: float) -> NDArray[np.float32]:

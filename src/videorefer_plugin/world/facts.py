@@ -58,7 +58,8 @@ class ObjectFacts:
     """What is true of one object.
 
     Attributes:
-        shape, color, pattern (`str`): of `values`.
+        shape (`str`): of `values`.
+        color, pattern (`str`, *optional*): of `values`; None if it changes.
         size (`str`, *optional*): "small" or "large"; None if it changes.
         motion (`Label`): what it does; an int in it is the index of another object.
         phases (`tuple[Phase, ...]`): the parts of its motion, which cover the clip.
@@ -66,17 +67,20 @@ class ObjectFacts:
             "top left"; None when it is near the middle of the frame or (at the end) out of sight.
         future (`Label`, *optional*): what it does after the clip, by the continued simulation; None if that is no
             clear case.
+        change (`tuple`, *optional*): "color" or "pattern", what that is first and then, and the frame from which on it
+            is; None if neither changes.
     """
 
     shape: str
-    color: str
-    pattern: str
+    color: str | None
+    pattern: str | None
     size: str | None
     motion: Label
     phases: tuple[Phase, ...]
     start: str | None
     end: str | None
     future: Label | None
+    change: tuple[str, str, str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ class Facts:
                         "motion": tuple(item["motion"]),
                         "phases": tuple(Phase(**phase) for phase in item["phases"]),
                         "future": None if item["future"] is None else tuple(item["future"]),
+                        "change": None if item.get("change") is None else tuple(item["change"]),
                     }
                 )
                 for item in value["objects"]
@@ -149,14 +154,15 @@ def observe(scene: Scene) -> Facts:
     objects = tuple(
         ObjectFacts(
             actor.shape,
-            actor.color,
-            actor.pattern,
+            None if actor.change and actor.change[0] == "color" else actor.color,
+            None if actor.change and actor.change[0] == "pattern" else actor.pattern,
             actor.size,
             actor.label,
             actor.phases,
             quarter(scene, index, 0),
             quarter(scene, index, last),
             _future(scene, index),
+            actor.change,
         )
         for index, actor in enumerate(scene.actors)
     )

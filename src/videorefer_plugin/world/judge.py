@@ -43,9 +43,9 @@ def description_facts(facts: Facts, index: int) -> dict[str, Any]:
     """What a description of an object is scored against; fit for JSON.
 
     Returns:
-        `color`, `shape`, `pattern`, `size`, `start`, `end` (each None where it is not clear), `actions` (what it
-        does, in order), `also` (further actions that are true in a way, and so neither asked for nor false), `passive`
-        (what others do to it) and `others` (colour and shape of all other objects).
+        `color`, `shape`, `pattern`, `size`, `start`, `end` (each None where it is not clear, or changes), `actions`
+        (what it does, in order), `also` (further actions that are true in a way, and so neither asked for nor false),
+        `passive` (what others do to it) and `others` (colour and shape of all other objects).
     """
     item = facts.objects[index]
     kind, other, acts = partners(facts).get(index, ("", 0, True))
@@ -55,7 +55,7 @@ def description_facts(facts: Facts, index: int) -> dict[str, Any]:
         "actions": _actions(facts, item.motion),
         "also": sorted(also),
         "passive": [] if acts else [f"{_PASSIVE[kind]} {language.name(facts, other)[4:]}"],
-        "others": [f"{o.color} {o.shape}" for i, o in enumerate(facts.objects) if i != index],
+        "others": [language.name(facts, i)[4:] for i in range(len(facts.objects)) if i != index],
     }
 
 
@@ -109,9 +109,9 @@ def score_description(text: str, facts: Mapping[str, Any]) -> dict[str, float]:
     present = [other for other in said.others if other in facts["others"]]
     true = len(right_looks) + right + len(present)
     false = len(wrong_looks) + len(wrong) + len(said.others) - len(present) + len(said.unknown)
-    subject = sum(key in right_looks for key in ("color", "shape"))
+    named = [key for key in ("color", "shape") if key in known]  # a color that changes is none
     return {
-        "SC": 2.5 * subject,
+        "SC": 5 * sum(key in right_looks for key in named) / len(named),
         "AD": 5 * len(right_looks) / len(known),
         "TD": 5 * right / (expected + len(wrong)),
         "HD": 5 * true / (true + false) if true + false else 0.0,

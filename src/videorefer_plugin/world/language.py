@@ -17,6 +17,7 @@ from videorefer_plugin.world.values import Label, pick
 __all__ = [
     "VOCABULARY",
     "cause",
+    "change",
     "deed",
     "detailed",
     "doing",
@@ -27,6 +28,7 @@ __all__ = [
     "next_action",
     "part",
     "phase",
+    "reworded",
     "scene_caption",
     "sentence",
     "short",
@@ -37,10 +39,10 @@ __all__ = [
 VOCABULARY = frozenset(
     """
     a above after and answer at away b back because behind below between big blue bordered bottom bounces bouncing
-    brief c catch chases chasing choices circle color comes company compared cross cyan d describe description
+    brief c catch change chases chasing choices circle color comes company compared cross cyan d describe description
     detail detailed diamond directly do does doing dotted down each end ends first frame from front get gets give
-    given goal gone green growing grows happens has have hidden hides highlighted hit hits how hurries in is it its
-    keep large last leave leaves left letter like look meet move moves moving nearest next object of on option
+    given go goal goes gone green growing grows happens has have hidden hides highlighted hit hits how hurries in is it
+    its keep large last leave leaves left letter like look meet move moves moving nearest next not object of on option
     orange order other out part passes pattern pink place plain please purple reach reaches red right runs s second
     seen shape shrinking shrinks size small square star start starts stay stays still stops striped that the then
     there they this to top triangle turns up video waits want wants what where which why will with yellow
@@ -63,14 +65,17 @@ def sentence(text: str) -> str:
 
 
 def name(facts: Facts, who: int | str) -> str:
-    """An object by colour and shape, e.g. "the red circle"; `who` is its index, or colour and shape themselves."""
+    """An object by colour and shape, e.g. "the red circle"; `who` is its index, or colour and shape themselves.
+
+    One that changes its colour is called by its shape alone.
+    """
     if isinstance(who, str):
         return f"the {who}"
-    return f"the {facts.objects[who].color} {facts.objects[who].shape}"
+    return " ".join(filter(None, ("the", facts.objects[who].color, facts.objects[who].shape)))
 
 
 def look(item: ObjectFacts) -> str:
-    """All that can be said of a look, e.g. "a small striped red circle"; size only if it does not change."""
+    """All that can be said of a look, e.g. "a small striped red circle"; only what does not change."""
     return " ".join(filter(None, ("a", item.size, item.pattern, item.color, item.shape)))
 
 
@@ -171,6 +176,38 @@ def side(label: Label) -> str:
     return _SIDES[str(label[0])]
 
 
+def change(label: Label) -> str:
+    """What something is at first and then, e.g. "red, then blue"."""
+    return f"{label[0]}, then {label[1]}"
+
+
+# How options may say the same in other words, so that they have to be read; of those that none fits, "it is" does.
+_REWORDED = (
+    (r"\bmoves\b", "goes"),
+    (r"\bwill move\b", "will go"),
+    (r"\bwill stay still\b", "will not move"),
+    (r"\bstays still\b", "does not move"),
+    (r"\bleave the frame\b", "go out of the frame"),
+    (r"\bleaves the frame\b", "goes out of the frame"),
+    (r"\bchases\b", "runs after"),
+    (r"\breach\b", "get to"),
+    (r"\breaches\b", "gets to"),
+    (r"\bpasses behind\b", "goes behind"),
+    (r"^to the (left|right)$", r"on the \1"),
+    (r"^(\w+), then (\w+)$", r"first \1 and then \2"),
+)
+
+
+def reworded(text: str) -> str:
+    """An option in other words, e.g. "it goes left" for "it moves left", and "it is red" for "red"."""
+    changed = text
+    for pattern, instead in _REWORDED:
+        changed = re.sub(pattern, instead, changed)
+    if changed != text or re.match(r"(it|they|to (?!the)|the (first|second)) ?\b", text):
+        return changed
+    return f"it is {text}"
+
+
 # --- descriptions ---------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +232,8 @@ def detailed(facts: Facts, index: int, rng: np.random.Generator | None = None) -
     else:
         parts = [f"this is {look(item)}"] + ([f"at the start it is at the {item.start}"] if item.start else [])
     parts.append(f"it {doing(facts, item.motion)}")
+    if item.change:
+        parts.append(f"it is {change(item.change[1:3])}")
     for number, other in enumerate(facts.objects):
         if other.motion[-1] == index and other.motion[0] != "collide":  # in a collision both say it of themselves
             done = {"approach": "moves to it and stops", "chase": "chases it", "behind": "passes behind it"}

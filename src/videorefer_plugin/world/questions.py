@@ -70,6 +70,7 @@ def ask(
     full: bool = False,
     letter: int | None = None,
     subjects: Sequence[Subject] | None = None,
+    reworded: bool = False,
 ) -> list[Question]:
     """Make a question with four options, or the same one of several objects.
 
@@ -81,6 +82,7 @@ def ask(
         letter: index of the true option of the first question; by default as chance has it.
         subjects: ask it of each of these, whose answers must differ, with the same options; by default of one object
             drawn by chance.
+        reworded: some of the options, drawn by chance, say what they do in other words than answers without options.
 
     Returns:
         The questions; none when the clip does not have what it takes.
@@ -100,7 +102,10 @@ def ask(
     rest = [label for label in chosen if label != answers[0]]
     order = [rest[i] for i in rng.permutation(3)]
     order.insert(int(rng.integers(4)) if letter is None else letter, answers[0])
-    options = tuple(f"({LETTERS[i]}) {kind.text(facts, label)}" for i, label in enumerate(order))
+    texts = [kind.text(facts, label) for label in order]
+    if reworded:
+        texts = [language.reworded(text) if rng.random() < 0.5 else text for text in texts]
+    options = tuple(f"({letter}) {text}" for letter, text in zip(LETTERS, texts, strict=True))
     text = pick(rng, kind.phrasings)
     spread = len(set(order) & set(known.values()))
     return [

@@ -19,6 +19,7 @@ from videorefer_plugin.world.clip import Clip
 from videorefer_plugin.world.questions import open_questions
 from videorefer_plugin.world.turns import FROM_PARTS, NAMED, TURNS, Mix, Turn, choices, open_turns, sheet, verbal
 from videorefer_plugin.world.values import pick
+from videorefer_plugin.world.versions import VERSION
 
 __all__ = [
     "BENCH_D_PROMPT",
@@ -64,12 +65,14 @@ class Source:
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, if there is one.
         rng: source of chance.
+        version: of the data.
     """
 
     clip: Clip
     video: str
     image: str | None
     rng: np.random.Generator
+    version: int = VERSION
 
     def record(self, turns: Sequence[tuple[str, str]], regions: Sequence[dict] = (), image: bool = False) -> Record:
         """A conversation about the video, or about the image."""
@@ -131,8 +134,9 @@ def words(source: Source) -> list[Record]:
     """Conversations without a visual."""
     facts, rng = source.clip.facts, source.rng
     # Mostly single questions with short descriptions: looking something up is learnt from them many times sooner.
-    turns = [verbal(facts, rng, 1, plainly=False) for _ in range(_VERBAL)]
-    return [{"conversations": _conversations(some)} for some in [*turns, verbal(facts, rng, TURNS // 2, plainly=True)]]
+    turns = [verbal(facts, rng, 1, False, source.version) for _ in range(_VERBAL)]
+    turns.append(verbal(facts, rng, TURNS // 2, True, source.version))
+    return [{"conversations": _conversations(some)} for some in turns]
 
 
 def clip_caption(source: Source) -> list[Record]:
@@ -191,7 +195,10 @@ def of_image(source: Source, categories: Sequence[str]) -> list[Record]:
     clip, rng, frame = source.clip, source.rng, image_frame(source.clip)
     index = pick(rng, _from_left(clip, frame))
     category = pick(rng, categories)
-    (answer,) = (a for name, subject, a in open_questions(clip.facts) if (name, subject) == (category, (index,)))
+    answers = [a for name, subject, a in open_questions(clip.facts) if (name, subject) == (category, (index,))]
+    if not answers:  # a color that changes is none
+        return []
+    (answer,) = answers
     turn = (pick(rng, CATEGORIES[category].phrasings), answer)
     segmentation = clip.annotation(index, [frame])[str(frame)]
     return [source.record([turn], [{"0": segmentation}], image=True)]
@@ -212,12 +219,14 @@ def qa(source: Source) -> list[Record]:
 
 def choice(source: Source, count: int, mix: Mix) -> list[Record]:
     """Conversations of questions with options about objects in many frames."""
-    return [_asked(source, choices(source.clip.facts, source.rng, mix)) for _ in range(count)]
+    facts, rng = source.clip.facts, source.rng
+    return [_asked(source, choices(facts, rng, mix, version=source.version)) for _ in range(count)]
 
 
 def choice_in_one_frame(source: Source) -> list[Record]:
     """A conversation of questions with options about objects in one frame each, which do not ask how they move."""
-    return [_asked(source, choices(source.clip.facts, source.rng, without=FROM_PARTS), one_frame=True)]
+    turns = choices(source.clip.facts, source.rng, without=FROM_PARTS, version=source.version)
+    return [_asked(source, turns, one_frame=True)]
 
 
 def _asked(source: Source, turns: Sequence[Turn], one_frame: bool = False) -> Record:

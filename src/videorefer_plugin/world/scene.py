@@ -25,7 +25,7 @@ from videorefer_plugin.world.values import (
     pick,
 )
 
-__all__ = ["THEMES", "Actor", "Scene", "make_scene"]
+__all__ = ["CHANGES", "THEMES", "Actor", "Scene", "make_scene"]
 
 _CLEARANCE = 1.5  # pixels (of 64) between objects that have nothing to do with each other
 _ATTEMPTS = 10
@@ -41,6 +41,8 @@ class Actor:
         size (`str`, *optional*): "small" or "large"; None if it changes.
         label (`Label`): what it does; an int is the index of another object.
         phases (`tuple[Phase, ...]`): the parts of its motion, which cover the clip.
+        change (`tuple`, *optional*): "color" or "pattern", what that is first and then, and the frame from which on it
+            is. One of the two values is that which is given above.
     """
 
     shape: str
@@ -49,6 +51,7 @@ class Actor:
     size: str | None
     label: Label
     phases: tuple[Phase, ...]
+    change: tuple[str, str, str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,24 +101,25 @@ def make_scene(
         split: every object has a combination of shape, colour and motion that belongs to this split.
         stage: size and length of the clip.
         objects: how many, 2 to 4; by default as chance has it.
-        theme: of `THEMES`; by default as chance has it.
-        distinct: no two objects share a shape, colour or pattern (else, no two share both shape and colour).
+        theme: of `THEMES` or [`CHANGES`]; by default one of the former as chance has it.
+        distinct: no two objects share a shape, colour or pattern (else, no two share both shape and colour). Where
+            colours or patterns change, no two share a shape, and two or three have the same colour at a time.
 
     Raises:
         ConfigurationError: an argument has a value that does not exist.
     """
     if split not in SPLITS:
         raise ConfigurationError(f"split is {split!r}: expected one of {', '.join(SPLITS)}")
-    if theme is not None and theme not in THEMES:
-        raise ConfigurationError(f"theme is {theme!r}: expected one of {', '.join(THEMES)}")
+    if theme is not None and theme not in {*THEMES, *CHANGES}:
+        raise ConfigurationError(f"theme is {theme!r}: expected one of {', '.join((*THEMES, *CHANGES))}")
     if objects is not None and objects not in (2, 3, 4):
         raise ConfigurationError(f"objects is {objects!r}: expected 2, 3 or 4")
     stage.check()
     count = objects or pick(rng, (2, 3, 4))
     chosen = theme or pick(rng, (*THEMES, "pairs"))
-    distinct = distinct or bool(rng.random() < 0.5)
+    distinct = distinct or bool(rng.random() < 0.5) or chosen in CHANGES
     while True:
-        plans = THEMES[chosen](rng, count)
+        plans = (THEMES.get(chosen) or _staying)(rng, count)
         # Motions that need much room are tried again, so that they do not become rare.
         for _ in range(_ATTEMPTS):
             scene = _attempt(rng, split, stage, count, chosen, plans, distinct)
@@ -154,6 +158,7 @@ def _attempt(
     for troupe, first in zip(troupes, firsts, strict=True):
         if troupe.behind:
             depth[first : first + 2].sort()
+    changes = _changes(rng, CHANGES[theme], looks, stage) if theme in CHANGES else None
     # Objects are listed by chance, so that an index says nothing about what an object does.
     shuffle = rng.permutation(count)
     place = np.argsort(shuffle)
@@ -163,7 +168,8 @@ def _attempt(
         first, course = courses[old]
         label = tuple(int(place[first + part]) if isinstance(part, int) else part for part in course.label)
         shape, color, pattern = looks[old]
-        actors.append(Actor(shape, color, pattern, course.size, label, course.phases))
+        change = changes[old] if changes else None
+        actors.append(Actor(shape, color, pattern, course.size, label, course.phases, change))
     return Scene(
         stage,
         split,
@@ -194,6 +200,20 @@ def _looks(
             return None
         looks.append((*pick(rng, free), PATTERNS[pattern]))
     return looks
+
+
+def _changes(
+    rng: np.random.Generator, what: str, looks: Sequence[tuple[str, str, str]], stage: Stage
+) -> list[tuple[str, str, str, int]]:
+    """How the objects change, in the middle of the clip: no two alike, but each begins as others do.
+
+    So what one frame shows of an object does not tell which of the changes is its own. One of its values is that of
+    its look, whose combination with the motion belongs to the split.
+    """
+    own = [look[1 if what == "color" else 2] for look in looks]
+    frames = rng.integers(3 * stage.frames // 8, 5 * stage.frames // 8 + 1, size=len(looks))
+    lasts = [own[1 - i] if i < 2 else own[i] for i in range(len(own))]
+    return [(what, own[i % 2], last, int(frames[i])) for i, last in enumerate(lasts)]
 
 
 def _worked_out(
@@ -274,6 +294,14 @@ def _solos(rng: np.random.Generator, count: int, *others: Plan) -> list[Plan]:
     return plans
 
 
+def _staying(rng: np.random.Generator, count: int) -> list[Plan]:
+    """Motions of objects that can be seen from the first frame to the last."""
+    while True:
+        plans = _solos(rng, count)
+        if not any(plan.kind == "edge" or plan.labels[0][0] == "leave" for plan in plans):
+            return plans
+
+
 def _any_pair(rng: np.random.Generator, kind: str) -> Plan:
     if kind == "chase":
         first = pick(rng, STRAIGHT)
@@ -338,3 +366,5 @@ THEMES: dict[str, Callable[[np.random.Generator, int], list[Plan]]] = {
     "goals": _goals,
     "future": _future,
 }
+CHANGES = {"colors": "color", "patterns": "pattern"}
+"""Themes of objects that change while they move, which come only where they are asked for: what it is that changes."""

@@ -18,6 +18,7 @@ from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.world import records
 from videorefer_plugin.world.clip import Clip
 from videorefer_plugin.world.turns import ALONE, SHEET, Mix
+from videorefer_plugin.world.versions import VERSION
 
 __all__ = ["PRODUCTS", "STAGES", "Kind", "Stage", "stage_records"]
 
@@ -54,6 +55,8 @@ class Stage:
         starts_from: setting of the recipe -> stage whose result it takes.
         kinds: of records that each clip gives to it; none if it only takes those of others.
         also: stages whose records it is trained on as well.
+        since: the first version of the data that it is made with; in older ones it is left out, and what it starts
+            from stands for its result.
         product: the kind of data that it stands for in the ablation of data, one of [`PRODUCTS`]; None leaves it out.
     """
 
@@ -63,6 +66,7 @@ class Stage:
     kinds: tuple[Kind, ...] = ()
     also: tuple[str, ...] = ()
     product: str | None = None
+    since: int = 0
 
     @property
     def records(self) -> str:
@@ -100,13 +104,23 @@ _IN_STAGE_3 = (  # beside questions with options about objects in many frames
 _STAGES = (
     # Conversations in words alone, in which a description stands for each object.
     Stage("language_model", "tiny/stage0_language", {}, (Kind("words", records.words),)),
+    # Which letter an option has, in exercises that are made of the options of these conversations: colors, single
+    # words, whole options.
+    *(
+        Stage(name, recipe, {_CHECKPOINT: before}, also=("language_model",), since=7)
+        for name, recipe, before in (
+            ("letters_colors", "tiny/stage0_letters", "language_model"),
+            ("letters_words", "tiny/stage0_letters_words", "letters_colors"),
+            ("letters", "tiny/stage0_letters_options", "letters_words"),
+        )
+    ),
     # Names of all objects in all frames.
     Stage("vision_tower", "tiny/stage0_tower", {}, (Kind("name", records.names),)),
     # Captions of whole clips and images, without regions.
     Stage(
         "stage1",
         "tiny/stage1",
-        {"model.language_model": "language_model", "model.vision_tower": "vision_tower"},
+        {"model.language_model": "letters", "model.vision_tower": "vision_tower"},
         (Kind("plain", records.clip_caption), Kind("plain-image", records.image_caption)),
     ),
     Stage("stage1_connector", "tiny/stage1_connector", {_CHECKPOINT: "stage1"}, also=("vision_tower",)),
@@ -179,7 +193,13 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _STAGES}
 
 
 def stage_records(
-    clip: Clip, stage: str, name: str, video: str, image: str | None, rng: np.random.Generator
+    clip: Clip,
+    stage: str,
+    name: str,
+    video: str,
+    image: str | None,
+    rng: np.random.Generator,
+    version: int = VERSION,
 ) -> list[records.Record]:
     """Make the records that a clip gives to a stage of training.
 
@@ -190,6 +210,7 @@ def stage_records(
         video: path of its video, as records are to have it.
         image: path of a picture of its frame `image_frame(clip)`, for records about images; none without it.
         rng: source of chance.
+        version: of the data.
 
     Raises:
         ConfigurationError: there is no such stage, or it has no records of its own.
@@ -197,7 +218,7 @@ def stage_records(
     kinds = {one.records: one.kinds for one in STAGES.values() if one.kinds}
     if stage not in kinds:
         raise ConfigurationError(f"stage is {stage!r}: expected one of {', '.join(kinds)}")
-    source = records.Source(clip, video, image, rng)
+    source = records.Source(clip, video, image, rng, version)
     numbers: Counter[str] = Counter()
     made = []
     for kind in kinds[stage]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from videorefer_plugin.world import language
-from videorefer_plugin.world.categories import CATEGORIES, Subject
+from videorefer_plugin.world.categories import CATEGORIES, Subject, asked
 from videorefer_plugin.world.facts import Facts
 from videorefer_plugin.world.questions import ask, open_questions
 from videorefer_plugin.world.values import QUESTION_TYPES, pick
+from videorefer_plugin.world.versions import VERSION
 
 __all__ = [
     "ALONE",
@@ -36,6 +37,7 @@ SHEET = (  # what a list of facts has one of each of: what says nearly the same 
     ("doing", "order", "first", "last", "goal", "cause"),
     ("partner", "nearest"),
     ("next",),
+    ("colors", "patterns"),
 )
 _KEYS = {"partner": "meet", "cause": "why"}  # in a list of facts; the others are called as their categories
 ALONE = (  # the same for lists that have to do without the clip
@@ -43,16 +45,19 @@ ALONE = (  # the same for lists that have to do without the clip
     ("doing", "order", "first", "last"),
     ("goal", "cause"),
     ("next",),
+    ("colors", "patterns"),
 )
 NAMED = (  # the same for lists about objects that are called by colour and shape
     ("pattern", "size", "start", "end"),
     ("doing", "order", "first", "last", "goal", "cause"),
     ("next",),
+    ("colors", "patterns"),
 )
 _PARTS = 4  # of a clip; a list that goes with it says what the object does in each: where it turns, comes and stops
 # Before the answers of such questions with options, what the objects do in each part: what follows from how an object
 # moves is learnt far sooner when that is said first.
-FROM_PARTS = ("doing", "order", "first", "last", "deed", "goal", "cause", "next")
+CHANGING = ("colors", "patterns")
+FROM_PARTS = ("doing", "order", "first", "last", "deed", "goal", "cause", "next", *CHANGING)
 # How often questions of each type are tried; with these weights, all five are about as frequent in the end.
 _CHOICE_WEIGHTS = (0.6, 4.0, 1.0, 2.0, 1.0)
 _TRIES = 60  # for a conversation of a mix; of clips with few objects, it may have less turns than others
@@ -86,8 +91,8 @@ class Mix:
 def open_turns(facts: Facts, rng: np.random.Generator) -> list[Turn]:
     """Questions about objects of a clip, of different categories."""
     by_category: dict[str, list[Asked]] = {}
-    for asked in open_questions(facts):
-        by_category.setdefault(asked[0], []).append(asked)
+    for one in open_questions(facts):
+        by_category.setdefault(one[0], []).append(one)
     groups = list(by_category.values())
     turns = []
     for place in rng.permutation(len(groups))[:TURNS]:
@@ -96,49 +101,62 @@ def open_turns(facts: Facts, rng: np.random.Generator) -> list[Turn]:
     return turns
 
 
-def choices(facts: Facts, rng: np.random.Generator, mix: Mix | None = None, without: Sequence[str] = ()) -> list[Turn]:
+def choices(
+    facts: Facts,
+    rng: np.random.Generator,
+    mix: Mix | None = None,
+    without: Sequence[str] = (),
+    version: int = VERSION,
+    letters: bool = True,
+) -> list[Turn]:
     """Questions with options, of some categories not; of types that few clips have, more where they are.
 
     With a mix, answers that follow from how objects move come after what these do in each part. Of each object, one
-    such question is asked: in others, that would be copied from above.
+    such question is asked: in others, that would be copied from above. From version 7 of the data on, some options are
+    in other words, and with `letters` the letter comes after the words, as the benchmark asks for it.
     """
     turns: list[Turn] = []
-    asked: set[tuple[str, Subject]] = set()  # again, the answer would be copied from above
+    done: set[tuple[str, Subject]] = set()  # again, the answer would be copied from above
     names: dict[str, list[str]] = {}
-    for name, kind in CATEGORIES.items():
-        if kind.choice and name not in without:
+    for name, kind in asked(version).items():
+        if name not in without:
             names.setdefault(kind.type, []).extend([name] * (mix.often.get(name, 1) if mix else 1))
     often = dict(zip(QUESTION_TYPES, mix.types if mix else _CHOICE_WEIGHTS, strict=True))
     weights = np.array([often[wanted] for wanted in names])
-    tries = 0
+    tries, reworded = 0, version >= 7
     while not turns or (len(turns) < TURNS and not (mix and tries >= _TRIES)):
         tries += 1
         category = pick(rng, names[str(rng.choice(list(names), p=weights / weights.sum()))])
         in_parts = mix and category in FROM_PARTS
-        for question in ask(category, facts, rng, full=True) or ask(category, facts, rng):
+        for question in ask(category, facts, rng, full=True, reworded=reworded) or ask(
+            category, facts, rng, reworded=reworded
+        ):
             kept = _KEPT.get((category, str(question.labels[question.answer][0])), 1)
             if question.spread < len(question.options) and rng.random() > kept:
                 continue
-            told = (
-                {("parts", (index,)) for index in question.subjects} if in_parts else {(category, question.subjects)}
-            )
-            if told & asked:
+            parts = category if category in CHANGING else "parts"
+            told = {(parts, (index,)) for index in question.subjects} if in_parts else {(category, question.subjects)}
+            if told & done:
                 continue
-            asked |= told
-            # In words: which letter an option has is not learnt by a model of this size in the time that it has.
-            answer = f"Answer: {question.options[question.answer].split(' ', 1)[1]}"
+            done |= told
+            letter, said = question.options[question.answer].split(" ", 1)
+            # The letter is looked up by the words. In words alone, it is what exercises of its own are for.
+            answer = f"Answer: {said} {letter}" if letters and version >= 7 else f"Answer: {said}"
             if in_parts:
-                answer = " ".join([*(_parts(facts, index) for index in question.subjects), answer])
+                whole = _changed if category in CHANGING else _parts
+                answer = " ".join([*(whole(facts, index) for index in question.subjects), answer])
             turns.append((question.prompt, answer, question.subjects, category))
     return turns
 
 
-def verbal(facts: Facts, rng: np.random.Generator, count: int, plainly: bool) -> list[tuple[str, str]]:
+def verbal(
+    facts: Facts, rng: np.random.Generator, count: int, plainly: bool, version: int = VERSION
+) -> list[tuple[str, str]]:
     """A conversation in words: a description stands where an object would, a detailed one if `plainly`."""
-    asked = [*open_turns(facts, rng), *choices(facts, rng)]
+    found = [*open_turns(facts, rng), *choices(facts, rng, version=version, letters=False)]
     turns = []
-    for place in rng.permutation(len(asked))[:count]:
-        question, answer, subjects, category = asked[place]
+    for place in rng.permutation(len(found))[:count]:
+        question, answer, subjects, category = found[place]
         for index in subjects:
             region = "[<region>]" if "[<region>]" in question else "<region>"
             said = language.detailed(facts, index, rng)
@@ -174,3 +192,12 @@ def _parts(facts: Facts, index: int) -> str:
     phases = facts.objects[index].phases
     actions = [phase.action for at in middles for phase in phases if phase.start <= at < phase.stop]
     return f"part: {', '.join(language.part(action) for action in actions)}."
+
+
+def _changed(facts: Facts, index: int) -> str:
+    """What a color or pattern that changes is in the middle of each part: "part: red, red, blue, blue."."""
+    change = facts.objects[index].change
+    if change is None:
+        raise ValueError("the object does not change")
+    middles = [(2 * part + 1) * facts.frames // (2 * _PARTS) for part in range(_PARTS)]
+    return f"part: {', '.join(change[1] if at < change[3] else change[2] for at in middles)}."

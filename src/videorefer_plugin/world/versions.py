@@ -13,7 +13,7 @@ from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["VERSION", "VERSIONS", "Settings", "check_version", "claim", "read_settings", "seed_of"]
 
-VERSIONS = (5, 6)  # of what a seed stands for, as far as they can be rendered
+VERSIONS = (5, 6, 7)  # of what a seed stands for, as far as they can be rendered
 VERSION = VERSIONS[-1]  # raise it when clips or words change
 # Until version 5, the chance of a stage's records came from its place in this list. Stages that are not in it have
 # chance of their names in every version, so that none of them changes what others have.
@@ -66,7 +66,7 @@ def check_version(root: str | os.PathLike, version: int) -> None:
         ConfigurationError: there is not, or it does.
     """
     if type(version) is not int or version not in VERSIONS:
-        known = " or ".join(map(str, VERSIONS))
+        known = f"{', '.join(map(str, VERSIONS[:-1]))} or {VERSIONS[-1]}"
         raise ConfigurationError(f"The data version is {version!r}: expected {known}.")
     found = read_settings(root)
     if found is None or found.get("version") == version:

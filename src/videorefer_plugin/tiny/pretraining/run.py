@@ -17,6 +17,7 @@ from videorefer_plugin._places import check_folder_place
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.tiny.pretraining.connector import ConnectorPart
 from videorefer_plugin.tiny.pretraining.language_model import LanguageModelPart
+from videorefer_plugin.tiny.pretraining.letters import LettersPart
 from videorefer_plugin.tiny.pretraining.vision_tower import VisionTowerPart
 from videorefer_plugin.training.arguments import training_arguments
 from videorefer_plugin.training.checkpoints import check_same_run, identity_of, prepared_folder
@@ -68,11 +69,14 @@ def _train(recipe: Recipe, settings: PretrainSettings, arguments: Any, checkpoin
     trainer = _PartTrainer(
         model=part.model,
         args=arguments,
-        train_dataset=dataset if settings.part == "language_model" else ReadOnce(dataset),
+        train_dataset=_examples(part, settings, dataset),
         data_collator=part.collator,
         group_by_modality_length=recipe.train.group_by == "modality_length",
         identity=identity,
     )
+    if isinstance(part, LettersPart):
+        part.callback.trainer = trainer
+        trainer.add_callback(part.callback)
     if checkpoint is not None:
         check_same_run(checkpoint, identity)
     with stopping(trainer):
@@ -84,11 +88,19 @@ def _train(recipe: Recipe, settings: PretrainSettings, arguments: Any, checkpoin
     return trainer
 
 
+def _examples(part: Any, settings: PretrainSettings, dataset: VideoReferDataset) -> Any:
+    if isinstance(part, LettersPart):
+        return part.dataset
+    return dataset if settings.part == "language_model" else ReadOnce(dataset)
+
+
 def _part(recipe: Recipe, settings: PretrainSettings, dataset: VideoReferDataset) -> Any:
     if settings.part == "connector":
         return ConnectorPart(recipe, dataset)
     if settings.part == "vision_tower":
         return VisionTowerPart(settings, dataset)
+    if settings.exercise is not None:
+        return LettersPart(recipe, dataset)
     return LanguageModelPart(settings, dataset, recipe.data.max_length)
 
 
