@@ -20,6 +20,7 @@ from videorefer_plugin.cli.bench_run import (
     NumFrames,
     Out,
 )
+from videorefer_plugin.cli.world import DataVersion
 from videorefer_plugin.embedded import checkpoint
 
 __all__ = ["app"]
@@ -137,6 +138,31 @@ def fetch(
         console.print(one.describe(), highlight=False)
     if not any(one.complete for one in found):
         raise typer.Exit(1)
+
+
+@app.command()
+def probe(
+    model: Model,
+    out: Out,
+    seed: Annotated[int, typer.Option(min=0, help="Of the benchmark; take one that was used for nothing.")],
+    clips: Annotated[int, typer.Option(min=1, help="Of the benchmark, with two questions each.")] = 300,
+    condition: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 8,
+    data_version: DataVersion = None,
+) -> None:
+    """Ask a model of the shapes world with something taken away: video, options, region, light. Prints one table."""
+    from videorefer_plugin.tiny.probing import CONDITIONS
+    from videorefer_plugin.tiny.probing import probe as run
+
+    with telling(GOES_ON) as errors:
+
+        def say(text: str) -> None:
+            errors.print(text, style="bold", highlight=False)
+
+        chosen = condition or CONDITIONS
+        path = run(checkpoint(model), out, seed, clips, limit, batch_size, data_version, chosen, say)
+    typer.echo(path.read_text(encoding="utf-8"))
 
 
 class Table(str, Enum):

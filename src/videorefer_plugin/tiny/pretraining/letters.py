@@ -143,7 +143,9 @@ class _UntilKnown(TrainerCallback):
             return
         known = torch.tensor(self.part.known(), device=args.device)
         known = float(self.trainer.accelerator.reduce(known, reduction="mean"))  # all processes end at the same step
+        due = control.should_log  # which writing a log takes for done
         self.trainer.log({"letters_known": round(known, 4)})
+        control.should_log = due
         if known >= self.until:
             control.should_training_stop = True
         elif state.global_step >= state.max_steps:
