@@ -234,7 +234,8 @@ def _table(rows: dict[str, dict[str, Any]], seed: int, version: int, count: int)
     columns = list(next(iter(rows.values())))
     lines = [
         f"{count} questions of VideoRefer-Bench-Q in the shapes world, seed {seed}, data version {version}, in "
-        "percent. Types are those of the strict reader, chance is 25, and only the second row has objects in one frame.\n",
+        "percent. Types are those of the strict reader, and chance is 25. Objects are shown in many frames, or as the "
+        "row says.\n",
         f"| asked | {' | '.join(name.removesuffix(' Questions').removesuffix(' Predictions') for name in columns)} |",
         f"|---|{'---:|' * len(columns)}",
     ]

@@ -82,10 +82,10 @@ class LettersPart:
             heads.append(len(head))
         encoded = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
         rows, labels = [], []
-        for ids, offsets, head, exercise in zip(
+        for ids, offsets, skipped, exercise in zip(
             encoded["input_ids"], encoded["offset_mapping"], heads, exercises, strict=True
         ):
-            places = {head + place for place in exercise.letters}
+            places = {skipped + place for place in exercise.letters}
             known = [any(start <= place < end for place in places) for start, end in offsets]
             rows.append(torch.tensor(ids))
             labels.append(torch.where(torch.tensor(known), rows[-1], _IGNORED))
@@ -141,8 +141,8 @@ class _UntilKnown(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step % self.every and state.global_step < state.max_steps:
             return
-        known = torch.tensor(self.part.known(), device=args.device)
-        known = float(self.trainer.accelerator.reduce(known, reduction="mean"))  # all processes end at the same step
+        share = torch.tensor(self.part.known(), device=args.device)
+        known = float(self.trainer.accelerator.reduce(share, reduction="mean"))  # all processes end at the same step
         due = control.should_log  # which writing a log takes for done
         self.trainer.log({"letters_known": round(known, 4)})
         control.should_log = due
