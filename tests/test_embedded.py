@@ -292,6 +292,7 @@ def test_one_command_makes_a_model_from_nothing(tmp_path):
     region = vr.Region.from_box((10, 10, 50, 50))
     assert isinstance(vr.ask(folder, path, "What is <region>?", [region], max_new_tokens=2), str)
     assert "`videorefer world` renders from seed 1 with `--data-version 7`" in (folder / "README.md").read_text()
+    assert "and with its letter behind them" in (folder / "README.md").read_text()
     # The towers of all stages are one, and the packed weights are those of the last stage, rounded.
     from safetensors.torch import load_file
 

@@ -13,15 +13,29 @@ from videorefer_plugin.world.versions import read_settings
 
 __all__ = ["history", "write_results"]
 
+_IN_WORDS = {
+    "letters": "without its letter",
+    "letter": "",
+    "readers": (
+        "Accuracies are those of the strict reader, which takes letters and words, also behind reasons; the "
+        "compatible one looks\nfor letters only, and what it finds in such answers means nothing."
+    ),
+}
+_WITH_LETTERS = {
+    "letters": "and with its letter behind them",
+    "letter": " (B)",
+    "readers": "Accuracies are those of the strict reader; `videorefer bench probe` has those of the compatible one.",
+}
+
 _NAME = "videorefer-tiny"
 _ABOUT = """## Limits
 
 This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to
 four objects of six shapes, eight colours and four patterns, and about 150 words of English. It answers questions with
-options in the words of an option, without its letter. Where the answer follows from how an object moves, it says first
-what the object does in each quarter of the clip: "part: up, up, still, still. Answer: it moves up, then stops".
-Accuracies are those of the strict reader, which takes letters and words, also behind reasons; the compatible one looks
-for letters only, and what it finds in such answers means nothing. Chance is 25 percent on VideoRefer-Bench-Q.
+options in the words of an option, {letters}. Where the answer follows from how an object moves, it says first
+what the object does in each quarter of the clip: "part: up, up, still, still. Answer: it moves up, then
+stops{letter}".
+{readers} Chance is 25 percent on VideoRefer-Bench-Q.
 An object that is given in more than five frames is shown to it in five of them, evenly spaced, two of which become one
 token: four unions of more frames do not tell whether an object waits before it moves, or moves before it stops.
 `videorefer train tiny` makes this model from nothing; more steps of the same recipe go on from here:
@@ -63,13 +77,16 @@ def history(root: str | os.PathLike) -> str:
     return text
 
 
-def write_results(checkpoint: str | os.PathLike, results: list[Result], making: str = "") -> Path:
+def write_results(
+    checkpoint: str | os.PathLike, results: list[Result], making: str = "", letters: bool = False
+) -> Path:
     """Put results into a checkpoint's summary and card.
 
     Args:
         checkpoint (`str` or `os.PathLike`): its folder.
         results (`list[Result]`): what was measured.
         making (`str`, *optional*): a section that says how it was made, in Markdown.
+        letters (`bool`, *optional*): whether it was trained to give the letters of options.
 
     Returns:
         `Path`: the card.
@@ -83,8 +100,11 @@ def write_results(checkpoint: str | os.PathLike, results: list[Result], making: 
     prepare_folder(folder, _NAME, card="overwrite")
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8")
+    about = _ABOUT
+    for name, said in (_WITH_LETTERS if letters else _IN_WORDS).items():
+        about = about.replace(f"{{{name}}}", said)
     text = text.replace(f'"{_NAME}"', "vr.tiny_checkpoint()").replace(
-        "\n## Training\n", f"\n{_ABOUT}\n{making}\n## Training\n" if making else f"\n{_ABOUT}\n## Training\n", 1
+        "\n## Training\n", f"\n{about}\n{making}\n## Training\n" if making else f"\n{about}\n## Training\n", 1
     )
     write_whole(card, text)
     return card

@@ -77,7 +77,8 @@ def make_tiny(
         return root / chosen[-1]
     folder = pack(root / _LAST, root / "checkpoint")
     if heldout:
-        write_results(folder, measure(folder, world, root / "results", say=say), history(root))
+        results = measure(folder, world, root / "results", say=say)
+        write_results(folder, results, history(root), letters=version >= 7)
     return folder
 
 
