@@ -255,7 +255,7 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def newest(tmp_path_factory):
     out = tmp_path_factory.mktemp("newest")
-    world.write_dataset(out, 12, seed=3, heldout=4)
+    world.write_dataset(out, 12, seed=3, heldout=4, version=7)
     return out
 
 

@@ -12,7 +12,7 @@ __all__ = ["DataVersion", "world"]
 DataVersion = Annotated[
     int | None,
     typer.Option(
-        help="What a seed stands for, the newest by default; 5 is the data that the embedded model learnt from."
+        help="What a seed stands for; 5 is the data that the embedded model learnt from, 7 what `train tiny` teaches."
     ),
 ]
 

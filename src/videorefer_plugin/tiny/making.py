@@ -13,7 +13,7 @@ from videorefer_plugin.tiny.packing import pack
 from videorefer_plugin.tiny.running import READY, features_in, run_recipe, shared_recipe
 from videorefer_plugin.world.dataset import write_dataset
 from videorefer_plugin.world.stages import STAGES
-from videorefer_plugin.world.versions import VERSION, check_version
+from videorefer_plugin.world.versions import NEWEST, check_version
 
 __all__ = ["make_tiny"]
 
@@ -58,7 +58,7 @@ def make_tiny(
         TrainingError: a stage failed.
     """
     root = check_folder_place(out, ConfigurationError)
-    world, version = root / "world", VERSION if data_version is None else data_version
+    world, version = root / "world", NEWEST if data_version is None else data_version
     chosen = _chosen(stages, version)
     check_version(world, version)
     settings = {name: _settings(root, name, overrides, version) for name in chosen}

@@ -25,7 +25,7 @@ from videorefer_plugin.world.bench import bench_clip
 from videorefer_plugin.world.clip import Clip
 from videorefer_plugin.world.dataset import encode_video, write_dataset
 from videorefer_plugin.world.filming import PLAIN, Filming
-from videorefer_plugin.world.versions import VERSION
+from videorefer_plugin.world.versions import NEWEST
 
 __all__ = ["CONDITIONS", "probe", "words_said"]
 
@@ -120,7 +120,7 @@ def probe(
         if name not in CONDITIONS:
             raise BenchError(f"Unknown condition {name!r}; known are {', '.join(CONDITIONS)}.")
     root = check_folder_place(out, BenchError)
-    version = VERSION if data_version is None else data_version
+    version = NEWEST if data_version is None else data_version
     say(f"Rendering {clips} clips from seed {seed}")
     write_dataset(root / "world", 0, seed, clips, version=version)
     items = read_json(root / "world" / "heldout" / "bench_q.json", BenchError)[:limit]

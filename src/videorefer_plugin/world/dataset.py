@@ -122,7 +122,7 @@ def write_dataset(
         frames: length of the clips, from 8.
         workers: processes.
         progress: told after each part how many clips are done, and of how many.
-        version: of what a seed stands for; the newest by default. Version 5 is what the packaged model learnt from;
+        version: of what a seed stands for; 6 by default. Version 5 is what the packaged model learnt from;
             version 6 differs from it in the training records, whose chance comes from the name of their stage. Videos,
             images and the benchmark are the same in both. In version 7, objects of one clip in three change their
             colours or patterns, which the benchmark's questions about sequences are about; training clips differ in

@@ -11,10 +11,11 @@ from typing import Any
 from videorefer_plugin._json import read_object, write_json
 from videorefer_plugin.errors import ConfigurationError
 
-__all__ = ["VERSION", "VERSIONS", "Settings", "check_version", "claim", "read_settings", "seed_of"]
+__all__ = ["NEWEST", "VERSION", "VERSIONS", "Settings", "check_version", "claim", "read_settings", "seed_of"]
 
 VERSIONS = (5, 6, 7)  # of what a seed stands for, as far as they can be rendered
-VERSION = VERSIONS[-1]  # raise it when clips or words change
+NEWEST = VERSIONS[-1]  # which new models learn from
+VERSION = 6  # by default: the newest that the packaged model answers questions about
 # Until version 5, the chance of a stage's records came from its place in this list. Stages that are not in it have
 # chance of their names in every version, so that none of them changes what others have.
 _PLACES_OF_5 = (
