@@ -133,7 +133,9 @@ class Server:
 def _request(connection: socket.socket) -> bytes:
     # Whole: to close a connection that holds unread bytes resets it, and the other side loses our reply.
     with connection.makefile("rb") as stream:
-        head = b"".join(iter(stream.readline, b"\r\n"))
+        head = b""
+        while (line := stream.readline()) not in (b"", b"\r\n"):  # nothing: it hung up
+            head += line
         length = re.search(rb"(?i)^content-length: *(\d+)", head, re.MULTILINE)
         return head + b"\r\n" + (stream.read(int(length[1])) if length else b"")
 

@@ -238,7 +238,7 @@ def _check_objects(objects: Any, **given: Sequence[Any]) -> None:
         )
     check_kind(ConfigurationError, lists(_OBJECT, "Regions or Masklets"), objects=objects)
     for what, values in given.items():
-        kind = lists(MAPPING if what == "scores" else TEXT, what)
+        kind = lists({"scores": MAPPING, "numbers": INTEGER}.get(what, TEXT), what)
         check_kind(ConfigurationError, kind, optional=False, **{what: values})
         if values and len(values) != len(objects):
             raise ConfigurationError(f"There are {len(values)} {what} for {len(objects)} object(s); give one each.")
