@@ -156,10 +156,20 @@ def own_object_encoder(name: str | os.PathLike, hub: dict[str, Any]) -> tuple[st
 
     Returns:
         `tuple` or `None`: folder or Hub id, and the hub arguments with which its files are fetched.
+
+    Raises:
+        CheckpointError: its weights are in the folder without their configuration.
     """
     folder = in_subfolder(name, hub)
     if os.path.isdir(folder):
-        return (folder, {}) if os.path.lexists(os.path.join(folder, CONFIG_NAME)) else None
+        if os.path.lexists(os.path.join(folder, CONFIG_NAME)):
+            return folder, {}
+        if os.path.lexists(os.path.join(folder, WEIGHTS_NAME)):
+            raise CheckpointError(
+                f"{os.fspath(folder)!r} holds {WEIGHTS_NAME}, but {CONFIG_NAME} is missing, without which the model "
+                "would not take regions. Fetch or save the object encoder anew, or remove its weights."
+            )
+        return None
     from transformers.utils import cached_file
 
     # Without a connection, what the cache holds of the host counts, which may be a bare one.
