@@ -5,9 +5,11 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -19,6 +21,7 @@ from videorefer_plugin import world
 
 _START = "from videorefer_plugin.cli import app; app()"
 _SECONDS = 120.0
+_START_OF_VLLM = 600.0
 
 
 class Served:
@@ -43,6 +46,24 @@ class Served:
         assert address is not None, "".join(self.log)
         self.url = address
         self.port = int(address.split(":")[2].split("/")[0])
+
+    @classmethod
+    def vllm(cls, *options: str, key: str | None = None) -> "Served":
+        """One with vLLM's engine, which says where it listens long before it does."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        more = ("--engine", "vllm", "--port", str(port), "--dtype", "float32")
+        server = cls(*more, *options, key=key, seconds=_START_OF_VLLM)
+        until = time.monotonic() + _START_OF_VLLM
+        while True:
+            try:
+                server.ask(None, "/models")
+                return server
+            except urllib.error.URLError:
+                if server.process.poll() is not None or time.monotonic() > until:
+                    server.close()
+                    raise AssertionError("".join(server.log[-40:])) from None
+                time.sleep(1)
 
     def _listen(self, told: "queue.Queue[str | None]") -> None:
         assert self.process.stderr is not None

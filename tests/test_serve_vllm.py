@@ -1,11 +1,8 @@
 """`videorefer serve --engine vllm`: needs vLLM, which lives in an environment of its own (see CONTRIBUTING.md)."""
 
 import importlib.util
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,18 +51,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, list[vr.
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = Served("--engine", "vllm", "--port", str(port), "--dtype", "float32", key=KEY, seconds=600)
-    until = time.monotonic() + 400
-    while True:
-        try:
-            server.ask(None, "/models")
-            break
-        except urllib.error.URLError:
-            assert server.process.poll() is None, "".join(server.log[-40:])
-            assert time.monotonic() < until, "".join(server.log[-40:])
-            time.sleep(1)
+    server = Served.vllm(key=KEY)
     yield server
     server.close()
 
@@ -111,19 +97,6 @@ def questions(path: Path, regions: list[vr.Region]) -> list[tuple[list[dict[str,
     ]
 
 
-def patient(served: Served, body: dict[str, Any]) -> str:
-    """Ask again after what OpenAI's client tries again: where many ask about a new video at once, vLLM's caches of
-    processed items may drift apart, which it answers with 500 and calls retryable."""
-    for _ in range(4):
-        try:
-            return served.answer(body)
-        except urllib.error.HTTPError as error:
-            if error.code < 500:
-                raise
-            time.sleep(0.5)
-    return served.answer(body)
-
-
 @needs_vllm
 def test_answers_are_those_of_generate(served, pair, clips):
     from videorefer_plugin.asking import answer
@@ -131,8 +104,8 @@ def test_answers_are_those_of_generate(served, pair, clips):
     asked = [one for path, regions in clips for one in questions(path, regions)]
     bodies = [as_request(*one, temperature=0, stream=number % 3 == 0) for number, one in enumerate(asked)]
     for _ in range(2):  # the second time out of the caches
-        with ThreadPoolExecutor(32) as pool:
-            answers = list(pool.map(lambda body: patient(served, body), bodies))
+        with ThreadPoolExecutor(64) as pool:
+            answers = list(pool.map(served.answer, bodies))
         wanted = [answer(*pair, [one], [own], max_new_tokens=24)[0] for one, own in asked]
         assert [(a, w) for a, w in zip(answers, wanted, strict=True) if a.strip() != w] == []
     assert len(answers) == 100

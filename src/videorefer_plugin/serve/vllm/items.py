@@ -44,13 +44,14 @@ class Clip:
         self.digest = video.digest()
         self._pixels: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
-    def pixels(self, frames: Sequence[int], way: str, preprocess: Any) -> Tensor:
+    def pixels(self, frames: Sequence[int], way: str, preprocess: Any, dtype: torch.dtype) -> Tensor:
         """Preprocessed frames, each decoded once.
 
         Args:
             frames (`Sequence[int]`): which.
             way (`str`): how they are preprocessed.
             preprocess (`Callable`): does so, given uint8 frames and the kind.
+            dtype (`torch.dtype`): that of the tower, whose values go from process to process.
 
         Returns:
             `torch.Tensor` of shape `(len(frames), 3, size, size)`.
@@ -59,7 +60,7 @@ class Clip:
         found = dict(self._pixels)
         if missing:
             made = preprocess(self.video.read(missing), self.kind)
-            new = {(way, frame): row.clone() for frame, row in zip(missing, made, strict=True)}
+            new = {(way, frame): row.to(dtype, copy=True) for frame, row in zip(missing, made, strict=True)}
             found |= new
             self._pixels.update(new)
             while len(self._pixels) > _FRAMES:

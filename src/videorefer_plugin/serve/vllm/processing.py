@@ -160,14 +160,15 @@ class Processor(BaseMultiModalProcessor[Info]):
     def _visual(self, clip: Clip, hf_kwargs: Mapping[str, object]) -> dict[str, torch.Tensor]:
         plan, way = self._plan(clip, hf_kwargs)
         frames = plan.clips[0].sampled
-        pixels = clip.pixels(frames, way, plan.preprocess)
+        pixels = clip.pixels(frames, way, plan.preprocess, self.info.ctx.model_config.dtype)
         return {_PIXELS[clip.kind]: pixels, f"{clip.kind}_frame_keys": clip.keys(frames, way)}
 
     def _region(self, modality: str, item: BoundRegion, hf_kwargs: Mapping[str, object]) -> dict[str, torch.Tensor]:
         plan, way = self._plan(item.clip, hf_kwargs, item)
         ((drawn,),) = plan.regions
+        dtype = self.info.ctx.model_config.dtype
         return {
-            f"{modality}_pixel_values": item.clip.pixels(drawn.frames, way, plan.preprocess),
+            f"{modality}_pixel_values": item.clip.pixels(drawn.frames, way, plan.preprocess, dtype),
             f"{modality}_masks": drawn.masks,
             f"{modality}_frame_keys": item.clip.keys(drawn.frames, way),
             f"{modality}_lengths": torch.tensor([len(drawn.frames)]),

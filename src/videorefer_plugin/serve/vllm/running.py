@@ -71,7 +71,10 @@ def vllm_arguments(folder: str, settings: ServeSettings, more: Sequence[str] = (
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     if settings.sources.domains:
         arguments += ["--allowed-media-domains", *settings.sources.domains]
-    return [*arguments, "--trust-request-mm-kwargs", *more]  # of these kwargs the middleware leaves ours
+    # Of these kwargs the middleware leaves ours. vLLM's cache of processed items takes for granted that requests reach
+    # the engine in the order in which they were processed; a streamed one gets there later, and that of a client that
+    # went away never, and whoever asked about the same video is answered with 500. `Clip` keeps what was decoded.
+    return [*arguments, "--trust-request-mm-kwargs", "--mm-processor-cache-gb", "0", *more]
 
 
 def serve_vllm(settings: ServeSettings, tell: Callable[[str], None] | None = None) -> None:
