@@ -104,8 +104,9 @@ def questions(path: Path, regions: list[vr.Region]) -> list[Asked]:
     ]
 
 
-def test_answers_are_those_of_generate(served, pair, clips):
-    asked = [one for path, regions in clips for one in questions(path, regions)]
+@pytest.mark.parametrize("clip", [0, *(pytest.param(clip, marks=pytest.mark.slow) for clip in (1, 2, 3))])
+def test_answers_are_those_of_generate(served, pair, clips, clip):
+    asked = questions(*clips[clip])
     bodies = [
         as_request(*one[:2], stream=number % 3 == 0, **({"mm_processor_kwargs": one[2]} if one[2] else {}))
         for number, one in enumerate(asked)
@@ -114,7 +115,7 @@ def test_answers_are_those_of_generate(served, pair, clips):
         answers = list(pool.map(served.answer, bodies))
     wanted = [expected(pair, one) for one in asked]
     assert [(n, a, w) for n, (a, w) in enumerate(zip(answers, wanted, strict=True)) if a != w] == []
-    assert (len(answers), len(set(answers)) > 10) == (100, True)
+    assert (len(answers), len(set(answers)) > 10) == (25, True)
 
 
 def test_regions_and_files_may_be_named_in_other_ways(served, pair, clips):
@@ -127,7 +128,8 @@ def test_regions_and_files_may_be_named_in_other_ways(served, pair, clips):
         assert served.answer({"messages": messages, "max_tokens": 24, **fields}) == wanted
 
 
-def test_64_clients_at_once_get_their_own_answers(served, pair, clips):
+@pytest.mark.parametrize("clients", [8, pytest.param(64, marks=pytest.mark.slow)])
+def test_clients_at_once_get_their_own_answers(served, pair, clips, clients):
     """The same question about different objects of several videos; some clients leave in the middle."""
     places = [(path, region) for path, regions in clips for region in regions]
     wanted = [
@@ -146,8 +148,8 @@ def test_64_clients_at_once_get_their_own_answers(served, pair, clips):
 
     before = served.memory()
     for _ in range(2):
-        with ThreadPoolExecutor(64) as pool:
-            said = list(pool.map(ask, range(64)))
+        with ThreadPoolExecutor(clients) as pool:
+            said = list(pool.map(ask, range(clients)))
         assert [one for one in said if one[0] != one[1]] == []
     assert len(set(wanted)) > 3
     assert served.memory() - before < 100 * MEGABYTE
@@ -222,6 +224,7 @@ def test_what_the_page_shows_runs(served, clips, tmp_path, monkeypatch):
     assert len(names["answers"]) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["single", "multi"])
 def test_a_benchmark_is_answered_by_a_server_as_by_the_model(served, tmp_path_factory, monkeypatch, mode):
     from tests.bench_data import write_benchmark
@@ -369,6 +372,7 @@ def test_the_log_names_requests_and_neither_keys_nor_questions(served, clips):
 # --- other servers ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_attached_host_is_served_and_stops_when_it_has_answered(tmp_path, clips):
     """SIGTERM comes while an answer is written, which is finished."""
     from tests.tiny_hosts import BY_NAME
