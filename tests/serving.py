@@ -110,9 +110,13 @@ class Served:
         return self.process.wait(60)
 
     def close(self) -> None:
+        """End it: vLLM's, which has processes of its own, by asking it first."""
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
 
 def data_url(path: Path) -> str:
