@@ -1,6 +1,7 @@
 """`videorefer serve --engine vllm`: needs vLLM, which lives in an environment of its own (see CONTRIBUTING.md)."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 import videorefer_plugin as vr
@@ -128,3 +130,48 @@ def test_bad_requests_are_refused_with_a_reason(served, clips):
     assert served.ask(None, "/models", **{"Authorization": "Bearer wrong-key-1"})[0] == 401
     assert served.ask({}, "/completions")[0] == 404
     assert served.answer(body)
+
+
+@needs_vllm
+def test_hosts_and_other_models_are_refused_by_name(tmp_path):
+    from typer.testing import CliRunner
+
+    from videorefer_plugin.cli import app
+
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}')
+    for options, said in (
+        (["--model", "a/host", "--object-encoder", "an/encoder"], "attached object encoder is served with --engine"),
+        (["--model", str(tmp_path)], "a model of type 'qwen2'"),
+    ):
+        result = CliRunner().invoke(app, ["serve", "--engine", "vllm", *options])
+        assert result.exit_code == 1
+        assert said in " ".join(result.stderr.split())
+
+
+@needs_vllm
+@pytest.mark.slow
+def test_an_original_checkpoint_is_converted_and_served(tmp_path, monkeypatch, clips):
+    from transformers import AutoConfig
+
+    from tests.checkpoints import TOWER, make_checkpoint, original_state
+    from videorefer_plugin.asking import answer, load_model
+
+    # vLLM's attention on a CPU wants heads of at least 32 channels, which the tiny original does not have.
+    sizes = {"hidden_size": 128, "intermediate_size": 192}
+    plain = make_checkpoint(tmp_path / "plain", **sizes)
+    shutil.copytree(TOWER, tmp_path / TOWER.name)
+    torch.manual_seed(0)
+    whole = vr.VideoReferForConditionalGeneration(AutoConfig.from_pretrained(plain))
+    folder = make_checkpoint(tmp_path / "original", original_state(whole), **sizes)
+    path, regions = clips[0]
+    asked = questions(path, regions)[:6]
+    pair = load_model(folder)
+    wanted = [answer(*pair, [one], [own], max_new_tokens=24)[0] for one, own in asked]
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    server = Served.vllm("--model", str(folder))
+    try:
+        assert [server.answer(as_request(*one, temperature=0)).strip() for one in asked] == wanted
+        assert server.ask(None, "/models")[1]["data"][0]["id"] == "original"
+        assert "It is converted once" in "".join(server.log)
+    finally:
+        server.close()

@@ -138,9 +138,10 @@ def _folder_of(settings: ServeSettings) -> str:
         config = AutoConfig.from_pretrained(name, revision=settings.revision)
     except (OSError, ValueError) as error:
         raise ServeError(f"{settings.model} cannot be served with vLLM: {error}") from error
-    if list(config.architectures or []) == [_ARCHITECTURE]:
-        return name
-    if not isinstance(config, VideoReferConfig):
+    if isinstance(config, VideoReferConfig) and list(config.architectures or []) == [_ARCHITECTURE]:
+        if _highest(config) < config.text_config.vocab_size:
+            return name
+    elif not isinstance(config, VideoReferConfig):
         raise ServeError(
             f"{settings.model} is a model of type {config.model_type!r}, which the plugin of vLLM does not serve; it "
             "serves VideoRefer models. Use --engine transformers."
@@ -148,8 +149,16 @@ def _folder_of(settings: ServeSettings) -> str:
     return _converted(name, settings.revision)
 
 
+def _highest(config: Any) -> int:
+    return max(config.image_token_id, config.video_token_id, config.region_token_id)
+
+
 def _converted(name: str, revision: str | None) -> str:
-    """The folder of a checkpoint in our layout, made once and kept in the cache."""
+    """The folder of a checkpoint in our layout, made once and kept in the cache.
+
+    Its vocabulary has the placeholders too. In original ones they lie beyond it, where a penalty for repetition, which
+    vLLM counts over the prompt, ends its engine.
+    """
     from huggingface_hub.constants import HF_HOME
 
     from videorefer_plugin.asking import load_model
@@ -157,8 +166,11 @@ def _converted(name: str, revision: str | None) -> str:
 
     folder = Path(HF_HOME) / "videorefer" / "converted" / fingerprint(name, revision)
     if not (folder / "config.json").is_file():
-        logger.warning("%s is in its original layout. It is converted once, into %s.", name, folder)
+        logger.warning("%s has a layout that vLLM cannot load. It is converted once, into %s.", name, folder)
         model, processor = load_model(name, revision=revision)
+        model.resize_token_embeddings(
+            max(_highest(model.config) + 1, model.config.text_config.vocab_size), mean_resizing=False
+        )
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
             whole = Path(made) / "whole"
