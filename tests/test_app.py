@@ -1,5 +1,6 @@
 """What a visitor of the page works on, without a browser: objects, following, talking, files, and their limits."""
 
+import functools
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import videorefer_plugin as vr
 from tests import media
 from tests.reviewed import reviewed_run
 from videorefer_plugin.app.checking import Desk
+from videorefer_plugin.app.drawing import picture
 from videorefer_plugin.app.examples import examples, shapes_clip
 from videorefer_plugin.app.exports import BenchForm, export_code, export_item, export_masklets, export_record
 from videorefer_plugin.app.imports import import_file
@@ -177,6 +180,50 @@ def test_what_is_no_video_is_refused_without_telling_where_it_lies(room, tmp_pat
 def test_limits_are_numbers(value):
     with pytest.raises(ConfigurationError, match="expected a whole number from 1 up"):
         Limits(max_frames=value)
+
+
+def moving(height, width, count):
+    """A white block that moves, as frames and masks."""
+    frames = np.full((count, height, width, 3), 60, np.uint8)
+    masks = np.zeros((count, height, width), bool)
+    for place in range(count):
+        masks[place, height // 3 + place : height // 3 * 2 + place, width // 3 : width // 3 * 2] = True
+    frames[masks] = 240
+    return frames, masks
+
+
+def many(path, frames, *arguments, **settings):
+    media.write_video(path, list(frames), *arguments, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "count", "write"),
+    [
+        ("odd.mkv", (63, 97), 3, functools.partial(many, codec="ffv1", pixels="bgr0")),
+        ("portrait.mp4", (96, 54), 3, many),
+        ("one.mp4", (48, 64), 1, many),
+        ("uneven.mp4", (48, 64), 3, functools.partial(many, times=[0, 100, 900])),
+        ("moving.gif", (48, 64), 3, functools.partial(many, codec="gif", rate=10, pixels="rgb8")),
+    ],
+)
+def test_whatever_is_dropped_can_be_clicked_on_and_followed(tools, tmp_path, name, shape, count, write):
+    frames, masks = moving(*shape, count)
+    write(tmp_path / name, frames)
+    room = Workspace("key", tmp_path / "room", tools)
+    room.open(tmp_path / name)
+    room.point(0, shape[1] // 2, shape[0] // 2)
+    assert picture(room, 0).shape == (*(round(side * 640 / max(shape)) for side in shape), 3)
+    finish(room.follow())
+    for frame in range(count):
+        mask = room.thing(1).mask(frame, *shape)
+        assert (mask & masks[frame]).sum() / (mask | masks[frame]).sum() > 0.85
+    finish(room.play())
+    assert vr.open_video(room.film).num_frames == count
+    assert ask(room, "What does <region1> look like?")
+    for make in (export_masklets, export_record):
+        (path,) = make(room)
+        import_file(room, path)
+    room.close()
 
 
 # --- objects ---------------------------------------------------------------------------------------------------------
@@ -377,6 +424,58 @@ def test_one_thing_at_a_time(pointed):
     finish(pointed.follow())
 
 
+@contextmanager
+def held_up(begin, pool):
+    """Work of a visitor that waits for that of others, until the block ends."""
+    free = threading.Event()
+    for _ in range(4):
+        pool.start(Job("other"), lambda job: free.wait(30))
+    try:
+        job = begin()
+        yield job
+        assert not job.started
+    finally:
+        free.set()
+    finish(job)
+
+
+def test_objects_that_change_while_they_are_followed(pointed):
+    square, star = pointed.things
+    with held_up(pointed.follow, pointed.tools.following):
+        pointed.delete(1)
+        pointed.select(None)
+        pointed.point(0, *middle(CROSS))  # gets the number of the one that was deleted
+        pointed.select(2)
+        pointed.rename("star")
+    assert (pointed.thing(1).masklet, pointed.thing(1).is_current) == (None, False)
+    assert pointed.thing(2).name == "star"
+    assert overlap(pointed.thing(2).region(), STAR) > 0.8
+    for _ in range(4):
+        pointed.undo()
+    assert pointed.things == (square, star)
+
+
+def test_what_is_taken_back_while_it_is_followed_stays_away(room):
+    room.point(0, *middle(SQUARE))
+    with held_up(room.follow, room.tools.following):
+        room.undo()
+    assert room.things == ()
+
+
+def test_while_a_question_is_answered_the_conversation_stays(followed):
+    ask(followed, "What does <region1> look like?")
+    (record,) = export_record(followed)
+    with held_up(lambda: followed.ask("What is <region2> doing?"), followed.tools.answering):
+        for change in (followed.take_back, followed.begin_anew):
+            with pytest.raises(AppError, match="is being answered"):
+                change()
+        with pytest.raises(AppError, match="being done already"):
+            import_file(followed, record)
+    assert [asked.numbers for asked in followed.talk.turns] == [(1,), (2,)]
+    followed.take_back()
+    assert len(followed.talk.turns) == 1
+
+
 def test_pools_refuse_more_than_may_wait():
     pool, free, began = Pool("test", at_once=1, waiting=1), threading.Event(), threading.Event()
     first, second = Job("follow"), Job("follow")
@@ -487,6 +586,10 @@ def test_masklets_that_were_taken_away_can_be_brought_along(followed, tmp_path):
         }
     followed.undo()
     assert followed.things == ()
+    other = json.loads(path.read_text())
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps({**other, "video": "other.mp4"}))
+    assert "The file is about other.mp4, and shapes.mp4 is open." in import_file(followed, path).said
 
 
 def test_a_conversation_is_a_training_record(followed):
@@ -539,6 +642,7 @@ def test_items_that_no_benchmark_takes(followed, form, said):
     assert not list(followed.place.glob("*.json"))
 
 
+@pytest.mark.slow
 def test_the_code_gives_the_same_answers(followed, tmp_path):
     answers = [ask(followed, f"What does <region{number}> look like?") for number in (1, 2)]
     script, _ = export_code(followed)
@@ -653,6 +757,7 @@ def test_work_that_nobody_looks_at_is_forgotten_in_time(shelf, monkeypatch):
     assert open_[1].folder.exists()
 
 
+@pytest.mark.slow
 def test_two_visitors_do_not_mix_objects(shelf, tmp_path):
     rooms = {}
     for name, index in (("a", SQUARE), ("b", STAR)):
@@ -721,6 +826,7 @@ def test_bad_options_are_told_before_anything_is_served(arguments, said, tmp_pat
     assert said in result.stderr
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted_and_leaves_nothing(tmp_path):
     pytest.importorskip("gradio")
     (tmp_path / "temporary").mkdir()

@@ -4,6 +4,7 @@ import json
 import re
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +137,11 @@ def test_a_newcomer_clicks_on_an_object_and_asks(visitor, clip):
     visitor.page.click("#vr-ask-1")
     visitor.page.wait_for_function("document.querySelector('#vr-question textarea').value == '<region1> '")
     assert visitor.ask("What does <region1> look like?") == "It is a small striped yellow square."
+    # A question that cannot be asked stays in its box.
+    visitor.page.fill("#vr-question textarea", "What is <region7>?")
+    visitor.page.click("#vr-ask")
+    visitor.told("object 7, which is not there")
+    assert visitor.page.input_value("#vr-question textarea") == "What is <region7>?"
     assert {re.match(r"\w+:/*([^/]*)", url)[1] for url in visitor.asked} <= {visitor.url.split("/")[2], ""}
     assert not visitor.faults
 
@@ -230,6 +236,7 @@ def long_clip(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_following_can_be_stopped(visitor, long_clip):
     visitor.drop(long_clip)
     visitor.click(SQUARE)
@@ -242,6 +249,42 @@ def test_following_can_be_stopped(visitor, long_clip):
     assert 5 <= int(seen[1]) < 128
 
 
+@pytest.mark.slow
+def test_a_question_that_is_asked_while_objects_are_followed_is_not_lost(visitor, long_clip):
+    visitor.drop(long_clip)
+    visitor.click(SQUARE)
+    visitor.page.click("#vr-follow")
+    visitor.page.wait_for_selector("#vr-progress progress")
+    visitor.page.fill("#vr-question textarea", "What does <region1> look like?")
+    visitor.page.press("#vr-question textarea", "Shift+Enter")
+    visitor.told("Something is being done already")
+    assert visitor.page.input_value("#vr-question textarea") == "What does <region1> look like?"
+    visitor.page.click("#vr-stop")
+    visitor.told("Stopped; what was done is kept.")
+    assert not visitor.faults
+
+
+@pytest.mark.slow
+def test_a_question_that_fails_comes_back_into_its_box(visitor, clip, served):
+    visitor.drop(clip)
+    visitor.click(SQUARE)
+    key = visitor.page.evaluate("sessionStorage.getItem('videorefer')")
+    room = served.shelf.enter("probe", own=key)
+    served.shelf.leave("probe")
+    Path(room.opened.path).rename(room.place / "gone.mp4")
+    visitor.page.fill("#vr-question textarea", "What does <region1> look like?")
+    visitor.page.click("#vr-ask")
+    visitor.page.wait_for_selector("#vr-told .vr-fault")
+    visitor.page.wait_for_function(
+        "document.querySelector('#vr-question textarea').value == 'What does <region1> look like?'"
+    )
+    (room.place / "gone.mp4").rename(room.opened.path)
+    visitor.page.click("#vr-ask")
+    assert visitor.answer() == "It is a small striped yellow square."
+    assert not visitor.faults
+
+
+@pytest.mark.slow
 def test_work_goes_on_when_the_browser_is_closed(visitor, long_clip):
     visitor.drop(long_clip)
     visitor.click(SQUARE)
@@ -254,6 +297,7 @@ def test_work_goes_on_when_the_browser_is_closed(visitor, long_clip):
     assert "to be followed" not in visitor.page.inner_text("#vr-objects")
 
 
+@pytest.mark.slow
 def test_everything_can_be_done_with_the_keyboard(visitor, clip):
     visitor.drop(clip)
     page = visitor.page
@@ -295,6 +339,7 @@ def test_everything_can_be_done_with_the_keyboard(visitor, clip):
 # --- hostile ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files_that_are_no_videos_are_refused(visitor, clip, tmp_path):
     (tmp_path / "evil.mp4").write_bytes(b"<script>alert(1)</script>" * 100)
     visitor.drop(tmp_path / "evil.mp4", "evil.mp4")
@@ -395,6 +440,7 @@ def test_a_page_that_others_can_reach_asks_for_the_password(tools):
             assert error.value.code == 401
 
 
+@pytest.mark.slow
 def test_a_reviewer_is_checked_with_two_buttons(browser, tools, tmp_path):
     folder = reviewed_run(tmp_path)
     with serve(tools, desk=Desk(folder)) as served:

@@ -34,6 +34,7 @@ class CheckTab:
     def build(self) -> None:
         """Make the components, and connect them, within a `gr.Blocks`."""
         gr.HTML(
+            "<h1 class='vr-title'>Check a Reviewer</h1>"
             "<p>Is what the text says of the marked object right? Answers are written into the table of the check at "
             "once. What the Reviewer said is not shown.</p>"
         )

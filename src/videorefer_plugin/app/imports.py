@@ -46,6 +46,8 @@ def import_file(room: Workspace, path: Path) -> Imported:
         AppError: it is no such file, or it is of another video.
     """
     room.opened  # noqa: B018  raises where there is none
+    if room.is_busy:
+        raise AppError("Something is being done already; wait for it, or stop it, and bring the file along then.")
     try:
         value = read_json(path, AppError)
         if isinstance(value, Mapping) and "annotation" in value and "scores" in value:
@@ -85,7 +87,8 @@ def _masklets(room: Workspace, path: Path) -> Imported:
     if not things:
         raise AppError("it holds no objects.")
     room.replace_things(tuple(things))
-    return Imported(f"{len(things)} object(s) are here.")
+    named = things[0].masklet.video if things[0].masklet else None
+    return Imported(f"{len(things)} object(s) are here.{_other(room, named)}")
 
 
 def _record(room: Workspace, value: Mapping[str, Any]) -> Imported:
@@ -102,7 +105,7 @@ def _record(room: Workspace, value: Mapping[str, Any]) -> Imported:
         own = slice(place, place + count)
         turns.append(Asked(text, tuple(numbers[own]), tuple(regions[own]), answer["content"]))
         place += count
-    room.talk.begin_anew(turns)
+    room.begin_anew(turns)
     return Imported(
         f"{len(set(numbers))} object(s) and {len(turns)} question(s) are here.{_other(room, record.video)}"
     )
@@ -158,5 +161,7 @@ def _check(room: Workspace, region: Region, number: int) -> None:
 
 
 def _other(room: Workspace, named: Any) -> str:
+    if not named:
+        return ""
     name = Path(str(named)).name
     return "" if name == room.title else f" The file is about {name}, and {room.title} is open."

@@ -19,6 +19,7 @@ class Job:
         done, total (`int`): how far it is; `total` is 0 while that is not known.
         started (`bool`): whether it has begun; before that it waits for others.
         error (`BaseException`, *optional*): why it failed.
+        is_told (`bool`): whether a page has said how it ended.
     """
 
     def __init__(self, kind: str):
@@ -27,6 +28,7 @@ class Job:
         self.total = 0
         self.started = False
         self.error: BaseException | None = None
+        self.is_told = False
         self._stop = threading.Event()
         self._over = threading.Event()
 

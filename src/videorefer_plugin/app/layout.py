@@ -50,6 +50,7 @@ class Layout:
         self.own_key = gr.Textbox(visible=False)
         self.last_key = gr.Textbox(visible=False)
         self.key = gr.Textbox(visible=False)
+        self.failed = gr.Textbox(visible=False)  # a question that could not be answered, on its way into its box
         gr.HTML("<h1 class='vr-title'>Click on an object, and talk about it</h1>")
         with gr.Row():
             with gr.Column(scale=3, min_width=420):
@@ -84,7 +85,6 @@ class Layout:
             label="Frame",
             buttons=["fullscreen"],
             elem_id="vr-frame",
-            placeholder="No video is open. Drop one above, or take an example.",
         )
         self.slider = gr.Slider(0, 1, 0, step=1, label="Frame", interactive=False, elem_id="vr-slider", buttons=[])
         self.strip = gr.HTML(elem_id="vr-strip")
@@ -97,7 +97,7 @@ class Layout:
             self.absent = gr.Button("Not in this frame", size="sm", interactive=False, elem_id="vr-absent")
         with gr.Row():
             self.follow = gr.Button("Follow objects", variant="primary", elem_id="vr-follow")
-            self.play = gr.Button("Play with objects", elem_id="vr-play")
+            self.play = gr.Button("Play with masks", elem_id="vr-play")
             self.stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="vr-stop")
         self.progress = gr.HTML(elem_id="vr-progress")
         with gr.Accordion("Point without a mouse, or by words", open=False):
@@ -155,7 +155,7 @@ class Layout:
                 self.tasks[task.name] = gr.Button(task.name, size="sm", min_width=84)
         with gr.Row(equal_height=True):
             self.question = gr.Textbox(
-                label="Question",
+                label="Question (Shift + Enter asks it)",
                 placeholder="What is <region1> doing?",
                 lines=2,
                 max_lines=6,
@@ -165,7 +165,7 @@ class Layout:
             )
             self.ask = gr.Button("Ask", variant="primary", elem_id="vr-ask", min_width=76)
         with gr.Row():
-            self.back = gr.Button("Take back", size="sm", elem_id="vr-back")
+            self.back = gr.Button("Take last question back", size="sm", elem_id="vr-back")
             self.anew = gr.Button("New conversation", size="sm", elem_id="vr-anew")
         with gr.Accordion("What this page can and cannot do", open=self.tools.is_embedded):
             gr.HTML(about(self.tools.about))

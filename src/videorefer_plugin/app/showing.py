@@ -35,7 +35,7 @@ class Showing:
         rows = [part for row in page.rows.values() for part in (row.row, row.select, row.hide)]
         plain = (
             "upload told image slider strip undo absent follow play stop progress film none details name start end "
-            "chat question ask taken bring"
+            "chat question failed ask taken bring"
         )
         return [getattr(page, name) for name in plain.split()] + [*page.examples.values()] + rows
 

@@ -10,7 +10,7 @@ from videorefer_plugin.pictures.marks import color_of
 __all__ = ["CSS", "theme"]
 
 _CHIPS = "\n".join(
-    f".vr-chip-{number} {{ border-left: 10px solid rgb{color_of(number)} !important; }}"
+    f".vr-object button.vr-chip-{number} {{ border-left: 10px solid rgb{color_of(number)} !important; }}"
     for number in range(1, MOST_OBJECTS + 1)
 )
 CSS = f"""
@@ -34,7 +34,14 @@ CSS = f"""
 .dark .vr-mark {{ fill: #fff; }}
 .vr-about {{ padding-left: 1.2rem; margin: 0; list-style: disc; }}
 #vr-frame img {{ cursor: crosshair; width: 100%; object-fit: contain; }}
-.vr-object button {{ justify-content: flex-start; text-align: left; }}
+#vr-frame .empty::after {{ content: "No video is open. Drop one above, or take an example."; padding: 0 1rem; }}
+#vr-frame .empty {{ flex-direction: column; gap: .5rem; }}
+.vr-object {{ gap: 4px !important; padding: 2px 8px; }}
+.vr-object button {{ border: 1px solid var(--neutral-400) !important; border-radius: 4px !important; }}
+.vr-object button[class*="vr-chip-"] {{ justify-content: flex-start; text-align: left; }}
+#vr-chat .placeholder-content {{ padding: 1rem; }}
+/* Gradio's own grays are too light to be read. */
+.or, .min_value, .max_value {{ color: var(--body-text-color) !important; }}
 button:focus-visible, input:focus-visible, textarea:focus-visible {{ outline: 3px solid #1d4ed8 !important; }}
 {_CHIPS}
 """
@@ -56,4 +63,5 @@ def theme() -> gr.themes.Base:
         block_title_text_color="*neutral_700",
         block_info_text_color="*neutral_700",
         input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )

@@ -54,12 +54,14 @@ class Talk:
         turns (`list[Asked]`): what was said.
         pending ([`Asked`], *optional*): what is being answered.
         first_token (`float`, *optional*): seconds from the last question to the first piece of its answer.
+        typed (`str`): the last question as it was typed, so that it can be asked again if it fails.
     """
 
     def __init__(self, tools: Tools, video: Video | None = None):
         self.turns: list[Asked] = []
         self.pending: Asked | None = None
         self.first_token: float | None = None
+        self.typed = ""
         self._tools = tools
         self._video = video
         self._session: VideoSession | None = None
@@ -165,5 +167,5 @@ def shown(asked: Asked) -> str:
     """A question with the numbers of its objects, as it was typed."""
     text = asked.question.replace(f"[{REGION_TOKEN}]", REGION_TOKEN)
     for number in asked.numbers:
-        text = text.replace(REGION_TOKEN, f"[{number}]", 1)
+        text = text.replace(REGION_TOKEN, chip(number), 1)
     return text

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videorefer_plugin.errors import AppError
-from videorefer_plugin.pictures import COLORS
 from videorefer_plugin.regions import ABSENT, Absent, Region, Shape
 from videorefer_plugin.segment import Masklet, Prompt
 
-__all__ = ["Mark", "Thing", "color_name"]
+__all__ = ["Mark", "Thing"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +54,7 @@ class Thing:
         followed (`Mapping[int, Mark]`, *optional*): the marks that it was followed from.
         hidden (`bool`): whether it is left out of pictures.
         start, end (`int`, *optional*): first and last frame that it is followed through, and in which it counts.
+        identity (`object`): stays the same whatever is done to it; another object may get its number later.
     """
 
     number: int
@@ -65,11 +65,12 @@ class Thing:
     hidden: bool = False
     start: int | None = None
     end: int | None = None
+    identity: object = field(default_factory=object, repr=False)
 
     @property
     def called(self) -> str:
-        """Its name, or its color where it has none."""
-        return self.name or f"{color_name(self.number)} object"
+        """Its name, or that it has none."""
+        return self.name or "unnamed"
 
     @property
     def is_current(self) -> bool:
@@ -147,8 +148,3 @@ class Thing:
     def declared_absent(self, frame: int) -> Thing:
         """The object, which is not in a frame."""
         return self.marked(frame, Mark(ABSENT, 1.0))
-
-
-def color_name(number: int) -> str:
-    """The name of an object's color."""
-    return list(COLORS)[(number - 1) % len(COLORS)]

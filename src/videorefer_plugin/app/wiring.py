@@ -14,6 +14,7 @@ from videorefer_plugin.app.drawing import scale_of
 from videorefer_plugin.app.examples import Example
 from videorefer_plugin.app.exports import BenchForm, export_code, export_item, export_masklets, export_record
 from videorefer_plugin.app.imports import import_file
+from videorefer_plugin.app.jobs import Job
 from videorefer_plugin.app.layout import Layout
 from videorefer_plugin.app.shelf import Shelf
 from videorefer_plugin.app.showing import Showing, Updates
@@ -25,7 +26,21 @@ from videorefer_plugin.errors import VideoReferError
 __all__ = ["Wiring"]
 
 _LOOK_AGAIN = 0.15  # seconds
+# What is done to objects is done in the order in which it was asked for: "New object" before the click behind it.
+_IN_ORDER = {"concurrency_id": "objects", "concurrency_limit": 1}
 _KEYS = "() => [sessionStorage.getItem('videorefer') || '', localStorage.getItem('videorefer') || '']"
+# Gradio gives no names to the button around the frame, and to what stands there without one.
+_NAMES = """() => {
+  const frame = '#vr-frame .image-container > button', empty = '#vr-frame .empty';
+  const name = () => {
+    for (const part of document.querySelectorAll(frame)) part.ariaLabel = 'The frame: click on an object in it';
+    for (const part of document.querySelectorAll(empty)) part.role = 'img', part.ariaLabel = 'No video is open';
+  };
+  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+  name();
+}"""
+# A question that could not be answered comes back, unless another one was typed meanwhile.
+_PUT_BACK = "(failed, typed) => ['', typed.trim() ? typed : failed]"
 _KEEP = "(key) => { if (key) { sessionStorage.setItem('videorefer', key); localStorage.setItem('videorefer', key); } }"
 
 Part = Callable[[Workspace], Updates]
@@ -53,6 +68,7 @@ class Wiring:
         loaded.then(None, page.key, None, js=_KEEP, **_quiet())
         self.watch(loaded)
         blocks.unload(self.leave)
+        blocks.load(None, None, None, js=_NAMES, **_quiet())
 
         self.watch(self.on(page.upload.upload, self.open, [page.upload], show.everything, **self.busy()))
         for name, button in page.examples.items():
@@ -60,22 +76,32 @@ class Wiring:
                 self.on(button.click, functools.partial(self.example, name), [], show.everything, **self.busy())
             )
         page.slider.input(self.look, page.slider, show.outputs, trigger_mode="always_last", **_quiet())
-        page.image.select(self.click, [page.mode], show.outputs, trigger_mode="multiple", **self.busy())
+        page.image.select(
+            self.click, [page.mode, page.slider], show.outputs, trigger_mode="multiple", **self.busy(), **_IN_ORDER
+        )
         for field in (page.x, page.y):
             field.input(self.aim, [page.x, page.y], show.outputs, trigger_mode="always_last", **_quiet())
-        self.on(page.here.click, self.point, [page.mode, page.x, page.y], show.scene, **self.busy())
+        here = [page.slider, page.mode, page.x, page.y]
+        self.on(page.here.click, self.point, here, show.scene, **self.busy(), **_IN_ORDER)
         for event in (page.find.click, page.words.submit):
             self.on(
                 event,
-                lambda room, words: _found(room.find(room.frame, words)),
-                [page.words],
+                lambda room, frame, words: _found(room.find(_at(room, frame), words)),
+                [page.slider, page.words],
                 show.scene,
                 **self.busy(),
+                **_IN_ORDER,
             )
-        self.on(page.new.click, self.new, [], show.scene)
-        self.on(page.undo.click, lambda room: room.undo(), [], show.scene)
-        self.on(page.absent.click, lambda room: room.absent(room.frame), [], show.scene)
-        self.watch(self.on(page.follow.click, lambda room: _void(room.follow()), [], show.state))
+        self.on(page.new.click, self.new, [], show.scene, **_IN_ORDER)
+        self.on(page.undo.click, lambda room: room.undo(), [], show.scene, **_IN_ORDER)
+        self.on(
+            page.absent.click,
+            lambda room, frame: room.absent(_at(room, frame)),
+            [page.slider],
+            show.scene,
+            **_IN_ORDER,
+        )
+        self.watch(self.on(page.follow.click, lambda room: _void(room.follow()), [], show.state, **_IN_ORDER))
         self.watch(self.on(page.play.click, lambda room: _void(room.play()), [], show.state))
         self.on(page.stop.click, lambda room: room.stop(), [], show.state)
         self._connect_objects()
@@ -85,22 +111,22 @@ class Wiring:
     def _connect_objects(self) -> None:
         page, show = self.page, self.showing
         for number, row in page.rows.items():
-            self.on(row.select.click, functools.partial(_select, number), [], show.scene)
-            self.on(row.hide.click, functools.partial(_hide, number), [], show.scene)
-            self.on(row.delete.click, functools.partial(_delete, number), [], show.scene)
+            self.on(row.select.click, functools.partial(_select, number), [], show.scene, **_IN_ORDER)
+            self.on(row.hide.click, functools.partial(_hide, number), [], show.scene, **_IN_ORDER)
+            self.on(row.delete.click, functools.partial(_delete, number), [], show.scene, **_IN_ORDER)
             row.ask.click(functools.partial(_insert, number), page.question, page.question, **_quiet())
-        self.on(page.name.submit, lambda room, name: room.rename(name), [page.name], show.scene)
-        self.on(page.apply.click, self.describe, [page.name, page.start, page.end], show.scene)
+        self.on(page.name.submit, lambda room, name: room.rename(name), [page.name], show.scene, **_IN_ORDER)
+        self.on(page.apply.click, self.describe, [page.name, page.start, page.end], show.scene, **_IN_ORDER)
 
     def _connect_talk(self) -> None:
         page, show = self.page, self.showing
         for event in (page.ask.click, page.question.submit):
-            self.watch(self.on(event, lambda room, text: _void(room.ask(text)), [page.question], self.asked))
+            self.watch(event(self.ask, page.question, show.outputs, **_quiet()))
         for task in TASKS:
             self.watch(self.on(page.tasks[task.name].click, functools.partial(self.task, task), [], self.asked))
-        self.on(page.back.click, lambda room: room.talk.take_back(), [], show.talk)
+        self.on(page.back.click, lambda room: room.take_back(), [], show.talk)
         for event in (page.anew.click, page.chat.clear):
-            self.on(event, lambda room: room.talk.begin_anew(), [], show.talk)
+            self.on(event, lambda room: room.begin_anew(), [], show.talk)
 
     def _connect_files(self) -> None:
         page, show = self.page, self.showing
@@ -150,7 +176,10 @@ class Wiring:
 
     def watch(self, event: Any) -> None:
         """Behind an event, show how far work is until it is done."""
-        event.then(self.watching, None, self.showing.outputs, concurrency_limit=None, **_quiet())
+        page = self.page
+        watched = event.then(self.watching, None, self.showing.outputs, concurrency_limit=None, **_quiet())
+        back = [page.failed, page.question]
+        watched.then(None, back, back, js=_PUT_BACK, **_quiet())
 
     async def watching(self, request: gr.Request) -> AsyncIterator[Updates]:
         """Show how far work is until it is done."""
@@ -170,21 +199,30 @@ class Wiring:
                 yield {**self.showing.state(room), **talk}
             await asyncio.sleep(_LOOK_AGAIN)
         yield await asyncio.to_thread(self.ended, room, job)
+        if not job.is_told:  # once, and not again when the page is loaded again
+            job.is_told = True
+            yield self.said(room, job)
 
-    def ended(self, room: Workspace, job: Any) -> Updates:
+    def ended(self, room: Workspace, job: Job) -> Updates:
         """What is shown at the end of work."""
         show = self.showing
         parts = {"follow": show.scene, "draw": show.film, "answer": show.talk}
-        fault = job.fault
-        said = (
-            show.message(fault, True)
-            if fault
-            else show.message("Stopped; what was done is kept.")
-            if job.is_stopped
-            else {}
-        )
-        note = room.tools.note(room.video) if job.kind == "answer" and not fault else None
-        return {**show.state(room), **parts[job.kind](room), **said, **(show.message(note) if note else {})}
+        lost = job.kind == "answer" and not job.is_told and (job.error is not None or not job.started)
+        return {**show.state(room), **parts[job.kind](room), **({self.page.failed: room.talk.typed} if lost else {})}
+
+    def said(self, room: Workspace, job: Job) -> Updates:
+        """What there is to say at the end of work; mistakes of the program are raised."""
+        if fault := job.fault:
+            return self.showing.message(fault, True)
+        if job.kind == "answer" and (note := room.tools.note(room.video)):
+            return self.showing.message(note)
+        if job.is_stopped:
+            return self.showing.message("Stopped; what was done is kept.")
+        done = {
+            "follow": "Done. Move the slider to look at the masks. Where one is wrong, click there and follow again.",
+            "draw": "The video with its masks is below the buttons.",
+        }
+        return self.showing.message(done[job.kind]) if job.kind in done else {self.page.told: gr.skip()}
 
     # --- what is done ---------------------------------------------------------------------------------------------
 
@@ -216,32 +254,39 @@ class Wiring:
         """The slider was moved."""
 
         def act(room: Workspace) -> None:
-            room.frame = room.opened._check_indices([int(frame)])[0]
+            _at(room, frame)
 
         return self.acting(request, act, self.showing.frame, is_look=True)
 
-    def click(self, request: gr.Request, event: gr.SelectData, mode: str) -> Updates:
+    def click(self, request: gr.Request, event: gr.SelectData, mode: str, frame: float) -> Updates:
         """The frame was clicked."""
 
         def act(room: Workspace) -> str | None:
             scale = scale_of(room.opened.height, room.opened.width)
             x, y = ((float(side) + 0.5) / scale for side in event.index)
-            return self.point(room, mode, min(x, room.opened.width - 0.01), min(y, room.opened.height - 0.01))
+            return self.point(room, frame, mode, min(x, room.opened.width - 0.01), min(y, room.opened.height - 0.01))
 
         return self.acting(request, act, self.showing.scene)
 
-    def point(self, room: Workspace, mode: str, x: float, y: float) -> str | None:
+    def point(self, room: Workspace, frame: float, mode: str, x: float, y: float) -> str | None:
         """Something was pointed at."""
+        before = len(room.things)
         if mode == "box":
-            room.box(room.frame, x, y)
-            return "Now click on the opposite corner." if room.corner else None
-        room.point(room.frame, x, y, mode == "on")
-        return None
+            room.box(_at(room, frame), x, y)
+            if room.corner:
+                return "Now click on the opposite corner."
+        else:
+            room.point(_at(room, frame), x, y, mode == "on")
+        return _marked(room.selected) if len(room.things) > before else None
 
     def aim(self, request: gr.Request, x: float | None, y: float | None) -> Updates:
         """A place was typed: show where it is."""
         part = functools.partial(self.showing.frame, aim=((x or 0) + 0.5, (y or 0) + 0.5))
         return self.acting(request, lambda room: None, part, is_look=True)
+
+    def absent(self, room: Workspace, frame: float) -> None:
+        """The selected object is not in the frame."""
+        room.absent(_at(room, frame))
 
     def new(self, room: Workspace) -> str:
         """The next click is on a new object."""
@@ -272,10 +317,19 @@ class Wiring:
         """One of the paper's tasks was chosen."""
         room.ask(question_of(task, room.things, room.selected, room.tools.is_embedded))
 
+    def ask(self, request: gr.Request, text: str) -> Updates:
+        """A question was typed; it stays in its box if it cannot be asked."""
+        taken: Updates = {}
+
+        def act(room: Workspace) -> None:
+            room.ask(text)
+            taken[self.page.question] = ""
+
+        return self.acting(request, act, lambda room: {**self.asked(room), **taken})
+
     def asked(self, room: Workspace) -> Updates:
         """What is shown when a question was asked."""
-        taken = {self.page.question: ""} if room.is_busy else {}
-        return {**self.showing.state(room), **self.showing.talk(room), **taken}
+        return {**self.showing.state(room), **self.showing.talk(room)}
 
 
 def _quiet() -> dict[str, Any]:
@@ -284,6 +338,16 @@ def _quiet() -> dict[str, Any]:
 
 def _void(_: Any) -> None:
     return None
+
+
+def _at(room: Workspace, frame: float) -> int:
+    """Look at the frame that a page shows; another page of the visitor may show another one."""
+    room.frame = int(room.opened._check_indices([int(frame)])[0])
+    return room.frame
+
+
+def _marked(number: int | None) -> str:
+    return f"This is object {number}. Click on it again to correct its mask, then follow it, or ask about it."
 
 
 def _select(number: int, room: Workspace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +13,13 @@ from videorefer_plugin.app.films import draw_film
 from videorefer_plugin.app.following import follow
 from videorefer_plugin.app.jobs import Job, Pool
 from videorefer_plugin.app.pointing import Pointing
-from videorefer_plugin.app.talking import Talk, no_video
+from videorefer_plugin.app.talking import Asked, Talk, no_video
 from videorefer_plugin.app.things import Thing
 from videorefer_plugin.app.tools import Tools
 from videorefer_plugin.errors import AppError, VideoReferError
 from videorefer_plugin.video import Video, open_video
 
 __all__ = ["Workspace", "safe_name"]
-
-_UNDONE = 50  # steps
-_FRAMES_KEPT = 8
-_LONGEST_NAME = 60  # characters of an object's name
-_FOUND = 4  # objects that words may mean in a frame, at most
 
 
 class Workspace(Pointing):
@@ -143,12 +138,12 @@ class Workspace(Pointing):
     def _followed(self, found: list[Thing], video: Video) -> None:
         """Take up what was found of objects that are still there."""
         with self._lock:
-            there = {thing.number: thing for thing in self.things} if self.video is video else {}
-            found = [thing for thing in found if thing.number in there]
+            there = {thing.identity: thing for thing in self.things} if self.video is video else {}
+            found = [thing for thing in found if thing.identity in there]
             if found:
                 self._remember()
             for thing in found:
-                self._put(replace(there[thing.number], masklet=thing.masklet, followed=thing.followed))
+                self._put(replace(there[thing.identity], masklet=thing.masklet, followed=thing.followed))
 
     def ask(self, text: str) -> Job:
         """Ask about objects; the answer comes in `talk`.
@@ -162,7 +157,33 @@ class Workspace(Pointing):
         with self._lock:
             question = self.talk.read(text, self.things, self.selected)
             talk = self.talk
-            return self.begin("answer", self.tools.answering, lambda job: talk.answer(question, job))
+            job = self.begin("answer", self.tools.answering, lambda job: talk.answer(question, job))
+            talk.typed = text
+            return job
+
+    def take_back(self) -> None:
+        """Take the last question and its answer back.
+
+        Raises:
+            AppError: there is none, or a question is being answered.
+        """
+        with self._lock:
+            self._check_silent()
+            self.talk.take_back()
+
+    def begin_anew(self, turns: Sequence[Asked] = ()) -> None:
+        """Forget what was said, or go on with something else that was said.
+
+        Raises:
+            AppError: a question is being answered.
+        """
+        with self._lock:
+            self._check_silent()
+            self.talk.begin_anew(turns)
+
+    def _check_silent(self) -> None:
+        if self.job is not None and self.job.kind == "answer" and self.is_busy:
+            raise AppError("A question is being answered; wait for the answer, or stop it.")
 
     def play(self) -> Job:
         """Draw the video with its objects, as `film`.
