@@ -153,7 +153,7 @@ def test_hosts_and_other_models_are_refused_by_name(tmp_path):
 def test_an_original_checkpoint_is_converted_and_served(tmp_path, monkeypatch, clips):
     from transformers import AutoConfig
 
-    from tests.checkpoints import TOWER, make_checkpoint, original_state
+    from tests.checkpoints import TOWER, change_json, make_checkpoint, original_state
     from videorefer_plugin.asking import answer, load_model
 
     # vLLM's attention on a CPU wants heads of at least 32 channels, which the tiny original does not have.
@@ -163,6 +163,7 @@ def test_an_original_checkpoint_is_converted_and_served(tmp_path, monkeypatch, c
     torch.manual_seed(0)
     whole = vr.VideoReferForConditionalGeneration(AutoConfig.from_pretrained(plain))
     folder = make_checkpoint(tmp_path / "original", original_state(whole), **sizes)
+    change_json(folder / "generation_config.json", {"repetition_penalty": None})
     path, regions = clips[0]
     asked = questions(path, regions)[:6]
     pair = load_model(folder)
@@ -171,6 +172,8 @@ def test_an_original_checkpoint_is_converted_and_served(tmp_path, monkeypatch, c
     server = Served.vllm("--model", str(folder))
     try:
         assert [server.answer(as_request(*one, temperature=0)).strip() for one in asked] == wanted
+        # Of placeholders beyond the vocabulary, which it counts as others, this would end the engine.
+        assert server.answer(as_request(*asked[0], temperature=0, repetition_penalty=1.05))
         assert server.ask(None, "/models")[1]["data"][0]["id"] == "original"
         assert "It is converted once" in "".join(server.log)
     finally:
