@@ -367,7 +367,7 @@ WRONG = [
     ({"endpoint": "http://"}, "expected one such as"),
     ({"endpoint": "http://host:port/v1"}, "expected one such as"),
     ({"endpoint": "http://a host/v1"}, "expected one such as"),
-    ({"endpoint": 5}, "expected one such as"),
+    ({"endpoint": 5}, "endpoint must be a string or None"),
     ({"temperature": float("nan")}, "temperature is nan: expected a number from 0 up"),
     ({"temperature": -0.1}, "temperature is -0.1"),
     ({"temperature": "warm"}, "temperature is 'warm'"),

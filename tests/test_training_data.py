@@ -757,7 +757,7 @@ def test_bad_records_are_left_out_counted_and_never_replaced(media, caplog):
         ({"on_bad_sample": "ignore"}, "expected one of 'error', 'skip'"),
         ({"max_frames_per_region": 0}, "max_frames_per_region is 0"),
         ({"data": []}, "data is empty"),
-        ({"data": 3}, "data is 3"),
+        ({"data": 3}, "data must be a list of files"),
         ({"data": DataSource("x", limit=0)}, "limit is 0"),
         ({"data": DataSource("x", weight=-1)}, "weight is -1"),
         ({"data": DataSource("x", weight=float("nan"))}, "weight is nan"),
