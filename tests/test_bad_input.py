@@ -1385,5 +1385,6 @@ def test_ask_a_model_without_a_processor(model, tmp_path, clips):
     with refused(vr.CheckpointError, f"'{TOWER.name}'", "processor cannot be loaded", "pass processor="):
         vr.ask(moved, clips.good, "What happens?")
     for nothing in (None, 5, b"x", object()):
-        with quickly(), refused(vr.ConfigurationError, "must be a model", type(nothing).__name__):
+        named = "None" if nothing is None else type(nothing).__name__
+        with quickly(), refused(vr.ConfigurationError, "must be a model", named):
             vr.ask(nothing, clips.good, "What happens?")
