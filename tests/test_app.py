@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+pytest.importorskip("gradio", reason="The page needs gradio.")
+
 import videorefer_plugin as vr
 from tests import media
 from tests.reviewed import reviewed_run
@@ -818,7 +820,6 @@ def test_bad_passwords_are_not_repeated(tmp_path, text):
     ],
 )
 def test_bad_options_are_told_before_anything_is_served(arguments, said, tmp_path, monkeypatch):
-    pytest.importorskip("gradio")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(VARIABLE, raising=False)
     result = CliRunner(env={"COLUMNS": "1000"}).invoke(app, ["app", *arguments.split()])
@@ -828,7 +829,6 @@ def test_bad_options_are_told_before_anything_is_served(arguments, said, tmp_pat
 
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted_and_leaves_nothing(tmp_path):
-    pytest.importorskip("gradio")
     (tmp_path / "temporary").mkdir()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path / "temporary")}
     command = [sys.executable, "-m", "videorefer_plugin.cli", "app"]
