@@ -271,7 +271,7 @@ BAD_SETTINGS: list[Any] = [
     ),
     pytest.param("segmentor", "masklets", {"max_jump": 0.5}, ConfigurationError, "max_jump", id="jump"),
     pytest.param("annotator", "model", {"sees": "box"}, ConfigurationError, "sees='box'", id="sees"),
-    pytest.param("annotator", "endpoint", {"model": "m", "sees": "region"}, ConfigurationError, "sees", id="region"),
+    pytest.param("annotator", "endpoint", {"model": "m", "sees": "box"}, ConfigurationError, "sees='box'", id="seen"),
     pytest.param("annotator", "model", {"dynamic_prompt": "{thing}"}, ConfigurationError, "{thing}", id="field"),
     pytest.param(
         "annotator", "model", {"dynamic_prompt": "{noun"}, ConfigurationError, "cannot be filled", id="brace"

@@ -114,7 +114,7 @@ def test_at_every_door(layout, door, own, tmp_path):
 
 
 CONFIGURATIONS = {
-    "too deep": (("object_encoder_config", "projector_depth"), 99, "object encoder of 198 weights: Missing: 194"),
+    "too deep": (("object_encoder_config", "projector_depth"), 9, "object encoder of 18 weights: Missing: 14"),
     "not deep enough": (("object_encoder_config", "projector_depth"), 1, "object encoder of 2 weights: Unexpected: 2"),
     "tower too deep": (("vision_config", "num_hidden_layers"), 9, "vision tower of 160 weights: Missing: 96"),
     "tower cut": (("vision_config", "num_hidden_layers"), 2, "vision tower of 48 weights: Unexpected: 16"),
