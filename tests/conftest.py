@@ -34,6 +34,22 @@ CHECKPOINT = TINY / "videorefer-tiny"
 CASES: list[dict[str, Any]] = json.loads((TINY / "cases.json").read_text())["cases"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the cases of a test that is marked `spread(n)`, n run with the others, evenly spread; the rest is slow."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("spread"):
+            cases.setdefault(item.nodeid.split("[", 1)[0], []).append(item)
+    for found in cases.values():
+        mark = found[0].get_closest_marker("spread")
+        keep = min(mark.args[0] if mark else 1, len(found))
+        chosen = {number * len(found) // keep for number in range(keep)}
+        for number, item in enumerate(found):
+            if number not in chosen:
+                item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays, so nobody need look there for garbage: trainers do so at each of their ends."""
     gc.collect()

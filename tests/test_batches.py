@@ -177,6 +177,7 @@ WAYS = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_however_a_batch_is_made_its_logits_are_those_of_single_samples(way, model, processor, singles, expected):
     made = WAYS[way](processor, list(singles.values()))

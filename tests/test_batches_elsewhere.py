@@ -38,6 +38,7 @@ SETTINGS = {"do_sample": False, "max_new_tokens": 4}
 # --- pipelines, collators, accelerate, TRL ---------------------------------------------------------------------------
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(("task", "size"), [("image-text-to-text", 4), ("any-to-any", 12)])
 def test_pipelines_answer_batches_as_single_chats(task, size, model, processor):  # noqa: F811
     pipe = pipeline(task, model=model, processor=processor)

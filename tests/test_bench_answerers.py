@@ -256,6 +256,7 @@ def test_without_objects_frames_of_the_whole_video_are_shown(folder, tmp_path, s
     assert len(shown) == expected
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("make", [FramesThenSummary, BoxText, lambda seer: MarkedEndpoint(seer.chat)])
 def test_one_failure_in_a_batch_costs_its_neighbors_nothing(folder, tmp_path, server, make, workers):

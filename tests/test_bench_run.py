@@ -277,6 +277,7 @@ def predictions(folder):
     return {row["id"]: row["prediction"] for row in rows(folder)}
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("mode", ["single", "multi"])
 def test_items_about_one_video_are_answered_as_each_would_be_alone(bench, tmp_path, shared_model, processor, mode):
     data = about_few_videos(bench, bench / "few.json")

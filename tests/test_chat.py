@@ -70,6 +70,7 @@ WORKS = [
 ]
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize(("does", "retries", "expected", "asked"), WORKS)
 def test_what_is_a_reply(server, does, retries, expected, asked):
     server.reply = does if callable(does) else lambda messages: does
@@ -115,6 +116,7 @@ FAILS = [
 ]
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize(("does", "retries", "kind", "said", "asked"), FAILS)
 def test_what_is_no_reply(server, does, retries, kind, said, asked):
     server.reply = lambda messages: does
@@ -259,6 +261,7 @@ def test_json_is_found_whatever_stands_around_it(server, reply):
     assert len(server.requests) == 1
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     ("first", "told"),
     [
@@ -287,6 +290,7 @@ def test_what_is_no_json_is_asked_once_more(server, first, told):
     assert again[0]["content"].startswith("Hello")
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("replies", "kind", "said", "asked"),
     [

@@ -149,6 +149,7 @@ LAYOUTS: dict[str, tuple[list[dict[str, Any]], str]] = {
 }
 
 
+@pytest.mark.spread(14)
 @pytest.mark.parametrize("template", [None, MOVING], ids=["own template", "moving template"])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_region_lies_on_the_visual_before_it_in_the_conversation(

@@ -147,6 +147,7 @@ def test_the_table_of_contents_names_every_page_written_by_hand():
     assert sorted(named) == [path.relative_to(DOCS).as_posix() for path in PAGES]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("path", PAGES, ids=[path.relative_to(DOCS).as_posix() for path in PAGES])
 def test_blocks_run(path, desk):
     run_blocks(read_blocks(path), path.name)

@@ -127,6 +127,7 @@ def _segmentations(clip, index):
     return {frame: one["segmentation"] for frame, one in clip.annotation(index).items()}
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", FAULTS)
 def test_an_object_with_a_fault_has_lost_what_was_its_own(kind):
     items = true_items()
@@ -143,6 +144,7 @@ def test_an_object_with_a_fault_has_lost_what_was_its_own(kind):
             assert before.noun == after.noun
 
 
+@pytest.mark.slow
 def test_a_mask_of_background_shows_no_object():
     items = true_items()
     for item, one in zip(items, plant(items, 1.0, kinds=["mask_of_background"]), strict=True):

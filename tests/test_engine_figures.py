@@ -141,6 +141,7 @@ def test_pictures_are_drawn(run, tmp_path):
         looks_drawn(path)
 
 
+@pytest.mark.slow
 def test_each_benchmark_file_has_a_picture_of_its_own(tmp_path):
     files = []
     for name in ("a/x", "b/x", "c/x", "d"):

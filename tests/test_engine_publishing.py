@@ -124,6 +124,7 @@ def test_refusals_are_explained_and_show_no_token(client, tmp_path, token, said)
 # --- what is refused before anything is asked of the Hub -------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("said", [None, "", "unknown", " Unknown ", "UNKNOWN.", "n/a", "None", "null", "?"])
 def test_unknown_licenses_need_a_flag(tmp_path, said):
     folder = make_run(tmp_path / "run", licenses=("cc-by-4.0", said, None))
@@ -177,6 +178,7 @@ def test_provenance_of_other_records(tmp_path):
         publish_data(folder, "me/data", dry_run=True)
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -265,6 +267,7 @@ def test_texts_keep_what_only_looks_like_a_path(hub, client, tmp_path):
     assert item["annotator"]["appearance"] == item["refiner"]["description"] == texts[0]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["video (1)", "a]", "b!", "c?", 'd"', "e/f g", "/mnt/films/a b", "h", "FOLDER/i)"])
 def test_provenance_belongs_to_its_records(hub, client, tmp_path, name):
     """Whatever sources are called; the caption keeps what only looks like a path."""

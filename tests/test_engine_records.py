@@ -315,6 +315,7 @@ def test_folders_that_cannot_be_written(tmp_path):
         write_records([], tmp_path / "run", recipe(tmp_path))
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(tmp_path):
     """Ten times the sources take no more memory."""
     code = """

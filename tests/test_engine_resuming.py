@@ -69,6 +69,7 @@ def again(given, before):
     return Counter(stage for stage, _ in lines), {name for _, name in lines}
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("nouns", ["dogs cats", "dogs", "dogs cats birds", "dogs cats ghosts", "birds cats"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stage_that_says_something_else_when_it_is_done_again_has_later_stages_done_again(desk, nouns, workers):
@@ -105,6 +106,7 @@ def test_a_stage_that_says_the_same_when_it_is_done_again_is_all_that_is_done(de
         (folder_of(given) / "stages" / f"{stage}-all.jsonl").write_text(text)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["analyzer-a.jsonl", "analyzer-zz.jsonl"], ids=["read first", "read last"])
 @pytest.mark.parametrize("nouns", ["dogs cats", "dogs", "dogs cats birds"])
 def test_of_two_results_that_one_counts_which_later_stages_worked_on(desk, name, nouns):
@@ -153,6 +155,7 @@ def change(desk, **columns):
     path.write_text(json.dumps(rows))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("columns", "made_again"),
     [
@@ -189,6 +192,7 @@ def rewrite(path, change):
         path.write_text("".join(lines))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "change",
     [
@@ -224,6 +228,7 @@ def test_a_lost_snapshot_does_not_hide_that_sources_have_changed(desk):
     assert run(given, accept_changes=True).finished == COUNT
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("stage", STAGES[:4])
 def test_a_lost_line_of_a_source_that_failed_is_no_error(desk, stage):
     given = values(desk, captioner={"settings": {"bad": {"v1": "failure"}}})
@@ -276,6 +281,7 @@ WRONG = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -296,6 +302,7 @@ def test_an_agent_that_makes_something_else_stops_the_run(desk, wrong, message):
     assert run(given, accept_changes=True).finished == COUNT
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
@@ -318,6 +325,7 @@ def test_a_result_that_could_not_be_read_back_is_a_failure(desk, wrong, reason):
     assert reason in json.loads(line)["reason"]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("stage", "old", "new"),
     [

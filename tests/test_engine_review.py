@@ -393,6 +393,7 @@ def with_semicolons(text):
     return written.getvalue()
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     ("save", "said"),
     [
@@ -527,6 +528,7 @@ def test_weighted_figures_count_items_as_the_run_has_them():
     assert all(low < one["value"] < high for one in table.weighted.values() for low, high in [one["interval"]])
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say():
     """Of 200 made-up checks, about 95 % of the intervals hold the recall of the whole run."""
     rng = np.random.default_rng(0)

@@ -130,6 +130,7 @@ def kill(desk, given, *kills):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_kills_lose_and_repeat_nothing_that_was_finished(desk, whole):
     given = values(desk)
     expected = COUNT + 5 * (COUNT - 1)
@@ -168,6 +169,7 @@ def cut(folder, target, size):
             size -= path.stat().st_size
 
 
+@pytest.mark.slow
 def test_a_ledger_that_ends_anywhere_is_gone_on_with(desk):
     given = values(desk, annotator={"batch_size": 2}, reviewer={"batch_size": 3})
     run(given)
@@ -182,6 +184,7 @@ def test_a_ledger_that_ends_anywhere_is_gone_on_with(desk):
         assert sorted(calls(folder_of(other))) == sorted(set(calls(whole)) - set(done)), place
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     "annotator",
     [
@@ -230,6 +233,7 @@ def test_a_worker_that_is_killed_stops_the_run_with_a_reason(desk):
     assert Counter(call for call in calls(folder_of(given)) if "annotator" not in call).most_common(1)[0][1] == 1
 
 
+@pytest.mark.slow
 def test_workers_let_go_of_what_they_hold_as_they_end(desk):
     given = values(desk, annotator={"workers": 2, "backend": "tests.engine:ClosedAnnotator"})
     run(given)
@@ -397,6 +401,7 @@ CAPTION, MASK = {"caption": "Here are cats."}, {"caption": "", "given": ["the ca
 WITHOUT = r"none of 2 source\(s\) gives any\. Take sources with masks"
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("product", "analyzer", "rows", "records", "said"),
     [
@@ -671,6 +676,7 @@ def test_a_damaged_ledger_names_the_line(desk):
     assert calls(folder_of(given))[len(before) :] == ["annotator v1"]
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("retry", [False, True])
 @pytest.mark.parametrize(
     "harm",
@@ -814,6 +820,7 @@ def test_recipes_and_agents_are_listed():
 # --- recipes ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(15)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -887,6 +894,7 @@ def test_values_may_refer_to_others(desk):
     assert recipe_of(recipe.to_dict()) == recipe
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("text", ["costs \\${5} a piece", "\\${a", "a \\\\\\${b} \\\\", "$5 and {6}"])
 def test_what_refers_to_nothing_stays_what_it_is(desk, text):
     given = values(desk)

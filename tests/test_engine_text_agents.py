@@ -95,6 +95,7 @@ GOOD = {
 # --- what becomes of replies -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("stage", GOOD)
 @pytest.mark.parametrize(
     ("replies", "expected", "requests"),
@@ -295,6 +296,7 @@ def tiny_chat(tmp_path_factory):
 # --- settings and identity -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(8)
 @pytest.mark.parametrize(
     ("stage", "settings", "message"),
     [
@@ -361,6 +363,7 @@ def test_nouns_of_a_caption(server):
 TWO = "Two dogs chase a cat, and the cat climbs a tree."
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     ("settings", "caption", "found", "expected"),
     [
@@ -416,6 +419,7 @@ def test_a_caption_that_is_empty_is_not_asked_about(server):
     assert (kinds_of(made), made.spent, server.requests) == (["no_caption"], Spent(), [])
 
 
+@pytest.mark.slow
 def test_a_reply_without_end_is_none(server):
     says(server, nouns(*[noun("man")] * 100_000))
     (made,) = agent("analyzer", server).run([captioned()])
@@ -626,6 +630,7 @@ def verdicts(*same):
     return {"verdicts": [{"object": place, "same": one, "reason": "So."} for place, one in enumerate(same, start=1)]}
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -790,6 +795,7 @@ def test_one_description_of_what_the_annotator_said(server):
     assert "It drives along a street." in asked
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     "description",
     [
@@ -925,6 +931,7 @@ def test_relations_of_several_objects(server):
     assert made.objects[1].questions[1].objects == (0,)
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     "turns",
     [

@@ -210,6 +210,7 @@ CHAINS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("finder", "follower", "dtype"), CHAINS)
 def test_the_real_classes_make_masklets(
     clips: dict[str, str], tmp_path: Path, finder: str, follower: str, dtype: str
@@ -364,6 +365,7 @@ VISUAL_MODELS = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("name", "sees"), VISUAL_MODELS)
 def test_a_model_describes_each_object_of_a_ragged_batch(
     clips: dict[str, str], checkpoints: dict[str, str], name: str, sees: str
@@ -395,6 +397,7 @@ def test_answers_are_those_of_the_model_asked_plainly(clips: dict[str, str], che
     assert made.objects[0].appearance == " ".join(expected.split())
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("frames", ["one", "all"])
 @pytest.mark.parametrize("name", ["embedded", "llava_onevision"])
 def test_a_model_describes_masks_without_being_told_the_noun(
@@ -414,6 +417,7 @@ def test_a_model_describes_masks_without_being_told_the_noun(
     assert agent.run([replace(items[1], objects=tuple(others))]) == [made[1]]
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_once_and_let_go(clips: dict[str, str]) -> None:
     agent = make_agent("annotator", "model", {"max_new_tokens": 4, "dtype": "bfloat16", "device": "cpu"})
     item = video_item(clips["two"], "red square")
@@ -462,6 +466,7 @@ def test_given_objects_are_seen_with_their_expression(clips: dict[str, str]) -> 
     assert made.objects[0].frame == 2
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("sees", "clip", "settings"), [
     ("noun", "one", {}), ("drawn", "one", {}), ("region", "one", {}), ("region", "one", {"num_frames": 1}),
     ("noun", "two", {"num_frames": 1}), ("drawn", "two", {"num_frames": 1}),
@@ -483,6 +488,7 @@ UNFIT: list[Any] = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("annotation", UNFIT)
 @pytest.mark.parametrize(
     ("stage", "name"), [(s, n) for s in ("annotator", "captioner") for n in ("model", "endpoint")]
@@ -542,6 +548,7 @@ ENDPOINTS = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("stage", "settings"), ENDPOINTS)
 def test_an_endpoint_is_shown_what_it_describes(
     clips: dict[str, str], server: ChatServer, stage: str, settings: dict[str, Any]
@@ -573,6 +580,7 @@ REPLIES: list[Any] = [
 ]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("reply", "kind"), REPLIES)
 @pytest.mark.parametrize("stage", ["annotator", "captioner"])
 def test_an_endpoint_that_misbehaves_is_counted(
@@ -765,6 +773,7 @@ ANSWERS: list[Any] = [
 ]  # fmt: skip
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(("dynamic", "appearance", "settings", "expected"), ANSWERS)
 def test_answers_become_a_description(
     clips: dict[str, str], server: ChatServer, dynamic: str, appearance: str, settings: dict[str, Any], expected: Any

@@ -313,6 +313,7 @@ def test_a_damaged_file_is_computed_again_with_a_word(tmp_path, tower, how, capl
     assert "computed again" in message
 
 
+@pytest.mark.slow
 def test_many_features_are_written_together(tmp_path, tower):
     store, keys = FeatureStore(max_bytes=0, folder=tmp_path), [key(frame) for frame in range(3000)]
     with store.together():

@@ -139,6 +139,7 @@ def conversation(subject: Subject, batch: int = 1) -> Conversation:
 # ------------------------------------------------------------------------------------------------- from a cache
 
 
+@pytest.mark.spread(3)
 @every_subject
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_conversation_goes_on_from_its_cache(name: str, batch: int) -> None:

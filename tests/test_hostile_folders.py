@@ -111,6 +111,7 @@ def check(door: Callable[[Path], Any], folder: Path, name: str, whole: Any) -> s
     return "" if found == whole else f"{name} is damaged, which nobody says"
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("kind", ["own", "original"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_named(kind: str, damage: str, folders: dict[str, Path], looks: Any, tmp_path: Path) -> None:
@@ -182,6 +183,7 @@ def put(path: Path, keys: tuple[str, ...], value: Any) -> None:
     path.write_text(json.dumps(content))
 
 
+@pytest.mark.spread(18)
 @pytest.mark.parametrize("place", VALUES, ids=".".join)
 def test_a_wrong_value_is_refused(place: tuple[str, ...], folders: dict[str, Path], tmp_path: Path) -> None:
     file, *keys = place

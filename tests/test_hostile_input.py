@@ -219,6 +219,7 @@ def test_the_matrix_is_large_enough():
     assert sum(DOORS.values()) >= 600
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("door", DOORS)
 def test_wrong_shapes_and_frames_are_refused_at_every_door(door, doors):
     enter, error = doors[door]

@@ -233,6 +233,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(downloads, "MAX_STREAM_BYTES", 2_000_000)
 
 
+@pytest.mark.spread(25)
 @pytest.mark.parametrize("case", MISBEHAVE)
 def test_a_server_that_misbehaves(case, quick):
     does, said = MISBEHAVE[case]
@@ -312,6 +313,7 @@ def test_a_video_behind_an_address_is_as_a_file(folder):
         assert b"authorization" not in other.asked[0].lower()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_an_interruption_is_heard_while_a_server_is_silent():
     program = "import sys, videorefer_plugin as vr\nprint('on', flush=True)\nvr.open_video(sys.argv[1])"

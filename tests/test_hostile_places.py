@@ -262,6 +262,7 @@ def noise(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     "name", ["overlay.mp4", "sheet.png", "model", "object encoder", "world", "masks", "text", "tasks", "features"]
 )

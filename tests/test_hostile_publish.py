@@ -207,6 +207,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("kind", SECRETS)
 def test_texts_with_secrets_are_refused_with_their_line(kind, encoder, tmp_path):
     folder = shutil.copytree(encoder, tmp_path / "f")

@@ -321,6 +321,7 @@ def test_gradients_reach_the_object_encoder_also_with_checkpointing(row: HostRow
     )
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_lora_training_with_trainer_reload_and_merge(row: HostRow, tmp_path: Any) -> None:
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -463,6 +464,7 @@ def test_bfloat16(row: HostRow) -> None:
     assert greedy(model, inputs).shape == (1, 5)
 
 
+@pytest.mark.spread(8)
 @every_host
 @pytest.mark.parametrize("hooks", [False, True])
 def test_device_map(row: HostRow, hooks: bool, tmp_path: Any) -> None:
@@ -486,6 +488,7 @@ def test_device_map(row: HostRow, hooks: bool, tmp_path: Any) -> None:
 # ------------------------------------------------------------------------------------------------- not per host
 
 
+@pytest.mark.slow
 def test_a_process_that_has_not_attached_anything_loads_and_unpickles(tmp_path: Any) -> None:
     """One interpreter, as starting it takes seconds: a saved host loads without this library, a pickle brings it."""
     BY_NAME["llava_onevision"].attached()[0].save_pretrained(tmp_path / "host")

@@ -153,6 +153,7 @@ def assert_no_file_without_token(hub):
     assert [path for path in hub.server.anonymous if "/tree/" not in path] == []
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("kind", ["own", "original"])
@@ -285,6 +286,7 @@ def test_a_revision_that_does_not_exist(client):
     assert "v9" in answer.message
 
 
+@pytest.mark.slow
 def test_answers_of_a_benchmark_are_kept_by_the_commit_of_the_model(hub, client):
     code = """
 import os

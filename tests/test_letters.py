@@ -4,15 +4,19 @@ import json
 import logging
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 import videorefer_plugin as vr
 from tests import training_runs
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.tiny.card import history
+from videorefer_plugin.tiny.continuing import with_language_model
 from videorefer_plugin.tiny.making import make_tiny
 from videorefer_plugin.tiny.pretraining.exercises import Exercises
 from videorefer_plugin.training.letters import LetterLoss
@@ -143,6 +147,31 @@ def test_exercises_that_cannot_be(start, tmp_path):
 def test_older_data_have_no_stage_of_letters(tmp_path):
     with pytest.raises(ConfigurationError, match="letters is made with data from version 7 on, not with version 6"):
         make_tiny(tmp_path, stages=["letters"], data_version=6)
+
+
+@pytest.mark.slow
+def test_a_model_that_exists_goes_on(tmp_path):
+    few = ["train.max_steps=1", "train.log_every=1", "train.global_batch_size=2", "train.batch_size=2"]
+    folder = make_tiny(tmp_path, clips=6, heldout=0, start=vr.tiny_checkpoint(), overrides=few)
+    old, new = (load_file(Path(where) / "model.safetensors") for where in (vr.tiny_checkpoint(), folder))
+    assert old.keys() == new.keys()
+    kept = [name for name in old if "vision_tower" in name or ".connector." in name]
+    assert kept
+    assert all(old[name].equal(new[name]) for name in kept)
+    assert not old["model.language_model.layers.0.mlp.up_proj.weight"].equal(
+        new["model.language_model.layers.0.mlp.up_proj.weight"]
+    )
+    text = history(tmp_path, vr.tiny_checkpoint())
+    assert "A model that was made before went on, on 6 clips" in text
+    assert text.index("`tiny/stage0_letters_options` | 1 |") < text.index("`tiny/stage0_tower`")
+    assert not list(tmp_path.glob("stage2*"))
+
+
+def test_a_model_that_goes_on_needs_its_letters_and_a_checkpoint(tmp_path):
+    with pytest.raises(vr.CheckpointError):
+        make_tiny(tmp_path, start=tmp_path / "nothing")
+    with pytest.raises(ConfigurationError, match="Run the stages letters_colors, letters_words, letters before"):
+        with_language_model(vr.tiny_checkpoint(), tmp_path)
 
 
 def test_letters_count_as_much_as_all_other_tokens():

@@ -68,6 +68,7 @@ def answers(model: Any, video: Path) -> list[str]:
 USUAL = ("cpu_offload", "auto, half a tower in memory")
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     "way", [*USUAL, *(pytest.param(way, marks=pytest.mark.slow) for way in WAYS if way not in USUAL)]
 )

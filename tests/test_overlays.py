@@ -132,6 +132,7 @@ def test_strips_cover_nothing_of_the_frames(tmp_path: Path, height: int, width: 
     assert bool(is_like(below, RED).any()) == (count <= height)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
     frames = [np.full((540, 960, 3), 2 * number, np.uint8) for number in range(100)]  # 155 MB
     video = open_video(write_video(tmp_path / "long.mp4", frames, options={"preset": "ultrafast"}))

@@ -101,6 +101,7 @@ def loaded(hub, published, place):
     return {name: finish(process) for name, process in processes.items()}
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("way", ["imported", "trusted"])
 def test_the_published_model_loads_and_answers_as_before(way, loaded):
     code, out, err = loaded[way]
@@ -174,6 +175,7 @@ def test_publish_uploads_weights_processor_shims_and_card(published):
         assert lines[1].startswith("from videorefer_plugin import ")
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("repo_id", "call"),
     [
@@ -431,6 +433,7 @@ def put_card(client, repo_id, text):
     )
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("where", ["folder", "hub"])
 def test_a_card_written_by_hand_is_kept_or_overwritten_only_when_told(where, hub, client, folder):
     repo_id = f"me/card-{where}"

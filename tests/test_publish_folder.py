@@ -105,6 +105,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_folder_that_would_not_load_is_refused(case, folder):
     damage, message = REFUSED[case]
@@ -132,6 +133,7 @@ SHARDED = {
 }
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", SHARDED)
 def test_incomplete_shards_are_refused(case, sharded, tmp_path):
     folder = shutil.copytree(sharded, tmp_path / "folder")

@@ -21,11 +21,16 @@ def tiny(
     processes: Annotated[int, typer.Option(min=1, help="Processes that train together, best one for each core.")] = 1,
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage; several are run in order.")] = None,
     data_version: DataVersion = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="A checkpoint that goes on, or 'embedded': it learns letters, and keeps the rest."),
+    ] = None,
 ) -> None:
     """Make the embedded model from nothing: render its world, run the recipes tiny/ and pack the checkpoint.
 
     The same command goes on after an interruption. Longer training is train.epochs=... for one --stage.
     """
+    from videorefer_plugin.embedded import tiny_checkpoint
     from videorefer_plugin.tiny.making import make_tiny
 
     with telling(GOES_ON) as errors:
@@ -34,5 +39,5 @@ def tiny(
             errors.print(text, style="bold", highlight=False)
 
         made = (out, clips, heldout, seed, workers, stage or None, overrides or [], say, processes, data_version)
-        folder = make_tiny(*made)
+        folder = make_tiny(*made, start=tiny_checkpoint() if start == "embedded" else start)
     typer.echo(folder)

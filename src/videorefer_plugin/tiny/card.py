@@ -7,6 +7,7 @@ from videorefer_plugin._files import write_whole
 from videorefer_plugin._json import read_object
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.hub.run_summary import Result, RunSummary
+from videorefer_plugin.tiny.continuing import earlier_stages
 from videorefer_plugin.tiny.running import READY
 from videorefer_plugin.world.stages import STAGES
 from videorefer_plugin.world.versions import read_settings
@@ -45,11 +46,12 @@ token: four unions of more frames do not tell whether an object waits before it 
 """
 
 
-def history(root: str | os.PathLike) -> str:
+def history(root: str | os.PathLike, start: str | os.PathLike | None = None) -> str:
     """A section of a card on how a model was made: data, and length, time and loss of each stage that was run.
 
     Args:
         root (`str` or `os.PathLike`): folder that [`make_tiny`] wrote.
+        start (`str` or `os.PathLike`, *optional*): the checkpoint that went on, whose own stages come first.
 
     Raises:
         ConfigurationError: it does not say what data set it holds.
@@ -59,8 +61,9 @@ def history(root: str | os.PathLike) -> str:
     if world is None:
         raise ConfigurationError(f"{root} holds no data set, so that it does not say what its model was made from.")
     clips = len(list((root / "world" / "videos").glob("*.mp4")))
+    made = "Everything was made from nothing" if start is None else "A model that was made before went on"
     text = (
-        f"## Stages\n\nEverything was made from nothing, on {clips:,} clips that `videorefer world` renders from seed "
+        f"## Stages\n\n{made}, on {clips:,} clips that `videorefer world` renders from seed "
         f"{world['seed']} with `--data-version {world['version']}`. Times are those of each stage's "
         "last run, on the machine that is named below; losses are the last ones that were logged.\n\n"
         "| recipe | optimiser steps | passes over the data | minutes | loss |\n|---|---:|---:|---:|---:|\n"
@@ -74,7 +77,8 @@ def history(root: str | os.PathLike) -> str:
             loss = f"{losses[-1]:.2f}" if losses else "-"
             length = f"{state['global_step']:,} | {state['epoch']:.2f}"
             text += f"| `{stage.recipe}` | {length} | {minutes:.0f} | {loss} |\n"
-    return text
+    before = "" if start is None else earlier_stages(start)
+    return f"{text}\nWhat it had learned before, by its own card:\n\n{before}" if before else text
 
 
 def write_results(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from videorefer_plugin._places import check_folder_place
 from videorefer_plugin.errors import ConfigurationError
+from videorefer_plugin.tiny import continuing
 from videorefer_plugin.tiny.card import history, write_results
 from videorefer_plugin.tiny.measuring import measure
 from videorefer_plugin.tiny.packing import pack
@@ -31,6 +32,7 @@ def make_tiny(
     say: Callable[[str], None] = lambda text: None,
     processes: int = 1,
     data_version: int | None = None,
+    start: str | os.PathLike | None = None,
 ) -> Path:
     """Make the data set, run the stages, pack the result as the package has it, and measure it on the held-out clips.
 
@@ -48,20 +50,26 @@ def make_tiny(
         processes (`int`, *optional*, defaults to 1): that train together, each on its share of every batch. On a CPU
             with several cores, one for each core is faster than one for all.
         data_version (`int`, *optional*): of what a seed of the data set stands for; the newest by default.
+        start (`str` or `os.PathLike`, *optional*): a checkpoint that was made before. Only the stages that teach it
+            letters are run ([`CONTINUED`]), and what it learned before is kept. By default everything is made from
+            nothing.
 
     Returns:
         `Path`: folder of the checkpoint; of the last stage if not all were run.
 
     Raises:
+        CheckpointError: `start` cannot be loaded.
         ConfigurationError: there is no such stage or version, the folder holds data of another version, a setting is
             wrong, or batches cannot be shared among so many processes.
         TrainingError: a stage failed.
     """
     root = check_folder_place(out, ConfigurationError)
     world, version = root / "world", NEWEST if data_version is None else data_version
-    chosen = _chosen(stages, version)
+    chosen = _chosen(continuing.CONTINUED if stages is None and start is not None else stages, version)
     check_version(world, version)
-    settings = {name: _settings(root, name, overrides, version) for name in chosen}
+    if start is not None:
+        continuing.split(start, root)
+    settings = {name: _settings(root, name, overrides, version, start is not None) for name in chosen}
     recipes = {name: shared_recipe(STAGES[name].recipe, settings[name], processes) for name in chosen}
     files = [world / file for name in chosen for file in STAGES[name].data]
     if not all(path.exists() for path in (world / "world.json", *files)):
@@ -71,6 +79,8 @@ def make_tiny(
         if (root / name / READY).exists():
             say(f"{name} is there already")
             continue
+        if start is not None and name == continuing.CONTINUED[-1]:
+            continuing.with_language_model(start, root)
         say(f"Running {recipe.name}: {recipe.description}")
         run_recipe(STAGES[name].recipe, settings[name], processes)
     if chosen[-1] != _LAST:
@@ -78,7 +88,7 @@ def make_tiny(
     folder = pack(root / _LAST, root / "checkpoint")
     if heldout:
         results = measure(folder, world, root / "results", say=say)
-        write_results(folder, results, history(root), letters=version >= 7)
+        write_results(folder, results, history(root, start), letters=version >= 7)
     return folder
 
 
@@ -102,9 +112,11 @@ def _chosen(stages: Sequence[str] | None, version: int) -> list[str]:
     return known if stages is None else list(stages)
 
 
-def _settings(root: Path, name: str, overrides: Sequence[str], version: int) -> list[str]:
+def _settings(root: Path, name: str, overrides: Sequence[str], version: int, goes_on: bool) -> list[str]:
     stage = STAGES[name]
-    starts = [f"{setting}={root / _made(before, version)}" for setting, before in stage.starts_from.items()]
+    folders = {setting: str(root / _made(before, version)) for setting, before in stage.starts_from.items()}
+    folders |= continuing.starts(root, name) if goes_on else {}
+    starts = [f"{setting}={folder}" for setting, folder in folders.items()]
     files = json.dumps([str(root / "world" / file) for file in stage.data], ensure_ascii=False)
     output = [f"output.folder={root / name}", *features_in(root / "features", stage.recipe, overrides)]
     return [*starts, f"data.files={files}", *output, *overrides]
