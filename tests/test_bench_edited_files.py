@@ -100,7 +100,7 @@ DAMAGED = [
     (lambda row: None, "expected an object, got None"),
     (lambda row: {}, "'configuration'"),
     (lambda row: json.dumps(row).encode("utf-16"), "UTF-16"),
-    (lambda row: json.dumps({**row, "id": "é"}, ensure_ascii=False).encode("latin-1"), "is no UTF-8"),
+    (lambda row: json.dumps({**row, "id": "é"}, ensure_ascii=False).encode("latin-1"), "is not UTF-8"),
     (lambda row: json.dumps(row)[:-1] + ', "tokens": NaN}', "NaN is no number"),
     (lambda row: json.dumps(row)[:-1] + ', "tokens": -Infinity}', "-Infinity is no number"),
     (lambda row: json.dumps(row)[:-1] + ', "tokens": 1e999}', "the number '1e999' is too large"),

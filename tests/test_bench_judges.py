@@ -250,7 +250,7 @@ def test_a_file_that_repeats_the_wording_of_the_library_is_that_wording(tmp_path
         (None, "cannot be read: No such file"),
         ("", "is empty"),
         ("Score it.", "expected YAML with a text under 'system'"),
-        (b"system: caf\xe9", "is no UTF-8"),
+        (b"system: caf\xe9", "is not UTF-8"),
         (b"system: a\0b\nuser: c", "is not YAML"),
         ('{"system": "a\\u0000", "user": "{reference} {description}"}', "has a zero byte"),
         ("system: a\nsystem: b\nuser: c", "stands twice"),

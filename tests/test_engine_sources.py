@@ -86,7 +86,7 @@ WRONG_FILES = {
     "ragged": ("t.csv", b"video,caption\na.mp4,A dog, running\n", "line 2 has 3 values, but the header names 2"),
     "short row": ("t.csv", b"video,caption\na.mp4,x\nb.mp4\n", "line 3 has 1 values"),
     "open quote": ("t.csv", b'video,caption\na.mp4,"A dog\n', "line 2: the table cannot be read"),
-    "not utf-8": ("t.csv", b"video,caption\na.mp4,caf\xe9\n", "line 2: byte 0xe9 is no UTF-8"),
+    "not utf-8": ("t.csv", b"video,caption\na.mp4,caf\xe9\n", "line 2: byte 0xe9 is not UTF-8"),
     "utf-16": ("t.csv", CSV.encode("utf-16"), "is in UTF-16"),
     "nul": ("t.csv", b"video,caption\na.mp4,A\0dog\n", "line 2 holds a NUL byte"),
     "doubled column": ("t.csv", b"video,caption,caption\na.mp4,x,y\n", "line 1: .* the column 'caption' twice"),

@@ -162,7 +162,7 @@ def test_records_longer_than_what_is_read_at_once(tmp_path):
         ('[{"a": 1},]', 1, "Expecting value"),
         ('[{"a": 1}]\n\n{"a": 2}', 3, "the list has ended"),
         ("[", 1, "Expecting value"),
-        (b'[{"a": "\xff"}]', 1, "no UTF-8"),
+        (b'[{"a": "\xff"}]', 1, "not UTF-8"),
         ('[{"a": 1},\n' + "[" * 100_000, 2, "no JSON that can be read"),
         ('[{"a": 1},\n{"a": 1' + "0" * 5000 + "}]", 2, "no JSON that can be read"),
     ],

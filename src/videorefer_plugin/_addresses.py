@@ -1,6 +1,6 @@
-"""Addresses and texts without what only their owner may know: names, passwords, tokens and keys.
+"""Addresses and texts without their secrets: user names, passwords, tokens and keys.
 
-Everything that is shown, stored or hashed goes through here before.
+Everything that is shown, stored or hashed is passed through this module first.
 """
 
 import re
@@ -12,7 +12,7 @@ __all__ = ["bare_address", "find_secrets", "names_server", "without_secrets"]
 
 _HIDDEN = "***"
 _USER = re.compile(r"(?<=://)[^\s/?#@'\"<>]*@")
-# A password may have a slash in it, although it should be escaped: what then stands before the @ is no host.
+# A password may contain a slash, although it should be escaped: then the text in front of the @ is not a host.
 _USER_WITH_SLASH = re.compile(r"(?<=://)(?=[^\s/?#@'\"<>]*:(?!\d{1,5}(?:[/?#]|$)))[^\s@'\"<>]*@")
 _PARAMETER = re.compile(
     r"(?<=[?&;])((?:[\w.-]*(?:token|secret|password|passwd|signature|credential|api[-_]?key)[\w.-]*|key|sig|pw|auth)=)"
@@ -36,27 +36,27 @@ _PLACEHOLDER = re.compile(r"\$|\.\.\.|x{8,}|\*{3}|your|<|\{|token:token|user:pas
 
 
 def bare_address(address: str) -> str:
-    """An address without a name and password, and without what follows its path, which may hold a key."""
+    """Return an address without user name and password, and without the part after its path, which may hold a key."""
     shown = _USER_WITH_SLASH.sub("", address)
     try:
         parts = urlsplit(shown)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    except ValueError:  # it is none
+    except ValueError:  # not an address
         return re.split("[?#]", _USER.sub("", shown))[0]
 
 
 def names_server(address: str) -> bool:
-    """Whether this is an http(s) address of a server that there may be."""
+    """Whether this is an http(s) address with a valid host name."""
     try:
         parts = urlsplit(address)
         host = (parts.hostname or "").encode("idna")  # as clients write it
         return parts.scheme in ("http", "https") and bool(host) and parts.port != 0
-    except ValueError:  # a port or a name that is none
+    except ValueError:  # an invalid port or host name
         return False
 
 
 def without_secrets(value: Any) -> Any:
-    """A text without passwords and tokens in the addresses and headers that it holds; of lists and mappings, all."""
+    """Return a text without the passwords and tokens in its addresses and headers; lists and mappings are walked."""
     if isinstance(value, dict):
         return {without_secrets(name): without_secrets(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -69,7 +69,7 @@ def without_secrets(value: Any) -> Any:
 
 
 def find_secrets(text: str) -> Iterator[tuple[int, str]]:
-    """The lines of a text, from 1 up, that hold what looks like a secret, and what it looks like."""
+    """Yield the lines of a text, counted from 1, that seem to hold a secret, with the kind of secret."""
     for number, line in enumerate(text.splitlines(), 1):
         for kind, pattern in _KEYS.items():
             if any(not _PLACEHOLDER.search(found.group()) for found in pattern.finditer(line)):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and files of work that goes on where it was stopped."""
+"""Files that are written as a whole or not at all, and files of work that can be resumed."""
 
 import contextlib
 import json
@@ -33,22 +33,22 @@ __all__ = [
 UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
 """Names of files that [`write_whole`] had not finished when the process was killed."""
 
-_SYNC_SECONDS = 1.0  # of work that a power cut may cost; a process that is killed loses nothing that was appended
-_HEADER = b'{"ledger":'  # what every ledger begins with
+_SYNC_SECONDS = 1.0  # of work that a power failure may cost; a process that is killed loses no appended line
+_HEADER = b'{"ledger":'  # the first bytes of every ledger
 _BLOCK = 1 << 16
 _MOST_OF_A_NAME = 200
 
 
 def write_whole(path: Path, content: str | bytes | Callable[[str], object]) -> None:
-    """Write a file under another name and rename it, so that nobody ever sees a part of it.
+    """Write a file under another name and rename it, so that a reader never sees a part of it.
 
-    Of several processes that write the same file, also on several machines, the last one counts. A link stays one, and
-    a file that is written again keeps its permissions.
+    If several processes write the same file, also on several machines, the last one wins. A link is kept, and a file
+    that is overwritten keeps its permissions.
 
     Args:
         path (`Path`): of the file.
-        content (`str`, `bytes` or `Callable`): its text, which is written as UTF-8, or its bytes; or what writes a
-            file of the name that it is given, in the same folder.
+        content (`str`, `bytes` or `Callable`): the text, which is written as UTF-8, the bytes, or a function that
+            writes a file with the given name, which is in the same folder.
     """
     path = Path(os.path.realpath(path))
     name = os.fsdecode(os.fsencode(path.name)[:_MOST_OF_A_NAME])  # a name may have 255 bytes, and gets 34 more
@@ -68,18 +68,18 @@ def write_whole(path: Path, content: str | bytes | Callable[[str], object]) -> N
 
 
 def read_lines(path: Path, is_torn: Callable[[bytes], object] = bool, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file, and at which byte each begins, one after the other and without holding them all.
+    """Yield the lines of a file, each with the byte at which it begins, without reading the whole file into memory.
 
-    Nothing is locked or changed, so that another process may still be appending. What it has not finished is left out.
+    The file is not locked or changed, so another process may still append to it. An unfinished last line is left out.
 
     Args:
         path (`Path`): of the file.
-        is_torn (`Callable`, *optional*): whether what follows the last line end is only a part of a line; always, by
-            default.
-        start (`int`, *optional*): the byte at which to begin, which is where a line does.
+        is_torn (`Callable`, *optional*): whether the bytes after the last line end are only a part of a line; `True`
+            for all bytes by default.
+        start (`int`, *optional*): the byte to begin at, which must be the first of a line.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     offset = start
     with open(path, "rb") as stream:
@@ -92,18 +92,18 @@ def read_lines(path: Path, is_torn: Callable[[bytes], object] = bool, start: int
 
 
 class LineFile:
-    """A file of lines that grows at its end, written by one process at a time.
+    """A file of lines that is only appended to, by one process at a time.
 
-    Lines are only ever appended, and written at once: a process that is killed loses none. The part of a line that one
-    left behind is cut off by the next. The file comes into being with the first line that is appended, and is locked
-    from the start until it is closed.
+    Lines are written at once: a process that is killed loses none of them. If it left a part of a line, the next
+        process
+    cuts it off. The file is created with the first line that is appended, and is locked until it is closed.
 
     Args:
         path (`Path`): of the file.
-        is_torn (`Callable`, *optional*): as in [`read_lines`]; a last line that only lacks its end is given one.
+        is_torn (`Callable`, *optional*): as in [`read_lines`]; a last line that only lacks its line end is completed.
 
     Raises:
-        LedgerError: another process writes it, or it cannot be written.
+        LedgerError: another process writes the file, or it cannot be written.
         ConfigurationError: `filelock` is not installed.
     """
 
@@ -135,10 +135,10 @@ class LineFile:
         self.close()
 
     def append_lines(self, lines: Iterable[str]) -> None:
-        """Add lines, all of them in one write; a killed process does not lose them.
+        """Append lines in one write; a process that is killed does not lose them.
 
         Raises:
-            LedgerError: they cannot be written; none of them is there then.
+            LedgerError: the lines cannot be written; then none of them is in the file.
         """
         data = "".join(f"{line}\n" for line in lines).encode()
         if not data:
@@ -155,10 +155,10 @@ class LineFile:
             raise self._unwritable(error) from error
 
     def close(self) -> None:
-        """Let others write the file.
+        """Release the file, so that other processes can write it.
 
         Raises:
-            LedgerError: what was appended did not reach the disk.
+            LedgerError: the appended lines did not reach the disk.
         """
         stream, self._stream = self._stream, None
         try:
@@ -171,7 +171,7 @@ class LineFile:
             self._lock.release()
 
     def remove(self) -> None:
-        """Remove the file, since the work is finished; nothing can be appended any more."""
+        """Remove the file when the work is finished; nothing can be appended any more."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -179,11 +179,11 @@ class LineFile:
         self.close()
 
     def _take_up(self) -> None:
-        """Get ready what is there, now that it is locked."""
+        """Read the content of the file, after it was locked."""
         self._end_torn_line()
 
     def _end_torn_line(self) -> None:
-        """Cut off a line that a killed process left unfinished; end one that only lacks its end."""
+        """Cut off a line that a killed process left unfinished; complete one that only lacks its line end."""
         if not self.path.exists():
             return
         with open(self.path, "rb+") as stream:
@@ -204,7 +204,7 @@ class LineFile:
                 stream.write(b"\n")
 
     def _write(self, data: bytes) -> None:
-        """Write all of it or nothing, so that what is appended later does not continue a part of a line."""
+        """Write all of the data or nothing, so that later lines do not continue a partial one."""
         end = os.fstat(self._stream.fileno()).st_size
         left = memoryview(data)
         try:
@@ -219,21 +219,21 @@ class LineFile:
 
 
 class Ledger(LineFile):
-    """What is done of a long piece of work, a line of JSON for each part, so that the same work can go on from there.
+    """A record of finished work: one line of JSON for each part, so that the work can be resumed.
 
-    The first line says which work it is.
+    The first line identifies the work.
 
     Args:
         path (`Path`): of the file.
-        header (`dict`): which work it is, fit for JSON; a file of other work is refused.
-        restart (`bool`, *optional*, defaults to `False`): begin anew, whatever the file holds.
+        header (`dict`): a description of the work that JSON can represent; a file with another header is refused.
+        restart (`bool`, *optional*, defaults to `False`): start again, even if the file contains results.
 
     Attributes:
-        rows (`list`): the lines behind the first that were there.
+        rows (`list`): the lines after the header that were in the file when it was opened.
 
     Raises:
-        LedgerError: another process writes it, it cannot be read or written, it is of other work (says what differs),
-            or it is damaged.
+        LedgerError: another process writes the file, it cannot be read or written, it is damaged, or it belongs to
+            other work (the message lists the differences).
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, restart: bool = False) -> None:
@@ -243,10 +243,10 @@ class Ledger(LineFile):
         super().__init__(path)
 
     def append(self, row: Any) -> None:
-        """Add one line; a killed process does not lose it.
+        """Append one line; a process that is killed does not lose it.
 
         Raises:
-            LedgerError: it cannot be written.
+            LedgerError: the line cannot be written.
         """
         with self._appending:
             first = [] if self._begun else [_line({"ledger": self._header})]
@@ -263,14 +263,14 @@ class Ledger(LineFile):
 
 
 def read_ledger(path: Path, header: Mapping[str, Any] | None = None) -> Iterator[tuple[int, Any]]:
-    """The rows of a ledger behind its first line, and at which byte each begins; see [`read_lines`].
+    """Yield the rows of a ledger after its header, each with the byte at which it begins; see [`read_lines`].
 
     Args:
         path (`Path`): of the file.
-        header (`dict`, *optional*): which work it has to be of.
+        header (`dict`, *optional*): the header that the ledger must have.
 
     Raises:
-        LedgerError: it cannot be read, is no ledger or one of other work, or is damaged.
+        LedgerError: the file cannot be read, is damaged, is not a ledger, or belongs to other work.
     """
     try:
         yield from _read_rows(path, None if header is None else _as_read(header))
@@ -279,10 +279,10 @@ def read_ledger(path: Path, header: Mapping[str, Any] | None = None) -> Iterator
 
 
 def read_row(path: Path, offset: int) -> Any:
-    """The row of a ledger that begins at this byte, as [`read_ledger`] counts them.
+    """Return the row of a ledger that begins at this byte, as counted by [`read_ledger`].
 
     Raises:
-        LedgerError: it cannot be read, or no row begins there.
+        LedgerError: the file cannot be read, or no row begins at this byte.
     """
     try:
         with open(path, "rb") as stream:
@@ -322,11 +322,11 @@ def _check_header(path: Path, first: Any, header: Mapping[str, Any] | None) -> N
     names = [name for name in {**there, **header} if there.get(name) != header.get(name)]
     if names:
         said = [f"{name} was {short(there.get(name))} and is {short(header.get(name))}" for name in names]
-        raise LedgerError(f"{path} holds what is done of other work: {listed(said)}.")
+        raise LedgerError(f"{path} holds the results of other work: {listed(said)}.")
 
 
 def _check_torn_header(path: Path) -> None:
-    """Make sure that a file without a whole line is a ledger whose first line was torn, and nothing of somebody's."""
+    """Make sure that a file without a whole line is a ledger whose header was cut off, and not a user's file."""
     with open(path, "rb") as stream:
         begin = stream.read(len(_HEADER))
     if begin.strip(b"\0") and not _HEADER.startswith(begin.rstrip(b"\0")):
@@ -334,11 +334,11 @@ def _check_torn_header(path: Path) -> None:
 
 
 def _as_read(header: Mapping[str, Any]) -> dict[str, Any]:
-    """A header as it would be read back."""
+    """Return a header as it is read back from JSON."""
     return json.loads(json.dumps(header))
 
 
 def _line(row: Any) -> str:
     line = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
-    # Half a character, which is no UTF-8, is kept as its escape.
+    # Half a character cannot be encoded as UTF-8 and is kept as its escape.
     return json.dumps(row, separators=(",", ":")) if text_fault(line) else line

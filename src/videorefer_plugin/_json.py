@@ -1,8 +1,8 @@
-"""JSON, strictly read: what a parser lets pass without a word is an error here, with its file and line.
+"""Strict JSON: mistakes that Python's parser accepts silently are errors here, with the file and the line.
 
-That is a key that stands twice in an object (the parser takes the last), NaN and infinity, numbers without bounds,
-and halves of characters, which cannot be written to a file again. Files are UTF-8, with or without a byte-order mark.
-Also how JSON files are written that people may look at.
+These are duplicate keys in an object (the parser keeps the last), NaN and infinity, numbers without bounds, and halves
+of characters, which cannot be written to a file again. Files are UTF-8, with or without a byte-order mark. This module
+also writes JSON files for people to read.
 """
 
 import codecs
@@ -38,19 +38,19 @@ _DEEPEST = 200
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 _CONSTANTS = ("NaN", "Infinity", "-Infinity")
 _GZIP = b"\x1f\x8b"
-# Pairs of surrogates are one character, and an escaped backslash begins no escape.
+# A pair of surrogates is one character, and an escaped backslash does not begin an escape.
 _ESCAPES = re.compile(
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
 
 
 class JsonError(ValueError):
-    """Why a text cannot be used.
+    """The reason why a text cannot be used.
 
     Attributes:
         reason (`str`): in words.
-        line (`int`): where, counted from 1 within the text.
-        is_json (`bool`): whether it is JSON, but such as is not taken here.
+        line (`int`): the line of the mistake, counted from 1 within the text.
+        is_json (`bool`): whether the text is JSON, although it is refused here.
     """
 
     def __init__(self, reason: str, line: int, is_json: bool = True):
@@ -59,11 +59,11 @@ class JsonError(ValueError):
 
 
 class TwiceError(ValueError):
-    """A key stands twice in an object."""
+    """A key occurs twice in an object."""
 
 
 class _RefusedError(ValueError):
-    """Something that is refused; where it stands is looked for afterwards."""
+    """A part of a text that is refused; its position is searched for afterwards."""
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -72,21 +72,21 @@ class _RefusedError(ValueError):
 def read_json(
     path: str | os.PathLike, error: type[VideoReferError], constants: bool = False, utf16: bool = False
 ) -> Any:
-    """The value of a JSON file; see [`parse_json`].
+    """Return the value of a JSON file; see [`parse_json`].
 
     Args:
         path: of the file.
-        error: what to raise.
-        constants (`bool`): take NaN and infinity too.
-        utf16 (`bool`): take UTF-16 and UTF-32 too, which JSON can be told from.
+        error: the class of error to raise.
+        constants (`bool`): accept NaN and infinity too.
+        utf16 (`bool`): accept UTF-16 and UTF-32 too, which can be recognized in JSON.
 
     Raises:
-        VideoReferError: of that class: the file cannot be read, with its line.
+        VideoReferError: of the given class: the file cannot be read; the message names the line.
     """
     data = read_file(path, error)
     encoding = json.detect_encoding(data) if utf16 else "utf-8"
     if not encoding.startswith("utf-8"):
-        with contextlib.suppress(UnicodeDecodeError):  # which `decode` has words for
+        with contextlib.suppress(UnicodeDecodeError):  # `decode` raises an error with an explanation
             data = data.decode(encoding).removeprefix("\ufeff").encode("utf-8", "surrogatepass")
     try:
         return parse_json(decode(data), constants)
@@ -97,16 +97,17 @@ def read_json(
 def read_object(
     path: str | os.PathLike, error: type[VideoReferError], expected: str = "an object", constants: bool = False
 ) -> dict[str, Any]:
-    """The object in a JSON file; see [`parse_json`].
+    """Return the object in a JSON file; see [`parse_json`].
 
     Args:
         path: of the file.
-        error: what to raise.
-        expected (`str`): what the file should hold, in words.
-        constants (`bool`): take NaN and infinity too.
+        error: the class of error to raise.
+        expected (`str`): a description of the expected content, for the message.
+        constants (`bool`): accept NaN and infinity too.
 
     Raises:
-        VideoReferError: of that class: the file cannot be read, with its line, or holds another value.
+        VideoReferError: of the given class: the file cannot be read, or holds another value; the message names the
+            line.
     """
     value = read_json(path, error, constants)
     if not isinstance(value, dict):
@@ -115,14 +116,14 @@ def read_object(
 
 
 def read_text(path: str | os.PathLike, error: type[VideoReferError]) -> str:
-    """The text of a file in UTF-8, without a byte-order mark.
+    """Return the text of a file in UTF-8, without a byte-order mark.
 
     Args:
         path: of the file.
-        error: what to raise.
+        error: the class of error to raise.
 
     Raises:
-        VideoReferError: of that class: the file cannot be read, or is not UTF-8, with its line.
+        VideoReferError: of the given class: the file cannot be read, or is not UTF-8; the message names the line.
     """
     try:
         return decode(read_file(path, error))
@@ -131,14 +132,14 @@ def read_text(path: str | os.PathLike, error: type[VideoReferError]) -> str:
 
 
 def parse_json(text: str, constants: bool = False) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Args:
         text (`str`): the text.
-        constants (`bool`): take NaN and infinity too, which some programs write.
+        constants (`bool`): accept NaN and infinity too, which some programs write.
 
     Raises:
-        JsonError: it is no JSON, or has something that would be lost or changed without a word.
+        JsonError: the text is not JSON, or holds values that would be lost or changed silently.
     """
     lone = next((match for match in _ESCAPES.finditer(text) if match["lone"]), None)
     if lone:
@@ -156,19 +157,19 @@ def parse_json(text: str, constants: bool = False) -> Any:
 
 
 def parse_line(line: bytes) -> Any:
-    """The value of a line of JSON; see [`parse_json`].
+    """Return the value of a line of JSON; see [`parse_json`].
 
     Raises:
-        JsonError: it is not UTF-8, or see there.
+        JsonError: the line is not UTF-8, or see [`parse_json`].
     """
     return parse_json(decode(line))
 
 
 def decode(data: bytes) -> str:
-    """The text of a file.
+    """Decode the text of a file.
 
     Raises:
-        JsonError: it is not UTF-8.
+        JsonError: the bytes are not UTF-8.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise JsonError("the file is in UTF-16: save it as UTF-8", 1, is_json=False)
@@ -177,15 +178,15 @@ def decode(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        reason = f"byte {data[error.start]:#04x} is no UTF-8 ({error.reason}): save the file as UTF-8"
+        reason = f"byte {data[error.start]:#04x} is not UTF-8 ({error.reason}): save the file as UTF-8"
         raise JsonError(reason, data.count(b"\n", 0, error.start) + 1, is_json=False) from error
 
 
 def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys and values, as the `object_pairs_hook` of a JSON decoder.
+    """Build an object from keys and values, as the `object_pairs_hook` of a JSON decoder.
 
     Raises:
-        TwiceError: a key stands twice.
+        TwiceError: a key occurs twice.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -195,7 +196,7 @@ def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def json_fault(error: Exception) -> str:
-    """Why something cannot be parsed; of what is nested too deep or too long, Python only speaks of itself."""
+    """Explain why a text cannot be parsed; for deep nesting and long numbers, Python's own message does not help."""
     if isinstance(error, RecursionError):
         return "lists and objects are nested too deep"
     if "integer string conversion" in str(error):
@@ -219,7 +220,7 @@ def _line(text: str, place: int) -> int:
 
 
 def _trouble(text: str, constants: bool) -> tuple[str, int] | None:
-    """The first thing in a JSON text that is refused, and where it stands."""
+    """Return the first part of a JSON text that is refused, and its position."""
     keys: list[set[str]] = []
     last = None
     for token in _TOKEN.finditer(text):
@@ -236,7 +237,7 @@ def _trouble(text: str, constants: bool) -> tuple[str, int] | None:
                 return f"the key {short(key)} stands twice in one object", last.start()
             keys[-1].add(key)
         elif word in _CONSTANTS and not constants:
-            return f"{word} is no number", token.start()
+            return f"{word} is not a number", token.start()
         elif word[0] in "-0123456789" and _unbounded(word):
             return f"the number {short(word)} is too large", token.start()
         last = token
@@ -254,12 +255,12 @@ def _unbounded(digits: str) -> bool:
 
 
 def write_json(path: Path, value: Any, *, ensure_ascii: bool = True) -> None:
-    """Write a file that appears whole or not at all, with a line for each value.
+    """Write a file as a whole or not at all, with a line for each value.
 
     Args:
         path (`Path`): of the file.
-        value (`Any`): fit for JSON.
-        ensure_ascii (`bool`, *optional*, defaults to `True`): escape other characters. Without it, half a character
-            cannot be written.
+        value (`Any`): a value that JSON can represent.
+        ensure_ascii (`bool`, *optional*, defaults to `True`): escape all characters outside ASCII. Without it, half a
+            character cannot be written.
     """
     write_whole(path, json.dumps(value, indent=1, ensure_ascii=ensure_ascii) + "\n")

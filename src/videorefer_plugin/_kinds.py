@@ -1,7 +1,7 @@
-"""Arguments of another kind than a function takes, said in one way.
+"""Checks of argument types, with one form of message.
 
-What a function is handed is checked where it comes in, by one line for each kind. What does not fit is an error of the
-room that asks, which hands its class over.
+A function checks its arguments where they come in, with one line for each kind. The caller passes the class of error
+to raise.
 """
 
 import os
@@ -29,12 +29,12 @@ __all__ = [
 
 
 class Kind(NamedTuple):
-    """What an argument may be.
+    """A kind of argument.
 
     Attributes:
-        words (`str`): what it is called in a message, with its article.
+        words (`str`): its name in a message, with its article.
         fits (`Callable[[Any], bool]`): whether a value is of this kind.
-        hint (`str`): what to do where it is not.
+        hint (`str`): advice for values that are not of this kind.
     """
 
     words: str
@@ -59,13 +59,13 @@ FUNCTION = Kind("a function", callable)
 
 
 def instances(*classes: type, hint: str = "") -> Kind:
-    """Instances of a class, or of one of several."""
+    """The kind of instances of one or more classes."""
     names = " or ".join(each.__name__ for each in classes)
     return Kind(f"{'an' if names[0] in 'AEIO' else 'a'} {names}", lambda value: isinstance(value, classes), hint)
 
 
 def lists(kind: Kind, words: str) -> Kind:
-    """Lists, or tuples, whose elements are all of one kind."""
+    """The kind of lists, or tuples, whose elements are all of one kind."""
 
     def fits(value: Any) -> bool:
         return isinstance(value, (list, tuple)) and all(kind.fits(one) for one in value)
@@ -74,7 +74,7 @@ def lists(kind: Kind, words: str) -> Kind:
 
 
 def methods(words: str, *names: str, hint: str = "") -> Kind:
-    """Whatever has these methods, and is no class that is still to be called."""
+    """The kind of objects that have these methods; a class itself does not count."""
     return Kind(words, lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in names), hint)
 
 
@@ -82,13 +82,13 @@ def check_kind(error: type[VideoReferError], kind: Kind, *, optional: bool = Fal
     """Make sure that arguments are of a kind.
 
     Args:
-        error: what to raise.
-        kind ([`Kind`]): what they may be.
+        error: the class of error to raise.
+        kind ([`Kind`]): the kind that they must have.
         optional (`bool`): whether they may be `None`.
         given: the arguments by name.
 
     Raises:
-        VideoReferError: of that class; one is of another kind.
+        VideoReferError: of the given class: an argument is of another kind.
     """
     for name, value in given.items():
         if not (kind.fits(value) or (optional and value is None)):

@@ -1,4 +1,4 @@
-"""Locks, by which one process at a time works in a place."""
+"""Locks that let one process at a time use a folder or a file."""
 
 import os
 from pathlib import Path
@@ -13,11 +13,11 @@ __all__ = ["FileLock", "LedgerError"]
 
 
 class LedgerError(Exception):
-    """A ledger cannot be used; says why in a sentence. Callers turn it into an error of theirs, with the remedy.
+    """A ledger cannot be used. The message gives the reason; callers turn it into one of their errors, with advice.
 
     Attributes:
-        reason (`str`): `"busy"`: another process writes it; `"place"`: it cannot be read or written there;
-            `"content"`: what it holds is damaged, or of other work.
+        reason (`str`): `"busy"`: another process writes it; `"place"`: it cannot be read or written;
+            `"content"`: it is damaged, or belongs to other work.
     """
 
     def __init__(self, message: str, reason: str = "content") -> None:
@@ -26,11 +26,11 @@ class LedgerError(Exception):
 
 
 class FileLock:
-    """Keeps other processes away from a place until it is released, or the process ends.
+    """Keeps other processes away until it is released, or the process ends.
 
     Args:
-        path (`Path`): of the file that stands for the place; it is removed when the lock is released.
-        seconds (`float`, *optional*, defaults to 0): how long to wait for a process that is still there.
+        path (`Path`): of the lock file, which is removed when the lock is released.
+        seconds (`float`, *optional*, defaults to 0): how long to wait for another process to release it.
 
     Raises:
         LedgerError: another process holds it (`"busy"`), or the file cannot be written (`"place"`).
@@ -55,9 +55,9 @@ class FileLock:
         self.release()
 
     def release(self) -> None:
-        """Let others in."""
+        """Release the lock."""
         if self._lock.is_locked:
-            if os.name == "posix":  # removed while it is held: whoever comes now makes a new one
+            if os.name == "posix":  # removed while it is held: the next process creates a new file
                 self._path.unlink(missing_ok=True)
             self._lock.release()
 

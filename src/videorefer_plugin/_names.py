@@ -1,7 +1,7 @@
-"""The public names of a package, each said once and loaded when it is first used.
+"""The public names of a package, each listed once and loaded when it is first used.
 
-A package lists them as imports that only type checkers follow, in the form that hands a name on (`ask as ask`, or `*`
-of a light module), and has them read here:
+A package lists them as imports that only type checkers run, in the form of a re-export (`ask as ask`, or `*`
+of a light module), and then calls:
 
     if TYPE_CHECKING:
         from videorefer_plugin.asking import ask as ask
@@ -19,7 +19,7 @@ __all__ = ["public_names"]
 
 
 def public_names(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
-    """`__all__`, `__getattr__` and `__dir__` of a package, from what it imports for type checkers.
+    """Return `__all__`, `__getattr__` and `__dir__` of a package, from its imports for type checkers.
 
     Args:
         package (`str`): its name; it is being imported.
@@ -41,9 +41,9 @@ def public_names(package: str) -> tuple[list[str], Callable[[str], Any], Callabl
 
 
 def _places(package: str, source: str | None) -> Iterator[tuple[str, str]]:
-    """Each public name, and the module that has it."""
+    """Yield each public name with the module that defines it."""
     if source is None:
-        raise ImportError(f"{package} was installed without its source, which says what its names are.", name=package)
+        raise ImportError(f"{package} was installed without its source, which lists its names.", name=package)
     for block in ast.parse(source).body:
         if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING":
             for node in block.body:

@@ -1,6 +1,6 @@
-"""Files and folders that somebody names: how they are read, and whether they can be written, said in one way.
+"""Paths that a user gives: reading them, and checking that they can be written, with one form of message.
 
-What cannot be used is an error of the room that asks, which hands its class over.
+The caller passes the class of error to raise.
 """
 
 import contextlib
@@ -23,33 +23,33 @@ Path_ = str | os.PathLike
 
 
 def named_path(path: Path_) -> str:
-    """A path for messages, short enough and without what cannot be printed."""
+    """Return a path for messages, shortened and without characters that cannot be printed."""
     text = os.fspath(path)
     return cut(text if text.isprintable() and text else repr(text), _LONGEST)
 
 
 def read_file(path: Path_, error: type[VideoReferError], most: int | None = None) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Args:
         path: of the file.
-        error: what to raise.
-        most (`int`, *optional*): bytes that it may have.
+        error: the class of error to raise.
+        most (`int`, *optional*): the most bytes that it may have.
 
     Raises:
-        VideoReferError: of that class: it is not there, no file but a folder, a pipe or a device, which may never
-            end, it cannot be read, or it is longer.
+        VideoReferError: of the given class: the file does not exist, cannot be read or is too long, or the path is a
+            folder, a pipe or a device, whose content may never end.
     """
     check_kind(error, PATH, path=path)
     try:
-        # Without waiting: a pipe that nobody writes is refused, too.
+        # Without blocking, so that a pipe without a writer is refused, too.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(handle, "rb") as stream:
             what = _what(os.fstat(handle).st_mode)
             if what != "a file":
                 raise error(f"{named_path(path)} cannot be read: it is {what}; expected a file.")
             data = stream.read(-1 if most is None else most + 1)
-    except (OSError, ValueError) as problem:  # the latter of a path with a NUL; errors of ours are one, too
+    except (OSError, ValueError) as problem:  # ValueError: a path with a NUL; our own errors are one, too
         if isinstance(problem, VideoReferError):
             raise
         raise error(f"{named_path(path)} cannot be read: {_reason(problem)}.") from problem
@@ -61,19 +61,19 @@ def read_file(path: Path_, error: type[VideoReferError], most: int | None = None
 def check_file_place(
     path: Path_, error: type[VideoReferError], *, made: bool = False, avoid: dict[str, Any] | None = None
 ) -> Path:
-    """Make sure that a file can be written, before there is anything to write.
+    """Make sure that a file can be written, before its content is computed.
 
-    A file is created beside it and removed again, which is the only way to know of every kind of place.
+    A file is created beside it and removed again, which is the only test that works on every file system.
 
     Args:
         path: of the file.
-        error: what to raise.
-        made (`bool`): whether its folder is made if it is not there; otherwise it has to be.
-        avoid (`dict`, *optional*): what a path is called -> a path that it may not be, such as the input's.
+        error: the class of error to raise.
+        made (`bool`): whether the folder is created if it does not exist; otherwise it must exist.
+        avoid (`dict`, *optional*): description -> path that must not be overwritten, such as the input.
 
     Raises:
-        VideoReferError: of that class: the name is empty, too long or impossible, it is a folder or a device, its
-            folder is not there or none, or nothing can be written there.
+        VideoReferError: of the given class: the name is empty, too long or impossible, the path is a folder or a
+            device, or its folder does not exist or cannot be written.
     """
     place = _checked(path, error, "a file")
     for what, other in (avoid or {}).items():
@@ -85,15 +85,15 @@ def check_file_place(
 
 
 def check_folder_place(path: Path_, error: type[VideoReferError]) -> Path:
-    """Make sure that files can be written into a folder, which may have to be made; nothing is made yet.
+    """Make sure that files can be written into a folder, which need not exist yet; nothing is created.
 
     Args:
         path: of the folder.
-        error: what to raise.
+        error: the class of error to raise.
 
     Raises:
-        VideoReferError: of that class: the name is empty, too long or impossible, it or what it is in is a file, or
-            nothing can be written there.
+        VideoReferError: of the given class: the name is empty, too long or impossible, the path or one of its parents
+            is a file, or the folder cannot be written.
     """
     place = _checked(path, error, "a folder")
     _probe(place, place, error, made=True)
@@ -102,15 +102,15 @@ def check_folder_place(path: Path_, error: type[VideoReferError]) -> Path:
 
 @contextlib.contextmanager
 def writing(path: Path_, error: type[VideoReferError], also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn what goes wrong while something is written into an error of the room.
+    """Turn errors that occur during writing into an error of the given class.
 
     Args:
-        path: what is written.
-        error: what to raise.
-        also: errors that a library raises for this beside `OSError`.
+        path: the path that is written.
+        error: the class of error to raise.
+        also: errors that a library raises for this besides `OSError`.
 
     Raises:
-        VideoReferError: of that class.
+        VideoReferError: of the given class.
     """
     failures: tuple[type[Exception], ...] = (OSError, *also)
     try:
@@ -120,12 +120,12 @@ def writing(path: Path_, error: type[VideoReferError], also: tuple[type[Exceptio
             raise
         raise error(
             f"{named_path(path)} cannot be written: {_reason(problem)}. Make room or rights there, or choose another "
-            "place."
+            "path."
         ) from problem
 
 
 def same_file(one: Path_, other: Any) -> bool:
-    """Whether two paths lead to the same file; what is no path of a file leads to none."""
+    """Whether two paths lead to the same file; a value that is not the path of a file never does."""
     try:
         return os.path.samefile(one, other)
     except (OSError, ValueError, TypeError):
@@ -140,22 +140,24 @@ def _checked(path: Path_, error: type[VideoReferError], wanted: str) -> Path:
         what = _what(os.stat(path).st_mode)
     except FileNotFoundError:
         what = wanted
-    except (OSError, ValueError) as problem:  # the latter of a NUL
-        raise error(f"{named_path(path)} cannot be written: {_reason(problem)}. Choose another place.") from problem
+    except (OSError, ValueError) as problem:  # ValueError: a NUL
+        raise error(f"{named_path(path)} cannot be written: {_reason(problem)}. Choose another path.") from problem
     if what != wanted:
         raise error(f"{named_path(path)} cannot be written: it is {what}; expected {wanted}. Choose another name.")
     return Path(path)
 
 
 def _probe(place: Path, folder: Path, error: type[VideoReferError], made: bool) -> None:
-    """Make sure that something can be created in a folder, or where it is going to be."""
+    """Make sure that something can be created in a folder, or in its first parent that exists."""
     there = folder
     while not there.exists():
         if not made:
             raise error(f"There is no folder {named_path(there)!r} to write {place.name!r} into; make it first.")
         there = there.parent
     if not there.is_dir():
-        raise error(f"{named_path(place)} cannot be written: {named_path(there)} is no folder. Choose another place.")
+        raise error(
+            f"{named_path(place)} cannot be written: {named_path(there)} is not a folder. Choose another path."
+        )
     with writing(place, error):
         handle, name = tempfile.mkstemp(prefix=".videorefer-", dir=there)
         os.close(handle)

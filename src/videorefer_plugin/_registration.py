@@ -1,8 +1,8 @@
 """Register the model types of this package with the Auto classes of transformers, without importing them.
 
-Importing transformers' Auto classes takes seconds, and whoever imports this package for its regions or videos alone
-should not wait for them. So the registrations wait for the modules that they belong to; and since those are imported
-in the middle of many other imports, our classes are only loaded when an Auto class looks for one.
+Importing the Auto classes of transformers takes seconds, and users who import this package only for its regions or
+videos should not wait for them. So the registrations wait for the modules that they belong to; and since those are
+imported in the middle of many other imports, our classes are only loaded when an Auto class looks for one.
 """
 
 import os
@@ -21,7 +21,7 @@ _refused: ContextVar[Exception | None] = ContextVar("why a configuration of ours
 
 
 def register() -> None:
-    """Arrange for the registrations. Calling it again changes nothing."""
+    """Arrange the registrations. Calling it again changes nothing."""
     auto = "transformers.models.auto"
     wrapt.register_post_import_hook(_register_configs, f"{auto}.configuration_auto")
     wrapt.register_post_import_hook(_register_models, f"{auto}.modeling_auto")
@@ -30,7 +30,7 @@ def register() -> None:
 
 
 class _Deferred(dict):
-    """The registered classes of one Auto class, completed when somebody looks at them for the first time."""
+    """The registered classes of one Auto class, completed when they are looked up for the first time."""
 
     def __init__(self, registered: dict[Any, Any], load: Callable[[], dict[Any, Any]]):
         super().__init__(registered)
@@ -40,11 +40,11 @@ class _Deferred(dict):
         with _loading:
             if self._load is None:
                 return
-            load, self._load = self._load, None  # loading may look here again
+            load, self._load = self._load, None  # loading may look up classes here again
             try:
                 for key, value in load().items():
-                    self.setdefault(key, value)  # what was registered in the meantime counts
-            except BaseException:  # such as an impatient Ctrl-C
+                    self.setdefault(key, value)  # a class that was registered in the meantime takes precedence
+            except BaseException:  # for instance KeyboardInterrupt
                 self._load = load
                 raise
 
@@ -60,9 +60,9 @@ class _Deferred(dict):
 
 
 def _counterpart(config_class: Any) -> Any:
-    """Our configuration class for one that the original code registers for its own type, once it is imported.
+    """Return our configuration class for one that the original code registers for its own type, once it is imported.
 
-    The original has no classes for most Auto classes; those that it has count, since they are looked for first.
+    The original has no classes for most Auto classes; if it has one, it is used, since it is looked for first.
     """
     if not isinstance(config_class, type) or config_class.__module__.startswith("transformers."):
         return None
@@ -98,7 +98,7 @@ def _register_configs(module: Any) -> None:
 
 
 def _fetching(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Let configurations know how their files are fetched, which AutoConfig keeps to itself."""
+    """Tell configurations how their files are fetched, which AutoConfig does not pass on."""
     from videorefer_plugin.errors import VideoReferError
     from videorefer_plugin.models.hub_arguments import fetching, hub_arguments
 
@@ -111,7 +111,7 @@ def _fetching(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...],
 
 
 def _naming_files(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Name the damaged file of a checkpoint of ours; transformers finds out before it knows whose it is."""
+    """Name the damaged file of one of our checkpoints, which transformers reads before it knows the model type."""
     from videorefer_plugin.models.checkpoint_files import MODEL_FILES, reading_folder
 
     name = args[0] if args else kwargs.get("pretrained_model_name_or_path")
@@ -120,10 +120,10 @@ def _naming_files(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, .
 
 
 def _whole_processor(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Refuse what AutoProcessor makes of a processor of ours that it cannot load: a tokenizer, without a word.
+    """Refuse the tokenizer that AutoProcessor returns silently if it cannot load one of our processors.
 
-    It takes a `ValueError` of a configuration, as all errors of this library are, for a reason to look for something
-    else.
+    It takes a `ValueError` of a configuration, which all errors of this library are, for a reason to look for
+    something else.
     """
     from transformers.processing_utils import ProcessorMixin
 
@@ -149,7 +149,7 @@ def _whole_processor(wrapped: Callable[..., Any], instance: Any, args: tuple[Any
         raise CheckpointError(
             f"The folder {os.fspath(name)!r} has no processor, only a {type(found).__name__}: processor_config.json "
             "is missing or names no processor_class, and config.json is missing or of an unknown model_type. Save the "
-            "processor anew, or load what is there with AutoTokenizer."
+            "processor again, or load the files with AutoTokenizer."
         )
     return found
 
@@ -159,7 +159,7 @@ def _join_in_pipelines(module: Any) -> None:
 
 
 def _joining(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Let pipelines join samples with regions as this library does; all others they join as before."""
+    """Let pipelines join samples with regions as this library does; all other samples are joined as usual."""
     from videorefer_plugin.models.batches import collates_prepared
 
     tokenizer = args[0] if args else kwargs.get("tokenizer")
@@ -173,7 +173,7 @@ def _load_configs() -> dict[str, Any]:
 
     ours = (VideoLLaMA2Config, VideoReferConfig, VideoReferVideoLLaMA3Config)
     configs = {config.model_type: config for config in ours}
-    for config in ours[1:]:  # whose `from_dict` translates these
+    for config in ours[1:]:  # classes whose `from_dict` translates these
         configs |= dict.fromkeys(config.original_model_types, config)
     return configs
 

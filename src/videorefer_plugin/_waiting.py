@@ -1,6 +1,6 @@
-"""Waiting for what may never come: other computers, which are given a time as a whole.
+"""Time limits for work that may never end, such as requests to other computers.
 
-A client's own timeout is one for each piece that it reads, so that a server which sends a byte now and then keeps it
+The timeout of a client counts for each piece that it reads, so a server that sends a byte now and then can block it
 for ever.
 """
 
@@ -14,17 +14,17 @@ ValueT = TypeVar("ValueT")
 
 
 class TooSlowError(Exception):
-    """Something did not end in its time."""
+    """The work did not end within its time limit."""
 
 
 def within(seconds: float, work: Callable[[], ValueT]) -> ValueT:
-    """What `work` gives or raises, if it ends in so many seconds.
+    """Return the result of `work`, or raise its error, if it ends within so many seconds.
 
-    It runs beside, so that Ctrl-C reaches what waits for it. Work that is not waited for any more is left alone, and
-    keeps no process from ending.
+    It runs in another thread, so that Ctrl-C interrupts the wait. Work that exceeds its limit is abandoned, and does
+    not keep the process from ending.
 
     Raises:
-        TooSlowError: it did not end in time.
+        TooSlowError: the work did not end in time.
     """
     outcome: list[Any] = []
     failure: list[BaseException] = []
@@ -32,7 +32,7 @@ def within(seconds: float, work: Callable[[], ValueT]) -> ValueT:
     def run() -> None:
         try:
             outcome.append(work())
-        except BaseException as error:  # raised again by whoever waits
+        except BaseException as error:  # raised again in the waiting thread
             failure.append(error)
 
     thread = threading.Thread(target=run, name="videorefer-waiting", daemon=True)

@@ -1,4 +1,4 @@
-"""Recipes as they are written: YAML without doubled keys, those that come with the package, and near names."""
+"""Reading recipes: YAML without duplicate keys, the recipes that the package ships, and suggestions for names."""
 
 import difflib
 import itertools
@@ -22,12 +22,12 @@ __all__ = ["apply_overrides", "nearest", "parse_yaml", "read_recipe", "shipped_r
 _MOST_VALUES = 100_000
 _DEEPEST = 200
 _BRACKETS = re.compile(r"[\[\]{}]")
-_LONGEST = 600  # characters of what the parser says
+_LONGEST = 600  # characters of the parser's message
 _END = object()
 
 
 class _KeysOnce(yaml.SafeLoader):
-    """Refuses keys that stand twice in a section, of which YAML is read as having the last."""
+    """Refuses duplicate keys in a section, of which YAML would silently keep the last."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -42,14 +42,14 @@ class _KeysOnce(yaml.SafeLoader):
 
 
 def parse_yaml(text: str, what: str) -> Any:
-    """The value that YAML stands for.
+    """Return the value of a YAML text.
 
     Args:
         text (`str`): the YAML.
-        what (`str`): what it is called in the error.
+        what (`str`): its name in the message.
 
     Raises:
-        ConfigurationError: it is no YAML, or a key stands twice in a section.
+        ConfigurationError: the text is not YAML, or a key occurs twice in a section.
     """
     if _depth(text) > _DEEPEST:  # the parser takes minutes for thousands
         raise ConfigurationError(f"{what} is not YAML that can be read: it is nested too deeply.")
@@ -66,7 +66,7 @@ def parse_yaml(text: str, what: str) -> Any:
 
 
 def _depth(text: str) -> int:
-    """How many brackets and braces are open at most."""
+    """Return how many brackets and braces are open at once, at most."""
     deepest = depth = 0
     for mark in _BRACKETS.findall(text):
         depth = depth + 1 if mark in "[{" else max(depth - 1, 0)
@@ -75,9 +75,9 @@ def _depth(text: str) -> int:
 
 
 def _check_values(value: Any, what: str) -> None:
-    """A few hundred bytes of YAML can repeat a list in a list (`*name`) until no memory holds it.
+    """Refuse values that repeat each other: a few hundred bytes of YAML (`*name`) can fill any memory.
 
-    And an escape can be half a character, which could not be written where it is noted what a run was.
+    Texts with half a character are refused too, since they could not be written into the record of a run.
     """
     waiting: list[Iterator[Any]] = [iter((value,))]
     for _ in range(_MOST_VALUES):
@@ -98,7 +98,7 @@ def _check_values(value: Any, what: str) -> None:
 
 
 def shipped_recipes(engine: bool = False) -> list[str]:
-    """Names of the recipes that come with the package: those of the data engine, or those that train."""
+    """Return the names of the recipes that the package ships: those of the data engine, or those of training."""
     root = resources.files("videorefer_plugin.recipes")
     names = []
     for group in root.iterdir():
@@ -108,15 +108,15 @@ def shipped_recipes(engine: bool = False) -> list[str]:
 
 
 def read_recipe(source: str | os.PathLike, shipped: Sequence[str], others: Sequence[str] = ()) -> dict[str, Any]:
-    """The settings in a recipe; its name is the file's if it has none.
+    """Return the settings of a recipe. Without a name, a recipe is called like its file.
 
     Args:
-        source (`str` or `os.PathLike`): path of a YAML file, or name of a recipe that comes with the package.
-        shipped (`Sequence[str]`): the names that it may have.
-        others (`Sequence[str]`, *optional*): names of recipes of another kind, which are no typing errors.
+        source (`str` or `os.PathLike`): path of a YAML file, or name of a recipe that the package ships.
+        shipped (`Sequence[str]`): the names that are accepted.
+        others (`Sequence[str]`, *optional*): names of recipes for another command, which get a message of their own.
 
     Raises:
-        ConfigurationError: there is no such recipe, or it cannot be read.
+        ConfigurationError: the recipe does not exist, or cannot be read.
     """
     check_kind(ConfigurationError, PATH, source=source)
     text, name = _text_of(source, shipped, others)
@@ -153,7 +153,7 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> None:
     """Change single settings, such as `"train.learning_rate=1e-4"`; their values are YAML.
 
     Raises:
-        ConfigurationError: an override cannot be read, or leads into something that is no section.
+        ConfigurationError: an override cannot be read, or its parent is not a section.
     """
     for override in overrides:
         check_kind(ConfigurationError, TEXT, override=override)
@@ -173,17 +173,17 @@ def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> None:
             place = place[parent]
             if not isinstance(place, dict):
                 raise ConfigurationError(
-                    f"Cannot set {path}: {parent} is no section. Of a list, give the whole, such as {parent}=[...]."
+                    f"Cannot set {path}: {parent} is not a section. Of a list, give the whole, such as {parent}=[...]."
                 )
         place[last] = parse_yaml(value, f"The value of {path.strip()}")
 
 
 def nearest(name: Any, known: Iterable[str], where: str = "") -> str:
-    """What to say behind the name of an unknown setting: the nearest one that there is, or all of them.
+    """Return the end of a message about an unknown setting: the nearest known one, or all of them.
 
     Args:
-        name: what was given.
-        known (`Iterable[str]`): what there is.
+        name: the unknown name.
+        known (`Iterable[str]`): the known names.
         where (`str`, *optional*): the section with its point, such as `"train."`.
     """
     names = sorted(known)

@@ -1,8 +1,8 @@
-"""The errors this package raises for input that cannot be used.
+"""The errors that this package raises for input that cannot be used.
 
-All of them are `ValueError`s, so callers that already guard against bad input keep working. A message says what was
-given, what was expected and how to fix it. Passwords and tokens in addresses are left out of every message, whatever
-the message repeats.
+All of them are `ValueError`s, so callers that already guard against bad input keep working. A message names the value
+that was given, the values that are expected, and the fix. Passwords and tokens in addresses are left out of every
+message, even if it repeats them.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ class VideoReferError(ValueError):
     """Base class of every error that this package raises on purpose.
 
     How to fix it:
-        Read the message: it names the value that was given, what was expected instead, and what to change. Catch this
+        Read the message: it names the value that was given, the values that are expected, and the fix. Catch this
         class to catch every error of the package, and one of its subclasses to tell the causes apart.
     """
 
@@ -48,7 +48,7 @@ class ConfigurationError(VideoReferError):
 
     How to fix it:
         Give one of the values that the message lists. If it calls the setting unknown, check its spelling: a setting
-        that nobody reads is refused rather than ignored.
+        that no part of the library reads is refused rather than ignored.
     """
 
 
@@ -86,7 +86,7 @@ class VideoError(VideoReferError):
     """A video or image cannot be read, is empty or truncated, or has no frame where one was asked for.
 
     How to fix it:
-        Check that the path is right and that a player opens the file. Encode a damaged or exotic file anew, for
+        Check that the path is right and that a player opens the file. Convert a damaged or exotic file, for
         instance with `ffmpeg -i broken.mp4 whole.mp4`, and ask for frames and seconds that the video has.
     """
 
@@ -101,10 +101,10 @@ class PromptError(VideoReferError):
 
 
 class SegmentError(VideoReferError):
-    """A segmenter cannot do what it was asked, or found nothing; with `masklets`, what was done until then.
+    """A segmenter cannot do the task, or found nothing; `masklets` holds the part that was finished.
 
     Attributes:
-        masklets (`tuple`): masklets that were followed until an object was lost; empty if there is nothing.
+        masklets (`tuple`): masklets that were followed until an object was lost; empty if there are none.
 
     How to fix it:
         Ask [`segmenters`] which segmenter can do it, and choose that one. If nothing was found, point with a box or
@@ -118,24 +118,25 @@ class SegmentError(VideoReferError):
 
 
 class SessionError(VideoReferError):
-    """A session about a video cannot be used: it was closed, or is asked in a way that it cannot answer.
+    """A session about a video cannot be used: it was closed, or the question has settings that it does not support.
 
     How to fix it:
-        Open a new session for a new video, and ask before the `with` block ends. What a session does not take, such as
-        sampling settings of a single question, [`ask`] does.
+        Open a new session for a new video, and ask before the `with` block ends. Use [`ask`] for settings that a
+        session does not support, such as the sampling of a single question.
     """
 
 
 class ServeError(VideoReferError):
-    """A server cannot be started, or does not take a request.
+    """A server cannot be started, or refuses a request.
 
     Attributes:
         status (`int`): the status of HTTP with which a request is answered, such as 400.
         parameter (`str`, *optional*): the part of the request that is wrong, such as `"messages[0].content[1]"`.
 
     How to fix it:
-        A request that is refused holds something that nobody would look at, or more than the server takes: change what
-        the message names. A server that does not start needs the extra, the folder or the free port that it names.
+        A request is refused if it holds a field that is not read, or more than the server accepts: change the part
+            that
+        the message names. A server that does not start needs the extra, the folder or the free port in the message.
     """
 
     def __init__(self, message: str, status: int = 400, parameter: str | None = None) -> None:
@@ -144,19 +145,19 @@ class ServeError(VideoReferError):
 
 
 class PublishError(VideoReferError):
-    """A folder is not fit to be published, or the Hub did not take it.
+    """A folder cannot be published, or the Hub refused it.
 
     How to fix it:
-        Run `videorefer publish FOLDER REPOSITORY --dry-run`, which lists what is wrong without uploading anything.
+        Run `videorefer publish FOLDER REPOSITORY --dry-run`, which lists all problems without uploading anything.
         If the Hub refused, log in with `hf auth login`, and check that the account may write to the repository.
     """
 
 
 class RecordError(VideoReferError):
-    """A training record, or a file of them, cannot be used; names the file, the line and the reason.
+    """A training record, or a file of them, cannot be used; the message names the file, the line and the reason.
 
     How to fix it:
-        Run `videorefer train check FILE`, which lists every record that cannot be used with the reason, and mend or
+        Run `videorefer train check FILE`, which lists every record that cannot be used with the reason, and fix or
         remove these.
     """
 
@@ -171,7 +172,7 @@ class TrainingError(VideoReferError):
 
 
 class PatchError(VideoReferError):
-    """Code to be patched is not what the patch was made for, or was imported too early.
+    """Code to be patched is not the version that the patch was made for, or was imported too early.
 
     How to fix it:
         Call `patches.apply` before the first import of the package, and install the version that the message names. A
@@ -180,16 +181,16 @@ class PatchError(VideoReferError):
 
 
 class BenchError(VideoReferError):
-    """A benchmark's file, an answer file, a judge or an endpoint cannot be used; names the item where there is one.
+    """A benchmark's file, an answer file, a judge or an endpoint cannot be used; the message names the item, if any.
 
     How to fix it:
-        Mend the item that the message names. `videorefer bench fetch` says where the published files come from, and
+        Fix the item that the message names. `videorefer bench fetch` lists where the published files come from, and
         checks a folder of them. A run whose settings changed needs another output folder.
     """
 
 
 class ChatError(BenchError):
-    """A chat model cannot be asked, or gives no reply that can be used.
+    """A chat model cannot be reached, or gives no usable reply.
 
     How to fix it:
         Check the address, the name of the model, and the key in the environment variable that the message names. If
@@ -201,15 +202,15 @@ class EngineError(VideoReferError):
     """The data engine cannot use a source, a setting of an agent or the folder of a run, or has to stop.
 
     How to fix it:
-        Mend the section of the recipe that the message names; `videorefer data plan` checks it without running it. The
-        same command goes on where a run was stopped, and `videorefer data retry FOLDER` does what failed again.
+        Fix the section of the recipe that the message names; `videorefer data plan` checks it without running it. The
+        same command resumes a run that was stopped, and `videorefer data retry FOLDER` repeats the failed items.
     """
 
 
 class AppError(VideoReferError):
-    """The page of `videorefer app` cannot do what it was asked: with a video, an object, a question or a file.
+    """The page of `videorefer app` cannot handle a request about a video, an object, a question or a file.
 
     How to fix it:
-        Do what the message says on the page, such as opening a video or clicking on an object first. The limits of
+        Do what the message on the page says, such as opening a video or clicking on an object first. The limits of
         uploads are options of the command.
     """

@@ -15,17 +15,16 @@ FEATURE_VALUES = "a vision tower makes neither of sound pixels, so look for wher
 
 
 def not_finite(values: Tensor) -> tuple[str, list[int]]:
-    """Look for values that are no finite numbers: one pass over the tensor, without a copy, and one wait for it.
+    """Look for values that are not finite: one pass over the tensor, without a copy, and one synchronization.
 
-    Nothing is looked for where there are no values to see: while a model is compiled or exported, and on the device
-    `meta`.
+    The search is skipped where there are no values: while a model is compiled or exported, and on the device `meta`.
 
     Args:
         values (`torch.Tensor` of any shape and dtype): what to search.
 
     Returns:
-        `tuple[str, list[int]]`: what was found, `"NaN"`, `"infinity"` or `"NaN and infinity"`, and at which indices of
-        the first dimension; `("", [])` if there is nothing but numbers.
+        `tuple[str, list[int]]`: `"NaN"`, `"infinity"` or `"NaN and infinity"`, with the indices of the first dimension
+            at which they were found; `("", [])` if all values are finite.
     """
     if not values.is_floating_point() or values.numel() == 0 or values.is_meta or torch.compiler.is_compiling():
         return "", []
@@ -51,7 +50,7 @@ def check_finite(name: str, values: Tensor, expected: str) -> None:
         expected (`str`): what its values are, for messages.
 
     Raises:
-        TensorError: it holds some.
+        TensorError: the tensor holds NaN or infinity.
     """
     what, rows = not_finite(values)
     if what:
@@ -59,15 +58,15 @@ def check_finite(name: str, values: Tensor, expected: str) -> None:
 
 
 def whole_numbers(values: Tensor) -> bool:
-    """Whether a tensor is of a dtype that counts."""
+    """Whether the dtype of a tensor is an integer."""
     return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
 
 
 def check_tensors(**given: Any) -> None:
-    """Make sure that these are tensors of numbers that can be added and compared.
+    """Make sure that arguments are tensors of numbers that can be added and compared.
 
     Raises:
-        TensorError: one is no tensor, complex, or of a dtype of 8 bits with a floating point.
+        TensorError: an argument is not a tensor, is complex, or has a floating-point dtype of 8 bits.
     """
     for name, value in given.items():
         if not isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""K-means that gives the same answer every time: the cells of an object become a handful of centers."""
+"""K-means that gives the same result every time: the cells of an object become a handful of centers."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _ABSOLUTE, _RELATIVE = 1e-6, 1e-5  # a center that moved by no more than this ha
 def cluster_cells(cells: Tensor, counts: Tensor, centers: int, rounds: int, initial: Tensor | None = None) -> Tensor:
     """Reduce the cells of every mask to at most so many vectors.
 
-    A mask of no more cells than `centers` keeps them as they are. The cells of any other mask are clustered by
+    A mask with at most `centers` cells keeps them unchanged. The cells of any other mask are clustered by
     squared Euclidean distance, in float32; a tie goes to the lower center, a cluster without cells keeps its center.
     Rounds end as soon as no center of the mask moves, and the centers before that round are the result. All masks are
     clustered at once, and gradients flow into the cells.
@@ -74,7 +74,7 @@ def _settle(cells: Tensor, counts: Tensor, start: Tensor, rounds: int) -> Tensor
         with torch.no_grad():
             still = (updated - centers).abs() <= _ABSOLUTE + _RELATIVE * centers.abs()
             moved = ~still.flatten(1).all(dim=1)
-        # A mask that has settled would settle in the same way again, so nobody remembers which have.
+        # A mask that has settled would settle in the same way again, so there is no need to skip it.
         centers = torch.where(moved[:, None, None], updated, centers)
         if not torch.compiler.is_compiling() and not bool(moved.any()):
             break

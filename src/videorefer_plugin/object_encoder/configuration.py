@@ -9,7 +9,7 @@ from videorefer_plugin.errors import ConfigurationError
 
 __all__ = ["ObjectEncoderConfig"]
 
-_DEEPEST = 64  # layers; the paper has two, and a damaged number would be built for ever
+_DEEPEST = 64  # layers; the paper has two, and a damaged configuration could ask for millions
 
 
 @dataclass
@@ -63,10 +63,10 @@ class ObjectEncoderConfig:
         Args:
             masks (`Sequence`):
                 For each region its masks on the frames of the video: a sequence of arrays, or a tensor, of shape
-                `(num_frames, height, width)`. This encoder only asks how many they are.
+                `(num_frames, height, width)`. This encoder uses their number only.
             frame_sizes (`Sequence[tuple[int, int]]`):
-                For each region, height and width of the frames that it lies on, in pixels. This encoder does not ask.
-            policy (`str`, *optional*, defaults to `"keep"`): the mask policy. This encoder does not ask.
+                For each region, height and width of the frames that it lies on, in pixels. Ignored by this encoder.
+            policy (`str`, *optional*, defaults to `"keep"`): the mask policy. This encoder ignores it.
         """
         return [self.num_tokens(len(own)) for own in masks]
 
@@ -77,7 +77,7 @@ class ObjectEncoderConfig:
         return [[count] for count in self.count_tokens(masks, frame_sizes, policy)]
 
     def placeholder(self, token: str, count: int) -> str:
-        """The text of a group that takes the place of `<region>` in a prompt, with `token` once for each of its."""
+        """Return the text that replaces `<region>` in a prompt for one group, with `token` repeated `count` times."""
         return token * count
 
     def to_dict(self) -> dict[str, int]:
@@ -86,7 +86,7 @@ class ObjectEncoderConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ObjectEncoderConfig":
-        """Build a configuration from a dictionary, refusing names that are not fields.
+        """Build a configuration from a dictionary; unknown names are refused.
 
         Raises:
             ConfigurationError: a name is unknown or a value is not a positive integer.

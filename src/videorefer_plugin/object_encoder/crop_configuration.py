@@ -27,7 +27,7 @@ class CropEncoderConfig:
         patch_size (`int`, *optional*, defaults to 14): side of a cell of the crop's grid, in pixels.
         min_crop_pixels, max_crop_pixels (`int`, *optional*): the fewest and the most pixels of a crop, as resized.
         max_enlargement (`int`, *optional*, defaults to 8):
-            How many times larger a small object is shown at most. The mask policy `"original"` knows no limit.
+            The largest factor by which a small object is enlarged. The mask policy `"original"` has no limit.
 
     Raises:
         ConfigurationError: a size is not a positive integer.
@@ -60,7 +60,7 @@ class CropEncoderConfig:
 
     @property
     def rule(self) -> CropRule:
-        """How masks are cut out of their frames."""
+        """The rule that cuts masks out of their frames."""
         return CropRule(
             patch_size=self.patch_size,
             wanted_cells=self.max_tokens_per_mask,
@@ -74,7 +74,7 @@ class CropEncoderConfig:
         return min(cells, self.max_tokens_per_mask)
 
     def num_tokens(self, frames: int) -> int:
-        """The most object tokens of a region seen in so many frames; how many there are, masks decide."""
+        """The most object tokens of a region seen in so many frames; the actual number depends on its masks."""
         return frames * self.max_tokens_per_mask
 
     def count_tokens(
@@ -111,7 +111,7 @@ class CropEncoderConfig:
         return [self.tokens_of(int(crop.cells.sum())) for crop in region.crops]
 
     def placeholder(self, token: str, count: int) -> str:
-        """The text of one mask in the place of `<region>`: a bracket with `token` once for each of its tokens."""
+        """Return the text that replaces `<region>` in a prompt for one mask: brackets around `count` times `token`."""
         return f"[{token * count}]"
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class CropEncoderConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "CropEncoderConfig":
-        """Build a configuration from a dictionary, refusing names that are not fields.
+        """Build a configuration from a dictionary; unknown names are refused.
 
         Raises:
             ConfigurationError: a name is unknown or a value is not a positive integer.

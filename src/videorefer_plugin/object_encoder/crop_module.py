@@ -1,4 +1,4 @@
-"""The object encoder that looks at crops: cells below a mask in, a group of object tokens for each mask out."""
+"""The object encoder that looks at crops: it turns the cells below each mask into a group of object tokens."""
 
 from collections.abc import Sequence
 
@@ -17,11 +17,11 @@ __all__ = ["CropEncoder", "object_cells"]
 
 
 class CropEncoder(EncoderBase):
-    """The region encoder of VideoRefer-VideoLLaMA3: the vision tower sees every mask's crop alone.
+    """The region encoder of VideoRefer-VideoLLaMA3: the vision tower sees the crop of every mask separately.
 
     The cells of a crop that are the object's are reduced to at most `config.max_tokens_per_mask` by k-means, and a
-    small MLP brings them to the width of the language model. k-means starts from a fixed rule, so that answers do not
-    change from run to run, or from cells that are given.
+    small MLP projects them to the width of the language model. k-means starts from a fixed rule, so that answers do
+    not change from run to run, or from given cells.
     """
 
     def __init__(self, config: CropEncoderConfig):
@@ -47,8 +47,8 @@ class CropEncoder(EncoderBase):
         Args:
             cells (`torch.Tensor` of shape `(num_masks, max_cells, vision_hidden_size)`):
                 Features of the crop of each mask, cell by cell in row-major order, region by region. Where crops have
-                fewer cells than others, what fills them up is under no mask. [`object_cells`] makes them of crops of
-                any size.
+                fewer cells than others, they are padded with cells under no mask. [`object_cells`] makes this layout
+                from crops of any size.
             masks (`torch.Tensor` of shape `(num_masks, max_cells)`): every positive value counts.
             region_lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
             region_initial_cells (`Sequence` or `torch.LongTensor`, *optional*):
@@ -56,8 +56,9 @@ class CropEncoder(EncoderBase):
                 object's cells in row-major order, or `None`.
             values (`bool`, *optional*, defaults to `True`): whether to look for NaN and infinity.
             static (`bool`, *optional*, defaults to `False`):
-                Whether shapes must not depend on values: tokens are then filled up with zeros to as many as masks can
-                have.
+                Whether shapes must not depend on values: the tokens are then padded with zeros to the largest number
+                    that
+                masks can have.
 
         Returns:
             [`ObjectEncoderOutput`] with the tokens in the dtype of the projector's weights (or of autocast). A mask
@@ -123,20 +124,20 @@ def _by_region(counts: Tensor, lengths: Tensor) -> Tensor:
 
 
 def object_cells(features: Tensor, grids: Tensor, masks: Tensor, mask_grids: Tensor) -> tuple[Tensor, Tensor]:
-    """Lay out the cells of crops of any size, as a [`CropEncoder`] takes them: only those below the masks.
+    """Lay out the cells of crops of any size as a [`CropEncoder`] takes them: only those below the masks.
 
     Args:
         features (`torch.Tensor` of shape `(sum(rows * columns), dim)`): features of all crops, in row-major order.
         grids (`torch.LongTensor` of shape `(num_masks, 2)`): rows and columns of each crop.
         masks (`torch.Tensor` of shape `(sum(mask_rows * mask_columns),)`): masks, one after the other.
         mask_grids (`torch.LongTensor` of shape `(num_masks, 2)`):
-            Rows and columns of each mask; features of a crop of another grid are brought to it.
+            Rows and columns of each mask; the features of a crop with another grid are interpolated.
 
     Returns:
         `tuple[torch.Tensor, torch.BoolTensor]` of shapes `(num_masks, max_cells, dim)` and `(num_masks, max_cells)`.
 
     Raises:
-        TensorError: numbers do not fit together.
+        TensorError: the numbers of rows, cells and values do not fit together.
     """
     sizes, mask_sizes = grids.prod(dim=1), mask_grids.prod(dim=1)
     if int(sizes.sum()) != len(features) or int(mask_sizes.sum()) != len(masks) or len(grids) != len(mask_grids):
@@ -157,7 +158,7 @@ def object_cells(features: Tensor, grids: Tensor, masks: Tensor, mask_grids: Ten
 
 
 def _regrid(features: Tensor, grids: Tensor, mask_grids: Tensor) -> Tensor:
-    """Bring the features of crops to the grids of their masks, where these differ."""
+    """Interpolate the features of crops to the grids of their masks, where these differ."""
     parts = []
     sizes = [rows * columns for rows, columns in grids.tolist()]
     for part, have, want in zip(features.split(sizes), grids.tolist(), mask_grids.tolist(), strict=True):

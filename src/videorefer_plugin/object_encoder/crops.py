@@ -1,4 +1,4 @@
-"""Where an object is cut out of its frame, how large it is shown, and which cells of that picture are its own."""
+"""Cropping an object from its frame: the box, the size at which it is shown, and the cells that are the object's."""
 
 import math
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _WEIGHT = 2048  # one, in the 8-bit arithmetic of the resize
 
 
 class Crop(NamedTuple):
-    """What of a frame is shown of an object.
+    """The part of a frame that is shown for an object.
 
     Attributes:
         box (`tuple[int, int, int, int]`): first row, first column, end row and end column, ends excluded.
         resized (`tuple[int, int]`): height and width that the box is resized to, in pixels.
         shown (`tuple[int, int]`):
             Height and width that the vision tower sees, in pixels. With the mask policy `"keep"` these are `resized`;
-            with `"original"` the processor of images may resize once more.
+            with `"original"` the image processor may resize once more.
         cells (`torch.Tensor` of shape `(rows, columns)` and dtype `bool`): cells of `resized` that are the object's.
     """
 
@@ -37,15 +37,15 @@ class Crop(NamedTuple):
 
 @dataclass(frozen=True)
 class CropRule:
-    """How masks are cut out: the box around the object and a margin, scaled so that enough cells see the object.
+    """The rule that cuts out masks: the box around the object and a margin, scaled so that enough cells see it.
 
     Args:
         patch_size (`int`): side of a cell, in pixels.
-        wanted_cells (`int`): how many cells an object is to cover at least.
+        wanted_cells (`int`): the number of cells that an object should cover at least.
         margin (`int`): pixels around the object.
         most_cells (`int`): an object that covers more cells than this is shown smaller.
         min_pixels, max_pixels (`int`): the fewest and the most pixels of a crop.
-        max_enlargement (`int`): how many times larger an object is shown at most, with the mask policy `"keep"`.
+        max_enlargement (`int`): the largest factor by which an object is enlarged, with the mask policy `"keep"`.
     """
 
     patch_size: int = 14
@@ -66,8 +66,8 @@ class CropRule:
             frame_size (`tuple[int, int]`): height and width of the frame, in pixels.
             policy (`str`, *optional*, defaults to `"keep"`):
                 With `"keep"` enlargement is limited, and an object that no cell sees gets the cell that it covers
-                most. With `"original"`, both are as in the released code, and an object may have no cell.
-            max_pixels (`int`, *optional*): instead of the rule's.
+                most. With `"original"`, both follow the released code, and an object may have no cell.
+            max_pixels (`int`, *optional*): replaces the rule's `max_pixels`.
 
         Raises:
             TensorError: the mask has no pixel, or another size than the frame.
@@ -106,7 +106,7 @@ class CropRule:
 
     def _cells(self, cut: Tensor, resized: tuple[int, int], policy: str) -> Tensor:
         grid = resized[0] // self.patch_size, resized[1] // self.patch_size
-        # On bytes, which PyTorch rounds to 0 or 1 in a way of its own; rounding afterwards gives other cells.
+        # On bytes, which PyTorch rounds to 0 or 1 in a particular way; rounding afterwards gives other cells.
         seen = F.interpolate(cut[None, None].byte(), size=grid, mode="bilinear", align_corners=False)[0, 0] > 0
         if policy == "keep" and not bool(seen.any()):
             fullest = GridRule((cut.shape[0], cut.shape[1]), grid).fullest(cut, 0, 0) if bool(cut.any()) else 0
@@ -128,16 +128,16 @@ def _read_mask(mask: Any, frame_size: tuple[int, int]) -> Tensor:
 
 
 def _ends(used: Tensor) -> tuple[int, int]:
-    """First and last place where something is."""
+    """First and last index with a nonzero value."""
     places = used.nonzero().flatten()
     return int(places[0]), int(places[-1])
 
 
 def fit_size(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Height and width of a picture for a tower that takes any size, in multiples of `factor`.
+    """Return height and width of a picture for a tower that takes any size, in multiples of `factor`.
 
-    A side shorter than `factor` is brought to it first, the other along with it; then the sides are rounded, and
-    scaled together where there are fewer pixels than `min_pixels` or more than `max_pixels`.
+    A side shorter than `factor` is first enlarged to it, with the other in proportion; then the sides are rounded, and
+    scaled together if there are fewer pixels than `min_pixels` or more than `max_pixels`.
     """
     if min(height, width) < factor:
         scale = factor / min(height, width)
@@ -153,7 +153,7 @@ def fit_size(height: int, width: int, factor: int, min_pixels: int, max_pixels: 
 
 
 def resize_crop(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a picture bilinearly in the whole-number arithmetic of OpenCV, to the last bit.
+    """Resize a picture bilinearly in the integer arithmetic of OpenCV, with bit-exact results.
 
     Args:
         picture (`torch.Tensor` of shape `(height, width, channels)` and dtype `uint8`): the picture.

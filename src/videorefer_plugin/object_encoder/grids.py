@@ -1,4 +1,4 @@
-"""The rule by which masks come to a feature grid: at which of their pixels it looks, and what follows from these."""
+"""The rule that brings masks to a feature grid: the pixels that it reads, and the cells that follow from them."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,23 +12,23 @@ from videorefer_plugin.errors import ConfigurationError
 __all__ = ["MASK_POLICIES", "GridRule"]
 
 MASK_POLICIES = ("keep", "original")
-"""How masks come to the feature grid: `"keep"` loses no object for being small, `"original"` is the released code."""
+"""How masks come to the feature grid: `"keep"` never loses a small object, `"original"` is the released code."""
 
 _MOST_CELLS = 4096  # a side; those of towers have tens
 
 
 class GridRule:
-    """How masks of one size become cells of a feature grid: what `resize_masks` does, for masks that stand anywhere.
+    """How masks of one size become cells of a feature grid: the rule of `resize_masks`, for masks stored anywhere.
 
     Args:
         size (`tuple[int, int]`): height and width of the masks, in pixels.
-        grid, policy, pad_to_square: as of `resize_masks`.
+        grid, policy, pad_to_square: as in `resize_masks`.
 
     Attributes:
         grid (`tuple[int, int]`): rows and columns of the grid.
-        rows (`torch.LongTensor` of shape `(2 * grid_rows,)`): rows of a mask that the rule looks at, on the CPU.
-        columns (`torch.LongTensor` of shape `(2 * grid_columns,)`): the same for columns. No pixel but those where one
-            of these rows crosses one of these columns decides which cells belong to a mask that is not lost.
+        rows (`torch.LongTensor` of shape `(2 * grid_rows,)`): rows of a mask that the rule reads, on the CPU.
+        columns (`torch.LongTensor` of shape `(2 * grid_columns,)`): the same for columns. Only the pixels where one of
+            these rows crosses one of these columns decide which cells belong to a mask that is not lost.
         keeps (`bool`): whether a mask that no cell sees gets the cell that it covers most.
 
     Raises:
@@ -49,7 +49,7 @@ class GridRule:
         self.columns, self._column_used = _taps(self._full[1], self.grid[1], self._offset[1], width)
 
     def cells(self, seen: Tensor) -> Tensor:
-        """The cells that masks are seen in.
+        """Return the cells in which masks are seen.
 
         Args:
             seen (`torch.Tensor` of shape `(num_masks, 2 * grid_rows, 2 * grid_columns)` and dtype `bool`):
@@ -65,13 +65,14 @@ class GridRule:
         return seen[:, :, 0] | seen[:, :, 1]
 
     def fullest(self, box: Tensor, top: int, left: int) -> int:
-        """The cell that a mask covers most, counted row by row.
+        """Return the cell that a mask covers most, counted row by row.
 
         Args:
             box (`torch.Tensor` of shape `(height, width)` and dtype `bool`):
-                The smallest box that holds all of the mask: sums over other zeros might be rounded otherwise, which
-                decides between cells that are covered alike.
-            top, left (`int`): where in the mask it begins.
+                The smallest box that holds all of the mask: sums over further zeros might be rounded differently,
+                    which
+                decides between cells that are covered equally.
+            top, left (`int`): the offset of the box in the mask.
         """
         places = zip(self._full, self.grid, self._offset, self._size, (top, left), box.shape, strict=True)
         rows, columns = (_shares(*axis)[:, first : first + length] for *axis, first, length in places)
@@ -87,7 +88,7 @@ def check_policy(policy: str) -> None:
 
 
 def read_grid(grid: int | tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of a grid; a number stands for a square one."""
+    """Return rows and columns of a grid; a single number stands for a square one."""
     size = (grid, grid) if isinstance(grid, int) else tuple(grid) if isinstance(grid, Sequence) else ()
     if len(size) != 2 or any(
         isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MOST_CELLS for side in size
@@ -101,10 +102,10 @@ def read_grid(grid: int | tuple[int, int]) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _taps(size: int, cells: int, offset: int, length: int) -> tuple[Tensor, Tensor]:
-    """Pixels that bilinear interpolation weighs along one axis, `(2 * cells,)` each: their index, and if they count.
+    """Pixels that bilinear interpolation weighs along one axis: their index, and whether they count, `(2 * cells,)`.
 
     `size` is the padded length, of which `length` pixels from `offset` on exist; the others are zero.
-    Computed on the CPU, in double precision where it matters, which not every accelerator has.
+    Computed on the CPU, in double precision where needed, which not every accelerator supports.
     """
     cell = torch.arange(cells, dtype=torch.float32)
     if size == cells:
@@ -123,7 +124,7 @@ def _taps(size: int, cells: int, offset: int, length: int) -> tuple[Tensor, Tens
 
 @lru_cache(maxsize=8)  # of half a megabyte each, where frames are large
 def _shares(size: int, cells: int, offset: int, length: int) -> Tensor:
-    """Share of every pixel that lies in every cell along one axis, `(cells, length)`; the rest is as of `_taps`."""
+    """Share of every pixel in every cell along one axis, `(cells, length)`; arguments as in `_taps`."""
     edge = torch.arange(length, dtype=torch.float64) + offset
     low = torch.arange(cells, dtype=torch.float64)[:, None] * size / cells
     high = low + size / cells

@@ -27,8 +27,8 @@ def resize_masks(
     """Resize binary masks to the grid of a vision tower's features.
 
     A cell belongs to the object where bilinear interpolation (`align_corners=False`, no antialiasing) of the mask is
-    positive. That rule looks at no more than four pixels a cell, so no more than those are read. Masks that already
-    have the size of the grid are taken as they are.
+    positive. That rule uses at most four pixels for each cell, so no other pixels are read. Masks that already have
+    the size of the grid are used unchanged.
 
     Args:
         masks (`torch.Tensor` of shape `(num_masks, height, width)`):
@@ -36,11 +36,11 @@ def resize_masks(
         grid (`int` or `tuple[int, int]`):
             Height and width of the feature grid, in cells.
         policy (`str`, *optional*, defaults to `"keep"`):
-            What becomes of a mask that no cell sees. With `"original"` it stays empty, as in the released VideoRefer
+            The treatment of a mask that no cell sees. With `"original"` it stays empty, as in the released VideoRefer
             code. With `"keep"` it gets the one cell that it covers most, unless it has no pixel at all.
         pad_to_square (`bool`, *optional*, defaults to `False`):
-            Whether the image was centred on a square before it was resized; the masks are then read as if they had
-            been padded alike, the spare row or column going to the bottom or right.
+            Whether the image was centered on a square before it was resized; the masks are then read as if they had
+            been padded in the same way, with the spare row or column at the bottom or right.
 
     Returns:
         `torch.Tensor` of shape `(num_masks, grid_height, grid_width)` and dtype `bool`.
@@ -73,8 +73,8 @@ def resize_masks(
 
 
 def _box(mask: Tensor) -> tuple[Tensor, int, int]:
-    """The smallest box that holds all of a mask, and where it begins; no rows without a pixel."""
-    values = mask.view(torch.uint8)  # PyTorch looks through bytes thirty times faster than through booleans
+    """The smallest box that holds all of a mask, and its offset; it has no rows if the mask has no pixel."""
+    values = mask.view(torch.uint8)  # PyTorch searches bytes thirty times faster than booleans
     rows = values.amax(dim=1).nonzero()
     if not len(rows):
         return mask[:0], 0, 0
@@ -99,7 +99,7 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor, *, values: 
         mask_frames (`torch.LongTensor` of shape `(num_masks,)`):
             Row of `features` that each mask lies on. Several masks may share a frame.
         values (`bool`, *optional*, defaults to `True`):
-            Whether to look for NaN and infinity, which reads every feature once more.
+            Whether to look for NaN and infinity, which reads every feature one more time.
 
     Returns:
         `torch.Tensor` of shape `(num_masks, vision_hidden_size)`, in float32 (float64 for float64 features), because
@@ -144,10 +144,10 @@ def pool_masks(features: Tensor, masks: Tensor, mask_frames: Tensor, *, values: 
 
 
 def _few_cells(features: Tensor, sizes: Tensor) -> bool:
-    """Whether to read only the cells below masks, which is quicker on a CPU if they are fewer than all cells.
+    """Whether to read only the cells below masks, which is faster on a CPU if they are fewer than all cells.
 
-    Where a gradient flows into the features, which is rare since vision towers are frozen, all are read: the gradients
-    of that can be differentiated again.
+    If a gradient flows into the features, which is rare since vision towers are frozen, all cells are read: only that
+    has gradients that can be differentiated again.
     """
     if features.device.type != "cpu" or features.requires_grad:
         return False

@@ -1,4 +1,4 @@
-"""Temporal Token Merge: the frames of one object become a handful of tokens."""
+"""Temporal Token Merge: the frames of one object are merged into a handful of tokens."""
 
 import torch
 from torch import Tensor
@@ -14,9 +14,9 @@ __all__ = ["adjacent_similarity", "merge_tokens"]
 def merge_tokens(
     tokens: Tensor, lengths: Tensor, max_tokens: int, *, values: bool = True, static: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Merge the most similar neighbours of every region until at most `max_tokens` are left.
+    """Merge the most similar neighbors of every region until at most `max_tokens` are left.
 
-    For a region of k > u tokens, the k - u neighbouring pairs of highest cosine similarity (paper, equation 2) are
+    For a region of k > u tokens, the k - u neighboring pairs of highest cosine similarity (paper, equation 2) are
     joined, the earlier pair first where similarities are equal; each run of joined tokens, a union, is replaced by
     its average. A region of k <= u tokens is left alone. All regions are merged at once.
 
@@ -31,8 +31,8 @@ def merge_tokens(
         values (`bool`, *optional*, defaults to `True`):
             Whether to look for NaN and infinity.
         static (`bool`, *optional*, defaults to `False`):
-            Whether shapes must not depend on values, as in one graph: the result is filled up with zeros to as many
-            tokens as were given.
+            Whether shapes must not depend on values, as in one graph: the result is padded with zeros to the number of
+            tokens that were given.
 
     Returns:
         `tuple[torch.Tensor, torch.LongTensor]`: the merged tokens of shape `(sum(counts), dim)` in the dtype of
@@ -60,11 +60,12 @@ def merge_tokens(
 
 
 def adjacent_similarity(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tuple[Tensor, Tensor]:
-    """Compare neighbors as [`merge_tokens`] does, and say which of them it joins (paper, equation 2 and figure 7).
+    """Compare neighbors as [`merge_tokens`] does, and return which of them it joins (paper, equation 2 and figure 7).
 
     Args:
         tokens (`torch.Tensor` of shape `(sum(lengths), dim)`):
-            Tokens of all regions before they are merged, such as [`pool_masks`] returns: one a mask, region by region,
+            Tokens of all regions before they are merged, such as [`pool_masks`] returns: one per mask, region by
+                region,
             within a region in the order in which neighbors are compared.
         lengths (`torch.LongTensor` of shape `(num_regions,)`):
             Number of tokens k of each region.
@@ -95,7 +96,7 @@ def adjacent_similarity(tokens: Tensor, lengths: Tensor, max_tokens: int) -> tup
 
 
 def _checked(tokens: Tensor, lengths: Tensor, max_tokens: int, values: bool) -> Tensor:
-    """The lengths as int64, if everything fits together."""
+    """Return the lengths as int64, after checking that the arguments fit together."""
     check_kind(ConfigurationError, INTEGER, max_tokens=max_tokens)
     if max_tokens < 1:
         raise ConfigurationError(f"max_tokens must be at least 1, but {max_tokens!r} was given.")

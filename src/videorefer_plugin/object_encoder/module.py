@@ -1,4 +1,4 @@
-"""The object encoder: masks over frame features in, object tokens out."""
+"""The object encoder: it turns masks over frame features into object tokens."""
 
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ class ObjectEncoderOutput(NamedTuple):
 
 
 class EncoderBase(nn.Module):
-    """What object encoders of all kinds have: a projector to the width of the language model."""
+    """The base class of object encoders of all kinds: a projector to the width of the language model."""
 
     def __init__(self, config: Any):
         super().__init__()
@@ -44,7 +44,7 @@ class EncoderBase(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype that the projector computes in: that of its weights, or of what is left of them when quantized."""
+        """The dtype that the projector computes in: that of its weights, or of its unquantized parameters."""
         for each in self.parameters():  # a loop, which every supported version of torch compiles
             if each.is_floating_point():
                 return each.dtype
@@ -62,7 +62,7 @@ class ObjectEncoder(EncoderBase):
     """Spatial Token Extractor and Temporal Token Merge of VideoRefer (paper, section 3.2.2).
 
     Every mask pools the features of its frame into one vector, the vectors of one object are merged over time into at
-    most `config.max_tokens_per_region` unions, and a small MLP brings them to the width of the language model.
+    most `config.max_tokens_per_region` unions, and a small MLP projects them to the width of the language model.
     """
 
     def __init__(self, config: ObjectEncoderConfig):
@@ -95,9 +95,9 @@ class ObjectEncoder(EncoderBase):
             region_lengths (`torch.LongTensor` of shape `(num_regions,)`):
                 Number of masks of each region.
             values (`bool`, *optional*, defaults to `True`):
-                Whether to look for NaN and infinity, which reads every feature once more. The models of this package
-                have looked at the pixels and masks that they were given, and do not look again.
-            static (`bool`, *optional*, defaults to `False`): fill tokens up to one a mask; see [`merge_tokens`].
+                Whether to look for NaN and infinity, which reads every feature one more time. The models of this
+                package check the pixels and masks that they are given, and switch this off.
+            static (`bool`, *optional*, defaults to `False`): pad the tokens to one per mask; see [`merge_tokens`].
 
         Returns:
             [`ObjectEncoderOutput`] with the tokens in the dtype of the projector's weights (or of autocast).
@@ -123,14 +123,14 @@ class ObjectEncoder(EncoderBase):
     def from_pooled(
         self, pooled: Tensor, lengths: Tensor, *, values: bool = True, static: bool = False
     ) -> ObjectEncoderOutput:
-        """Turn pooled features into object tokens: what `forward` does after [`pool_masks`].
+        """Turn pooled features into object tokens: the part of `forward` after [`pool_masks`].
 
         Args:
             pooled (`torch.Tensor` of shape `(num_masks, vision_hidden_size)`):
-                One vector a mask, region by region, in the order in which they are merged.
+                One vector per mask, region by region, in the order in which they are merged.
             lengths (`torch.LongTensor` of shape `(num_regions,)`): number of masks of each region.
             values (`bool`, *optional*, defaults to `True`): whether to look for NaN and infinity.
-            static (`bool`, *optional*, defaults to `False`): fill tokens up to one a mask; see [`merge_tokens`].
+            static (`bool`, *optional*, defaults to `False`): pad the tokens to one per mask; see [`merge_tokens`].
 
         Returns:
             [`ObjectEncoderOutput`], as `forward`.

@@ -1,4 +1,4 @@
-"""The kinds of object encoders: what a configuration that names its kind is read as, and built into."""
+"""The kinds of object encoders: the configuration class and the module class of each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +18,10 @@ _KINDS: dict[str, tuple[Any, type[nn.Module]]] = {}
 
 
 def register_encoder(config_class: Any, module_class: type[nn.Module]) -> None:
-    """Make an object encoder known under `config_class.kind`.
+    """Register an object encoder under `config_class.kind`.
 
     A configuration is a dataclass with `kind`, `to_dict`, `from_dict`, `count_tokens` and `placeholder`; a module is
-    made of one, and returns an [`ObjectEncoderOutput`].
+    built from one, and returns an [`ObjectEncoderOutput`].
 
     Raises:
         ConfigurationError: the kind is taken, or the configuration lacks a part.
@@ -36,7 +36,7 @@ def register_encoder(config_class: Any, module_class: type[nn.Module]) -> None:
 
 
 def encoder_kinds() -> tuple[str, ...]:
-    """The kinds that there are."""
+    """Return the registered kinds."""
     return tuple(_KINDS)
 
 
@@ -46,12 +46,12 @@ def is_encoder_config(value: Any) -> bool:
 
 
 def read_encoder_config(values: Any, default: str = "pooled", **widths: int) -> Any:
-    """Read the configuration of an object encoder; `kind` among its values says which.
+    """Read the configuration of an object encoder; its `kind` selects the class.
 
     Args:
-        values (`dict`, configuration or `None`): what was given; a configuration is returned as it is.
-        default (`str`, *optional*, defaults to `"pooled"`): the kind where none is named.
-        widths (`int`): values that count where others are not given.
+        values (`dict`, configuration or `None`): the settings; a configuration is returned unchanged.
+        default (`str`, *optional*, defaults to `"pooled"`): the kind to use if none is named.
+        widths (`int`): values to use where the settings have none.
 
     Raises:
         ConfigurationError: the kind or a value is unknown.
@@ -68,10 +68,10 @@ def read_encoder_config(values: Any, default: str = "pooled", **widths: int) -> 
 
 
 def build_encoder(config: Any) -> nn.Module:
-    """The object encoder of a configuration.
+    """Build the object encoder of a configuration.
 
     Raises:
-        ConfigurationError: it is no configuration of an object encoder.
+        ConfigurationError: `config` is not the configuration of an object encoder.
     """
     if not is_encoder_config(config):
         raise ConfigurationError(
@@ -82,7 +82,7 @@ def build_encoder(config: Any) -> nn.Module:
 
 
 def encoder_class(kind: Any) -> tuple[Any, Any]:
-    """Classes of configuration and module of a kind.
+    """Return the configuration class and the module class of a kind.
 
     Raises:
         ConfigurationError: the kind is unknown.
