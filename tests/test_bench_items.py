@@ -66,7 +66,7 @@ def test_items_take_the_json_form_of_regions(bench, tmp_path):
     with pytest.raises(BenchError, match="object 0: frame 3: a box takes four numbers"):
         read_descriptions(wrong, bench)
     captions = change_item(wrong, tmp_path / "c.json", annotation=[{"third": {"box": [1, 2, 3, 4]}}], frame_idx=None)
-    with pytest.raises(BenchError, match="'third' is no frame"):
+    with pytest.raises(BenchError, match="'third' is not a frame"):
         read_captions(captions, bench)
 
 
@@ -171,7 +171,7 @@ def test_records_with_boxes_and_several_captions(tmp_path):
         ({"boxes": {}}, "needs 'annotation', 'boxes'"),
         ({"boxes": {"\u0662": [1, 2, 11, 12]}}, "the number of a frame"),
         ({"boxes": {"two": [1, 2, 11, 12]}}, "the number of a frame"),
-        ({"annotation": [{"two": None}]}, "no frame"),
+        ({"annotation": [{"two": None}]}, "not a frame"),
     ],
 )
 def test_unusable_captions_are_named(tmp_path, changes, said):

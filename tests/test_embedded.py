@@ -204,7 +204,7 @@ def test_ask_warns_about_what_the_embedded_model_does_not_know(clip):
         (["--box", "0:1,1,9,9"], "There is no question"),
         (["What is <region>?", "--box", "99:1,1,9,9"], "lies on frame 99"),
         (["What is <region>?", "--box", "0:100,100,120,120"], "outside the frame"),
-        (["What is <region>?", "--box", "0:1,1,9,9", "--save", "picture.xyz"], "no name of a picture"),
+        (["What is <region>?", "--box", "0:1,1,9,9", "--save", "picture.xyz"], "not the name of a picture"),
         (["What is <region>?", "--box", "0:1,1,9,9", "--model", "nowhere/at-all"], "nowhere/at-all"),
     ],
 )

@@ -493,7 +493,7 @@ BOMBS: dict[str, tuple[Callable[[Any], Any], Callable[[], Any], int, str]] = {
     "wrong base64": (vr.open_video, lambda: "data:;base64," + "secreT+/" * MEGABYTE + "@", 8, "no valid base64"),
     "escapes": (vr.open_video, lambda: "data:," + "%41" * (MEGABYTE // 2), 7, "cannot be opened"),
     "much base64": (vr.open_video, lambda: "data:;base64," + "A" * (200 * MEGABYTE), 1, "has more than 104857600"),
-    "base64 without more": (vr.open_video, lambda: "secreT+/" * MEGABYTE, 1, "no path"),
+    "base64 without more": (vr.open_video, lambda: "secreT+/" * MEGABYTE, 1, "not a path"),
     "bytes": (vr.open_video, lambda: bytes(8 * MEGABYTE), 1, "cannot be opened"),
     "endless stream": (vr.open_video, Endless, 115, "has more than 104857600 bytes.*give the path"),
     "endless image": (vr.load_image, Endless, 115, "has more than 104857600 bytes.*give the path"),

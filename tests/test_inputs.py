@@ -174,7 +174,7 @@ class Counted(Shape):
     def __init__(self, empty: bool = False) -> None:
         self.empty, self.drawn = empty, 0
 
-    def rasterise(self, height: int, width: int) -> np.ndarray:
+    def rasterize(self, height: int, width: int) -> np.ndarray:
         self.drawn += 1
         return left(height, width) & (not self.empty)
 

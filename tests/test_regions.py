@@ -734,7 +734,7 @@ class Watched(Shape):
     def __init__(self):
         self.drawn = 0
 
-    def rasterise(self, height, width):
+    def rasterize(self, height, width):
         self.drawn += 1
         return np.zeros((height, width), bool)
 
@@ -846,7 +846,7 @@ class Row(Shape):
     def _values(self):
         return self.row
 
-    def rasterise(self, height, width):
+    def rasterize(self, height, width):
         return np.repeat(np.arange(height)[:, None] == self.row, width, axis=1)
 
 
@@ -1103,9 +1103,9 @@ BAD_INPUT = {
     "frame twice as text": (lambda: Region.from_annotation({"3": None, "03": None}), ["frame 3", "'03'"]),
     "key in seconds": (lambda: Region.from_annotation({"1.5": None}), ["'1.5'", "times="]),
     "negative key": (lambda: Region.from_annotation({"-1": None}), ["'-1'", "from 0"]),
-    "giant key": (lambda: Region.from_annotation({"9" * 5000: None}), ["99999", "no frame"]),
+    "giant key": (lambda: Region.from_annotation({"9" * 5000: None}), ["99999", "not a frame"]),
     "bool key": (lambda: Region.from_annotation({True: None}), ["True"]),
-    "key of Arabic digits": (lambda: Region.from_annotation({"\u0661\u0662": None}), ["no frame index"]),
+    "key of Arabic digits": (lambda: Region.from_annotation({"\u0661\u0662": None}), ["not a frame index"]),
     "key of 5000 digits": (lambda: Region.from_annotation({10**5000: None}), ["beyond the end"]),
     "another key": (lambda: Region.from_annotation({"12": {"bbox": [1, 2, 3, 4]}}), ["frame 12", "['bbox']"]),
     "another key beside known ones": (
@@ -1205,7 +1205,7 @@ def test_pictures_that_are_no_masks(tmp_path):
         "giant.png": "3600000000",
         "cut.png": "truncated",
         "soft.png": "several values",
-        "text.png": "no picture",
+        "text.png": "not a picture",
     }.items():
         with pytest.raises(RegionError, match=rf"{name}.*{said}"):
             text.read_region("mask", str(tmp_path / name))

@@ -141,14 +141,14 @@ BAD = {
     "empty": ({}, ["empty"]),
     "shape without a frame": (BOX, ["'box'", "outside a frame"]),
     "RLE without a frame": (RLE, ["'size'", "outside a frame"]),
-    "record": ({"annotation": [{"12": BOX}]}, ["'annotation'", "no frame"]),
+    "record": ({"annotation": [{"12": BOX}]}, ["'annotation'", "not a frame"]),
     **{
-        f"frame {key!r}": ({key: BOX}, [repr(key)[:12], "no frame"])
+        f"frame {key!r}": ({key: BOX}, [repr(key)[:12], "not a frame"])
         for key in ("01", "1.0", "-1", "+1", " 1", "1_0", "١", "²", "", "dog", "9" * 19, 1.0, True, None)
     },
     "negative frame": ({-1: BOX}, ["frame -1", "negative"]),
     **{
-        f"time {text!r}": ({f"time:{text}": BOX}, [f"'time:{text}'", "no time"])
+        f"time {text!r}": ({f"time:{text}": BOX}, [f"'time:{text}'", "not a time"])
         for text in ("-1", "nan", "inf", "", "01", "1.", ".5", "1,5", "1 ", "1s", "0x1", "١")
     },
     **{
@@ -406,16 +406,16 @@ def test_shapes_are_written_on_a_command_line():
         ("region", "masks.json#0", ["no object '0'", "1, 2"]),
         ("region", "masks.json#3", ["no object '3'", "1, 2"]),
         ("region", "masks.json#dog", ["no object 'dog'", "1, 2"]),
-        ("region", "7:masks.json#2", ["says its frames itself"]),
+        ("region", "7:masks.json#2", ["names its frames itself"]),
         ("region", "records-two.json#1", ["2 records", "file of its own"]),
         ("region", "record-none.json", ["without objects"]),
         ("region", "record-broken.json#1", ["object 1", "7", "expected frame -> segmentation"]),
         ("rle", "masks.json#2", ["annotation", "--region"]),
         ("region", "nowhere.json#dog", ["no file", "nowhere.json"]),
-        ("region", "12:one.json", ["says its frames itself"]),
+        ("region", "12:one.json", ["names its frames itself"]),
         ("rle", "sam2.json", ["holds the objects 1, 2", "sam2.json#1"]),
         ("rle", "sam2.json#3", ["no object '3'", "1, 2"]),
-        ("rle", "12:sam2.json#1", ["says its frames itself"]),
+        ("rle", "12:sam2.json#1", ["names its frames itself"]),
         ("rle", "coco-lost.json", ["frame 0", "'bbox' holds [1, 0, 3, 3]"]),
         ("rle", "sam2-name.json", ["holds the object segmentatoin", "sam2-name.json#segmentatoin"]),
         ("rle", "annotation.json#1", ["no objects by name", "leave out '#1'"]),

@@ -114,7 +114,7 @@ MALFORMED: dict[str, tuple[Any, str]] = {
     "visual-path": (asked({"type": "video_url", "video_url": {"url": "/etc/passwd"}}), "no address that can be"),
     "visual-ftp": (asked({"type": "image_url", "image_url": {"url": "ftp://a.b/c"}}), "no address that can be"),
     "visual-file": (asked({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}), "may not be read"),
-    "visual-newline": (asked({"type": "image_url", "image_url": {"url": "http://a.b/\r\nX: y"}}), "no address"),
+    "visual-newline": (asked({"type": "image_url", "image_url": {"url": "http://a.b/\r\nX: y"}}), "not the address"),
     "field": (asked(text("a"), temprature=1), "Did you mean 'temperature'"),
     "field-tools": (asked(text("a"), tools=[]), "the field 'tools'"),
     "field-template": (asked(text("a"), chat_template="{{ 7 }}"), "the field 'chat_template'"),

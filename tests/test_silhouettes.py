@@ -23,15 +23,15 @@ class Drawn(Shape):
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
 
-    def rasterise(self, height: int, width: int) -> np.ndarray:
+    def rasterize(self, height: int, width: int) -> np.ndarray:
         return self.pixels.copy()
 
 
 class Shifted(Box):
     """A box that is drawn in another way than its kind."""
 
-    def rasterise(self, height: int, width: int) -> np.ndarray:
-        return np.roll(super().rasterise(height, width), 1, axis=1)
+    def rasterize(self, height: int, width: int) -> np.ndarray:
+        return np.roll(super().rasterize(height, width), 1, axis=1)
 
 
 def some_pixels(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -152,7 +152,7 @@ FRAME = (2160, 3840)
     "shape",
     [
         Polygons(OBJECT),
-        Rle.from_mapping(encode_rle(Polygons(OBJECT).rasterise(*FRAME))),
+        Rle.from_mapping(encode_rle(Polygons(OBJECT).rasterize(*FRAME))),
         Box(10, 10, 3800, 2000),
         Points(OBJECT[:3]),
         Scribble(OBJECT[:9]),

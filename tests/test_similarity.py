@@ -84,7 +84,7 @@ def test_objects_are_outlined_in_the_color_of_their_union():
 def test_it_is_saved(tmp_path):
     make_similarity().save(tmp_path / "similarity.png")
     assert (tmp_path / "similarity.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ConfigurationError, match="no name of a picture"):
+    with pytest.raises(ConfigurationError, match="not the name of a picture"):
         make_similarity().save(tmp_path / "similarity.txt")
     with pytest.raises(ConfigurationError, match="no folder"):
         make_similarity().save(tmp_path / "nowhere" / "similarity.png")

@@ -266,7 +266,7 @@ BAD = {
         changed("compressed", annotation=[{"3": {"segmentation": [[0, 1] * 40] * 48}}]),
         "object 0: frame 3: .* rows of a mask",
     ),
-    "path of a mask": (changed("compressed", annotation=[{"3": {"segmentation": "3.npy"}}]), "'3.npy' is no shape"),
+    "path of a mask": (changed("compressed", annotation=[{"3": {"segmentation": "3.npy"}}]), "'3.npy' is not a shape"),
     "relative polygon": (
         changed("polygons", annotation=[{"3": {"segmentation": [[0.1, 0.1, 0.9, 0.1, 0.5, 0.9]]}}]),
         "object 0: frame 3: .*width .*height",

@@ -592,7 +592,7 @@ def damaged_webp(webp, name):
     first = webp.index(b"ANMF")
     giant = (9999).to_bytes(3, "little")
     return {
-        "giant": (webp[:24] + giant * 2 + webp[30:], "said to be 10000x10000 .*at most 67108864 pixels"),
+        "giant": (webp[:24] + giant * 2 + webp[30:], "claims to be 10000x10000 .*at most 67108864 pixels"),
         "no frames": (webp[:first].replace(webp[4:8], (first - 8).to_bytes(4, "little"), 1), "without frames"),
         "too long a part": (webp[: first + 4] + b"\xff\xff\xff\0" + webp[first + 8 :], "reaches beyond its end"),
         "broken frame": (webp[: first + 24] + b"VP8?" + webp[first + 28 :], "damaged"),
@@ -797,13 +797,13 @@ def test_several_films_are_named_and_one_can_be_chosen(tmp_path, suffix, flags):
         open_video(video, stream=one)
     if still:
         assert media.read_numbers(open_video(path, stream=0).read([0])) == [500]
-    with pytest.raises(VideoError, match=f"Stream 9 .*is no video; its video streams are .*stream {other}"):
+    with pytest.raises(VideoError, match=f"Stream 9 .*is not a video; its video streams are .*stream {other}"):
         open_video(path, stream=9)
 
 
 @pytest.mark.parametrize("stream", [-1, 1.0, True, "1", 10**5000], ids=lambda stream: str(type(stream)))
 def test_unusable_streams(clips, stream):
-    with pytest.raises(VideoError, match=r"stream must be|is no video"):
+    with pytest.raises(VideoError, match=r"stream must be|is not a video"):
         open_video(clips.sound, stream=stream)
 
 
@@ -1258,12 +1258,12 @@ def bad_sources(folder):
         "empty file": (lambda: file("empty.mp4", b""), "empty.mp4.*empty file"),
         "text as video": (lambda: file("text.mp4", b"hello " * 100), "text.mp4.*cannot be opened"),
         "text": (lambda: file("text.txt", b"hello " * 100), "text.txt.*no video stream"),
-        "bytes": (lambda: file("noise.bin", bytes(range(256)) * 20), "noise.bin.*(no video|cannot be opened)"),
+        "bytes": (lambda: file("noise.bin", bytes(range(256)) * 20), "noise.bin.*(not a video|cannot be opened)"),
         "subtitles": (lambda: file("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nhi\n\n"), "no video stream"),
         "sound only": (sound, r"sound.mp4.*no video stream.*audio"),
         "cover art": (lambda: media.write_mp3_with_cover(folder / "a.mp3"), "no video stream.*audio"),
-        "huge frames": (huge, "huge.gif.* said to be 12000x9000 .*at most 67108864 pixels"),
-        "endless": (endless, "endless.mkv.* said to have .* frames, but at most 4000000"),
+        "huge frames": (huge, "huge.gif.* claims to be 12000x9000 .*at most 67108864 pixels"),
+        "endless": (endless, "endless.mkv.* claims to have .* frames, but at most 4000000"),
         "index cut off": (unindexed, "cut.mp4.*cut off"),
         "photo": (photo, "single image.*load_image"),
         "photo named mp4": (photo_as_video, "single image.*load_image"),
@@ -1318,11 +1318,11 @@ def bad_sources(folder):
         "empty list": (list, "list of frames is empty"),
         "list of numbers": (lambda: [1, 2], "frame 0 of the list.*int was given"),
         "unequal list": (lambda: [picture, picture, picture[:-1], picture[:9]], "frame 2 of .* is 80x47 .*80x48"),
-        "list with missing file": (lambda: [picture, folder / "no.png"], "frame 1 of .*no.png.*no image file"),
+        "list with missing file": (lambda: [picture, folder / "no.png"], "frame 1 of .*no.png.*image file does not exist"),
         "list with address": (lambda: ["https://example.org/a.png"], "download the image"),
         "grey image in list": (lambda: [picture[..., 0]], "grey"),
         "image array": (lambda: picture, r"one image.*\[image\]"),
-        "grey array": (lambda: np.zeros((5, 8, 9), dtype=np.uint8), r"\(5, 8, 9\).*grey frames become RGB.*repeat"),
+        "grey array": (lambda: np.zeros((5, 8, 9), dtype=np.uint8), r"\(5, 8, 9\).*gray frames become RGB.*repeat"),
         "one channel": (lambda: np.zeros((5, 8, 9, 1), dtype=np.uint8), "repeat"),
         "RGBA array": (lambda: np.zeros((5, 8, 9, 4), dtype=np.uint8), "transparency"),
         "5 dimensions": (lambda: np.zeros((1, 5, 8, 9, 3), dtype=np.uint8), "reshape"),
@@ -1367,11 +1367,11 @@ def test_unreadable_images_in_a_folder_are_named_when_read(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("nowhere.png", "nowhere.png.*no image file"),
+        ("nowhere.png", "nowhere.png.*image file does not exist"),
         ("https://example.org/a.png", "download"),
-        (Path(), "no image file"),
+        (Path(), "image file does not exist"),
         ("https://me:secret@example.org/a.png?key=secret", "'https://example.org/a.png' is an address.*download"),
-        ("file:///no/such.png", "/no/such.png.*no image file"),
+        ("file:///no/such.png", "/no/such.png.*image file does not exist"),
         (b"", "bytes object of 0 bytes is empty"),
         (b"hello", "bytes object of 5 bytes cannot be read as an image"),
         (io.BytesIO(b"hello"), "BytesIO cannot be read as an image"),

@@ -19,6 +19,10 @@ CLEAN = (
     "src/videorefer_plugin/_",
     "src/videorefer_plugin/errors.py",
     "src/videorefer_plugin/object_encoder",
+    "src/videorefer_plugin/regions",
+    "src/videorefer_plugin/video",
+    "src/videorefer_plugin/pictures",
+    "src/videorefer_plugin/inputs",
 )
 
 # The phrases that should not be written, and how to write them instead. A blank stands for a line break as well.

@@ -1,12 +1,12 @@
-"""Where prompts, visuals and regions meet, the same for every processor of this library.
+"""Prompts, visuals and regions brought together, in the same way for every processor of this library.
 
-- `visuals`: what a video or image may be, and which belong to a batch.
-- `matching`: prompts with their visuals and regions, and settings that nobody knows.
+- `visuals`: the videos and images of a batch.
+- `matching`: prompts with their visuals and regions, and the check of unknown settings.
 - `conversations`: conversations as chat templates take them, with regions between the words.
-- `clips`: an opened visual, the frames chosen from it, and those that are shown.
+- `clips`: opened visuals, the frames chosen from them, and those that are shown.
 - `masks`: the frames in which a region is used, and its masks on a feature grid.
-- `wording`: the placeholder of an object, and what the released benchmark asks.
-- `asked`: questions about a file, as a command line has them.
-- `apart`: files that are written, and must not be those that are read.
-- `placeholders`: placeholders made as long as what stands for them, and found again.
+- `wording`: the placeholder of an object, and the question of the released benchmark.
+- `asked`: questions about a file from a command line.
+- `apart`: protecting input files from being overwritten.
+- `placeholders`: expanding placeholders to the length of their content, and finding them again.
 """

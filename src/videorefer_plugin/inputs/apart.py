@@ -1,4 +1,4 @@
-"""Files that are written, and must not be those that are read."""
+"""Protecting input files from being overwritten by output files."""
 
 import os
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ def check_apart(
     *,
     what: str = "video",
 ) -> None:
-    """Make sure that a file can be written without harm to what is read.
+    """Make sure that writing a file does not overwrite an input.
 
     Args:
-        option: which says where the file goes, such as "--save", for messages.
+        option: the option with the path, such as "--save", for messages.
         path: of the file.
         visual: path of the video or image that is read.
         regions: kind and text of each region, as [`read_region`] takes them; some are files.
-        what: what the visual is, for messages.
+        what: the kind of the visual, for messages.
 
     Raises:
-        ConfigurationError: the file is the visual, one of a region, or would become a frame of a folder of frames.
+        ConfigurationError: the file is the visual or one of a region, or would become a frame of a folder of frames.
     """
     given = f"{option} {os.fspath(path)!r}"
     if same_file(path, visual):

@@ -1,4 +1,4 @@
-"""Questions about a file, as a command line has them: read and checked before any model is loaded."""
+"""Questions about a file from a command line: read and checked before any model is loaded."""
 
 import os
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ __all__ = ["Question", "open_stream", "read_question", "read_questions"]
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a file, with everything that could be wrong with it checked. Made by [`read_questions`].
+    """A question about a file, after all checks. Made by [`read_questions`].
 
     Attributes:
         path (`str`): of the video or image.
-        video (`Video`): the file, opened; of an image, a video of one frame.
+        video (`Video`): the opened file; an image is a video of one frame.
         text (`str`): the question, with one `<region>` for each region.
         regions (`list[Region]`): the regions, in the order of the question.
-        written (`list[str]`): the same as they were given, each with its kind in front.
+        written (`list[str]`): the regions as they were given, each with its kind in front.
         image (`bool`, *optional*, defaults to `False`): whether the file is an image.
-        objects (`tuple[int, ...]`, *optional*): places of the regions among those of all questions.
+        objects (`tuple[int, ...]`, *optional*): indices of the regions among those of all questions.
     """
 
     path: str
@@ -56,10 +56,10 @@ def read_questions(
     image: bool = False,
     stream: int | None = None,
 ) -> list[Question]:
-    """Open a file and read regions as they are written on a command line, before any model is loaded.
+    """Open a file and read its regions and questions from a command line, before any model is loaded.
 
-    Questions take their regions in order, each as many as it has `<region>`. Where every question that has some has as
-    many as there are regions, all of them are about these.
+    Questions take their regions in order, each as many as it has `<region>`. If every question with any `<region>` has
+    as many as there are regions, all of them use the same regions.
 
     Args:
         visual (`str` or `os.PathLike`): path of the video or image.
@@ -94,10 +94,10 @@ def read_questions(
 
 
 def open_stream(video: Any, stream: int) -> Video:
-    """One of the films of a file that has several.
+    """Open one of the films of a file that has several.
 
     Raises:
-        VideoError: there is no file, since an image was given; or it has no such stream.
+        VideoError: the visual is an image, or the file has no such stream.
     """
     if video is None:
         raise VideoError(f"stream={stream} was given for an image, but only video files have streams.")

@@ -1,4 +1,4 @@
-"""Open visuals, choose their frames, and make sure that those are shown that have to be."""
+"""Opening visuals and choosing their frames, including those that must be shown."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,21 +26,21 @@ __all__ = [
     "show_frames",
 ]
 
-_RATES_APART = 0.02  # share by which a rate may differ from that of the file, since it is often rounded
+_RATES_APART = 0.02  # share by which a rate may differ from that of the file, since rates are often rounded
 
 
 @dataclass
 class Clip:
-    """A visual of a batch, opened. An image is a video of one frame.
+    """An opened visual of a batch. An image is a video of one frame.
 
     Attributes:
         kind (`str`): `"video"` or `"image"`.
-        sample (`int`): prompt that it belongs to.
-        video (`Video`): gives frames by index.
+        sample (`int`): index of its prompt.
+        video (`Video`): returns frames by index.
         sampled (`list[int]`): frames shown to the model, in order, in the numbering of regions.
         rows (`dict[int, int]`, *optional*):
-            Where each frame lies in `video`, if that holds only frames taken out of a longer one.
-        metadata (`dict`, *optional*): what was said of the longer one.
+            The index of each frame in `video`, if that holds only frames taken out of a longer one.
+        metadata (`dict`, *optional*): the given metadata of the longer one.
     """
 
     kind: str
@@ -69,14 +69,14 @@ class Clip:
 
     @property
     def place(self) -> dict[int, int]:
-        """For each frame that is shown, its first place among them."""
+        """For each frame that is shown, its first index among them."""
         return {frame: position for position, frame in reversed(list(enumerate(self.sampled)))}
 
     def frame_at(self, seconds: float) -> int:
-        """Frame shown at a time; see [`Video.frame_at`].
+        """Return the frame shown at a time; see [`Video.frame_at`].
 
         Raises:
-            RegionError: nobody said at what rate the frames are shown.
+            RegionError: the frame rate is unknown.
             VideoError: the time is beyond the end.
         """
         if self.kind == "image":
@@ -90,7 +90,7 @@ class Clip:
         return self.video.frame_at(seconds) if self.rows is None else int(seconds * self.fps + 1e-6)
 
     def describe(self) -> dict[str, Any]:
-        """What processors are told of a video: its size, rate and length, and the frames shown."""
+        """Return the description of a video for processors: its size, rate and length, and the frames shown."""
         return {
             "total_num_frames": self.num_frames,
             "fps": self.fps,
@@ -101,19 +101,19 @@ class Clip:
         }
 
     def read(self, frames: Sequence[int] | None = None) -> np.ndarray:
-        """Read frames, those that are shown by default; `uint8` of shape `(frames, height, width, 3)`.
+        """Read frames, by default those that are shown; `uint8` of shape `(frames, height, width, 3)`.
 
         Raises:
-            RegionError: of a video sampled beforehand, a frame was not handed over.
+            RegionError: the video was sampled beforehand, and a frame was not passed.
             VideoError: a frame cannot be decoded.
         """
         return self.video.read(self.rows_of(self.sampled if frames is None else frames))
 
     def rows_of(self, frames: Sequence[int]) -> list[int]:
-        """Where frames, in the numbering of regions, lie in `video`.
+        """Return the indices in `video` of frames in the numbering of regions.
 
         Raises:
-            RegionError: of a video sampled beforehand, a frame was not handed over.
+            RegionError: the video was sampled beforehand, and a frame was not passed.
         """
         if self.rows is None:
             return list(frames)
@@ -129,17 +129,17 @@ class Clip:
 def open_clips(samples: Sequence[Sample], sampling: Sampling, metadata: Any = None) -> Iterator[Clip]:
     """Open the visuals of a batch and choose their frames, one after the other, in order of the prompts.
 
-    A source that stands in several places, as the same object or the same path, is opened once: its clips share one
+    A source that occurs several times, as the same object or the same path, is opened once: its clips share one
     [`Video`].
 
     Args:
         samples (`Sequence[Sample]`): the prompts with their visuals.
-        sampling ([`Sampling`]): which frames to choose.
+        sampling ([`Sampling`]): the choice of frames.
         metadata (*optional*): the setting `video_metadata`, with an entry for each video.
 
     Raises:
-        VideoError: a visual cannot be read (the sample is named), or a list of settings has another length than the
-            batch has videos or samples.
+        VideoError: a visual cannot be read (the message names the sample), or a list of settings has another length
+            than the batch has videos or samples.
     """
     owners = [sample.index for sample in samples for source in sample.visuals if source.kind == "video"]
     sampling = sampling.by_video(owners, len(samples))
@@ -166,9 +166,9 @@ def open_clip(source: Source, sample: int, sampling: Sampling, metadata: Any = N
 
     Args:
         source ([`Source`]): the visual, as [`open_video`] or [`load_image`] takes it, or a [`Video`].
-        sample (`int`): prompt that it belongs to.
-        sampling ([`Sampling`]): which frames to choose.
-        metadata (`dict` or `VideoMetadata`, *optional*): what is known of a video whose frames are handed over.
+        sample (`int`): index of its prompt.
+        sampling ([`Sampling`]): the choice of frames.
+        metadata (`dict` or `VideoMetadata`, *optional*): the metadata of a video whose frames are passed.
 
     Raises:
         VideoError: the source cannot be read, or the metadata do not fit it.
@@ -206,7 +206,7 @@ class _Visuals:
         return self._once(("image", _identity(source)), lambda: open_image(source))
 
     def at_rate(self, source: Any, fps: float) -> Video:
-        """The video of a source that is said to have this rate."""
+        """Return the video of a source whose metadata give this rate."""
         video = self.video(source)
         if video.is_rate_assumed:
             return self._once(("video", _identity(source), fps), lambda: video.at_rate(fps))
@@ -224,7 +224,7 @@ class _Visuals:
 
 
 def _identity(source: Any) -> Any:
-    """What is equal for sources that stand for the same visual: the same path or address, or the same object."""
+    """The same value for sources that are the same visual: the same path or address, or the same object."""
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         is_path = isinstance(text, str) and "://" not in text and not text.startswith("data:")
@@ -255,21 +255,21 @@ def open_image(source: Any) -> Video:
 def show_frames(clip: Clip, wanted: Sequence[int], may_change: bool) -> None:
     """Make sure that the model sees the frames that carry masks.
 
-    Each takes the place of the sampled frame nearest to it, so that the number of frames, and with it the cost, stays
-    as asked for; it grows only where there are more mask-carrying frames than sampled ones.
+    Each replaces the sampled frame nearest to it, so that the number of frames, and with it the cost, stays as
+    requested; it grows only if there are more mask-carrying frames than sampled ones.
 
     Args:
-        clip ([`Clip`]): changed in place.
+        clip ([`Clip`]): the clip, which is changed in place.
         wanted (`Sequence[int]`): frames that carry masks.
-        may_change (`bool`): whether other frames may be shown than those chosen before.
+        may_change (`bool`): whether the sampled frames may be changed.
 
     Raises:
-        RegionError: a frame is not shown and none may be changed.
+        RegionError: a frame is not shown, and the sampled frames may not be changed.
     """
     missing = sorted(set(wanted) - set(clip.sampled))
     if not missing:
         return
-    clip.rows_of(wanted)  # raises for a frame that was not handed over
+    clip.rows_of(wanted)  # raises for a frame that was not passed
     if not may_change:
         raise RegionError(
             f"frame {missing[0]} carries a mask but is not among the {len(clip.sampled)} frame(s) shown to the "

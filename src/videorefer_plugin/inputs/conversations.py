@@ -17,12 +17,12 @@ __all__ = ["CONTENT_KINDS", "as_conversations", "check_text", "content_kinds", "
 CONTENT_KINDS = ("text", "image", "video", "region")
 """Types of the content items of a message."""
 
-_URL_KINDS = {"image_url": "image", "video_url": "video"}  # as OpenAI's interface has visuals
+_URL_KINDS = {"image_url": "image", "video_url": "video"}  # in the form of OpenAI's API
 _SOURCES = ("image", "video", *_URL_KINDS, "url", "path", "base64")
 _ROLES = ("system", "user", "assistant", "tool", "developer", "function")
-_OTHER_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}  # what training records call them
+_OTHER_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}  # their names in training records
 _INSTEAD_OF_CONTENT = ("tool_calls", "function_call")
-# Which frames are looked at, and how large; whoever writes them beside a visual means them.
+# Settings about frames and their size, which are an error beside a visual because they would be ignored.
 _SETTINGS = (
     *("fps", "num_frames", "nframes", "max_frames", "min_frames", "video_start", "video_end", "start", "end"),
     *("min_pixels", "max_pixels", "total_pixels", "resized_height", "resized_width", "mask_policy"),
@@ -33,40 +33,41 @@ Message = dict[str, Any]
 
 
 def check_text(text: str, what: str) -> None:
-    """Make sure that a text can be given to a tokenizer.
+    """Make sure that a text can be tokenized.
 
     Args:
         text (`str`): the text.
-        what (`str`): what it is, for messages, such as `"The question"`.
+        what (`str`): its name in messages, such as `"The question"`.
 
     Raises:
-        PromptError: it holds half of a character.
+        PromptError: the text holds half of a character.
     """
     if fault := text_fault(text):
-        raise PromptError(f"{what} cannot be read: {fault}. Take it out, or decode the text anew from its source.")
+        raise PromptError(f"{what} cannot be read: {fault}. Take it out, or decode the text again from its source.")
 
 
 def as_conversations(
     conversation: Any, kinds: Sequence[str] = CONTENT_KINDS, *, with_sources: bool = True
 ) -> tuple[list[list[Message]], bool]:
-    """Check a conversation, or a list of them, and bring it to the one form that the rest of this library knows.
+    """Check a conversation, or a list of them, and bring it to the one form that the rest of this library uses.
 
     Messages and content items may also be dataclasses or pydantic models, and a conversation an object with
-    `messages`, as in transformers. A visual stands under its type, `"url"`, `"path"` or `"base64"`, or as OpenAI's
-    interface has it, `{"type": "image_url", "image_url": {"url": ...}}`.
+    `messages`, as in transformers. A visual is the value of its type, `"url"`, `"path"` or `"base64"`, or has the form
+    of OpenAI's API, `{"type": "image_url", "image_url": {"url": ...}}`.
 
     Args:
         conversation: messages, or a list of these for each sample.
-        kinds (`Sequence[str]`, *optional*): types of content items that are known.
+        kinds (`Sequence[str]`, *optional*): the accepted types of content items.
         with_sources (`bool`, *optional*, defaults to `True`):
-            Whether every visual has to be there. Text can be made without.
+            Whether every visual must have a source. Texts can be made without.
 
     Returns:
-        `tuple[list, bool]`: the conversations, and whether there may be several. Messages are new dicts without the
-        keys whose value is None, and so are content items. A visual stands under its type; base64 is a data: URL.
+        `tuple[list, bool]`: the conversations, and whether a list of several was given. Messages and content items
+            are new dicts without the keys whose value is None. A visual is the value of its type; base64 is a data:
+            URL.
 
     Raises:
-        PromptError: it is malformed; the sample, the message and the content item are named.
+        PromptError: it is malformed; the message names the sample, the message and the content item.
     """
     batched = isinstance(conversation, (list, tuple)) and bool(conversation) and _is_conversation(conversation[0])
     read = []
@@ -78,7 +79,7 @@ def as_conversations(
 
 
 def _is_conversation(value: Any) -> bool:
-    # A message may be a tuple with names.
+    # A message may be a named tuple.
     return hasattr(value, "messages") or (isinstance(value, (list, tuple)) and _said_by(value) is None)
 
 
@@ -103,7 +104,7 @@ def _no_messages(where: str, wrong: str) -> PromptError:
 
 
 def _said_by(value: Any) -> Message | None:
-    """What a message or content item says, by name; None if it is none."""
+    """Return the content of a message or content item by name; None if it is neither."""
     if isinstance(value, Mapping):
         said = dict(value)
     elif is_dataclass(value) and not isinstance(value, type):
@@ -118,7 +119,7 @@ def _said_by(value: Any) -> Message | None:
 
 
 def _named(value: Any) -> str:
-    """What was given, for messages, which show nothing of what may be long inside."""
+    """Describe a value for messages, which omit anything that may be long."""
     plain = value is None or isinstance(value, (str, bytes, int, float))
     empty = isinstance(value, (list, tuple, dict)) and not value
     return short(value) if plain or empty else f"a {type(value).__name__}"
@@ -148,7 +149,7 @@ def _message(message: Message, kinds: Sequence[str], with_sources: bool, where: 
 
 
 def _check_role(role: Any, message: Message, where: str) -> None:
-    """A chat template writes any role, also one that no model knows."""
+    """Check a role, since a chat template would write any, even one that no model was trained with."""
     if not isinstance(role, str):
         keys = listed([_named(key) for key in message if key != "role"])
         given = f"{_named(role)} there" if "role" in message else keys or "nothing"
@@ -191,7 +192,7 @@ def _check_text_item(item: Message, where: str) -> None:
 
 
 def _check_alone(item: Message, known: Sequence[str], what: str, refused: Sequence[str] | None = None) -> None:
-    """Refuse what stands beside a region or visual, and would be left out; all of it, or what is `refused`."""
+    """Refuse keys beside a region or visual that would be ignored; all of them, or those in `refused`."""
     beside = [name for name in item if name not in known and (refused is None or name in refused)]
     if beside:
         raise PromptError(
@@ -204,7 +205,7 @@ def _check_alone(item: Message, known: Sequence[str], what: str, refused: Sequen
 
 
 def _visual_item(item: Message, kind: str, with_sources: bool, where: str) -> Message:
-    """A content item of a visual in its plain form."""
+    """Bring a content item of a visual to its plain form."""
     what = f'{where} of type "{item["type"]}"'
     _check_alone(item, (), what, _SETTINGS)
     given = [name for name in _SOURCES if name in item]
@@ -232,12 +233,12 @@ def _source(value: Any, name: str, kind: str, what: str) -> Any:
     if name == "base64":
         return _as_data_url(value, kind, what)
     if kind == "image" and isinstance(value, str) and _BASE64.fullmatch(value) and not os.path.isfile(value):
-        return _as_data_url(value, kind, what)  # transformers takes it without a word of what it is
+        return _as_data_url(value, kind, what)  # transformers does not check it
     return value
 
 
 def _as_data_url(text: Any, kind: str, what: str) -> Any:
-    """Base64 as an address, which whoever opens it decodes; equal ones are then known to be the same visual."""
+    """Turn base64 into a data: URL, which is decoded when opened; equal ones are recognized as the same visual."""
     if isinstance(text, (bytes, bytearray)):
         if not text.isascii():  # decoded already, as by pydantic
             return bytes(text)
@@ -251,10 +252,10 @@ def _as_data_url(text: Any, kind: str, what: str) -> Any:
 
 
 def regions_of(conversations: Sequence[Sequence[Message]], regions: Any) -> Any:
-    """The regions of conversations: those that stand in them as content items, or those given beside them.
+    """Return the regions of conversations: those in their content items, or those given separately.
 
     Raises:
-        PromptError: they come both ways.
+        PromptError: regions are given in both ways.
         RegionError: a content item of type `"region"` has no [`Region`] and no JSON form of one.
     """
     several = len(conversations) > 1
@@ -284,11 +285,11 @@ def _inline_regions(conversation: Sequence[Message], where: str) -> list[Region]
 
 
 def content_kinds(conversation: Sequence[Message], tokens: Mapping[str, str]) -> list[str]:
-    """What stands in a conversation, in its order, before a chat template moves anything.
+    """Return the kinds of items in a conversation, in its order, before a chat template moves anything.
 
     Args:
         conversation (`list[dict]`): messages, as [`as_conversations`] returns them.
-        tokens (`Mapping[str, str]`): the placeholders, which may also stand in texts, by kind.
+        tokens (`Mapping[str, str]`): the placeholders, which may also occur in texts, by kind.
 
     Returns:
         `list[str]`: the kinds, such as `["video", "region"]`.
@@ -302,7 +303,7 @@ def content_kinds(conversation: Sequence[Message], tokens: Mapping[str, str]) ->
 
 
 def _items(message: Message) -> Iterator[Message]:
-    """The content items of a message; a text by itself is one."""
+    """The content items of a message; a bare text is one."""
     content = message.get("content")
     yield from [{"type": "text", "text": content}] if isinstance(content, str) else content or []
 
@@ -310,12 +311,12 @@ def _items(message: Message) -> Iterator[Message]:
 def plain_conversation(
     conversation: Sequence[Message], sources: dict[str, list[Any]], region_token: str
 ) -> list[Message]:
-    """A conversation as a host's chat template knows it: without visuals and regions themselves.
+    """Return a conversation for a host's chat template, without the visuals and regions themselves.
 
     Args:
         conversation (`list[dict]`): messages, as [`as_conversations`] returns them.
-        sources (`dict[str, list]`): gets the visuals, by kind, in their order.
-        region_token (`str`): what stands for a region in the text around it.
+        sources (`dict[str, list]`): collects the visuals, by kind, in their order.
+        region_token (`str`): the placeholder of a region in the text around it.
     """
     messages = []
     for message in conversation:

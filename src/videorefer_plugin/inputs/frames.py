@@ -1,4 +1,4 @@
-"""The frames of a batch: each one is decoded and preprocessed once, however many prompts show it."""
+"""The frames of a batch: each is decoded and preprocessed once, even if several prompts show it."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,7 +16,7 @@ _BYTES_AT_ONCE = 1 << 26  # of decoded frames; 24 of 1280 x 720
 
 
 def pieces(video: Video, frames: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Frames of a video in parts that can be read at once without filling the memory."""
+    """Split the frames of a video into parts that fit in memory."""
     at_once = max(_BYTES_AT_ONCE // (3 * video.height * video.width), 1)
     return (frames[first : first + at_once] for first in range(0, len(frames), at_once))
 
@@ -24,11 +24,11 @@ def pieces(video: Video, frames: Sequence[int]) -> Iterator[Sequence[int]]:
 class FrameStore:
     """Frames of the clips of a batch, by the video that they come from.
 
-    Say first which frames are wanted: those of one video are read together.
+    Announce all frames first: those of one video are read together.
 
     Args:
         preprocess (`Callable`): turns frames of shape `(num_frames, height, width, 3)` into a tensor with a row for
-            each; it is told whether they are of an `"image"` or a `"video"`.
+            each; its second argument is `"image"` or `"video"`.
     """
 
     def __init__(self, preprocess: Callable[[np.ndarray, str], Tensor]):
@@ -40,16 +40,16 @@ class FrameStore:
         """Announce frames of a clip, in the numbering of regions.
 
         Raises:
-            RegionError: of a video sampled beforehand, a frame was not handed over; the sample is named.
+            RegionError: the video was sampled beforehand, and a frame was not passed; the message names the sample.
         """
         with named(f"Sample {clip.sample}"):
             self._wanted.setdefault((id(clip.video), clip.kind), set()).update(clip.rows_of(frames))
 
     def get(self, clip: Clip, frames: Sequence[int]) -> Tensor:
-        """Preprocessed frames of a clip, a row for each; they were announced. Clips may get the same tensor.
+        """Return the preprocessed rows of announced frames of a clip. Clips may share a tensor.
 
         Raises:
-            VideoError: a frame cannot be decoded; the sample is named.
+            VideoError: a frame cannot be decoded; the message names the sample.
         """
         key = (id(clip.video), clip.kind)
         if key not in self._ready:
@@ -62,7 +62,7 @@ class FrameStore:
         return pixels if wanted == list(range(len(pixels))) else pixels[torch.tensor(wanted, dtype=torch.long)]
 
     def _read(self, video: Video, kind: str, wanted: Sequence[int]) -> Tensor:
-        """Read frames in pieces, since whole ones are larger than what becomes of them."""
+        """Read frames in pieces, since they take more memory before they are preprocessed."""
         read = pieces(video, wanted)
         first = self._preprocess(video.read(next(read)), kind)
         if len(first) == len(wanted):

@@ -23,14 +23,14 @@ __all__ = ["DrawnRegion", "RegionMasks", "draw_region", "evenly", "grid_masks", 
 
 @dataclass(frozen=True, eq=False)
 class RegionMasks(Sequence[NDArray[np.bool_]]):
-    """The masks of a region, each drawn once and kept small; see [`Silhouette`].
+    """The masks of a region, each drawn once and stored compactly; see [`Silhouette`].
 
     A sequence of bool arrays of shape `size`.
 
     Attributes:
         frames (`tuple[int, ...]`): frames of the masks, in the order in which they are merged.
         size (`tuple[int, int]`): height and width of the frames, in pixels.
-        silhouettes (`tuple[Silhouette, ...]`): what the masks are kept as.
+        silhouettes (`tuple[Silhouette, ...]`): the stored masks.
     """
 
     frames: tuple[int, ...]
@@ -54,7 +54,7 @@ class DrawnRegion:
     """A region on the feature grid.
 
     Attributes:
-        clip ([`Clip`]): what it lies on.
+        clip ([`Clip`]): the clip that it lies on.
         frames (`tuple[int, ...]`): frames of the masks, in the order in which they are merged.
         masks (`torch.Tensor` of shape `(num_frames, grid_height, grid_width)` and dtype `bool`): its masks.
     """
@@ -103,13 +103,13 @@ def draw_region(
 def region_frames(region: Region, clip: Clip, policy: str, limit: int | None) -> RegionMasks:
     """Choose the frames in which a region is used, and draw its masks.
 
-    With `"keep"`, frames without the object are left out, whether it is declared absent or its mask has no pixel, and
+    With `"keep"`, frames without the object are left out, because it is declared absent or its mask has no pixel, and
     then the limit takes some of the others evenly, in order of time. With `"original"`, every annotated frame counts,
     in the annotation's order, and the limit applies to that list, as in the released VideoRefer code.
 
     Args:
         region ([`Region`]): the region.
-        clip ([`Clip`]): what it lies on.
+        clip ([`Clip`]): the clip that it lies on.
         policy (`str`): `"keep"` or `"original"`.
         limit (`int`, *optional*): the most frames to use, taken evenly.
 
@@ -140,14 +140,14 @@ def region_frames(region: Region, clip: Clip, policy: str, limit: int | None) ->
 
 
 def evenly(frames: Sequence[int], limit: int | None) -> list[int]:
-    """As many of the frames as the limit allows, evenly spread; all of them without one."""
+    """Return as many of the frames as the limit allows, evenly spread; all of them without a limit."""
     if limit is None or len(frames) <= limit:
         return list(frames)
     return [frames[index] for index in sample_frame_indices(len(frames), num_frames=limit)]
 
 
 def grid_masks(masks: RegionMasks, grid: tuple[int, int], policy: str, pad_to_square: bool) -> Tensor:
-    """Bring the masks of a region to a feature grid, as [`resize_masks`] does, reading only what its rule looks at.
+    """Bring the masks of a region to a feature grid, as [`resize_masks`] does, reading only the pixels of its rule.
 
     Returns:
         `torch.Tensor` of shape `(num_frames, *grid)` and dtype `bool`.

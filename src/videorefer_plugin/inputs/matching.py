@@ -1,4 +1,4 @@
-"""Bring together what belongs together: prompts, visuals and regions; and refuse what nobody would look at."""
+"""Matching prompts, visuals and regions, and refusing inputs that would be ignored."""
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -40,12 +40,12 @@ SETTING_GROUPS = ("text_kwargs", "images_kwargs", "videos_kwargs", "audio_kwargs
 
 
 class Source(NamedTuple):
-    """A visual of a prompt, as it was handed over.
+    """A visual of a prompt.
 
     Attributes:
         kind (`str`): `"video"` or `"image"`.
         value: the video or image.
-        number (`int`): its place among the videos, or among the images, of the batch.
+        number (`int`): its index among the videos, or among the images, of the batch.
     """
 
     kind: str
@@ -55,15 +55,15 @@ class Source(NamedTuple):
 
 @dataclass
 class Sample:
-    """One prompt of a batch with what belongs to it.
+    """One prompt of a batch with its visuals and regions.
 
     Attributes:
-        index (`int`): its place in the batch.
+        index (`int`): its index in the batch.
         text (`str`): the prompt, with placeholders.
         visuals (`list[Source]`): its videos and images, in the order of their placeholders.
         regions (`list[Region]`): its regions, in the order of theirs.
         region_visuals (`list[int]`): for each region, which of `visuals` it lies on.
-        replacements (`dict[str, list[str]]`): what each placeholder, in order, is replaced by.
+        replacements (`dict[str, list[str]]`): the replacement of each placeholder, in order.
     """
 
     index: int
@@ -76,7 +76,7 @@ class Sample:
 
 @contextmanager
 def named(place: str) -> Iterator[None]:
-    """Errors that leave the block say which sample or region they are about."""
+    """Add the sample or region to errors that leave the block."""
     try:
         yield
     except VideoReferError as error:
@@ -84,7 +84,7 @@ def named(place: str) -> Iterator[None]:
 
 
 def named_region(sample: int, number: int, count: int) -> AbstractContextManager[None]:
-    """Errors that leave the block say which of the regions of a sample they are about."""
+    """Add the number of the region in its sample to errors that leave the block."""
     return named(f"Sample {sample}" if count == 1 else f"Sample {sample}: region {number}")
 
 
@@ -101,24 +101,24 @@ def match_samples(
     tokens: Mapping[str, str],
     region_token: str | None = None,
 ) -> list[Sample]:
-    """Give every placeholder of the prompts what it stands for, in order.
+    """Assign visuals and regions to the placeholders of the prompts, in order.
 
-    A region lies on the visual that it names, or else on the one whose placeholder stands last before its own; on the
-    first one if there is none before it.
+    A region lies on the visual that it names, or else on the one whose placeholder is the last before its own, or on
+    the first one if there is none before it.
 
     Args:
         text (`str` or `list[str]`): the prompts.
         images, videos: the visuals of the batch, in any nesting; see [`flatten_images`] and [`flatten_videos`].
-        regions: the regions of one prompt, or a list for each prompt; a region's JSON form may stand for it.
-        audio (*optional*): refused, since no model here listens.
+        regions: the regions of one prompt, or a list for each prompt; the JSON form of a region is accepted too.
+        audio (*optional*): refused, since no model here takes audio.
         tokens (`Mapping[str, str]`): the placeholders of `"image"` and `"video"`.
         region_token (`str`, *optional*): that of a region; without it the prompts have none.
 
     Raises:
-        PromptError: the text is no text or cannot be read, there is sound, or placeholders and visuals or regions do
+        PromptError: `text` is not a text or cannot be read, there is audio, or placeholders and visuals or regions do
             not match.
-        RegionError: a region is no [`Region`], and its JSON form is none; or its prompt has no such visual.
-        VideoError: a visual is nothing that could be one.
+        RegionError: a region is not a [`Region`] or its JSON form, or its prompt does not have its visual.
+        VideoError: a visual has a type that cannot be one.
     """
     if audio is not None:
         raise PromptError("This model does not listen: leave audio out.")
@@ -189,10 +189,10 @@ def _match_regions(samples: list[Sample], regions: Any, tokens: Mapping[str, str
 
 
 def visual_of(region: Region, before: int, visuals: int) -> int:
-    """Which of the visuals of its prompt a region lies on: the one that it names, or the one that stands before it.
+    """Return the index of the visual that a region lies on: the one that it names, or the last one before it.
 
     Raises:
-        RegionError: it names one that the prompt does not have.
+        RegionError: the region names a visual that the prompt does not have.
     """
     if region.visual is not None and region.visual >= visuals:
         raise RegionError(
@@ -203,11 +203,11 @@ def visual_of(region: Region, before: int, visuals: int) -> int:
 
 
 def regions_by_sample(regions: Any, num_samples: int) -> list[list[Any]]:
-    """Lists of regions, one for each sample.
+    """Return lists of regions, one for each sample.
 
     Raises:
         PromptError: there are lists for more or fewer samples.
-        RegionError: it is no list.
+        RegionError: `regions` is not a list.
     """
     if regions is None:
         return [[] for _ in range(num_samples)]
@@ -240,22 +240,22 @@ def regions_by_sample(regions: Any, num_samples: int) -> list[list[Any]]:
 def take_settings(
     settings: Mapping[str, Any], own: Sequence[str], others: Collection[str], owner: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Separate a processor's own settings from those that it passes on, and refuse what is neither.
+    """Separate a processor's own settings from those that it passes on, and refuse unknown ones.
 
-    Settings may also stand in the groups of transformers, such as `videos_kwargs`.
+    Settings may also be in the groups of transformers, such as `videos_kwargs`.
 
     Args:
         settings (`Mapping[str, Any]`): keyword arguments of the call.
         own (`Sequence[str]`): names of its own settings; those that are not given are `None`.
-        others (`Collection[str]`): names that whoever it passes them on to knows.
+        others (`Collection[str]`): names of the settings that it passes on.
         owner (`str`): name of the processor, for messages.
 
     Returns:
-        `tuple[dict, dict]`: its own settings, and the others, which stay in their groups.
+        `tuple[dict, dict]`: its own settings, and the others, still in their groups.
 
     Raises:
-        ConfigurationError: a name is unknown; the nearest one is suggested. Or a setting is given twice, or a group
-            is no dict.
+        ConfigurationError: a name is unknown (the message suggests the nearest one), a setting is given twice, or a
+            group is not a dict.
     """
     known = {*own, *others}
     taken: dict[str, Any] = dict.fromkeys(own)
@@ -263,7 +263,7 @@ def take_settings(
     places: dict[str, str] = {}
     for group, name, value in _with_groups(settings):
         _check_known(name, known, owner)
-        # What is passed on may differ between groups, since the sizes of images and videos do.
+        # Settings that are passed on may differ between groups, such as the sizes of images and videos.
         if name in places and (name in taken or not (group and places[name])):
             raise _given_twice(name, places[name], group)
         places[name] = group
@@ -277,7 +277,7 @@ def take_settings(
 
 
 def flatten_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Take settings out of their groups, where all groups mean the same.
+    """Take settings out of their groups, for callers to whom all groups mean the same.
 
     Raises:
         ConfigurationError: a setting is given twice.
@@ -292,7 +292,7 @@ def flatten_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_groups(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Group, name and value of every setting; the group of one that stands alone is empty."""
+    """Yield group, name and value of every setting; the group of a single one is empty."""
     for name, value in settings.items():
         if name not in SETTING_GROUPS:
             yield "", name, value
@@ -300,7 +300,7 @@ def _with_groups(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         if not isinstance(value, (Mapping, type(None))):
             raise ConfigurationError(f"{name} must be a dict of settings, but is a {type(value).__name__}.")
         for inner, inner_value in (value or {}).items():
-            # As in transformers, what is common to all may be said on its own as well.
+            # As in transformers, common settings may also be given alone.
             if name != "common_kwargs" or not _same(inner_value, settings.get(inner)):
                 yield name, inner, inner_value
 

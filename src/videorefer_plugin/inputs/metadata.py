@@ -1,4 +1,4 @@
-"""What is said of videos whose frames were decoded elsewhere: the setting `video_metadata`, in transformers' sense."""
+"""The metadata of videos whose frames were decoded elsewhere: the setting `video_metadata`, as in transformers."""
 
 import operator
 from collections.abc import Iterable, Mapping
@@ -13,15 +13,15 @@ from videorefer_plugin.video.sampling import check_count, check_fps, check_numbe
 
 __all__ = ["VideoFacts", "read_metadata"]
 
-_SECONDS_APART, _SHARE_APART = 1.0, 0.05  # by which a length may differ from that of the frames, since it is rounded
+_SECONDS_APART, _SHARE_APART = 1.0, 0.05  # by which a length may differ from that of the frames, due to rounding
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What is said of one video.
+    """The metadata of one video.
 
     Attributes:
-        indices (`list[int]`, *optional*): which of its frames were handed over; without, they are all of them.
+        indices (`list[int]`, *optional*): the indices of the frames that were passed; all frames by default.
         fps (`float`, *optional*): its frames per second.
         total (`int`, *optional*): its number of frames.
     """
@@ -36,11 +36,11 @@ class VideoFacts:
 
         Args:
             entry (`dict` or `VideoMetadata`): the entry.
-            handed (`int`): how many frames were handed over.
-            name (`str`): what messages call them.
+            handed (`int`): number of frames that were passed.
+            name (`str`): the name of the frames in messages.
 
         Raises:
-            VideoError: it does not fit the frames, or itself.
+            VideoError: the entry contradicts the frames, or itself.
         """
         said = entry if isinstance(entry, Mapping) else vars(entry)
         indices = said.get("frames_indices")
@@ -65,14 +65,14 @@ class VideoFacts:
 
 
 def read_metadata(metadata: Any, videos: int) -> list[Any]:
-    """The entries of `video_metadata`, one for each video; `None` where nothing is said.
+    """Return the entries of `video_metadata`, one for each video; `None` for videos without one.
 
     Args:
         metadata: an entry, a list of them, or a list of lists, one for each sample.
-        videos (`int`): how many videos there are.
+        videos (`int`): number of videos.
 
     Raises:
-        VideoError: an entry is none, or there is another number of them.
+        VideoError: an entry has the wrong type, or the number of entries is wrong.
     """
     if metadata is None:
         return [None] * videos
@@ -92,12 +92,12 @@ def _flat(metadata: Any) -> Iterable[Any]:
 
 
 def _rate(rate: Any, seconds: Any, count: int | None) -> float | None:
-    """Frames per second, as they are said or follow from the length."""
+    """The frame rate, as it is given or follows from the length."""
     rate = None if rate is None else check_fps(rate)
     seconds = 0.0 if seconds is None else check_number(seconds, "duration of video_metadata (seconds)")
     if seconds < 0:
         raise VideoError(f"duration of video_metadata must not be negative, but is {seconds:g} s.")
-    if count is None or seconds == 0:  # 0 is what some decoders say where they do not know
+    if count is None or seconds == 0:  # some decoders write 0 if they do not know it
         return rate
     if rate is None:
         return check_fps(count / seconds)

@@ -1,4 +1,4 @@
-"""Placeholders in the text of a prompt: made as long as what stands in their places, and found again."""
+"""Expanding placeholders in a prompt to the length of their content, and finding them again."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ Offset = dict[str, Any]
 
 
 def placeholder_kinds(text: str, tokens: Mapping[str, str]) -> list[str]:
-    """What the placeholders of a text stand for, in order.
+    """Return the kinds of the placeholders of a text, in order.
 
     Args:
         text (`str`): the text.
@@ -28,7 +28,7 @@ def placeholder_kinds(text: str, tokens: Mapping[str, str]) -> list[str]:
 
 
 def visuals_before(kinds: Sequence[str]) -> list[int]:
-    """For each `"region"` among placeholders, which visual stands last before it; the first one where none does."""
+    """For each `"region"` among placeholders, return the last visual before it, or the first one if there is none."""
     visuals, before = 0, []
     for kind in kinds:
         if kind == "region":
@@ -44,11 +44,11 @@ def expand(text: str, replacements: Mapping[str, Sequence[str]]) -> tuple[str, l
     Args:
         text (`str`): the prompt.
         replacements (`Mapping[str, Sequence[str]]`):
-            What the occurrences of each placeholder become, in order; occurrences beyond these stay as they are.
+            The replacements of each placeholder, in order; further occurrences are left unchanged.
 
     Returns:
-        `tuple[str, list[dict]]`: the new text, and for each placeholder its place before (`span`) and after
-        (`new_span`), as processors of transformers say it of theirs.
+        `tuple[str, list[dict]]`: the new text, and for each placeholder its position before (`span`) and after
+            (`new_span`), in the form that processors of transformers use.
     """
     left = {token: iter(values) for token, values in replacements.items() if values}
     if not left:
@@ -79,7 +79,7 @@ def expand(text: str, replacements: Mapping[str, Sequence[str]]) -> tuple[str, l
 
 
 def join_offsets(first: Sequence[Offset], second: Sequence[Offset]) -> list[Offset]:
-    """Offsets of two replacements, one after the other, as if both had been made at once.
+    """Combine the offsets of two replacements, one after the other, as if both had been made at once.
 
     Args:
         first (`Sequence[dict]`): from the prompt to a text in between.
@@ -91,7 +91,7 @@ def join_offsets(first: Sequence[Offset], second: Sequence[Offset]) -> list[Offs
 
 
 def _shifted(span: tuple[int, int], offsets: Sequence[Offset], old: str, new: str) -> tuple[int, int]:
-    """Where a span lies on the other side of replacements before it."""
+    """The position of a span after, or before, the replacements in front of it."""
     before = [one[new][1] - one[old][1] for one in offsets if one[old][1] <= span[0]]
     shift = before[-1] if before else 0
     return span[0] + shift, span[1] + shift
@@ -100,15 +100,15 @@ def _shifted(span: tuple[int, int], offsets: Sequence[Offset], old: str, new: st
 def check_expanded(
     input_ids: Any, replacements: Sequence[Mapping[str, Sequence[str]]], token_ids: Mapping[str, int]
 ) -> None:
-    """Check that tokenizing kept every position that something is to stand in.
+    """Check that tokenizing kept every position of a placeholder.
 
     Args:
         input_ids: ids of each sample.
-        replacements (`Sequence[Mapping[str, Sequence[str]]]`): what placeholders became in each sample.
+        replacements (`Sequence[Mapping[str, Sequence[str]]]`): the replacements of placeholders in each sample.
         token_ids (`Mapping[str, int]`): the id of each placeholder.
 
     Raises:
-        PromptError: the text was truncated; the sample is named.
+        PromptError: the text was truncated; the message names the sample.
     """
     for index, (ids, replaced) in enumerate(zip(input_ids, replacements, strict=True)):
         ids = torch.as_tensor(ids)
@@ -117,6 +117,6 @@ def check_expanded(
             found = int((ids == token_ids[token]).sum())
             if wanted != found:
                 raise PromptError(
-                    f"Sample {index} needs {wanted} {token} position(s), but {found} are left after tokenising: the "
+                    f"Sample {index} needs {wanted} {token} position(s), but {found} are left after tokenizing: the "
                     "text was truncated. Raise max_length, or shorten the text yourself."
                 )

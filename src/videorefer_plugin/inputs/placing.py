@@ -1,4 +1,4 @@
-"""Regions of conversations: which visual of the prompt they lie on, wherever a chat template puts it."""
+"""Assigning the regions of conversations to the visuals of the prompt, which a chat template may move."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,24 +19,25 @@ def place_regions(
     tokens: Mapping[str, str],
     region_token: str,
 ) -> Any:
-    """Let regions of conversations name the visuals of the prompts that they lie on.
+    """Make regions of conversations name the visuals of the prompts that they lie on.
 
     Chat templates put visuals before the words around them, and some put images before videos. A region still lies on
-    the visual that stands last before it in the conversation, and one that names its visual counts in this order.
+    the last visual before it in the conversation, and one that names its visual counts in the order of the
+    conversation.
 
     Args:
         conversations (`Sequence[list[dict]]`): the conversations, as [`as_conversations`] returns them.
-        regions: as [`match_samples`] takes them.
-        prompts (`Callable`): makes the prompts, which is done only where a conversation has several visuals.
-        tokens, region_token: as of [`match_samples`].
+        regions: as in [`match_samples`].
+        prompts (`Callable`): makes the prompts; it is called only if a conversation has several visuals.
+        tokens, region_token: as in [`match_samples`].
 
     Returns:
-        The regions, as [`match_samples`] takes them. Those that do not fit the placeholders are as they were, since
-        they are refused there.
+        The regions, as [`match_samples`] takes them. Those that do not fit the placeholders are unchanged, since
+            they are refused there.
 
     Raises:
         PromptError: there are lists of regions for more or fewer prompts.
-        RegionError: a region is no [`Region`], and its JSON form is none.
+        RegionError: a region is not a [`Region`] or its JSON form.
     """
     said = [content_kinds(one, {**tokens, "region": region_token}) for one in conversations]
     if all(len(kinds) - kinds.count("region") < 2 for kinds in said):
@@ -51,7 +52,7 @@ def place_regions(
 
 
 def _order(before: Sequence[str], after: Sequence[str]) -> list[int]:
-    """Where each visual of a conversation stands in its prompt; empty if they are not the same."""
+    """The index of each visual of a conversation in its prompt; empty if they are not the same."""
     if sorted(before) != sorted(after):
         return []
     places = {kind: iter([place for place, one in enumerate(after) if one == kind]) for kind in after}

@@ -1,4 +1,4 @@
-"""A question and its regions, as callers give them."""
+"""Checks of a question and its regions."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,15 +14,15 @@ __all__ = ["check_question", "hand_out", "question_regions", "without_placeholde
 
 
 def check_question(question: Any, placeholders: Sequence[str] = ()) -> str:
-    """The question, if it is one.
+    """Check a question and return it.
 
     Args:
         question (`str`): the question.
         placeholders (`Sequence[str]`, *optional*):
-            Those of visuals, where a visual is shown before the question anyway.
+            Those of visuals, for functions that show the visual before the question anyway.
 
     Raises:
-        PromptError: it is no string, cannot be read, or holds one of the placeholders.
+        PromptError: the question is not a string, cannot be read, or holds one of the placeholders.
     """
     if not isinstance(question, str):
         raise PromptError(f"The question must be a string, but is a {type(question).__name__}.")
@@ -37,17 +37,17 @@ def check_question(question: Any, placeholders: Sequence[str] = ()) -> str:
 
 
 def without_placeholders(text: str, placeholders: Sequence[str]) -> str:
-    """What was said, with a space in words that would be taken for placeholders."""
+    """Return a text with a space inserted into words that would be read as placeholders."""
     for token in placeholders:
         text = text.replace(token, f"{token[:1]} {token[1:]}")
     return text
 
 
 def question_pairs(questions: Any) -> list[tuple[Any, Any]]:
-    """Questions, each with its regions.
+    """Return questions, each with its regions.
 
     Raises:
-        PromptError: these are no pairs.
+        PromptError: the values are not pairs.
     """
     if isinstance(questions, (str, bytes)) or not isinstance(questions, Iterable):
         raise PromptError(
@@ -64,13 +64,13 @@ def question_pairs(questions: Any) -> list[tuple[Any, Any]]:
 
 
 def question_regions(regions: Any) -> list[Region]:
-    """The regions of a question about one visual, of which there may be one that stands for itself.
+    """Return the regions of a question about one visual; a single one may be given without a list.
 
     Args:
         regions: `None`, a [`Region`] or its JSON form, or several of them.
 
     Raises:
-        RegionError: one is no region, or names another visual than the only one.
+        RegionError: a value is not a region, or names another visual than the only one.
     """
     if regions is None:
         return []
@@ -89,15 +89,15 @@ def question_regions(regions: Any) -> list[Region]:
 
 
 def hand_out(questions: Sequence[str], given: int, options: Sequence[str]) -> list[tuple[int, ...]]:
-    """For each of several questions about one visual, which of the regions on a command line it is about.
+    """Distribute the regions on a command line to several questions about one visual.
 
-    Questions take the regions in order, each as many as it has `<region>`. Where every question that has some has as
-    many as there are regions, all of them are about these.
+    Questions take the regions in order, each as many as it has `<region>`. If every question with any `<region>` has
+    as many as there are regions, all of them use the same regions.
 
     Args:
         questions (`Sequence[str]`): the questions.
-        given (`int`): how many regions there are.
-        options (`Sequence[str]`): with what a region is given, for messages.
+        given (`int`): number of regions.
+        options (`Sequence[str]`): the options for regions, for messages.
 
     Raises:
         PromptError: questions and regions do not match.

@@ -1,4 +1,4 @@
-"""Which frames of the videos of a batch to choose, as the settings of a processor's call say it."""
+"""Choosing the frames of the videos of a batch, by the settings of a processor's call."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ CLIP_SETTINGS = (
     "video_metadata",
     "return_metadata",
 )
-"""Settings of a processor's call that are about which frames are shown."""
+"""Settings of a processor's call about the frames that are shown."""
 
 _FRAMES_BY_SECOND = 32  # as in the original code
 _SETTINGS = {
@@ -33,32 +33,32 @@ _SETTINGS = {
     "start": "video_start",
     "end": "video_end",
     "max_frames": "max_frames",
-}  # fields that may differ between videos, and what they are called in a call
-_MORE_THAN_HANDED = 1.1  # how much a rate may be above that of frames taken beforehand, whose numbers are rounded
+}  # fields that may differ between videos, and their names in a call
+_MORE_THAN_HANDED = 1.1  # factor by which a rate may exceed that of frames taken beforehand, which is often rounded
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of the videos of a batch to choose.
+    """The choice of frames of the videos of a batch.
 
     The first five fields hold for all videos, or are lists with a value for each video, or for each sample if there
-    are not as many samples as videos. `None`, also in a list, leaves a setting out.
+    are not as many samples as videos. `None`, also in a list, means that a setting is not used.
 
-    No more than `MAX_SAMPLED_FRAMES` (4096) of a video are shown, whatever the settings say.
+    At most `MAX_SAMPLED_FRAMES` (4096) frames of a video are shown, with any settings.
 
     Attributes:
-        num_frames (`int` or `list[int]`, *optional*): how many, evenly spread.
-        fps (`float` or `list[float]`, *optional*): how many a second instead, evenly spread.
+        num_frames (`int` or `list[int]`, *optional*): number of frames, evenly spread.
+        fps (`float` or `list[float]`, *optional*): number of frames per second instead, evenly spread.
         start, end (`float` or `list[float]`, *optional*): part of the videos to look at, in seconds.
         max_frames (`int` or `list[int]`, *optional*): the most frames.
         min_frames (`int`, *optional*, defaults to 1): with `fps`, the fewest.
         by_second (`bool`, *optional*, defaults to `False`):
-            Whether to take one frame a second as the original code does: in steps of whole frames, and the first
+            Whether to take one frame per second as the original code does: in steps of whole frames, and the first
             `max_frames` (by default 32) of them.
         all_frames (`bool`, *optional*, defaults to `False`): whether to take all frames.
         usual ([`Sampling`], *optional*):
-            Number, rate and limit that hold for videos for which neither number nor rate is given; its limit also
-            where a rate is.
+            Number, rate and limit for videos for which neither number nor rate is given; its limit is also used if a
+            rate is.
     """
 
     num_frames: Any = None
@@ -73,10 +73,10 @@ class Sampling:
 
     @classmethod
     def of(cls, settings: dict[str, Any], **defaults: Any) -> "Sampling":
-        """Make it from `CLIP_SETTINGS` and what holds where they are not set.
+        """Make it from `CLIP_SETTINGS` and the defaults.
 
         Raises:
-            VideoError: both a number of frames and a rate are given, or a number is not usable.
+            VideoError: both a number of frames and a rate are given, or a number is invalid.
         """
         usual = cls(**{name: defaults.pop(name, None) for name in ("num_frames", "fps", "max_frames")})
         given = {field: _plain(settings[name]) for field, name in _SETTINGS.items()}
@@ -90,7 +90,7 @@ class Sampling:
         return cls(all_frames=all_frames, usual=usual, **given, **defaults)
 
     def by_video(self, owners: Sequence[int], samples: int) -> "Sampling":
-        """The same with lists that have a value for each video.
+        """Return the same settings with lists that have a value for each video.
 
         Args:
             owners (`Sequence[int]`): the sample that each video belongs to.
@@ -120,28 +120,28 @@ class Sampling:
         """Choose frames of a video, which is the `number`-th of the batch.
 
         Raises:
-            VideoError: a setting makes no sense, or does not fit the video.
+            VideoError: a setting is invalid, or does not fit the video.
         """
         chosen = self._of(number)._choose(video)
         check_sampled(len(chosen), f"The number of frames to show of {video.name} (num_frames, fps, max_frames)")
         return chosen
 
     def choose_among(self, frames: list[int], rate: float | None, name: str, number: int = 0) -> list[int]:
-        """Choose among frames that were taken out of a video beforehand. All are shown where the call does not say.
+        """Choose among frames that were taken out of a video beforehand. Without settings, all are shown.
 
         Args:
-            frames (`list[int]`): which ones they are of that video, ascending.
+            frames (`list[int]`): their indices in that video, ascending.
             rate (`float`, *optional*): frames per second of that video.
-            name (`str`): what messages call the frames.
-            number (`int`, *optional*): place of the video in the batch.
+            name (`str`): the name of the frames in messages.
+            number (`int`, *optional*): index of the video in the batch.
 
         Raises:
-            VideoError: they are fewer than the settings ask for, or settings in seconds are given and no rate.
+            VideoError: they are fewer than the settings require, or settings in seconds are given without a rate.
         """
         return frames if self.all_frames else self._of(number)._among(frames, rate, name)
 
     def _of(self, number: int) -> "Sampling":
-        """What holds for one video."""
+        """The settings for one video."""
         return replace(self, **{field: _one(getattr(self, field), number) for field in _SETTINGS})
 
     def _choose(self, video: Video) -> list[int]:
@@ -235,7 +235,7 @@ def _no_rate(what: str, name: str) -> VideoError:
 
 
 def _plain(value: Any) -> Any:
-    """A setting, with its values in a list if there are several."""
+    """A setting, as a list if it has several values."""
     if isinstance(value, tuple) or getattr(value, "ndim", 0) == 1:  # ndim: of arrays and tensors
         return list(value) if isinstance(value, tuple) else value.tolist()
     return value

@@ -1,4 +1,4 @@
-"""Tell the videos and images of a batch apart, in whatever nesting they come."""
+"""Separating the videos and images of a batch, in any nesting."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ def flatten_videos(videos: Any) -> list[Any]:
     a video itself.
 
     Raises:
-        VideoError: something in it is no video.
+        VideoError: a value in it is not a video.
     """
     return _flatten(videos, _is_video, "a path, bytes, an array (frames, height, width, 3), or a list of images")
 
@@ -27,7 +27,7 @@ def flatten_images(images: Any) -> list[Any]:
     """List the images of a batch: one image, a list of them, or a list for each sample.
 
     Raises:
-        VideoError: something in it is no image.
+        VideoError: a value in it is not an image.
     """
     return _flatten(images, _is_image, "a path, bytes, a PIL image, or an array (height, width, 3)")
 
@@ -52,7 +52,7 @@ def _is_video(value: Any) -> bool:
 
 
 def is_frame(value: Any) -> bool:
-    """Whether this is one picture, in memory or stored; an animation is none."""
+    """Whether this is one picture, in memory or stored; an animation does not count."""
     return looks_like_picture(value) if is_stored(value) else is_picture(value)
 
 

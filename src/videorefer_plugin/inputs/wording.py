@@ -1,12 +1,12 @@
-"""Words that have to be the same wherever they are written: the placeholder of an object, and those of the benchmark.
+"""Words that must be the same everywhere: the placeholder of an object, and those of the benchmark.
 
-This module imports nothing, so that whoever only reads records or benchmarks need not wait for it.
+This module imports nothing, so that programs that only read records or benchmarks start quickly.
 """
 
 __all__ = ["QUESTION_TYPES", "REGION_TOKEN", "description_prompt"]
 
 REGION_TOKEN = "<region>"
-"""What stands for an object in a prompt. A processor may have another one, as its `region_token`."""
+"""The placeholder of an object in a prompt. A processor may have another one, as its `region_token`."""
 
 QUESTION_TYPES = (
     "Basic Questions",
@@ -19,5 +19,5 @@ QUESTION_TYPES = (
 
 
 def description_prompt(kind: str = "video") -> str:
-    """What the benchmark released with the paper asks for a description, of a `"video"` or an `"image"`."""
+    """Return the question for a description of the released benchmark, for a `"video"` or an `"image"`."""
     return f"Please give a detailed description of the highlighted object [{REGION_TOKEN}] in the {kind}."

@@ -1,4 +1,4 @@
-"""Pictures of what was asked: frames with the objects outlined, and the answers beside them."""
+"""Pictures of questions and answers: frames with the objects outlined, and the answers beside them."""
 
 import os
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ _RIGHT, _WRONG = (20, 130, 60), (190, 40, 40)
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was asked.
+    """A question and its answer.
 
     Attributes:
         question (`str`): with `<region>` for each object.
         answer (`str`): of the model.
         objects (`tuple[int, ...]`): indices of the objects, in the order of the question.
-        truth (`str`, *optional*): the right answer, where it is known.
-        right (`bool`, *optional*): whether the answer is.
+        truth (`str`, *optional*): the right answer, if it is known.
+            right (`bool`, *optional*): whether the answer is right.
     """
 
     question: str
@@ -54,22 +54,24 @@ def check_picture(path: str | os.PathLike) -> None:
     """Make sure that a picture can be written.
 
     Raises:
-        ConfigurationError: the name has an ending that is no kind of picture, or no file can be written there.
+        ConfigurationError: the ending of the name is not that of a picture, or the file cannot be written.
     """
     check_kind(ConfigurationError, PATH, path=path)
     from PIL import Image
 
     ending = os.path.splitext(os.fspath(path))[1].lower()
     if ending not in Image.registered_extensions() or Image.registered_extensions()[ending] not in Image.SAVE:
-        raise ConfigurationError(f"{os.fspath(path)!r} is no name of a picture; use an ending such as .png or .jpg.")
+        raise ConfigurationError(
+            f"{os.fspath(path)!r} is not the name of a picture; use an ending such as .png or .jpg."
+        )
     check_file_place(path, ConfigurationError)
 
 
 def save_picture(picture: Any, path: str | os.PathLike) -> None:
-    """Write a picture of Pillow as a file that appears whole or not at all.
+    """Write a picture of Pillow as a whole file or not at all.
 
     Raises:
-        ConfigurationError: see [`check_picture`]; or it cannot be written.
+        ConfigurationError: see [`check_picture`], or the file cannot be written.
     """
     from PIL import Image
 
@@ -80,12 +82,12 @@ def save_picture(picture: Any, path: str | os.PathLike) -> None:
 
 
 def picture_answers(video: Video, regions: Sequence[Region], lines: Sequence[Line]) -> Any:
-    """Draw frames of a video with objects outlined in colours and numbered, and what was asked and answered.
+    """Draw frames of a video with objects outlined in colors and numbered, and the questions and answers.
 
     Args:
         video (`Video`): the video.
-        regions (`Sequence[Region]`): the objects. Frames are shown in which some of them are given, if there are any.
-        lines (`Sequence[Line]`): what was asked.
+        regions (`Sequence[Region]`): the objects. The frames are some of those in which they are given, if any.
+        lines (`Sequence[Line]`): the questions and answers.
 
     Returns:
         `PIL.Image.Image`: the picture.
@@ -101,7 +103,7 @@ def picture_answers(video: Video, regions: Sequence[Region], lines: Sequence[Lin
 
 
 def picture_lines(lines: Sequence[Line], width: int = _TEXT_WIDTH) -> Any:
-    """What was asked and answered, in the colors of the objects.
+    """Write questions and answers, in the colors of the objects.
 
     Returns:
         `PIL.Image.Image`: the picture.

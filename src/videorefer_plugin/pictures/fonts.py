@@ -1,4 +1,4 @@
-"""Fonts for words of any language: the one of Pillow, one of the system where that has more of the letters."""
+"""Fonts for words of any language: Pillow's own, or one of the system if that has more of the letters."""
 
 import functools
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["fitting"]
 
-# By file name, as Pillow finds them in the folders of the system; those of many languages first.
+# File names, as Pillow finds them in the folders of the system; fonts for many languages first.
 _SYSTEM = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -29,16 +29,16 @@ _SYSTEM = (
     "NotoSansDevanagari-Regular.ttf",
     "NotoSansThai-Regular.ttf",
 )
-_NO_LETTER = "\uffff"  # drawn by every font as what it lacks
+_NO_LETTER = "\uffff"  # drawn by every font as a missing letter
 
 
 def fitting(texts: Iterable[str], size: int) -> tuple[Any, dict[int, str]]:
-    """A font for texts, and how to write what it lacks.
+    """Return a font for texts, and a table for the letters that it lacks.
 
-    Letters that no font has become escapes such as `\\u6f22`, by which different words stay different.
+    Letters that no font has become escapes such as `\\u6f22`, so that different words stay different.
 
     Args:
-        texts (`Iterable[str]`): what is to be drawn with it.
+        texts (`Iterable[str]`): the texts to draw.
         size (`int`): in pixels.
 
     Returns:
@@ -88,6 +88,6 @@ def _system_fonts() -> tuple[str, ...]:
     for name in _SYSTEM:
         try:
             found.append(str(ImageFont.truetype(name).path))
-        except OSError:  # it is not there
+        except OSError:  # the font does not exist
             continue
     return tuple(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""Marks: objects drawn on a frame, each in a colour of its own and numbered."""
+"""Marks: numbered objects drawn on a frame, each in its own color."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ _LINE = 200  # a line is one pixel wide for so many of the frame's shorter side
 
 
 def color_of(number: int) -> tuple[int, int, int]:
-    """The color of an object, numbered from 1; from the ninth on they come again."""
+    """Return the color of an object, numbered from 1; colors repeat from the ninth on."""
     return list(COLORS.values())[(number - 1) % len(COLORS)]
 
 
@@ -39,7 +39,7 @@ def draw_marks(
     Args:
         frame: uint8 (height, width, 3).
         masks: number of an object, from 1 -> bool (height, width). Objects without a pixel get no mark.
-        style (`str`): `"contour"`, a line around the object; `"mask"`, the object in colour; `"box"`, its box.
+        style (`str`): `"contour"`, a line around the object; `"mask"`, the object in color; `"box"`, its box.
         more (`str`): further styles that are drawn over the first.
         letters (`int`, *optional*, defaults to 8): height of the numbers in pixels, at least; 0 for no numbers.
 
@@ -92,7 +92,7 @@ def _draw_mark(picture: Any, color: tuple[int, int, int], mask: NDArray[np.bool_
 
 
 def _rim(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """The rim of the object itself, so that neighbours keep lines of their own."""
+    """The rim of the object itself, so that the lines of neighbors stay apart."""
     inner = np.pad(mask, width)  # gives the object a rim also where the frame ends
     for length in mask.shape:
         inner = np.logical_and.reduce([inner[first : first + length] for first in range(2 * width + 1)]).T
@@ -100,11 +100,11 @@ def _rim(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
 
 
 def _draw_number(picture: Any, number: int, mask: NDArray[np.bool_], letters: int) -> None:
-    """The number on a plate of the object's colour, in the middle of the object."""
+    """Draw the number on a plate of the object's color, in the middle of the object."""
     from PIL import ImageDraw, ImageFont
 
     pixels = np.argwhere(mask)
-    # The pixel nearest to the centre, which may itself lie outside, as in a ring.
+    # The pixel nearest to the center, which may itself lie outside, as in a ring.
     row, column = pixels[((pixels - pixels.mean(0)) ** 2).sum(1).argmin()]
     size = max(letters, min(picture.size) // 20)
     draw = ImageDraw.Draw(picture)

@@ -1,4 +1,4 @@
-"""Overlays: objects drawn onto a video, as a video again or as a sheet of some of its frames."""
+"""Overlays: objects drawn onto a video, as a video or as a sheet of some of its frames."""
 
 import math
 import os
@@ -37,13 +37,13 @@ __all__ = ["Followed", "check_overlay", "contact_sheet", "save_overlay", "write_
 
 _VIDEO = ".mp4"
 _STYLES = ("mask", "contour")
-_TICKS = 60_000  # a second; MPEG-4, the codec to fall back on, counts no finer than 65535
+_TICKS = 60_000  # per second; MPEG-4, the fallback codec, allows at most 65535
 _WIDTH = 1600  # of a sheet without its words, in pixels, at most
 _MOST_TILES = 400
 _LEAST = 280  # pixels of the longer side of a frame in a sheet
 _COLUMNS = 4
 _CAPTION_SIZE = 13
-_TRACK = (40, 40, 40)  # what is left of a confidence's strip
+_TRACK = (40, 40, 40)  # the background of a confidence's strip
 _STRIP = 40  # a strip is as many times smaller than the shorter side of the frame
 _LETTERS = 10  # pixels of a strip that holds letters
 
@@ -59,7 +59,7 @@ class Followed(Protocol):
 
     @property
     def scores(self) -> Mapping[int, float]:
-        """How sure the segmenter is, by frame, from 0 to 1."""
+        """The segmenter's confidence, by frame, from 0 to 1."""
 
     @property
     def phrase(self) -> str | None:
@@ -67,7 +67,7 @@ class Followed(Protocol):
 
 
 def check_overlay(path: str | os.PathLike) -> None:
-    """Make sure that an overlay can be written, before there is one.
+    """Make sure that an overlay can be written, before it is made.
 
     Raises:
         ConfigurationError: the name ends neither in .mp4 nor as that of a picture, or there is no such folder.
@@ -80,11 +80,11 @@ def check_overlay(path: str | os.PathLike) -> None:
     try:
         check_picture(path)
     except ConfigurationError as error:
-        if "is no name of a picture" not in str(error):
+        if "is not the name of a picture" not in str(error):
             raise
         raise ConfigurationError(
-            f"{os.fspath(path)!r} is no name of an overlay; use .mp4 for a video, or an ending such as .png or .jpg "
-            "for a sheet of frames."
+            f"{os.fspath(path)!r} is not the name of an overlay; use .mp4 for a video, or an ending such as .png or "
+            ".jpg for a sheet of frames."
         ) from error
 
 
@@ -101,14 +101,15 @@ def save_overlay(
 
     Args:
         video: the video, as [`open_video`] takes it.
-        objects (`Sequence[Region | Masklet]`): what to draw. Of masklets, their confidence and words are shown, too.
-        path (`str` or `os.PathLike`): of the file, which appears whole or not at all.
-        frames (`range`, *optional*): of a video: the frames to write, as of [`write_overlay`].
-        title (`str`, *optional*): of a sheet: what stands above it.
-        progress (*optional*): as of [`write_overlay`].
+        objects (`Sequence[Region | Masklet]`): the objects to draw. Masklets are shown with their confidence and
+            words.
+        path (`str` or `os.PathLike`): of the file, which is written as a whole or not at all.
+        frames (`range`, *optional*): for a video: the frames to write, as in [`write_overlay`].
+        title (`str`, *optional*): for a sheet: the title above the frames.
+        progress (*optional*): as in [`write_overlay`].
 
     Raises:
-        ConfigurationError: the file cannot be of that name; see [`check_overlay`].
+        ConfigurationError: the name cannot be used; see [`check_overlay`].
         VideoError: the file cannot be written, or a frame cannot be read.
         RegionError: a region does not fit the frames.
     """
@@ -131,7 +132,7 @@ def save_overlay(
 
 
 def _check_apart(video: Any, path: str | os.PathLike) -> None:
-    """Refuse to write an overlay in the place of what it is drawn on."""
+    """Refuse to overwrite the video that the overlay is drawn on."""
     if same_file(path, video.path if isinstance(video, Video) else video):
         raise ConfigurationError(f"{os.fspath(path)!r} is the video itself; choose another file.")
 
@@ -140,9 +141,7 @@ def _write(path: str | os.PathLike, write_file: Callable[[str], None]) -> None:
     try:
         write_whole(Path(path), write_file)
     except OSError as error:
-        raise VideoError(
-            f"{os.fspath(path)!r} cannot be written ({error}); choose another place or ending."
-        ) from error
+        raise VideoError(f"{os.fspath(path)!r} cannot be written ({error}); choose another path or ending.") from error
 
 
 # --- videos ----------------------------------------------------------------------------------------------------------
@@ -159,22 +158,23 @@ def write_overlay(
     numbers: Sequence[int] = (),
     progress: Callable[[int, int], Any] | None = None,
 ) -> None:
-    """Write a video with objects filled and outlined in colors and numbered from 1, and how sure of them one is.
+    """Write a video with objects filled and outlined in colors, numbered from 1, with the confidence in each.
 
-    The frames are decoded in pieces, so that memory does not grow with the video, and shown as long as in the video
-    itself. An odd side gets one more pixel, which the format asks for. Where there are scores, there is a strip for
-    each object below the frame, as long as the object's score is high; on frames that are large enough, it holds the
-    object's number, name and score. There are no strips where they would be higher than the frame.
+    The frames are decoded in pieces, so that memory does not grow with the video, and keep their times. An odd side
+    gets one more pixel, which the format requires. If there are scores, there is a strip for each object below the
+    frame, whose length is the object's score; on frames that are large enough, it holds the object's number, name and
+    score. There are no strips if they would be higher than the frame.
 
     Args:
         video: the video, as [`open_video`] takes it.
-        regions (`Sequence[Region]`): the objects. Nothing is drawn in frames that a region lacks.
-        path (`str` or `os.PathLike`): of the file, ending in .mp4. It appears whole or not at all.
+        regions (`Sequence[Region]`): the objects. Nothing is drawn in frames that a region does not have.
+        path (`str` or `os.PathLike`): of the file, ending in .mp4. It is written as a whole or not at all.
         frames (`range`, *optional*): the frames to write; all of them by default.
         scores (`Sequence[Mapping[int, float]]`, *optional*): for each object, frame -> score from 0 to 1.
-        names (`Sequence[str]`, *optional*): for each object, what it is called.
+        names (`Sequence[str]`, *optional*): for each object, its name.
         numbers (`Sequence[int]`, *optional*): for each object, another number, which decides its color.
-        progress (*optional*): called after each frame with how many frames are done, and how many there are.
+        progress (*optional*): a function that is called after each frame with the number of finished frames and the
+            total.
 
     Raises:
         ConfigurationError: the name does not end in .mp4, there is no such folder, there are no frames, or scores,
@@ -185,7 +185,7 @@ def write_overlay(
     check_kind(ConfigurationError, PATH, path=path)
     check_kind(ConfigurationError, FUNCTION, optional=True, progress=progress)
     if os.path.splitext(os.fspath(path))[1].lower() != _VIDEO:
-        raise ConfigurationError(f"{os.fspath(path)!r} is no name of an overlay video; use the ending .mp4.")
+        raise ConfigurationError(f"{os.fspath(path)!r} is not the name of an overlay video; use the ending .mp4.")
     check_overlay(path)
     _check_apart(video, path)
     video = open_video(video)
@@ -245,7 +245,7 @@ def _check_objects(objects: Any, **given: Sequence[Any]) -> None:
 
 
 def _stream(container: Any, video: Video, height: int) -> Any:
-    """H.264 where the build of PyAV has it, otherwise MPEG-4."""
+    """Add an H.264 stream if the build of PyAV has the codec, otherwise MPEG-4."""
     import av
 
     has_h264 = "libx264" in av.codecs_available
@@ -254,7 +254,7 @@ def _stream(container: Any, video: Video, height: int) -> Any:
     stream.height, stream.width = height + height % 2, video.width + video.width % 2
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = Fraction(1, _TICKS)
-    # Without frames that are kept back for long, memory is bounded also for large ones.
+    # Without frames that are held back for long, memory is bounded also for large ones.
     stream.options = (
         {"crf": "18", "preset": "veryfast", "bf": "0", "rc-lookahead": "8"} if has_h264 else {"qscale": "3"}
     )
@@ -267,7 +267,7 @@ def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _strip_height(video: Video, count: int) -> int:
-    """Rows of the strip of each object; none where all of them would be higher than the frame."""
+    """Rows of the strip of each object; 0 if all of them together would be higher than the frame."""
     high = max(3, min(video.height, video.width) // _STRIP)
     return min(high, video.height // count) if count else 0
 
@@ -275,7 +275,7 @@ def _strip_height(video: Video, count: int) -> int:
 def _with_strips(
     frame: NDArray[np.uint8], high: int, index: int, scores: Scores, names: Sequence[str], numbers: Sequence[int]
 ) -> NDArray[np.uint8]:
-    """A frame with the confidence in each object below it, so that nothing of the frame is covered."""
+    """Add the confidence in each object below a frame, so that nothing of the frame is covered."""
     from PIL import Image, ImageDraw
 
     height, width = frame.shape[:2]
@@ -326,19 +326,19 @@ def contact_sheet(
 ) -> Any:
     """Draw some frames of a video with the objects filled and outlined in colors and numbered from 1.
 
-    They are spread over the frames in which an object is seen; where these are few, there are others besides of which
-    it is known that the objects are absent. Without objects, they are spread over the video. Under each frame stand
-    its number and its time, and of each object its score, or that it is absent.
+    The frames are spread over those in which an object is seen; if these are few, frames in which the objects are
+    known to be absent are added. Without objects, they are spread over the video. Under each frame there are its
+    number and its time, and for each object its score, or that it is absent.
 
     Args:
         video: the video, as [`open_video`] takes it.
         regions (`Sequence[Region]`): the objects.
-        most (`int`, *optional*, defaults to 12): frames to show at most.
-        frames (`Sequence[int]`, *optional*): frames to show in any case, of which the first `most` count.
+        most (`int`, *optional*, defaults to 12): the most frames to show.
+        frames (`Sequence[int]`, *optional*): frames to show in any case; the first `most` count.
         scores (`Sequence[Mapping[int, float]]`, *optional*): for each object, frame -> score from 0 to 1.
-        names (`Sequence[str]`, *optional*): for each object, what it is called.
-        title (`str`, *optional*): what stands above the frames, in one line or several.
-        lines (`Sequence[Line]`, *optional*): what was asked and answered, which stands beside the frames.
+        names (`Sequence[str]`, *optional*): for each object, its name.
+        title (`str`, *optional*): the title above the frames, in one line or several.
+        lines (`Sequence[Line]`, *optional*): questions and answers, which are written beside the frames.
 
     Returns:
         `PIL.Image.Image`: the sheet.
@@ -370,7 +370,7 @@ def contact_sheet(
 
 
 def _telling(video: Video, regions: Sequence[Region], most: int, wanted: Sequence[int]) -> list[int]:
-    """The frames that a sheet shows."""
+    """Choose the frames of a sheet."""
     chosen = set(wanted[:most])
     seen = {frame for region in regions for frame in region.present}
     known = {frame for region in regions for frame in region.frames}

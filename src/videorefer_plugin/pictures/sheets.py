@@ -1,4 +1,4 @@
-"""What pictures are put together from: frames with marks, words in colors, and places beside each other."""
+"""The parts of pictures: frames with marks, words in colors, and layout."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -36,11 +36,11 @@ _MARGIN = 14
 _FONT_SIZE = 15
 _NUMBERS = 12  # pixels of the objects' numbers
 _ROWS = 200  # of words, at most
-_DARKER = 0.7  # so that a bright color can be read on white
+_DARKER = 0.7  # so that a bright color is legible on white
 
 
 def dark(number: int) -> Color:
-    """The color of an object, numbered from 1, for words on white."""
+    """Return the color of an object, numbered from 1, for words on white."""
     red, green, blue = (round(_DARKER * value) for value in color_of(number))
     return red, green, blue
 
@@ -54,14 +54,15 @@ def marked_frames(
     letters: int = 8,
     numbers: Sequence[int] = (),
 ) -> Iterator[NDArray[np.uint8]]:
-    """Frames with the objects drawn on them, numbered from 1; they are decoded in pieces, each one once.
+    """Yield frames with the objects drawn on them, numbered from 1; they are decoded in pieces, each one once.
 
     Args:
         video (`Video`): the video.
-        regions (`Sequence[Region]`): the objects, without times. Nothing is drawn in a frame that a region lacks.
-        frames (`Sequence[int]`): which frames, in this order.
-        size: height and width that they are shown with.
-        styles, letters: as of [`draw_marks`].
+        regions (`Sequence[Region]`): the objects, without times. Nothing is drawn in frames that a region does not
+            have.
+        frames (`Sequence[int]`): the frames, in this order.
+        size: height and width of the result.
+        styles, letters: as in [`draw_marks`].
         numbers (`Sequence[int]`, *optional*): other numbers of the objects.
     """
     from PIL import Image
@@ -83,7 +84,7 @@ def marked_frames(
 
 
 def resized_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask on a frame of another size; a pixel counts if one that it stands for does, so that no object is lost."""
+    """Resize a mask to another frame size; a pixel counts if any pixel that it covers does, so no object is lost."""
     from PIL import Image
 
     if mask.shape == size:
@@ -93,7 +94,7 @@ def resized_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.b
 
 
 def _size_between(height: int, width: int, least: int, most: int) -> tuple[int, int]:
-    """The size to show frames with: the longer side has so many pixels at least and at most.
+    """Return the size to show frames with, so that the longer side is between `least` and `most` pixels.
 
     Small frames are enlarged by whole factors, so that thin lines do not hide small objects.
     """
@@ -162,9 +163,9 @@ def _row(pictures: Sequence[Any], width: int) -> Any:
 
 
 def write(lines: Sequence[Sequence[Piece]], width: int, font_size: int = _FONT_SIZE) -> Any:
-    """Lines of words in colors on white; those that are too long go on in the next line.
+    """Draw lines of words in colors on white; those that are too long continue in the next line.
 
-    Letters that no font at hand has are written as escapes such as `\\u6f22`.
+    Letters that no available font has are written as escapes such as `\\u6f22`.
     """
     from PIL import Image, ImageDraw
 
@@ -173,7 +174,7 @@ def write(lines: Sequence[Sequence[Piece]], width: int, font_size: int = _FONT_S
     step = round(1.4 * font_size)
     placed = list(itertools.takewhile(lambda one: one[1] < _ROWS, _placed(lines, font, width)))
     rows = placed[-1][1] + 1 if placed else 1
-    if rows == _ROWS:  # longer than anybody reads
+    if rows == _ROWS:  # longer than anyone reads
         placed = [*(one for one in placed if one[1] < rows - 1), (0.0, rows - 1, "(and so on)", INK)]
     image = Image.new("RGB", (width, step * rows), "white")
     draw = ImageDraw.Draw(image)
@@ -183,7 +184,7 @@ def write(lines: Sequence[Sequence[Piece]], width: int, font_size: int = _FONT_S
 
 
 def _placed(lines: Sequence[Sequence[Piece]], font: Any, width: int) -> Iterator[tuple[float, int, str, Color]]:
-    """Every word with its place, which is a column and a row; a line begins with an empty one."""
+    """Every word with its position, a column and a row; a line begins with an empty one."""
     space = font.getlength(" ")
     row = -1
     for line in lines:
@@ -198,7 +199,7 @@ def _placed(lines: Sequence[Sequence[Piece]], font: Any, width: int) -> Iterator
 
 
 def _words(text: str, font: Any, width: int) -> Iterator[str]:
-    """The words of a text; those that fit into no line, as of languages without spaces, in parts."""
+    """The words of a text; those that are longer than a line, as in languages without spaces, in parts."""
     for word in text.split():
         while len(word) > 1 and (len(word) > width or font.getlength(word) > width):
             fits = 1

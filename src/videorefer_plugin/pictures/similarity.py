@@ -1,4 +1,4 @@
-"""How alike the tokens of one region are from frame to frame, and which of them are merged (paper, figure 7)."""
+"""The similarity of the tokens of one region from frame to frame, and which of them are merged (paper, figure 7)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["TokenSimilarity", "picture_similarity"]
 
 _Color = tuple[int, int, int]
 
-# Sizes are in fine pixels: the picture is drawn twice as large as it becomes, so that lines and circles are smooth.
+# Sizes are in fine pixels: the picture is drawn at twice its final size, so that lines and circles are smooth.
 _FINE = 2
 _TILES = 16  # frames shown at most
-_READ = 4  # frames held at a time, as those of large videos take much memory
+_READ = 4  # frames held at a time, since those of large videos take much memory
 _SLOT = 360  # width for one token, where there are few
 _NARROW, _WIDE = 1600, 3000  # width of the curve
 _LEFT, _MARGIN = 130, 40
@@ -37,15 +37,16 @@ _INK, _GREY, _PALE, _WHITE = (30, 30, 30), (120, 120, 120), (222, 222, 222), (25
 
 @dataclass(frozen=True, eq=False)
 class TokenSimilarity:
-    """How alike the tokens of one region are from frame to frame before they are merged.
+    """The similarity of the tokens of one region from frame to frame, before they are merged.
 
     Attributes:
-        frames (`tuple[int, ...]`): frames of the source video, one a token, in the order in which tokens are compared.
+        frames (`tuple[int, ...]`): frames of the source video, one per token, in the order in which tokens are
+            compared.
         similarities (`torch.FloatTensor` of shape `(len(frames) - 1,)`): cosine similarity of each token to the next
             (paper, equation 2), on the CPU.
         unions (`tuple[tuple[int, ...], ...]`): the frames of each union, which becomes one object token.
-        video (`Video`): where the frames of the picture are.
-        region (`Region`): where its masks are.
+        video (`Video`): the video of the frames in the picture.
+        region (`Region`): the region whose masks are drawn.
     """
 
     frames: tuple[int, ...]
@@ -69,7 +70,7 @@ class TokenSimilarity:
             max_tokens (`int`): number of unions, `max_tokens_per_region` of the object encoder's configuration.
 
         Raises:
-            TensorError: there is not one token a frame, or no frame, or there is NaN or infinity.
+            TensorError: there is not one token per frame, there is no frame, or there is NaN or infinity.
             ConfigurationError: `max_tokens` is less than 1.
         """
         import torch
@@ -101,14 +102,14 @@ class TokenSimilarity:
         return tuple(place not in starts for place in range(1, len(self.frames)))
 
     def picture(self) -> Any:
-        """Draw it: see `picture_similarity`."""
+        """Draw the similarity; see `picture_similarity`."""
         return picture_similarity(self)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Draw it into a file.
+        """Draw the similarity into a file.
 
         Raises:
-            ConfigurationError: the name has an ending that is no kind of picture, or there is no such folder.
+            ConfigurationError: the ending of the name is not that of a picture, or the folder does not exist.
         """
         check_picture(path)
         save_picture(self.picture(), path)
@@ -117,11 +118,11 @@ class TokenSimilarity:
 def picture_similarity(similarity: TokenSimilarity) -> Any:
     """Draw frames of a region with its outline, and below them the similarity of neighbors and the unions.
 
-    Every token has its place along the curve, in the order of merging. Of more than 16 frames, 16 are shown, with
-    lines to their places. Colors are those of the unions; between two unions there is a dashed line.
+    Every token has its position along the curve, in the order of merging. Of more than 16 frames, 16 are shown, with
+    lines to their positions. Colors are those of the unions; between two unions there is a dashed line.
 
     Args:
-        similarity (`TokenSimilarity`): what to draw.
+        similarity (`TokenSimilarity`): the similarity to draw.
 
     Returns:
         `PIL.Image.Image`: the picture.
@@ -131,7 +132,7 @@ def picture_similarity(similarity: TokenSimilarity) -> Any:
 
 
 class _Picture:
-    """A sheet, from top to bottom: what it says, frames, the curve, the unions, and frame numbers."""
+    """A sheet, from top to bottom: a summary, frames, the curve, the unions, and frame numbers."""
 
     def __init__(self, similarity: TokenSimilarity):
         from PIL import Image, ImageDraw
@@ -148,7 +149,7 @@ class _Picture:
         self.tile_size = max(1, round(video.width * scale)), max(1, round(video.height * scale))
         self.curve_top = self.tiles_top + self.tile_size[1] + 3 * _TEXT
         if self.count > _TILES:
-            self.curve_top += 2 * _TEXT  # room for lines from frames to their places
+            self.curve_top += 2 * _TEXT  # room for lines from frames to their positions
         self.band_top = self.curve_top + (_CURVE if self.count > 1 else 0) + _MARGIN
         size = (
             _LEFT + self.width + _MARGIN,
@@ -167,10 +168,10 @@ class _Picture:
         self._draw_frames()
         return self.sheet.reduce(_FINE)
 
-    # --- places and text ---------------------------------------------------------------------------------------------
+    # --- positions and text ------------------------------------------------------------------------------------------
 
     def _place(self, token: float) -> float:
-        """How far right a token is; half-way to the next for the pair of both."""
+        """The horizontal position of a token; a half stands for the pair of two."""
         return _LEFT + (token + 0.5) * self.step
 
     def _color(self, token: int) -> _Color:
@@ -208,7 +209,7 @@ class _Picture:
             self._draw_key()
 
     def _draw_key(self) -> None:
-        """What the points of the curve mean, from the right."""
+        """Draw the legend of the curve's points, from the right."""
         right, middle = float(_LEFT + self.width), _MARGIN + _TITLE / 2
         for text, fill in (("apart", _WHITE), ("joined", _INK)):
             self._write((right, middle), text, _GREY, anchor="rm")
@@ -242,7 +243,7 @@ class _Picture:
                 yield self._tile(pixels, region.mask(frame, video.height, video.width), self._color(token))
 
     def _tile(self, pixels: Any, mask: Any, color: _Color) -> Any:
-        """One frame, with a line of the color of the union around the object, set off from it by a white one."""
+        """One frame, with a line in the color of the union around the object, set off from it by a white one."""
         import numpy as np
         from PIL import Image, ImageFilter
 
@@ -299,7 +300,7 @@ class _Picture:
             first += len(union)
         self._write((_LEFT - 14, self.band_top + _BAND / 2), "union", _GREY, anchor="rm")
         if self.count <= _TILES:
-            return  # the numbers stand below the frames already, which have the places of their tokens
+            return  # the numbers are below the frames already, which have the positions of their tokens
         below = self.band_top + _BAND + 12
         labels = [str(frame) for frame in self.similarity.frames]
         every = math.ceil(1.4 * max(map(self._text_width, labels)) / self.step)
@@ -309,7 +310,7 @@ class _Picture:
 
 
 def _ticks(lowest: float) -> tuple[float, float]:
-    """Where the axis begins that ends at 1, and the step between its lines: 1, 2 or 5 of some digit."""
+    """The start of the axis that ends at 1, and the step between its lines: 1, 2 or 5 of some digit."""
     span = max(1 - lowest, 0.001)
     digit = 10.0 ** math.floor(math.log10(span / 5))
     step = next(digit * factor for factor in (1, 2, 5, 10) if span / (digit * factor) <= 5)

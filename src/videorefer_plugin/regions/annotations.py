@@ -1,4 +1,4 @@
-"""Objects as the records of VideoRefer-700K have them: {"12": {"segmentation": ...}, ...}."""
+"""Objects in the form of VideoRefer-700K's records: {"12": {"segmentation": ...}, ...}."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -15,31 +15,33 @@ from videorefer_plugin.regions.pixels import Rle, encode_pixels
 from videorefer_plugin.regions.places import by_place, frame_of, place_times
 from videorefer_plugin.regions.reading import is_number
 
-# What COCO writes beside a segmentation. Alone, it leaves the object absent; other keys would be a shape that is lost.
+# Keys that COCO writes beside a segmentation. Alone, they mean an absent object; other keys would be a lost shape.
 _BESIDE = frozenset({"area", "category_id", "id", "image_id", "iscrowd", "score"})
-# Under these, or what is spelled like them, stands where the object is, so a segmentation of None denies it.
+# Keys that hold a shape, and similar spellings, so that a segmentation of None contradicts them.
 _SHAPE_KEYS = ("segmentation", "mask", "rle", "polygon", "bbox", "box", "boxes", "points", "scribble")
 
 
 def read_annotation(annotation: Mapping[Any, Any], frame_at: Callable[[float], int] | None = None) -> dict[int, Shape]:
-    """Read one object of a record, {"12": {"segmentation": ...}, ...}, as `Region.from_annotation` takes it.
+    """Read one object of a record, {"12": {"segmentation": ...}, ...}, in the form that `Region.from_annotation`
+    takes.
 
     Args:
         annotation: frame -> segmentation, or another shape of the JSON form.
-        frame_at: frame index of the source video that is shown at the given seconds, for times.
+        frame_at: a function from seconds to the index of the frame of the source video, for shapes given by time.
 
     Returns:
-        The shape of each frame, checked, in the order in which the frames are given, those given by time last; empty
-        if there are none.
+        The checked shape of each frame, in the order in which the frames are given, with those given by time last;
+        empty if there are none.
 
     Raises:
-        RegionError: a key which is no frame, a frame given twice, times without `frame_at`, or a malformed shape.
+        RegionError: a key is not a frame, a frame is given twice, times come without `frame_at`, or a shape is
+            malformed.
     """
     return place_times(*read_object(annotation), frame_at)
 
 
 def read_object(annotation: Mapping[Any, Any]) -> tuple[dict[int, Shape], dict[float, Shape]]:
-    """The shapes of one object of a record by frame and by time."""
+    """Return the shapes of one object of a record, by frame and by time."""
     if not isinstance(annotation, Mapping):
         raise RegionError(
             f"an annotation is a dict from frame to segmentation, got {short(annotation)}: "
@@ -53,7 +55,7 @@ def read_object(annotation: Mapping[Any, Any]) -> tuple[dict[int, Shape], dict[f
 
 
 def write_annotation(shapes: Mapping[int, Shape], height: int, width: int) -> dict[str, dict[str, Any]]:
-    """Write shapes on frames of one size as `Region.to_annotation` does, in the order of the mapping."""
+    """Write shapes on frames of one size in the form of `Region.to_annotation`, in the order of the mapping."""
     written: dict[str, dict[str, Any]] = {}
     for frame, shape in shapes.items():
         if isinstance(shape, Absent):
@@ -67,7 +69,7 @@ def write_annotation(shapes: Mapping[int, Shape], height: int, width: int) -> di
 
 
 def _shape(record: Any, place: str) -> Shape:
-    """The shape of a record: a segmentation, beside which anything may stand, or another shape of the JSON form."""
+    """The shape of a record: a segmentation, with any other keys beside it, or another shape of the JSON form."""
     if isinstance(record, Mapping) and _is_nothing(record.get("segmentation")):
         given = {key: value for key, value in record.items() if key != "segmentation" and value is not None}
         if "counts" not in given and json_kinds().keys() & given.keys():
@@ -76,7 +78,7 @@ def _shape(record: Any, place: str) -> Shape:
 
 
 def _segmentation(record: Any) -> Any:
-    """The segmentation of a record, which may also stand for itself; None where the object is absent."""
+    """The segmentation of a record, which may also be given bare; None where the object is absent."""
     if isinstance(record, Mapping) and not {"counts", "size"} & record.keys():
         strange = [key for key in record if key not in _BESIDE]
         if strange and "segmentation" not in record:
@@ -91,7 +93,7 @@ def _segmentation(record: Any) -> Any:
 
 
 def _check_absence(record: Mapping[Any, Any]) -> None:
-    """Refuse a record without a segmentation which says all the same that the object is there."""
+    """Refuse a record whose other keys say that the object is visible although it has no segmentation."""
     area: Any = record.get("area")
     if "segmentation" not in record and is_number(area) and area > 0:
         raise RegionError(

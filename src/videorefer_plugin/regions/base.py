@@ -1,4 +1,4 @@
-"""What every kind of shape can do, and the shape of an object that is not there."""
+"""The interface of all shapes, and the shape of an absent object."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from videorefer_plugin.regions.silhouettes import Part, Silhouette, pack
 
 
 class Shape:
-    """The shape of one object in one frame. Instances are not changed after they are made.
+    """The shape of one object in one frame. Instances are immutable.
 
-    A kind of shape is a subclass which gives itself a `name` and stands in `kinds.SHAPES`. All else is up to it:
-    plain values may stand for it (`accepts`, in words `accepted`), it may be written on a command line (`read_text`,
-    with `text_help` there), and in JSON (`to_json`; `from_json` reads what stands under `json_key`).
+    A kind of shape is a subclass that sets its `name` and is listed in `kinds.SHAPES`. The rest is optional: it may
+        accept
+    plain values (`accepts`, described by `accepted`), be written on a command line (`read_text`, with `text_help` for
+    the option), and be written in JSON (`to_json`; `from_json` reads the value of `json_key`).
     """
 
     __slots__ = ()
-    name: ClassVar[str]  # also of the option on a command line
-    accepted: ClassVar[str] = ""  # what stands for it, for messages; empty: only instances do
-    text_help: ClassVar[str] = ""  # for `--help`; empty: it is not written on a command line
-    text_is_path: ClassVar[bool] = False  # of a file; options with numbers are listed before these
-    json_key: ClassVar[str] = ""  # empty: it has none of its own
-    json_details: ClassVar[tuple[str, ...]] = ()  # keys that may stand beside it
-    only_excludes: bool = False  # whether it says where the object is not, and nothing else
+    name: ClassVar[str]  # also the name of the command-line option
+    accepted: ClassVar[str] = ""  # the plain values that it accepts, for messages; empty: only instances
+    text_help: ClassVar[str] = ""  # for `--help`; empty: it cannot be written on a command line
+    text_is_path: ClassVar[bool] = False  # the text is a path; options with numbers are listed before these
+    json_key: ClassVar[str] = ""  # empty: it has no JSON form
+    json_details: ClassVar[tuple[str, ...]] = ()  # further keys that it accepts
+    only_excludes: bool = False  # whether it only marks points that are not on the object
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "rasterise" in vars(cls) and "silhouette" not in vars(cls):  # what it draws in its own way is what counts
+        if "rasterize" in vars(cls) and "silhouette" not in vars(cls):  # a class that draws in its own way
             cls.silhouette = Shape.silhouette  # type: ignore[method-assign]
 
     @classmethod
     def accepts(cls, value: Any) -> bool:
-        """Whether a plain Python value stands for this kind of shape; at most one kind may say so."""
+        """Whether this kind accepts a plain Python value; at most one kind may accept it."""
         return False
 
     @classmethod
     def from_value(cls, value: Any) -> Shape:
-        """Make the shape of a value that it accepts, or that `read_text` returned.
+        """Make the shape from a value that it accepts, or that `read_text` returned.
 
         Raises:
             RegionError: the value is malformed.
@@ -49,7 +50,7 @@ class Shape:
 
     @classmethod
     def read_text(cls, text: str) -> Any:
-        """The value, for `from_value`, which a text on a command line stands for.
+        """Return the value, for `from_value`, of a text on a command line.
 
         Raises:
             RegionError: the text cannot be read, or a file is missing.
@@ -58,7 +59,7 @@ class Shape:
 
     @classmethod
     def from_json(cls, value: Any, **details: Any) -> Shape:
-        """Make the shape of what stands under its key in the JSON form, and of what stands beside it.
+        """Make the shape from the value of its key in the JSON form, and from the further keys.
 
         Raises:
             RegionError: the value is malformed.
@@ -66,15 +67,15 @@ class Shape:
         return cls(value, **details)  # type: ignore[call-arg]
 
     def to_json(self) -> dict[str, Any]:
-        """Write the shape as the JSON form has it, always the same for equal shapes of one kind.
+        """Write the shape in the JSON form; equal shapes of one kind are always written alike.
 
         Raises:
-            RegionError: the JSON form has no such shape.
+            RegionError: the shape has no JSON form.
         """
         raise RegionError(f"{self!r} has no JSON form")
 
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Draw the shape on a frame of `height` x `width` pixels; a new bool array of shape (height, width).
+    def rasterize(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the shape on a frame of `height` x `width` pixels; returns a new bool array of shape (height, width).
 
         Raises:
             RegionError: the shape does not fit on a frame of this size.
@@ -82,18 +83,19 @@ class Shape:
         raise NotImplementedError
 
     def silhouette(self, height: int, width: int) -> Silhouette:
-        """The pixels that `rasterise` draws, kept small and read in parts; without drawing them all, where it can.
+        """Return the pixels that `rasterize` draws, stored compactly and read in parts, if possible without drawing
+        all.
 
         Raises:
             RegionError: the shape does not fit on a frame of this size.
         """
-        return pack(self.rasterise(height, width))
+        return pack(self.rasterize(height, width))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and bool(self._values() == other._values())
 
     def _values(self) -> Any:
-        """What two equal shapes of one kind share."""
+        """The values that two equal shapes of one kind share."""
         raise NotImplementedError
 
 
@@ -102,12 +104,12 @@ class DrawnShape(Shape):
 
     __slots__ = ()
 
-    def rasterise(self, height: int, width: int) -> NDArray[np.bool_]:
-        """Draw the shape on a frame of `height` x `width` pixels; a new bool array of shape (height, width)."""
+    def rasterize(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Draw the shape on a frame of `height` x `width` pixels, as a new bool array of shape (height, width)."""
         return self._draw(height, width).mask()
 
     def silhouette(self, height: int, width: int) -> Silhouette:
-        """The pixels that `rasterise` draws, kept small and read in parts."""
+        """Return the pixels that `rasterize` draws, stored compactly and read in parts."""
         return self._draw(height, width)
 
     def _draw(self, height: int, width: int) -> Silhouette:
@@ -115,7 +117,7 @@ class DrawnShape(Shape):
 
 
 class Absent(DrawnShape):
-    """The object is known not to be visible in the frame. Rasterises to zeros."""
+    """The object is known to be invisible in the frame. It is drawn as zeros."""
 
     __slots__ = ()
     name = "absent"
@@ -123,7 +125,7 @@ class Absent(DrawnShape):
 
     @classmethod
     def accepts(cls, value: Any) -> bool:
-        """Whether it is None."""
+        """Whether the value is None."""
         return value is None
 
     @classmethod
@@ -132,7 +134,7 @@ class Absent(DrawnShape):
         return ABSENT
 
     def to_json(self) -> dict[str, Any]:
-        """Write that there is no mask."""
+        """Write a segmentation of None."""
         return {"segmentation": None}
 
     def _draw(self, height: int, width: int) -> Silhouette:

@@ -9,15 +9,15 @@ from videorefer_plugin._text import size_words
 from videorefer_plugin.errors import RegionError
 
 MAX_ROWS = 50_000_000
-"""Rows of the frame that a pen may cover, added up over all lines. That is some seconds of work."""
+"""Rows of the frame that a pen may cover, added up over all lines: some seconds of work."""
 
-_AT_ONCE = 1 << 17  # rows; what is computed on the way takes about 200 bytes each
+_AT_ONCE = 1 << 17  # rows; intermediate arrays take about 200 bytes for each
 
 _Points = NDArray[np.float64]
 
 
 def covered(low: float, high: float, side: int) -> range:
-    """The pixels of one axis whose centres lie in [low, high), or else the one in the middle of it."""
+    """The pixels of one axis whose centers lie in [low, high), or else the one in the middle of the interval."""
     low, high = max(low, 0.0), min(high, float(side))
     first, last = math.ceil(low - 0.5), math.ceil(high - 0.5)
     if first == last:
@@ -29,17 +29,17 @@ def covered(low: float, high: float, side: int) -> range:
 def draw_lines(
     starts: _Points, ends: _Points, reach: float, dots: _Points, height: int, width: int
 ) -> tuple[int, int, NDArray[np.bool_]]:
-    """Draw lines between two points each, and dots, on a part of a frame that is large enough for them.
+    """Draw lines between pairs of points, and dots, on a part of a frame that is large enough for them.
 
     Args:
-        starts, ends: (N, 2), in pixels. Lines cover the pixels whose centres are no further than `reach` from them.
+        starts, ends: (N, 2), in pixels. Lines cover the pixels whose centers are at most `reach` away from them.
         reach: half of a line's width, in pixels.
-        dots: (N, 2), on the frame. Their pixels are covered too, which a thin pen may miss when the point is far from
-            the pixel's centre.
+        dots: (N, 2), on the frame. Their pixels are covered too; a thin pen could miss them when the point is far from
+            the pixel's center.
         height, width: of the frame, in pixels.
 
     Returns:
-        Where the part begins, top and left, and its pixels.
+        The offset of the part, top and left, and its pixels.
 
     Raises:
         RegionError: the lines cover more than `MAX_ROWS` rows of the frame.
@@ -63,7 +63,7 @@ def draw_lines(
     bottom = int(np.concatenate(((first + counts)[lines], rows + 1)).max())
     left = max(math.floor(np.concatenate((low[lines, 0], columns)).min()), 0)
     right = min(math.ceil(np.concatenate((high[lines, 0], columns + 1)).max()), width)
-    # Each line covers one stretch of a row. Stretches are counted up where they start and down behind their end.
+    # Each line covers one stretch of a row. The depth is increased at its start and decreased after its end.
     depth = np.zeros((bottom - top) * (right - left + 1), dtype=np.int32)
     blocks = np.split(lines, np.flatnonzero(np.diff(np.cumsum(counts[lines]) // _AT_ONCE)) + 1)
     for block in blocks if len(lines) else ():
@@ -85,7 +85,7 @@ def draw_lines(
 def _stretches(
     y: NDArray[np.float64], each: NDArray[np.int64], start: _Points, end: _Points, reach: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """From where to where rows at `y` are no further than `reach` from lines; `each` says from which."""
+    """The stretches of rows at `y` that are at most `reach` away from lines; `each` is the index of the line."""
     down = ((start[:, 1] < end[:, 1]) | ((start[:, 1] == end[:, 1]) & (start[:, 0] <= end[:, 0])))[:, None]
     (x0, y0), (x1, y1) = np.where(down, start, end).T, np.where(down, end, start).T
     dx, dy = x1 - x0, y1 - y0
@@ -105,6 +105,6 @@ def _stretches(
 
 
 def inside(points: NDArray[np.float64], height: int, width: int) -> NDArray[np.bool_]:
-    """Whether each point lies on the frame."""
+    """Whether each point is inside the frame."""
     x, y = points.T
     return (x >= 0) & (x < width) & (y >= 0) & (y < height)

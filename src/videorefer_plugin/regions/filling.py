@@ -1,4 +1,4 @@
-"""Filling polygons with COCO's own tools, at a cost that the frame bounds."""
+"""Filling polygons with COCO's own tools, with a cost that is bounded by the frame."""
 
 from collections.abc import Sequence
 
@@ -10,20 +10,20 @@ from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.run_lengths import compressed_runs
 
 MAX_STEPS = 10_000_000
-"""Of pycocotools, which walks along each edge in steps of a fifth of a pixel and keeps every one, in about 30 bytes.
-An outline of a million points that was traced on a frame has fewer."""
+"""The limit for pycocotools, which follows each edge in steps of a fifth of a pixel and stores each in about 30 bytes.
+An outline of a million points traced on a frame needs fewer."""
 
-_CHEAP = 1_000_000  # steps; what takes no more is left to pycocotools as it is
+_CHEAP = 1_000_000  # steps; polygons with fewer are passed to pycocotools unchanged
 _STEPS = 5  # in each pixel
-_MARGIN = 2.0  # pixels around the frame, so that no rounding of an edge shows on it
+_MARGIN = 2.0  # pixels around the frame, so that rounding at a clipped edge is not visible
 
 _Points = NDArray[np.float64]
 
 
 def polygon_runs(parts: Sequence[_Points], height: int, width: int) -> NDArray[np.int64]:
-    """Run lengths of what polygons cover together on a frame, zeros first, column by column.
+    """Return the run lengths of the union of polygons on a frame, zeros first, column by column.
 
-    Polygons that would cost much are clipped to the frame first, which no pixel of it shows but for rounding.
+    Expensive polygons are first clipped to the frame, which changes pixels only by rounding.
 
     Args:
         parts: points (N, 2) of each polygon, x and y in pixels.
@@ -40,7 +40,7 @@ def polygon_runs(parts: Sequence[_Points], height: int, width: int) -> NDArray[n
         if steps > MAX_STEPS:
             raise RegionError(
                 f"polygons of {sum(map(len, parts))} points have edges of {steps // _STEPS} pixels on the frame of "
-                f"{size_words(height, width)}, more than {MAX_STEPS // _STEPS}, so they are no outline of an object: "
+                f"{size_words(height, width)}, more than {MAX_STEPS // _STEPS}, so they are not an outline: "
                 "simplify them, or give a mask"
             )
     if not parts:
@@ -50,13 +50,13 @@ def polygon_runs(parts: Sequence[_Points], height: int, width: int) -> NDArray[n
 
 
 def _steps(points: _Points) -> int:
-    """How many steps a walk around a polygon takes."""
+    """The number of steps around a polygon."""
     edges = np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1)
     return int((_STEPS * edges + 1).sum())
 
 
 def _clipped(points: _Points, height: int, width: int) -> _Points:
-    """The part of a polygon on the frame and its margin: one side of it after the other (Sutherland and Hodgman)."""
+    """The part of a polygon on the frame and its margin, clipped side by side (Sutherland and Hodgman)."""
     for axis, side in ((0, width), (1, height)):
         for sign, bound in ((-1, _MARGIN), (1, side + _MARGIN)):
             points = _on_side(points, sign * points[:, axis] - bound)
@@ -64,7 +64,7 @@ def _clipped(points: _Points, height: int, width: int) -> _Points:
 
 
 def _on_side(points: _Points, beyond: NDArray[np.float64]) -> _Points:
-    """The part of a polygon where `beyond`, the distance of each point beyond a line, is not above 0."""
+    """The part of a polygon where `beyond`, the signed distance of each point from a line, is not positive."""
     inside = beyond <= 0
     crosses = inside != np.roll(inside, -1)
     along = np.divide(beyond, beyond - np.roll(beyond, -1), out=np.zeros_like(beyond), where=crosses)

@@ -1,4 +1,4 @@
-"""What callers may give for a region: a `Region`, or its JSON form."""
+"""The values that callers may give for a region: a `Region`, or its JSON form."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from videorefer_plugin.regions.region import Region
 
 
 def as_region(value: Any) -> Region:
-    """The region which a value stands for.
+    """Return the region that a value stands for.
 
     Args:
         value: a `Region`, or a dict as `Region.from_json` takes it.
 
     Raises:
-        RegionError: it is neither, or malformed.
+        RegionError: the value is neither, or malformed.
     """
     if isinstance(value, Region):
         return value
@@ -27,5 +27,5 @@ def as_region(value: Any) -> Region:
 
 
 def is_one_region(value: Any) -> bool:
-    """Whether a value stands for one region rather than for a list of them."""
+    """Whether a value is one region rather than a list of them."""
     return isinstance(value, (Region, Mapping))

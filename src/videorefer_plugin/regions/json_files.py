@@ -1,4 +1,4 @@
-"""Regions in JSON files: run lengths, and regions by name. Values stay as the file has them."""
+"""Regions in JSON files: run lengths, and regions by name. Values are returned as the file has them."""
 
 import os
 from collections.abc import Mapping
@@ -12,12 +12,13 @@ from videorefer_plugin.regions.reading import existing_file
 
 
 def run_lengths_of(text: str) -> Any:
-    """What "FILE.json" or "FILE.json#OBJECT" holds of one object: an RLE, or an annotation.
+    """Return one object in "FILE.json" or "FILE.json#OBJECT": an RLE, or an annotation.
 
-    A file of several objects, as SAM 2 writes them, has frame -> object -> RLE.
+    A file with several objects, as SAM 2 writes it, has frame -> object -> RLE.
 
     Raises:
-        RegionError: there is no such file or object, it is no JSON, or there are several objects and none is named.
+        RegionError: the file or object does not exist, the file is not JSON, or it has several objects and none is
+            named.
     """
     path, name = split_name(text)
     value = _read(path)
@@ -35,12 +36,12 @@ def run_lengths_of(text: str) -> Any:
 
 
 class FileRegion(NamedTuple):
-    """What a file holds of one region.
+    """One region as a file has it.
 
     Attributes:
-        value: as the file has it.
-        is_annotation (`bool`): whether it is an object of a record, as `Region.from_annotation` reads it, and not the
-            JSON form.
+        value: the parsed JSON value.
+        is_annotation (`bool`): whether it is an object of a record, as `Region.from_annotation` reads it; otherwise it
+            has the JSON form.
     """
 
     value: Any
@@ -48,12 +49,13 @@ class FileRegion(NamedTuple):
 
 
 def region_of(text: str) -> FileRegion:
-    """The region which "FILE.json" holds, or which "FILE.json#NAME" has under that name.
+    """Return the region in "FILE.json", or the one with this name in "FILE.json#NAME".
 
-    Of a file of masklets, or with a record of VideoRefer-700K, "FILE.json#2" is object 2, counted from 1.
+    In a file of masklets, or with a record of VideoRefer-700K, "FILE.json#2" is object 2, counted from 1.
 
     Raises:
-        RegionError: there is no such file or region, it is no JSON, or there are several regions and none is named.
+        RegionError: the file or region does not exist, the file is not JSON, or it has several regions and none is
+            named.
     """
     path, name = split_name(text)
     value = _read(path)
@@ -76,7 +78,7 @@ def region_of(text: str) -> FileRegion:
 
 
 def _records(value: Any) -> list[Mapping[str, Any]]:
-    """The records that a file holds, one or a list of several; empty if it holds something else."""
+    """The records in a file, one or a list of several; empty if it holds something else."""
     records = [value] if isinstance(value, Mapping) else value
     told = isinstance(records, list) and all(
         isinstance(record, Mapping) and isinstance(record.get("annotation"), list) for record in records
@@ -99,7 +101,7 @@ def _object_of(records: list[Mapping[str, Any]], name: str | None, path: str) ->
 
 
 def split_name(text: str) -> tuple[str, str | None]:
-    """Of "FILE.json#NAME", the path of a file, and what follows the "#" behind it."""
+    """Split "FILE.json#NAME" into the path of the file and the name after "#"."""
     for place, letter in enumerate(text):
         if letter == "#" and not os.path.isfile(text) and os.path.isfile(text[:place]):
             return text[:place], text[place + 1 :]
@@ -107,13 +109,13 @@ def split_name(text: str) -> tuple[str, str | None]:
 
 
 def _read(path: str) -> Any:
-    # Other programs write regions, so that what the JSON reader of Python takes is taken: UTF-16, and NaN, which is
-    # refused where it stands as a coordinate.
+    # Other programs write regions too, so all JSON that Python's reader accepts is accepted: UTF-16, and NaN, which is
+    # refused where it is used as a coordinate.
     return read_json(existing_file(path), RegionError, constants=True, utf16=True)
 
 
 def _objects(value: Any) -> list[str]:
-    """The objects of frame -> object -> RLE, in the order of the file; empty if the value is something else."""
+    """The names of the objects in frame -> object -> RLE, in file order; empty if the value is something else."""
     records = value.values() if isinstance(value, Mapping) else [None]
     if not all(isinstance(record, (Mapping, type(None))) for record in records):
         return []
@@ -125,7 +127,7 @@ def _objects(value: Any) -> list[str]:
 
 
 def _is_region(value: Any) -> bool:
-    """Whether it can be the JSON form of a region, told by its keys."""
+    """Whether the keys of a value are those of the JSON form of a region."""
     return isinstance(value, Mapping) and _has_places(value)
 
 

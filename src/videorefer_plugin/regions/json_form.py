@@ -1,6 +1,6 @@
 """The JSON form of a region: frame or time -> one shape, such as {"12": {"box": [10, 20, 60, 80]}}.
 
-Which key a shape has there, and what may stand beside it, each kind of shape says itself.
+Each kind of shape defines its key there, and the further keys that it accepts.
 """
 
 import difflib
@@ -18,10 +18,10 @@ _EXAMPLE = '{"12": {"box": [10, 20, 60, 80]}}'
 
 
 def read_json(given: Any) -> tuple[dict[int, Shape], dict[float, Shape]]:
-    """The shapes of a region's JSON form by frame and by time, in the order given.
+    """Return the shapes of a region's JSON form, by frame and by time, in the order given.
 
     Raises:
-        RegionError: it is malformed; names the frame or time, and the keys that stand there.
+        RegionError: the value is malformed; the message names the frame or time, and its keys.
     """
     if not isinstance(given, Mapping):
         raise RegionError(f"the JSON form of a region is an object such as {_EXAMPLE}, got {short(given)}")
@@ -38,7 +38,7 @@ def read_json(given: Any) -> tuple[dict[int, Shape], dict[float, Shape]]:
 
 
 def write_json(frames: Mapping[int, Shape], times: Mapping[float, Shape]) -> dict[str, dict[str, Any]]:
-    """Write shapes as `Region.to_json` does: frames, then times, each in the order of its mapping."""
+    """Write shapes in the form of `Region.to_json`: frames, then times, each in the order of its mapping."""
     return {
         place_key(place): kinds.at_place(shape.to_json, f"frame {place}" if isinstance(place, int) else f"{place:g} s")
         for shapes in (frames, times)
@@ -47,14 +47,14 @@ def write_json(frames: Mapping[int, Shape], times: Mapping[float, Shape]) -> dic
 
 
 def split_visual(given: Any, visual: int | None = None) -> tuple[Any, int | None]:
-    """Take the visual out of a region's JSON form, where it stands beside the frames.
+    """Take the visual out of a region's JSON form, where it is a key beside the frames.
 
     Args:
         given: the JSON form.
-        visual: the one said beside it.
+        visual: the visual that is given separately.
 
     Raises:
-        RegionError: it is said twice, or is no whole number from 0 up.
+        RegionError: the visual is given twice, or is not a whole number from 0 up.
     """
     if not isinstance(given, Mapping) or VISUAL_KEY not in given:
         return given, visual
@@ -68,20 +68,20 @@ def split_visual(given: Any, visual: int | None = None) -> tuple[Any, int | None
 
 
 def write_visual(visual: int | None) -> dict[str, int]:
-    """What the JSON form says of the visual, if anything."""
+    """The entry of the JSON form for the visual, if it is set."""
     return {} if visual is None else {VISUAL_KEY: visual}
 
 
 def json_kinds() -> dict[str, type[Shape]]:
-    """The kinds of shapes by their key in the JSON form."""
+    """Return the kinds of shapes by their key in the JSON form."""
     return {kind.json_key: kind for kind in kinds.SHAPES if kind.json_key}
 
 
 def read_shape(record: Any, place: str) -> Shape:
-    """The one shape which stands at a frame or time of the JSON form; None where the object is absent.
+    """Return the one shape at a frame or time of the JSON form; None where the object is absent.
 
     Raises:
-        RegionError: it is no object with one shape and nothing else, or the shape is malformed; names the place.
+        RegionError: the value is not an object with exactly one shape, or the shape is malformed; names `place`.
     """
     if record is None:
         return kinds.as_shape(None)

@@ -1,4 +1,4 @@
-"""Every kind of shape, and what stands for one."""
+"""The list of all kinds of shapes, and the plain values that they accept."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,20 +14,20 @@ from videorefer_plugin.regions.pixels import Mask, Rle
 from videorefer_plugin.regions.shapes import Box, Points, Polygons, Scribble
 from videorefer_plugin.regions.silhouettes import Silhouette
 
-# A new kind of shape is added here. Messages name them in this order.
+# Add new kinds of shapes here. Messages name them in this order.
 SHAPES: tuple[type[Shape], ...] = (Mask, Rle, Polygons, Box, Points, Scribble, Absent)
 
 Made = TypeVar("Made")
 
 
 def as_shape(value: Any) -> Shape:
-    """Turn whatever may stand for a shape into a `Shape`.
+    """Turn a plain value into a `Shape`.
 
-    None is absence, a dict an RLE, an array, tensor or image a mask, a tuple of four numbers a box, any other list
-    or tuple polygons.
+    None means absence, a dict is an RLE, an array, tensor or image is a mask, a tuple of four numbers is a box, and
+    any other list or tuple is polygons.
 
     Raises:
-        RegionError: the value stands for no shape, or for a malformed one.
+        RegionError: no kind accepts the value, or it is malformed.
     """
     if isinstance(value, Shape):
         return value
@@ -35,11 +35,11 @@ def as_shape(value: Any) -> Shape:
         if kind.accepts(value):
             return kind.from_value(value)
     *first, last = (kind.accepted for kind in SHAPES if kind.accepted)
-    raise RegionError(f"{short(value)} is no shape: expected {', '.join(first)}, or {last}")
+    raise RegionError(f"{short(value)} is not a shape: expected {', '.join(first)}, or {last}")
 
 
 def shape_at(value: Any, place: str, threshold: float | None = None, label: Any = None) -> Shape:
-    """The shape that a value stands for; an error says at which frame or time it is. The rest is for masks."""
+    """Return the shape of a value; errors name its frame or time. `threshold` and `label` are for masks."""
     try:
         if threshold is not None or label is not None:
             label = check_options(threshold, label)
@@ -53,17 +53,17 @@ def shape_at(value: Any, place: str, threshold: float | None = None, label: Any 
 
 
 def draw_at(shape: Shape, frame: int, height: int, width: int) -> NDArray[np.bool_]:
-    """Draw a shape on a frame; an error says on which."""
-    return at_place(lambda: shape.rasterise(height, width), f"frame {frame}")
+    """Draw a shape on a frame; errors name the frame."""
+    return at_place(lambda: shape.rasterize(height, width), f"frame {frame}")
 
 
 def silhouette_at(shape: Shape, frame: int, height: int, width: int) -> Silhouette:
-    """The silhouette of a shape on a frame; an error says on which."""
+    """Return the silhouette of a shape on a frame; errors name the frame."""
     return at_place(lambda: shape.silhouette(height, width), f"frame {frame}")
 
 
 def at_place(make: Callable[[], Made], place: str) -> Made:
-    """Run `make`, and say at which frame or time it failed."""
+    """Run `make`, and add the frame or time to the message of its errors."""
     try:
         return make()
     except RegionError as error:

@@ -16,9 +16,9 @@ Made = TypeVar("Made", bound="OneShape")
 
 
 class OneShape:
-    """What `Region` makes of one shape in one frame, or at one time.
+    """The constructors of `Region` for one shape in one frame, or at one time.
 
-    `frame=None` stands for 0, so that frame=0 given beside time= is noticed. `visual`, everywhere, is as of `Region`.
+    `frame=None` means 0, so that frame=0 given together with time= is noticed. `visual` is always as in `Region`.
     """
 
     __slots__ = ()
@@ -34,18 +34,18 @@ class OneShape:
         label: Any = None,
         visual: int | None = None,
     ) -> Made:
-        """Make a region of one mask.
+        """Make a region from one mask.
 
         Args:
             mask: array, tensor or PIL image of shape (height, width), the size of the source frame, with one value
-                besides 0, or logits with values below 0; every pixel > 0 counts, of color in any channel.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+                besides 0, or logits with values below 0; every pixel > 0 counts, in color images in any channel.
+            frame: frame index in the source video; 0 if neither `frame` nor `time` is given.
             time: seconds from the start of the video, instead of `frame`.
-            threshold: pixels above it count, e.g. 0.5 of probabilities, or 127 of a JPEG file.
-            label: pixels of this value count, e.g. 3 of a label map; of color, (r, g, b).
+            threshold: pixels above it count, e.g. 0.5 for probabilities, or 127 for a JPEG file.
+            label: pixels of this value count, e.g. 3 in a label map; for color, (r, g, b).
 
         Raises:
-            RegionError: no mask, or one of which it is unclear what counts (see `Mask`); both frame and time given.
+            RegionError: the mask is invalid or ambiguous (see `Mask`), or both frame and time are given.
         """
         return cls._single(lambda: Mask(mask, threshold, label), frame, time, visual)
 
@@ -53,16 +53,17 @@ class OneShape:
     def from_box(
         cls: type[Made], box: Any, frame: int | None = None, *, time: float | None = None, visual: int | None = None
     ) -> Made:
-        """Make a region of one box.
+        """Make a region from one box.
 
         Args:
             box: (x0, y0, x1, y1) in pixels of the upright frame as stored, before players stretch it to a pixel
-                aspect ratio. It covers the pixels whose centres lie inside, at least one, and is clipped to the frame.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+                aspect ratio. It covers the pixels whose centers lie inside, at least one, and is clipped to the frame.
+            frame: frame index in the source video; 0 if neither `frame` nor `time` is given.
             time: seconds from the start of the video, instead of `frame`.
 
         Raises:
-            RegionError: not four finite numbers in pixels with x0 < x1 and y0 < y1; both frame and time given.
+            RegionError: the box is not four finite pixel coordinates with x0 < x1 and y0 < y1, or both frame and time
+                are given.
         """
         return cls._single(lambda: Box.from_sequence(box), frame, time, visual)
 
@@ -70,11 +71,11 @@ class OneShape:
     def from_polygon(
         cls: type[Made], points: Any, frame: int | None = None, *, time: float | None = None, visual: int | None = None
     ) -> Made:
-        """Make a region of one polygon, or of several which together are the object.
+        """Make a region from one polygon, or from several that together are the object.
 
         Args:
             points: [(x, y), ...], [x, y, x, y, ...] or a list of such polygons, in pixels; each at least 3 points.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            frame: frame index in the source video; 0 if neither `frame` nor `time` is given.
             time: seconds from the start of the video, instead of `frame`.
 
         Raises:
@@ -93,14 +94,14 @@ class OneShape:
         time: float | None = None,
         visual: int | None = None,
     ) -> Made:
-        """Make a region of discs around one or more points.
+        """Make a region from discs around one or more points.
 
         Args:
             points: [(x, y), ...], (N, 2) or one (x, y), in pixels; all inside the frame.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            frame: frame index in the source video; 0 if neither `frame` nor `time` is given.
             radius: of the discs, in pixels. Default: 2% (`POINT_RADIUS`) of the frame's shorter side.
-            labels: a 1 for each point on the object, a 0 for each that is not on it, which segmenters use and for
-                which nothing is drawn. Default: all points are on the object.
+            labels: 1 for each point on the object, 0 for each that is not on it, which segmenters use and for which
+                nothing is drawn. Default: all points are on the object.
             time: seconds from the start of the video, instead of `frame`.
 
         Raises:
@@ -119,11 +120,11 @@ class OneShape:
         time: float | None = None,
         visual: int | None = None,
     ) -> Made:
-        """Make a region of a line with round ends, drawn through the points in order.
+        """Make a region from a line with round ends, drawn through the points in order.
 
         Args:
-            points: [(x, y), ...] or (N, 2), in pixels; what lies outside the frame is clipped.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            points: [(x, y), ...] or (N, 2), in pixels; parts outside the frame are clipped.
+            frame: frame index in the source video; 0 if neither `frame` nor `time` is given.
             width: of the line, in pixels; drawn at least one pixel wide. Default: 4% (`SCRIBBLE_WIDTH`) of the
                 frame's shorter side.
             time: seconds from the start of the video, instead of `frame`.
@@ -142,15 +143,15 @@ class OneShape:
         time: float | None = None,
         visual: int | None = None,
     ) -> Made:
-        """Make a region of one COCO RLE.
+        """Make a region from one COCO RLE.
 
         Args:
             rle: {"size": [height, width], "counts": ...} with compressed counts (str or bytes) or run lengths.
-            frame: frame index in the source video, 0 when neither `frame` nor `time` is given.
+            frame: frame index in the source video; 0 if neither `frame` nor `time` is given.
             time: seconds from the start of the video, instead of `frame`.
 
         Raises:
-            RegionError: malformed, or counts which do not add up to height * width; both frame and time given.
+            RegionError: malformed, or counts that do not add up to height * width; both frame and time given.
         """
         return cls._single(lambda: Rle.from_mapping(rle), frame, time, visual)
 
@@ -167,5 +168,5 @@ class OneShape:
 
     @classmethod
     def _made(cls: type[Made], frames: dict[int, Shape], times: dict[float, Shape], visual: int | None) -> Made:
-        """The region of shapes which are checked, each for itself."""
+        """Make a region from shapes that are already checked one by one."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What the values of a mask say: which of its pixels belong to the object."""
+"""Deciding from the values of a mask which of its pixels belong to the object."""
 
 import math
 import sys
@@ -13,11 +13,11 @@ from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.reading import MAX_PIXELS, is_number, is_tensor, shape_of, to_numpy
 
 _SHOWN = 1 << 20  # pixels that are searched for values to show in a message
-_OVERSHOOT = 1e-3  # how far resizing may take probabilities beyond 0 and 1; logits go further
+_OVERSHOOT = 1e-3  # how far resizing may move probabilities beyond 0 and 1; logits exceed it
 
 
 def object_pixels(mask: Any, threshold: float | None, label: Any) -> NDArray[np.bool_]:
-    """The pixels of the object, as a new bool array (height, width); see `Mask`, which says what counts and why."""
+    """Return the pixels of the object as a new bool array (height, width); see `Mask` for the rule and its reasons."""
     shape = shape_of(mask)
     if math.prod(shape) > MAX_PIXELS * (3 if len(shape) > 2 else 1):
         raise RegionError(
@@ -37,7 +37,7 @@ def object_pixels(mask: Any, threshold: float | None, label: Any) -> NDArray[np.
 
 
 def check_options(threshold: Any, label: Any) -> Any:
-    """Refuse what cannot say which pixels of a mask are the object; the label as one number, three, or None."""
+    """Check the options that select the pixels of the object; returns the label as one number, three, or None."""
     if threshold is not None and label is not None:
         raise RegionError(f"got both threshold={short(threshold)} and label={short(label)}: give one of them")
     if threshold is not None and not _is_finite(threshold):
@@ -55,7 +55,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _check_array(array: NDArray[Any]) -> None:
-    """Refuse what is no mask, whatever its values say."""
+    """Refuse arrays that cannot be a mask, independently of their values."""
     if array.dtype.kind not in "buif":
         raise RegionError(f"mask of dtype {array.dtype} and shape {array.shape}: expected bool, int or float pixels")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
@@ -68,7 +68,7 @@ def _check_array(array: NDArray[Any]) -> None:
         raise RegionError(f"mask of shape {array.shape}: expected (height, width) or (height, width, 3); {hint}")
     if array.size == 0:
         raise RegionError(f"mask of shape {array.shape} has no pixels: expected (height, width) of the source frame")
-    if array.dtype.kind == "f" and np.isnan(array.min()):  # which NaN is passed on to, at half the cost
+    if array.dtype.kind == "f" and np.isnan(array.min()):  # the minimum is NaN if any value is, at half the cost
         raise RegionError(
             f"mask of shape {array.shape} holds {int(np.isnan(array).sum())} NaN: replace them, "
             "e.g. with np.nan_to_num(mask)"
@@ -76,7 +76,7 @@ def _check_array(array: NDArray[Any]) -> None:
 
 
 def _any_channel(found: Callable[[NDArray[Any]], NDArray[np.bool_]], array: NDArray[Any]) -> NDArray[np.bool_]:
-    """The pixels for which `found` holds, in color in any channel; one by one, which is faster."""
+    """The pixels for which `found` holds, in color in any channel; channel by channel, which is faster."""
     if array.ndim == 2:
         return np.asarray(found(array))
     chosen = found(array[..., 0])
@@ -86,12 +86,12 @@ def _any_channel(found: Callable[[NDArray[Any]], NDArray[np.bool_]], array: NDAr
 
 
 def _above(array: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
-    """The pixels of which the value, or that of any channel, is above the threshold."""
+    """The pixels whose value, or that of any channel, is above the threshold."""
     return _any_channel(lambda values: values > threshold, array)
 
 
 def _with_label(array: NDArray[Any], label: Any) -> NDArray[np.bool_]:
-    """The pixels of which the value, or the color, is the label."""
+    """The pixels whose value, or color, is the label."""
     if isinstance(label, (tuple, list)) and array.ndim == 2:
         raise RegionError(f"label {tuple(label)} is a color, but the mask of shape {array.shape} is not: give a value")
     same = array == np.asarray(label)
@@ -99,7 +99,7 @@ def _with_label(array: NDArray[Any], label: Any) -> NDArray[np.bool_]:
 
 
 def _without_doubt(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """The pixels > 0, where the values leave no doubt that these are the object."""
+    """The pixels > 0, if the values leave no doubt that these are the object."""
     if array.dtype.kind == "b":
         return _any_channel(np.copy, array)
     counted = _above(array, 0)
@@ -132,7 +132,7 @@ def _without_doubt(array: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _object_value(array: NDArray[Any], counted: NDArray[np.bool_], high: Any) -> tuple[NDArray[Any], bool]:
-    """The value, or color, of a pixel that counts, and whether all that count have the same."""
+    """The value, or color, of a pixel that counts, and whether all pixels that count have the same."""
     if array.ndim == 2:
         return np.asarray(high), bool(high <= 0) or np.count_nonzero(counted) == np.count_nonzero(array == high)
     one = array[np.unravel_index(np.argmax(counted), counted.shape)]

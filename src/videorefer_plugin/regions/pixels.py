@@ -1,4 +1,4 @@
-"""Shapes which are stored as pixels of a fixed size: masks and COCO run lengths."""
+"""Shapes that are stored as pixels of a fixed size: masks and COCO run lengths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from videorefer_plugin.regions.silhouettes import Part, Silhouette, run_silhouet
 
 
 class _Sized(DrawnShape):
-    """Pixels of a fixed size. Two are equal when their pixels are, however they are stored."""
+    """Pixels of a fixed size. Two are equal when their pixels are, independently of how they are stored."""
 
     __slots__ = ()
     noun: ClassVar[str]
@@ -31,7 +31,7 @@ class _Sized(DrawnShape):
         return self._pixels().mask()
 
     def to_json(self) -> dict[str, Any]:
-        """Write {"segmentation": RLE}, compressed, the same for equal pixels however they are stored."""
+        """Write {"segmentation": RLE}, compressed; equal pixels are always written alike."""
         return {"segmentation": encode_pixels(self.decode())}
 
     def _pixels(self) -> Silhouette:
@@ -42,7 +42,7 @@ class _Sized(DrawnShape):
             swapped = " (height and width look swapped)" if self.size == (width, height) else ""
             raise RegionError(
                 f"{self.noun} of {size_words(*self.size)} does not fit the frame of {size_words(height, width)}"
-                f"{swapped}: expected the size of the source frame; resize the mask to it (nearest neighbour), or "
+                f"{swapped}: expected the size of the source frame; resize the mask to it (nearest neighbor), or "
                 "check that it belongs to this video"
             )
         return self._pixels()
@@ -61,20 +61,20 @@ class _Sized(DrawnShape):
 class Mask(_Sized):
     """A (height, width) mask: NumPy array, torch tensor or PIL image; every pixel > 0 belongs to the object.
 
-    That holds where the values leave no doubt: one value besides 0, such as True, 1 or 255 (in color, one color
-    besides black), or floats below 0, which make it logits; those of whole numbers mark what belongs to nothing, as -1
-    does in label maps. Probabilities, also with traces of resizing below 0, label maps with several objects, and masks
-    with blurred edges, as in JPEG files, are refused without `threshold` or `label`, since "> 0" would take in pixels
-    that were not meant, and nobody would notice. The pixels are copied.
+    The values must leave no doubt about it: one value besides 0, such as True, 1 or 255 (in color, one color besides
+    black), or floats with values below 0, which are logits. Negative integers mark pixels of no object, such as -1 in
+    label maps. Probabilities, also with traces of resizing below 0, label maps with several objects, and masks with
+    blurred edges, as in JPEG files, are refused without `threshold` or `label`, since "> 0" would silently include
+    pixels that were not meant. The pixels are copied.
 
     Args:
-        mask: array, tensor or image; (height, width, 3) and RGB are color, of which any channel may be > 0.
-        threshold: pixels above this value are the object, e.g. 0.5 of probabilities, or 127 of a JPEG file.
-        label: pixels of this value are the object, e.g. 3 of a label map; of color, (r, g, b).
+        mask: array, tensor or image; (height, width, 3) and RGB are color, where a pixel counts if any channel is > 0.
+        threshold: pixels above this value are the object, e.g. 0.5 for probabilities, or 127 for a JPEG file.
+        label: pixels of this value are the object, e.g. 3 in a label map; for color, (r, g, b).
 
     Raises:
         RegionError: another number of dimensions, more pixels than a frame has or none, NaN, infinity outside logits,
-            an alpha channel, values that are not numbers, or values of which it is unclear what they mean.
+            an alpha channel, values that are not numbers, or values whose meaning is ambiguous.
     """
 
     __slots__ = ("pixels", "size")
@@ -90,12 +90,12 @@ class Mask(_Sized):
 
     @classmethod
     def accepts(cls, value: Any) -> bool:
-        """Whether it is an array, a tensor or an image."""
+        """Whether the value is an array, a tensor or an image."""
         return isinstance(value, np.ndarray) or is_tensor(value) or is_image(value)
 
     @classmethod
     def read_text(cls, text: str) -> Any:
-        """Open a picture; its file is closed once the pixels are read."""
+        """Open a picture; its file is closed after the pixels are read."""
         from PIL import Image
 
         path = existing_file(text)
@@ -103,8 +103,8 @@ class Mask(_Sized):
             return Image.open(path)
         except MemoryError:
             raise
-        except Exception as error:  # image readers raise almost anything, also of pictures larger than they accept
-            raise RegionError(f"{text} is no picture that can be read: {error}") from error
+        except Exception as error:  # image readers raise almost anything, also for pictures larger than they accept
+            raise RegionError(f"{text} is not a picture that can be read: {error}") from error
 
     def _pixels(self) -> Silhouette:
         return Part(self.size, 0, 0, self.pixels)
@@ -113,10 +113,10 @@ class Mask(_Sized):
 class Rle(_Sized):
     """COCO run lengths: `size` [height, width], and `counts`, compressed (str or bytes) or a list of run lengths.
 
-    Checked when made, kept as given, decoded on demand. `area` is the number of the object's pixels.
+    Checked when it is made, stored as given, and decoded on demand. `area` is the number of the object's pixels.
 
     Raises:
-        RegionError: malformed counts, or counts which do not add up to height * width.
+        RegionError: malformed counts, or counts that do not add up to height * width.
     """
 
     __slots__ = ("area", "counts", "size")
@@ -161,7 +161,7 @@ class Rle(_Sized):
 
     @classmethod
     def accepts(cls, value: Any) -> bool:
-        """Whether it is a dict."""
+        """Whether the value is a dict."""
         return isinstance(value, Mapping)
 
     @classmethod
@@ -176,7 +176,7 @@ class Rle(_Sized):
 
     @classmethod
     def from_json(cls, value: Any, **details: Any) -> Shape:
-        """Make what a segmentation is: an RLE, polygons, or nothing where the object is absent."""
+        """Make the shape of a segmentation: an RLE, polygons, or `ABSENT` where the object is absent."""
         if value is None or (isinstance(value, (list, tuple)) and not value):
             return Absent.from_value(None)
         if isinstance(value, (list, tuple)):
@@ -194,7 +194,7 @@ class Rle(_Sized):
         return run_silhouette(runs, *self.size)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the COCO dict with `counts` as a compressed str, fit for JSON."""
+        """Return the COCO dict with `counts` as a compressed str, as JSON needs it."""
         if isinstance(self.counts, tuple):
             return encode_pixels(self.decode())
         counts = self.counts.decode("ascii") if isinstance(self.counts, bytes) else self.counts
@@ -214,11 +214,11 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
 
 
 def encode_rle(mask: Any, *, threshold: float | None = None, label: Any = None) -> dict[str, Any]:
-    """Encode a (height, width) mask as {"size": [height, width], "counts": str}, compressed, fit for JSON.
+    """Encode a (height, width) mask as {"size": [height, width], "counts": str}, compressed, ready for JSON.
 
     Args:
         mask: array, tensor or PIL image; every pixel > 0 counts.
-        threshold, label: what counts instead, of masks with several values; see `Mask`.
+        threshold, label: the pixels that count instead, for masks with several values; see `Mask`.
 
     Raises:
         RegionError: the mask is not one (see `Mask`).

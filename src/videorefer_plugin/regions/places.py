@@ -1,4 +1,4 @@
-"""Places of shapes: frames of the source video, and seconds until the video says which frames they are."""
+"""The keys of shapes: frames of the source video, and seconds, which become frames once the video is known."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,8 +10,8 @@ from videorefer_plugin.regions.base import Shape
 from videorefer_plugin.regions.reading import frame_index, plain_number, read_seconds
 
 TIME_KEY = "time:"
-VISUAL_KEY = "visual"  # stands beside the places
-FRAME_DIGITS = "[0-9]{1,18}"  # digits of other scripts are no frames
+VISUAL_KEY = "visual"  # beside the frames and times
+FRAME_DIGITS = "[0-9]{1,18}"  # digits of other scripts are not accepted
 _FRAME = re.compile(r"0|[1-9][0-9]{0,17}")
 _SECONDS = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
@@ -24,36 +24,36 @@ def is_place(key: Any) -> bool:
 
 
 def json_frame(key: Any) -> int:
-    """The frame of a key of the JSON form, which may also be a whole number already."""
+    """Return the frame of a key of the JSON form, which may also be a whole number already."""
     if not isinstance(key, str):
         return frame_index(key)
     if not _FRAME.fullmatch(key):
         raise RegionError(
-            f'{short(key)} is no frame of the JSON form: expected a whole number from 0 up, such as "12", without '
+            f'{short(key)} is not a frame of the JSON form: expected a whole number from 0 up, such as "12", without '
             'leading zeros, or a time in seconds, such as "time:1.5"'
         )
     return int(key)
 
 
 def frame_of(key: Any) -> int:
-    """The frame of a key of an annotation, or of a benchmark's item: a whole number, or its digits, as in "012"."""
+    """Return the frame of a key of an annotation, or of a benchmark's item: a number, or its digits, as in "012"."""
     return int(key) if isinstance(key, str) and re.fullmatch(FRAME_DIGITS, key) else frame_index(key)
 
 
 def place_key(place: int | float) -> str:
-    """How the JSON form writes a frame, an int, or a time, a float."""
+    """Return the key of a frame, an int, or of a time, a float, in the JSON form."""
     return str(place) if isinstance(place, int) else f"{TIME_KEY}{plain_number(place)}"
 
 
 def by_place(given: Mapping[Any, Any], read_frame: Callable[[Any], int]) -> tuple[dict[int, Any], dict[float, Any]]:
-    """Tell frames from times; everything keeps its order.
+    """Separate frames from times; both keep their order.
 
     Args:
-        given: key -> whatever stands there.
-        read_frame: reads a key that is no time.
+        given: key -> any value.
+        read_frame: a function that reads a key that is not a time.
 
     Raises:
-        RegionError: a key is neither frame nor time, or a place is given twice.
+        RegionError: a key is neither frame nor time, or a frame or time is given twice.
     """
     frames: dict[int, Any] = {}
     times: dict[float, Any] = {}
@@ -70,7 +70,7 @@ def by_place(given: Mapping[Any, Any], read_frame: Callable[[Any], int]) -> tupl
 def _seconds(key: str) -> float:
     text = key[len(TIME_KEY) :]
     if not _SECONDS.fullmatch(text):
-        raise RegionError(f'{short(key)} is no time: expected seconds from 0 up as a number, such as "time:1.5"')
+        raise RegionError(f'{short(key)} is not a time: expected seconds from 0 up as a number, such as "time:1.5"')
     seconds = read_seconds(float(text))
     if seconds == 0 and re.search("[1-9]", re.split("[eE]", text)[0]):
         raise RegionError(f'time {short(text)} s is too small to be told from 0: write "{TIME_KEY}0" for the start')
@@ -86,14 +86,14 @@ def _put(places: dict[Any, Any], place: int | float, value: Any, words: str, key
 def place_times(
     frames: Mapping[int, Shape], times: Mapping[float, Shape], frame_at: Callable[[float], int] | None
 ) -> dict[int, Shape]:
-    """The shapes of all frames, those that were times behind the others, each in the order given.
+    """Return the shapes of all frames, with those given by time after the others, each in the order given.
 
     Args:
         frames, times: frame or seconds -> shape.
-        frame_at: frame index of the source video that is shown at the given seconds.
+        frame_at: a function from seconds to the index of the frame of the source video.
 
     Raises:
-        RegionError: two shapes fall on the same frame, or nobody says which frames the times are.
+        RegionError: two shapes fall on the same frame, or there are times but no `frame_at`.
     """
     if not times:
         return dict(frames)

@@ -1,4 +1,4 @@
-"""The door from a region to the segmenters, which follow its object through the video."""
+"""The link from a region to the segmenters, which follow its object through the video."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Propagates:
-    """What a `Region` can do with a segmenter: become a masklet."""
+    """The part of `Region` that uses a segmenter: it turns a region into a masklet."""
 
     __slots__ = ()
 
@@ -27,14 +27,14 @@ class Propagates:
             video: as `open_video` takes it.
             segmenter: name of a segmenter (see `segmenters`), or one that was loaded with `load_segmenter`.
             start, end: first and last frame to follow it through; those of the video by default.
-            progress: called after each frame with how many frames are done, and how many there are. It stops the work
-                by returning `False`; the masklet then holds what was done.
-            on_lost: what happens if the object is lost: "warn" (`UserWarning`), "raise" (`SegmentError`, with what was
-                done as its `masklets`), or "ignore".
+            progress: a function that is called after each frame with the number of finished frames and the total. It
+                stops the work by returning `False`; the masklet then holds the finished frames.
+            on_lost: what happens if the object is lost: "warn" (`UserWarning`), "raise" (`SegmentError`, with the
+                finished part as its `masklets`), or "ignore".
 
         Returns:
             `Masklet`: its `region` has a mask in every frame that was followed, or None where the object is absent;
-            its `scores` say by frame how sure the segmenter is.
+                its `scores` give the segmenter's confidence for each frame.
 
         Raises:
             RegionError: a shape does not fit the video.

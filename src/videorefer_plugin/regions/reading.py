@@ -1,4 +1,4 @@
-"""Reading what a caller gave: numbers, frames, times, points and pixels, each checked once."""
+"""Reading numbers, frames, times, points and pixels from callers, with one check for each."""
 
 import math
 import os
@@ -18,24 +18,24 @@ from videorefer_plugin.errors import RegionError
 _PACKAGE = __name__.partition(".")[0]
 
 MAX_PIXELS = 2 * 89_478_485
-"""Of an image, frame or mask: what Pillow accepts of an image, and five times a frame of 8K video. A photograph of 150
-megapixels fits; more is mostly a number that is damaged or made up."""
+"""Of an image, frame or mask: the limit of Pillow for an image, and five times a frame of 8K video. A photograph of
+150 megapixels fits; larger sizes usually come from damaged or invented numbers."""
 
-_MAX_COORDINATE = 100_000  # beyond it, x and y are no pixels of a frame, but a slip
+_MAX_COORDINATE = 100_000  # larger values of x and y are mistakes and not pixels of a frame
 _MAX_POINTS = 1_000_000  # of one shape; they take 16 MB, and an outline of an 8K frame has fewer
 _MAX_POLYGONS = 10_000  # of one shape; a mask that falls into as many pieces is not an object
 _MAX_FRAME = 10**18  # frames are kept in 64 bits
-_EXACT = 2**53  # whole numbers below it are themselves as float64
+_EXACT = 2**53  # smaller whole numbers are exact in float64
 _FRAME_REMEDY = "frames are whole numbers from 0 up; give seconds as times={seconds: shape} or time=seconds"
 
 
 def to_numpy(mask: Any) -> NDArray[Any]:
-    """The values of an array, tensor, image or nested list, as an array."""
+    """Return the values of an array, tensor, image or nested list as an array."""
     if is_image(mask):
         if mask.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
             raise RegionError(
                 f"mask image of mode {mask.mode!r} has an alpha channel, so it is unclear what marks the object: "
-                "convert it, e.g. image.getchannel('A') for the alpha or image.convert('L') for the colour"
+                "convert it, e.g. image.getchannel('A') for the alpha or image.convert('L') for the color"
             )
         if mask.mode not in ("1", "L", "P", "F", "RGB") and not mask.mode.startswith("I"):
             raise RegionError(
@@ -54,7 +54,7 @@ def to_numpy(mask: Any) -> NDArray[Any]:
 
 
 def split_polygons(parts: Any) -> list[Any]:
-    """Tell one polygon (flat numbers, or pairs) from a list of polygons."""
+    """Return a list of polygons from one polygon (flat numbers, or pairs) or from a list of polygons."""
     _check_amount(parts, "a polygon")
     parts = to_numpy(parts) if is_tensor(parts) else parts
     items = list(parts) if isinstance(parts, (list, tuple, np.ndarray)) else []
@@ -72,7 +72,7 @@ def split_polygons(parts: Any) -> list[Any]:
 
 
 def read_path(value: Any, what: str, least: int) -> NDArray[np.float64]:
-    """Points as a read-only (N, 2) array, from pairs or flat numbers."""
+    """Return points as a read-only (N, 2) array, from pairs or flat numbers."""
     points = read_numbers(value, what, limit=_MAX_COORDINATE)
     if (points.ndim != 1 and points.shape[-1] != 2) or points.size % 2:
         raise RegionError(f"{what} takes x, y in turn: expected (N, 2) or 2 N numbers, got {short(value)}")
@@ -85,11 +85,11 @@ def read_path(value: Any, what: str, least: int) -> NDArray[np.float64]:
 
 
 def read_numbers(value: Any, what: str, limit: float | None = None) -> NDArray[np.float64]:
-    """Finite numbers as a new float64 array; never from text or bool."""
+    """Return finite numbers as a new float64 array; text and bool are refused."""
     _check_amount(value, what)
     try:
         array = np.asarray(to_numpy(value) if is_tensor(value) else value)
-    except (TypeError, ValueError, RuntimeError) as error:  # ragged, or things which are no numbers
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, or values that are not numbers
         raise RegionError(f"{what} takes numbers in pixels, x, y in turn, got {short(value)}: {error}") from error
     if array.size and array.dtype.kind not in "uif":
         raise RegionError(f"{what} takes numbers in pixels, got {short(value)}")
@@ -106,7 +106,7 @@ def read_numbers(value: Any, what: str, limit: float | None = None) -> NDArray[n
 
 
 def check_in_pixels(points: NDArray[np.float64], what: str) -> None:
-    """Refuse points (N, 2) which are relative to a frame of 1 x 1; warn where they may be, but may be pixels too."""
+    """Refuse points (N, 2) that are relative to a frame of 1 x 1; warn if they may be relative or pixels."""
     if points.min() < 0 or points.max() > 1:
         return
     if (points != np.floor(points)).any():
@@ -122,7 +122,7 @@ def check_in_pixels(points: NDArray[np.float64], what: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Warn at the line outside this package which gave what the message is about."""
+    """Warn with the line of the caller outside this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{_PACKAGE}."):
         level, frame = level + 1, frame.f_back
@@ -130,7 +130,7 @@ def warn(message: str) -> None:
 
 
 def check_pixels(height: int, width: int, what: str) -> None:
-    """Refuse what is too large for a frame before memory is taken for it."""
+    """Refuse a size that is too large for a frame before memory is allocated for it."""
     if height * width > MAX_PIXELS:
         raise RegionError(
             f"{what} of {size_words(height, width)} has more than {MAX_PIXELS} pixels, so it cannot be a frame: "
@@ -139,7 +139,7 @@ def check_pixels(height: int, width: int, what: str) -> None:
 
 
 def read_labels(labels: Any, count: int) -> tuple[int, ...]:
-    """Which of `count` points lie on the object, 1, and which do not, 0; all of them do without labels."""
+    """Return 1 for each of `count` points on the object and 0 for each that is not; all are on it without labels."""
     if labels is None:
         return (1,) * count
     try:
@@ -154,7 +154,7 @@ def read_labels(labels: Any, count: int) -> tuple[int, ...]:
 
 
 def read_length(value: Any, name: str, zero_ok: bool) -> float:
-    """A radius or a width in pixels."""
+    """Return a radius or a width in pixels."""
     if not is_number(value) or not (0 <= value <= _MAX_COORDINATE) or (value == 0 and not zero_ok):
         least = "from 0" if zero_ok else "above 0"
         raise RegionError(f"{name} is a number of pixels {least} to {_MAX_COORDINATE}, or None, got {short(value)}")
@@ -162,9 +162,9 @@ def read_length(value: Any, name: str, zero_ok: bool) -> float:
 
 
 def frame_index(frame: Any, origin: str = "") -> int:
-    """A frame of the source video, counted from 0; `origin` stands in front of the message."""
+    """Return an index of a frame of the source video, counted from 0; messages begin with `origin`."""
     if not is_integer(frame):
-        raise RegionError(f"{origin}{short(frame)} is no frame index: {_FRAME_REMEDY}")
+        raise RegionError(f"{origin}{short(frame)} is not a frame index: {_FRAME_REMEDY}")
     if frame < 0:
         raise RegionError(f"{origin}frame {short(int(frame))} is negative: {_FRAME_REMEDY}")
     if frame >= _MAX_FRAME:
@@ -173,30 +173,30 @@ def frame_index(frame: Any, origin: str = "") -> int:
 
 
 def read_seconds(time: Any) -> float:
-    """A time from the start of the video."""
+    """Return a time from the start of the video."""
     if not is_number(time) or not (0 <= time <= sys.float_info.max):  # false for NaN; whole numbers may be larger
         raise RegionError(f"time {short(time)} is not a finite number of seconds from 0 up")
     return float(time)
 
 
 def read_visual(visual: Any) -> int | None:
-    """Which visual of a prompt a region lies on, from 0; None where that is not said."""
+    """Return the index of the visual of a prompt that a region lies on, from 0; None if it is not given."""
     if visual is None:
         return None
     if not is_integer(visual) or visual < 0:
         raise RegionError(
-            f"visual={short(visual)} is no place of a visual: expected a whole number from 0 up, which counts the "
+            f"visual={short(visual)} is not the index of a visual: expected a whole number from 0 up, counting the "
             "videos and images of the prompt together, in their order"
         )
     return int(visual)
 
 
 def frame_size(height: Any, width: Any) -> tuple[int, int]:
-    """Height and width of a frame in pixels."""
+    """Return height and width of a frame in pixels."""
     for side in (height, width):
         if not is_integer(side) or side <= 0:
             raise RegionError(
-                f"height={short(height)}, width={short(width)} is no frame size: "
+                f"height={short(height)}, width={short(width)} is not a frame size: "
                 "expected two whole numbers of pixels above 0, height first"
             )
     check_pixels(int(height), int(width), "a frame")
@@ -204,13 +204,13 @@ def frame_size(height: Any, width: Any) -> tuple[int, int]:
 
 
 def require_several(frames: Any, method: str) -> None:
-    """Refuse what holds no frames, for a method that takes several."""
+    """Refuse a single value, or none, for a method that takes several frames."""
     if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
         raise RegionError(f"{method} takes several frames, e.g. [12, 40], got {short(frames)}")
 
 
 def no_shape(frames: Any, times: Any) -> RegionError:
-    """The error for a region which is given nothing."""
+    """The error for a region without a shape."""
     return RegionError(
         f"Region got no shape (frames={short(frames)}, times={short(times)}): expected at least one frame; "
         "say that the object is absent with {frame: None}"
@@ -218,18 +218,18 @@ def no_shape(frames: Any, times: Any) -> RegionError:
 
 
 def plain_number(value: float) -> int | float:
-    """A number as JSON has it, always the same for equal ones: whole ones without a fraction."""
+    """A number for JSON; equal ones are always written alike, whole ones without a fraction."""
     return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
 def plain_points(points: NDArray[np.float64]) -> list[list[int | float]]:
-    """Points (N, 2) as JSON has them."""
+    """Points (N, 2) as lists for JSON."""
     return [[plain_number(x), plain_number(y)] for x, y in points.tolist()]
 
 
 def split_numbers(text: str, what: str) -> list[float]:
-    """The numbers of a command line's "1,2,3"."""
-    if not text.isascii() or "_" in text:  # float() takes Arabic digits and 1_000
+    """The numbers of "1,2,3" on a command line."""
+    if not text.isascii() or "_" in text:  # float() accepts Arabic digits and 1_000
         raise RegionError(f"{text!r} is not {what}")
     try:
         return [float(number) for number in text.split(",")]
@@ -238,24 +238,24 @@ def split_numbers(text: str, what: str) -> list[float]:
 
 
 def existing_file(path: str) -> Path:
-    """The path of a file, which has to be there."""
-    if not os.path.isfile(path):  # unlike the method of a path, it also takes names that no file can have
+    """Return the path of a file that must exist."""
+    if not os.path.isfile(path):  # unlike the method of a path, it also accepts impossible names
         raise RegionError(f"there is no file {named_path(path)!r}")
     return Path(path)
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is one number, of Python or NumPy; a bool is none."""
+    """Whether a value is one number, of Python or NumPy; a bool does not count."""
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def is_integer(value: Any) -> bool:
-    """Whether it is one whole number, of Python or NumPy; a bool is none."""
+    """Whether a value is one whole number, of Python or NumPy; a bool does not count."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def shape_of(value: Any, depth: int = 0) -> tuple[int, ...]:
-    """The shape that something has as an array, which is not made for that."""
+    """The shape that a value has as an array, without making one."""
     if is_image(value):
         return (value.height, value.width)
     shape = getattr(value, "shape", None)
@@ -267,14 +267,14 @@ def shape_of(value: Any, depth: int = 0) -> tuple[int, ...]:
 
 
 def _check_amount(value: Any, what: str, numbers: int | None = None) -> None:
-    """Refuse too many points before an array is made of them."""
+    """Refuse too many points before an array is made from them."""
     numbers = math.prod(shape_of(value)) if numbers is None else numbers
     if numbers > 2 * _MAX_POINTS:
         raise RegionError(f"{what} with {numbers // 2} points, more than {_MAX_POINTS}: {short(value)}; give a mask")
 
 
 def _holds_bool(value: Any) -> bool:
-    """Whether there is a bool in a list, which NumPy takes for a number beside numbers."""
+    """Whether a list holds a bool, which NumPy turns into a number beside numbers."""
     if isinstance(value, (list, tuple)):
         return any(map(_holds_bool, value))
     return isinstance(value, (bool, np.bool_))
@@ -285,10 +285,10 @@ def _is_pair(value: Any) -> bool:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether it is a torch tensor, told without torch."""
+    """Whether a value is a torch tensor, without importing torch."""
     return hasattr(value, "detach") and hasattr(value, "cpu") and hasattr(value, "numpy")
 
 
 def is_image(value: Any) -> bool:
-    """Whether it is a PIL image, told without PIL."""
+    """Whether a value is a PIL image, without importing PIL."""
     return isinstance(getattr(value, "mode", None), str) and hasattr(value, "getbands")

@@ -1,4 +1,4 @@
-"""One object in a video: the shape it has in the frames in which it is pointed at.
+"""One object in a video: its shape in the frames in which it is pointed at.
 
 Coordinates are pixels of the source frame, x to the right and y down, continuous: pixel (row i, column j) covers
 j <= x < j + 1, i <= y < i + 1. Frames count from 0 in the source video, not among the sampled frames.
@@ -45,21 +45,20 @@ class Region(OneShape, Propagates):
     - an instance of `Box`, `Points`, `Scribble`, `Polygons`, `Mask`, `Rle` or another `Shape`;
     - None (or `ABSENT`): the object is known to be absent from that frame.
 
-    Nothing is drawn before `mask` or `masks` is called with the size of the frame. A region is not changed after it
-    is made; two are equal when they have equal shapes in the same places, in whatever order they were given (a mask
-    equals an RLE of the same pixels), and the same `visual`.
+    Nothing is drawn before `mask` or `masks` is called with the size of the frame. A region is immutable; two regions
+    are equal when they have equal shapes at the same frames and times, in any order (a mask equals an RLE of the same
+    pixels), and the same `visual`.
 
     Args:
         frames: frame index in the source video -> shape.
         times: seconds from the start of the video -> shape; `at_frames` turns them into frames.
-        threshold, label: which pixels of the masks are the object, where these have several values; see `Mask`.
-        visual: which visual of its prompt or conversation the object is in, counting videos and images together in
-            their order, from 0. By default the one that stands last before the region, or the first if none does.
+        threshold, label: select the pixels of the object in masks with several values; see `Mask`.
+        visual: index of the visual of its prompt or conversation that the object is in, counting videos and images
+            together in their order, from 0. By default the last one before the region, or the first if there is none.
 
     Raises:
-        RegionError: no shape at all, a key which is no frame or time, or a malformed shape; names the frame or time.
-            Or no shape but points which are all labeled as not on the object, in whatever way the region is made. Or
-            `visual` is no whole number from 0 up.
+        RegionError: no shape at all, a key that is not a frame or time, or a malformed shape; names the frame or time.
+            Also if all shapes are points labeled as not on the object, or if `visual` is not a whole number from 0 up.
 
     Examples:
         >>> ball = Region({12: (40, 30, 80, 75), 40: (52, 30, 92, 75)})
@@ -103,14 +102,15 @@ class Region(OneShape, Propagates):
         """Read one object of a VideoRefer-700K record: {"12": {"segmentation": ...}, ...}.
 
         Keys are frame indices, as str or int; their order is kept. The segmentation is an RLE, a list of polygons, or
-        None; None, [], {} and a record without "segmentation" say that the object is absent. It may also stand without
-        the record around it, and anything beside it, but not a key such as "bbox" or "mask" instead of it. What says
-        that the object is there, such as a "bbox" with an extent, is refused beside None, as is an "area" by itself.
+        None; None, [], {} and a record without "segmentation" say that the object is absent. It may also be given
+        without the record around it, and with any other keys beside it, but not under a key such as "bbox" or "mask".
+        A key that says that the object is visible, such as a "bbox" with an extent, is refused beside None, as is an
+        "area" alone.
 
-        Other shapes, times and "visual" may stand there as in the JSON form; see `from_json`.
+        Other shapes, times and "visual" are accepted as in the JSON form; see `from_json`.
 
         Raises:
-            RegionError: empty, a key which is no frame, a frame given twice, a malformed or misnamed segmentation.
+            RegionError: empty, a key that is not a frame, a frame given twice, a malformed or misnamed segmentation.
         """
         annotation, visual = split_visual(annotation, visual)
         frames, times = read_object(annotation)
@@ -126,28 +126,28 @@ class Region(OneShape, Propagates):
             value: such as {"12": {"box": [40, 30, 80, 75]}, "time:1.5": {"points": [[60, 50]], "labels": [1]}}. A
                 frame may also be an int. Each has one of "box" ([x0, y0, x1, y1]), "points" (with "labels" or
                 "radius"), "polygon" (one, or a list of several), "scribble" (with "width"), and "segmentation" (a COCO
-                RLE, polygons, or None where the object is absent; None may also stand for the whole). Nothing else
-                may stand there. Beside the frames there may be "visual", as in {"12": ..., "visual": 1}.
-            visual: as of `Region`, if it does not stand there.
+                RLE, polygons, or None where the object is absent; None may also replace the whole record). Other keys
+                are refused. Beside the frames there may be "visual", as in {"12": ..., "visual": 1}.
+            visual: as in `Region`, if it is not a key of `value`.
 
         Raises:
-            RegionError: empty, a key which is no frame or time, a place given twice, no shape or several, a key which
-                means nothing, or a malformed shape; names the frame or time, and the keys.
+            RegionError: empty, a key that is not a frame or time, a frame or time given twice, no shape or several, an
+                unknown key, or a malformed shape; names the frame or time, and the keys.
         """
         value, visual = split_visual(value, visual)
         return cls._made(*read_json(value), visual)
 
     @classmethod
     def from_shapes(cls, shapes: Mapping[int, Shape], *, visual: int | None = None) -> Region:
-        """Make a region of shapes that are checked already, such as those of `read_annotation`.
+        """Make a region from shapes that are already checked, such as those of `read_annotation`.
 
         Args:
-            shapes: frame -> shape. The dict is copied, but neither are its keys checked to be frames, as int from 0
-                up, nor its values to be instances of `Shape`: whatever may be anything else goes to `Region(frames)`.
-            visual: as of `Region`.
+            shapes: frame -> shape. The dict is copied, but it is not checked that its keys are frames, int from 0 up,
+                and its values instances of `Shape`: use `Region(frames)` for anything else.
+            visual: as in `Region`.
 
         Raises:
-            RegionError: no shape at all, or none but points which are all labeled as not on the object.
+            RegionError: no shape at all, or only points that are all labeled as not on the object.
         """
         if not shapes:
             raise no_shape(shapes, None)
@@ -157,7 +157,7 @@ class Region(OneShape, Propagates):
     def _made(
         cls, frames: dict[int, Shape], times: dict[float, Shape] | None = None, visual: int | None = None
     ) -> Region:
-        """The region of checked shapes, of which there is one at least; it keeps the dicts themselves."""
+        """Make a region from checked shapes, at least one; the dicts themselves are kept."""
         region = cls.__new__(cls)
         region._frames = frames
         region._times = times or {}
@@ -165,16 +165,16 @@ class Region(OneShape, Propagates):
         region._require_object()
         return region
 
-    # --- what is in it --------------------------------------------------------------------------------------------
+    # --- contents -------------------------------------------------------------------------------------------------
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """The frame indices, sorted; shapes given by time are not among them before `at_frames`."""
+        """The frame indices, sorted; shapes given by time are not included before `at_frames`."""
         return tuple(sorted(self._frames))
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The frame indices in the order in which they were given, which `frames` has in order of time."""
+        """The frame indices in the order in which they were given; `frames` has them in order of time."""
         return tuple(self._frames)
 
     @property
@@ -184,16 +184,17 @@ class Region(OneShape, Propagates):
 
     @property
     def visual(self) -> int | None:
-        """Which visual of its prompt it lies on, from 0; None where its place in the prompt says so."""
+        """Index of the visual of its prompt, from 0; None if its position in the prompt decides."""
         return self._visual
 
     @property
     def present(self) -> tuple[int, ...]:
-        """The frames, sorted, from which the object is not declared absent; see `is_absent`."""
+        """The frames, sorted, in which the object is not declared absent; see `is_absent`."""
         return tuple([frame for frame in self.frames if not isinstance(self._frames[frame], Absent)])
 
     def is_absent(self, frame: int) -> bool:
-        """Whether the object is declared absent from this frame; nothing is drawn, so an all-zero mask is not seen.
+        """Whether the object is declared absent from this frame; nothing is drawn, so an all-zero mask is not
+        detected.
 
         Raises:
             RegionError: the region has no such frame.
@@ -215,12 +216,12 @@ class Region(OneShape, Propagates):
         rest += [] if self._visual is None else [f"visual={short(self._visual)}"]
         return f"Region({', '.join(places[:3] + rest)})"
 
-    # --- other regions from it ------------------------------------------------------------------------------------
+    # --- derived regions ------------------------------------------------------------------------------------------
 
     def __or__(self, other: Region) -> Region:
-        """Join two regions of the same object which have no frame in common; the other's frames come second.
+        """Join two regions of the same object that have no frame in common; the other's frames come second.
 
-        Where only one of them names its visual, it is that of both.
+        If only one of them names its visual, the result has it too.
 
         Raises:
             RegionError: both have a shape in the same frame, or at the same time; or they name different visuals.
@@ -243,26 +244,26 @@ class Region(OneShape, Propagates):
         return Region._made({**self._frames, **other._frames}, {**self._times, **other._times}, *named)
 
     def at_frames(self, frame_at: Callable[[float], int]) -> Region:
-        """Return the region with every time turned into a frame, behind the others; itself when it has no times.
+        """Return the region with every time turned into a frame, after the others; itself if it has no times.
 
         Args:
-            frame_at: frame index of the source video that is shown at the given seconds.
+            frame_at: a function from seconds to the index of the frame of the source video.
 
         Raises:
-            RegionError: two shapes fall on the same frame, or `frame_at` returns no frame index.
+            RegionError: two shapes fall on the same frame, or `frame_at` does not return a frame index.
         """
         if not self._times:
             return self
         return Region._made(place_times(self._frames, self._times, frame_at), visual=self._visual)
 
     def on_visual(self, visual: int | None) -> Region:
-        """Return the region on another visual of its prompt; itself when it lies there already.
+        """Return the region on another visual of its prompt; itself if it is already on it.
 
         Args:
-            visual: as of `Region`.
+            visual: as in `Region`.
 
         Raises:
-            RegionError: it is no whole number from 0 up.
+            RegionError: `visual` is not a whole number from 0 up.
         """
         wanted = read_visual(visual)
         return self if wanted == self._visual else Region._made(self._frames, self._times, wanted)
@@ -270,11 +271,11 @@ class Region(OneShape, Propagates):
     def select(self, frames: Iterable[int]) -> Region:
         """Return the region with only these frames, for instance `region.select(region.frames[:4])`.
 
-        Their order stays that of the region; with all of its frames, it is the region itself.
+        The order is that of the region; with all of its frames, the region itself is returned.
 
         Raises:
-            RegionError: no frames, a frame which the region does not have, times not yet turned into frames, or
-                nothing left but points which are all labeled as not on the object.
+            RegionError: no frames, a frame that the region does not have, times not yet turned into frames, or only
+                points left that are all labeled as not on the object.
         """
         require_several(frames, "select")
         self._require_frames("select")
@@ -314,15 +315,15 @@ class Region(OneShape, Propagates):
             frames: the frames to draw, in this order. Default: all of them, in order of time.
 
         Raises:
-            RegionError: times are not yet turned into frames, a frame which the region does not have, or a shape does
-                not fit (then when it is reached).
+            RegionError: times are not yet turned into frames, a frame that the region does not have, or a shape that
+                does not fit (raised when it is reached).
         """
         return ((frame, silhouette.mask()) for frame, silhouette in self.silhouettes(height, width, frames))
 
     def silhouettes(
         self, height: int, width: int, frames: Iterable[int] | None = None
     ) -> Iterator[tuple[int, Silhouette]]:
-        """Pairs of frame index and `Silhouette`: what `masks` draws, kept small, and read in parts."""
+        """Yield pairs of frame index and `Silhouette`: the result of `masks`, stored compactly and read in parts."""
         self._require_frames("masks")
         size = frame_size(height, width)
         if frames is None:
@@ -333,15 +334,15 @@ class Region(OneShape, Propagates):
         return ((frame, silhouette_at(self._frames[frame], frame, *size)) for frame in wanted)
 
     def to_annotation(self, height: int, width: int) -> dict[str, Any]:
-        """Write the object as in VideoRefer-700K, fit for JSON, the opposite of `from_annotation`.
+        """Write the object in the form of VideoRefer-700K, ready for JSON, the opposite of `from_annotation`.
 
         Args:
             height, width: of the source frame, in pixels.
 
         Returns:
             {"12": {"segmentation": {"size": [height, width], "counts": str}}, ...} in the order of `order`, with the
-            segmentation None where the object is absent. Drawn shapes become their pixels. With a `visual`, it stands
-            last, as in the JSON form.
+            segmentation None where the object is absent. Drawn shapes become their pixels. A `visual` is the last key,
+            as in the JSON form.
 
         Raises:
             RegionError: times are not yet turned into frames, or a shape does not fit the frame.
@@ -352,27 +353,27 @@ class Region(OneShape, Propagates):
     def to_json(self) -> dict[str, Any]:
         """Write the object in the JSON form, the opposite of `from_json`.
 
-        Shapes stay what they are, but for masks, which are written as compressed RLE. It is canonical: the same shapes
-        are written alike however they were given (3 or 3.0, an array or a list, any form of RLE), and what is left to
-        its default is left out. Frames stand in the order of `order`, which `mask_policy="original"` goes by, and
-        times behind them; `visual` is last, where it is set. Hash
-        `json.dumps(region.to_json(), separators=(",", ":"))` where that order matters; with `sort_keys=True` where it
-        does not, as for `==`.
+        All kinds of shapes are kept, except that masks are written as compressed RLE. The form is canonical: equal
+            shapes
+        are written alike, however they were given (3 or 3.0, an array or a list, any form of RLE), and defaults are
+        left out. Frames come in the order of `order`, which matters for `mask_policy="original"`, and times after
+        them; `visual` is last, if it is set. To hash a region, use `json.dumps(region.to_json(), separators=(",",
+        ":"))` where that order matters, and add `sort_keys=True` where it does not, as for `==`.
 
         Returns:
             {"12": {"box": [40, 30, 80, 75]}, "time:1.5": {"segmentation": None}, ...}.
 
         Raises:
-            RegionError: a shape of another library, which says nothing of how it is written.
+            RegionError: a shape of another library has no JSON form.
         """
         return {**write_json(self._frames, self._times), **write_visual(self._visual)}
 
     def shape(self, frame: int) -> Shape:
-        """The shape in one frame as it was given, or `RegionError` if the region has no such frame."""
+        """Return the shape in one frame as it was given, or raise `RegionError` if the region has no such frame."""
         return self._frames[self._known(frame)]
 
     def _known(self, frame: Any) -> int:
-        """The index of a frame, which the region has to have."""
+        """Return the index of a frame that the region must have."""
         if type(frame) is int and frame in self._frames:  # checked when the region was made
             return frame
         index = frame_index(frame)
@@ -382,7 +383,7 @@ class Region(OneShape, Propagates):
         return index
 
     def _require_object(self) -> None:
-        """Refuse points beside an object that is nowhere: a region has a shape of it, or nothing but absence."""
+        """Refuse a region whose shapes are only points off the object: it needs a shape, or only absence."""
         shapes = [*self._frames.values(), *self._times.values()]
         beside = any(shape.only_excludes for shape in shapes)
         if beside and all(shape.only_excludes or isinstance(shape, Absent) for shape in shapes):

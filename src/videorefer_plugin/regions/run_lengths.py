@@ -1,6 +1,6 @@
 """The run lengths of COCO masks, plain and compressed.
 
-pycocotools trusts its input, and would read or write past its buffers; so everything is checked here.
+pycocotools trusts its input, and would read or write past its buffers; so everything is checked here first.
 """
 
 from functools import lru_cache
@@ -14,14 +14,14 @@ from videorefer_plugin.errors import RegionError
 from videorefer_plugin.regions.reading import MAX_PIXELS, check_pixels, is_integer
 
 MAX_RUNS = 5_000_000
-"""Of one mask, which take 40 MB; white noise on a frame of 4K has 4.1 million."""
+"""The limit for one mask, which takes 40 MB; white noise on a 4K frame has 4.1 million."""
 
 _MAX_DIGITS = 7  # of a number in compressed counts: 35 bits, which no run of a frame needs
 _REMEMBERED_BYTES = 1024  # longer counts are not kept
 
 
 def read_size(size: Any) -> tuple[int, int]:
-    """The [height, width] of an RLE."""
+    """Return the [height, width] of an RLE."""
     sides = list(size) if isinstance(size, (list, tuple, np.ndarray)) else []
     if len(sides) != 2 or not (is_integer(sides[0]) and is_integer(sides[1]) and min(sides) > 0):
         raise RegionError(f"RLE size is [height, width], two whole numbers of pixels above 0, got {short(size)}")
@@ -50,7 +50,7 @@ def read_runs(counts: Any) -> NDArray[np.int64]:
 
 
 def compressed_runs(counts: str | bytes | bytearray) -> NDArray[np.int64]:
-    """Run lengths of compressed counts: digits of 5 bits, low first, each run less the one two before it."""
+    """Return the run lengths of compressed counts: digits of 5 bits, low first, each run less the second to last."""
     if len(counts) > _MAX_DIGITS * MAX_RUNS:
         _check_number(len(counts) // _MAX_DIGITS)
     text = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else bytes(counts)
@@ -96,5 +96,5 @@ def _check_number(runs: int) -> None:
         )
 
 
-# Records repeat the masks of their objects, and read them to check and again to draw.
+# Records repeat the masks of their objects, and read them once to check and again to draw.
 _remembered_runs = lru_cache(maxsize=4096)(_decoded_runs)

@@ -1,4 +1,4 @@
-"""The shapes an object can have in one frame, apart from those which are pixels."""
+"""The shapes that an object can have in one frame, apart from those that are stored as pixels."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SCRIBBLE_WIDTH = 2 * POINT_RADIUS  # a scribble is the default point, dragged
 
 
 class Box(DrawnShape):
-    """The pixels whose centres lie in x0 <= x < x1, y0 <= y < y1 (pixels), clipped to the frame; never fewer than one.
+    """The pixels whose centers lie in x0 <= x < x1, y0 <= y < y1 (pixels), clipped to the frame; at least one.
 
     Raises:
-        RegionError: not four finite numbers with x0 < x1 and y0 < y1, or numbers relative to 1; when rasterised,
-            wholly outside the frame.
+        RegionError: not four finite numbers with x0 < x1 and y0 < y1, or numbers relative to 1; when drawn,
+            outside the frame.
     """
 
     __slots__ = ("x0", "x1", "y0", "y1")
@@ -55,7 +55,7 @@ class Box(DrawnShape):
 
     @classmethod
     def from_sequence(cls, box: Any) -> Box:
-        """Make a box of any sequence of four numbers (x0, y0, x1, y1)."""
+        """Make a box from any sequence of four numbers (x0, y0, x1, y1)."""
         corners = read_numbers(box, "a box (x0, y0, x1, y1)")
         if corners.shape != (4,):
             raise RegionError(f"a box takes four numbers (x0, y0, x1, y1), got {short(box)}")
@@ -63,17 +63,17 @@ class Box(DrawnShape):
 
     @classmethod
     def accepts(cls, value: Any) -> bool:
-        """Whether it is a tuple of four numbers; a list of four is a polygon of two points, and so a mistake."""
+        """Whether it is a tuple of four numbers; a list of four is a polygon of two points, which is a mistake."""
         return isinstance(value, tuple) and _is_four_numbers(value)
 
     @classmethod
     def from_value(cls, value: Any) -> Box:
-        """Make a box of (x0, y0, x1, y1)."""
+        """Make a box from (x0, y0, x1, y1)."""
         return cls.from_sequence(value)
 
     @classmethod
     def from_json(cls, value: Any, **details: Any) -> Box:
-        """Make a box of [x0, y0, x1, y1]."""
+        """Make a box from [x0, y0, x1, y1]."""
         return cls.from_sequence(value)
 
     def to_json(self) -> dict[str, Any]:
@@ -105,13 +105,13 @@ class Box(DrawnShape):
 class Polygons(DrawnShape):
     """One object drawn as one or more polygons, filled as COCO fills them; overlaps count once.
 
-    `parts` is one polygon ([(x, y), ...] or [x, y, x, y, ...], in pixels) or a list of such. Rasterisation is
-    pycocotools', bit for bit: parts outside the frame are clipped, and a polygon thinner than a pixel can come out
+    `parts` is one polygon ([(x, y), ...] or [x, y, x, y, ...], in pixels) or a list of such. The pixels are those of
+    pycocotools, bit for bit: parts outside the frame are clipped, and a polygon thinner than a pixel can come out
     empty.
 
     Raises:
         RegionError: a polygon with fewer than three points, an odd number of values, values that are not finite, rows
-            of a mask, or coordinates relative to 1; when rasterised, edges that cross the frame without end.
+            of a mask, or coordinates relative to 1; when drawn, edges that are too long.
     """
 
     __slots__ = ("parts",)
@@ -134,12 +134,12 @@ class Polygons(DrawnShape):
 
     @classmethod
     def accepts(cls, value: Any) -> bool:
-        """Whether it is a list or a tuple, and no box."""
+        """Whether it is a list or a tuple, and not a box."""
         return isinstance(value, (list, tuple)) and not Box.accepts(value)
 
     @classmethod
     def from_value(cls, value: Any) -> Polygons:
-        """Make polygons of a list, which could have been meant as a box."""
+        """Make polygons from a list; one that may have been meant as a box is refused."""
         if isinstance(value, list) and _is_four_numbers(value):
             raise RegionError(f"{value} is a polygon of 2 points; write a box as a tuple {tuple(value)}")
         return cls(value)
@@ -158,14 +158,14 @@ class Polygons(DrawnShape):
         return run_silhouette(polygon_runs(self.parts, height, width), height, width)
 
     def area(self, height: int, width: int) -> int:
-        """The number of pixels that `rasterise` fills, counted without drawing them."""
+        """Return the number of pixels that `rasterize` fills, counted without drawing them."""
         return int(polygon_runs(self.parts, height, width)[1::2].sum())
 
     def __repr__(self) -> str:
         return f"Polygons({len(self.parts)} with {sum(map(len, self.parts))} points)"
 
     def _words(self) -> str:
-        """What it is, for messages, which go on in the singular."""
+        """The polygons in words, for messages, which continue in the singular."""
         points = f"{sum(map(len, self.parts))} points"
         return (
             f"a polygon of {points}" if len(self.parts) == 1 else f"an object of {len(self.parts)} polygons ({points})"
@@ -180,12 +180,12 @@ class Points(DrawnShape):
 
     `points` is [(x, y), ...], (N, 2) or one (x, y), in pixels. `radius` is in pixels; None means 2% of the frame's
     shorter side, 0 the points' own pixels only. `labels` has a 1 for each point on the object and a 0 for each that is
-    not, which segmenters use and nothing is drawn for; None means that all are on it. A frame in which all are 0 has
-    an empty mask: `mask_policy="keep"` leaves it out, and for `"original"` it is annotated like any other.
+    not, which segmenters use and for which nothing is drawn; None means that all are on it. A frame in which all are 0
+    has an empty mask: `mask_policy="keep"` leaves it out, and `"original"` treats it like any other annotated frame.
 
     Raises:
-        RegionError: no points, values that are not finite or relative to 1, a negative radius, labels which are not 0
-            or 1 or not as many as the points; when rasterised, a point outside.
+        RegionError: no points, values that are not finite or relative to 1, a negative radius, labels other than 0
+            or 1 or not as many as the points; when drawn, a point outside.
     """
 
     __slots__ = ("labels", "points", "radius")
@@ -245,8 +245,8 @@ class Scribble(DrawnShape):
     `points` is [(x, y), ...] or (N, 2), in pixels. `width` is in pixels; None means 4% of the frame's shorter side.
 
     Raises:
-        RegionError: no points, values that are not finite or relative to 1, a width <= 0; when rasterised, wholly
-            outside the frame.
+        RegionError: no points, values that are not finite or relative to 1, a width <= 0; when drawn, outside the
+            frame.
     """
 
     __slots__ = ("points", "width")

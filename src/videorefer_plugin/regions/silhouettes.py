@@ -1,4 +1,4 @@
-"""Which pixels of a frame an object covers, kept small, and read no further than they are asked for."""
+"""The pixels of a frame that an object covers, stored compactly, and read only in the requested parts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 _Mask = NDArray[np.bool_]
 _Places = NDArray[np.int64]
-_Box = tuple[int, int, _Mask]  # where it begins, top and left, and its pixels
+_Box = tuple[int, int, _Mask]  # offset, top and left, and its pixels
 
 
 class Silhouette:
-    """The pixels of an object on a frame of `size`, height and width; it is not changed after it is made."""
+    """The pixels of an object on a frame of `size`, height and width; immutable."""
 
     __slots__ = ("size",)
     size: tuple[int, int]
@@ -23,19 +23,19 @@ class Silhouette:
         raise NotImplementedError
 
     def at(self, rows: _Places, columns: _Places) -> _Mask:
-        """The pixels where some rows cross some columns; bool (rows, columns)."""
+        """Return the pixels where some rows cross some columns; bool (rows, columns)."""
         raise NotImplementedError
 
     def holder(self) -> _Box:
-        """A box that holds all of its pixels: top, left, and bool (height, width)."""
+        """Return a box that holds all of its pixels: top, left, and bool (height, width)."""
         raise NotImplementedError
 
     def box(self) -> _Box:
-        """The smallest box that holds all of its pixels: top, left, and bool (height, width), which may be 0."""
+        """Return the smallest box with all of its pixels: top, left, and bool (height, width), which may be 0."""
         return _trimmed(*self.holder())
 
     def mask(self) -> _Mask:
-        """Its pixels on the whole frame; a new bool array of shape `size`."""
+        """Return its pixels on the whole frame; a new bool array of shape `size`."""
         mask = np.zeros(self.size, dtype=bool)
         top, left, pixels = self.holder()
         mask[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
@@ -43,7 +43,7 @@ class Silhouette:
 
 
 class Part(Silhouette):
-    """A part of the frame as it is, which is not copied; there is nothing beside it."""
+    """A part of the frame, which is not copied; all pixels outside it are False."""
 
     __slots__ = ("left", "pixels", "top")
 
@@ -64,7 +64,7 @@ class Part(Silhouette):
 
 
 class Bits(Silhouette):
-    """The smallest box that holds its pixels, eight of them a byte."""
+    """The smallest box that holds its pixels, packed with eight pixels per byte."""
 
     __slots__ = ("bits", "left", "shape", "top")
 
@@ -94,7 +94,7 @@ class Bits(Silhouette):
 
 
 class Runs(Silhouette):
-    """Run lengths, zeros first, column by column, as COCO has them."""
+    """Run lengths, zeros first, column by column, in the order of COCO."""
 
     __slots__ = ("ends",)
 
@@ -115,11 +115,11 @@ class Runs(Silhouette):
         height = self.size[0]
         near = np.flatnonzero((columns >= starts[0] // height) & (columns <= (stops[-1] - 1) // height))
         place = (columns[near] * height + rows[:, None]).astype(np.int32)
-        found[:, near] = np.searchsorted(self.ends, place, side="right") & 1  # in which run it lies
+        found[:, near] = np.searchsorted(self.ends, place, side="right") & 1  # the index of its run
         return found
 
     def holder(self) -> _Box:
-        """Its columns; and of these only the rows that it reaches, unless one run goes on in the next column."""
+        """The columns that it covers, and of these only its rows, unless one run continues in the next column."""
         height = self.size[0]
         starts, stops = self._bounds()
         if not starts.size:
@@ -136,7 +136,7 @@ class Runs(Silhouette):
         return top, left, pixels.reshape(right - left, tall).T
 
     def _bounds(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Where the runs of the object begin, and where they have ended; without empty ones."""
+        """The start and end of each run of the object, without empty ones."""
         stops = self.ends[1::2]
         starts = self.ends[::2][: len(stops)]
         filled = stops > starts
@@ -144,12 +144,12 @@ class Runs(Silhouette):
 
 
 def pack(mask: _Mask) -> Silhouette:
-    """The silhouette of a mask of a whole frame, which is not kept."""
+    """Return the silhouette of a mask of a whole frame; the mask is not kept."""
     return Bits((mask.shape[0], mask.shape[1]), 0, 0, mask)
 
 
 def run_silhouette(runs: NDArray[np.int64], height: int, width: int) -> Silhouette:
-    """The silhouette of run lengths, zeros first, column by column, in whatever form is smaller."""
+    """Return the silhouette of run lengths, zeros first, column by column, in the smaller of its forms."""
     kept = Runs((height, width), runs)
     return kept if 8 * kept.ends.nbytes <= height * width else Bits(kept.size, *kept.holder())
 
@@ -157,7 +157,7 @@ def run_silhouette(runs: NDArray[np.int64], height: int, width: int) -> Silhouet
 def _inside(
     rows: _Places, columns: _Places, shape: tuple[int, ...], read: Callable[[_Places, _Places], _Mask]
 ) -> _Mask:
-    """What `read` finds where rows cross columns of a box of this shape; False beside it."""
+    """The result of `read` where rows cross columns of a box of this shape; False outside of it."""
     found = np.zeros((len(rows), len(columns)), dtype=bool)
     y = np.flatnonzero((rows >= 0) & (rows < shape[0]))
     x = np.flatnonzero((columns >= 0) & (columns < shape[1]))

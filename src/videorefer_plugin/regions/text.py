@@ -1,4 +1,4 @@
-"""Regions as they are written on a command line, e.g. a box as "12:10,20,60,80"."""
+"""Regions in the form that is used on a command line, e.g. a box as "12:10,20,60,80"."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ __all__ = ["REGION_KINDS", "read_region", "region_files"]
 
 
 class WholeRegion:
-    """A region in its JSON form, with all of its frames; on a command line it stands beside the kinds of shapes."""
+    """A region in its JSON form, with all of its frames; on a command line it is one more kind of shape."""
 
     name = "region"
     text_is_path = True
@@ -30,7 +30,7 @@ Kind = type[Shape] | type[WholeRegion]
 
 
 def kinds_with_text(shapes: Iterable[type[Shape]]) -> dict[str, Kind]:
-    """Those which can be written on a command line, by name: numbers first, then the paths of files."""
+    """The kinds that can be written on a command line, by name: numbers first, then the paths of files."""
     kinds = {kind.name: kind for kind in sorted(shapes, key=lambda kind: kind.text_is_path) if kind.text_help}
     return {**kinds, WholeRegion.name: WholeRegion}
 
@@ -51,10 +51,10 @@ def read_region(kind: str, text: str, *, option: str | None = None) -> Region:
             RLE, of which "FILE.json#2" is object 2). Or `"region"`: path of a JSON file with one region as
             `Region.from_json` reads it, or "FILE.json#NAME" of a file with several, name -> region; of a file that
             `videorefer segment` wrote, or with a record of VideoRefer-700K, "FILE.json#2" is object 2, from 1.
-        text (`str`): where it is, in pixels of the video. A frame number, or seconds, stands in front: "12:..." or
-            "1.5s:..."; without, it is the first frame. Further frames of the same object follow a semicolon. Files
-            that say frames themselves have none in front.
-        option (`str`, *optional*): what messages call the option; its kind by default.
+        text (`str`): the shape, in pixels of the video, after a frame number or seconds: "12:..." or "1.5s:...";
+            without, it is in the first frame. Further frames of the same object follow a semicolon. Files that name
+            their frames have none in front.
+        option (`str`, *optional*): the name of the option in messages; its kind by default.
 
     Raises:
         RegionError: the text cannot be read, or a file is missing.
@@ -77,7 +77,7 @@ def read_region(kind: str, text: str, *, option: str | None = None) -> Region:
 
 
 def region_files(kind: str, text: str) -> list[str]:
-    """The files that [`read_region`] would read, whether they are there or not; a kind that it does not know has none.
+    """Return the files that [`read_region`] would read, whether or not they exist; none for an unknown kind.
 
     Examples:
         >>> region_files("mask", "0:a.png;1.5s:b.png"), region_files("box", "0:1,2,3,4")
@@ -89,7 +89,7 @@ def region_files(kind: str, text: str) -> list[str]:
 
 
 def _parts(text: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Of each frame of an object, the place in front, as `frame` or `time`, and what follows it."""
+    """Of each frame of an object, the `frame` or `time` in front, and the text after it."""
     for part in text.split(";"):
         match = _PLACE.fullmatch(part.strip())
         place: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def _read_one(kind: Kind, text: str, place: dict[str, Any]) -> Region:
     if kind is Rle and isinstance(value, Mapping) and "segmentation" in value:
         return Region.from_annotation({place_key(place.get("time", place.get("frame", 0))): value})
     if place:
-        raise RegionError(f"{text} says its frames itself; leave out the one in front")
+        raise RegionError(f"{text} names its frames itself; leave out the one in front")
     if isinstance(value, FileRegion):
         return Region.from_annotation(value.value) if value.is_annotation else Region.from_json(value.value)
     return Region.from_annotation(value)

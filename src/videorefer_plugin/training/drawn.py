@@ -57,14 +57,14 @@ class Drawn(DrawnShape):
                 f"of the video have {height} x {width}: expected the same proportions. Check that the annotation "
                 "belongs to this video, and that height and width are not swapped"
             )
-        mask = self.shape.rasterise(drawn_height, drawn_width)
+        mask = self.shape.rasterize(drawn_height, drawn_width)
         for axis, (drawn, side) in enumerate(((drawn_height, height), (drawn_width, width))):
             mask = np.logical_or.reduceat(mask, np.arange(side) * drawn // side, axis=axis)
         return pack(mask)
 
     def to_json(self) -> dict[str, Any]:
         """Write the shape itself, or its pixels where it was drawn on frames of a size that the shape does not say."""
-        return self.shape.to_json() if self.size is None else Mask(self.shape.rasterise(*self.size)).to_json()
+        return self.shape.to_json() if self.size is None else Mask(self.shape.rasterize(*self.size)).to_json()
 
     def __repr__(self) -> str:
         return repr(self.shape)

@@ -1,12 +1,12 @@
-"""Open, sample and decode videos and images: the one place of this library where media is read.
+"""Open, sample and decode videos and images: all media in this library is read here.
 
-[`open_video`] turns any supported source into a [`Video`], which knows the time of every frame and reads exactly the
-frames it is asked for. [`sample_frame_indices`] chooses frames the way the original VideoRefer code does.
+[`open_video`] turns any supported source into a [`Video`], which gives the time of every frame and reads exactly the
+requested frames. [`sample_frame_indices`] chooses frames the way the original VideoRefer code does.
 [`load_image`] reads one image.
 
 Frames are `uint8` RGB arrays with the origin at the top left, upright (rotation metadata is applied).
 
-Importing this package is light: what decodes video files (`files`) is loaded when the first one is opened.
+Importing this package is light: the decoder of video files (`files`) is loaded when the first one is opened.
 """
 
 from videorefer_plugin.video.base import Video

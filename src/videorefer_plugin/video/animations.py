@@ -1,4 +1,4 @@
-"""Animated WebP, which Pillow decodes; and telling animations from pictures."""
+"""Animated WebP, which Pillow decodes, and telling animations from pictures."""
 
 import enum
 import io
@@ -18,15 +18,15 @@ from videorefer_plugin.video.sources import add_bytes, first_bytes, is_data_url,
 __all__ = ["Kind", "WebPVideo", "kind_of", "looks_like_picture"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PICTURES = (b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")  # what files of other pictures begin with
+_PICTURES = (b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")  # the first bytes of other kinds of pictures
 _ANIMATED = 0x02  # the flag of a WebP file
-_DEFAULT_MS = 100  # that browsers show frames for which are said to last no time
+_DEFAULT_MS = 100  # the time for which browsers show frames with a duration of 0
 _MAY_BE_ANIMATED = (".webp", ".png")
-_MOST_CHUNKS = 1000  # of a PNG, looked at for the one that announces an animation
+_MOST_CHUNKS = 1000  # of a PNG, searched for the one that announces an animation
 
 
 class Kind(enum.Enum):
-    """What a file holds, as far as its first bytes tell."""
+    """The kind of a file, as far as its first bytes tell."""
 
     ANIMATED_WEBP = enum.auto()
     ANIMATED_PNG = enum.auto()
@@ -57,7 +57,7 @@ def looks_like_picture(source: Any) -> bool:
 
 
 def _announces_animation(file: BinaryIO) -> bool:
-    """Whether a PNG has the chunk of an animation, which stands before the first pixels."""
+    """Whether a PNG has the chunk of an animation, which comes before the first pixels."""
     place = len(_PNG)
     for _ in range(_MOST_CHUNKS):
         file.seek(place)
@@ -69,11 +69,11 @@ def _announces_animation(file: BinaryIO) -> bool:
 
 
 class WebPVideo(Video):
-    """An animated WebP. Its frames build on each other, so they are decoded from the first one on.
+    """An animated WebP. Its frames depend on each other, so they are decoded from the first one on.
 
     Args:
         source (`str` or `bytes`): Path, or the bytes of the file.
-        name (`str`): How messages call it.
+        name (`str`): Its name in messages.
         fps (`float`, *optional*): Overrides the frame times of the file with an even rate.
     """
 
@@ -93,7 +93,7 @@ class WebPVideo(Video):
         with self._image() as image:
             turned = image.getexif().get(0x0112) in (5, 6, 7, 8)  # orientations with the sides swapped
             if image.n_frames != self.num_frames or image.size != (self.width, self.height):
-                raise VideoError(f"{name} is damaged: what it says of its frames does not fit them; get it again.")
+                raise VideoError(f"{name} is damaged: the header does not fit the frames; get it again.")
         if turned:
             self.height, self.width = self.width, self.height
 
@@ -134,7 +134,7 @@ class WebPVideo(Video):
 
 
 def _read_structure(file: BinaryIO, name: str) -> tuple[int, int, np.ndarray]:
-    """Height and width of an animated WebP, and how long each frame stays, in milliseconds."""
+    """Height and width of an animated WebP, and the duration of each frame in milliseconds."""
     end = int.from_bytes(file.read(12)[4:8], "little") + 8
     size = file.seek(0, 2)
     if end > size:

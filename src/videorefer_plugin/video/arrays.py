@@ -34,7 +34,7 @@ class ArrayVideo(Video):
 
 
 class ImagesVideo(Video):
-    """A list of images, or the images of a folder, decoded when they are asked for."""
+    """A list of images, or the images of a folder, decoded when they are read."""
 
     def __init__(self, images: Sequence[Any], name: str, fps: float, check_all: bool, has_clock: bool = True):
         self.name = name
@@ -47,7 +47,7 @@ class ImagesVideo(Video):
         self._set_even_times(fps)
 
     def _kept(self, index: int, image: Any) -> Any:
-        """What is kept of an image: files are read and addresses taken apart once."""
+        """The form in which an image is kept: files are read and addresses parsed once."""
         if isinstance(image, Stored) or not is_stored(image):
             return image
         try:

@@ -1,4 +1,4 @@
-"""What every video can do, wherever its frames come from."""
+"""The interface of all videos, independent of the source of their frames."""
 
 import abc
 import copy
@@ -31,14 +31,14 @@ __all__ = ["Video"]
 class Video(abc.ABC):
     """A video whose frames can be read by index. Made by [`open_video`].
 
-    Nothing is kept open between calls, so a video can be pickled and shared with worker processes.
+    Nothing stays open between calls, so a video can be pickled and shared with worker processes.
 
     Frames are the pixels as stored, turned upright. A pixel aspect ratio (anamorphic video, which players stretch) is
-    not applied, so boxes, points and masks of a frame are in stored pixels, too.
+    not applied, so boxes, points and masks of a frame are in stored pixels too.
 
     Attributes:
-        name (`str`): What the video is called in messages (path, address or kind of source).
-        comment (`str`, *optional*): What a video file says of itself under that name.
+        name (`str`): Its name in messages (path, address or kind of source).
+        comment (`str`, *optional*): The metadata field `comment` of a video file.
         num_frames (`int`): Number of frames, at least 1.
         height (`int`): Height of the upright frames in pixels.
         width (`int`): Width of the upright frames in pixels.
@@ -46,9 +46,9 @@ class Video(abc.ABC):
         timestamps (`np.ndarray`): `float64` of shape `(num_frames,)`, the time at which each frame appears, in seconds
             from the first frame.
         duration (`float`): Seconds from the first frame to the end of the last one.
-        has_clock (`bool`): Whether the source or the caller says at what rate the frames are shown; without, as for
-            arrays, one a second is assumed.
-        is_rate_assumed (`bool`): Whether nobody says at what rate the frames are shown, as for arrays and folders.
+        has_clock (`bool`): Whether the source or the caller gives the frame rate; without, as for arrays, one frame
+            per second is assumed.
+        is_rate_assumed (`bool`): Whether the frame rate is an assumption, as for arrays and folders.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Video(abc.ABC):
     _time_tolerance: float = 1e-9
     _folder: str | None = None
     _address: str | None = None
-    _digested: tuple[list[Any], str] | None = None  # the state of its files when they were read, and their digest
+    _digested: tuple[list[Any], str] | None = None  # the state of its files when they were digested, and the digest
 
     def _set_even_times(self, fps: float) -> None:
         """Gives frame i the time i / fps."""
@@ -75,7 +75,7 @@ class Video(abc.ABC):
         self._time_tolerance = 1e-9
 
     def at_rate(self, fps: float) -> "Video":
-        """The same video, with its frames evenly spaced at this many frames a second."""
+        """Returns the same video with its frames evenly spaced, at this many frames a second."""
         video = copy.copy(self)
         video.has_clock, video.is_rate_assumed = True, False
         video._set_even_times(check_fps(fps))
@@ -94,11 +94,11 @@ class Video(abc.ABC):
             indices (iterable of `int`): Frame indices in any order; an index may occur more than once.
 
         Returns:
-            `np.ndarray`: `uint8` RGB frames of shape `(len(indices), height, width, 3)`, in the order asked.
+            `np.ndarray`: `uint8` RGB frames of shape `(len(indices), height, width, 3)`, in the order of `indices`.
 
         Raises:
-            VideoError: If an index is not a whole number or lies outside the video, or if a frame asked for cannot be
-                decoded or do not fit in memory. No frame is ever replaced by another one.
+            VideoError: If an index is not a whole number or lies outside the video, or if a requested frame cannot be
+                decoded or does not fit in memory. No frame is ever replaced by another one.
         """
         rows: dict[int, list[int]] = {}
         order = self._check_indices(indices)
@@ -122,8 +122,8 @@ class Video(abc.ABC):
         """Finds the frame on screen at a time.
 
         Args:
-            seconds (`float`): Time in seconds from the first frame. Exact frame times belong to the frame that
-                appears then, also where the file stores them rounded.
+            seconds (`float`): Time in seconds from the first frame. The exact time of a frame belongs to that frame,
+                also if the file stores it rounded.
 
         Returns:
             `int`: Index of the frame.
@@ -139,21 +139,20 @@ class Video(abc.ABC):
         return self._on_screen(time)
 
     def _on_screen(self, time: float) -> int:
-        """The frame on screen at a time that is known to lie within the video."""
+        """The frame on screen at a time that is known to be within the video."""
         return max(int(np.searchsorted(self.timestamps, time + self._time_tolerance, side="right")) - 1, 0)
 
     def digest(self) -> str:
-        """Digest of what is in the source: videos with the same digest have the same frames in the same places.
+        """Digest of the content: videos with the same digest have the same frames in the same order.
 
-        It does not depend on what the source is called or when its frames are shown. Files are digested as they are
-        stored, in pieces and once. Of arrays and images in memory, it is that of their pixels when it is first asked
-        for.
+        It does not depend on the name of the source or on the frame times. Files are digested as they are stored, in
+        pieces and once. Of arrays and images in memory, the pixels are digested when the digest is first requested.
 
         Returns:
             `str`: 32 hexadecimal digits.
 
         Raises:
-            VideoError: If the source cannot be read, or a file has changed since it was digested first.
+            VideoError: If the source cannot be read, or a file has changed since it was first digested.
         """
         state = [_state(path) for path in self._paths()]
         if self._digested is None:
@@ -166,15 +165,15 @@ class Video(abc.ABC):
                 ) from error
             self._digested = state, digest.hexdigest()
         before, digested = self._digested
-        # What is gone cannot give wrong frames, and those that were read before are still those of the video.
+        # A deleted file cannot give wrong frames, and the frames that were read before are still those of the video.
         if any(now not in (None, then) for then, now in zip(before, state, strict=True)):
             raise VideoError(f"{self.name} has changed since it was opened; open it again.")
         return digested
 
     @property
     def path(self) -> str | None:
-        """The absolute path of the file or folder with the frames, or the address that it was fetched from, without a
-        password; `None` if frames were given in memory."""
+        """The absolute path of the file or folder with the frames, or the address of a download, without a password;
+        `None` if the frames were given in memory."""
         if self._address is not None or self._folder is not None:
             return self._address or self._folder
         paths = self._paths()
@@ -185,7 +184,7 @@ class Video(abc.ABC):
         return []
 
     def _add_content(self, digest: Any) -> None:
-        """Adds to a digest what decides which frames these are; by default, that is their pixels."""
+        """Adds the content that decides about the frames to a digest; by default, their pixels."""
         digest.update(f"pixels {self.num_frames} {self.height} {self.width} ".encode())
         for _, frame in self._decode(list(range(self.num_frames))):
             digest.update(np.ascontiguousarray(frame).data)
@@ -199,13 +198,13 @@ class Video(abc.ABC):
     ) -> list[int]:
         """Chooses frames of this video with [`sample_frame_indices`].
 
-        Where the frame rate varies, that function's `time * fps` would point at the wrong frames; there the range
-        holds the frames on screen from `start` to `end`, and sampling by the second takes the frames on screen at
+        If the frame rate varies, that function's `time * fps` would point at the wrong frames; then the range consists
+        of the frames on screen from `start` to `end`, and sampling by the second takes the frames on screen at
         0.5 s, 1.5 s, ... of the range.
 
         Args:
-            num_frames (`int`, *optional*): How many frames to take: at most 4096, or as many as the video has if those
-                are more. `None` takes one a second.
+            num_frames (`int`, *optional*): Number of frames to take: at most 4096, or the number of frames of the
+                video if that is larger. `None` takes one per second.
             start (`float`, *optional*): Start of the range in seconds.
             end (`float`, *optional*): End of the range in seconds.
             max_frames (`int`, *optional*): Keep only the first `max_frames` of the frames chosen.
@@ -234,7 +233,7 @@ class Video(abc.ABC):
         return [self._on_screen(time) for time in times]
 
     def _varies(self) -> bool:
-        """Whether some frame is more than one frame away from where an even frame rate would put it."""
+        """Whether some frame is more than one frame away from its position at an even frame rate."""
         if self.num_frames < 3:
             return False
         interval = self.timestamps[-1] / (self.num_frames - 1)
@@ -268,9 +267,9 @@ class Video(abc.ABC):
 
 
 def _state(path: str) -> tuple[int, int] | None:
-    """What changes with a file; `None` if there is none."""
+    """The size and time of change of a file; `None` if it does not exist."""
     try:
         found = os.stat(path)
-    except (OSError, ValueError):  # gone, or an address
+    except (OSError, ValueError):  # deleted, or an address
         return None
     return found.st_size, found.st_mtime_ns

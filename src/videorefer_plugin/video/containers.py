@@ -21,16 +21,16 @@ __all__ = ["decode_packets", "open_container", "read_packets", "reason", "share_
 # FFmpeg reads plain text and arbitrary bytes as character art, and the cover of a song as a video.
 _NO_VIDEO_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf", "mp3", "flac"})
 
-_most_threads = 0  # of a decoder; 0 leaves it to FFmpeg, which takes all cores
+_most_threads = 0  # of a decoder; 0 lets FFmpeg use all cores
 
 
 def share_cores(processes: int) -> None:
-    """Let decoders of this process take no more threads than its share of the cores.
+    """Limits the decoders of this process to its share of the cores.
 
-    Threads of processes that decode at once stand in each other's way, and starting them takes time in every video.
+    Threads of processes that decode at once slow each other down, and starting them takes time for every video.
 
     Args:
-        processes (`int`): How many processes decode at once, this one included.
+        processes (`int`): Number of processes that decode at once, including this one.
     """
     global _most_threads
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -45,16 +45,16 @@ def open_container(
 
     Args:
         source (`str` or `bytes`): Absolute path, or the bytes of the file.
-        name (`str`): How messages call it.
-        cut_off (`bool`): Whether the file is known to break off, which then explains a missing stream.
-        threads (`bool`): Whether to decode with several threads. With one, errors can be told to their packets.
+        name (`str`): Its name in messages.
+        cut_off (`bool`): Whether the file is known to be truncated, which then explains a missing stream.
+        threads (`bool`): Whether to decode with several threads. With one, errors can be assigned to their packets.
         track (`int`, *optional*): Index of the video stream; the film by default, see [`choose_track`].
 
     Yields:
         The container of PyAV and the video stream.
 
     Raises:
-        VideoError: If the file cannot be opened, or there is no video in it that can be decoded.
+        VideoError: If the file cannot be opened, or has no video that can be decoded.
     """
     _stop_python_logging()
 
@@ -75,7 +75,7 @@ def open_container(
 
 
 def _open(source: str | bytes, name: str) -> Any:
-    # Files come from anywhere: what they hold must not name other files or addresses to be opened.
+    # Files come from anywhere: they must not make FFmpeg open other files or addresses.
     protocol, file = ("data", io.BytesIO(source)) if isinstance(source, bytes) else ("file", source)
     only = {"protocol_whitelist": protocol, "format_whitelist": opened_formats()}
     try:
@@ -86,7 +86,7 @@ def _open(source: str | bytes, name: str) -> Any:
                 f"{name} cannot be opened as a video: it is a list of other files or addresses, which are not opened "
                 "for it. Give the video itself, or make one file of its parts with ffmpeg -i LIST -c copy whole.mp4."
             ) from error
-        advice = "it may be damaged, cut off, or no video"
+        advice = "it may be damaged, cut off, or not a video"
         raise VideoError(f"{name} cannot be opened as a video ({reason(error)}); {advice}.") from error
 
 
@@ -107,26 +107,26 @@ def _check_track(container: Any, stream: Any, name: str, cut_off: bool) -> None:
     if context is None:
         raise VideoError(f"{name} uses a codec that this build of FFmpeg cannot decode; convert it first.")
     check_size(context.height, context.width, name, MAX_FRAME_PIXELS)
-    context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the coded frames may say something else
+    context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the coded frames may have another size
 
 
 def _stop_python_logging() -> None:
-    """Keeps FFmpeg's threads from calling Python, for good.
+    """Stops FFmpeg's threads from calling Python, permanently.
 
-    Where somebody has set PyAV's log level (torchvision does when it is imported), decoding threads take the
-    interpreter's lock to log, and freeing a decoder waits for them while it holds that lock: neither ever goes on.
-    Decoders are freed some time after their file was closed, so the level cannot be put back.
+    If PyAV's log level was set (torchvision sets it when it is imported), decoding threads take the interpreter's lock
+    to log, and freeing a decoder waits for them while it holds that lock: a deadlock. Decoders are freed some time
+    after their file was closed, so the level cannot be restored.
     """
     if av.logging.get_level() is not None:
         av.logging.set_level(None)
 
 
 def read_packets(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets from where the container stands to the end of the file."""
+    """Yields the packets from the current position of the container to the end of the file."""
     try:
-        # Empty packets would end the decoding; `decode_packets` empties the decoder itself.
+        # Empty packets would end the decoding; `decode_packets` flushes the decoder itself.
         yield from (packet for packet in container.demux(stream) if packet.size)
-    except IndexError as error:  # PyAV, where damage looks like the beginning of another stream
+    except IndexError as error:  # PyAV, where damage looks like the header of another stream
         raise av.error.InvalidDataError(errno.EINVAL, f"a packet of a stream that there is not ({error})") from error
 
 
@@ -135,7 +135,7 @@ def decode_packets(
 ) -> Iterator[Any]:
     """Decodes packets of a stream to frames.
 
-    With `failed`, goes on after errors and calls it with the place of the packet, in decoding order, and the error
+    With `failed`, continues after errors and calls it with the index of the packet, in decoding order, and the error
     (`None` for a packet that is damaged as stored).
     """
     place = 0
@@ -163,5 +163,5 @@ def decode_packets(
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, in words."""
+    """The message of an error, in words."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Telling from its bytes whether a video file breaks off."""
+"""Deciding from the bytes of a video file whether it is truncated."""
 
 from typing import BinaryIO
 
@@ -6,13 +6,13 @@ from videorefer_plugin.video.sources import opened
 
 __all__ = ["is_cut_off"]
 
-_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # that an MP4 or MOV file starts with
-_EBML = b"\x1a\x45\xdf\xa3"  # that a Matroska file starts with
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # the first box of an MP4 or MOV file
+_EBML = b"\x1a\x45\xdf\xa3"  # the first bytes of a Matroska file
 _SEGMENT = b"\x18\x53\x80\x67"  # the element that holds all the rest of a Matroska file
 
 
 def is_cut_off(source: str | bytes) -> bool:
-    """Whether an MP4, Matroska, AVI, GIF or PNG file is shorter than it says itself."""
+    """Whether an MP4, Matroska, AVI, GIF or PNG file is shorter than its header says."""
     try:
         with opened(source) as file:
             head = file.read(4096)

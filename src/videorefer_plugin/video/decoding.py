@@ -1,4 +1,4 @@
-"""Decoding the frames of a video file that are asked for."""
+"""Decoding the requested frames of a video file."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -25,14 +25,14 @@ class _DamageError(Exception):
 
 
 class DecodedVideo(Video):
-    """A video in a container file whose frames are listed. The subclass lists them."""
+    """A video in a container file. The subclass lists its frames."""
 
     _source: str | bytes
     _cut_off: bool
     _track: int | None  # index of the stream
     _table: FrameTable
     _rotations: Rotations
-    _good: np.ndarray | None = None  # which frames of a damaged file can be trusted, once that is known
+    _good: np.ndarray | None = None  # which frames of a damaged file can be trusted, once it was determined
 
     def _open(self, threads: bool = True) -> AbstractContextManager[tuple[Any, Any]]:
         return open_container(self._source, self.name, self._cut_off, threads, self._track)
@@ -55,7 +55,7 @@ class DecodedVideo(Video):
             for index, frame in self._decode_indexed(wanted):
                 yield index, self._pixels(index, frame)
         except (_DamageError, av.error.FFmpegError):
-            # Damage may show only after frames that it affects (B-frames), so those are given once more.
+            # Damage may show only after frames that it affects (B-frames), so those are yielded once more.
             yield from self._decode_damaged(wanted)
 
     def _decode_counted(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -64,9 +64,9 @@ class DecodedVideo(Video):
             raise self._not_decodable(beyond, np.arange(self.num_frames) < self._table.readable)
         left = iter(wanted)
         target = next(left, None)
-        # What several threads make of damage differs from run to run.
+        # With several threads, the frames that come out of damaged packets differ from run to run.
         with self._open(threads=self._table.readable == self.num_frames) as (container, stream):
-            # Errors before the first frame were let pass when counting, and there are none later.
+            # Errors before the first frame were ignored when counting, and there are none later.
             frames = decode_packets(read_packets(container, stream), stream, lambda _, __: None)
             for index, frame in enumerate(frames):
                 if target is None:
@@ -78,7 +78,7 @@ class DecodedVideo(Video):
             raise VideoError(f"{self.name} has changed since it was opened: frame {target} is gone; open it again.")
 
     def _decode_indexed(self, wanted: list[int]) -> Iterator[tuple[int, Any]]:
-        """Decodes the wanted frames, jumping over long gaps; raises `_DamageError` if anything is not as announced."""
+        """Decodes the wanted frames, skipping long gaps; raises `_DamageError` if anything is not as announced."""
         table = self._table
         if wanted and wanted[-1] >= table.readable:
             raise _DamageError
@@ -95,8 +95,8 @@ class DecodedVideo(Video):
                 for frame in decode_packets(read_packets(container, stream), stream):
                     index = index_of.get(frame.pts, -1)
                     if jumped and 0 <= index < expected:
-                        continue  # frames shown before the keyframe jumped to, or an earlier landing
-                    # A file may mark frames as keyframes at which decoding cannot start; the decoder knows.
+                        continue  # frames shown before the keyframe of the jump, or an earlier landing
+                    # A file may mark frames as keyframes at which decoding cannot start; only the decoder detects it.
                     if index != expected or frame.is_corrupt or (jumped and index == key and not frame.key_frame):
                         raise _DamageError
                     expected += 1
@@ -113,7 +113,7 @@ class DecodedVideo(Video):
                     raise _DamageError  # the file ended too early
 
     def _decode_damaged(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Decodes from the start, after finding out which frames can be trusted."""
+        """Decodes from the start, after determining which frames can be trusted."""
         if self._good is None:
             self._good = self._find_good()
         good = self._good
@@ -137,7 +137,7 @@ class DecodedVideo(Video):
         index_of = table.by_pts()
         given = np.zeros(table.readable, dtype=bool)
         is_key = np.zeros(table.readable, dtype=bool)
-        damaged = set(table.damaged)  # places, in decoding order, of damaged packets
+        damaged = set(table.damaged)  # indices, in decoding order, of damaged packets
         with self._open(threads=False) as (container, stream):
             packets = read_packets(container, stream)
             for frame in decode_packets(packets, stream, lambda place, _: damaged.add(place)):

@@ -1,4 +1,4 @@
-"""Fetching a video from an http(s) address: in a bounded time, of a bounded size, and from nowhere else."""
+"""Downloading a video from an http(s) address, with limits of time and size, and without following other protocols."""
 
 import importlib
 import threading
@@ -16,14 +16,14 @@ __all__ = ["client_library", "downloaded"]
 CONNECT_SECONDS = 15.0
 """How long a connection may take."""
 SILENT_SECONDS = 30.0
-"""How long a server may take to begin a reply, or send nothing of one."""
+"""How long a server may take to begin a reply, or pause during one."""
 SLOWEST = 1024
-"""Bytes a second that a server sends at the least, on average over each `SILENT_SECONDS`."""
+"""The least bytes a second that a server must send, on average over each `SILENT_SECONDS`."""
 MOST_SECONDS = 1800.0
 """How long a whole download may take."""
 
 _REDIRECTS = 10
-_BAR_AFTER = 2.0  # seconds, before which nobody wonders what is going on
+_BAR_AFTER = 2.0  # seconds; shorter downloads show no progress bar
 _INSTEAD = "Download the file first, and give its path"
 
 
@@ -33,20 +33,22 @@ def downloaded(
     """The content of an http(s) address, with a bar of the Hub's client if it takes long.
 
     Args:
-        address (`str`): may hold a name and password, which only its own server is sent.
-        name (`str`): how messages call it, without them.
+        address (`str`): may contain a name and password, which are sent to its own server only.
+        name (`str`): its name in messages, without them.
         most_bytes (`int`, *optional*): the most bytes to take; `MAX_STREAM_BYTES` by default.
         seconds (`float`, *optional*): how long it may take; `MOST_SECONDS` by default.
-        transport (*optional*): of the client library, to reach servers in another way.
+        transport (*optional*): of the client library, to reach servers in another way, for instance in tests.
 
     Raises:
-        VideoError: the server cannot be reached, does not answer in time, sends something else or too much, or leads
-            to another protocol.
+        VideoError: the server cannot be reached, does not answer in time, sends too much or another kind of content,
+            or redirects to another protocol.
     """
     if not names_server(address):
-        raise VideoError(f"{name} is no address of a server; expected one such as 'https://example.org/video.mp4'.")
+        raise VideoError(
+            f"{name} is not the address of a server; expected one such as 'https://example.org/video.mp4'."
+        )
     client_of = client_library()
-    stop = threading.Event()  # for the download, where nobody waits for it any more
+    stop = threading.Event()  # ends the download when its result is no longer needed
 
     def read() -> bytes:
         with client_of.Client(
@@ -85,7 +87,7 @@ def downloaded(
 
 
 def client_library() -> Any:
-    """The library that the Hub's client uses; it is another one since its version 2."""
+    """Returns the library that the Hub's client uses, which changed with its version 2."""
     try:
         from huggingface_hub.utils import httpx
 
@@ -101,7 +103,7 @@ def _content(response: Any, name: str, most_bytes: int, stop: threading.Event) -
         raise VideoError(f"{name} cannot be opened: the server answers {said}. {_INSTEAD}, or {advice}.")
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml"):
-        raise VideoError(f"{name} is a page ({kind}) and no video; it may want a login. {_INSTEAD}.")
+        raise VideoError(f"{name} is a page ({kind}) and not a video; it may want a login. {_INSTEAD}.")
     length = response.headers.get("content-length", "")
     total = int(length) if length.isdecimal() and len(length) < 20 else None
     if total is not None and total > most_bytes:
@@ -119,7 +121,7 @@ def _content(response: Any, name: str, most_bytes: int, stop: threading.Event) -
 
 
 def _pieces(response: Any, name: str, total: int | None) -> Iterator[bytes]:
-    """What arrives, as long as it arrives fast enough."""
+    """Yields the content as it arrives, as long as it arrives fast enough."""
     from huggingface_hub.utils import tqdm
 
     since, arrived = time.monotonic(), 0

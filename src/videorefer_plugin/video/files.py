@@ -18,9 +18,9 @@ class FileVideo(DecodedVideo):
 
     Args:
         source (`str` or `bytes`): Absolute path, or the bytes of the file.
-        name (`str`): How messages call it.
+        name (`str`): Its name in messages.
         fps (`float`, *optional*): Overrides the frame times of the file with an even rate.
-        track (`int`, *optional*): Index, among the streams of the file, of the video; the film by default.
+        track (`int`, *optional*): Index of the video among the streams of the file; the film by default.
     """
 
     def __init__(self, source: str | bytes, name: str, fps: float | None, track: int | None = None):
@@ -43,10 +43,10 @@ class FileVideo(DecodedVideo):
         self.height, self.width = self._table.size
         self._set_times(average_rate, fps)
 
-        # A file that breaks off is still as long as it announces; reading beyond what is there fails by name, and
-        # sampling does not silently shrink to the part that is left.
+        # A truncated file keeps its announced length; reading beyond its end raises an error, and sampling does not
+        # silently shrink to the part that is left.
         if scan.cut_off and container_format != "gif":
-            rate = self.fps if self._varies() else average_rate or self.fps  # lost frames make for a lower one
+            rate = self.fps if self._varies() else average_rate or self.fps  # lost frames would lower the average
             self._extend_times(announced - scan.discarded if announced else round(seconds * rate))
 
     def _scan_again(self, scan: Scan) -> FrameTable:
@@ -66,16 +66,16 @@ class FileVideo(DecodedVideo):
         tick = self._time_base
         ticks = pts - pts[0]
         last = int(durations[-1])
-        if last <= 0:  # the file does not say how long its last frame stays
+        if last <= 0:  # the file does not have the duration of its last frame
             last = round(float(np.median(np.diff(ticks)))) if len(ticks) > 1 else round(1 / (tick * 25))
         length = int(ticks[-1]) + last
         measured = self.num_frames * tick.denominator / (length * tick.numerator)
         # The file's own rate is the exact one, unless it is only nominal (variable frame rate).
         self.fps = average_rate if average_rate and abs(measured / average_rate - 1) < 0.02 else measured
-        # One division of whole numbers: times are as exact as they can be.
+        # One division of whole numbers: times are as exact as possible.
         self.timestamps = ticks * tick.numerator / tick.denominator
         self.duration = length * tick.numerator / tick.denominator
-        if tick * 10 * self.fps < 1:  # fine enough that half a tick cannot reach a neighbouring frame
+        if tick * 10 * self.fps < 1:  # fine enough that half a tick cannot reach a neighboring frame
             self._time_tolerance = float(tick) / 2 + 1e-9
 
     def _extend_times(self, total: int) -> None:

@@ -17,16 +17,16 @@ class FrameTable:
 
     Attributes:
         size (`tuple[int, int]`): Height and width of the upright first frame in pixels.
-        durations (`np.ndarray`): How long each frame stays, in ticks of the stream; 0 where the file does not say.
-        readable (`int`): How many frames from the first on can be told apart; fewer than listed after damage.
+        durations (`np.ndarray`): Duration of each frame, in ticks of the stream; 0 where the file has none.
+        readable (`int`): How many frames from the first on can be identified; fewer than listed after damage.
         pts (`np.ndarray`, *optional*): Time stamp of each frame in ticks; `None` where the file has no usable ones.
-        counted (`bool`): Whether frames are told apart by counting instead of by time stamp. Those below are empty
-            then.
-        decode_order (`np.ndarray`): Place of each frame in decoding order.
+        counted (`bool`): Whether frames are identified by counting instead of by time stamp. The attributes below are
+            empty then.
+        decode_order (`np.ndarray`): Position of each frame in decoding order.
         is_key (`np.ndarray`): Whether decoding can start at each frame.
         seek_times (`np.ndarray`): Time, in ticks, by which the container finds each frame.
-        damaged (`frozenset[int]`): Places, in decoding order, at which the structure of the file is broken. Frames
-            that are missing there have a time stamp, but -1 for their place.
+        damaged (`frozenset[int]`): Positions, in decoding order, at which the structure of the file is broken. Frames
+            that are missing there have a time stamp, but a position of -1.
     """
 
     size: tuple[int, int]
@@ -40,32 +40,32 @@ class FrameTable:
     damaged: frozenset[int] = frozenset()
 
     def by_pts(self) -> dict[int, int]:
-        """Index of the frame with each time stamp."""
+        """Maps each time stamp to the index of its frame."""
         assert self.pts is not None
         return {int(self.pts[index]): int(index) for index in np.flatnonzero(self.decode_order >= 0)}
 
     def reach(self) -> np.ndarray:
-        """The last frame shown among those decoded up to each frame: until there, damage to it may come to light."""
+        """The last frame shown among those decoded up to each frame: damage to it may be detected until there."""
         reach = np.empty_like(self.decode_order)
         in_decode_order = np.argsort(self.decode_order)
         reach[in_decode_order] = np.maximum.accumulate(in_decode_order)
         return reach
 
     def starts(self, wanted: list[int]) -> np.ndarray:
-        """Of each wanted frame (ascending), the keyframe that decoding may start from."""
+        """For each wanted frame (ascending), the keyframe at which decoding may start."""
         keys = np.concatenate([[0], np.flatnonzero(self.is_key)])
         return keys[np.searchsorted(keys, wanted, side="right") - 1]
 
     def undamaged(self, given: np.ndarray, is_key: np.ndarray, damaged: set[int]) -> np.ndarray:
-        """Which of the readable frames do not build on a damaged one.
+        """Returns which of the readable frames do not depend on a damaged one.
 
-        Decoders go on with what they have, so everything that may build on a damaged frame, up to the next keyframe,
-        is in doubt.
+        Decoders continue with the data that they have, so every frame that may depend on a damaged one, up to the next
+        keyframe, is in doubt.
 
         Args:
-            given (`np.ndarray`): Whether the decoder gave each frame.
+            given (`np.ndarray`): Whether the decoder returned each frame.
             is_key (`np.ndarray`): Whether decoding did start at each frame.
-            damaged (`set[int]`): Places of damaged frames in decoding order.
+            damaged (`set[int]`): Positions of damaged frames in decoding order.
         """
         shown_at = {int(place): index for index, place in enumerate(self.decode_order)}
         good = given.copy()

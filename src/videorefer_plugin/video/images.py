@@ -33,10 +33,10 @@ MAX_FRAME_PIXELS = 1 << 26
 _COMMON_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 IMAGE_SUFFIXES = _COMMON_SUFFIXES | {".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
-"""What the names of image files end in, in lower case."""
+"""The endings of image files, in lower case."""
 
 CARD_SUFFIXES = _COMMON_SUFFIXES | {".gif", ".svg"}
-"""What the names of pictures on a page end in, in lower case: browsers show drawings, but not every kind of image."""
+"""The endings of pictures on a page, in lower case: browsers show drawings, but not every kind of image."""
 
 
 def load_image(source: Any) -> np.ndarray:
@@ -44,7 +44,7 @@ def load_image(source: Any) -> np.ndarray:
 
     Args:
         source: A path to an image file, a `file://` or `data:` URL, the bytes of a file, a binary file object (read
-            from where it stands), a PIL image, or an array or tensor of shape `(H, W, 3)` or `(3, H, W)`, `uint8`, or
+            from its position), a PIL image, or an array or tensor of shape `(H, W, 3)` or `(3, H, W)`, `uint8`, or
             floating point in [0, 1]. Orientation metadata (EXIF) is applied. Transparency is dropped. Of an
             animation, the first frame is taken.
 
@@ -60,9 +60,9 @@ def load_image(source: Any) -> np.ndarray:
 
 
 def load_named_image(source: Any, label: str) -> np.ndarray:
-    """Loads one image as [`load_image`] does; messages call it `label`.
+    """Loads one image as [`load_image`] does; messages name it `label`.
 
-    What can be read is given as a [`Stored`].
+    Sources that can be read are given as a [`Stored`].
     """
     from PIL import ImageOps
 
@@ -83,7 +83,7 @@ def load_named_image(source: Any, label: str) -> np.ndarray:
 
 
 def image_size(source: Any, label: str) -> tuple[int, int]:
-    """Height and width of an image, without decoding it where it is a file."""
+    """Height and width of an image, without decoding it if it is a file."""
     if isinstance(source, Stored) or is_pil(source):
         with _opened_image(source, label) as image:
             width, height = image.size
@@ -94,14 +94,14 @@ def image_size(source: Any, label: str) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _opened_image(source: Any, label: str) -> Iterator[Any]:
-    """The PIL image of a source, which may be one; whatever the readers raise becomes a `VideoError` that names it."""
+    """Opens a source, which may be a PIL image already; errors of the reader become a `VideoError` with its name."""
     from PIL import Image
 
     if isinstance(source, Stored):
         if source.is_address:
             raise VideoError(f"{label} is an address; download the image first and pass the file's path.")
         if isinstance(source.place, str) and not os.path.isfile(source.place):
-            raise VideoError(f"{label}: there is no image file there; check the path.")
+            raise VideoError(f"{label}: the image file does not exist; check the path.")
     try:
         with contextlib.nullcontext(source) if is_pil(source) else Image.open(_for_pillow(source)) as image:
             check_size(image.height, image.width, label)
@@ -113,17 +113,19 @@ def _opened_image(source: Any, label: str) -> Iterator[Any]:
             yield image
     except (VideoError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:  # what the file says of its size, before any pixel is read
+    except Image.DecompressionBombError as error:  # judged by the header, before any pixel is read
         raise VideoError(
             f"{label} is larger than Pillow reads: {error} Scale it down; if you trust the file, raise "
             "PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
     except Image.UnidentifiedImageError as error:
         raise VideoError(
-            f"{label} cannot be read as an image (in no format that Pillow knows); it may be damaged or no image."
+            f"{label} cannot be read as an image (in no format that Pillow knows); it may be damaged or not an image."
         ) from error
     except Exception as error:  # image readers raise almost anything on damaged files
-        raise VideoError(f"{label} cannot be read as an image ({error}); it may be damaged or no image.") from error
+        raise VideoError(
+            f"{label} cannot be read as an image ({error}); it may be damaged or not an image."
+        ) from error
 
 
 def _for_pillow(source: Stored) -> str | io.BytesIO:
@@ -134,7 +136,7 @@ def check_size(height: int, width: int, label: str, most: int = MAX_PIXELS) -> N
     """Refuses images and frames with too many pixels."""
     if height * width > most:
         raise VideoError(
-            f"{label} is said to be {width}x{height} (width x height), but at most {most} pixels can be "
+            f"{label} claims to be {width}x{height} (width x height), but at most {most} pixels can be "
             "handled; scale it down first."
         )
 
@@ -162,7 +164,7 @@ def as_array(source: Any) -> np.ndarray | None:
 
 
 def channels_last(array: np.ndarray, label: str, per_frame: bool) -> np.ndarray:
-    """A view with the three colours last, `(H, W, 3)` where `per_frame`, else `(T, H, W, 3)`."""
+    """A view with the three colors last, `(H, W, 3)` where `per_frame`, else `(T, H, W, 3)`."""
     shape, axes = array.shape, 3 if per_frame else 4
     expected = "(H, W, 3)" if per_frame else "(T, H, W, 3)"
     if len(shape) == axes and shape[-1] == 3:
@@ -172,9 +174,9 @@ def channels_last(array: np.ndarray, label: str, per_frame: bool) -> np.ndarray:
     if not per_frame and len(shape) == 3 and shape[-1] == 3:
         advice = "this looks like one image: use load_image, or pass [image]."
     elif len(shape) == axes - 1:
-        advice = "grey frames become RGB with np.repeat(array[..., None], 3, axis=-1)."
+        advice = "gray frames become RGB with np.repeat(array[..., None], 3, axis=-1)."
     elif len(shape) == axes and 1 in (shape[-1], shape[-3]):
-        advice = f"grey frames become RGB with np.repeat(array, 3, axis={-1 if shape[-1] == 1 else -3})."
+        advice = f"gray frames become RGB with np.repeat(array, 3, axis={-1 if shape[-1] == 1 else -3})."
     elif len(shape) == axes and shape[-1] == 4:
         advice = "drop the transparency with array[..., :3]."
     else:

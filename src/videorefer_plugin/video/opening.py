@@ -1,4 +1,4 @@
-"""Finding out what a source is, and opening it as a video."""
+"""Recognizing a source, and opening it as a video."""
 
 import operator
 import os
@@ -20,7 +20,7 @@ from videorefer_plugin.video.sources import Stored, is_stored, opened, stored
 __all__ = ["FOLDER_FPS", "folder_images", "open_video"]
 
 FOLDER_FPS = 3.0
-"""Frames per second that a folder of frames is taken to have, as in the original code."""
+"""The frame rate, per second, of a folder of frames, as in the original code."""
 
 _LIST_FPS = 1.0
 _SOURCES = (
@@ -32,8 +32,8 @@ _SOURCES = (
 def open_video(source: Any, *, fps: float | None = None, stream: int | None = None) -> Video:
     """Opens a video.
 
-    Frames come in the pixels that are stored: where a file says that these are not square (a pixel aspect ratio), they
-    are not stretched as players do, and regions are given in stored pixels.
+    Frames are returned in the stored pixels: if the pixels are not square (a pixel aspect ratio), frames are not
+    stretched as in players, and regions are given in stored pixels.
 
     Args:
         source: One of
@@ -43,34 +43,34 @@ def open_video(source: Any, *, fps: float | None = None, stream: int | None = No
               counts as 25 frames a second);
             - a path to a folder of images, which are ordered by name with numbers compared as numbers (`frame2` before
               `frame10`) and count as 3 frames a second;
-            - an http(s) address of a video file, its `file://` URL, or a `data:` URL with the file in it. What is
-              behind an address is fetched at once, with a bar if it takes long, and held in memory; a server that does
-              not answer in time, or sends less than a kilobyte a second, is given up;
+            - an http(s) address of a video file, its `file://` URL, or a `data:` URL with the file in it. A download
+              starts at once, with a bar if it takes long, and is held in memory; a server that does not answer in
+              time, or sends less than a kilobyte a second, is an error;
             - the bytes of such a file (`bytes`, `bytearray`, `memoryview`), or a binary file object. File objects are
-              read at once, from where they stand to their end; those that can go back are left where they stood. At
-              most 1 GiB is taken of them, of addresses and of `data:` URLs, since it is held in memory;
+              read at once, from their position to their end; seekable ones are returned to that position. At
+              most 1 GiB is read from them, from addresses and from `data:` URLs, since it is held in memory;
             - an array or tensor of shape `(T, H, W, 3)` or `(T, 3, H, W)`, `uint8`, or floating point in [0, 1];
             - a list of images of one size: PIL images, arrays or tensors as [`load_image`] takes them, or image paths;
-            - a [`Video`], which is returned as it is.
+            - a [`Video`], which is returned unchanged.
 
             Pipes, sockets and devices are refused, and so are lists of other files (`.m3u8`, `.mpd`, `.ffconcat`,
-            `.sdp`), whatever they are called: only what was given is opened.
+            `.sdp`), under any name: only the given source is opened.
 
             Arrays and lists count as 1 frame a second, so that sampling by the second keeps every frame.
-        fps (`float`, *optional*): Takes the frames of the source to be evenly spaced at this many frames a second,
-            whatever the source says itself.
+        fps (`float`, *optional*): Treats the frames of the source as evenly spaced at this many frames a second,
+            and ignores the times in the source.
         stream (`int`, *optional*): Of a video file with several video tracks, the index of the one to open, counted
-            among all streams of the file (as `ffprobe` lists them). By default the track that holds more than one
-            frame is taken, so cover art and stills do not get in the way; of several films, the one that a Matroska
-            file marks as its default.
+            among all streams of the file (as `ffprobe` lists them). By default the track with more than one frame is
+            taken, so that cover art and stills are ignored; of several films, the one that a Matroska file marks as
+            its default.
 
     Returns:
         [`Video`]: The video. Files are scanned once for the number and times of their frames; pixels are decoded when
-        they are read, and only the frames asked for are kept.
+        they are read, and only the requested frames are kept.
 
     Raises:
-        VideoError: If there is nothing at that place, it is not a video, it has no frames, or it cannot be decoded; if
-            it holds several films and `stream` does not say which.
+        VideoError: If the source does not exist, is not a video, has no frames, or cannot be decoded; if it holds
+            several films and `stream` does not choose one.
     """
     rate = None if fps is None else check_fps(fps)
     track = None if stream is None else _check_stream(stream)
@@ -125,11 +125,11 @@ def _open_stored(source: Stored, fps: float | None, track: int | None) -> Video:
             return _open_folder(path, name, fps)
         if not path.exists():
             raise _not_there(source)
-        # Absolute, so that a name such as "concat:a" cannot be taken for one of FFmpeg's protocols.
+        # Absolute, so that a name such as "concat:a" cannot be read as one of FFmpeg's protocols.
         absolute = str(path.absolute())
         if not path.is_file():
             raise VideoError(
-                f"{name} is a pipe, a socket or a device, and no file. Write what it gives to a file, and give the "
+                f"{name} is a pipe, a socket or a device, and not a file. Write its content to a file, and give the "
                 "path of that."
             )
         if path.stat().st_size == 0:
@@ -165,7 +165,7 @@ def _open_content(source: str | bytes, name: str, fps: float | None, track: int 
 
 
 def _open_file(source: str | bytes, name: str, fps: float | None, track: int | None) -> Video:
-    from videorefer_plugin.video.files import FileVideo  # brings in PyAV
+    from videorefer_plugin.video.files import FileVideo  # imports PyAV
 
     return FileVideo(source, name, fps, track)
 
@@ -200,5 +200,5 @@ def _natural_key(path: str) -> tuple:
     """Sorts names with the numbers in them compared as numbers."""
     name = os.path.basename(path)
     parts = re.split(r"([0-9]+)", os.path.splitext(name)[0])
-    # Text and numbers alternate, beginning with text, so that parts at one place always compare.
+    # Text and numbers alternate, beginning with text, so that parts at the same index can always be compared.
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name

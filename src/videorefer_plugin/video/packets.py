@@ -1,4 +1,4 @@
-"""What the packets of a file say of its frames."""
+"""Deriving the frames of a file from its packets."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ class PacketList:
     """The packets of a file, in decoding order.
 
     Args:
-        by_pts (`bool`): Whether the container finds a keyframe by the time it is shown, not by that it is decoded.
-        step (`float`): Ticks from frame to frame at the rate that the file says; 0 if it says none.
+        by_pts (`bool`): Whether the container finds a keyframe by its presentation time, and not by its decoding time.
+        step (`float`): Ticks from frame to frame at the rate in the file; 0 if it has none.
     """
 
     def __init__(self, by_pts: bool, step: float):
         self._by_pts = by_pts
         self._step = step
-        self._packets: list[tuple[int, int, int, bool, int]] = []  # time, time to jump to, duration, keyframe, place
+        self._packets: list[tuple[int, int, int, bool, int]] = []  # time, time to jump to, duration, keyframe, offset
         self._decode_times: list[int | None] = []
         self._complete = True  # every packet has a time
 
@@ -31,7 +31,7 @@ class PacketList:
         return len(self._packets)
 
     def add(self, packet: Any) -> None:
-        """Notes the next packet."""
+        """Adds the next packet."""
         self._complete = self._complete and packet.pts is not None
         self._decode_times.append(packet.dts)
         seek = packet.pts if self._by_pts or packet.dts is None else packet.dts
@@ -47,9 +47,9 @@ class PacketList:
         return bool((np.diff(times) > 1.5 * step).any() or times[0] > 1.5 * step or end - times[-1] > 2.5 * step)
 
     def order(self, until: int | None = None) -> np.ndarray | None:
-        """Which packets hold the frames, in the order shown; `None` where the packets do not tell.
+        """Returns which packets hold the frames, in the order shown; `None` if the packets do not tell.
 
-        With `until`, only what is known of the frames where all packets from that one on may be lost.
+        With `until`, returns only the frames that are certain if all packets from that one on may be lost.
         """
         if not self._complete:
             return None
@@ -59,7 +59,7 @@ class PacketList:
         order = np.argsort(pts)
         if until is not None:
             # The packets that are lost were to be decoded after the last one here, but some may have been shown
-            # earlier (B-frames), so only what is shown until then has a known place in the count.
+            # earlier (B-frames), so only frames that are shown before have a known index.
             decoded = self._decode_times[until - 1]
             last = self._packets[until - 1][0] if decoded is None else decoded
             order = order[(pts[order] <= last) & (order < until)]
@@ -68,17 +68,17 @@ class PacketList:
         return order
 
     def table(self, order: np.ndarray, size: tuple[int, int]) -> FrameTable:
-        """The frames, none of them missing."""
+        """Returns the frames, if none of them is missing."""
         pts, seek, durations, is_key = (self._field(field)[order] for field in range(4))
         return FrameTable(
             size, durations, len(order), pts, decode_order=order, is_key=is_key.astype(bool), seek_times=seek
         )
 
     def table_with_gaps(self, breaks: list[int], size: tuple[int, int], name: str) -> FrameTable | None:
-        """The frames of a file whose structure is broken, with the missing ones in their places.
+        """Returns the frames of a file whose structure is broken, with gaps for the missing ones.
 
-        Only where the frames follow each other at an even rate do the gaps tell how many are missing; all gaps must
-        lie at the breaks, since files without damage may have some, too. `None` where they do not tell.
+        The gaps tell how many frames are missing only if the frame rate is even; all gaps must lie at the breaks,
+        since undamaged files may have some, too. Returns `None` if the number is unclear.
         """
         order = self.order()
         places = self._field(4)
@@ -87,7 +87,7 @@ class PacketList:
         pts = self._field(0)[order]
         step = self._usual_step(pts)
         if breaks[0] < places[0] - _HEADER and pts[0] > 0.5 * step:
-            return None  # the beginning is lost, and nobody knows how much of it
+            return None  # the beginning is lost, and its length is unknown
         gaps = np.diff(pts) / step
         counts = np.rint(gaps).astype(np.int64)
         damaged = self._packets_before(breaks)
@@ -98,7 +98,7 @@ class PacketList:
         pairs = np.stack([order[wide], order[wide + 1]], axis=1)
         between = zip(pairs.min(axis=1) - reordered, pairs.max(axis=1) + reordered, strict=True)
         if any(np.searchsorted(damaged, low) == np.searchsorted(damaged, high, side="right") for low, high in between):
-            return None  # there are gaps that are none of the damage
+            return None  # there are gaps that are not part of the damage
         index_of = np.concatenate([[0], np.cumsum(counts)])
         total = check_total(int(index_of[-1]) + 1, name)
         listed = self.table(order, size)
@@ -129,7 +129,7 @@ class PacketList:
         return np.searchsorted(np.sort(self._field(4)), breaks)
 
     def loses_the_end(self, breaks: list[int]) -> bool:
-        """Whether packets may be missing behind the last one, which may be torn."""
+        """Whether packets may be missing after the last one, which may be torn."""
         places = self._field(4)
         return bool(breaks[-1] >= np.sort(places)[-2:].min() - _HEADER)
 

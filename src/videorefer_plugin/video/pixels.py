@@ -1,4 +1,4 @@
-"""Making upright RGB pictures of decoded frames."""
+"""Upright RGB pictures from decoded frames."""
 
 import threading
 from typing import Any
@@ -33,9 +33,9 @@ class Rotations:
         return picture if matrix is None else _turn(picture, *matrix)
 
     def _matrix(self, frame: Any) -> tuple[int, int, int, int] | None:
-        # Looking at a frame's side data puts the frame into a cycle of references, and with it the threads that
-        # convert it, until garbage is collected; where that happens in a forked worker of a DataLoader, it crashes.
-        # So it is done once for each rotation, which is one for all frames of nearly every video.
+        # Reading a frame's side data puts the frame into a cycle of references, and with it the threads that convert
+        # it, until garbage is collected; if that happens in a forked worker of a DataLoader, it crashes. So it is read
+        # once for each rotation, which is the same for all frames of nearly every video.
         angle = getattr(frame, "rotation", 0)
         if angle not in self._matrices:
             self._matrices[angle] = _display_matrix(frame)
@@ -43,9 +43,9 @@ class Rotations:
 
 
 def _to_rgb(frame: Any) -> np.ndarray:
-    """Converts a frame with a converter that is kept, on one thread.
+    """Converts a frame with a cached converter, on one thread.
 
-    Setting one up for every frame, with its threads, takes many times longer than converting a small frame.
+    Creating one for every frame, with its threads, takes many times longer than converting a small frame.
     """
     if not hasattr(_converters, "reformatter"):
         _converters.reformatter = VideoReformatter()

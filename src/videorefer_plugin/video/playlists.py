@@ -1,4 +1,4 @@
-"""Files that are no videos but name some, here or elsewhere, which nobody asked to be opened."""
+"""Files that are not videos but name others, here or elsewhere, which must not be opened."""
 
 import re
 from functools import cache
@@ -7,7 +7,7 @@ import av
 
 __all__ = ["looks_like_playlist", "opened_formats"]
 
-# Formats of FFmpeg whose files name other files or addresses, or which are no files at all.
+# Formats of FFmpeg whose files name other files or addresses, or that do not come from files at all.
 _NOT_OPENED = (
     *("hls", "applehttp", "dash", "webm_dash_manifest", "concat", "imf", "sdp", "rtsp", "rtp", "sap"),
     *("avisynth", "vapoursynth", "vobsub", "lavfi", "image2pipe", "ffmetadata", "libgme", "smil"),
@@ -21,7 +21,7 @@ _TEXTS = re.compile(
 
 @cache
 def opened_formats() -> str:
-    """The formats of this build of FFmpeg that are opened, as its option `format_whitelist` takes them."""
+    """Returns the formats of this build of FFmpeg that are opened, for its option `format_whitelist`."""
     return ",".join(sorted(name for name in av.formats_available if not set(name.split(",")) & set(_NOT_OPENED)))
 
 

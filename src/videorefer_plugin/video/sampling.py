@@ -1,4 +1,4 @@
-"""Choosing frames of a video, and the checks of the numbers that say which."""
+"""Choosing frames of a video, and checking the numbers that select them."""
 
 import math
 import operator
@@ -27,8 +27,8 @@ MAX_SAMPLED_FRAMES = 4096
 """The most frames to show a model: one a second of more than an hour, and more than any supported model attends to."""
 
 MAX_VIDEO_FRAMES = 4_000_000
-"""The most frames of a video, about a day and a half at 30 a second: longer lists would not fit in memory, and the
-numbers that announce them are mostly damaged or made up."""
+"""The most frames of a video, about a day and a half at 30 a second: longer lists would not fit in memory, and larger
+numbers in a file usually come from damage."""
 
 _FPS_LIMITS = (1e-6, 1e6)  # from a frame in eleven days to the fastest cameras
 
@@ -50,20 +50,20 @@ def sample_frame_indices(
 
     Args:
         total_frames (`int`): Number of frames of the video, from 1 to `MAX_VIDEO_FRAMES` (4 million).
-        num_frames (`int`, *optional*): How many frames to take: at most `MAX_SAMPLED_FRAMES` (4096), or as many as the
-            video has if those are more. `None` takes one a second.
+        num_frames (`int`, *optional*): Number of frames to take: at most `MAX_SAMPLED_FRAMES` (4096), or the number of
+            frames of the video if that is larger. `None` takes one per second.
         fps (`float`, *optional*): Frames per second of the video. Needed for sampling by the second and for a range.
         start (`float`, *optional*): Start of the range in seconds.
-        end (`float`, *optional*): End of the range in seconds. Where both ends are given, negative values count as 0,
-            swapped ends are put in order, and equal ends mean one second. As in the original, a time `t` stands for
-            frame `int(t * fps) - 1`. A range too short to hold a frame gives the frame nearest to its start.
-        max_frames (`int`, *optional*): Keep only the first `max_frames` of the frames chosen (the original keeps 32).
+        end (`float`, *optional*): End of the range in seconds. If both ends are given, negative values count as 0,
+            swapped ends are put in order, and equal ends mean one second. As in the original, a time `t` means
+            frame `int(t * fps) - 1`. A range too short to contain a frame gives the frame nearest to its start.
+        max_frames (`int`, *optional*): Keep only the first `max_frames` of the chosen frames (the original keeps 32).
 
     Returns:
         `list[int]`: Frame indices in ascending order, each in `[0, total_frames)`.
 
     Raises:
-        VideoError: If a number is not usable, `fps` is needed and missing, or the range lies outside the video.
+        VideoError: If a number is invalid, `fps` is needed and missing, or the range lies outside the video.
     """
     total = check_total(check_count(total_frames, "total_frames"), "The video")
     wanted = None if num_frames is None else check_sampled(num_frames, "num_frames", total)
@@ -123,7 +123,7 @@ def check_total(total: int, name: str) -> int:
     """`total` as the number of frames of a video, at most `MAX_VIDEO_FRAMES`."""
     if total > MAX_VIDEO_FRAMES:
         raise VideoError(
-            f"{name} is said to have {short(total)} frames, but at most {MAX_VIDEO_FRAMES} can be handled; cut it "
+            f"{name} claims to have {short(total)} frames, but at most {MAX_VIDEO_FRAMES} can be handled; cut it "
             "into parts, or get it again if it is shorter."
         )
     return total
@@ -167,7 +167,7 @@ def check_range(start: Any, end: Any) -> tuple[float | None, float | None]:
 
 
 def beyond_end(what: str, seconds: float, count: int, duration: float) -> VideoError:
-    """The error for a time behind the last frame."""
+    """The error for a time after the last frame."""
     return VideoError(
         f"{what} is {seconds:g} s, but the video ends at {duration:.3f} s ({count} frames); use a time within it."
     )

@@ -21,7 +21,7 @@ __all__ = ["Scan"]
 # presentation times, ...; those are counted by decoding.)
 _INDEXED_FORMATS = ("mov,mp4,", "matroska,webm")
 _INDEXED_CODECS = frozenset({"h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg", "png", "ffv1", "prores", "dnxhd"})
-_SHOWS = {"vp8": 0x10}  # the bit of a packet's first byte that is set where it shows a frame, of codecs with others
+_SHOWS = {"vp8": 0x10}  # for codecs with hidden frames: the bit of a packet's first byte that is set if it shows one
 _B_FRAME = 3  # AV_PICTURE_TYPE_B
 
 
@@ -30,13 +30,13 @@ class Scan:
 
     Args:
         source (`str` or `bytes`): Absolute path, http(s) address, or the bytes of the file.
-        name (`str`): How messages call the file.
-        rotations ([`Rotations`]): What turns its frames upright.
-        cut_off (`bool`): Whether the file is known to break off.
+        name (`str`): The name of the file in messages.
+        rotations ([`Rotations`]): Turns its frames upright.
+        cut_off (`bool`): Whether the file is known to be truncated.
 
     Attributes:
-        cut_off (`bool`): Whether the file breaks off, which its packets may show, too, or is damaged so that it is not
-            known how many frames it has.
+        cut_off (`bool`): Whether the file is truncated, which its packets may show, too, or damaged so that its number
+            of frames is unknown.
         discarded (`int`): Packets found so far that are decoded but not shown (edit lists).
     """
 
@@ -44,15 +44,15 @@ class Scan:
         self.cut_off = cut_off
         self.discarded = 0
         self._source = source
-        self._breaks: list[int] | None = None  # found when they are asked for
-        self._hidden = False  # whether some packets say that they show nothing
+        self._breaks: list[int] | None = None  # searched for when they are needed
+        self._hidden = False  # whether some packets are marked as showing nothing
         self._name = name
         self._rotations = rotations
 
     def run(self, container: Any, stream: Any) -> FrameTable | None:
-        """Lists the frames of a container that was just opened, decoding no more of them than it must.
+        """Lists the frames of a container that was just opened, decoding as few of them as possible.
 
-        Returns `None` where it turns out too late that they must all be decoded; the file must then be opened again
+        Returns `None` if it turns out too late that they must all be decoded; the file must then be opened again
         for `by_decoding`.
         """
         if not container.format.name.startswith(_INDEXED_FORMATS):
@@ -73,7 +73,7 @@ class Scan:
         return self._breaks
 
     def _read_and_list(self, container: Any, stream: Any, listed: PacketList) -> Iterator[Any]:
-        """Gives on each packet after noting what it says."""
+        """Passes on each packet after recording its contents."""
         shows = _SHOWS.get(stream.codec_context.name)
         try:
             for packet in read_packets(container, stream):
@@ -84,16 +84,16 @@ class Scan:
                     listed.add(packet)
                 yield packet
         except av.error.FFmpegError:
-            self.cut_off = True  # the rest of the file is unreadable; what was listed so far is all there is
+            self.cut_off = True  # the rest of the file is unreadable; the frames listed so far are all
             if len(listed):
                 raise
         if not len(listed):
             raise VideoError(f"{self._name} has no frames; it may be cut off or an unfinished recording.")
 
     def _by_packets(self, packets: Iterator[Any], stream: Any, listed: PacketList, end: float) -> FrameTable | None:
-        """Lists the frames without decoding more than the first, which alone tells the size of the upright frames.
+        """Lists the frames while decoding only the first, which is needed for the size of the upright frames.
 
-        `end` is where the file says that it ends, in ticks.
+        `end` is the end of the video according to the file, in ticks.
         """
         errors: list[Exception] = []
         frames = decode_packets(packets, stream, lambda _, error: errors.append(error) if error else None)
@@ -130,7 +130,7 @@ class Scan:
     def by_decoding(self, packets: Iterator[Any], stream: Any, threads: bool = False) -> FrameTable | None:
         """Lists the frames by decoding all of them once, from the first packet of the file on.
 
-        With several `threads`, returns `None` where there is damage: what is made of that differs from run to run.
+        With several `threads`, returns `None` on damage: the frames after it would differ from run to run.
         """
         breaks = self._find_breaks()
         if threads and breaks:
@@ -157,11 +157,11 @@ class Scan:
 
 
 class _Count:
-    """Counts decoded frames, up to which they are certain to be the right ones.
+    """Counts decoded frames, and finds out up to which index they are certain to be the right ones.
 
     Args:
-        breaks (`list[int]`): Where the structure of the file is broken.
-        shows (`int`, *optional*): The bit of a packet's first byte that is set where it shows a frame.
+        breaks (`list[int]`): Positions at which the structure of the file is broken.
+        shows (`int`, *optional*): The bit of a packet's first byte that is set if it shows a frame.
 
     Attributes:
         intact (`bool`): Whether nothing seems to be lost so far.
@@ -172,14 +172,14 @@ class _Count:
         self._break = breaks[0] if breaks else None
         self._shows = shows
         self._frames = 0
-        self._anchors = [0]  # how many frames there are up to each frame that is not a B-frame
-        self._before = [0, 0]  # how many anchors there were before the last packet but one, and the last
-        self._packet: Any = None  # that is being decoded
+        self._anchors = [0]  # the number of frames up to each frame that is not a B-frame
+        self._before = [0, 0]  # the number of anchors before the second to last packet, and the last
+        self._packet: Any = None  # the packet that is being decoded
         self._times: list[int] = []  # of the packets that show a frame
         self._first: int | None = None  # time of the first packet, if that is a keyframe
 
     def watch(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """Gives on the packets; where they reach a break, the one before it may be damaged, too."""
+        """Passes on the packets; where they reach a break, the one before it may be damaged, too."""
         for packet in packets:
             if self._packet is None and packet.is_keyframe:
                 self._first = packet.pts
@@ -193,8 +193,8 @@ class _Count:
             yield packet
 
     def failed(self, _: int, error: Exception | None) -> None:
-        """Notes that a packet is damaged."""
-        # What comes before the first whole frame (a recording that starts in the middle) is not missed.
+        """Records that a packet is damaged."""
+        # Data before the first whole frame (a recording that starts in the middle) is not missed.
         if self._frames or error is None or (self._packet is not None and self._packet.is_keyframe):
             self.intact = False
 
@@ -207,7 +207,7 @@ class _Count:
             self._anchors.append(self._frames)
 
     def finish(self, times: list[int | None]) -> None:
-        """Looks for packets whose frames were not given, by the times of all frames in order."""
+        """Searches for packets whose frames were not returned, by the times of all frames in order."""
         if self._break is not None and self.intact:
             self._lose()
         pts = _ascending(times)
@@ -224,12 +224,12 @@ class _Count:
                 return
 
     def readable(self, cut_off: bool) -> int:
-        """How many of the frames are certain to be the right ones."""
+        """Returns how many of the frames are certain to be the right ones."""
         if cut_off and (self.intact or self._anchors[-1] == self._frames):
-            # Of the last frame a part may be missing, or B-frames shown before it.
+            # A part of the last frame may be missing, or B-frames shown before it.
             return self._anchors[max(len(self._anchors) - 2, 0)]
-        # A lost frame shifts the count, so nothing behind the first damage can be told apart, and B-frames before it
-        # may build on it.
+        # A lost frame shifts the count, so no frame after the first damage can be identified, and B-frames before it
+        # may depend on it.
         return self._frames if self.intact else self._anchors[-1]
 
     def _lose(self) -> None:

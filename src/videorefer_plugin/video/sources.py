@@ -1,4 +1,4 @@
-"""Where the bytes of videos and images come from: paths, addresses, bytes, and open files."""
+"""The bytes of videos and images: from paths, addresses, bytes, and open files."""
 
 import base64
 import io
@@ -30,10 +30,10 @@ MAX_STREAM_BYTES = 1 << 30
 """The most bytes that are read from an open file or decoded from a data: URL: such a source is held in memory."""
 
 _CHUNK = 1 << 20  # bytes of a file that are read in one go
-_PEEK = 1 << 14  # bytes that are enough to tell what a file holds
-_STEP = 1 << 16  # characters of an address that are decoded in one go, since each escape takes much memory on the way
-_LONGEST_PATH = 4096  # in characters; nothing longer can be opened, and it is mostly content taken for a path
-_BASE64_SHARE = 0.67  # bytes that a character of base64 stands for, at the least: there are line breaks and escapes
+_PEEK = 1 << 14  # bytes that are enough to recognize a file
+_STEP = 1 << 16  # characters of an address that are decoded at once, since each escape takes much memory
+_LONGEST_PATH = 4096  # in characters; longer texts are usually content that was given as a path
+_BASE64_SHARE = 0.67  # the least bytes per character of base64, with line breaks and escapes
 _LONGEST_NAME = 255  # in characters, of a path that messages repeat
 _ADDRESS = re.compile("[a-zA-Z][a-zA-Z0-9+.-]+://")
 _BASE64 = re.compile(r"data:[^\0]{0,512}?;\s*base64\s*,", re.IGNORECASE)
@@ -44,7 +44,7 @@ class Stored(NamedTuple):
 
     Attributes:
         place (`str` or `bytes`): a path, an address (`scheme://`), or the bytes themselves.
-        name (`str`): how messages call it.
+        name (`str`): its name in messages.
     """
 
     place: str | bytes
@@ -60,22 +60,22 @@ def is_stored(source: Any) -> bool:
     """Whether this is a path, an address, bytes, or an open file."""
     if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview, io.IOBase)):
         return True
-    # Images and arrays of many libraries can be read as well, but are no files.
+    # Images and arrays of many libraries can be read as well, but are not files.
     return callable(getattr(source, "read", None)) and not (hasattr(source, "shape") or hasattr(source, "num_frames"))
 
 
 def is_data_url(source: Any) -> bool:
-    """Whether this is a text that says to hold a file itself."""
+    """Whether this is a text that claims to contain a file."""
     return isinstance(source, str) and re.match("data:", source, re.IGNORECASE) is not None
 
 
 def stored(source: Any) -> Stored:
-    """What there is to read of a path, an address, bytes, or an open file.
+    """Returns the readable form of a path, an address, bytes, or an open file.
 
-    Open files are read from where they stand to their end; those that can go back are left where they stood.
+    Open files are read from their position to their end; seekable ones are returned to that position.
 
     Raises:
-        VideoError: nothing can be read of it.
+        VideoError: the source cannot be read.
     """
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
@@ -86,22 +86,22 @@ def stored(source: Any) -> Stored:
 
 
 def inside(root: str | os.PathLike, name: str) -> str:
-    """Where a file is that is named from a folder, for names that others may have written.
+    """Returns the path of a file that is named relative to a folder, for names from untrusted files.
 
     Args:
         root (`str` or `os.PathLike`): the folder.
         name (`str`): relative to it.
 
     Returns:
-        `str`: the absolute path, with links followed. There need not be anything.
+        `str`: the absolute path, with links resolved. It need not exist.
 
     Raises:
-        VideoError: the name is no path or an absolute one, is an address, or leads out of the folder, by itself or
+        VideoError: the name is not a path, is absolute, is an address, or leads out of the folder, directly or
             through a link.
     """
     said = _cut(bare_address(name)) if isinstance(name, str) else short(name)
     if not isinstance(name, str) or not name or "\0" in name or text_fault(name) or len(name) > _LONGEST_PATH:
-        raise VideoError(f"{said} is no path; expected one that is relative to a folder of videos.")
+        raise VideoError(f"{said} is not a path; expected one that is relative to a folder of videos.")
     if _ADDRESS.match(name) or is_data_url(name) or re.match("file:", name, re.IGNORECASE):
         raise VideoError(f"{said} is an address; expected a path that is relative to a folder of videos.")
     if os.path.isabs(name) or ntpath.isabs(name) or ntpath.splitdrive(name)[0] or name.startswith("~"):
@@ -119,7 +119,7 @@ def inside(root: str | os.PathLike, name: str) -> str:
 
 
 def first_bytes(source: Any) -> bytes:
-    """Enough of a source to tell what it holds, read so that it can still be read whole.
+    """Returns enough bytes to recognize a source, and leaves it so that it can still be read whole.
 
     Empty if it does not exist, or cannot be read twice.
     """
@@ -140,7 +140,7 @@ def first_bytes(source: Any) -> bytes:
         first = source.read(_PEEK)
         source.seek(start)
         return bytes(first) if isinstance(first, (bytes, bytearray, memoryview)) else b""
-    except Exception:  # files may be anything that has a method "read"; what is wrong is said when it is opened
+    except Exception:  # files may be anything with a method "read"; errors are reported when it is opened
         return b""
 
 
@@ -150,7 +150,7 @@ def opened(place: str | bytes) -> BinaryIO:
 
 
 def add_bytes(place: str | bytes, digest: Any) -> None:
-    """Adds the bytes of a file to a digest, a piece at a time."""
+    """Adds the bytes of a file to a digest, piece by piece."""
     with opened(place) as file:
         while piece := file.read(_CHUNK):
             digest.update(piece)
@@ -163,7 +163,7 @@ def _named_by(text: str, is_address: bool) -> Stored:
         text = _path_of(text)
     if len(text) > _LONGEST_PATH:
         raise VideoError(
-            f"A text of {len(text)} characters was given, which is no path. Base64 needs to be written as "
+            f"A text of {len(text)} characters was given, which is not a path. Base64 needs to be written as "
             '"data:video/mp4;base64,..."; bytes can be given as they are.'
         )
     if not (is_address and _ADDRESS.match(text)):
@@ -189,12 +189,12 @@ def _cut(text: Any) -> str:
 def _of_bytes(source: Any) -> Stored:
     try:
         size = memoryview(source).nbytes
-    except ValueError as error:  # the memory was given back
+    except ValueError as error:  # the memory was released
         raise VideoError(f"The {type(source).__name__} object cannot be read ({error}).") from error
     name = f"the {type(source).__name__} object of {size} bytes"
     if isinstance(source, memoryview) and source.ndim != 1:
         raise VideoError(f"{name} has {source.ndim} dimensions; give frames as an array, np.asarray(...).")
-    # Whoever owns other kinds may go on to change them.
+    # The owner may go on to change other kinds.
     return _with_content(source if type(source) is bytes else bytes(source), name)
 
 
@@ -213,7 +213,7 @@ def _of_file(file: Any) -> Stored:
     try:
         start = file.tell()
         file.seek(start)
-    except (AttributeError, OSError, ValueError):  # ValueError: it is closed, which reading will say
+    except (AttributeError, OSError, ValueError):  # ValueError: it is closed, which reading reports
         start = None
     try:
         _check_length(file, name, start or 0)
@@ -235,7 +235,7 @@ def _check_length(file: Any, name: str, start: int) -> None:
     """Refuses a file on a disk that is too long, before anything of it is read."""
     try:
         length = os.fstat(file.fileno()).st_size - start
-    except (AttributeError, OSError, ValueError, TypeError):  # none on a disk
+    except (AttributeError, OSError, ValueError, TypeError):  # not a file on a disk
         return
     if length > MAX_STREAM_BYTES:
         raise _too_long(name)
@@ -245,7 +245,7 @@ def _pieces(file: Any, name: str) -> Iterator[bytes]:
     while True:
         piece = file.read(_CHUNK)
         if not isinstance(piece, (bytes, bytearray, memoryview)):
-            close = getattr(piece, "close", None)  # of what an asynchronous file gives
+            close = getattr(piece, "close", None)  # asynchronous files return a coroutine
             if callable(close):
                 close()
             raise VideoError(
@@ -286,15 +286,15 @@ def _of_data_url(url: str) -> Stored:
         content = _joined(_from_base64(pieces) if is_base64 else pieces, name)
     except VideoError:
         raise
-    except ValueError:  # whose words may repeat what was given
+    except ValueError:  # its message may repeat the content
         kind = "base64" if is_base64 else "percent-encoding"
-        raise VideoError(f"The content of {name} is no valid {kind}; it may be damaged or cut off.") from None
+        raise VideoError(f"The content of {name} is not valid {kind}; it may be damaged or cut off.") from None
     return _with_content(content, name)
 
 
 def _content_of(url: str) -> tuple[int, bool]:
-    """Where the content of a data: URL begins, 0 if nowhere, and whether it is base64."""
-    # Browsers write types with commas, "video/webm;codecs=vp8,opus;base64,", so that the first one may not be meant.
+    """The index at which the content of a data: URL begins, 0 if there is none, and whether it is base64."""
+    # Browsers write types with commas, "video/webm;codecs=vp8,opus;base64,", so that the first one may be a part.
     found = _BASE64.match(url)
     return (found.end(), True) if found else (url.find(",") + 1, False)
 
@@ -306,11 +306,11 @@ def _first_of_data_url(url: str) -> bytes:
 
 
 def _unquoted(url: str, start: int) -> Iterator[bytes]:
-    """What an address says from a place on, a part at a time."""
+    """Yields the unescaped text of an address from an index on, piece by piece."""
     while start < len(url):
         end = start + _STEP
         if end < len(url):
-            escape = url.find("%", end - 2, end)  # which the end would cut
+            escape = url.find("%", end - 2, end)  # which would be split
             end = end if escape < 0 else escape
         yield unquote_to_bytes(url[start:end])
         start = end

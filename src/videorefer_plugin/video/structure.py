@@ -1,6 +1,6 @@
-"""Finding the places at which the structure of a video file is broken.
+"""Finding the positions at which the structure of a video file is broken.
 
-Decoders and demuxers skip what they cannot read without a word, so that frames are lost and later ones move up. Every
+Decoders and demuxers silently skip data that they cannot read, so frames are lost and later ones move up. Every
 container chains its elements by their lengths; damage to one of them breaks the chain.
 """
 
@@ -16,14 +16,14 @@ import numpy as np
 __all__ = ["find_breaks"]
 
 _Data = mmap.mmap | bytes  # the bytes of a file
-_CHUNK = 1 << 16  # bytes that are looked at in one go
+_CHUNK = 1 << 16  # bytes that are searched at once
 
 
 def find_breaks(source: str | bytes) -> list[int]:
-    """Places in a file (its path, or its bytes), ascending, behind which something is damaged or lost.
+    """Returns positions in a file (its path, or its bytes), ascending, after which something is damaged or lost.
 
     Each is the start of the last element that could be read before. Empty for files without damage to their structure,
-    for containers that this module does not know, and for addresses.
+    for containers that this module does not support, and for addresses.
     """
     with contextlib.suppress(OSError, ValueError):  # an address
         if isinstance(source, bytes):
@@ -68,7 +68,7 @@ def _matroska_breaks(data: _Data) -> Iterator[int]:
                 yield cluster  # its elements do not add up to its length
             cluster_end = None
         element = _element(data, place)
-        # Of a file that breaks off, the last cluster is longer than the rest.
+        # In a truncated file, the last cluster is longer than the rest.
         if element is None or element[0] not in _KNOWN or (element[0] != _CLUSTER and element[1] + element[2] > end):
             yield last
             place = data.find(_CLUSTER, place + 1)
@@ -90,13 +90,13 @@ def _matroska_breaks(data: _Data) -> Iterator[int]:
 
 
 def _is_block(head: bytes) -> bool:
-    """Whether this can begin a block: the number of a track, two bytes of time, and flags that there are."""
+    """Whether this can begin a block: the number of a track, two bytes of time, and valid flags."""
     flags = 11 - (head[0] if head else 0).bit_length()  # behind the number, of up to eight bytes, and the time
     return flags < min(len(head), _BLOCK_HEADER) and not head[flags] & 0x70
 
 
 def _element(data: _Data, place: int) -> tuple[bytes, int, int] | None:
-    """Id, start of the content and length (0 if unknown) of the element at a place."""
+    """Id, start of the content and length (0 if unknown) of the element at a position."""
     first = data[place]
     id_length = 9 - first.bit_length()
     if id_length > 4 or place + id_length >= len(data):
@@ -121,7 +121,7 @@ _FRAGMENT = re.compile(rb".{4}moof.{4}mfhd", re.DOTALL)
 
 def _mp4_breaks(data: _Data) -> Iterator[int]:
     place = last = 0
-    in_fragments = complete = False  # whether there was what the last fragment is followed by
+    in_fragments = complete = False  # whether the end of the last fragment was seen
     while place < len(data):
         length, name = _box(data, place), data[place + 4 : place + 8]
         if length:
@@ -135,7 +135,7 @@ def _mp4_breaks(data: _Data) -> Iterator[int]:
             yield last
             place = following.start()
             continue
-        # Without fragments, one table has the places of all frames, whatever lies between them.
+        # Without fragments, one table has the positions of all frames, whatever lies between them.
         just_ends = name in _BOXES or complete or _is_zero(data, place)
         if in_fragments and not just_ends:
             yield last
@@ -143,9 +143,9 @@ def _mp4_breaks(data: _Data) -> Iterator[int]:
 
 
 def _box(data: _Data, place: int) -> int:
-    """The length of the box at a place; 0 if there is none.
+    """The length of the box at a position; 0 if there is none.
 
-    Writers add boxes of their own, so that any name will do where another box or the end of the file follows.
+    Writers add their own boxes, so any name is accepted if another box or the end of the file follows.
     """
     length, name = _box_header(data, place)
     end = place + length
@@ -155,7 +155,7 @@ def _box(data: _Data, place: int) -> int:
 
 
 def _box_header(data: _Data, place: int) -> tuple[int, bytes]:
-    """Length and name of the box at a place; the name is empty if it can be none."""
+    """Length and name of the box at a position; the name is empty if it cannot be a name."""
     length, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
     if length == 1:
         length = int.from_bytes(data[place + 8 : place + 16], "big")
@@ -165,7 +165,7 @@ def _box_header(data: _Data, place: int) -> tuple[int, bytes]:
 
 
 def _is_zero(data: _Data, place: int) -> bool:
-    """Whether nothing but zeros follows."""
+    """Whether only zeros follow."""
     return all(not any(data[start : start + _CHUNK]) for start in range(place, len(data), _CHUNK))
 
 
@@ -216,7 +216,7 @@ def _flv_breaks(data: _Data) -> Iterator[int]:
 
 
 def _flv_codec(kind: int, head: bytes) -> int | bytes | None:
-    """What the first bytes in a tag name as its codec: a number, or four letters. `None` where they name none."""
+    """The codec according to the first bytes in a tag: a number, or four letters; `None` if they name none."""
     if not head or kind not in (_SOUND, _PICTURES):
         return None
     high, low = divmod(head[0], 16)
@@ -234,7 +234,7 @@ def _flv_codec(kind: int, head: bytes) -> int | bytes | None:
 
 _SYNC = 0x47
 _UNIT = b"\x00\x00\x01"  # that the payload of a video or sound stream begins with
-_TS_LAYOUTS = ((188, 0), (192, 4), (204, 0))  # length of a packet, place of the byte in it
+_TS_LAYOUTS = ((188, 0), (192, 4), (204, 0))  # length of a packet, offset of the byte in it
 
 
 def _ts_layout(data: _Data) -> tuple[int, int] | None:
@@ -273,7 +273,7 @@ def _payload(data: _Data, start: int) -> bytes:
 # --- GIF: blocks, made of parts of up to 255 bytes -------------------------------------------------------------------
 
 
-_GRAPHIC = b"\x21\xf9\x04"  # what every picture of an animation begins with
+_GRAPHIC = b"\x21\xf9\x04"  # the first bytes of every picture of an animation
 _PICTURE = re.compile(rb"\x00\x21\xf9\x04.{4}\x00[\x2c\x21]", re.DOTALL)
 
 
@@ -301,7 +301,7 @@ def _colors(flags: int = 0) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-# --- PNG: chunks of a length, a type, a content and a checksum, which no decoder looks at ----------------------------
+# --- PNG: chunks of a length, a type, a content and a checksum, which decoders ignore --------------------------------
 
 
 def _png_breaks(data: _Data) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Which of the tracks of a file is its film."""
+"""Choosing the film among the tracks of a file."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -16,27 +16,27 @@ _ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: cover art, and pictur
 _DEFAULT = 0x0001  # AV_DISPOSITION_DEFAULT
 # The flag of MP4 only says that a track is enabled, and FFmpeg enables the first of several films.
 _FLAG_OF_CHOICE = "matroska"
-_PACKETS_LOOKED_AT = 1000  # to find the second frame of a track; a still shows none up to the end of the film
+_PACKETS_LOOKED_AT = 1000  # to find the second frame of a track; a still has none up to the end of the film
 
 
 def choose_track(container: Any, name: str, wanted: int | None, open_again: Callable[[], Any]) -> Any:
     """Finds the film among the video tracks of a file.
 
-    A track with more than one frame goes before stills; of several films, the one that a Matroska file marks as its
-    default is taken; of several stills, that marked as default, or else the one that FFmpeg would take. Attached
-    pictures (cover art) are no tracks unless asked for.
+    A track with more than one frame is preferred to stills; of several films, the one that a Matroska file marks as
+    its default is taken; of several stills, that marked as default, or else the one that FFmpeg would take. Attached
+    pictures (cover art) are ignored unless requested.
 
     Args:
         container: The open file.
-        name (`str`): How messages call it.
+        name (`str`): Its name in messages.
         wanted (`int`, *optional*): Index, among all streams of the file, of the one to take instead.
-        open_again: Opens the file once more, to look at its packets where it does not say how many there are.
+        open_again: Opens the file once more, to search its packets if it does not give the number of frames.
 
     Returns:
         The stream of PyAV, `None` if the file has no video track.
 
     Raises:
-        VideoError: If there are several films, or the stream asked for is no video.
+        VideoError: If there are several films, or the requested stream is not a video.
     """
     if wanted is not None:
         return _asked_for(container, name, wanted)
@@ -64,7 +64,7 @@ def _asked_for(container: Any, name: str, wanted: int) -> Any:
         if track.index == wanted:
             return track
     found = _listed(container.streams.video) or "none"
-    raise VideoError(f"Stream {short(wanted)} of {name} is no video; its video streams are {found}.")
+    raise VideoError(f"Stream {short(wanted)} of {name} is not a video; its video streams are {found}.")
 
 
 def _moving(tracks: list[Any], open_again: Callable[[], Any]) -> list[Any]:
@@ -78,8 +78,8 @@ def _moving(tracks: list[Any], open_again: Callable[[], Any]) -> list[Any]:
 
 
 def _count_packets(packets: Iterable[Any], counts: dict[int, int]) -> None:
-    """Counts the packets of streams, until all have two."""
-    with contextlib.suppress(av.error.FFmpegError, IndexError):  # damage is told when the track is read
+    """Counts the packets of streams until all have two."""
+    with contextlib.suppress(av.error.FFmpegError, IndexError):  # damage is reported when the track is read
         for packet in islice(packets, _PACKETS_LOOKED_AT):
             counts[packet.stream.index] += bool(packet.size)
             if min(counts.values()) > 1:
