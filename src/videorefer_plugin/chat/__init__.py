@@ -1,4 +1,4 @@
-"""Chat models as tools: behind an OpenAI-compatible endpoint, or loaded here."""
+"""Chat models as tools: behind an OpenAI-compatible endpoint, or loaded on this machine."""
 
 from videorefer_plugin.chat.base import Chat, Completion, Usage, complete_many
 from videorefer_plugin.chat.choosing import make_chat

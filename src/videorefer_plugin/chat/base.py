@@ -1,4 +1,4 @@
-"""What a chat model is, whether it runs behind an endpoint or here, and what was used of it."""
+"""The interface of chat models, behind an endpoint or on this machine, and a count of the tokens that they use."""
 
 import math
 import numbers
@@ -29,14 +29,14 @@ Finish = Literal["stop", "length", "content_filter"]
 
 @dataclass(frozen=True)
 class Completion:
-    """A reply, and what it took.
+    """The reply of a chat model, and the number of its tokens.
 
     Attributes:
-        text (`str`): the reply; empty if the model said nothing, or refused.
-        input_tokens, output_tokens (`int`, *optional*): as counted by the model's side.
-        finish (`str`, *optional*): why it ends: `"stop"`, `"length"` (cut off at the most tokens of a reply) or
-            `"content_filter"` (refused, by the model or by a filter before it), if the model's side says so.
-        refusal (`str`, *optional*): what was said in place of a reply.
+        text (`str`): the reply; empty if the model wrote nothing or refused.
+        input_tokens, output_tokens (`int`, *optional*): numbers of tokens, as counted by the server or model.
+        finish (`str`, *optional*): why the reply ends: `"stop"`, `"length"` (cut off at the largest number of tokens)
+            or `"content_filter"` (refused by the model or by a filter before it), if the server or model tells.
+        refusal (`str`, *optional*): the words with which the model refused to reply.
     """
 
     text: str
@@ -50,29 +50,29 @@ class Chat(Protocol):
     """A chat model.
 
     Attributes:
-        workers (`int`): how many requests it takes at the same time.
+        workers (`int`): how many requests the model takes at the same time.
     """
 
     workers: int
 
     def settings(self) -> dict[str, Any]:
-        """Everything that its replies depend on."""
+        """Return all settings that replies depend on."""
         ...
 
     def complete(self, messages: Sequence[Message]) -> Completion:
         """Reply to messages in the form of OpenAI's chat completions.
 
-        A reply that is empty, refused or cut off is returned as it is, and says so.
+        A reply that is empty, refused or cut off is returned as it is; its `finish` and `refusal` tell.
 
         Raises:
-            PromptError: they are no messages that can be sent.
-            ReplyError: there is no reply to these messages; there may be one to others.
-            ChatError: there will be none to others either.
+            PromptError: the messages cannot be sent.
+            ReplyError: these messages got no reply; others may get one.
+            ChatError: no messages will get a reply, such as after a wrong key.
         """
         ...
 
     def close(self) -> None:
-        """Let go of a model or of connections; the next messages bring them back."""
+        """Release the model or the connections; the next messages bring them back."""
         ...
 
 
@@ -80,10 +80,10 @@ CHAT = methods("a chat model", "complete", hint="ChatEndpoint, LocalChat and mak
 
 
 def check_messages(messages: Sequence[Message]) -> None:
-    """Make sure that messages can be sent.
+    """Check that messages can be sent.
 
     Raises:
-        PromptError: there is none, or one has no role, no content, or half a character.
+        PromptError: there is no message, or one has no role, no content, or a lone surrogate in its text.
     """
     check_kind(PromptError, lists(MAPPING, "messages"), messages=messages)
     if not messages:
@@ -99,7 +99,7 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 
 def complete_many(chat: Chat, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
-    """Reply to several lists of messages; in one batch, if the chat model has a `complete_many` of its own."""
+    """Reply to several lists of messages, in one batch if the chat model has a `complete_many` of its own."""
     check_kind(ChatError, CHAT, chat=chat)
     check_kind(PromptError, LIST, conversations=conversations)
     own = getattr(chat, "complete_many", None)
@@ -107,17 +107,18 @@ def complete_many(chat: Chat, conversations: Sequence[Sequence[Message]]) -> lis
 
 
 class Usage:
-    """Tokens used so far, and what they cost if prices are known; safe to share between threads.
+    """Counts tokens, and their cost if prices are given. Threads can share it.
 
     Attributes:
-        requests, input_tokens, output_tokens (`int`): so far.
-        uncounted (`int`): requests whose tokens the model's side does not count, which are not among these.
+        requests, input_tokens, output_tokens (`int`): numbers of requests and tokens so far.
+        uncounted (`int`): requests whose tokens the server does not report. `input_tokens` and `output_tokens` leave
+            them out.
 
     Args:
-        prices (`tuple[float, float]`, *optional*): of a million tokens read and written.
+        prices (`tuple[float, float]`, *optional*): prices of a million tokens read, and of a million written.
 
     Raises:
-        ChatError: a price is no number from 0 up.
+        ChatError: a price is not a finite number of at least 0.
     """
 
     def __init__(self, prices: tuple[float, float] | None = None):
@@ -137,7 +138,7 @@ class Usage:
 
     @property
     def cost(self) -> float | None:
-        """What was used times the prices, in their currency, as far as the model's side counts it."""
+        """Cost of the counted tokens, in the currency of the prices; `None` without prices."""
         if self.prices is None:
             return None
         return (self.input_tokens * self.prices[0] + self.output_tokens * self.prices[1]) / 1e6
@@ -166,10 +167,10 @@ def _is_finite(value: Any) -> bool:
 
 
 def check_at_least(name: str, value: Any, least: float, *, above: bool = False, whole: bool = False) -> None:
-    """Make sure that a setting is a finite number from `least` up (or `above` it), and a `whole` one where asked.
+    """Check that a setting is a finite number of at least `least` (or `above` it), and `whole` where asked.
 
     Raises:
-        ChatError: it is not.
+        ChatError: the setting is something else.
     """
     kind_of = numbers.Integral if whole else numbers.Real
     right = isinstance(value, kind_of) and not isinstance(value, bool) and _is_finite(value)

@@ -1,4 +1,4 @@
-"""From settings, as a recipe or a command line gives them, to a chat model."""
+"""Makes a chat model from the settings of a recipe or a command line."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ from videorefer_plugin.errors import ChatError
 
 __all__ = ["OPENAI", "make_chat"]
 
-OPENAI = "openai"  # in place of an address
+OPENAI = "openai"  # may be given instead of an address
 _OF_REQUESTS = {"base_url", "retries", "timeout", "requests_per_minute", "workers", "prices", "key_variable", "extra"}
 _OF_MODELS_HERE = {"device"}
 
 
 def make_chat(model: str, endpoint: str | None = None, **settings: Any) -> Chat:
-    """A chat model behind an endpoint, or one that is loaded here.
+    """Make a chat model that is behind an endpoint, or is loaded on this machine.
 
     Args:
-        model (`str`): its name at the endpoint; or a folder or Hub id.
+        model (`str`): the model's name at the endpoint, or without an endpoint its folder or Hub id.
         endpoint (`str`, *optional*): address of an OpenAI-compatible endpoint, or `"openai"` for that of OpenAI (or of
-            `OPENAI_BASE_URL`). Without one, the model is loaded here.
-        settings: of [`ChatEndpoint`] or [`LocalChat`]; `None` is the default of each. Those about requests (such as
-            `retries`, `timeout` and `prices`) mean nothing to a model that is loaded here, and `device` means nothing
-            to one behind an endpoint.
+            `OPENAI_BASE_URL`). Without it, the model is loaded on this machine.
+        settings: arguments of [`ChatEndpoint`] or [`LocalChat`]; `None` means their default. Those about requests
+            (such as `retries`, `timeout` and `prices`) have no effect on a model that is loaded here, and `device` has
+            none on a model behind an endpoint.
 
     Raises:
         ChatError: a setting is wrong, `openai` is not installed, or there is no key.

@@ -1,4 +1,4 @@
-"""The client of `openai`, which gives each request a time as a whole, and errors a size."""
+"""A client of `openai` that limits the time of a whole request, and the size of error pages."""
 
 import sys
 from typing import Any
@@ -13,16 +13,16 @@ _OF_TRANSPORT = ("content-encoding", "content-length", "transfer-encoding")
 
 
 def make_client(key: str, base_url: str | None, retries: int, timeout: float) -> Any:
-    """A client; a server that sends a byte now and then keeps it no longer than one that sends nothing.
+    """Make a client of `openai` whose timeout also ends requests to servers that send a byte now and then.
 
     Args:
-        key (`str`): for the header of requests.
+        key (`str`): the API key.
         base_url (`str`, *optional*): address of the API; that of OpenAI by default.
-        retries (`int`): further tries of a request.
-        timeout (`float`): seconds until the headers of a reply, or all of an error, have to be here.
+        retries (`int`): how often to try a request again.
+        timeout (`float`): seconds within which the headers of a reply, or all of an error page, must arrive.
 
     Raises:
-        ChatError: `openai` is not installed, or cannot be set up as its variables in the environment say.
+        ChatError: `openai` is not installed, or cannot be set up with its environment variables.
     """
     try:
         import openai
@@ -59,7 +59,7 @@ def make_client(key: str, base_url: str | None, retries: int, timeout: float) ->
 
 
 def _read_error(response: Any, request: Any) -> Any:
-    """The response with as much of its body as is of use; `openai` would wait for all of it."""
+    """Return the response with the beginning of its body; `openai` would wait for all of it."""
     data = bytearray()
     for chunk in response.iter_bytes():
         data += chunk

@@ -1,6 +1,6 @@
 """A chat model behind an OpenAI-compatible endpoint.
 
-Keys come from the environment only and are never shown.
+Keys are read from the environment only and are never shown.
 """
 
 import logging
@@ -35,27 +35,28 @@ _LEFT_OUT = "left out"
 class ChatEndpoint:
     """A model behind an OpenAI-compatible endpoint.
 
-    The client of `openai` tries again after 408, 409, 429, 5xx and lost connections, waiting longer each time or as
-    long as the server says. What still fails then is an error of that item.
+    The client of `openai` tries again after the statuses 408, 409, 429 and 5xx and after lost connections. It waits
+    longer each time, or as long as the server asks. A request that still fails raises [`ReplyError`].
 
-    Some models take no `max_tokens`, or no temperature. They are then sent `max_completion_tokens`, or neither if they
-    do not take that, or no temperature, which a warning says and `adapted` tells.
+    Some models accept no `max_tokens` or no `temperature`. Requests then have `max_completion_tokens`, or leave the
+    parameter out. A warning names each change, and `adapted` lists them.
 
     Args:
-        model (`str`): name of the model there.
+        model (`str`): name of the model at the endpoint.
         base_url (`str`, *optional*): address of the API; that of OpenAI, or `OPENAI_BASE_URL`, by default.
-        temperature (`float`): 0 by default, for replies that differ as little as can be.
-        max_tokens (`int`): the most tokens of a reply.
-        retries (`int`): further tries of a request.
+        temperature (`float`): sampling temperature; 0 by default, for replies that can be reproduced best.
+        max_tokens (`int`): largest number of tokens of a reply.
+        retries (`int`): how often to try a request again.
         timeout (`float`): seconds to wait for a reply to begin, and again for it to end.
-        requests_per_minute (`float`, *optional*): the most requests to start in a minute.
-        workers (`int`): requests at the same time.
-        prices (`tuple[float, float]`, *optional*): of a million tokens read and written, to show the cost.
+        requests_per_minute (`float`, *optional*): largest number of requests to start in a minute.
+        workers (`int`): largest number of requests at the same time.
+        prices (`tuple[float, float]`, *optional*): prices of a million tokens read, and of a million written, to show
+            the cost.
         key_variable (`str`): the environment variable that holds the key.
-        extra (`Mapping[str, Any]`, *optional*): further fields of every request, which servers of some kind take.
+        extra (`Mapping[str, Any]`, *optional*): further fields of every request, for servers that take them.
 
     Attributes:
-        adapted (`dict[str, str]`): parameters that the server does not take -> what was done about it.
+        adapted (`dict[str, str]`): for each parameter that the server does not accept, how requests were changed.
 
     Raises:
         ChatError: a setting has a wrong value, `openai` is not installed, or there is no key.
@@ -97,7 +98,7 @@ class ChatEndpoint:
         self._client = self._connect()
 
     def settings(self) -> dict[str, Any]:
-        """Model, address and temperature, as they were asked for."""
+        """Return the model, address and temperature that were asked for."""
         return {
             "endpoint": "https://api.openai.com/v1" if self.base_url is None else bare_address(self.base_url),
             "model": self.model,
@@ -107,7 +108,7 @@ class ChatEndpoint:
         }
 
     def close(self) -> None:
-        """Let go of connections; the next request makes new ones."""
+        """Close the connections; the next request makes new ones."""
         self._client.close()
         self._client = self._connect()
 
@@ -144,14 +145,14 @@ class ChatEndpoint:
         return sent | {_INSTEAD[name]: given[name] for name, done in adapted.items() if done != _LEFT_OUT}
 
     def _keep(self, adapted: Mapping[str, str]) -> None:
-        """Remember what the server turned out not to take, since it replied without."""
+        """Remember the changes after which the server replied."""
         for name, done in adapted.items():
             if self.adapted.get(name) != done:
                 self.adapted[name] = done
                 logger.warning("%s does not take %s with the model %r: it is %s.", self._place, name, self.model, done)
 
     def _ask(self, messages: Sequence[Message], parameters: Mapping[str, Any]) -> Completion:
-        """Send a request, and once more where its reply breaks off, as often as is left of the tries."""
+        """Send a request, and again where its reply breaks off, as long as tries are left."""
         left = self.retries
         while True:
             self._pace.wait()
@@ -171,7 +172,7 @@ class ChatEndpoint:
             time.sleep(_PAUSE * 2 ** min(self.retries - left - 1, 4))
 
     def _read(self, response: Any, tries: int) -> bytes:
-        """The whole reply. A server that sends a byte now and then would never let a client's own timeout pass."""
+        """Read the whole reply, with a timeout of our own, since each byte renews the client's timeout."""
         until = time.monotonic() + self.timeout
         client = sys.modules[type(response.http_response).__module__.partition(".")[0]]  # httpx, or its successor
         data = bytearray()
@@ -197,7 +198,7 @@ class ChatEndpoint:
             raise ReplyError(f"{self._place} gives a reply that cannot be read: {reason}.") from None
 
     def _refused(self, error: Any) -> ChatError:
-        """What a status other than 200 means, for these messages or for all."""
+        """Return the error for a status other than 200, which may concern these messages only, or all."""
         status, code = error.status_code, error_code(error.body)
         said = redacted(said_in(error.body), self._key)
         told = f": {said}" if said else "."
@@ -235,16 +236,16 @@ def _find_key(variable: str, base_url: str | None) -> str | None:
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise ChatError(
             f"The key in the environment variable {variable} has a space, a line break or a character that no key "
-            "has. Set it again, without what stands around it."
+            "has. Set it again, without quotes or spaces around it."
         )
     return key or None
 
 
 def _check_address(address: Any) -> None:
-    """Make sure that something can be an address before anything is asked of it.
+    """Check that a value can be the address of an endpoint, without asking the endpoint.
 
     Raises:
-        ChatError: it is none.
+        ChatError: the value is not an address.
     """
     given = bare_address(address) if isinstance(address, str) else address
     right = isinstance(address, str) and names_server(address) and not text_fault(address)
@@ -256,7 +257,7 @@ def _check_address(address: Any) -> None:
     if set(address) & set("?#"):
         raise ChatError(
             f"The address of the endpoint, {short(given)}, goes on with a question mark or #, behind which no path "
-            "can be appended. Leave that part out; a key belongs into the environment variable for it."
+            "can be appended. Leave that part out; a key belongs in its environment variable."
         )
     if re.search(r"/(chat/)?completions/*$", address):
         raise ChatError(
@@ -266,12 +267,12 @@ def _check_address(address: Any) -> None:
 
 
 def _tries(error: Any) -> int:
-    """How often a request was sent that failed in the end."""
+    """Return how often a failed request was sent."""
     return int(error.request.headers.get("x-stainless-retry-count", 0)) + 1
 
 
 def _adapt(adapted: dict[str, str], name: str) -> None:
-    """Note what is done about a parameter that the server does not take: each is renamed once, and then left out."""
+    """Note how to change a parameter that the server does not accept: it is renamed if possible, and else left out."""
     given = next((old for old, new in _INSTEAD.items() if new == name), name)
     instead = None if given in adapted else _INSTEAD.get(given)
     adapted[given] = f"sent as {instead}" if instead else _LEFT_OUT
@@ -282,7 +283,7 @@ def _in_tries(tries: int) -> str:
 
 
 class _Pace:
-    """Keeps requests apart, whichever thread makes them."""
+    """Spaces requests of all threads in time."""
 
     def __init__(self, per_minute: float | None):
         if per_minute is not None:

@@ -15,14 +15,14 @@ _TOGETHER = 8  # conversations in one batch
 
 
 class LocalChat:
-    """A chat model of transformers, loaded when it is first asked; decoding is greedy.
+    """A chat model of transformers on this machine, loaded with the first request. Decoding is greedy.
 
     Args:
         model (`str`): folder or Hub id of a causal language model whose tokenizer has a chat template.
-        max_tokens (`int`): the most tokens of a reply. One to long messages may end earlier, where the model's own
-            positions end.
-        temperature (`float`): 0, since nothing else would be reproducible.
-        device (*optional*): where to run; spread over the GPUs by default, if there are any.
+        max_tokens (`int`): largest number of tokens of a reply. After long messages it is smaller, if the model has no
+            more positions.
+        temperature (`float`): must be 0, since decoding is greedy.
+        device (*optional*): device of the model; by default all GPUs, if there are any.
 
     Raises:
         ChatError: a setting has a wrong value.
@@ -37,15 +37,15 @@ class LocalChat:
         check_at_least("temperature", temperature, 0)
         if temperature:
             raise ChatError(
-                f"temperature is {temperature}: expected 0, since a chat model that is loaded here always says "
-                "what is likeliest. Leave it out, or ask a model behind an endpoint."
+                f"temperature is {temperature}: expected 0, since a chat model on this machine always replies with "
+                "the likeliest tokens. Leave it out, or ask a model behind an endpoint."
             )
         self.model, self.max_tokens, self.device = model, max_tokens, device
         self.usage = Usage()
         self._loaded: tuple[Any, Any] | None = None
 
     def settings(self) -> dict[str, Any]:
-        """The model and what its files are."""
+        """Return the model and a fingerprint of its files."""
         from videorefer_plugin.models.fingerprint import fingerprint
 
         return {
@@ -56,7 +56,7 @@ class LocalChat:
         }
 
     def close(self) -> None:
-        """Let go of the model; the next messages load it again."""
+        """Release the model; the next messages load it again."""
         self._loaded = None
 
     def complete(self, messages: Sequence[Message]) -> Completion:
@@ -64,11 +64,11 @@ class LocalChat:
         return self.complete_many([messages])[0]
 
     def complete_many(self, conversations: Sequence[Sequence[Message]]) -> list[Completion]:
-        """Reply to several lists of messages, a batch at a time, as to each alone.
+        """Reply to several lists of messages in batches. Replies are the same as to each list alone.
 
         Raises:
-            ReplyError: one is longer than the model can read.
-            ChatError: the model cannot be loaded, or takes no such messages.
+            ReplyError: a conversation is longer than the model can read.
+            ChatError: the model cannot be loaded, or its chat template does not take the messages.
         """
         plain = [_texts_only(messages) for messages in conversations]
         if not plain:
@@ -77,7 +77,7 @@ class LocalChat:
         tokens = [self._tokens(tokenizer, messages) for messages in plain]
         rooms = [self._room(len(each)) for each in tokens]
         replies: dict[int, Completion] = {}
-        # Those with the same room, which are all but very long ones, can be replied to at once.
+        # A batch has one limit of new tokens, which is the same for all but very long conversations.
         for room in dict.fromkeys(rooms):
             alike = [place for place, own in enumerate(rooms) if own == room]
             for start in range(0, len(alike), _TOGETHER):
@@ -99,7 +99,7 @@ class LocalChat:
             raise ChatError(f"The chat template of {self.model!r} does not take these messages: {error}") from error
 
     def _room(self, length: int) -> int:
-        """The most tokens of a reply to messages of so many."""
+        """Return the largest number of tokens of a reply to messages of `length` tokens."""
         most = getattr(self._load()[0].config.get_text_config(), "max_position_embeddings", None)
         if most is None:
             return self.max_tokens
@@ -159,7 +159,7 @@ class LocalChat:
             if lacking.missing:
                 raise ChatError(
                     f"The weights of {self.model!r} are incomplete, so that the model would answer with random ones. "
-                    f"{lacking} Fetch or save the checkpoint anew."
+                    f"{lacking} Fetch or save the checkpoint again."
                 )
             if not tokenizer.chat_template:
                 raise ChatError(f"The tokenizer of {self.model!r} has no chat template: choose a model for chat")
@@ -168,11 +168,11 @@ class LocalChat:
 
 
 def _texts_only(messages: Sequence[Message]) -> list[Message]:
-    """Messages whose parts are joined, as templates of language models take them.
+    """Join the parts of each message to one text, as the templates of language models expect.
 
     Raises:
-        PromptError: they are no messages.
-        ChatError: there are pictures among them.
+        PromptError: the messages cannot be sent.
+        ChatError: the messages contain pictures.
     """
     check_messages(messages)
     plain = []

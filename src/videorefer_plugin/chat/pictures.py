@@ -1,4 +1,4 @@
-"""Frames in messages, as endpoints take them."""
+"""Messages with frames, in the form that endpoints take."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ __all__ = ["encode_frame", "picture_message"]
 
 
 def encode_frame(frame: NDArray[np.uint8]) -> str:
-    """A frame as a `data:` address of a JPEG of high quality, which endpoints take."""
+    """Return a frame as the `data:` URL of a JPEG of high quality."""
     from PIL import Image
 
     stream = io.BytesIO()
@@ -22,11 +22,11 @@ def encode_frame(frame: NDArray[np.uint8]) -> str:
 
 
 def picture_message(frames: Iterable[NDArray[np.uint8]], text: str) -> Message:
-    """Frames, in order, and a text behind them as one message of a user.
+    """Return a user message with frames, in order, and a text behind them.
 
     Args:
         frames: uint8 (height, width, 3) each.
-        text (`str`): what is said about them.
+        text (`str`): the text, such as a question about the frames.
     """
     pictures = [{"type": "image_url", "image_url": {"url": encode_frame(frame)}} for frame in frames]
     return {"role": "user", "content": [*pictures, {"type": "text", "text": text}]}

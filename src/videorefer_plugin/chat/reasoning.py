@@ -1,4 +1,4 @@
-"""What a reply says once the reasoning that some models write before it is left out."""
+"""Replies without the reasoning that some models write before them."""
 
 import re
 
@@ -15,7 +15,7 @@ _MARK = re.compile(
 
 
 def without_reasoning(text: str) -> str | None:
-    """The text outside of blocks such as `<think>...</think>`; `None` where the last block was never closed.
+    """Return the text outside of blocks such as `<think>...</think>`; `None` if the last block was never closed.
 
     A closing mark alone ends reasoning too, because some chat templates open the block in the prompt.
 

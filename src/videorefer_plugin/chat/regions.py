@@ -16,11 +16,11 @@ __all__ = ["file_address", "region_message", "visual_settings"]
 
 
 def region_message(kind: str, path: str | os.PathLike, question: str, regions: Sequence[Region]) -> Message:
-    """A question about objects in a video or image, as one message of a user.
+    """Return a question about objects in a video or image as a user message.
 
     Args:
         kind (`str`): `"video"` or `"image"`.
-        path (`str` or `os.PathLike`): its file, which is sent along.
+        path (`str` or `os.PathLike`): path of the file, whose contents become part of the message.
         question (`str`): the question, with one `<region>` for each region.
         regions (`Sequence[Region]`): the regions, in the order of the question.
 
@@ -42,16 +42,16 @@ def region_message(kind: str, path: str | os.PathLike, question: str, regions: S
 
 
 def visual_settings(**settings: Any) -> dict[str, Any]:
-    """Settings of the processor as a field of requests; those that are `None` are left to the server."""
+    """Return settings of the processor as a field of requests; those that are `None` are left to the server."""
     given = {name: value for name, value in settings.items() if value is not None}
     return {"mm_processor_kwargs": given} if given else {}
 
 
 def file_address(path: str | os.PathLike) -> str:
-    """A file as a data: URL, which holds all of it.
+    """Return the contents of a file as a `data:` URL.
 
     Raises:
-        VideoError: it cannot be read, or is a folder.
+        VideoError: the file cannot be read, or is a folder.
     """
     path = os.fspath(path)
     try:
@@ -65,7 +65,7 @@ def file_address(path: str | os.PathLike) -> str:
         raise VideoError(f"{path!r} cannot be read ({error.strerror or error}). Check the path.") from error
 
 
-@lru_cache(maxsize=2)  # as many questions about one file come one after the other
+@lru_cache(maxsize=2)  # since many questions about one file follow each other
 def _encoded(path: str, size: int, changed: int) -> str:
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
     with open(path, "rb") as file:

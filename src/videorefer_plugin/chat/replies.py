@@ -1,4 +1,4 @@
-"""From what a chat model says to what was asked for: text, or JSON whatever stands around it."""
+"""Reads the text or JSON that was asked for out of the reply of a chat model."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,16 +18,16 @@ ValueT = TypeVar("ValueT")
 Kind = Literal["empty", "refused", "not_json", "cut_off", "endpoint", "timeout", "too_long"]
 
 _STRICT = json.JSONDecoder(object_pairs_hook=each_once)
-_MOST_STARTS = 1000  # places of a reply at which JSON may begin; more are noise
+_MOST_STARTS = 1000  # positions of a reply at which JSON may begin; more are noise
 
 
 class ReplyError(ChatError):
-    """There is no reply to these messages that can be used; others may get one.
+    """These messages got no usable reply; other messages may get one.
 
     Attributes:
         kind (`str`): `"empty"`, `"refused"`, `"not_json"`, `"cut_off"` (at the most tokens of a reply), `"endpoint"`
-            (an error of the server, or of the way there), `"timeout"` or `"too_long"` (the messages).
-        spent (`tuple[Completion, ...]`): replies that came nevertheless, and have to be paid for.
+            (an error of the server or the network), `"timeout"` or `"too_long"` (the messages).
+        spent (`tuple[Completion, ...]`): unusable replies that arrived, and whose tokens count.
     """
 
     def __init__(self, message: str, kind: Kind = "endpoint", spent: Sequence[Completion] = ()) -> None:
@@ -38,11 +38,11 @@ class ReplyError(ChatError):
 
 @dataclass(frozen=True)
 class Asked(Generic[ValueT]):
-    """What was asked for, and all replies that it took.
+    """The value that was asked for, and all replies until it was there.
 
     Attributes:
-        value: what was read.
-        completions (`tuple[Completion, ...]`): in order; the last one is what was read.
+        value: the text, or the value that was read from JSON.
+        completions (`tuple[Completion, ...]`): the replies in order; the value is from the last one.
     """
 
     value: ValueT
@@ -53,8 +53,8 @@ def ask_text(chat: Chat, messages: Sequence[Message]) -> Asked[str]:
     """Ask for a text, without the reasoning that some models write before it.
 
     Raises:
-        ReplyError: the reply is empty, refused or cut off, or there is none.
-        ChatError: there will be none to other messages either.
+        ReplyError: the reply is empty, refused or cut off, or no reply came.
+        ChatError: no messages will get a reply.
     """
     check_kind(ChatError, CHAT, chat=chat)
     completion = chat.complete(messages)
@@ -69,17 +69,18 @@ def ask_text(chat: Chat, messages: Sequence[Message]) -> Asked[str]:
 def ask_json(chat: Chat, messages: Sequence[Message], read: Callable[[Any], ValueT], tries: int = 2) -> Asked[ValueT]:
     """Ask for JSON, an object or a list, in a fence or with prose around it.
 
-    A model that replies with something else is told what is wrong and asked again.
+    A model that replies with something else is told the reason and asked again.
 
     Args:
-        chat ([`Chat`]): who is asked.
+        chat ([`Chat`]): the chat model.
         messages (`Sequence`): in the form of OpenAI's chat completions.
-        read (`Callable`): from JSON to what is wanted; raises `ValueError` with a reason for the model to read.
-        tries (`int`): how often to ask.
+        read (`Callable`): converts the JSON to the wanted value, or raises `ValueError` with a reason for the model to
+            read.
+        tries (`int`): how often to ask at most.
 
     Raises:
-        ReplyError: no reply can be used, with all of them in `spent`.
-        ChatError: there will be none to other messages either.
+        ReplyError: no reply can be used; `spent` holds all replies.
+        ChatError: no messages will get a reply.
     """
     check_at_least("tries", tries, 1, whole=True)
     spent: list[Completion] = []
@@ -104,7 +105,7 @@ def ask_json(chat: Chat, messages: Sequence[Message], read: Callable[[Any], Valu
 
 
 def json_objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """The JSON objects of a text, whatever stands around them."""
+    """Iterate over the JSON objects of a text, with any other text around them."""
     return (value for value in _json_values(text, "{"))
 
 
@@ -132,7 +133,7 @@ def _read(completion: Completion, read: Callable[[Any], ValueT]) -> Asked[ValueT
 
 
 def _broken(text: str) -> str:
-    """Why there is no JSON in a text, as far as a parser knows."""
+    """Return the reason why a text has no JSON, as a parser gives it."""
     place = text.find("{")
     if place < 0:
         return "there is no JSON in it"
@@ -146,7 +147,7 @@ def _broken(text: str) -> str:
 
 
 def _said(completion: Completion) -> tuple[str, tuple[Kind, str] | None]:
-    """The text of a reply without its reasoning; or what is wrong with it."""
+    """Return the text of a reply without its reasoning, or the reason why it cannot be used."""
     if completion.finish == "content_filter" or completion.refusal:
         return "", ("refused", short(completion.refusal) if completion.refusal else "")
     said = without_reasoning(completion.text)
@@ -167,7 +168,7 @@ def _sentence(kind: Kind, reason: str) -> str:
 
 
 def _to_model(kind: Kind, reason: str) -> str:
-    """What a model is told about its reply."""
+    """Return the sentence that tells a model why its reply cannot be used."""
     if kind == "empty":
         return "Your reply was empty."
     if kind == "cut_off":
@@ -176,7 +177,7 @@ def _to_model(kind: Kind, reason: str) -> str:
 
 
 def _once_more(messages: Sequence[Message], completion: Completion, said: str) -> list[Message]:
-    """The messages, the reply, and what is wrong with it; users and models take turns, as some templates demand."""
+    """Return the messages, the reply and its fault. Users and models take turns, as some templates demand."""
     if completion.text.strip():
         return [*messages, {"role": "assistant", "content": completion.text}, {"role": "user", "content": said}]
     *before, last = messages
@@ -186,9 +187,9 @@ def _once_more(messages: Sequence[Message], completion: Completion, said: str) -
 
 
 def _json_values(text: str, openers: str, strict: bool = False) -> Iterator[Any]:
-    """JSON values of a text that begin with one of these characters.
+    """Iterate over the JSON values of a text that begin with one of these characters.
 
-    With `strict`, none with doubled keys, and none that is a part of another one that is broken or cut off.
+    With `strict`, objects with doubled keys and parts of broken or cut off values are left out.
     """
     decoder = _STRICT if strict else json.JSONDecoder()
     place = _next_of(text, openers, 0)

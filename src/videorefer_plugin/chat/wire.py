@@ -1,4 +1,4 @@
-"""What servers of OpenAI's chat API send, read with the patience that their many kinds need."""
+"""Reads replies and errors of servers with OpenAI's chat API, which differ in many details."""
 
 import json
 import re
@@ -15,17 +15,17 @@ _MOST_TOKENS = 1 << 40  # of a reply; a server that counts more does not count t
 _FINISHES: dict[str, Finish] = {each: each for each in get_args(Finish)} | {"max_tokens": "length", "eos": "stop"}
 _KEYS = re.compile(r"\b(sk|pk|key|gsk|xai|hf)[-_][\w*.-]{8,}|(?<=Bearer )[^\s'\",;]+", re.I)
 _UNSUPPORTED = re.compile(
-    r"unsupported|not.{0,20}support|only the default|unrecognized|unrecognised|unknown|unexpected|deprecated"
+    r"unsupported|not.{0,20}support|only the default|unrecogni[sz]ed|unknown|unexpected|deprecated"
     r"|not (?:permitted|allowed|accepted)|extra",
     re.I,
 )
 
 
 def parse_reply(data: bytes) -> Completion:
-    """The reply of a server.
+    """Read the reply of a server.
 
     Raises:
-        ValueError: there is none in it; says why.
+        ValueError: the data holds no reply; the message gives the reason.
     """
     try:
         body = json.loads(data)
@@ -52,7 +52,7 @@ def parse_reply(data: bytes) -> Completion:
 
 
 def said_in(body: Any) -> str:
-    """What a server says about an error, wherever it puts that; empty if nothing."""
+    """Return a server's message about an error, whichever field holds it; empty if there is no message."""
     if isinstance(body, Mapping):
         for name in ("message", "error", "detail", "msg"):
             if body.get(name):
@@ -60,12 +60,12 @@ def said_in(body: Any) -> str:
         return ""
     if isinstance(body, str):
         said = " ".join(body.split())
-        return "" if said.startswith("<") else said  # a page for people
+        return "" if said.startswith("<") else said  # an HTML page
     return json.dumps(body) if isinstance(body, list) else ""
 
 
 def error_code(body: Any) -> str:
-    """The short name of an error that a server gives; empty if none."""
+    """Return the short name that a server gives an error; empty if it gives none."""
     if isinstance(body, Mapping):
         code = body.get("code") or body.get("type")
         return code if isinstance(code, str) else error_code(body.get("error"))
@@ -73,7 +73,7 @@ def error_code(body: Any) -> str:
 
 
 def redacted(text: str, key: str | None) -> str:
-    """A server's message without keys, also such as it shows in part, and short enough for ours."""
+    """Return a server's message without keys, even partial ones, and short enough for a message of ours."""
     if key:
         text = text.replace(key, "[key]")
     text = _KEYS.sub("[key]", text)
@@ -81,7 +81,7 @@ def redacted(text: str, key: str | None) -> str:
 
 
 def unsupported_parameter(status: int, said: str, parameters: Collection[str]) -> str | None:
-    """Which of these parameters a server does not take at all, as its message says; not one with a wrong value."""
+    """Return the parameter that a server does not accept at all, by its message; `None` if only a value is wrong."""
     if status not in (400, 422):
         return None
     if "max_tokens" in parameters and "max_completion_tokens" in said:
