@@ -1,4 +1,4 @@
-"""Ask one question about one video: the whole library in a call."""
+"""Asks one question about one video with a single call."""
 
 import os
 import time
@@ -58,33 +58,34 @@ def ask(
 
     Args:
         model (`str`, `os.PathLike` or model): a checkpoint's folder or Hub id, or a loaded model.
-        video: the video, as [`VideoReferProcessor`] takes it; `None` with `image`.
+        video: the video, in any form that [`VideoReferProcessor`] takes; `None` with `image`.
         question (`str`): the question, with one `<region>` for each region.
         regions (`Sequence[Region]`, *optional*):
-            the regions, in the order of the question; also in their JSON form, as [`Region.from_json`] takes it.
+            the regions, in the order of the question, as [`Region`] or in the JSON form that [`Region.from_json`]
+            takes.
         processor (`VideoReferProcessor`, *optional*): needed if the model was not loaded from a folder or the Hub.
         image: an image to ask about instead of a video.
-        stream (`int`, *optional*): of a file with several films, the index of its stream; see [`open_video`].
-        max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
+        stream (`int`, *optional*): index of the video stream, for files with several; see [`open_video`].
+        max_new_tokens (`int`, *optional*, defaults to 256): largest number of tokens of the answer.
         generate_kwargs:
-            Passed on to `generate`; without any, decoding is greedy. With a folder or Hub id, what `load_model`
-            takes to fetch files from the Hub, such as `revision` and `token`, may stand here as well.
+            Further arguments of `generate`; decoding is greedy by default. With a folder or Hub id, they may include
+            arguments of `load_model` for fetching files from the Hub, such as `revision` and `token`.
 
     Returns:
         `str`: the answer.
 
     Raises:
-        PromptError: question and regions do not match, the question cannot be read, or both or neither of video and
-            image are given.
-        ConfigurationError: the processor is missing, `max_new_tokens` is no number of tokens, or `generate` does not
-            take an argument.
+        PromptError: question and regions do not match, the question is not a usable text, or both or neither of video
+            and image are given.
+        ConfigurationError: the processor is missing, `max_new_tokens` is not a number of tokens, or `generate` does
+            not take an argument.
         RegionError: a region does not fit the video.
         VideoError: the video cannot be read.
         CheckpointError: the checkpoint cannot be loaded.
-        ConfigurationError: `model` is none, or does not say where its processor is.
+        ConfigurationError: `model` is not a model or checkpoint, or does not tell where its processor is.
 
-    Several threads may share a model and a processor, here and in sessions, if none of them trains or saves meanwhile.
-    The embedded model warns (`UserWarning`) about a video that is not of the shapes world, the only one that it knows.
+    Several threads may share a model and a processor, here and in sessions, as long as none of them trains or saves.
+    The embedded model knows the shapes world only, and warns (`UserWarning`) about any other video.
     """
     if (video is None) == (image is None):
         raise PromptError(f"Pass either a video or an image; {'neither was' if video is None else 'both were'} given.")
@@ -112,7 +113,7 @@ def ask(
 
 
 def shapes_note(video: Video | None) -> str | None:
-    """What to know about an answer of the embedded model about a video, or about an image."""
+    """Return the warning about answers of the embedded model, if the video is not of the shapes world."""
     return None if video is not None and video.comment == SHAPES_WORLD else _ONLY_SHAPES
 
 
@@ -140,20 +141,20 @@ def load_model(
     dtype: Any = None,
     **hub_kwargs: Any,
 ) -> tuple[Any, Any]:
-    """Load a model that can be asked, and its processor.
+    """Load a model for questions, and its processor.
 
     Args:
         name (`str` or `os.PathLike`):
-            A checkpoint's folder or Hub id; with `object_encoder`, a host's. Of a PEFT adapter, its base is loaded
-            first, with the object encoder that lies beside the adapter, and the processor of either.
-        object_encoder (`str` or `os.PathLike`, *optional*): what was saved of an object encoder, for that host.
-        processor (*optional*): the processor, if it is not to be loaded.
-        device (*optional*): where to; spread over the GPUs by default, if there are any.
-        dtype (*optional*): of the weights, as `from_pretrained` takes it; that of the checkpoint by default.
+            A checkpoint's folder or Hub id, which is that of a host with `object_encoder`. For a PEFT adapter, its
+            base model is loaded first, then the object encoder beside the adapter, and the processor of either.
+        object_encoder (`str` or `os.PathLike`, *optional*): folder or Hub id of the host's saved object encoder.
+        processor (*optional*): a loaded processor to use instead of the checkpoint's.
+        device (*optional*): device of the model; by default all GPUs, if there are any.
+        dtype (*optional*): dtype of the weights, as `from_pretrained` takes it; by default that of the checkpoint.
         hub_kwargs:
-            How files are fetched from the Hub, as `from_pretrained` takes it: `revision`, `subfolder`, `token`,
-            `cache_dir`, `local_files_only`, `force_download`, `proxies`. The first two are the checkpoint's, the
-            others count for the object encoder as well.
+            Arguments of `from_pretrained` for fetching files from the Hub: `revision`, `subfolder`, `token`,
+            `cache_dir`, `local_files_only`, `force_download`, `proxies`. The first two apply to the checkpoint only,
+            the others to the object encoder as well.
 
     Raises:
         CheckpointError: a checkpoint cannot be loaded, or lacks weights.
@@ -174,7 +175,7 @@ def load_model(
     if device is None and torch.cuda.is_available():
         device = "auto"
     if processor is None:
-        check_files(in_subfolder(name, hub), PROCESSOR_FILES)  # which takes no time, as loading the model does
+        check_files(in_subfolder(name, hub), PROCESSOR_FILES)  # before the model, which takes long to load
     model = load_checkpoint(name, device_map=device, **({} if dtype is None else {"dtype": dtype}), **hub)
     processor = processor or load_processor(name, **hub)
     place = None if object_encoder is None else (object_encoder, elsewhere(hub))
@@ -200,11 +201,11 @@ def answer(
     Args:
         model: the model.
         processor: its processor.
-        conversations: messages of each, as `apply_chat_template` takes them.
-        regions (*optional*): the regions of each, for models that take some.
-        max_new_tokens (`int`, *optional*, defaults to 256): the most tokens of an answer.
+        conversations: messages of each conversation, as `apply_chat_template` takes them.
+        regions (*optional*): the regions of each conversation, for models that take regions.
+        max_new_tokens (`int`, *optional*, defaults to 256): largest number of tokens of an answer.
         processor_kwargs (`dict`, *optional*): settings of the processor.
-        generate_kwargs: passed on to `generate`; without any, decoding is greedy.
+        generate_kwargs: further arguments of `generate`; decoding is greedy by default.
     """
     given = {} if regions is None else {"regions": [list(some) for some in regions]}
     with threads_for(model):
@@ -229,7 +230,7 @@ def answer_about(
     image: bool = False,
     max_new_tokens: int = 256,
 ) -> list[str]:
-    """Answer questions about one visual: in a session, or one by one where that does not take the model.
+    """Answer questions about one visual, in a session or, for models that sessions do not take, one by one.
 
     Args:
         model: the model.
@@ -237,7 +238,7 @@ def answer_about(
         visual: the video or image.
         questions (`Sequence[tuple[str, Sequence[Region]]]`): questions with their regions.
         image (`bool`, *optional*, defaults to `False`): whether the visual is an image.
-        max_new_tokens (`int`, *optional*, defaults to 256): the most tokens of an answer.
+        max_new_tokens (`int`, *optional*, defaults to 256): largest number of tokens of an answer.
     """
     from videorefer_plugin.session import VideoSession
     from videorefer_plugin.session.making import takes
@@ -251,7 +252,7 @@ def answer_about(
 
 
 def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **generate_kwargs: Any) -> list[str]:
-    """Generate from what a processor prepared; the answers without their prompts."""
+    """Generate answers from a processor's output, and return them without their prompts."""
     inputs = inputs.to(device_of(model))
     generate_kwargs.setdefault("do_sample", False)
     with threads_for(model):
@@ -261,13 +262,13 @@ def generate(model: Any, processor: Any, inputs: Any, *, max_new_tokens: int, **
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a question on the command line.
+    """The answer to a question on the command line.
 
     Attributes:
-        model, video, question, answer (`str`): who was asked about what, and said what.
-        regions (`list[str]`): as they were given, each with its kind in front.
-        seconds (`float`): for loading the model and answering all questions.
-        note (`str`, *optional*): what to know about the answer.
+        model, video, question, answer (`str`): the model, the video, the question and the answer.
+        regions (`list[str]`): the regions as they were given, each with its kind in front.
+        seconds (`float`): time for loading the model and answering all questions.
+        note (`str`, *optional*): a warning about the answer.
     """
 
     model: str
@@ -279,7 +280,7 @@ class Reply:
     note: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The reply as JSON has it."""
+        """Return the reply as a `dict` for JSON."""
         return asdict(self)
 
 
@@ -300,13 +301,13 @@ def ask_all(
 
     Args:
         model (`str`, *optional*): a checkpoint's folder or Hub id; the embedded model by default.
-        questions (`Sequence[Question]`): what to ask; see [`read_questions`].
-        object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
+        questions (`Sequence[Question]`): the questions; see [`read_questions`].
+        object_encoder (`str`, *optional*): for a host, folder or Hub id of its saved object encoder.
         revision (`str`, *optional*): branch, tag or commit of the model's repository on the Hub.
-        max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
+        max_new_tokens (`int`, *optional*, defaults to 256): largest number of tokens of each answer.
 
     Raises:
-        PromptError: a question cannot be asked.
+        PromptError: a question is not usable.
         RegionError: a region does not fit the video.
         VideoError: a frame cannot be read.
         CheckpointError: the model cannot be loaded.

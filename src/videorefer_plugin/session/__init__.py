@@ -1,4 +1,4 @@
-"""One video, many questions: what can be computed once is computed once."""
+"""Sessions answer many questions about one video, and compute once what the questions share."""
 
 from videorefer_plugin.session.chat import SessionChat, Turn
 from videorefer_plugin.session.prompts import Computed

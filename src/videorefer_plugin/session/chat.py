@@ -31,32 +31,32 @@ class Turn:
 
 
 class Converses(Protocol):
-    """What a conversation needs of its session."""
+    """The methods of a session that a conversation calls."""
 
     processor: Any
 
     def answering(self) -> AbstractContextManager[None]:
-        """Keep other threads out."""
+        """Return a context in which no other thread answers."""
         ...
 
     def checked(self, generate_kwargs: dict[str, Any], streams: bool = False) -> dict[str, Any]:
-        """Arguments of `generate`."""
+        """Check and complete the arguments of `generate`."""
         ...
 
     def opened(self, part: AnswerStream) -> AnswerStream:
-        """Note a stream."""
+        """Note a stream, which the session ends when it is closed."""
         ...
 
     def prepare_turn(self, turns: Sequence[Turn], question: str, regions: Any) -> tuple[list[Region], Prepared]:
-        """The regions of a question, and the question after what was said before it, ready to run."""
+        """Return the regions of a question, and the conversation up to this question, ready to run."""
         ...
 
     def converse(self, prompt: Prepared, kept: Prefix | None, settings: dict[str, Any]) -> tuple[str, Prefix | None]:
-        """Answer a conversation, and keep it."""
+        """Answer a conversation, and return its cache for the next turn."""
         ...
 
     def trim(self) -> None:
-        """Drop what is too much."""
+        """Drop cached values until no more is kept than the session's `max_bytes`."""
         ...
 
 
@@ -66,11 +66,11 @@ _SESSION = methods("a VideoSession", "answering", "prepare_turn", hint="VideoSes
 class SessionChat:
     """A conversation about the video of a session, made by [`VideoSession.chat`]; a session can have several.
 
-    Every question is asked with all that was said before it. What the model has run of the conversation is kept, so
-    that only new positions are run.
+    Every question is asked with all turns before it. The keys and values of the conversation are kept, so that the
+    language model runs new positions only.
 
     Attributes:
-        history (`tuple[Turn, ...]`): what was said so far.
+        history (`tuple[Turn, ...]`): the turns so far.
     """
 
     def __init__(self, session: Converses, history: Sequence[Turn] = ()):
@@ -81,13 +81,13 @@ class SessionChat:
 
     @property
     def history(self) -> tuple[Turn, ...]:
-        """What was said so far."""
+        """The turns so far."""
         return tuple(self._turns)
 
     def ask(self, question: str, regions: Sequence[Region] = (), **generate_kwargs: Any) -> str:
         """Ask the next question.
 
-        The arguments and errors are those of [`VideoSession.ask`]. After an error the conversation is as before.
+        The arguments and errors are those of [`VideoSession.ask`]. An error leaves the conversation unchanged.
 
         Returns:
             `str`: the answer.
@@ -98,16 +98,16 @@ class SessionChat:
             return self._answer(question, given, prompt, settings)
 
     def stream(self, question: str, regions: Sequence[Region] = (), **generate_kwargs: Any) -> AnswerStream:
-        """Ask the next question; the answer comes in pieces.
+        """Ask the next question, and return an iterator over the pieces of the answer.
 
-        The turn counts once the pieces have been read to their end, or the stream was closed: then the answer is what
-        was said until then.
+        The turn is added to the history when the pieces have been read to their end, or when the stream is closed. In
+        the second case, the answer is the text until then.
 
         Returns:
             `AnswerStream`: an iterator of `str`.
 
         Raises:
-            SessionError: the conversation went on before the pieces were read; raised by the first piece.
+            SessionError: another question was asked before the first piece was read; that read raises it.
         """
         with self._session.answering():
             settings = self._session.checked(generate_kwargs, streams=True)
@@ -126,25 +126,25 @@ class SessionChat:
         return self._session.opened(AnswerStream(tokenizer, answer, settings.pop("stopping_criteria", None)))
 
     def undo(self) -> Turn:
-        """Take the last question and its answer back.
+        """Remove the last question and its answer from the conversation.
 
         Returns:
-            [`Turn`]: what was taken back.
+            [`Turn`]: the turn that was removed.
 
         Raises:
-            SessionError: nothing was said yet.
+            SessionError: the conversation has no turn yet.
         """
         with self._session.answering():
             if not self._turns:
-                raise SessionError("Nothing was said in this conversation yet, so there is nothing to take back.")
+                raise SessionError("This conversation has no turn yet, so there is nothing to take back.")
             return self._turns.pop()
 
     def memory(self) -> int:
-        """Bytes of what is kept of the conversation."""
+        """Return the bytes of the conversation's cache."""
         return 0 if self._kept is None else self._kept.memory()
 
     def forget(self) -> bool:
-        """Drop what is kept of the conversation, not what was said; `False` if there is nothing."""
+        """Drop the conversation's cache, but not its turns; returns `False` if there is no cache."""
         known, self._kept = self._kept, None
         return known is not None
 

@@ -1,4 +1,4 @@
-"""A session that is asked whole conversations, as servers get them."""
+"""A session for whole conversations, as servers receive them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +14,13 @@ __all__ = ["ConversationSession"]
 
 
 class ConversationSession(VideoSession):
-    """A [`VideoSession`] whose conversations come from elsewhere, each as a whole.
+    """A [`VideoSession`] that answers whole conversations, which a caller keeps.
 
-    Preparing and answering are two steps, so that whatever is wrong with a conversation is known before its answer
-    begins. What was prepared can be answered until the session is closed.
+    Preparing and answering are two steps, so that errors of a conversation are raised before its answer begins. A
+    prepared conversation can be answered until the session is closed.
 
     Args:
-        system (`str`, *optional*): what a system message says in front of every conversation.
+        system (`str`, *optional*): text of a system message in front of every conversation.
         args, kwargs: see [`VideoSession`].
     """
 
@@ -52,10 +52,10 @@ class ConversationSession(VideoSession):
             return prompt
 
     def answer(self, prompt: Prepared, **generate_kwargs: Any) -> Tensor:
-        """Answer what was prepared.
+        """Answer a prepared conversation.
 
         Args:
-            prompt ([`Prepared`]): the conversation.
+            prompt ([`Prepared`]): the conversation, from `prepare`.
             generate_kwargs: see [`VideoSession.ask`]; also a `streamer`.
 
         Returns:

@@ -1,4 +1,4 @@
-"""The visual of a session with a model of this library that looks at crops of objects."""
+"""The visual of a session with a model of this library whose object encoder reads crops of objects."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = ["CropVisuals"]
 
 
 class CropVisuals:
-    """See [`Visuals`]. Every prompt is shown the same frames, encoded once; crops of objects are encoded as they come.
+    """See [`Visuals`]. All prompts show the same frames, which are encoded once; crops are encoded for each prompt.
 
     Args:
         model: a VideoRefer-VideoLLaMA3 model.
@@ -26,7 +26,7 @@ class CropVisuals:
         kind (`str`): `"video"` or `"image"`.
         video ([`Video`]): the visual.
         settings (`dict`): settings of the processor's call.
-        computed ([`Computed`]): counts what is done.
+        computed ([`Computed`]): counts frames and positions.
     """
 
     at_once = 16  # their crops are in memory together
@@ -46,8 +46,8 @@ class CropVisuals:
         """See [`Visuals.prepare`].
 
         Raises:
-            PromptError: placeholders and regions do not match; the prompt is named.
-            RegionError: a region does not fit the video, or has no pixel anywhere; the prompt is named.
+            PromptError: placeholders and regions do not match. The message names the prompt.
+            RegionError: a region does not fit the video, or has no pixel in any frame. The message names the prompt.
             VideoError: a frame cannot be read.
         """
         plan = self._plan(texts, regions)
@@ -68,7 +68,7 @@ class CropVisuals:
         """See [`Visuals.pooled`].
 
         Raises:
-            ConfigurationError: always; nothing is merged over time here.
+            ConfigurationError: always, since this object encoder merges nothing over time.
         """
         raise not_pooled(self._model)
 
@@ -92,7 +92,7 @@ class CropVisuals:
 
     @torch.no_grad()
     def _show(self, plan: PlannedBatch) -> tuple[Shown, str]:
-        """The visual, encoded, and what its placeholder becomes."""
+        """Return the encoded visual, and the text that replaces its placeholder."""
         clip = plan.clips[0]
         key = (self._kind, tuple(clip.sampled), plan.settings["compress_tokens"], self._processor.max_visual_tokens)
         if self._shown is not None and self._shown[0].key == key:
@@ -129,7 +129,7 @@ class CropVisuals:
 
 
 def not_pooled(model: Any) -> ConfigurationError:
-    """The error of whoever asks for what only an object encoder has that merges over time."""
+    """Return the error for a call that needs an object encoder that merges over time."""
     return ConfigurationError(
         f"The object encoder of this {type(model).__name__} looks at crops and merges nothing over time, so there are "
         "no similarities of neighboring frames. Use a model with a pooled object encoder."

@@ -1,4 +1,4 @@
-"""Choices of frames that a session shows to a host, each encoded once, and each row of features once for all."""
+"""Choices of frames that a session shows to a host. Each choice, and each row of features, is encoded once."""
 
 import json
 from collections.abc import Hashable, Sequence
@@ -24,13 +24,13 @@ _ASIDE = ("text_config", "_name_or_path", "transformers_version", "architectures
 
 @dataclass(eq=False)
 class Choice:
-    """Frames that are shown to a host, and what is known of them.
+    """Frames that are shown to a host, with their features as far as they are computed.
 
     Attributes:
         key (`Hashable`): equal for the same frames shown in the same way.
-        replies (`list`): what the host's processor returned for the pixels, without these.
-        kind (`str`): of visual, as the host takes it.
-        shown ([`Shown`]): what the model takes; complete once the frames are encoded.
+        replies (`list`): the replies of the host's processor for the pixels, without the pixels.
+        kind (`str`): `"video"` or `"image"`, as the host takes the visual.
+        shown ([`Shown`]): inputs of the model; complete once the frames are encoded.
         rows (`list[TowerRow]`): the rows of features, without pixels.
         digests (`list[str]`): digests of the rows.
         features (`list[torch.Tensor]`): the features of each row, while they are needed; the store keeps them.
@@ -50,11 +50,11 @@ class Choice:
         self.shown = Shown(self.key, {}, {})
 
     def memory(self) -> int:
-        """Bytes that are held, without features of rows."""
+        """Return the bytes that are held, without features of rows."""
         return self.shown.memory() + (0 if self.grids is None else self.grids.cells.nbytes)
 
     def features_below(self, model: Any, flat: FlatRegions) -> tuple[Tensor, Tensor]:
-        """Features of the rows that masks lie on, and for each mask its row among these."""
+        """Return the features of the rows that masks lie on, and for each mask the index of its row."""
         rows = flat.frames.to(device_of(model)) - 1
         masks = flat.masks.to(device_of(model))
         if self.grids is not None:
@@ -66,18 +66,19 @@ class Choice:
 
 
 class Choices:
-    """Encodes choices of frames, together where they come together.
+    """Encodes several choices of frames in one run of the vision tower.
 
     Args:
         model (`PreTrainedModel`): a host with an attached object encoder.
-        host ([`Host`]): its description.
-        processor (`ProcessorMixin`): its processor.
-        store ([`FeatureStore`]): where features of rows are looked up, and kept.
-        revision (`str`): revision of the vision tower in the store, see [`host_revision`]; empty to keep no rows.
+        host ([`Host`]): the host's description.
+        processor (`ProcessorMixin`): the host's processor.
+        store ([`FeatureStore`]): the store of the features of rows.
+        revision (`str`): revision of the vision tower in the store, see [`host_revision`]. With an empty one, no rows
+            are kept.
 
     Attributes:
         way (`tuple[str, ...]`): how frames are preprocessed.
-        added (`dict[Hashable, Choice]`): the choices that were added.
+        added (`dict[Hashable, Choice]`): the choices that were added, by key.
         computed (`int`): how many rows of features the vision tower has computed.
     """
 
@@ -96,11 +97,11 @@ class Choices:
         self._at_once = 1
 
     def add(self, choice: Choice, data: dict[str, Any]) -> None:
-        """Take in pixels that are to be encoded; with many, those that wait are encoded first.
+        """Add pixels to encode. Waiting pixels are encoded first where they would take too much memory.
 
         Args:
-            choice ([`Choice`]): what is shown.
-            data (`dict`): what the host's processor returned for one prompt that shows it.
+            choice ([`Choice`]): the choice of frames.
+            data (`dict`): output of the host's processor for one prompt that shows the choice.
         """
         ids = data["input_ids"]
         visual = {
@@ -131,7 +132,7 @@ class Choices:
             self.encode()
 
     def encode(self) -> None:
-        """Encode what was added, as far as the store does not know it."""
+        """Encode the added choices, except rows that the store holds."""
         if not self._waiting:
             return
         host, device = self.host, device_of(self.model)
@@ -149,7 +150,7 @@ class Choices:
         self._rows.clear()
 
     def find_features(self, choice: Choice) -> bool:
-        """Set the features of a choice that was encoded before; `False` if the store does not have them any more."""
+        """Set the features of a choice that was encoded before; returns `False` if the store has dropped them."""
         keys = [self._key(digest, "features") for digest in choice.digests]
         if choice.grids is not None or choice.features:
             return True
@@ -157,7 +158,7 @@ class Choices:
             return False
         try:
             choice.features = self.store.fetch(keys, _not_computed)
-        except LookupError:  # what lay in a folder is gone
+        except LookupError:  # the files of a folder were deleted
             return False
         return True
 
@@ -165,7 +166,7 @@ class Choices:
         return FeatureKey(digest, 0, "", self._revision + ("" if name == "features" else f"/{name}"))
 
     def _compute(self, wanted: Sequence[tuple[str, str]]) -> list[Tensor]:
-        """Run the tower over rows, as many at once as one choice has."""
+        """Run the vision tower over rows, as many at once as one choice has."""
         host: Any = self.host
         kind = self._waiting[0].kind
         digests = list(dict.fromkeys(digest for digest, _ in wanted))
@@ -201,7 +202,7 @@ def _not_computed(keys: list[FeatureKey]) -> list[Tensor]:
 
 
 def host_revision(model: Any) -> str:
-    """What features depend on beside pixels; empty if that cannot be told, since weights are not in memory."""
+    """Return a name for everything but pixels that features depend on; empty if weights are not in memory."""
     modules = visual_modules(model)
     if any(value.is_meta for module in modules for value in module.state_dict().values()):
         return ""

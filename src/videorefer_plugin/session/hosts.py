@@ -36,21 +36,21 @@ _Filled = tuple[Choice, dict[str, Any], Any]
 
 
 class HostVisuals:
-    """See [`Visuals`]. The host's own processor runs for each prompt, save for what it does to pixels.
+    """See [`Visuals`]. The host's own processor runs for each prompt, except for its work on pixels.
 
-    Prompts whose regions lie on other frames are shown other frames. What the host's processor makes of the pixels of
-    such a choice of frames is computed once, and what its vision tower makes of a row of features (a frame, or a few
-    that are fused) once for all choices, or not at all if the store has it already.
+    Prompts whose regions lie on other frames show other frames. The host's processor preprocesses the pixels of each
+    such choice of frames once. The vision tower computes each row of features (of one frame, or of a few fused frames)
+    once for all choices, unless the store has it.
 
     Args:
         model (`PreTrainedModel`): the host.
-        processor ([`RegionProcessor`]): its processor.
+        processor ([`RegionProcessor`]): the host's processor.
         kind (`str`): `"video"` or `"image"`.
-        video (`Video`): what is asked about; an image is a video of one frame.
-        store ([`FeatureStore`]): where features of rows are kept.
-        revision (`str`): revision of the vision tower in the store; empty to keep visuals as a whole.
-        settings (`dict`): those of [`RegionProcessor.__call__`].
-        computed ([`Computed`]): counts what is done.
+        video (`Video`): the visual; an image is a video of one frame.
+        store ([`FeatureStore`]): the store of the features of rows.
+        revision (`str`): revision of the vision tower in the store. With an empty one, visuals are kept as a whole.
+        settings (`dict`): settings of [`RegionProcessor.__call__`].
+        computed ([`Computed`]): counts frames and positions.
     """
 
     at_once = 16  # each may be shown other frames
@@ -83,7 +83,7 @@ class HostVisuals:
         return frames + sum(choice.memory() for choice in list(self._choices.values()))
 
     def forget(self) -> bool:
-        """See [`Visuals.forget`]. Decoded frames go first."""
+        """See [`Visuals.forget`]. Decoded frames are dropped first."""
         for held in (self._frames, self._choices):
             if held:
                 held.popitem(last=False)
@@ -131,7 +131,7 @@ class HostVisuals:
         return plan.used[0][0].masks.frames, pooled
 
     def _encoded(self, plans: Sequence[Plan]) -> list[_Filled]:
-        """What is known of the frames that prompts show, encoded."""
+        """Return the plans of prompts with the encoded choices of frames that they show."""
         new = Choices(self._model, self._processor.host, self._processor.processor, self._store, self._revision)
         filled = []
         for number, plan in enumerate(plans):
@@ -152,7 +152,7 @@ class HostVisuals:
         return self._processor.plan(text=[text], regions=[list(regions)], **shown, **self._settings)
 
     def _fill_in(self, plan: Plan, new: Choices) -> _Filled:
-        """What the processor returns for a prompt, and what is known of the frames that it shows."""
+        """Run the processor for a prompt, and return its output and the choice of frames that the prompt shows."""
         (clip,) = plan.clips
         key = (self._kind, tuple(clip.sampled), new.way)
         choice = new.added.get(key) or self._choices.get(key)
@@ -169,7 +169,7 @@ class HostVisuals:
         return choice, {name: value for name, value in data.items() if not name.startswith("pixel_")}, regions
 
     def _process(self, plan: Plan, frames: np.ndarray, replies: list[Any], known: bool) -> tuple[dict[str, Any], Any]:
-        """Run the host's processor; where it is known what its parts make of the pixels, these are not looked at."""
+        """Run the host's processor. The pixels are not read if the outputs of its parts are `known`."""
         host = self._processor.host
         told = iter(list(replies)) if known else None
         own = host.with_parts(self._processor.processor, lambda part: _Part(part, replies, told))
@@ -179,7 +179,7 @@ class HostVisuals:
         return data, regions
 
     def _read(self, clip: Clip) -> np.ndarray:
-        """The frames that a clip shows; those that were read lately are not decoded again."""
+        """Return the frames that a clip shows; frames that were read lately are not decoded again."""
         rows = clip.rows_of(clip.sampled)
         missing = sorted(set(rows) - self._frames.keys())
         self._computed.frames_read += len(missing)
@@ -190,14 +190,14 @@ class HostVisuals:
             frames = np.stack([new[row] if row in new else self._frames[row] for row in rows])
         for row, frame in zip(rows, frames, strict=True):
             if row not in self._frames:
-                self._frames[row] = frame.copy()  # a part of all frames would keep them all
+                self._frames[row] = frame.copy()  # a view would keep all frames in memory
             self._frames.move_to_end(row)
             while len(self._frames) * frame.nbytes > _FRAME_BYTES:
                 self._frames.popitem(last=False)
         return frames
 
     def _object_tokens(self, filled: Sequence[_Filled]) -> list[Tensor]:
-        """Object tokens of each prompt. Regions on grids of one size go through the object encoder together."""
+        """Return the object tokens of each prompt. Regions on grids of one size are encoded in one batch."""
         encoder = self._model.object_encoder
         empty = torch.zeros((0, encoder.config.hidden_size), dtype=encoder.dtype, device=device_of(encoder))
         tokens = [empty for _ in filled]
@@ -224,7 +224,7 @@ class HostVisuals:
             features.append(below)
         flat = FlatRegions(*(torch.cat(values) for values in zip(*parts, strict=True)))
         region = self._model.region_token_id
-        # Of prompts, the object encoder asks no more than how many <region>s they have.
+        # The object encoder reads only the number of <region>s of a prompt.
         ids = [data["input_ids"][data["input_ids"] == region] for _, data, _ in filled]
         padded = pad_sequence(ids, batch_first=True, padding_value=region + 1).to(flat.frames.device)
         tokens, counts = self._model.encode_regions(padded, torch.cat(features), flat)
@@ -243,12 +243,12 @@ def _prepared(choice: Choice, data: dict[str, Any], tokens: Tensor) -> Prepared:
 
 
 class _Part:
-    """Stands for a part of a host's processor: notes what it makes of pixels, or says that again.
+    """Wraps a part of a host's processor, and records its outputs for pixels, or returns recorded ones.
 
     Args:
-        part (`Callable`): the part.
-        replies (`list`): what all parts returned for the visual, in order; filled unless it is `told` again.
-        told (`Iterator`, *optional*): the replies, if they are known.
+        part (`Callable`): the part, such as a video processor.
+        replies (`list`): outputs of all parts for the visual, in order; filled if `told` is not given.
+        told (`Iterator`, *optional*): recorded outputs to return.
     """
 
     def __init__(self, part: Any, replies: list[Any], told: Iterator[Any] | None):
@@ -261,7 +261,7 @@ class _Part:
             self._replies.append(self._part(*args, **kwargs))
             return copy.copy(self._replies[-1])
         reply = next(self._told)
-        # Large frames come as tensors in several pieces, those that stand for them in one.
+        # Large frames arrive as tensors in several pieces, their stand-ins as one.
         return torch.cat([reply, *self._told]) if isinstance(reply, Tensor) else copy.copy(reply)
 
     def __getattr__(self, name: str) -> Any:
@@ -269,7 +269,7 @@ class _Part:
 
 
 def _without_pixels(reply: Any) -> Any:
-    """What a part of a processor returned, with no more than the shape of pixels."""
+    """Return the output of a part of a processor, with the shape of pixels instead of the pixels."""
     if isinstance(reply, Tensor):
         return reply.new_zeros(()).expand(reply.shape)
     bare = copy.copy(reply)
@@ -283,7 +283,7 @@ def _without_pixels(reply: Any) -> Any:
 
 @contextmanager
 def _numbered(number: int, count: int) -> Iterator[None]:
-    """Errors about the one prompt of a call name its place among several."""
+    """Put the index of a prompt among several into errors about the only prompt of a call."""
     try:
         yield
     except VideoReferError as error:

@@ -1,4 +1,4 @@
-"""What a session keeps between questions, and how much of it."""
+"""Limits the memory that a session keeps between questions."""
 
 import threading
 import weakref
@@ -16,12 +16,12 @@ OpenT = TypeVar("OpenT", SessionChat, AnswerStream)
 
 
 class KeepsWithin:
-    """The part of a [`VideoSession`] that keeps no more than so many bytes.
+    """The part of a [`VideoSession`] that limits the bytes that it keeps.
 
     Args:
-        store ([`FeatureStore`]): keeps features of frames.
-        own_store (`bool`): whether that is the session's own, which counts.
-        max_bytes (`int`): the most bytes to keep.
+        store ([`FeatureStore`]): the store of the features of frames.
+        own_store (`bool`): whether the store is the session's own, whose bytes count.
+        max_bytes (`int`): largest number of bytes to keep.
     """
 
     _runner: Runner
@@ -32,14 +32,14 @@ class KeepsWithin:
         self._own_store = own_store
         self._max_bytes = max_bytes
         self._open: weakref.WeakSet[SessionChat | AnswerStream] = weakref.WeakSet()
-        self._opening = threading.Lock()  # of that set, which is looked at while a question is answered
+        self._opening = threading.Lock()  # of that set, which is read while a question is answered
 
     def memory(self) -> int:
-        """Bytes of what is kept between questions, on all devices. What is in `features=` does not count."""
+        """Return the bytes kept between questions, on all devices. A store in `features=` does not count."""
         return sum(part.memory() for part in self._parts()) + (self._store.memory() if self._own_store else 0)
 
     def trim(self) -> None:
-        """Drop what was not used for the longest time until no more is kept than `max_bytes`."""
+        """Drop the values that were not used for the longest time, until at most `max_bytes` are kept."""
         while self.memory() > self._max_bytes and len(self._runner.prefixes) > 1:
             self._runner.forget()
         surplus = self.memory() - self._max_bytes
@@ -50,7 +50,7 @@ class KeepsWithin:
                 pass
 
     def _parts(self) -> list[Keeps]:
-        """What keeps something, in the order in which it is dropped."""
+        """Return all parts that keep something, in the order in which they drop it."""
         return [*self.all_open(SessionChat), self._runner, self._visuals]
 
     def opened(self, part: OpenT) -> OpenT:
@@ -60,12 +60,12 @@ class KeepsWithin:
         return part
 
     def all_open(self, kind: type[OpenT]) -> list[OpenT]:
-        """The conversations or streams that somebody still holds."""
+        """Return the conversations or streams that a caller still holds."""
         with self._opening:
             return [part for part in self._open if isinstance(part, kind)]
 
     def forget_all(self) -> None:
-        """Drop everything but what is in the store."""
+        """Drop everything except the features in the store."""
         for part in self._parts():
             while part.forget():
                 pass

@@ -1,4 +1,4 @@
-"""Which models a session takes, and with what it shows them a visual."""
+"""Decides which models a session takes, and how it shows them a visual."""
 
 import uuid
 from typing import Any
@@ -32,34 +32,34 @@ __all__ = [
     "weights_version",
 ]
 
-# What a session hands to `generate` itself.
+# Arguments of `generate` that a session sets itself.
 _TAKEN = (
     *("inputs", "input_ids", "inputs_embeds", "attention_mask", "position_ids", "cache", "past_key_values"),
     *("object_tokens", "object_token_counts", "mm_encoder_outputs", "pixel_values", "pixel_values_videos"),
 )
 
-# What it hands to the processor.
+# Arguments of the processor that a session sets itself.
 _GIVEN = ("text", "videos", "images", "audio", "regions", "return_tensors", "padding", "padding_side")
 
 
 def plain_model(model: Any) -> Any:
-    """The model inside a PEFT model, whose adapters lie in its layers; any other model as it is.
+    """Return the model inside a PEFT model, whose adapters lie in its layers, or any other model as it is.
 
     Raises:
-        ConfigurationError: the PEFT model changes the prompt instead.
+        ConfigurationError: the PEFT model changes the prompt instead of layers.
     """
     inside = getattr(model, "get_base_model", None)
     if inside is None:
         return model
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         raise ConfigurationError(
-            "A session does not take PEFT models that learn prompts: what they prepend is not seen."
+            "A session does not take PEFT models that learn prompts, since it cannot see what they prepend."
         )
     return inside()
 
 
 def takes(model: Any, processor: Any) -> bool:
-    """Whether a session takes a model with its processor."""
+    """Tell whether a session takes a model with its processor."""
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return False
     model = plain_model(model)
@@ -67,7 +67,7 @@ def takes(model: Any, processor: Any) -> bool:
 
 
 def check_takes(model: Any, processor: Any) -> None:
-    """Make sure that a session takes a model, which is no PEFT model any more, with its processor.
+    """Check that a session takes a model with its processor. PEFT models are unwrapped before.
 
     Raises:
         ConfigurationError: model and processor are not of this library, or do not belong together.
@@ -94,9 +94,9 @@ def _is_attached(model: Any, processor: Any) -> bool:
 
 
 def weights_version(model: nn.Module) -> int:
-    """A number that changes when weights are changed in place, replaced or moved, or other adapters are used.
+    """Return a number that changes when weights are modified, replaced or moved, or other adapters are active.
 
-    Changes through `.data`, which torch does not count, are not noticed.
+    Changes through `.data` are not noticed, since torch does not count them.
     """
     counted = [(each, -1 if each.is_inference() else each._version) for each in model.parameters()]
     weights = tuple((id(each), version, each.device, each.dtype) for each, version in counted)
@@ -104,33 +104,33 @@ def weights_version(model: nn.Module) -> int:
 
 
 def check_settings(settings: dict[str, Any]) -> None:
-    """Refuse settings of the processor that a session gives itself.
+    """Refuse settings of the processor that a session sets itself.
 
     Raises:
-        ConfigurationError: there is one.
+        ConfigurationError: one of them is given.
     """
     given = [name for name in settings if name in _GIVEN]
     if given:
-        raise ConfigurationError(f"{given[0]} is what a session gives to the processor itself. Leave it out.")
+        raise ConfigurationError(f"A session sets {given[0]} of the processor itself. Leave it out.")
 
 
 def generate_settings(model: Any, generate_kwargs: dict[str, Any], streams: bool = False) -> dict[str, Any]:
-    """Arguments of `generate`, with the defaults of a session.
+    """Check the arguments of `generate`, and add the defaults of a session.
 
     Args:
         model: the model.
-        generate_kwargs (`dict`): what the caller gave.
+        generate_kwargs (`dict`): the caller's arguments of `generate`.
         streams (`bool`, *optional*, defaults to `False`): whether the answer comes in pieces.
 
     Raises:
-        ConfigurationError: one cannot be given to a session, or to `generate`.
+        ConfigurationError: a session or `generate` does not take an argument.
     """
     settings = {"max_new_tokens": 256, "do_sample": False, **generate_kwargs}
     taken = [name for name in settings if name in _TAKEN or name.startswith("region_")]
     if taken:
-        raise ConfigurationError(f"{taken[0]} is what a session gives to generate itself. Leave it out.")
+        raise ConfigurationError(f"A session sets {taken[0]} of generate itself. Leave it out.")
     if "streamer" in settings:
-        raise ConfigurationError("For an answer in pieces use the session's stream() instead of streamer=.")
+        raise ConfigurationError("For an answer in pieces, use the session's stream() instead of streamer=.")
     check_generate(model, settings)
     known = settings.get("generation_config") or model.generation_config
     several = settings.get("num_return_sequences", getattr(known, "num_return_sequences", None)) or 1
@@ -156,7 +156,7 @@ def make_visuals(
     settings: dict[str, Any],
     computed: Computed,
 ) -> Visuals:
-    """How a session shows its visual to a model.
+    """Make the object with which a session shows its visual to a model.
 
     Raises:
         ConfigurationError: see [`check_takes`].
@@ -166,6 +166,6 @@ def make_visuals(
         return OwnVisuals(model, processor, kind, video, store, not own_store, settings, computed)
     if _is_cropping(model, processor):
         return CropVisuals(model, processor, kind, video, settings, computed)
-    # Weights that change make a session start anew, so that a store of its own needs no more than a name.
+    # A session starts again when weights change, so that a store of its own needs no more than a name.
     revision = uuid.uuid4().hex if own_store else host_revision(model)
     return HostVisuals(model, processor, kind, video, store, revision, settings, computed)

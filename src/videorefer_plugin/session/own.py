@@ -19,21 +19,21 @@ from videorefer_plugin.video import Video
 
 __all__ = ["OwnVisuals"]
 
-_FRAMES_AT_ONCE = 16  # through the tower; their features are in memory together whatever the store keeps
+_FRAMES_AT_ONCE = 16  # frames of one run of the tower, whose features are in memory together
 
 
 class OwnVisuals:
-    """See [`Visuals`]. Every prompt is shown the same frames; masks may lie on any others.
+    """See [`Visuals`]. All prompts show the same frames; masks may lie on any other frames.
 
     Args:
         model: a VideoLLaMA2 or VideoRefer model.
         processor: its processor.
         kind (`str`): `"video"` or `"image"`.
         video ([`Video`]): the visual.
-        store ([`FeatureStore`]): keeps features of frames.
-        shared (`bool`): whether others look into the store, who must not take one video or tower for another.
+        store ([`FeatureStore`]): the store of the features of frames.
+        shared (`bool`): whether other sessions use the store, so that keys must tell videos and towers apart.
         settings (`dict`): settings of the processor's call.
-        computed ([`Computed`]): counts what is done.
+        computed ([`Computed`]): counts frames and positions.
     """
 
     at_once = 64
@@ -63,8 +63,8 @@ class OwnVisuals:
         """See [`Visuals.prepare`].
 
         Raises:
-            PromptError: placeholders and regions do not match; the prompt is named.
-            RegionError: a region does not fit the video, or has no pixel anywhere; the prompt is named.
+            PromptError: placeholders and regions do not match. The message names the prompt.
+            RegionError: a region does not fit the video, or has no pixel in any frame. The message names the prompt.
             VideoError: a frame cannot be read.
         """
         plan = self._plan(texts, regions)
@@ -115,9 +115,9 @@ class OwnVisuals:
     def _encode(
         self, plan: PlannedBatch, shown: Sequence[int], drawn: Sequence[DrawnRegion]
     ) -> tuple[dict[int, Tensor], Tensor]:
-        """Features of the frames that are shown, and what masks pool of the frames that they lie on.
+        """Return the features of the frames that are shown, and the features that masks pool.
 
-        Few frames are in memory at once, since masks may lie on many.
+        Only a few frames are in memory at once, since masks may lie on many frames.
         """
         width = self._model.config.vision_config.hidden_size
         frames = torch.tensor([frame for region in drawn for frame in region.frames], dtype=torch.long)
@@ -150,7 +150,7 @@ class OwnVisuals:
             for piece in pieces(self._video, [key.frame for key in keys]):
                 pixels = plan.preprocess(self._video.read(piece), self._kind)
                 self._computed.frames_read += len(piece)
-                # Copies, since parts of one tensor would all stay in memory as long as one of them is kept.
+                # Copies, since all views of one tensor stay in memory as long as one of them is kept.
                 grids += [grid.clone() for grid in model.get_frame_features(pixels.to(device, weight.dtype))]
                 self._computed.frames_encoded += len(piece)
             return grids
@@ -160,7 +160,7 @@ class OwnVisuals:
         return [grid.to(device) for grid in found]
 
     def _keys(self, plan: PlannedBatch) -> tuple[str, str, str]:
-        """What keys in the store say of the video, of how frames are preprocessed, and of the tower."""
+        """Return the parts of a key of the store: the video, how frames are preprocessed, and the tower."""
         if not self._shared:
             return "", self._way(plan), ""
         model = self._model.model
@@ -168,7 +168,7 @@ class OwnVisuals:
         return self._video.digest(), self._way(plan), tower
 
     def _way(self, plan: PlannedBatch) -> str:
-        """How frames are preprocessed, which a caller may change on the processor between questions."""
+        """Return how frames are preprocessed, which a caller may change on the processor between questions."""
         settings = plan.settings
         ways = {"image_aspect_ratio": settings["image_aspect_ratio"], **settings["frame_settings"][self._kind]}
         return preprocessing_digest(self._processor, **ways)

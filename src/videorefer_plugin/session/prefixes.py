@@ -1,4 +1,4 @@
-"""Prompts that share their first positions: those are run once, and every prompt goes on from them."""
+"""Runs the first positions that prompts share once, and continues every prompt from them."""
 
 import inspect
 from collections import OrderedDict
@@ -27,20 +27,20 @@ from videorefer_plugin.session.prompts import Computed, Prepared
 
 __all__ = ["Prefix", "Runner"]
 
-# What generate takes no cache of earlier positions beside.
+# Arguments with which `generate` takes no cache of earlier positions.
 _WITHOUT = ("assistant_model", "cache_implementation", "prompt_lookup_num_tokens", "assistant_early_exit")
 
 
 @dataclass(eq=False)
 class Prefix:
-    """The first positions of prompts, in a cache.
+    """The first positions of prompts, and their keys and values in a cache.
 
     Attributes:
         prompt ([`Prepared`]): these positions.
-        cache (`Cache`): their keys and values.
+        cache (`Cache`): keys and values of the positions.
         rope_deltas (`torch.Tensor`, *optional*):
-            By how much positions after them differ from their places, where a host counts visuals otherwise. The host
-            keeps that on itself, not in the cache.
+            Difference of position ids and indices after the prefix, for hosts that number visuals in another way. The
+            host keeps it as an attribute, not in the cache.
     """
 
     prompt: Prepared
@@ -51,7 +51,7 @@ class Prefix:
         return len(self.prompt.input_ids)
 
     def memory(self) -> int:
-        """Bytes of the cache."""
+        """Return the bytes of the cache."""
         return cache_bytes(self.cache)
 
 
@@ -59,9 +59,9 @@ class Runner:
     """Runs prompts of a session on a model.
 
     Args:
-        model: the model, which nothing wraps.
-        pad_token_id (`int`): what fills shorter prompts of a batch up.
-        computed ([`Computed`]): counts what is done.
+        model: the model, without a wrapper.
+        pad_token_id (`int`): id that pads shorter prompts of a batch.
+        computed ([`Computed`]): counts positions.
     """
 
     def __init__(self, model: Any, pad_token_id: int, computed: Computed):
@@ -70,10 +70,10 @@ class Runner:
         self.computed = computed
         self.prefixes: OrderedDict[Hashable, Prefix] = OrderedDict()
 
-    # ------------------------------------------------------------------ what prompts share
+    # ------------------------------------------------------------------ shared positions
 
     def after_visual(self, prompt: Prepared) -> int:
-        """Number of positions up to the end of the visual."""
+        """Return the number of positions up to the end of the visual."""
         places = self._visual_places(prompt)
         return int(places[-1]) + 1 if len(places) else 0
 
@@ -83,9 +83,9 @@ class Runner:
         return torch.isin(prompt.input_ids, ids).nonzero().flatten()
 
     def common(self, first: Prepared, second: Prepared) -> int:
-        """How many leading positions of two prompts are equal; 0 if they don't reach to the end of the visual.
+        """Return how many leading positions of two prompts are equal; 0 if they end before the end of the visual.
 
-        Where a visual is cut in two, hosts count positions after it in their own ways.
+        Hosts differ in how they number the positions after a visual that is cut in two.
         """
         if first.shown.key != second.shown.key:
             return 0
@@ -100,13 +100,13 @@ class Runner:
         return (prompt.input_ids == getattr(self.model, "region_token_id", -1)).nonzero().flatten()
 
     def first_positions(self, prompt: Prepared, length: int) -> Prepared:
-        """The first positions of a prompt, as a prompt."""
+        """Return the first positions of a prompt as a prompt."""
         regions = int((self._region_places(prompt) < length).sum())
         inputs = {name: value[:length] for name, value in prompt.inputs.items()}
         return Prepared(prompt.input_ids[:length], prompt.shown, prompt.object_tokens[:regions], inputs)
 
     def tail_of(self, first: Prepared, second: Prepared) -> Tensor | None:
-        """What follows the visual in both of two prompts; `None` if something else stands before it in each."""
+        """Return the ids that follow the visual in both prompts; `None` if the ids before it differ."""
         starts = [self._visual_places(one)[:1].tolist() for one in (first, second)]
         if not all(starts):
             return None
@@ -117,12 +117,12 @@ class Runner:
         return rest[0][: common_length(*rest)]
 
     def prefix_of(self, prompts: Sequence[Prepared], tail: Tensor | None) -> Prefix | None:
-        """The positions that prompts share, in a cache; `None` if they share too few.
+        """Return the positions that prompts share, in a cache; `None` if they share too few.
 
         Args:
-            prompts (`Sequence[Prepared]`): prompts that show the same.
+            prompts (`Sequence[Prepared]`): prompts that show the same frames.
             tail (`torch.LongTensor` of shape `(length,)`, *optional*):
-                What follows the visual in every prompt of the session; `None` if nothing is shared.
+                Ids that follow the visual in every prompt of the session; `None` if nothing is shared.
         """
         key = prompts[0].shown.key
         end = self.after_visual(prompts[0])
@@ -132,7 +132,7 @@ class Runner:
         length = min(length, *(min(self.common(prompts[0], one), len(one.input_ids) - 1) for one in prompts))
         if length < end:
             return None
-        known = self.prefixes.pop(key, None)  # and put back as the one that was used last
+        known = self.prefixes.pop(key, None)  # and put back as the last one that was used
         if known is not None:
             shared = min(self.common(known.prompt, one) for one in prompts)
             if not shared or (shared < len(known) and not can_crop(known.cache)):
@@ -144,7 +144,7 @@ class Runner:
 
     @torch.no_grad()
     def run(self, prompt: Prepared) -> Prefix:
-        """Run the positions of a prompt."""
+        """Run the positions of a prompt, and return them with their cache."""
         cache = new_cache(self.model)
         inputs = {name: value[None].to(device_of(self.model)) for name, value in prompt.inputs.items()}
         ids = prompt.input_ids[None].to(device_of(self.model))
@@ -166,14 +166,14 @@ class Runner:
     def generate(
         self, prompts: Sequence[Prepared], tail: Tensor | None, generate_kwargs: dict[str, Any]
     ) -> list[Tensor]:
-        """Answer prompts that show the same, in one batch if they share their first positions.
+        """Answer prompts that show the same frames, in one batch if they share their first positions.
 
         Args:
             prompts, tail: see `prefix_of`.
-            generate_kwargs (`dict`): of `generate`.
+            generate_kwargs (`dict`): arguments of `generate`.
 
         Returns:
-            `list[torch.LongTensor]`: ids of each answer.
+            generate_kwargs (`dict`): arguments of `generate`.[torch.LongTensor]`: ids of each answer.
         """
         prefix = self.prefix_of(prompts, tail) if self._takes_cache(generate_kwargs) else None
         if prefix is None:
@@ -189,17 +189,18 @@ class Runner:
     def converse(
         self, prompt: Prepared, tail: Tensor | None, kept: Prefix | None, generate_kwargs: dict[str, Any]
     ) -> tuple[Tensor, Prefix | None]:
-        """Answer a conversation that goes on.
+        """Answer the next question of a conversation.
 
         Args:
             prompt ([`Prepared`]): the conversation.
             tail: see `prefix_of`.
-            kept ([`Prefix`], *optional*): what the call before this one returned; not to be used any more.
-            generate_kwargs (`dict`): of `generate`.
+            kept ([`Prefix`], *optional*): prefix that the previous call returned. It is changed, and cannot be used
+                again.
+            generate_kwargs (`dict`): arguments of `generate`.
 
         Returns:
-            `tuple[torch.LongTensor, Prefix | None]`: ids of the answer, and the conversation with the answer in a
-            cache of its own, if it is in one.
+            `tuple[torch.LongTensor, Prefix | None]`: ids of the answer, and the conversation with its answer in a
+            cache of its own; `None` if the model has no such cache.
         """
         copies = num_copies(self._config(generate_kwargs), generate_kwargs)
         alone = self._takes_cache(generate_kwargs) and copies == 1
@@ -219,7 +220,7 @@ class Runner:
     def rows_for(
         self, prompts: Sequence[Prepared], tail: Tensor | None, generate_kwargs: dict[str, Any], max_bytes: int
     ) -> int:
-        """How many prompts may be answered in one batch, so that their keys and values take at most so many bytes."""
+        """Return how many prompts fit into one batch, so that their keys and values take at most `max_bytes`."""
         prefix = self.prefix_of(prompts, tail) if self._takes_cache(generate_kwargs) else None
         if prefix is None:
             return 1
@@ -234,27 +235,27 @@ class Runner:
         return all(generate_kwargs.get(name, getattr(known, name, None)) in (None, False) for name in _WITHOUT)
 
     def _takes_batches(self, cache: Cache, generate_kwargs: dict[str, Any]) -> bool:
-        """Whether nothing sees the padding between what is shared and what is not; a window would be filled by it."""
+        """Tell whether a batch may have padding behind the shared positions, which would fill a sliding window."""
         return can_crop(cache) and not sees_positions(self._config(generate_kwargs), generate_kwargs)
 
     def _config(self, generate_kwargs: dict[str, Any]) -> Any:
         return generate_kwargs.get("generation_config") or self.model.generation_config
 
     def _shared(self, prefix: Prefix, prompts: Sequence[Prepared]) -> int:
-        """How many positions of a prefix all prompts share; at least one is left to be run."""
+        """Return how many positions of a prefix all prompts share. At least one position is left to be run."""
         return min(min(self.common(prefix.prompt, one), len(one.input_ids) - 1) for one in prompts)
 
     def _generate_after(
         self, prefix: Prefix, cache: Cache, shared: int, prompts: Sequence[Prepared], generate_kwargs: dict[str, Any]
     ) -> list[Tensor]:
-        """Answer prompts whose first positions are in a cache, which is changed."""
+        """Answer prompts whose first positions are in a cache. The cache is changed."""
         rest = [one.input_ids[shared:] for one in prompts]
         width = max(map(len, rest))
         ids = torch.full((len(prompts), shared + width), self.pad_token_id, dtype=torch.long)
         mask = torch.zeros_like(ids)
         ids[:, :shared] = prompts[0].input_ids[:shared]
         mask[:, :shared] = 1
-        for row, own in enumerate(rest):  # padding stands between what is shared and what is not
+        for row, own in enumerate(rest):  # padding stands behind the shared positions
             ids[row, shared + width - len(own) :] = own
             mask[row, shared + width - len(own) :] = 1
         done = len(self.first_positions(prompts[0], shared).object_tokens)
@@ -264,7 +265,7 @@ class Runner:
         return self._generated(ids, mask, {CACHE: cache, **objects, **generate_kwargs})
 
     def _kept(self, prompt: Prepared, answer: Tensor, cache: Cache, rope_deltas: Tensor | None) -> Prefix | None:
-        """A conversation and its answer, whose cache `generate` has filled; `None` if it holds anything else."""
+        """Return a conversation with its answer in the cache of `generate`; `None` if that holds anything else."""
         length = int(cache.get_seq_length())
         ids = torch.cat([prompt.input_ids, answer])
         if not len(prompt.input_ids) <= length <= len(ids):
@@ -275,7 +276,7 @@ class Runner:
         return Prefix(Prepared(ids[:length], prompt.shown, prompt.object_tokens, inputs), cache, rope_deltas)
 
     def _generate_whole(self, prompt: Prepared, generate_kwargs: dict[str, Any]) -> Tensor:
-        """Answer one prompt from its first position on, with the visual as it was encoded."""
+        """Answer one prompt from its first position on, with the encoded visual."""
         ids = prompt.input_ids[None]
         self.computed.positions += ids.shape[1]
         inputs = {name: value[None].to(device_of(self.model)) for name, value in prompt.inputs.items()}
@@ -302,12 +303,12 @@ class Runner:
         padded = torch.nn.utils.rnn.pad_sequence(list(tokens), batch_first=True)
         return {"object_tokens": padded, "object_token_counts": torch.tensor(counts, device=padded.device)}
 
-    # ------------------------------------------------------------------ what a host keeps on itself
+    # ------------------------------------------------------------------ state of a host
 
     def _rope_deltas(self, prompt: Prepared) -> Tensor | None:
-        """By how much positions of text after a prompt differ from their places.
+        """Return the difference of position ids and indices of text after a prompt.
 
-        What the host has noted counts from its largest position, which may be that of a visual's last frame.
+        The host's own value is relative to its largest position, which may be that of a visual's last frame.
         """
         base = self.model.base_model
         if not hasattr(base, "rope_deltas"):
@@ -331,11 +332,11 @@ class Runner:
     # ------------------------------------------------------------------ memory
 
     def memory(self) -> int:
-        """Bytes of all prefixes."""
+        """Return the bytes of all prefixes."""
         return sum(prefix.memory() for prefix in list(self.prefixes.values()))
 
     def forget(self) -> bool:
-        """Drop the prefix that was not used for the longest time; `False` if there is none."""
+        """Drop the prefix that was not used for the longest time; returns `False` if there is none."""
         if self.prefixes:
             self.prefixes.popitem(last=False)
             return True

@@ -1,4 +1,4 @@
-"""What a session runs: a conversation, and what the model is shown in it."""
+"""Conversations that are ready to run, and the encoded visuals in them."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ __all__ = ["Computed", "Keeps", "Prepared", "Shown", "Visuals", "tensor_bytes"]
 
 @dataclass(eq=False)
 class Shown:
-    """What a model is shown of a visual in a prompt, encoded.
+    """The encoded visual of a prompt.
 
     Attributes:
         key (`Hashable`): equal for prompts that show the same frames in the same way.
-        encoded (`dict[str, ModelOutput]`): what `forward` takes as `mm_encoder_outputs`, for a batch of one.
+        encoded (`dict[str, ModelOutput]`): the argument `mm_encoder_outputs` of `forward`, for a batch of one.
         inputs (`dict[str, Any]`): the other visual arguments of `forward` for a batch of one, such as grids.
     """
 
@@ -26,7 +26,7 @@ class Shown:
     inputs: dict[str, Any] = field(default_factory=dict)
 
     def memory(self) -> int:
-        """Bytes of the tensors."""
+        """Return the bytes of the tensors."""
         return tensor_bytes([self.encoded, self.inputs])
 
 
@@ -37,7 +37,7 @@ class Prepared:
     Attributes:
         input_ids (`torch.LongTensor` of shape `(length,)`): ids without padding, with all placeholders.
         shown ([`Shown`]): the visual.
-        object_tokens (`torch.Tensor` of shape `(num_tokens, hidden_size)`): what stands in the places of `<region>`.
+        object_tokens (`torch.Tensor` of shape `(num_tokens, hidden_size)`): the object tokens that replace `<region>`.
         inputs (`dict[str, torch.Tensor]`): arguments of `forward` with one value for each position, `(length,)`.
     """
 
@@ -49,7 +49,7 @@ class Prepared:
 
 @dataclass
 class Computed:
-    """What a session has computed so far.
+    """Counts the work of a session so far.
 
     Attributes:
         frames_read (`int`): frames that were decoded.
@@ -63,19 +63,19 @@ class Computed:
 
 
 class Keeps(Protocol):
-    """Whatever keeps things that can be computed again."""
+    """A cache of values that can be computed again."""
 
     def memory(self) -> int:
-        """Bytes of what is kept."""
+        """Return the bytes that are kept."""
         ...
 
     def forget(self) -> bool:
-        """Drop what was not used for the longest time; `False` if there is nothing."""
+        """Drop the value that was not used for the longest time; returns `False` if nothing is kept."""
         ...
 
 
 class Visuals(Keeps, Protocol):
-    """The visual of a session: makes prompts about it ready to run. `memory` leaves the store of features out.
+    """The visual of a session, which prepares prompts about it. `memory` leaves the store of features out.
 
     Attributes:
         at_once (`int`): how many prompts may be prepared together without filling the memory.
@@ -84,23 +84,23 @@ class Visuals(Keeps, Protocol):
     at_once: int
 
     def check(self, texts: Sequence[str], regions: Sequence[Sequence[Region]]) -> None:
-        """Raise what is wrong with prompts, without reading a frame; the arguments are those of `prepare`."""
+        """Check prompts without reading a frame. The arguments and errors are those of `prepare`."""
         ...
 
     def prepare(self, texts: Sequence[str], regions: Sequence[Sequence[Region]]) -> list[Prepared]:
-        """Make prompts ready.
+        """Prepare prompts, so that they are ready to run.
 
         Args:
-            texts (`Sequence[str]`): what the chat template makes of conversations.
+            texts (`Sequence[str]`): the conversations, formatted by the chat template.
             regions (`Sequence[Sequence[Region]]`): the regions of each, in prompt order.
         """
         ...
 
     def pooled(self, text: str, region: Region) -> tuple[Sequence[int], Tensor]:
-        """What the object encoder pools of a region, before it merges.
+        """Return the vectors that the object encoder pools of a region, before it merges them.
 
         Args:
-            text (`str`): what the chat template makes of a prompt with one `<region>`.
+            text (`str`): a prompt with one `<region>`, formatted by the chat template.
             region ([`Region`]): the region.
 
         Returns:
@@ -111,7 +111,7 @@ class Visuals(Keeps, Protocol):
 
 
 def tensor_bytes(value: Any) -> int:
-    """Bytes of all tensors in nested containers, each counted once."""
+    """Return the bytes of all tensors in nested containers, each counted once."""
     return sum({id(each): each.numel() * each.element_size() for each in _tensors(value)}.values())
 
 

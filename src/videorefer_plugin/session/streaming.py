@@ -1,4 +1,4 @@
-"""Answers that come word by word."""
+"""Answers in pieces, word by word."""
 
 import threading
 import weakref
@@ -12,14 +12,14 @@ __all__ = ["AnswerStream"]
 
 
 class AnswerStream(Iterator[str]):
-    """Pieces of an answer, as they are generated in a thread of their own.
+    """Iterates over the pieces of an answer while a thread of its own generates them.
 
-    Closing it, leaving a `with` block around it, or forgetting it stops the generation.
+    Generation stops when the stream is closed, by `close` or a `with` block, or when no one holds it any more.
 
     Args:
         tokenizer: decodes the answer.
-        answer (`Callable`): answers, given the arguments of `generate` that stream and stop.
-        stopping (`StoppingCriteriaList`, *optional*): stops the answer as well.
+        answer (`Callable`): generates the answer, given the arguments of `generate` for streaming and stopping.
+        stopping (`StoppingCriteriaList`, *optional*): further criteria that stop the answer.
     """
 
     def __init__(
@@ -30,14 +30,14 @@ class AnswerStream(Iterator[str]):
     ):
         self._work = _Work(tokenizer, answer, stopping)
         self._pieces: Iterator[str] | None = iter(self._work.streamer)
-        # The thread knows its work, not this object, which can be forgotten meanwhile.
+        # The thread holds its work, not this object, so that the object can be deleted meanwhile.
         self._thread = threading.Thread(target=self._work.run, daemon=True)
         self._forgotten = weakref.finalize(self, self._work.stop.set)
         self._thread.start()
 
     @property
     def text(self) -> str | None:
-        """The whole answer, once generation is over, stopped or not; `None` before and after an error."""
+        """The whole answer, once generation has ended or was stopped; `None` before that, and after an error."""
         return self._work.text
 
     def __next__(self) -> str:
@@ -53,7 +53,7 @@ class AnswerStream(Iterator[str]):
         raise StopIteration
 
     def close(self) -> None:
-        """Stop generating, and wait until it has stopped."""
+        """Stop the generation, and wait until it has stopped."""
         self._work.stop.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -66,7 +66,7 @@ class AnswerStream(Iterator[str]):
 
 
 class _Work:
-    """What the thread of a stream does, and what came of it."""
+    """The work of a stream's thread, and its result."""
 
     def __init__(self, tokenizer: Any, answer: Callable[[dict[str, Any]], str], stopping: StoppingCriteriaList | None):
         self.streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -77,7 +77,7 @@ class _Work:
         self._stopping = StoppingCriteriaList([*(stopping or []), _Stop(self.stop)])
 
     def run(self) -> None:
-        """Answer. An error is kept, and raised again where the pieces are read."""
+        """Generate the answer. An error is kept, and raised again where the pieces are read."""
         try:
             self.text = self._answer({"streamer": self.streamer, "stopping_criteria": self._stopping})
         except BaseException as error:

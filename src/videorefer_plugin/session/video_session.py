@@ -1,4 +1,4 @@
-"""`VideoSession`: one video or image, and many questions about it."""
+"""`VideoSession` answers many questions about one video or image."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,30 +41,31 @@ from videorefer_plugin.video import open_video
 __all__ = ["VideoSession"]
 
 _MAX_BYTES = 2 << 30
-_MAX_ROWS = 64  # of a batch, if nobody says how many
+_MAX_ROWS = 64  # of a batch, by default
 
 
 class VideoSession(KeepsWithin):
-    """Ask many questions about one video or image, and compute once what they share.
+    """Answers many questions about one video or image, and computes once what they share.
 
-    A frame is decoded and encoded once, however many questions and masks lie on it, and what comes before the question
-    in every prompt (the system prompt and the video) runs through the language model once. Answers are those of
-    [`ask`]. Where nothing else is said, decoding is greedy.
+    Each frame is decoded and encoded once for all questions and masks. The first part of every prompt (the system
+    prompt and the video) runs through the language model once. Answers are the same as those of [`ask`]. Decoding is
+    greedy by default.
 
-    Sessions may be used from several threads: one question is answered after the other.
+    Several threads may use one session, which answers one question after the other.
 
     Args:
-        model: a VideoLLaMA2 or VideoRefer model, or a host with an attached object encoder. PEFT models are taken too.
+        model: a VideoLLaMA2 or VideoRefer model, or a host with an attached object encoder. It may be inside a PEFT
+            model.
         processor: the [`VideoReferProcessor`], [`VideoLLaMA2Processor`] or [`RegionProcessor`] that belongs to it.
-        video: the video, as [`open_video`] takes it; `None` with `image`.
-        image: an image instead of a video, as [`load_image`] takes it.
-        stream (`int`, *optional*): of a file with several films, the index of its stream.
+        video: the video, in any form that [`open_video`] takes; `None` with `image`.
+        image: an image instead of a video, in any form that [`load_image`] takes.
+        stream (`int`, *optional*): index of the video stream, for files with several.
         features ([`FeatureStore`], *optional*):
-            Keeps features of frames beyond this session, for others on the same video; by default they are forgotten
-            with the session.
+            Store of the features of frames, for other sessions on the same video. By default, the session drops
+            them when it is closed.
         max_bytes (`int`, *optional*, defaults to 2 GiB):
-            The most bytes to keep between questions, and to fill with keys and values of a batch of questions. What
-            was not used for the longest time is dropped, and computed again when it is needed.
+            Largest number of bytes to keep between questions, and of the keys and values of a batch of questions.
+            Values that were not used for the longest time are dropped, and computed again when they are needed.
         processor_settings: settings of the processor's call, such as `num_frames`, `fps` or `mask_policy`.
 
     Raises:
@@ -87,7 +88,7 @@ class VideoSession(KeepsWithin):
 
     Attributes:
         processor: the processor.
-        computed ([`Computed`]): what was computed so far.
+        computed ([`Computed`]): counts of frames and positions that were computed so far.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class VideoSession(KeepsWithin):
         self._start()
 
     def _start(self) -> None:
-        """Begin with nothing computed, with the weights that the model has now."""
+        """Start with nothing computed, and with the weights that the model has now."""
         self._weights = weights_version(self._model)
         self._visuals = make_visuals(
             self._model,
@@ -159,18 +160,18 @@ class VideoSession(KeepsWithin):
         Args:
             question (`str`): the question, with one `<region>` for each region.
             regions (`Sequence[Region]`, *optional*):
-                The regions, in the order of the question; also in their JSON form.
-            max_new_tokens (`int`, *optional*, defaults to 256): the most tokens to answer with.
-            generate_kwargs: passed on to `generate`; without any, decoding is greedy.
+                The regions, in the order of the question, as [`Region`] or in its JSON form.
+            max_new_tokens (`int`, *optional*, defaults to 256): largest number of tokens of the answer.
+            generate_kwargs: further arguments of `generate`; decoding is greedy by default.
 
         Returns:
             `str`: the answer.
 
         Raises:
-            PromptError: question and regions do not match, or the question cannot be read.
+            PromptError: question and regions do not match, or the question is not a usable text.
             RegionError: a region does not fit the video.
             VideoError: a frame cannot be read.
-            ConfigurationError: an argument of `generate` is one that the session gives itself.
+            ConfigurationError: the session sets an argument of `generate` itself.
             SessionError: the session was closed.
         """
         return self.ask_many([(question, regions)], **generate_kwargs)[0]
@@ -181,19 +182,19 @@ class VideoSession(KeepsWithin):
         batch_size: int | None = None,
         **generate_kwargs: Any,
     ) -> list[str]:
-        """Ask questions that have nothing to do with each other, as many at once as `batch_size` says.
+        """Ask independent questions, in batches of `batch_size`.
 
         Args:
             questions (`Sequence[tuple[str, Sequence[Region]]]`): questions with their regions.
-            batch_size (`int`, *optional*): how many to answer at once; as many as `max_bytes` allows by default.
+            batch_size (`int`, *optional*): number of questions in a batch; by default as many as `max_bytes` allows.
             generate_kwargs: see [`VideoSession.ask`].
 
         Returns:
             `list[str]`: the answers, in the order of the questions.
 
         Raises:
-            PromptError, RegionError, VideoError, ConfigurationError, SessionError: as [`VideoSession.ask`], before
-                anything is answered.
+            PromptError, RegionError, VideoError, ConfigurationError, SessionError: as [`VideoSession.ask`]. They are
+                raised before any question is answered.
         """
         if batch_size is not None:
             check_at_least_one(batch_size, "batch_size")
@@ -211,14 +212,14 @@ class VideoSession(KeepsWithin):
             return answers
 
     def describe(self, regions: Sequence[Region | Mapping[str, Any]], **generate_kwargs: Any) -> list[str]:
-        """Describe objects one by one, asked as in the paper's benchmark of descriptions.
+        """Describe objects one by one, with the question of the paper's description benchmark.
 
         Args:
             regions (`Sequence[Region]`): the objects.
             generate_kwargs: see [`VideoSession.ask_many`].
 
         Returns:
-            `list[str]`: a description of each.
+            `list[str]`: a description of each object.
         """
         prompt = description_prompt(self._kind)
         return self.ask_many([(prompt, [region]) for region in question_regions(regions)], **generate_kwargs)
@@ -226,10 +227,10 @@ class VideoSession(KeepsWithin):
     def stream(
         self, question: str, regions: Sequence[Region | Mapping[str, Any]] = (), **generate_kwargs: Any
     ) -> AnswerStream:
-        """Ask a question; the answer comes in pieces.
+        """Ask a question, and return an iterator over the pieces of the answer.
 
-        The arguments and errors are those of [`VideoSession.ask`]; what is wrong with them is said at once. Another
-        question waits until this one is answered, or its stream is closed.
+        The arguments and errors are those of [`VideoSession.ask`]; errors of arguments are raised by this call, not
+        by the iterator. Other questions wait until this one is answered, or its stream is closed.
 
         Returns:
             `AnswerStream`: an iterator of `str`.
@@ -247,26 +248,26 @@ class VideoSession(KeepsWithin):
         return self.opened(AnswerStream(self.processor.tokenizer, answer, settings.pop("stopping_criteria", None)))
 
     def chat(self, history: Sequence[Turn] = ()) -> SessionChat:
-        """Begin a conversation in which every question knows what was said before.
+        """Start a conversation in which every question refers to the turns before it.
 
         Args:
-            history (`Sequence[Turn]`, *optional*): what was said already, such as in a session that was closed since.
+            history (`Sequence[Turn]`, *optional*): earlier turns, such as those of a session that was closed.
         """
         return self.opened(SessionChat(self, history))
 
     def similarity(self, region: Region | Mapping[str, Any]) -> TokenSimilarity:
-        """Compare what the object encoder sees of an object from frame to frame, before it merges what is alike.
+        """Compare the object encoder's features of an object between neighboring frames, before it merges them.
 
-        This is figure 7 of the paper for any video: `session.similarity(region).save("similarity.png")`.
+        This makes figure 7 of the paper for any video: `session.similarity(region).save("similarity.png")`.
 
         Args:
-            region (`Region`): the object, in several frames; also in its JSON form.
+            region (`Region`): the object, in several frames; a [`Region`] or its JSON form.
 
         Returns:
             [`TokenSimilarity`]: similarities of neighbors, which frames become one object token, and the picture.
 
         Raises:
-            RegionError: it does not fit the video.
+            RegionError: the region does not fit the video.
             SessionError: the session was closed.
         """
         given = question_regions([region])
@@ -280,7 +281,7 @@ class VideoSession(KeepsWithin):
     # ------------------------------------------------------------------ the end
 
     def close(self) -> None:
-        """Stop what is being streamed, and forget everything that was computed. Closing twice does no harm."""
+        """Stop all streams, and drop everything that was computed. A second call has no effect."""
         for stream in self.all_open(AnswerStream):
             stream.close()
         with self._lock:
@@ -305,7 +306,7 @@ class VideoSession(KeepsWithin):
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Keep other threads out, and start anew if the model's weights have changed.
+        """Keep other threads out, and start again if the model's weights have changed.
 
         Raises:
             SessionError: the session was closed.
@@ -323,11 +324,11 @@ class VideoSession(KeepsWithin):
                 yield
 
     def checked(self, generate_kwargs: dict[str, Any], streams: bool = False) -> dict[str, Any]:
-        """Arguments of `generate`, with the defaults of a session; see `generate_settings`."""
+        """Check and complete the arguments of `generate`; see `generate_settings`."""
         return generate_settings(self._model, generate_kwargs, streams)
 
     def prepare_turn(self, turns: Sequence[Turn], question: str, regions: Any) -> tuple[list[Region], Prepared]:
-        """The regions of a question, and the question after what was said before it, ready to run."""
+        """Return the regions of a question, and the conversation up to this question, ready to run."""
         check_question(question, self._placeholders)
         given = question_regions(regions)
         told = [(turn.question, without_placeholders(turn.answer, self._reserved)) for turn in turns]
@@ -343,7 +344,7 @@ class VideoSession(KeepsWithin):
     # ------------------------------------------------------------------ one batch
 
     def _read(self, questions: Any) -> tuple[list[str], list[list[Region]]]:
-        """What the chat template makes of questions, and their regions."""
+        """Return questions as the chat template formats them, and their regions."""
         texts, given = [], []
         pairs = question_pairs(questions)
         for number, (question, regions) in enumerate(pairs):
@@ -366,14 +367,14 @@ class VideoSession(KeepsWithin):
             return []
         if self._compared:
             return self._visuals.prepare(texts, regions)
-        # What every prompt has in common is found by comparing one with another one.
+        # The positions that all prompts share are found by comparing two of them.
         other = self._text([("?" + getattr(self.processor, "region_token", "") * len(regions[0]), None)])
         *prompts, probe = self._visuals.prepare([*texts, other], [*regions, regions[0]])
         self._tail, self._compared = self._runner.tail_of(prompts[0], probe), True
         return prompts
 
     def _answer(self, prompts: list[Prepared], batch_size: int | None, settings: dict[str, Any]) -> list[str]:
-        """Answer prompts in batches of those that show the same."""
+        """Answer prompts in batches of prompts that show the same frames."""
         alike: dict[Any, list[int]] = {}
         for place, prompt in enumerate(prompts):
             alike.setdefault(prompt.shown.key, []).append(place)
