@@ -1,4 +1,4 @@
-"""`videorefer segment`: from options to files, runs that are stopped and go on, and `ask --track`."""
+"""`videorefer segment`: from options to files, runs that are stopped and continued, and `ask --track`."""
 
 import json
 import os
@@ -507,7 +507,7 @@ def test_a_run_goes_on_as_what_it_was(clip, log, ledger, tmp_path):
     ):
         stderr = words(run(*arguments, *change, code=1).stderr)
         assert said in stderr
-        assert "--restart to begin anew, or another --out" in stderr
+        assert "--restart to start again, or another --out" in stderr
     with Ledger(ledger, json.loads(kept.splitlines()[0])["ledger"]):
         assert "written by another process. Wait for it" in words(run(*arguments, code=1).stderr)
     assert ledger.read_bytes() == kept

@@ -1,8 +1,9 @@
 """Clicks, boxes and words become masklets: an object's mask in every frame of a video.
 
-A backend is a subclass of [`Segmenter`] in a file of its own, which is registered by one line of `registry`. Imports
-point one way: `prompts`, `events`, `registry`, `masklet`, `cuts` and `frames`, `collecting`, `base`, `following`; the
-backends stand beside `following`, and are imported when they are loaded.
+A backend is a subclass of [`Segmenter`] in a file of its own, and `registry` registers it with one line. Modules
+import only modules that come before them in this list: `prompts`, `events`, `registry`, `masklet`, `cuts` and
+`frames`, `collecting`, `base`, `following`. Backends are on the level of `following`, and are imported when they are
+loaded.
 """
 
 from videorefer_plugin.segment.base import Segmenter

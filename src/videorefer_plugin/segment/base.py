@@ -1,4 +1,4 @@
-"""What every segmenter can be asked."""
+"""The interface of all segmenters."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = ["Segmenter", "abilities_of", "check_frame", "check_words", "frame_ran
 class Segmenter(abc.ABC):
     """Cuts objects out of frames, and follows them through videos.
 
-    A backend overrides the methods that begin with an underscore, of those abilities that it has, and is registered
-    with [`register_segmenter`]. What it is given is checked already.
+    A backend overrides the methods with a leading underscore for its abilities, and is registered with
+    [`register_segmenter`]. Arguments of these methods are already checked.
 
     Attributes:
-        name (`str`): under which it is registered.
-        settings (`dict`): what its results depend on, such as the checkpoint, fit for JSON.
-        defaults (`dict`): settings of `load` that name something, with what is loaded where they are not given.
+        name (`str`): the name under which it is registered.
+        settings (`dict`): everything that its results depend on, such as the checkpoint, fit for JSON.
+        defaults (`dict`): default values of those settings of `load` that name a checkpoint or another segmenter.
     """
 
     name: ClassVar[str]
@@ -45,28 +45,28 @@ class Segmenter(abc.ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What its results depend on, fit for JSON."""
+        """Return everything that its results depend on, fit for JSON."""
         return {}
 
     @classmethod
     @abc.abstractmethod
     def load(cls, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> Segmenter:
-        """Make one, as [`load_segmenter`] does."""
+        """Load the segmenter, as [`load_segmenter`] does."""
 
-    # --- asked by users -------------------------------------------------------------------------------------------
+    # --- called by users ------------------------------------------------------------------------------------------
 
     def segment(self, frame: Any, prompts: Sequence[Prompt]) -> list[FrameMask]:
         """Cut objects out of one frame.
 
         Args:
-            frame: uint8 (height, width, 3), RGB, or another image, as `load_image` takes it.
-            prompts: one for each object.
+            frame: uint8 (height, width, 3), RGB, or an image in any form that `load_image` takes.
+            prompts: one prompt for each object.
 
         Returns:
             One mask for each prompt, with its score.
 
         Raises:
-            SegmentError: the segmenter lacks this ability, or a prompt does not say where its object is.
+            SegmentError: the segmenter lacks this ability, or a prompt does not show where its object is.
             RegionError: a prompt does not fit the frame.
         """
         given = check_several(prompts, "segment", Prompt)
@@ -91,13 +91,13 @@ class Segmenter(abc.ABC):
         end: int | None = None,
         progress: Progress | None = None,
     ) -> list[Masklet]:
-        """Follow objects through a video, from the frames in which they are pointed at, in both directions.
+        """Follow objects through a video in both directions, starting from the frames of their prompts.
 
         Args:
             video: as `open_video` takes it.
-            prompts: one for each object: a region, its JSON form, or frame -> [`Prompt`]. Of several frames, the later
-                ones are corrections.
-            start, end: first and last frame to follow them through; those of the video by default.
+            prompts: one for each object: a region, its JSON form, or a `dict` of frame -> [`Prompt`]. Prompts in later
+                frames correct the result.
+            start, end: first and last frame of the result; by default those of the video.
             progress: called after each frame; it stops the work by returning `False`.
 
         Returns:
@@ -105,12 +105,12 @@ class Segmenter(abc.ABC):
 
         Raises:
             RegionError, VideoError: a prompt does not fit the video.
-            SegmentError: the segmenter cannot follow objects, finds none where it was pointed, or was stopped before
-                one was reached; `masklets` has the others.
+            SegmentError: the segmenter cannot follow objects, finds no object at a prompt, or was stopped before it
+                reached an object. The attribute `masklets` of the error has the other objects.
         """
         prompts = check_several(prompts, "propagate", Region, Mapping)
         if progress is not None and not callable(progress):
-            raise SegmentError(f"progress is {short(progress)}; expected a function of how much is done, and of all.")
+            raise SegmentError(f"progress is {short(progress)}; expected a function of frames done and all frames.")
         video = open_video(video)
         first, last = frame_range(video, start, end)
         objects = read_several(prompts, video, first, last)
@@ -129,18 +129,18 @@ class Segmenter(abc.ABC):
         end: int,
         known: Sequence[Collected] = (),
     ) -> Iterator[Tracked | Note]:
-        """Follow objects, and tell of each frame as soon as it is done, in the order in which frames are done.
+        """Follow objects, and yield the result for each frame as soon as it is done.
 
-        Nothing that grows with the video is kept. Stop by closing the iterator.
+        Memory does not grow with the length of the video. Closing the iterator stops the work.
 
         Args:
-            video: which they are in.
-            prompts: for each object, frame -> prompt, as [`read_prompts`] makes them.
+            video: the video.
+            prompts: for each object a `dict` of frame -> prompt, as [`read_prompts`] makes it.
             start, end: first and last frame.
-            known: for each object, what an interrupted run has done; those frames are not told again.
+            known: for each object, the results of an interrupted run; those frames are not yielded again.
 
         Raises:
-            SegmentError: the segmenter cannot follow objects, or finds none where it was pointed.
+            SegmentError: the segmenter cannot follow objects, or finds no object at a prompt.
         """
         return self._track(video, list(prompts), start, end, list(known) or [Collected() for _ in prompts])
 
@@ -153,20 +153,21 @@ class Segmenter(abc.ABC):
         max_objects: int | None = None,
         progress: Progress | None = None,
     ) -> list[Candidate] | list[Masklet]:
-        """Find what words mean: in one frame candidates, in a video masklets, the surest first.
+        """Find the objects that words mean: candidates in one frame, or masklets in a video, the surest first.
 
         Args:
-            seen: one frame, uint8 (height, width, 3), RGB, or a PIL image; or a video, as `open_video` takes it.
-            phrase: such as "the man in red".
-            frame: of a video, the frame to look for it in; chosen by the segmenter by default.
-            max_objects: the most objects to return; all by default.
-            progress: of a video, called after each frame through which they are followed; it stops the work by
-                returning `False`.
+            seen: one frame, uint8 (height, width, 3), RGB, or a PIL image; or a video, in any form that `open_video`
+                takes.
+            phrase: the words, such as "the man in red".
+            frame: for a video, the frame to search; the segmenter chooses it by default.
+            max_objects: largest number of objects to return; all by default.
+            progress: for a video, called after each frame with the numbers of frames done and of all frames; it stops
+                the work by returning `False`.
 
         Raises:
-            SegmentError: the segmenter cannot find words, the words are none, or nothing is found.
+            SegmentError: the segmenter cannot find words, the phrase is not usable, or nothing is found.
             VideoError: the video cannot be read, or has no such frame.
-            ConfigurationError: `max_objects` is no number of objects.
+            ConfigurationError: `max_objects` is not a number of objects.
         """
         words = check_words(phrase, max_objects)
         if not is_frame(seen):
@@ -175,9 +176,9 @@ class Segmenter(abc.ABC):
         pixels = load_image(seen)
         if frame not in (None, 0):
             raise VideoError(f"Frame {short(frame)} was asked for, but a single frame was given; leave frame out.")
-        return self._find(np.require(pixels, requirements="W"), words, max_objects)  # PIL's pixels cannot be written
+        return self._find(np.require(pixels, requirements="W"), words, max_objects)  # PIL's pixels are read-only
 
-    # --- done by backends -----------------------------------------------------------------------------------------
+    # --- overridden by backends -----------------------------------------------------------------------------------
 
     def _segment(self, frame: NDArray[np.uint8], prompts: list[Prompt]) -> list[FrameMask]:
         raise refuse(self.name, "segment")
@@ -205,7 +206,7 @@ _METHODS = {"segment": ("_segment",), "propagate": ("_track", "track", "propagat
 
 
 def abilities_of(kind: type[Segmenter]) -> tuple[str, ...]:
-    """What a segmenter can do, also one that is not registered: that for which it has methods of its own."""
+    """Return the abilities of a segmenter, also of an unregistered one, by the methods that it overrides."""
     return tuple(
         ability
         for ability, methods in _METHODS.items()
@@ -214,17 +215,17 @@ def abilities_of(kind: type[Segmenter]) -> tuple[str, ...]:
 
 
 def _on_visual(masklet: Masklet, given: Region | Mapping[Any, Any]) -> Masklet:
-    """The masklet on the visual of its prompt that the region names."""
+    """Return the masklet with the visual of its prompt, if its region names one."""
     visual = given.visual if isinstance(given, Region) else given.get(VISUAL_KEY)
     return masklet if visual is None else replace(masklet, region=masklet.region.on_visual(visual))
 
 
 def check_words(phrase: Any, max_objects: Any) -> str:
-    """The words to find, checked together with how many objects they may mean; see [`check_phrase`].
+    """Return the checked words to find, and check how many objects they may mean; see [`check_phrase`].
 
     Raises:
-        SegmentError: the words are none.
-        ConfigurationError: `max_objects` is no number of objects.
+        SegmentError: the phrase is not usable.
+        ConfigurationError: `max_objects` is not a number of objects.
     """
     words = check_phrase(phrase)
     if max_objects is not None:
@@ -233,16 +234,16 @@ def check_words(phrase: Any, max_objects: Any) -> str:
 
 
 def check_frame(video: Video, frame: Any) -> int | None:
-    """The frame of a video that was asked for, if one was.
+    """Return the checked index of a frame of a video, or `None`.
 
     Raises:
-        VideoError: there is no such frame.
+        VideoError: the video has no such frame.
     """
     return None if frame is None else video._check_indices([frame])[0]
 
 
 def is_frame(seen: Any) -> bool:
-    """Whether this is a single picture in memory rather than a video."""
+    """Tell whether a value is a single picture in memory rather than a video."""
     if is_pil(seen):
         return True
     array = None if isinstance(seen, (str, bytes, list, tuple)) else as_array(seen)
@@ -252,7 +253,7 @@ def is_frame(seen: Any) -> bool:
 def read_several(
     given: Sequence[Region | Mapping[Any, Any]], video: Video, start: int, end: int
 ) -> list[dict[int, Prompt]]:
-    """What [`read_prompts`] makes of several objects; errors say which of them they are about."""
+    """Call [`read_prompts`] for several objects. Errors name the object."""
     objects = []
     for number, one in enumerate(given, 1):
         with named(f"Object {number}") if len(given) > 1 else nullcontext():
@@ -261,10 +262,10 @@ def read_several(
 
 
 def check_several(given: Any, method: str, *kinds: type) -> list[Any]:
-    """What stands for several objects, as a list.
+    """Return a list of regions or prompts, one for each object.
 
     Raises:
-        SegmentError: it is a single one, or nothing that can be gone through.
+        SegmentError: the value is a single one, or cannot be iterated over.
     """
     if isinstance(given, (*kinds, str, bytes)) or not isinstance(given, Iterable):
         raise SegmentError(
@@ -275,7 +276,7 @@ def check_several(given: Any, method: str, *kinds: type) -> list[Any]:
 
 
 def frame_range(video: Video, start: int | None, end: int | None) -> tuple[int, int]:
-    """The first and the last frame, those of the video by default.
+    """Return the first and the last frame; by default those of the video.
 
     Raises:
         VideoError: the video has no such frame, or the last one comes before the first.
@@ -286,6 +287,6 @@ def frame_range(video: Video, start: int | None, end: int | None) -> tuple[int, 
     last = video.num_frames - 1 if end is None else int(end)
     if first > last:
         raise VideoError(
-            f"Frames {first} to {last} were asked for, which are none; give a start that is not after end."
+            f"Frames {first} to {last} were asked for, but there are none; give a start that is not after end."
         )
     return first, last

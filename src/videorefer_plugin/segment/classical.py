@@ -33,13 +33,12 @@ _SIDES = 32, 1920  # time and memory grow with the square of it
 class Classical(Segmenter):
     """Cuts an object out of a frame by its colors, and follows it by them and by optical flow.
 
-    It runs on the CPU, without weights. Objects are told from what is around them by their colors, their hue in light
-    and shadow, and by where they are expected; what it says of an object that looks like its surroundings has a low
-    score.
+    It runs on the CPU, without weights. It distinguishes objects from their surroundings by their colors, their hue in
+    light and shadow, and their expected position. Objects that look like their surroundings get low scores.
 
     Args:
-        side (`int`): frames are made smaller for the work until no side is longer, in pixels; the masks are those of
-            the frames. 480 unless given; from 32 to 1920.
+        side (`int`): longest side, in pixels, to which frames are scaled down for the work; from 32 to 1920, by
+            default 480. Masks have the size of the original frames.
     """
 
     name = "classical"
@@ -59,7 +58,7 @@ class Classical(Segmenter):
 
     @classmethod
     def load(cls, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> Classical:
-        """See [`Segmenter.load`]. It takes `side`; it has no weights and no device but the CPU."""
+        """See [`Segmenter.load`]. The only setting is `side`; there are no weights, and the only device is the CPU."""
         if device is not None and str(device) not in ("cpu", "cpu:0"):  # also of `torch.device`
             raise ConfigurationError(
                 f"The segmenter classical runs on the CPU, but the device is {short(device)}; leave the device out, "
@@ -114,7 +113,7 @@ class Classical(Segmenter):
 
 
 class _Object:
-    """One of the objects that are followed, with its prompts."""
+    """One of the followed objects, with its prompts."""
 
     def __init__(
         self, segmenter: Classical, video: Video, number: int, prompts: Mapping[int, Prompt], known: Collected
@@ -124,14 +123,14 @@ class _Object:
         self.places = [frame for frame, prompt in prompts.items() if prompt.tells_where]
         self.first = self.places[0]
         self.follower: Follower | None = None
-        self.gaps: list[tuple[int, int]] = []  # behind a loss, up to the prompt that picked it up again
+        self.gaps: list[tuple[int, int]] = []  # from a loss to the prompt that resumed it
         self.tops: set[int] = set()
         self.lost_at: int | None = None
         self.last_seen = 0
-        self.cut_off: tuple[int, int] | None = None  # last frame in which it was seen, and the first behind a cut
+        self.cut_off: tuple[int, int] | None = None  # last frame in which it was seen, and the first one after a cut
 
     def turn(self, start: int) -> int | None:
-        """Get ready to go backward; returns the frame to begin at, if there is anything to do."""
+        """Prepare the way backward, and return the frame to begin at, or `None` if there is nothing to do."""
         self.follower, self.lost_at, self.cut_off = None, None, None
         if self.first > start:
             self.gaps.append((start, self.first))
@@ -155,7 +154,7 @@ class _Object:
             self.follower, self.lost_at = None, frame
             return
         sight = Sight(None, 0.0)
-        if prompt is not None or not told:  # how sure a prompt is counts for what follows
+        if prompt is not None or not told:  # the score of a prompt counts for the frames after it
             sight = self._see(frame, look, motion, is_cut, prompt)
         if sight.lost is not None:
             self.follower, self.lost_at = None, frame
@@ -170,7 +169,7 @@ class _Object:
             yield Tracked(self.number, frame, mask, sight.score)
 
     def _remember(self, frame: int, mask: Mask | None, is_cut: bool, prompt: Prompt | None) -> None:
-        """Remember where it was seen last, if a cut took it away."""
+        """Remember where the object was seen last before a cut."""
         if mask is not None:
             self.last_seen, self.cut_off = frame, None
         elif prompt is not None:
@@ -179,7 +178,7 @@ class _Object:
             self.cut_off = self.last_seen, frame
 
     def missed(self, backward: bool) -> Iterator[Note]:
-        """At the end of a direction: whether it was not found again behind a cut."""
+        """Yield a note at the end of a direction, if the object was not found again after a cut."""
         if self.cut_off is None:
             return
         (seen, first), self.cut_off = self.cut_off, None
@@ -190,7 +189,7 @@ class _Object:
     def _go_on(
         self, frame: int, look: Look, motion: Motion | None, is_cut: bool, mask: Mask | None, given: float | None
     ) -> None:
-        """Go on from what was found, or was known."""
+        """Continue from the mask that was found, or is known."""
         small = None if mask is None else self.scale.smaller_mask(mask)
         if given is None or small is None:
             if self.follower is not None:
@@ -202,7 +201,7 @@ class _Object:
         self.lost_at = None
 
     def _told(self, frame: int) -> tuple[bool, Mask | None]:
-        """Whether an interrupted run has told of this frame already, and what."""
+        """Return whether an interrupted run has a result for this frame, and its mask."""
         shape = self.known.shapes.get(frame)
         if shape is None:
             return False, None
@@ -233,18 +232,18 @@ class _Object:
         if small.box is None and small.mask is None and self.follower is not None:
             sight = self.follower.look(look, motion, is_cut)
             better = None if sight.mask is None else corrected(look, sight.mask, small)
-            if better is not None:  # else the points are on something else, which is the object from now on
+            if better is not None:  # else the points mean something else, which is the object from now on
                 return Sight(better[0], min(sight.score, better[1]))
         mask, score = settled(look, small, *cut_out(look, small))
         if not mask.any():
             raise SegmentError(
                 f"Nothing can be cut out where object {self.number + 1} is pointed at in frame {frame}: nothing there "
-                "stands out from what is around it. Point at another part of it, draw a box around it, or give a mask."
+                "stands out from its surroundings. Point at another part of it, draw a box around it, or give a mask."
             )
         return Sight(mask, score * witnessed(look, small, mask, self._beside(frame)))
 
     def _beside(self, frame: int) -> list[Look]:
-        """Frames of the same shot, near this one."""
+        """Return neighboring frames of the same shot."""
         near = [frame + step for step in BESIDE if 0 <= frame + step < self.video.num_frames]
         here, *others = self.video.read([frame, *near])
         return [look_at(self.scale.smaller(each)) for each in others if not _is_cut(here, each)]

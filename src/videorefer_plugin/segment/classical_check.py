@@ -1,4 +1,4 @@
-"""Checking what was cut out: whether other places in it, and the frames beside it, say the same."""
+"""Checks masks of the classical segmenter with other clicks on the same object, and with neighboring frames."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from videorefer_plugin.segment.classical_scale import Placed, Scale
 
 __all__ = ["BESIDE", "overlap", "settled", "witnessed"]
 
-BESIDE = (-2, 2, -4, 4)  # frames before and after, in which the object is cut out again
-_SIDE = 160  # to which frames are made smaller for the check
-_AREA = 600  # unless the object has fewer pixels then
-_SAME = 0.85  # IoU of two masks that are as good as the same
-_AGAIN = 0.82, 0.87  # IoU with what is found beside up to which it is no witness, and from which it is a good one
-_DOUBT = 0.4  # by which a score is multiplied if there is no witness
-_FAR = 30.0  # difference of color that counts as much as any larger one
+BESIDE = (-2, 2, -4, 4)  # offsets of the frames in which the object is cut out again
+_SIDE = 160  # to which frames are scaled down for the check
+_AREA = 600  # pixels of the object; if it has fewer, frames are scaled down less
+_SAME = 0.85  # IoU from which two masks count as the same
+_AGAIN = 0.82, 0.87  # IoU with the mask in a neighboring frame: below, it is no witness; above, a good one
+_DOUBT = 0.4  # factor of a score without a witness
+_FAR = 30.0  # larger differences of color count the same
 
 
 def settled(look: Look, prompt: Placed, mask: Mask, score: float) -> tuple[Mask, float]:
-    """What a single click means, if clicks elsewhere on what it cut out do not mean the same; and how sure it is.
+    """Return the mask and score of a single click, after clicks on other points of its mask were compared.
 
-    What they cut out without the place of the click is another thing that touches the object. What they all cut out
-    with it and is larger is the object of which one part was taken for the whole.
+    A mask of another click that leaves out the original click is another thing that touches the object. A larger mask
+    that all clicks share is the whole object, of which the first mask was a part.
     """
     if not mask.any() or not _is_click(prompt):
         return mask, score
@@ -50,12 +50,12 @@ def settled(look: Look, prompt: Placed, mask: Mask, score: float) -> tuple[Mask,
 
 
 def witnessed(look: Look, prompt: Placed, mask: Mask, beside: Sequence[Look]) -> float:
-    """How surely a mask is one thing: in frames beside it the same prompt, moved along, must cut out the same.
+    """Return a factor for the score of a mask: in neighboring frames, the moved prompt must cut out the same.
 
-    Things that touch in one frame move apart, so that what was cut out as one of them does not come again.
+    Things that touch in one frame move apart, so that their common mask is not found again.
 
     Returns:
-        A factor for the score: 1 if one of the frames is a good witness, or there are none.
+        A factor for the score: 1 if one of the frames is a good witness, or if there are no frames.
     """
     if not beside or not mask.any() or (prompt.mask is not None and prompt.box is None and not len(prompt.points)):
         return 1.0
@@ -79,7 +79,7 @@ def witnessed(look: Look, prompt: Placed, mask: Mask, beside: Sequence[Look]) ->
 
 
 def overlap(one: Mask, other: Mask) -> float:
-    """IoU of two masks."""
+    """Return the IoU of two masks."""
     return float((one & other).sum() / max((one | other).sum(), 1))
 
 
@@ -88,7 +88,7 @@ def _is_click(prompt: Placed) -> bool:
 
 
 def _scale(mask: Mask) -> Scale:
-    """A size at which the check is quick, and the object still has enough pixels."""
+    """Return a scale at which the check is quick, and the object still has enough pixels."""
     height, width = mask.shape
     share = max(_SIDE / max(height, width), float(np.sqrt(_AREA / mask.sum())))
     return Scale(height, width, min(max(height, width), round(share * max(height, width))))
@@ -99,7 +99,7 @@ def _enlarged(place: NDArray[np.int64], scale: Scale) -> NDArray[np.float64]:
 
 
 def _places(mask: Mask) -> list[NDArray[np.int64]]:
-    """Rows and columns of two places well inside a mask: near its middle, and far from there."""
+    """Return row and column of two points well inside a mask: near its middle, and far from there."""
     import cv2
 
     deep = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
@@ -109,7 +109,7 @@ def _places(mask: Mask) -> list[NDArray[np.int64]]:
 
 
 def _part_at(mask: Mask, row: int, column: int) -> Mask:
-    """The connected part of a mask at a place, or beside it; nothing if there is none."""
+    """Return the connected part of a mask at or next to a point; empty if there is none."""
     import cv2
 
     _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
@@ -119,7 +119,7 @@ def _part_at(mask: Mask, row: int, column: int) -> Mask:
 
 
 def _moved(prompt: Placed, shift: NDArray[np.float64], size: tuple[int, ...]) -> Placed:
-    """A prompt moved by x and y, inside of the frame."""
+    """Return a prompt that is moved by x and y, but stays inside the frame."""
     most = np.array([size[1], size[0]]) - 0.01
     points = (prompt.points + shift).clip(0, most)
     box = None if prompt.box is None else tuple((np.array(prompt.box) + np.tile(shift, 2)).clip(0, np.tile(most, 2)))
@@ -127,7 +127,7 @@ def _moved(prompt: Placed, shift: NDArray[np.float64], size: tuple[int, ...]) ->
 
 
 def _shift(here: Look, there: Look, mask: Mask, search: int) -> NDArray[np.float64]:
-    """The move, x and y, by which most of what a mask covers is found in another frame."""
+    """Return the move, x and y, by which most pixels of a mask are found in another frame."""
     rows, columns = np.nonzero(mask)
     wide = np.pad(there.lab, ((search, search), (search, search), (0, 0)), mode="edge")
     own, best, found = here.lab[rows, columns], np.inf, (0, 0)

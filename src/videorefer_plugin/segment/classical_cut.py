@@ -1,4 +1,4 @@
-"""Cutting an object out of one frame, from a click, a box or a rough mask."""
+"""Cuts an object out of one frame, from a click, a box or a rough mask."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ __all__ = ["corrected", "cut_out", "leave_out"]
 
 _LEVELS = np.geomspace(3, 90, 26)
 _TINT = 35.0  # difference of tint at which an outline stands out well
-_SIZE = 0.25  # power of the area by which a larger region is preferred: a stripe is not the object
-_TURNS = 6  # in each of which a region takes in what is next to it
+_SIZE = 0.25  # power of the area in a region's score, so that a stripe is not taken for the object
+_TURNS = 6  # rounds in which a region grows by its neighbors
 _FINALISTS = 4
-_BOX_ALONE = 0.1  # how sure a box is, in which nothing stands out, so that all of it is taken
-_AT_ONCE = 4096  # pixels that are compared with samples at once, which bounds the memory
-_SAME = 0.12  # areas that differ by less are of the same region
+_BOX_ALONE = 0.1  # score of a box in which nothing stands out, so that all of it is taken
+_AT_ONCE = 4096  # pixels that are compared with samples at once, to limit memory
+_SAME = 0.12  # masks of areas that differ by less are the same region
 
 
 def cut_out(look: Look, prompt: Placed) -> tuple[Mask, float]:
-    """The object that a prompt means, without a pixel if nothing stands out, and how well it stands out."""
+    """Return the mask of the object that a prompt means (empty if nothing stands out), and its score."""
     inside, outside = _pixels(look, prompt, 1), _pixels(look, prompt, 0)
     allowed = _box_mask(look, prompt)
     finals = []
     for quality, mask in nlargest(_FINALISTS, _candidates(look, prompt, inside), key=lambda one: one[0]):
         whole = complete(mask, look) & allowed
         if not all(grow(whole, 1)[y, x] for y, x in inside):
-            whole = mask  # what was pointed at must stay in it
+            whole = mask  # the points must stay in the mask
         finals.append((quality / max(_looks(mask, look), 1e-6) * _looks(whole, look), whole))
     highest, best = max(finals, key=lambda one: one[0], default=(0.0, np.zeros(look.lab.shape[:2], bool)))
     if not highest:
@@ -64,14 +64,14 @@ def cut_out(look: Look, prompt: Placed) -> tuple[Mask, float]:
 
 
 def _clearness(finals: list[tuple[float, Mask]], highest: float, best: Mask) -> float:
-    """How clear the choice was, from 0.4 to 1: whether something else would have been nearly as good."""
+    """Return how clear the choice was, from 0.4 (something else was nearly as good) to 1."""
     others = [quality for quality, mask in finals if (mask & best).sum() < 0.6 * (mask | best).sum()]
     share = max(others, default=0.0) / max(highest, 1e-6)
     return 1 - 0.6 * float(np.clip((share - 0.7) / 0.2, 0, 1))
 
 
 def _grab(look: Look, allowed: Mask, before: Mask) -> Mask:
-    """What GrabCut finds in a box where no tolerance of color sets the object off; else what was found before."""
+    """Return the mask of GrabCut in a box in which no tolerance of color separates the object, or `before`."""
     import cv2
 
     rows, columns = window(allowed, 8 + round(0.3 * float(np.sqrt(allowed.sum()))))
@@ -90,14 +90,14 @@ def _grab(look: Look, allowed: Mask, before: Mask) -> Mask:
 
 
 def leave_out(look: Look, mask: Mask, prompt: Placed) -> Mask:
-    """A mask without what points say is not the object."""
+    """Return a mask without the parts that negative points exclude."""
     return _without(look, mask, _pixels(look, prompt, 0))
 
 
 def corrected(look: Look, mask: Mask, prompt: Placed) -> tuple[Mask, float] | None:
-    """A mask with what points say is the object too, and without what they say is not, and how sure what is new is.
+    """Return a mask with the parts that points add, without those that they exclude, and the score of the new parts.
 
-    It is None if the points mean something else: none is in the mask, and what they are on does not touch it.
+    The result is `None` if the points mean another object: no point is in the mask, and no new part touches it.
     """
     near = grow(mask, 1)
     inside, outside = _pixels(look, prompt, 1), _pixels(look, prompt, 0)
@@ -119,7 +119,7 @@ def _without(look: Look, mask: Mask, outside: NDArray[np.int64]) -> Mask:
         if mask[y, x]:
             other, _ = cut_out(look, Placed.at(y, x))
             if not other[y, x] or (mask & ~other).sum() < 0.1 * mask.sum():
-                # All of it looks like that place: only what is near goes.
+                # All of the mask looks like that point: only the parts near it are removed.
                 other = np.zeros_like(mask)
                 other[y, x] = True
                 other = grow(other, max(1, round(0.2 * float(np.sqrt(mask.sum())))))
@@ -128,19 +128,19 @@ def _without(look: Look, mask: Mask, outside: NDArray[np.int64]) -> Mask:
 
 
 def _pixels(look: Look, prompt: Placed, label: int) -> NDArray[np.int64]:
-    """Rows and columns of the points with this label."""
+    """Return rows and columns of the points with this label."""
     height, width = look.lab.shape[:2]
     places = prompt.points[[one == label for one in prompt.labels]] if len(prompt.points) else prompt.points
     return np.floor(places[:, ::-1]).astype(np.int64).clip(0, [height - 1, width - 1])
 
 
 def _box_mask(look: Look, prompt: Placed) -> Mask:
-    """Where the object may be: in the box, if there is one."""
+    """Return the mask of pixels where the object may be: those of the box, if there is one."""
     allowed = np.ones(look.lab.shape[:2], bool)
     if prompt.box is not None:
         x0, y0, x1, y1 = prompt.box
         allowed[:] = False
-        # A box may reach out of the frame, and a pixel is left of it.
+        # A box may reach out of the frame; at least one pixel of it is kept.
         height, width = look.lab.shape[:2]
         y, x = min(max(int(np.floor(y0)), 0), height - 1), min(max(int(np.floor(x0)), 0), width - 1)
         allowed[y : max(int(np.ceil(y1)), y + 1), x : max(int(np.ceil(x1)), x + 1)] = True
@@ -148,7 +148,7 @@ def _box_mask(look: Look, prompt: Placed) -> Mask:
 
 
 def _candidates(look: Look, prompt: Placed, inside: NDArray[np.int64]) -> Iterator[tuple[float, Mask]]:
-    """Masks that may be meant, with how good they look."""
+    """Yield masks that the prompt may mean, with their scores."""
     if prompt.mask is not None and prompt.mask.any():
         yield 2.0 * max(_looks(prompt.mask, look), 0.01), prompt.mask
     allowed = _box_mask(look, prompt)
@@ -165,11 +165,11 @@ def _candidates(look: Look, prompt: Placed, inside: NDArray[np.int64]) -> Iterat
 
 
 def _in_box(look: Look, allowed: Mask) -> Iterator[tuple[Mask, float]]:
-    """What in a box differs from what is around the box, for different tolerances."""
+    """Yield masks of the pixels in a box that differ from the surroundings of the box, for several tolerances."""
     import cv2
 
     ring = grow(allowed, max(3, round(0.15 * float(np.sqrt(allowed.sum()))))) & ~allowed
-    if ring.sum() < 8:  # the box is all of the frame: its border is what is around
+    if ring.sum() < 8:  # the box is the whole frame: its border counts as the surroundings
         ring = allowed.copy()
         ring[1:-1, 1:-1] = False
     values = np.concatenate([look.lab, look.tint], 2)
@@ -185,7 +185,7 @@ def _in_box(look: Look, allowed: Mask) -> Iterator[tuple[Mask, float]]:
 
 
 def _fit(mask: Mask, allowed: Mask) -> float:
-    """How well a mask fills a box from side to side."""
+    """Return how well a mask fills a box from side to side."""
     part = mask & allowed
     if not part.any():
         return 0.0
@@ -194,14 +194,14 @@ def _fit(mask: Mask, allowed: Mask) -> float:
 
 
 def _sureness(mask: Mask, look: Look) -> float:
-    """How well a mask stands out, from 0 to 1."""
+    """Return how well a mask stands out, from 0 to 1."""
     color, tint = contrast(mask, look)
     area = float(mask.mean())
     return float((1 - np.exp(-max(color, tint) / 10)) * (1 - border_share(mask)) * min(1.0, 2 * (1 - area)))
 
 
 def complete(mask: Mask, look: Look) -> Mask:
-    """Take in what lies around a region and has its hue, such as a dark seam, and set its outline right."""
+    """Add the pixels around a region that have its hue, such as a dark seam, and correct its outline."""
     if not mask.any():
         return mask
     rows, columns = window(mask, 16 + round(1.5 * float(np.sqrt(mask.sum()))))
@@ -232,7 +232,7 @@ def _some(values: Floats) -> Floats:
 
 
 def _far(values: Floats, samples: Floats) -> Floats:
-    """The distance of each value to the nearest sample but a few."""
+    """Return the distance of each value to the nearest samples, without a few outliers."""
     rank = min(len(samples) - 1, len(samples) // 16)
     found = np.empty(len(values), np.float32)
     for first in range(0, len(values), _AT_ONCE):
@@ -243,7 +243,7 @@ def _far(values: Floats, samples: Floats) -> Floats:
 
 
 def _regions(look: Look, seed: NDArray[np.int64]) -> Iterator[tuple[Mask, float]]:
-    """Regions around a pixel, with how good they look."""
+    """Yield regions around a pixel, with their scores."""
     seen: dict[tuple[int, ...], float] = {}
     for y, x, near in _seeds(look, seed):
         for values in (look.tint, look.lab):
@@ -259,13 +259,13 @@ def _regions(look: Look, seed: NDArray[np.int64]) -> Iterator[tuple[Mask, float]
 
 
 def _key(mask: Mask) -> tuple[int, ...]:
-    """What tells masks apart, without looking at all of them."""
+    """Return a key that distinguishes masks without comparing all their pixels."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(mask.sum()), int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
 
 
 def _seeds(look: Look, seed: NDArray[np.int64]) -> list[tuple[int, int, float]]:
-    """The pixel, and some beside it: a click is easily on the blurred edge of its object."""
+    """Return the pixel and some neighbors, since a click is easily on the blurred edge of its object."""
     height, width = look.lab.shape[:2]
     found = []
     for dy, dx in [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-2, 0), (2, 0), (0, -2), (0, 2)]:
@@ -276,7 +276,7 @@ def _seeds(look: Look, seed: NDArray[np.int64]) -> list[tuple[int, int, float]]:
 
 
 def _plateaus(far: Floats, seed: tuple[int, int]) -> Iterator[tuple[Mask, float]]:
-    """The regions around a pixel that stay as they are over a range of tolerances, and how wide that range is."""
+    """Yield the regions around a pixel that are stable over a range of tolerances, and the width of the range."""
     import cv2
 
     regions, areas = [], []
@@ -296,7 +296,7 @@ def _plateaus(far: Floats, seed: tuple[int, int]) -> Iterator[tuple[Mask, float]
 
 
 def _looks(mask: Mask, look: Look) -> float:
-    """How much a region looks like an object: an outline that stands out, not along the border of the frame."""
+    """Return how much a region looks like an object: its outline stands out, and is not the border of the frame."""
     area = mask.sum() / mask.size
     if not 0 < area <= 0.7:
         return 0.0
@@ -308,7 +308,7 @@ def _looks(mask: Mask, look: Look) -> float:
 
 
 def _is_two(mask: Mask) -> bool:
-    """Whether a region looks like two things that touch: two large parts with a neck between them."""
+    """Tell whether a region looks like two things that touch: two large parts with a neck between them."""
     import cv2
 
     rows, columns = window(mask, 1)

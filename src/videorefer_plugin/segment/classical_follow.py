@@ -1,4 +1,4 @@
-"""One object on its way through a video: where it is expected, which pixels are its own, and whether it is there."""
+"""Follows one object through a video: its expected position, its pixels, and whether it is visible."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from videorefer_plugin.segment.classical_pixels import (
 
 __all__ = ["Follower", "Sight"]
 
-_LEARN = 0.1  # share by which the colors of a new frame count
-_KEEP = 12  # frames for which a part that is not seen is taken for hidden
-_HIDDEN = 0.08  # an object of which less is seen is absent
-_WHOLE = 0.9  # an object of which more is seen is not hidden
-_STRANGE = 0.45  # likeness of colors below which it is another thing
-_ALIKE = 0.85  # likeness of colors above which something elsewhere is the object
-_FORM = 0.65  # and IoU of the two outlines, one laid upon the other
-_SIZES = 0.6  # and the smaller of the two areas, as a share of the larger one
-_PATIENCE = 3  # frames for which it may be
+_LEARN = 0.1  # weight of the colors of a new frame
+_KEEP = 12  # frames for which an invisible part counts as hidden
+_HIDDEN = 0.08  # an object is absent if a smaller share is visible
+_WHOLE = 0.9  # an object is not hidden if a larger share is visible
+_STRANGE = 0.45  # likeness of colors below which it is another object
+_ALIKE = 0.85  # likeness of colors above which a region elsewhere is the object
+_FORM = 0.65  # and IoU of the two outlines when they are aligned
+_SIZES = 0.6  # and ratio of the smaller area to the larger one
+_PATIENCE = 3  # frames for which it may look strange
 
 
 class Sight(NamedTuple):
-    """An object in a frame: its mask, or None where it is absent; how sure that is; and if it is lost, why."""
+    """An object in a frame: its mask, or None where it is absent; the score; and the reason if it is lost."""
 
     mask: Mask | None
     score: float
@@ -42,7 +42,7 @@ class Sight(NamedTuple):
 
 
 class _Expected(NamedTuple):
-    """All of an object as it is expected, seen or not; x and y of its move; by how many pixels that may be wrong."""
+    """The expected mask of a whole object, visible or not; x and y of its move; the error of that in pixels."""
 
     shape: Mask
     shift: NDArray[np.float64]
@@ -53,18 +53,18 @@ class _Expected(NamedTuple):
 class Follower:
     """Follows one object from frame to frame, in one direction.
 
-    `look` finds it in a frame and changes nothing; `take` goes on from what was found. So known masks can be taken
-    in place of found ones, and everything goes on as if it had not been interrupted.
+    `look` finds the object in a frame and changes nothing; `take` continues from the mask that was found. An
+    interrupted run can so take known masks, and continues as if it had not been interrupted.
     """
 
     def __init__(self, look: Look, mask: Mask, trust: float = 1.0):
         self.trust = trust
         self.mask: Mask | None = mask
-        self.is_somewhere = True  # a shot that ends takes its places with it
-        self.whole = mask  # as it was seen last with nothing before it
-        self.place = np.zeros(2)  # by how much it has moved since, x and y
-        self.speed, self.steps = np.zeros(2), 0  # and how many steps it was measured in
-        self.hidden = self.missing = self.strange = 0  # for how many frames
+        self.is_somewhere = True  # positions are those of one shot
+        self.whole = mask  # mask when it was last seen with nothing in front of it
+        self.place = np.zeros(2)  # its move since then, x and y
+        self.speed, self.steps = np.zeros(2), 0  # and the number of steps in which it was measured
+        self.hidden = self.missing = self.strange = 0  # numbers of frames
         self.first = self.colors = Colors(look.lab[_core(mask)])
         self.around = self._surroundings(look, mask)
         self.size = float(mask.sum())
@@ -83,11 +83,11 @@ class Follower:
             return Sight(None, 0.1, None if self.mask is None else self._why_lost(look, expected.shape))
         score = self._sureness(look, mask, expected.shape)
         if self.strange + 1 >= _PATIENCE and self._likeness(look, mask) < _STRANGE:
-            return Sight(None, score, "what was followed does not look like it any more")
+            return Sight(None, score, "the region that was followed does not look like it any more")
         return Sight(mask, score)
 
     def _why_lost(self, look: Look, shape: Mask) -> str | None:
-        """Why it is not only absent, if it is seen no more: nothing hides it, and it has not left the frame."""
+        """Return the reason if the object is lost rather than absent: nothing hides it, and it is inside the frame."""
         if self.hidden or not shape.any():
             return None
         inner = np.zeros_like(shape)
@@ -95,14 +95,14 @@ class Follower:
         inner[margin:-margin, margin:-margin] = True
         if (shape & ~inner).any():
             return None
-        # Something that was not around it before lies where it should be.
+        # Something that was not around the object before is at its expected position.
         covered = self.around(look.lab[shape]) < 1e-4
         if covered.mean() > 0.3:
             return None
         return "it is not where it is expected, and nothing hides it there"
 
     def take(self, look: Look, motion: Motion | None, mask: Mask | None, is_cut: bool = False) -> None:
-        """Go on from what was found in the next frame."""
+        """Continue from the mask that was found in the next frame."""
         if is_cut:
             self.mask, self.speed, self.steps, self.is_somewhere = None, np.zeros(2), 0, False
         else:
@@ -117,7 +117,7 @@ class Follower:
         self.mask = mask
 
     def _learn(self, look: Look, mask: Mask) -> None:
-        """Learn how it looks, and its shape, of which a part may be hidden."""
+        """Learn the object's colors, and its shape, of which a part may be hidden."""
         if not self.is_somewhere:
             self.is_somewhere, self.whole, self.place = True, mask, np.zeros(2)
             self.hidden = 0
@@ -129,7 +129,7 @@ class Follower:
             is_whole = mask.sum() > _WHOLE * self.size
         if not is_whole and self.hidden < _KEEP:
             self.hidden += 1
-            if (mask & shape).sum() < (0.5 * mask.sum() if self.missing else 1):  # it is back elsewhere
+            if (mask & shape).sum() < (0.5 * mask.sum() if self.missing else 1):  # it is back at another position
                 self.place = _center(mask) - _center(self.whole)
                 self.speed, self.steps = np.zeros(2), 0
         else:
@@ -143,19 +143,19 @@ class Follower:
         self.around = self._surroundings(look, mask | moved(self.whole, self.place))
 
     def _surroundings(self, look: Look, mask: Mask) -> Colors:
-        """The colors around the object, those nearby counting most."""
+        """Return the colors around the object, with the largest weights nearby."""
         reach = _reach(mask)
         near = Colors(look.lab[grow(mask, reach) & ~grow(mask, 1)])
         return near.mixed(Colors(look.lab[~grow(mask, 1)]), 0.2)
 
     def _likely(self, look: Look) -> Floats:
-        """How much more each pixel looks like the object than like what is around it, as a logarithm."""
+        """Return for each pixel the log ratio of its likeness to the object and to the surroundings."""
         own = self.colors.mixed(self.first, 0.5)(look.lab)
         other = self.around(look.lab)
         return np.log((own + 1e-5) / (other + 1e-5)).clip(-4, 4)
 
     def _expect(self, motion: Motion | None, likely: Floats) -> _Expected:
-        """Where all of the object is expected."""
+        """Return the expected position of the whole object."""
         now = moved(self.whole, self.place) & self.is_somewhere
         if not now.any():
             return _Expected(now, self.speed, self.speed, 0)
@@ -170,7 +170,7 @@ class Follower:
         return _Expected(shifted, shift, self.speed, 2)
 
     def _best_shift(self, likely: Floats, now: Mask) -> NDArray[np.float64]:
-        """The move by which the object lies best on pixels that look like it; x and y."""
+        """Return the move, x and y, that moves the object best onto pixels that look like it."""
         import cv2
 
         top, left, high, wide = _window(now, 1)
@@ -184,9 +184,9 @@ class Follower:
         return np.array([x - search, y - search], float)
 
     def _beside(self, likely: Floats) -> _Expected:
-        """Where the object is of which a part is hidden: it goes on as it did, so that the outline fits what is seen.
+        """Return the expected position of a partly hidden object, which continues its move and fits the visible part.
 
-        The outline of what is seen is partly that of the object, and partly that of what hides it.
+        The outline of the visible part is partly that of the object, and partly that of the thing in front of it.
         """
         import cv2
 
@@ -206,14 +206,14 @@ class Follower:
         away = np.hypot(at[:, None], at[None, :])
         y, x = np.unravel_index(int((fit - 0.03 * shape.sum() * away).argmax()), fit.shape)
         wrong = np.array([x - search, y - search], float)
-        if self.steps:  # it is known how it moves, so half of what does not fit may be the pixels' fault
+        if self.steps:  # its speed is known, so half of the mismatch may come from the pixels
             wrong = wrong * np.where(np.abs(wrong) > 1, 1, 0.5)
         shift, speed = self.speed + wrong, self.speed + wrong * (0.2 if self.steps else 0.5)
         reach = 2 if edges.any() else search
         return _Expected(moved(self.whole, self.place + shift), shift, speed, reach)
 
     def _own(self, look: Look, likely: Floats, expected: _Expected) -> Mask | None:
-        """The pixels that are the object's, near where it is expected."""
+        """Return the pixels of the object near its expected position."""
         import cv2
 
         shape, reach = expected.shape, expected.reach
@@ -233,7 +233,7 @@ class Follower:
         return mask
 
     def _anywhere(self, look: Look, likely: Floats) -> Mask | None:
-        """The object, if it is back somewhere that it can have come to, and is like it in color, size and shape."""
+        """Return the object at another position that it can have reached, if color, size and shape are alike."""
         import cv2
 
         _, labels, stats, _ = cv2.connectedComponentsWithStats((likely > 1).astype(np.uint8), connectivity=4)
@@ -248,7 +248,7 @@ class Follower:
         return None if found is None else sharpen(fill_holes(found), look)
 
     def _can_be(self, part: Mask) -> bool:
-        """Whether it can have come there since it was seen: not far from there, or from outside of the frame."""
+        """Tell whether the object can have come there: from its last position nearby, or from outside the frame."""
         if not self.is_somewhere or border_share(part):
             return True
         way = _center(part) - _center(self.whole) - self.place
@@ -256,13 +256,13 @@ class Follower:
         return bool(np.hypot(*way) <= (1 + self.missing) * step)
 
     def _match(self, look: Look, part: Mask) -> float:
-        """How surely a thing elsewhere is the object, from 0 to 1; 0 where it may well be something else."""
+        """Return how surely a region elsewhere is the object, from 0 to 1; 0 if it may be something else."""
         like = self.first.like(Colors(look.lab[_core(part)]))
         form = _form(part, self.whole)
         return like * min(1.0, form / 0.8) if like > _ALIKE and form > _FORM else 0.0
 
     def _likeness(self, look: Look, mask: Mask) -> float:
-        """How much the colors of a mask are those of the object."""
+        """Return how much the colors of a mask are those of the object."""
         return self.first.mixed(self.colors, 0.5).like(Colors(look.lab[_core(mask)]))
 
     def _sureness(self, look: Look, mask: Mask, shape: Mask) -> float:
@@ -271,7 +271,7 @@ class Follower:
 
 
 def _form(one: Mask, other: Mask) -> float:
-    """How alike two outlines are where one is laid upon the other, both at the same area, as IoU."""
+    """Return the IoU of two masks that are scaled to the same area and aligned."""
     import cv2
 
     drawn = []
@@ -284,7 +284,7 @@ def _form(one: Mask, other: Mask) -> float:
 
 
 def _core(mask: Mask) -> Mask:
-    """The mask without its blurred edge, if anything is left."""
+    """Return the mask without its blurred edge, if anything is left."""
     core = shrink(mask, 1)
     return core if core.any() else mask
 
@@ -294,20 +294,20 @@ def _reach(mask: Mask) -> int:
 
 
 def _center(mask: Mask) -> NDArray[np.float64]:
-    """x and y of the middle."""
+    """Return x and y of the center."""
     rows, columns = np.nonzero(mask)
     return np.array([columns.mean(), rows.mean()]) if len(rows) else np.zeros(2)
 
 
 def _window(mask: Mask, margin: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the box around a mask; it may reach out of the frame."""
+    """Return top, left, height and width of the box around a mask, which may reach out of the frame."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     sides = rows[-1] - rows[0] + 1 + 2 * margin, columns[-1] - columns[0] + 1 + 2 * margin
     return rows[0] - margin, columns[0] - margin, *sides
 
 
 def _cut(values: NDArray[Any], top: int, left: int, height: int, width: int) -> NDArray[Any]:
-    """A window, which may reach out of the frame, where it is 0."""
+    """Return a window of values, with 0 outside of the frame."""
     made = np.zeros((height, width), values.dtype)
     y0, x0 = max(top, 0), max(left, 0)
     y1, x1 = min(top + height, values.shape[0]), min(left + width, values.shape[1])
@@ -317,7 +317,7 @@ def _cut(values: NDArray[Any], top: int, left: int, height: int, width: int) -> 
 
 
 def _one_sided(lacking: Mask, shape: Mask) -> bool:
-    """Whether what is lacking of a shape is on one side of it, as if something lay before it there."""
+    """Tell whether the missing part of a shape is on one side, as if something were in front of it there."""
     count = int(lacking.sum())
     if count < max(3, 0.04 * shape.sum()):
         return False
@@ -326,7 +326,7 @@ def _one_sided(lacking: Mask, shape: Mask) -> bool:
 
 
 def _parts(mask: Mask, shape: Mask) -> Mask:
-    """The connected parts that lie in the shape that is expected, and are no specks."""
+    """Return the connected parts that lie in the expected shape, without specks."""
     import cv2
 
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)

@@ -1,4 +1,4 @@
-"""How pixels move from one frame to the next."""
+"""Measures how pixels move from one frame to the next."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from videorefer_plugin.segment.classical_pixels import Floats, Mask
 
 __all__ = ["Motion", "Mover", "carried", "moved"]
 
-_LEAST_SIDE = 128  # smaller frames are enlarged: the flow is found in patches of eight pixels
-_WRONG = 1.0  # pixels by which a way there and back may miss, and a share of its length
+_LEAST_SIDE = 128  # smaller frames are enlarged, since the flow is found in patches of eight pixels
+_WRONG = 1.0  # pixels by which the way there and back may miss its start
 _WRONG_SHARE = 0.2
 
 
 class Motion:
-    """Where each pixel of a frame was in the frame before.
+    """The position of each pixel of a frame in the frame before.
 
     Attributes:
         back: float32 (height, width, 2), x and y to add.
-        sure: bool (height, width): the way there and back ends where it began.
+        sure: bool (height, width): whether the way there and back ends where it began.
     """
 
     def __init__(self, back: Floats, forth: Floats):
@@ -32,19 +32,19 @@ class Motion:
 
 
 class Mover:
-    """Optical flow between frames that are given one after the other, both ways."""
+    """Computes the optical flow between consecutive frames, in both directions."""
 
     def __init__(self) -> None:
         self._before: NDArray[np.uint8] | None = None
         self._flow: Any = None
 
     def to(self, rgb: NDArray[np.uint8]) -> Motion | None:
-        """The motion from the frame given last to this one; None for the first one."""
+        """Return the motion from the previous frame to this one; None for the first one."""
         import cv2
 
         height, width = rgb.shape[:2]
         gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-        # Frames that are as good as a line have too little for patches of the flow, in whatever size.
+        # Very thin frames are too small for patches of the flow at any size.
         enlarge = max(1.0, _LEAST_SIDE / min(height, width))
         size = (min(round(width * enlarge), 1024), min(round(height * enlarge), 1024))
         if size != (width, height):
@@ -65,7 +65,7 @@ class Mover:
 
 
 def carried(values: Floats, back: Floats) -> Floats:
-    """Values of the frame before, taken along to this frame; 0 where they come from outside."""
+    """Move values of the previous frame to this frame; 0 where they come from outside."""
     import cv2
 
     rows, columns = np.indices(back.shape[:2], dtype=np.float32)
@@ -75,7 +75,7 @@ def carried(values: Floats, back: Floats) -> Floats:
 
 
 def moved(mask: Mask, shift: NDArray[np.float64]) -> Mask:
-    """The mask moved by (x, y) pixels; what leaves the frame is gone."""
+    """Return the mask moved by (x, y) pixels; parts outside the frame are dropped."""
     import cv2
 
     matrix = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)

@@ -24,20 +24,20 @@ __all__ = [
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 
-_DARK = 12.0  # added to the brightness by which saturation is divided, so that black is not full of color
-_LOW = np.array([0.0, -80.0, -80.0], np.float32)  # range of the colors that are told apart
+_DARK = 12.0  # added to the brightness that divides saturation, so that black has no strong color
+_LOW = np.array([0.0, -80.0, -80.0], np.float32)  # lower end of the colors that are distinguished
 _HIGH = np.array([100.0, 80.0, 80.0], np.float32)
 _BINS = 24
 
 
 class Look(NamedTuple):
-    """A frame, or a part of one, as it is worked on.
+    """A frame, or a part of one, and its colors.
 
     Attributes:
         rgb: uint8 (height, width, 3).
         lab: float32 (height, width, 3), CIE Lab.
-        tint: float32 (height, width, 2), hue and saturation as a vector, which shadows and dark patterns leave as
-            they are; in about the units of Lab.
+        tint: float32 (height, width, 2), hue and saturation as a vector in about the units of Lab. Shadows and dark
+            patterns do not change it.
     """
 
     rgb: NDArray[np.uint8]
@@ -45,12 +45,12 @@ class Look(NamedTuple):
     tint: Floats
 
     def part(self, rows: slice, columns: slice) -> Look:
-        """A window of it."""
+        """Return a window of the frame."""
         return Look(self.rgb[rows, columns], self.lab[rows, columns], self.tint[rows, columns])
 
 
 def look_at(rgb: NDArray[np.uint8]) -> Look:
-    """Work out the colors of a frame."""
+    """Compute the colors of a frame."""
     import cv2
 
     values = rgb.astype(np.float32)
@@ -63,7 +63,7 @@ def look_at(rgb: NDArray[np.uint8]) -> Look:
 
 
 class Colors:
-    """How often each color was seen: a histogram in Lab, smoothed so that a few pixels are enough."""
+    """A histogram of colors in Lab, smoothed so that a few pixels are enough."""
 
     def __init__(self, lab: Floats, weights: Floats | None = None):
         self.shares = np.zeros((_BINS,) * 3, np.float32)
@@ -73,17 +73,17 @@ class Colors:
             self.shares /= max(float(self.shares.sum()), 1e-9)
 
     def __call__(self, lab: Floats) -> Floats:
-        """The density of each color."""
+        """Return the density of each color."""
         return self.shares.ravel()[_bin(lab.reshape(-1, 3))].reshape(lab.shape[:-1])
 
     def mixed(self, other: Colors, share: float) -> Colors:
-        """This one with a share of another one."""
+        """Return a mixture with a share of another histogram."""
         made = Colors(np.empty((0, 3), np.float32))
         made.shares = (1 - share) * self.shares + share * other.shares
         return made
 
     def like(self, other: Colors) -> float:
-        """How alike two are, from 0 to 1 (Bhattacharyya)."""
+        """Return how alike two histograms are, from 0 to 1 (Bhattacharyya)."""
         return float(np.sqrt(self.shares * other.shares).sum())
 
 
@@ -107,7 +107,7 @@ def _disc(radius: int) -> NDArray[np.uint8]:
 
 
 def grow(mask: Mask, radius: int) -> Mask:
-    """The mask and what is near it."""
+    """Return the mask and the pixels near it."""
     import cv2
 
     if radius > 3:  # far quicker than a large disc
@@ -116,7 +116,7 @@ def grow(mask: Mask, radius: int) -> Mask:
 
 
 def shrink(mask: Mask, radius: int) -> Mask:
-    """What is deep inside the mask; the border of the frame is no edge."""
+    """Return the inner part of the mask; the border of the frame does not count as an edge."""
     import cv2
 
     if radius <= 0:
@@ -125,7 +125,7 @@ def shrink(mask: Mask, radius: int) -> Mask:
 
 
 def window(mask: Mask, margin: int) -> tuple[slice, slice]:
-    """The part of the frame in which a mask lies, and a margin around it, as far as there is one."""
+    """Return the window of the frame around a mask, with a margin where the frame has one."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return (
         slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + 1 + margin),
@@ -134,7 +134,7 @@ def window(mask: Mask, margin: int) -> tuple[slice, slice]:
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """The mask without holes."""
+    """Return the mask without holes."""
     import cv2
 
     outside = np.pad(mask, 1).astype(np.uint8)
@@ -143,15 +143,15 @@ def fill_holes(mask: Mask) -> Mask:
 
 
 def border_share(mask: Mask) -> float:
-    """How much of the border of the frame the mask covers."""
+    """Return the share of the frame's border that the mask covers."""
     edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     return float(edge.mean())
 
 
 def contrast(mask: Mask, look: Look) -> tuple[float, float]:
-    """How much color and tint differ on the two sides of the outline, in units of Lab; the lower quarter along it.
+    """Return the differences of color and tint across the outline, in units of Lab: the lower quartile along it.
 
-    The edge of the frame is no outline.
+    The edge of the frame is not part of the outline.
     """
     import cv2
 
@@ -187,9 +187,9 @@ _HUE = 0.3
 
 
 def sharpen(mask: Mask, look: Look) -> Mask:
-    """Set the outline right to the pixel: each pixel near it goes to the side that covers more than half of it.
+    """Correct the outline to the pixel: each pixel near it goes to the side that covers more than half of it.
 
-    Its color is taken as a mixture of one color found inside and one found outside nearby, those that explain it best.
+    Its color is explained as the best mixture of a nearby color inside and one outside.
     """
     if not mask.any():
         return mask
@@ -208,7 +208,7 @@ def _sharpened(mask: Mask, look: Look) -> Mask:
         return mask
     found = mask.copy()
     inner, outer = np.pad(inner, 3), np.pad(outer, 3)
-    # Videos hold the hue at half the size, so that at an outline brightness tells more.
+    # Videos store the hue at half the size, so that brightness is more exact at an outline.
     lab = np.pad(look.lab * np.array([1, _HUE, _HUE], np.float32), ((3, 3), (3, 3), (0, 0)))
     for first in range(0, len(band), _AT_ONCE):
         rows, columns = band[first : first + _AT_ONCE].T
@@ -217,7 +217,7 @@ def _sharpened(mask: Mask, look: Look) -> Mask:
 
 
 def _covered(rows: Any, columns: Any, lab: Floats, inner: Mask, outer: Mask, before: Mask) -> Mask:
-    """Whether each of these pixels is covered by more than half."""
+    """Return for each of these pixels whether more than half of it is covered."""
     own = lab[rows, columns]
     places = np.array(_REACH)
     y, x = rows[:, None] + places[:, 0], columns[:, None] + places[:, 1]
@@ -237,7 +237,7 @@ def _covered(rows: Any, columns: Any, lab: Floats, inner: Mask, outer: Mask, bef
 
 
 def _nearest(colors: Floats, is_one: Mask, far: Floats, most: int) -> tuple[Floats, Floats]:
-    """Of the colors around each pixel, the nearest ones that count, with a cost that grows with their distance."""
+    """Return the nearest colors around each pixel, with a cost that grows with their distance."""
     cost = np.where(is_one, far, np.float32(1000))
     order = np.argpartition(cost, most, axis=1)[:, :most]
     return np.take_along_axis(colors, order[..., None], 1), np.take_along_axis(cost, order, 1)

@@ -1,4 +1,4 @@
-"""Frames are worked on at a bounded size; masks are those of the frames."""
+"""Scales frames down for the classical segmenter, and masks up again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Placed", "Scale"]
 
 
 class Placed(NamedTuple):
-    """A prompt in pixels of what is worked on, with the attributes of `Prompt`.
+    """A prompt in pixels of a scaled frame, with the attributes of `Prompt`.
 
-    It was checked in pixels of the frame; smaller numbers than those would look like shares of the frame.
+    It is not a `Prompt`, whose check would take the smaller numbers for shares of the frame.
     """
 
     points: NDArray[np.float64]
@@ -26,16 +26,16 @@ class Placed(NamedTuple):
 
     @classmethod
     def at(cls, y: int, x: int) -> Placed:
-        """A click on a pixel."""
+        """Return a click on a pixel."""
         return cls(np.array([[x + 0.5, y + 0.5]]), (1,))
 
 
 class Scale:
-    """From frames to what is worked on, and back.
+    """Converts frames, masks and prompts to a smaller size, and masks back.
 
     Args:
-        height, width: of the frames.
-        side: the longest side of what is worked on.
+        height, width: size of the frames.
+        side: longest side of the scaled frames.
     """
 
     def __init__(self, height: int, width: int, side: int):
@@ -45,17 +45,17 @@ class Scale:
 
     @property
     def is_same(self) -> bool:
-        """Whether frames are small enough to be worked on as they are."""
+        """Whether frames are small enough and are not scaled."""
         return self.size == (self.height, self.width)
 
     def smaller(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A frame as it is worked on."""
+        """Return a scaled frame."""
         import cv2
 
         return frame if self.is_same else cv2.resize(frame, self.size[::-1], interpolation=cv2.INTER_AREA)
 
     def smaller_mask(self, mask: Mask) -> Mask:
-        """A mask as it is worked on; it keeps a pixel."""
+        """Return a scaled mask, which keeps at least one pixel."""
         import cv2
 
         if self.is_same:
@@ -64,7 +64,7 @@ class Scale:
         return shares >= min(0.5, float(shares.max())) if mask.any() else shares > 0
 
     def enlarged(self, mask: Mask) -> Mask:
-        """A mask of the frame from one that was worked on."""
+        """Return a mask of the frame's size from a scaled mask."""
         import cv2
 
         if self.is_same:
@@ -76,7 +76,7 @@ class Scale:
         return large
 
     def prompt(self, prompt: Prompt | Placed) -> Placed:
-        """A prompt in pixels of what is worked on."""
+        """Return a prompt in pixels of the scaled frame."""
         share = np.array([self.size[1] / self.width, self.size[0] / self.height])
         box = None if prompt.box is None else tuple((np.array(prompt.box) * np.tile(share, 2)).tolist())
         mask = None if prompt.mask is None else self.smaller_mask(prompt.mask)

@@ -1,4 +1,4 @@
-"""Masklets out of what a segmenter tells frame by frame."""
+"""Makes masklets from the events that a segmenter yields frame by frame."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from videorefer_plugin.video import Video
 __all__ = ["Collected", "Progress", "cancel", "collect", "gather", "masklets_of"]
 
 Progress = Callable[[int, int], Any]
-"""Called with how many frames are done, and how many there are; `False` stops the work."""
+"""Called with the numbers of frames done and of all frames; `False` stops the work."""
 
 
 @dataclass
 class Collected:
-    """What became of one object until now, kept small.
+    """The results for one object so far, in compact form.
 
     Attributes:
         shapes: frame -> RLE, or `ABSENT`.
-        scores: frame -> how sure the segmenter is.
-        notes: about this object, or about all.
+        scores: frame -> score of the segmenter.
+        notes: notes about this object, or about all objects.
     """
 
     shapes: dict[int, Shape] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Collected:
     notes: list[Note] = field(default_factory=list)
 
     def add(self, event: Tracked | Note) -> None:
-        """Take in one event; a frame that comes again is replaced."""
+        """Add one event; a frame that comes again is replaced."""
         if isinstance(event, Note):
             if event not in self.notes:
                 self.notes.append(event)
@@ -45,7 +45,7 @@ class Collected:
         self.scores[event.frame] = float(event.score)
 
     def masklet(self, prompts: Mapping[int, Prompt], video: Video, **details: Any) -> Masklet:
-        """The masklet, its frames in order of time."""
+        """Return the masklet, with its frames in order of time."""
         frames = sorted(self.shapes)
         return Masklet(
             region=Region.from_shapes({frame: self.shapes[frame] for frame in frames}),
@@ -61,25 +61,25 @@ class Collected:
 def collect(
     events: Iterable[Tracked | Note], objects: Sequence[Collected], total: int, progress: Progress | None = None
 ) -> None:
-    """Gather what is told of several objects.
+    """Collect the events of several objects.
 
     Args:
-        events: what [`Segmenter.track`] yields.
-        objects: what is gathered of each object; events are added to it.
-        total: how many frames there are to do.
-        progress: told of every frame that is done; it stops the work by returning `False`, which is noted.
+        events: the iterator of [`Segmenter.track`].
+        objects: the results of each object, to which events are added.
+        total: number of frames.
+        progress: called after every frame; it stops the work by returning `False`, which adds a note.
     """
     count = 0
     for frame, count in gather(events, objects):
         if progress is not None and progress(count, total) is False:
             cancel(objects, frame)
             return
-    if progress is not None and count < total:  # behind a loss there is nothing more to do
+    if progress is not None and count < total:  # after a loss, the remaining frames are done
         progress(total, total)
 
 
 def gather(events: Iterable[Tracked | Note], objects: Sequence[Collected]) -> Iterator[tuple[int, int]]:
-    """As [`collect`], frame by frame: yields each frame that is done, and how many are."""
+    """Like [`collect`], but yields each frame that is done, and the number of frames done."""
     done: set[int] = set()
     for frame, group in groupby(events, lambda event: event.frame):
         for event in group:
@@ -93,7 +93,7 @@ def gather(events: Iterable[Tracked | Note], objects: Sequence[Collected]) -> It
 
 
 def cancel(objects: Sequence[Collected], frame: int) -> None:
-    """Note that the work was stopped behind a frame."""
+    """Add a note that the work was stopped after a frame."""
     for number, one in enumerate(objects):
         one.add(Note("cancelled", f"The work was stopped at frame {frame}.", frame, number))
 
@@ -101,10 +101,10 @@ def cancel(objects: Sequence[Collected], frame: int) -> None:
 def masklets_of(
     objects: Sequence[Collected], prompts: Sequence[Mapping[int, Prompt]], video: Video, **details: Any
 ) -> list[Masklet]:
-    """The masklets of what was gathered.
+    """Return the masklets of the collected results.
 
     Raises:
-        SegmentError: the work was stopped before anything was known of an object.
+        SegmentError: the work was stopped before an object had any result.
     """
     made = [one.masklet(own, video, **details) for one, own in zip(objects, prompts, strict=True) if one.shapes]
     for number, one in enumerate(objects, 1):

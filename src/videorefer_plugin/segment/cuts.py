@@ -1,4 +1,4 @@
-"""Noticing where one shot ends and the next begins."""
+"""Finds the frames at which a new shot begins."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 __all__ = ["CutFinder"]
 
-_SIDE = 32  # of the thumbnails that are compared
+_SIDE = 32  # pixels, of the thumbnails that are compared
 _BINS = 8  # of each color channel
-_STEPS = 8  # between frames, with which the next one is compared
+_STEPS = 8  # changes between earlier frames, with which the next one is compared
 _LEAST_STEPS = 3
-# Mean difference of thumbnails, of the whole range, and share of the pixels whose color is another one, of a cut:
-# where it is known how much usually changes from frame to frame, and at the beginning, where it is not.
+# Thresholds of a cut, for the mean difference of thumbnails (of the whole range) and the share of pixels of another
+# color: if the usual change between frames is known, and at the beginning, when it is not.
 _MOVED, _COLORS, _TIMES_OTHERS = 0.12, 0.2, 2.5
 _MOVED_AT_FIRST, _COLORS_AT_FIRST = 0.18, 0.45
 
 
 class CutFinder:
-    """Tells frames of a new shot from those that go on, one frame after the other, in either direction.
+    """Finds frames that begin a new shot. Frames are given in order, in either direction.
 
-    A new shot changes thumbnail and colors at once, and by much more than the frames before.
+    A new shot changes both thumbnail and colors, and much more than the frames before.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class CutFinder:
         self._steps: deque[float] = deque(maxlen=_STEPS)
 
     def is_cut(self, frame: NDArray[np.uint8]) -> bool:
-        """Whether the shot changes between the frame given last and this one; never for the first one."""
+        """Tell whether the shot changes between the previous frame and this one; `False` for the first one."""
         now = _looks(frame)
         before, self._before = self._before, now
         if before is None:
@@ -44,14 +44,14 @@ class CutFinder:
         else:
             found = moved > max(_MOVED, _TIMES_OTHERS * median(self._steps)) and colors > _COLORS
         if found:
-            self._steps.clear()  # how much changes is another matter in each shot
+            self._steps.clear()  # each shot has its own usual change
         else:
             self._steps.append(moved)
         return found
 
 
 def _looks(frame: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A thumbnail in [0, 1], and the shares of its colors."""
+    """Return a thumbnail in [0, 1], and the shares of its colors."""
     from PIL import Image
 
     small = np.asarray(Image.fromarray(frame).resize((_SIDE, _SIDE), Image.Resampling.BOX))

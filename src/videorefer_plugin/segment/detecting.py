@@ -1,4 +1,4 @@
-"""Boxes for words, by one of the open-vocabulary detectors of transformers."""
+"""Finds boxes for words with one of the open-vocabulary detectors of transformers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["Detector", "Found"]
 
 _DINO = ("grounding-dino", "mm-grounding-dino")
 _OWL = ("owlv2", "owlvit")
-_THRESHOLDS = {**dict.fromkeys(_DINO, 0.25), **dict.fromkeys(_OWL, 0.1)}  # those of their processors
+_THRESHOLDS = {**dict.fromkeys(_DINO, 0.25), **dict.fromkeys(_OWL, 0.1)}  # defaults of their processors
 
 
 class Found(NamedTuple):
-    """What a detector sees for a phrase in one frame, sure or not.
+    """All boxes of a detector for a phrase in one frame, whatever their score.
 
     Attributes:
         boxes: float64 (N, 4), x0, y0, x1, y1 in pixels, inside the frame.
-        scores: float64 (N,), from 0 to 1, falling.
-        matched: bool (N,), whether one of the words matches the box, not only what stands around them.
+        scores: float64 (N,), from 0 to 1, in descending order.
+        matched: bool (N,), whether one of the words matches the box, not only a special token.
     """
 
     boxes: NDArray[np.float64]
@@ -36,20 +36,20 @@ class Found(NamedTuple):
 
     @property
     def best(self) -> float | None:
-        """How sure the surest one is; `None` if there is none."""
+        """The highest score; `None` without a box."""
         return float(self.scores[0]) if len(self.scores) else None
 
 
 class Detector:
-    """Grounding DINO, MM-Grounding-DINO or OWLv2, asked for one phrase at a time.
+    """Grounding DINO, MM-Grounding-DINO or OWLv2, for one phrase at a time.
 
-    Several phrases at once would come back with labels made of fragments of them, or of two.
+    Several phrases at once would get labels made of fragments of phrases, or of two phrases.
 
     Args:
-        checkpoint: folder or Hub id; its model type says which detector it is.
+        checkpoint: folder or Hub id; its model type selects the detector.
         device, dtype: as [`load_part`] takes them.
-        threshold: how sure a box has to be; that of the detector's processor by default.
-        text_threshold: of Grounding DINO, how well one of the words has to match a box.
+        threshold: lowest score of a box; by default that of the detector's processor.
+        text_threshold: for Grounding DINO, lowest score with which one of the words matches a box.
 
     Raises:
         CheckpointError: the checkpoint cannot be loaded, or is of another kind.
@@ -68,16 +68,16 @@ class Detector:
         self.text_threshold = text_threshold
 
     def check(self, phrase: str) -> str:
-        """The words as the detector is given them.
+        """Return the words in the form that the detector takes.
 
         Raises:
-            SegmentError: it cannot read them whole.
+            SegmentError: the detector cannot read all words.
         """
         config, tokenizer = self.model.config, self.processor.tokenizer
         if self.kind in _OWL:
             check_tokens(phrase, tokenizer, config.text_config.max_position_embeddings, "the detector")
             return phrase
-        # Full stops and question marks part phrases, and each part would be looked for.
+        # Periods and question marks separate phrases, and the detector would look for each of them.
         words = " ".join(re.sub(r"[.?]", " ", phrase.lower()).split())
         most = min(config.max_text_len, config.text_config.max_position_embeddings)
         check_tokens(words, tokenizer, most, "the detector", end=".")
@@ -85,7 +85,7 @@ class Detector:
 
     @torch.inference_mode()
     def look(self, frame: NDArray[np.uint8], words: str) -> Found:
-        """Every box with its score; `words` come from [`Detector.check`]."""
+        """Return every box with its score; `words` come from [`Detector.check`]."""
         height, width = frame.shape[:2]
         inputs = prepare(self.processor, frame, "the detector", text=[[words]])
         inputs = inputs.to(self.model.device, dtype=self.model.dtype)
@@ -94,7 +94,7 @@ class Detector:
         outputs.pred_boxes = outputs.pred_boxes.float()
         settings: dict[str, Any] = {"threshold": -1.0, "target_sizes": [(height, width)]}
         if self.kind in _DINO:
-            settings |= {"input_ids": inputs["input_ids"], "text_threshold": 1.0}  # labels are not asked for
+            settings |= {"input_ids": inputs["input_ids"], "text_threshold": 1.0}  # labels are not needed
         made = self.processor.post_process_grounded_object_detection(outputs, **settings)[0]
         scores = made["scores"].double().cpu().numpy()
         matched = np.ones(len(scores), dtype=bool)
@@ -103,7 +103,7 @@ class Detector:
         return _inside(Found(made["boxes"].double().cpu().numpy(), scores, matched), height, width)
 
     def _matched(self, logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """Which boxes match one of the words, not only what stands around them."""
+        """Return which boxes match one of the words, not only a special token."""
         tokenizer = self.processor.tokenizer
         around = {*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids(".")}
         around.discard(tokenizer.unk_token_id)
@@ -112,7 +112,7 @@ class Detector:
 
 
 def _inside(found: Found, height: int, width: int) -> Found:
-    """The boxes cut off at the frame, the surest first; those of no more than a pixel's width or height left out."""
+    """Return the boxes clipped to the frame, the surest first, without those that are at most a pixel wide or high."""
     boxes = np.clip(found.boxes, 0, [width, height, width, height])
     sizes = boxes[:, 2:] - boxes[:, :2]
     kept = np.flatnonzero((sizes > 1).all(1))  # also false for NaN

@@ -1,4 +1,4 @@
-"""Following objects with EdgeTAM, a SAM 2 for small devices."""
+"""Follows objects with EdgeTAM, a SAM 2 for small devices."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class EdgeTamVideo(SamVideo):
 def without_the_hub() -> Iterator[None]:
     """Keep transformers from fetching the configuration of a vision tower that is not used.
 
-    In transformers 5.18, whatever writes a configuration of EdgeTAM down, such as a check of its fields, compares it
-    with a default one, part of which is on the Hub; a checkpoint in a folder could not be loaded without a network.
-    One thread after the other, since a class is changed meanwhile, and must be put back as it was.
+    Transformers 5.18 compares a configuration of EdgeTAM, when it is converted to a `dict`, with a default one, part
+    of which is on the Hub. Without a network, a checkpoint in a folder could not be loaded. A lock admits one thread
+    at a time, since a class is changed meanwhile.
     """
     from transformers import EdgeTamVisionConfig, TimmWrapperConfig
 

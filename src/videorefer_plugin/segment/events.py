@@ -1,4 +1,4 @@
-"""What a segmenter tells while it works, and what it finds in one frame."""
+"""The events that a segmenter yields for a video, and its results for one frame."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class FrameMask(NamedTuple):
     """One object in one frame.
 
     Attributes:
-        mask: bool (height, width) of the frame; without a pixel if nothing was found.
-        score: how sure the segmenter is of it, from 0 to 1.
+        mask: bool (height, width) of the frame; empty if nothing was found.
+        score: how sure the segmenter is of the mask, from 0 to 1.
     """
 
     mask: NDArray[np.bool_]
@@ -24,12 +24,12 @@ class FrameMask(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """What may be meant by words, in one frame.
+    """An object in one frame that words may mean.
 
     Attributes:
         mask: bool (height, width) of the frame.
         box: x0, y0, x1, y1 in pixels.
-        score: how sure the segmenter is that it is meant, from 0 to 1.
+        score: how sure the segmenter is that the words mean this object, from 0 to 1.
         phrase: the words.
     """
 
@@ -40,14 +40,14 @@ class Candidate(NamedTuple):
 
 
 class Tracked(NamedTuple):
-    """One object in one frame of a video, as it was followed.
+    """The result for one object in one frame of a video.
 
     Attributes:
-        number: which of the objects that were given, from 0.
-        frame: of the source video.
+        number: index of the object, from 0.
+        frame: index of the frame in the source video.
         mask: bool (height, width); None where the object is absent.
-        score: how sure the segmenter is, from 0 to 1, that the object is where the mask has it; where it is absent,
-            how sure it still is that it can be seen.
+        score: how sure the segmenter is of the mask, from 0 to 1; where the object is absent, how likely the segmenter
+            still finds that it is visible.
     """
 
     number: int
@@ -58,17 +58,17 @@ class Tracked(NamedTuple):
 
 @dataclass(frozen=True)
 class Note:
-    """Something to know about what was followed.
+    """A note about the result of following objects.
 
     Attributes:
         kind (`str`):
-            `"lost"`: the object was lost there, and was not found again in that direction. `"cut"`: the shot
-            changes between this frame and the one before. `"resumed"`: an interrupted run went on from there.
-            `"cancelled"`: the work was stopped there. `"skipped"`: something that the backend does elsewhere was left
-            out, such as a step whose package is missing.
+            `"lost"`: the object was lost in this frame, and was not found again in that direction. `"cut"`: the shot
+            changes between this frame and the one before. `"resumed"`: an interrupted run was continued from this
+            frame. `"cancelled"`: the work was stopped at this frame. `"skipped"`: a step was left out, such as one
+            whose package is missing.
         text (`str`): what happened, in a sentence.
-        frame (`int`, *optional*): where.
-        number (`int`, *optional*): which object, from 0; `None` for all of them.
+        frame (`int`, *optional*): index of the frame.
+        number (`int`, *optional*): index of the object, from 0; `None` for all objects.
         reverse (`bool`, *optional*): for `"lost"`, whether it was followed backward.
     """
 
@@ -79,6 +79,6 @@ class Note:
     reverse: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Fit for JSON; the object's number is left out, since it stands beside the object."""
+        """Return the note for JSON, without the index of the object, which has its own list of notes."""
         values = {"kind": self.kind, "text": self.text, "frame": self.frame, "reverse": self.reverse}
         return {name: value for name, value in values.items() if value is not None}

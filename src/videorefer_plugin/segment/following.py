@@ -1,4 +1,4 @@
-"""Following and finding objects with a segmenter that is given by its name."""
+"""Follows and finds objects with a segmenter that is given by its name."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def propagate_many(
     progress: Callable[[int, int], Any] | None = None,
     on_lost: str = "warn",
 ) -> list[Masklet]:
-    """Follow several objects through a video at once, so that each frame is decoded for all of them together.
+    """Follow several objects through a video at once, decoding each frame once for all of them.
 
     Args:
         video: as `open_video` takes it.
-        regions: one for each object; also in their JSON form, or as frame -> [`Prompt`]. Where a region has several
-            frames, the later ones correct what was followed from the earlier ones.
+        regions: one for each object: a [`Region`], its JSON form, or a `dict` of frame -> [`Prompt`]. If a region has
+            several frames, the later ones correct the result.
         segmenter: name of a segmenter (see [`segmenters`]), or one that was loaded with [`load_segmenter`].
-        start, end: first and last frame to follow them through; those of the video by default.
-        progress: called after each frame with how many frames are done, and how many there are. It stops the work by
-            returning `False`; the masklets then hold what was done.
-        on_lost: what happens if an object is lost: `"warn"` (`UserWarning`), `"raise"` ([`SegmentError`], with what
-            was done as its `masklets`), or `"ignore"`.
+        start, end: first and last frame of the result; by default those of the video.
+        progress: called after each frame with the numbers of frames done and of all frames. It stops the work by
+            returning `False`; the masklets then have the frames that were done.
+        on_lost: what to do if an object is lost: `"warn"` (`UserWarning`), `"raise"` ([`SegmentError`], whose
+            attribute `masklets` has the result), or `"ignore"`.
 
     Returns:
         `list[Masklet]`: one for each region, in their order.
@@ -58,9 +58,9 @@ def propagate_many(
         RegionError: a shape does not fit the video.
         VideoError: the video cannot be read, or has no such frame.
         SegmentError: the segmenter cannot follow objects, finds nothing to follow, has lost an object, or was stopped
-            before one was reached; `masklets` of the error has those of which something is known.
+            before it reached an object. The attribute `masklets` of the error has the objects with results.
         ConfigurationError: the segmenter is unknown, or a package that it needs is not installed.
-        CheckpointError: its checkpoint cannot be loaded.
+        CheckpointError: the checkpoint of the segmenter cannot be loaded.
     """
     _check_on_lost(on_lost)
     regions = check_several(regions, "propagate_many", Region, Mapping)
@@ -85,18 +85,18 @@ def find_regions(
 
     Args:
         video: as `open_video` takes it; a single picture in memory counts as a video of one frame.
-        phrase: such as "the man in red".
+        phrase: the words, such as "the man in red".
         segmenter: name of a segmenter that can find words (see [`segmenters`]), or one that was loaded.
-        frame: the frame to look for them in; chosen by the segmenter by default.
-        max_objects: the most objects to return, the surest first; all by default.
-        progress: as of [`propagate_many`].
-        on_lost: as of [`propagate_many`].
+        frame: the frame to search; the segmenter chooses it by default.
+        max_objects: largest number of objects to return; all by default.
+        progress: see [`propagate_many`].
+        on_lost: see [`propagate_many`].
 
     Returns:
-        `list[Masklet]`: the surest first.
+        `list[Masklet]`: one for each object, the surest first.
 
     Raises:
-        SegmentError: nothing is found, the words are none, or the segmenter cannot find words.
+        SegmentError: nothing is found, the phrase is not usable, or the segmenter cannot find words.
         VideoError: the video cannot be read, or has no such frame.
         ConfigurationError, CheckpointError: as [`propagate_many`].
     """
@@ -117,7 +117,7 @@ def _check_on_lost(on_lost: str) -> None:
 
 
 def _check_able(segmenter: str | Segmenter, ability: str) -> None:
-    """Refuse what a segmenter that is given by its name cannot do, before it is loaded."""
+    """Check that a segmenter has an ability, before it is loaded."""
     if not isinstance(segmenter, Segmenter) and ability not in entry_of(segmenter).abilities:
         raise refuse(segmenter, ability)
 

@@ -1,4 +1,4 @@
-"""Reading the frames of a video one after the other, forward or backward, with little memory."""
+"""Reads the frames of a video one after the other, forward or backward, with little memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Seen", "walk"]
 
 
 class Seen(NamedTuple):
-    """A frame on the way through a video.
+    """A frame of a video that is read in order.
 
     Attributes:
         frame: its index in the source video.
         pixels: uint8 (height, width, 3).
-        is_cut: whether the shot changes between it and the frame before it on the way.
+        is_cut: whether the shot changes between the previously read frame and this one.
     """
 
     frame: int
@@ -30,9 +30,9 @@ class Seen(NamedTuple):
 
 
 def walk(video: Video, first: int, last: int) -> Iterator[Seen]:
-    """The frames from first to last, both included; backward if the last one comes earlier.
+    """Yield the frames from first to last, both included; backward if the last one comes earlier.
 
-    They are decoded in pieces that fit into 64 MiB, each frame once.
+    Frames are decoded in blocks of at most 64 MiB, each frame once.
     """
     order = range(first, last + 1) if first <= last else range(first, last - 1, -1)
     cuts = CutFinder()

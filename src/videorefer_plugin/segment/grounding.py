@@ -1,4 +1,4 @@
-"""Words to masklets in three steps, as the paper's data engine does: a detector, SAM-HQ, and a propagator."""
+"""Turns words into masklets in three steps, as the paper's data engine: a detector, SAM-HQ and a propagator."""
 
 from __future__ import annotations
 
@@ -42,20 +42,21 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class Grounding(Segmenter):
-    """See [`Segmenter`]: Grounding DINO -> SAM-HQ -> SAM 2 (paper section 3.1.1), or others in their places.
+    """See [`Segmenter`]: Grounding DINO -> SAM-HQ -> SAM 2 (paper section 3.1.1), or other models for these steps.
 
     [`load_segmenter`] takes these settings:
 
-    - `checkpoint`: of the detector, Grounding DINO, MM-Grounding-DINO or OWLv2.
-    - `mask_checkpoint`: of SAM-HQ.
-    - `masks`: who makes masks of boxes, `"sam_hq"` (the default), or `"propagator"`, so that SAM-HQ is not needed.
-    - `propagator`: who follows objects: the name of a segmenter that can, or one that was loaded; `"sam2_video"` by
-      default. `propagator_checkpoint`: its weights, if it is given by its name.
-    - `threshold`: how sure the detector has to be, from 0 to 1; by default that of its processor, 0.25, or 0.1 of
-      OWLv2. `text_threshold`: of Grounding DINO, how well one of the words has to match, 0.25 by default.
-    - `most_overlap`: of candidates that overlap more than this (intersection over union), only the surest one is kept;
-      0.7 by default.
-    - `frames`: of a video, how many frames are looked at to choose one, 5 by default.
+    - `checkpoint`: folder or Hub id of the detector: Grounding DINO, MM-Grounding-DINO or OWLv2.
+    - `mask_checkpoint`: folder or Hub id of SAM-HQ.
+    - `masks`: the model that makes masks of boxes: `"sam_hq"` (the default), or `"propagator"`, which does without
+      SAM-HQ.
+    - `propagator`: the segmenter that follows objects, by name or loaded; `"sam2_video"` by default.
+      `propagator_checkpoint`: its weights, if it is given by name.
+    - `threshold`: lowest score of the detector, from 0 to 1; by default that of its processor: 0.25, or 0.1 for OWLv2.
+      `text_threshold`: for Grounding DINO, lowest score with which one of the words matches; 0.25 by default.
+    - `most_overlap`: if candidates overlap more than this (intersection over union), only the surest is kept; 0.7 by
+      default.
+    - `frames`: number of frames of a video from which the frame to search is chosen; 5 by default.
     """
 
     name = "grounding"
@@ -117,7 +118,7 @@ class Grounding(Segmenter):
         words = self._detector.check(phrase)
         looked = _spread(video.num_frames, self._settings["frames"]) if frame is None else [frame]
         found = {index: self._detector.look(video.read([index])[0], words) for index in looked}
-        for index in sorted(looked, key=lambda index: -(found[index].best or 0.0)):  # the middle one of equals
+        for index in sorted(looked, key=lambda index: -(found[index].best or 0.0)):  # of equals, the central one
             candidates = self._candidates(video.read([index])[0], found[index], phrase, max_objects)
             if candidates:
                 return self._follow(video, index, candidates, progress)
@@ -135,7 +136,7 @@ class Grounding(Segmenter):
                 backend=self.name,
                 settings=self.settings,
                 phrase=candidate.phrase,
-                scores={**masklet.scores, frame: candidate.score},  # there it is the words that say where it is
+                scores={**masklet.scores, frame: candidate.score},  # in this frame, the score is that of the words
             )
             for masklet, candidate in zip(masklets, candidates, strict=True)
         ]
@@ -143,7 +144,7 @@ class Grounding(Segmenter):
     def _candidates(
         self, frame: NDArray[np.uint8], found: Found, phrase: str, max_objects: int | None
     ) -> list[Candidate]:
-        """The masks of boxes that are sure enough, the surest first, without those that show the same object."""
+        """Yield the masks of boxes with high enough scores, the surest first, without duplicates of one object."""
         sure = (found.scores > self._detector.threshold) & found.matched
         boxes, scores = found.boxes[sure], found.scores[sure]
         most = self._settings["most_overlap"]
@@ -168,7 +169,7 @@ class Grounding(Segmenter):
 
 
 def _check(chosen: Mapping[str, Any]) -> None:
-    """Refuse settings that cannot be used, before anything is loaded."""
+    """Check the settings before anything is loaded."""
     for name in ("threshold", "text_threshold", "most_overlap"):
         value = chosen[name]
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
@@ -194,7 +195,7 @@ def _check(chosen: Mapping[str, Any]) -> None:
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """Frames that are evenly spread over a video, those nearest to the middle first."""
+    """Return frames that are evenly spread over a video, those nearest to the middle first."""
     number = min(count, most)
     frames = sorted({int((place + 0.5) * count / number) for place in range(number)})
     return sorted(frames, key=lambda frame: (abs(frame - (count - 1) / 2), frame))

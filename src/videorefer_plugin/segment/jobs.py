@@ -1,4 +1,4 @@
-"""What a segmenter is to do, as it is written on a command line."""
+"""Reads jobs for segmenters from a command line."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from videorefer_plugin.video import Video, open_video
 
 __all__ = ["Job", "read_job"]
 
-_FOLLOWER, _FINDER = "classical", "sam3_video"  # by default, as of `propagate_many` and `find_regions`
+_FOLLOWER, _FINDER = "classical", "sam3_video"  # the defaults of `propagate_many` and `find_regions`
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a segmenter is to do, with everything that can be checked before it is loaded. Made by [`read_job`].
+    """A job for a segmenter, checked as far as possible before the segmenter is loaded. Made by [`read_job`].
 
     Attributes:
-        video: which the objects are in.
-        out: file of the masklets.
-        segmenter: its name.
-        loading: what it is loaded with: checkpoint, device and dtype.
-        objects: for each object, frame -> prompt; empty if words are to be found.
-        phrases: words to find, one after the other.
+        video: the video with the objects.
+        out: path of the masklet file.
+        segmenter: name of the segmenter.
+        loading: arguments for loading it: checkpoint, device and dtype.
+        objects: for each object a `dict` of frame -> prompt; empty if words are to be found.
+        phrases: phrases to find, one after the other.
         start, end: first and last frame to follow objects through.
-        frame: in which words are looked for; chosen by the segmenter if it is `None`.
-        max_objects: the most objects for each phrase.
-        picture: where a picture or a film of the result goes, if anywhere.
-        restart: whether what an interrupted run has done is dropped.
+        frame: the frame to search for words; if it is `None`, the segmenter chooses it.
+        max_objects: largest number of objects for each phrase.
+        picture: path of a picture or film of the result, if one is wanted.
+        restart: whether the results of an interrupted run are dropped.
     """
 
     video: Video
@@ -58,16 +58,16 @@ class Job:
 
     @property
     def ledger(self) -> Path:
-        """The file beside the result that holds what is done, while it is not finished."""
+        """The file beside the output that holds the results of an unfinished run."""
         return self.out.with_name(f"{self.out.name}.partial")
 
     @property
     def frames(self) -> int:
-        """How many frames objects are followed through."""
+        """The number of frames to follow objects through."""
         return self.end - self.start + 1
 
     def identity(self) -> dict[str, Any]:
-        """What the result depends on, but for the settings that are known when the segmenter is loaded."""
+        """Return everything that the result depends on, except for settings of the loaded segmenter."""
         prompts = [{str(frame): prompt.to_json() for frame, prompt in own.items()} for own in self.objects]
         words = {"phrases": self.phrases, "frame": self.frame, "max_objects": self.max_objects}
         return {
@@ -102,28 +102,28 @@ def read_job(
     force: bool = False,
     restart: bool = False,
 ) -> Job:
-    """Read a job as it is written on a command line; nothing expensive is done before all of it is checked.
+    """Read a job from the options of a command line, and check all of it before any expensive work.
 
     Args:
         video: path of the video.
-        given: kind and text of each option that says where an object is, as [`read_objects`] takes them.
-        phrases: words to find, in place of objects.
-        out: file to write. Where it is there already, and is not that of the run that goes on, it is an error.
-        segmenter: its name; "classical" by default, or "sam3_video" for words.
-        checkpoint, device, dtype: as of [`load_segmenter`].
-        start, end: first and last frame, as numbers or seconds ("1.5s"); those of the video by default.
-        frame: in which words are looked for, written the same way.
-        max_objects: the most objects for each phrase.
-        stream: of a file with several films, the index of its stream.
-        picture: file of a picture (such as .png) or of a film (.mp4) of the result. Where it is there already, it is
-            an error.
-        force: write `out` and `picture` anew where they are there already.
-        restart: begin anew, whatever an interrupted run has done.
+        given: kind and text of each option that points at an object, as [`read_objects`] takes them.
+        phrases: words to find, instead of objects.
+        out: path of the file to write. It is an error if the file exists, unless an interrupted run is continued.
+        segmenter: name of the segmenter; "classical" by default, or "sam3_video" for words.
+        checkpoint, device, dtype: see [`load_segmenter`].
+        start, end: first and last frame, as numbers or seconds ("1.5s"); by default those of the video.
+        frame: the frame to search for words, in the same form.
+        max_objects: largest number of objects for each phrase.
+        stream: index of the video stream, for files with several.
+        picture: path of a picture (such as .png) or film (.mp4) of the result to write. It is an error if the file
+            exists.
+        force: overwrite `out` and `picture` if they exist.
+        restart: drop the results of an interrupted run, and start again.
 
     Raises:
-        ConfigurationError: there is no such segmenter, a file cannot be written, or options do not go together.
-        RegionError, VideoError: an object cannot be read, or does not fit the video.
-        SegmentError: the segmenter lacks the ability.
+        ConfigurationError: there is no such segmenter, a file cannot be written, or options exclude each other.
+        RegionError, VideoError: an object is malformed, or does not fit the video.
+        SegmentError: the segmenter lacks the needed ability.
     """
     _check_choice(given, phrases, {"--start": start, "--end": end}, {"--frame": frame, "--max-objects": max_objects})
     name = segmenter if segmenter is not None else _FINDER if phrases else _FOLLOWER
@@ -150,22 +150,22 @@ def read_job(
         picture=picture,
         restart=restart,
     )
-    goes_on = job.ledger.exists()  # a run that was stopped while it drew has written `out`
+    goes_on = job.ledger.exists()  # a run that was stopped while drawing has already written `out`
     for option, path, ours in (("--out", out, goes_on), ("--save", picture, False)):
         if path is not None and path.exists() and not force and not ours:
             raise ConfigurationError(
-                f"{os.fspath(path)!r} is there already; give --force to write it anew, or another {option}."
+                f"{os.fspath(path)!r} is there already; give --force to overwrite it, or another {option}."
             )
     return job
 
 
-# --- what can be wrong with a job ------------------------------------------------------------------------------------
+# --- checks of a job -------------------------------------------------------------------------------------------------
 
 
 def _check_choice(
     given: Sequence[Any], phrases: Sequence[str], of_points: Mapping[str, Any], of_words: Mapping[str, Any]
 ) -> None:
-    """Make sure that options go together: objects that are pointed at, or words."""
+    """Check that options fit together: either objects that are pointed at, or words."""
     if not given and not phrases:
         raise ConfigurationError(
             f"Nothing says what to follow. Give each object with --{', --'.join(REGION_KINDS)}, or words with --text."
@@ -181,7 +181,7 @@ def _check_choice(
 
 
 def _check_files(video: str | os.PathLike, given: Sequence[tuple[str, str]], out: Path, picture: Path | None) -> None:
-    """Make sure that the files can be written, and are not those that are read."""
+    """Check that the output files can be written, and are not input files."""
     for option, path in (("--out", out), ("--save", picture)):
         if path is None:
             continue

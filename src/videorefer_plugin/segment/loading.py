@@ -1,4 +1,4 @@
-"""Loading the models and processors that backends are made of."""
+"""Loads the models and processors of backends."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from videorefer_plugin.models.weights import load_pretrained
 __all__ = ["check_name", "load_part", "load_part_processor", "prepare", "read_device"]
 
 
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # smaller ones are only stored
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # smaller dtypes are for storage only
 
 
 def load_part(kind: Any, name: Any, what: str, device: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
-    """Load a model that a segmenter needs, and refuse one with weights missing.
+    """Load a model for a segmenter, and refuse checkpoints with missing weights.
 
     Args:
         kind: an Auto class or the class of a model.
         name (`str` or `os.PathLike`): folder or Hub id.
-        what (`str`): what it is, such as "the detector", for messages.
-        device (*optional*): where it runs; a GPU if there is one, by default.
-        dtype (*optional*): of its weights; that of the checkpoint by default.
-        kwargs: what else `from_pretrained` takes.
+        what (`str`): name of the model in messages, such as "the detector".
+        device (*optional*): device of the model; by default a GPU if there is one.
+        dtype (*optional*): dtype of the weights; by default that of the checkpoint.
+        kwargs: further arguments of `from_pretrained`.
 
     Returns:
-        `PreTrainedModel`: ready for inference.
+        `PreTrainedModel`: the model, ready for inference.
 
     Raises:
-        ConfigurationError: there is no such device or dtype, or the name is none.
+        ConfigurationError: there is no such device or dtype, or the name is not a path or Hub id.
         CheckpointError: the checkpoint cannot be loaded, is of another kind, or lacks weights.
     """
     check_name(name, what)
@@ -43,8 +43,8 @@ def load_part(kind: Any, name: Any, what: str, device: Any = None, dtype: Any = 
     model, lacking = load_pretrained(kind, name, **kwargs)
     if lacking.missing:
         raise CheckpointError(
-            f"The weights of {os.fspath(name)!r} are not all of those of {what}, so it would run with random ones. "
-            f"{lacking} Give a checkpoint of this kind, or fetch or save it anew."
+            f"{os.fspath(name)!r} does not have all weights of {what}, which would run with random ones. "
+            f"{lacking} Give a checkpoint of this kind, or fetch or save it again."
         )
     return model.to(where).eval()
 
@@ -62,21 +62,21 @@ def load_part_processor(kind: Any, name: Any, what: str, **kwargs: Any) -> Any:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"The processor of {what} cannot be loaded from {os.fspath(name)!r}: {str(error).rstrip('.')}. Give the "
-            "folder or Hub id of a whole checkpoint of this kind, or fetch or save it anew, with its processor."
+            "folder or Hub id of a whole checkpoint of this kind, or fetch or save it again, with its processor."
         ) from error
     if isinstance(processor, kind) or hasattr(processor, "image_processor"):
         return processor
     raise CheckpointError(
         f"{os.fspath(name)!r} has a {type(processor).__name__} but no processor of {what}. "
-        "Fetch or save the checkpoint anew, with its processor."
+        "Fetch or save the checkpoint again, with its processor."
     )
 
 
 def prepare(processor: Any, frame: NDArray[np.uint8], what: str, **given: Any) -> Any:
-    """What a processor of images makes of a frame, whose channels come last however few pixels it has.
+    """Run an image processor on a frame, whose channels come last however few pixels it has.
 
     Raises:
-        SegmentError: the frame is so thin that nothing of it is left in the size that the model takes.
+        SegmentError: the frame is so thin that nothing of it is left at the model's input size.
     """
     try:
         return processor(images=frame, return_tensors="pt", input_data_format="channels_last", **given)
@@ -88,7 +88,7 @@ def prepare(processor: Any, frame: NDArray[np.uint8], what: str, **given: Any) -
 
 
 def read_device(device: Any) -> torch.device:
-    """The device that was asked for; a GPU if there is one, by default.
+    """Return the requested device; by default a GPU if there is one.
 
     Raises:
         ConfigurationError: this machine has no such device.
@@ -97,7 +97,7 @@ def read_device(device: Any) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         wanted = torch.device(device)
-        torch.zeros(1, device=wanted).tolist()  # one like 'meta' takes tensors, but computes nothing
+        torch.zeros(1, device=wanted).tolist()  # a device like 'meta' takes tensors, but computes nothing
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigurationError(
@@ -118,10 +118,10 @@ def _read_dtype(dtype: Any) -> Any:
 
 
 def check_name(name: Any, what: str) -> None:
-    """Refuse what names no checkpoint.
+    """Check that a value can name a checkpoint.
 
     Raises:
-        ConfigurationError: it is neither a path nor an id.
+        ConfigurationError: the value is neither a path nor a Hub id.
     """
     if not isinstance(name, (str, os.PathLike)) or not os.fspath(name):
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Masklets: an object's mask in every frame that it was followed through."""
+"""Masklets: the masks of one object in all frames that it was followed through."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Masklet:
     """An object followed through a video.
 
     Attributes:
-        region (`Region`): a mask in every frame that it was followed through; None where the object is absent. Frames
-            behind the one in which it was lost are not in it: nothing is known of them. One that is not found again
-            behind a cut is absent there, and a note says that it is lost.
+        region (`Region`): a mask in every frame that the object was followed through; None where it is absent. Frames
+            after the one in which it was lost are left out, since nothing is known about them. An object that is not
+            found again after a cut is absent there, and a note reports the loss.
         scores (`dict[int, float]`): for each frame of the region, how sure the segmenter is, from 0 to 1.
-        prompts (`dict[int, Prompt]`): what was given, by frame.
+        prompts (`dict[int, Prompt]`): the prompts by frame.
         backend (`str`): the segmenter's name.
         size (`tuple[int, int]`): height and width of the frames.
-        settings (`dict`): of the segmenter, such as its checkpoint, fit for JSON.
-        notes (`tuple[Note, ...]`): what there is to know: where it was lost, cuts, steps that were left out.
+        settings (`dict`): settings of the segmenter, such as its checkpoint, fit for JSON.
+        notes (`tuple[Note, ...]`): notes on losses, cuts and steps that were left out.
         phrase (`str`, *optional*): the words by which it was found.
         video (`str`, *optional*): path or address of the video; `None` if it was in memory.
     """
@@ -53,7 +53,7 @@ class Masklet:
 
     @property
     def lost(self) -> tuple[Note, ...]:
-        """The notes on where the object was lost: none, or one for each direction."""
+        """The notes on losses of the object: at most one for each direction."""
         return tuple(note for note in self.notes if note.kind == "lost")
 
     @property
@@ -69,17 +69,17 @@ class Masklet:
         )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write it as [`save_masklets`] writes several."""
+        """Save the masklet; see [`save_masklets`]."""
         save_masklets(path, [self])
 
 
 def save_masklets(path: str | os.PathLike, masklets: Sequence[Masklet]) -> None:
-    """Write masklets as a JSON file in the form of VideoRefer-700K, with the scores beside the annotation.
+    """Write masklets to a JSON file in the form of VideoRefer-700K, with additional lists of scores and notes.
 
     The file has `"annotation"`, a list with {"12": {"segmentation": RLE or null}, ...} for each object, as records
-    have it, and `"scores"`, `"prompts"`, `"notes"` and `"phrases"`, lists with an entry for each object, then
-    `"segmenter"` and its `"settings"`, `"video"` and `"size"` (height and width). On a command line, object 2 of it is
-    `--region FILE#2`. The file appears whole or not at all.
+    have it. `"scores"`, `"prompts"`, `"notes"` and `"phrases"` are lists with an entry for each object. The other keys
+    are `"segmenter"` and its `"settings"`, `"video"` and `"size"` (height and width). On a command line, object 2 of
+    the file is `--region FILE#2`. The file is written completely or not at all.
 
     Raises:
         SegmentError: there are no masklets, they are of several videos or segmenters, or the file cannot be written.
@@ -110,14 +110,14 @@ def save_masklets(path: str | os.PathLike, masklets: Sequence[Masklet]) -> None:
     try:
         write_whole(Path(path), text)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or half a character in the words
-        raise SegmentError(f"{os.fspath(path)!r} cannot be written ({error}); choose another place.") from error
+        raise SegmentError(f"{os.fspath(path)!r} cannot be written ({error}); choose another path.") from error
 
 
 def load_masklets(path: str | os.PathLike) -> list[Masklet]:
     """Read what [`save_masklets`] wrote.
 
     Raises:
-        SegmentError: there is no such file, or it is not what was written.
+        SegmentError: there is no such file, or [`save_masklets`] did not write it.
         RegionError: an annotation is damaged.
     """
     check_kind(SegmentError, PATH, path=path)
@@ -139,7 +139,7 @@ def _read(value: Mapping[str, Any], number: int) -> Masklet:
     region = Region.from_annotation(value["annotation"][number])
     scores = {int(frame): float(score) for frame, score in value["scores"][number].items()}
     for frame in region.present:
-        region.shape(frame).silhouette(height, width)  # refuses masks of another size
+        region.shape(frame).silhouette(height, width)  # raises for masks of another size
     if set(scores) != set(region.frames) or not all(0 <= score <= 1 for score in scores.values()):
         raise SegmentError(
             f"The scores of object {number + 1} are damaged: expected one from 0 to 1 for each of its frames."

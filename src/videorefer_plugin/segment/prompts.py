@@ -1,4 +1,4 @@
-"""What a segmenter is told of an object in one frame."""
+"""Prompts: the position of an object in one frame, as segmenters take it."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _SCRIBBLE_POINTS = 5  # dense points along a stroke make SAM-like models invert 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """Where one object is in one frame, as a segmenter is told: points, a box, both, or a rough mask.
+    """The position of one object in one frame, for a segmenter: points, a box, both, or a rough mask.
 
     Attributes:
         points: float64 (N, 2), x and y in pixels of the frame.
         labels: one for each point: 1 on the object (the default), 0 not on it.
         box: x0, y0, x1, y1 in pixels.
-        mask: bool (height, width), a rough mask; any mask that a `Region` takes may be given. One without a pixel says
-            that the object is absent.
-        absent: whether the object is declared not to be in the frame.
+        mask: bool (height, width), a rough mask, in any form that a `Region` takes. An empty mask declares the object
+            absent.
+        absent: whether the object is declared absent from the frame.
 
     Raises:
         RegionError: nothing is given, points and labels do not match, or a box or mask is malformed.
@@ -54,7 +54,7 @@ class Prompt:
     absent: bool = False
 
     def __post_init__(self) -> None:
-        # Shapes of regions check what is given, and bring it into one form.
+        # Shapes of regions check the values, and normalize their form.
         points, labels = self.points, self.labels
         none = points is None or (isinstance(points, (np.ndarray, list, tuple)) and not len(points))
         if not none:
@@ -77,20 +77,20 @@ class Prompt:
 
     @property
     def tells_where(self) -> bool:
-        """Whether it says where the object is, not only where it is not."""
+        """Whether the prompt shows where the object is, not only where it is not."""
         return 1 in self.labels or self.box is not None or self.mask is not None
 
     @classmethod
     def of(cls, shape: Shape, height: int, width: int) -> Prompt:
-        """The prompt that a shape of a region stands for, on a frame of this size.
+        """Return the prompt of a region's shape, for a frame of this size.
 
-        Points keep their labels, a scribble becomes a few points along it, polygons and RLE become a mask. A mask
-        without a pixel says that the object is absent, as `Absent` does.
+        Points keep their labels, a scribble becomes a few points along it, and polygons and RLE become a mask. An
+        empty mask declares the object absent, as `Absent` does.
 
         Raises:
             RegionError: the shape does not fit the frame.
         """
-        drawn = shape.silhouette(height, width)  # refuses what lies outside, or has another size
+        drawn = shape.silhouette(height, width)  # raises for shapes outside of the frame, or of another size
         if isinstance(shape, Absent):
             return cls(absent=True)
         if isinstance(shape, Box):
@@ -103,10 +103,10 @@ class Prompt:
         return cls(mask=mask) if mask.any() else cls(absent=True)
 
     def fitted(self, height: int, width: int) -> Prompt:
-        """The prompt on a frame of this size, with its box clipped to the frame.
+        """Return the prompt for a frame of this size, with its box clipped to the frame.
 
         Raises:
-            RegionError: it does not fit the frame; says how large that is.
+            RegionError: the prompt does not fit the frame. The message names the size of the frame.
         """
         if len(self.points):
             Points(self.points, labels=self.labels).silhouette(height, width)
@@ -123,7 +123,7 @@ class Prompt:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Prompt:
-        """Read what `to_json` wrote."""
+        """Return the prompt of a JSON form from [`Prompt.to_json`]."""
         segmentation = value.get("segmentation")
         return cls(
             points=value.get("points", np.empty((0, 2))),
@@ -134,7 +134,7 @@ class Prompt:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Fit for JSON, with the keys of the JSON form of regions; `{"segmentation": None}` where it is absent."""
+        """Return the JSON form, with the keys of regions; `{"segmentation": None}` if the object is absent."""
         written: dict[str, Any] = {}
         if self.absent:
             written["segmentation"] = None
@@ -150,16 +150,16 @@ class Prompt:
 def read_prompts(
     given: Region | Mapping[Any, Any], video: Video, start: int = 0, end: int | None = None
 ) -> dict[int, Prompt]:
-    """The prompts of one object by frame, sorted, checked against the video.
+    """Return the prompts of one object by frame, sorted and checked against the video.
 
     Args:
-        given: a `Region`, or its JSON form; or frame -> `Prompt`, for points beside a box.
-        video: which it is in.
-        start, end: first and last frame that the object is followed through.
+        given: a `Region` or its JSON form, or a `dict` of frame -> `Prompt`, for points with a box.
+        video: the video with the object.
+        start, end: first and last frame to follow the object through.
 
     Raises:
-        RegionError: a shape does not fit the video, or no prompt says where the object is.
-        VideoError: there is no such frame, or it does not lie between start and end.
+        RegionError: a shape does not fit the video, or no prompt shows where the object is.
+        VideoError: there is no such frame, or it is not between start and end.
     """
     check_kind(VideoError, instances(Video, hint="Open it with open_video()."), video=video)
     check_kind(VideoError, INTEGER, start=start)
@@ -199,7 +199,7 @@ def _clipped(box: Box, height: int, width: int) -> tuple[float, float, float, fl
 
 
 def _along(path: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
-    """A few points along a scribble, evenly spaced, those inside the frame."""
+    """Return a few evenly spaced points along a scribble, as far as they are inside the frame."""
     steps = np.hypot(*np.diff(path, axis=0).T) if len(path) > 1 else np.zeros(0)
     reached = np.concatenate([[0.0], np.cumsum(steps)])
     inside = lambda at: (at >= 0).all(1) & (at[:, 0] < width) & (at[:, 1] < height)  # noqa: E731
@@ -207,6 +207,6 @@ def _along(path: NDArray[np.float64], height: int, width: int) -> NDArray[np.flo
     drawn = np.stack([np.interp(dense, reached, path[:, axis]) for axis in (0, 1)], axis=1)
     drawn = drawn[inside(drawn)] if inside(drawn).any() else np.clip(path[:1], 0, [width - 1e-3, height - 1e-3])
     count = min(_SCRIBBLE_POINTS, len(path), len(drawn)) if reached[-1] == 0 else min(_SCRIBBLE_POINTS, len(drawn))
-    # Not the very ends, where a stroke most easily leaves the object.
+    # Without the ends, where a stroke most easily leaves the object.
     places = np.round((np.arange(count) + 0.5) / count * (len(drawn) - 1)).astype(int)
     return drawn[places]

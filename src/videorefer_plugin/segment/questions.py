@@ -1,4 +1,4 @@
-"""Questions about objects that are followed through the video before they are asked."""
+"""Follows the objects of questions through the video before the questions are asked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from videorefer_plugin.segment.summaries import doubts_of, losses_of
 
 __all__ = ["track_questions"]
 
-_FRAMES = 16  # of an object that a model is shown, as many as the paper's clips have
+_FRAMES = 16  # frames of an object for a model, as many as the paper's clips have
 
 
 def track_questions(
@@ -27,22 +27,23 @@ def track_questions(
     *,
     progress: Progress | None = None,
 ) -> tuple[list[Question], list[str]]:
-    """Follow the objects of questions through their video: each once, and all together.
+    """Follow the objects of questions through their video, all objects at once.
 
     Args:
-        questions: about one video.
-        segmenter: name of the segmenter; `None` is refused where it was forgotten beside a checkpoint.
+        questions: questions about one video.
+        segmenter: name of the segmenter; `None` raises an error, since `checkpoint` needs a name.
         checkpoint: folder or Hub id of its weights; a published one by default.
-        progress: called after each frame with how many are done, and how many there are.
+        progress: called after each frame with the numbers of frames done and of all frames.
 
     Returns:
-        The questions about the masklets, of each 16 frames at most, evenly spread over those in which it can be seen;
-        and a sentence for each loss, and for each object with low scores.
+        The questions about the masklets, each with at most 16 frames, evenly spread over those in which the object is
+        visible; and a sentence for each loss, and for each object with low scores.
 
     Raises:
-        ConfigurationError: there is no such segmenter, nothing to follow, or no video; or it cannot be loaded.
+        ConfigurationError: there is no such segmenter, nothing to follow, or no video; or the segmenter cannot be
+            loaded.
         SegmentError: the segmenter cannot follow objects, or finds nothing to follow.
-        RegionError, VideoError: a region does not say where its object is.
+        RegionError, VideoError: a region does not show where its object is.
         CheckpointError: the checkpoint cannot be loaded.
     """
     objects = _objects(questions)
@@ -54,7 +55,7 @@ def track_questions(
 
 
 def _objects(questions: Sequence[Question]) -> dict[int, Region]:
-    """The objects of all questions by their place on the command line, each once."""
+    """Return the objects of all questions by their position on the command line, each once."""
     pairs = (pair for one in questions for pair in zip(one.objects, one.regions, strict=True))
     return dict(sorted(dict(pairs).items()))
 
@@ -64,9 +65,9 @@ def _shown(region: Region) -> Region:
 
 
 def _check(first: Question, regions: Sequence[Region], segmenter: str | None) -> str:
-    """The name of the segmenter, if it can follow these objects; nothing is loaded for that."""
+    """Check that the segmenter can follow these objects, without loading it, and return its name."""
     if segmenter is None:
-        raise ConfigurationError("--track-checkpoint is given without --track; say whose weights these are.")
+        raise ConfigurationError("--track-checkpoint is given without --track; name the segmenter of these weights.")
     if first.image:
         raise ConfigurationError("An image has nothing to follow an object through; leave out --track or --image.")
     if "propagate" not in entry_of(segmenter).abilities:

@@ -1,4 +1,4 @@
-"""Which segmenters there are, and loading one."""
+"""The registry of segmenters, and a function to load them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = [
 ]
 
 ABILITIES = {"segment": "cut objects out of a frame", "propagate": "follow objects", "find": "find words"}
-"""What segmenters may be able to do -> how messages say it."""
+"""The abilities of segmenters, and the words for them in messages."""
 
 
 class Entry(NamedTuple):
     """A registered segmenter.
 
     Attributes:
-        path (`str`): its class, "package.module:Class".
-        abilities (`tuple[str, ...]`): of [`ABILITIES`].
-        checkpoint (`str`, *optional*): Hub id that is loaded by default; `None` if it has no weights.
-        packages (`tuple[str, ...]`): modules that have to be importable, which the extra `segment` installs.
+        path (`str`): path of its class, "package.module:Class".
+        abilities (`tuple[str, ...]`): its abilities, of [`ABILITIES`].
+        checkpoint (`str`, *optional*): Hub id of the default checkpoint; `None` if it has no weights.
+        packages (`tuple[str, ...]`): modules that it imports, which the extra `segment` installs.
     """
 
     path: str
@@ -53,17 +53,18 @@ def register_segmenter(
     checkpoint: str | None = None,
     packages: Sequence[str] = (),
 ) -> None:
-    """Make a segmenter known under a name.
+    """Register a segmenter under a name.
 
     Args:
-        name (`str`): what it is called, as in `segmenter="name"`.
-        path (`str`): its class, `"package.module:Class"`, a subclass of [`Segmenter`]; imported when it is loaded.
-        abilities (`Sequence[str]`): what it can do, of `"segment"`, `"propagate"` and `"find"`.
-        checkpoint (`str`, *optional*): Hub id that is loaded where none is given; without one it has no weights.
-        packages (`Sequence[str]`, *optional*): modules that it needs beside those of the core.
+        name (`str`): the name, as in `segmenter="name"`.
+        path (`str`): path of its class, `"package.module:Class"`, a subclass of [`Segmenter`]; imported when it is
+            loaded.
+        abilities (`Sequence[str]`): its abilities, of `"segment"`, `"propagate"` and `"find"`.
+        checkpoint (`str`, *optional*): Hub id of the default checkpoint; without one, the segmenter has no weights.
+        packages (`Sequence[str]`, *optional*): modules that it imports in addition to those of the core.
 
     Raises:
-        ConfigurationError: an ability is unknown, the path has no class, or the name is taken by another one.
+        ConfigurationError: an ability is unknown, the path has no class, or another segmenter has the name.
     """
     check_kind(ConfigurationError, TEXT, name=name, path=path)
     check_kind(ConfigurationError, lists(TEXT, "abilities"), abilities=abilities)
@@ -81,7 +82,7 @@ def register_segmenter(
 
 
 def segmenters() -> dict[str, tuple[str, ...]]:
-    """The names of all segmenters, in alphabetical order -> what they can do.
+    """Return the names of all segmenters, in alphabetical order, with their abilities.
 
     Abilities are `"segment"` (masks in one frame from points, boxes or rough masks), `"propagate"` (masklets from the
     same) and `"find"` (masks and masklets from words).
@@ -90,10 +91,10 @@ def segmenters() -> dict[str, tuple[str, ...]]:
 
 
 def entry_of(name: Any) -> Entry:
-    """Look a segmenter up.
+    """Return the registered segmenter of a name.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ConfigurationError: there is no segmenter of that name.
     """
     entry = _ENTRIES.get(name) if isinstance(name, str) else None
     if entry is None:
@@ -102,18 +103,18 @@ def entry_of(name: Any) -> Entry:
 
 
 def refuse(name: str, ability: str) -> SegmentError:
-    """The error of a segmenter that lacks an ability, which names those that have it."""
+    """Return the error for a segmenter that lacks an ability; it names the segmenters that have it."""
     able = [other for other, abilities in segmenters().items() if ability in abilities and other != name]
     use = " or ".join([", ".join(able[:-1]), able[-1]] if len(able) > 1 else able)
     return SegmentError(f"{name} cannot {ABILITIES[ability]}; use {use or 'a segmenter that can'}.")
 
 
 def loadable(name: Any, checkpoint: Any = None) -> Entry:
-    """Look a segmenter up that is to be loaded.
+    """Return the registered segmenter of a name, after checking that it can be loaded.
 
     Raises:
-        ConfigurationError: there is none of that name, a package that it needs is not installed, or a checkpoint is
-            given to one without weights.
+        ConfigurationError: there is no segmenter of that name, a package that it needs is not installed, or a
+            checkpoint is given for a segmenter without weights.
     """
     entry = entry_of(name)
     lacking = [package for package in entry.packages if importlib.util.find_spec(package) is None]
@@ -127,14 +128,14 @@ def loadable(name: Any, checkpoint: Any = None) -> Entry:
 
 
 def load_segmenter(name: str, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> Any:
-    """Load a segmenter, to be used for several videos.
+    """Load a segmenter, which can be used for several videos.
 
     Args:
         name (`str`): one of [`segmenters`].
         checkpoint (`str` or `os.PathLike`, *optional*): folder or Hub id of its weights; a published one by default.
-        device (*optional*): where it runs; a GPU if there is one, by default.
-        dtype (*optional*): of its weights, as `from_pretrained` takes it; that of the checkpoint by default.
-        settings: what this segmenter takes beside.
+        device (*optional*): device of the model; by default a GPU if there is one.
+        dtype (*optional*): dtype of the weights, as `from_pretrained` takes it; by default that of the checkpoint.
+        settings: further settings of this segmenter; see its class.
 
     Returns:
         [`Segmenter`]
@@ -148,7 +149,7 @@ def load_segmenter(name: str, checkpoint: Any = None, device: Any = None, dtype:
 
 
 def class_of(entry: Entry) -> Any:
-    """The class of a registered segmenter, imported now."""
+    """Import and return the class of a registered segmenter."""
     module, _, made = entry.path.partition(":")
     return getattr(importlib.import_module(module), made)
 

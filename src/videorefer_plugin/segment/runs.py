@@ -1,4 +1,4 @@
-"""Runs of a segmenter that go on where they were stopped: what the command line does."""
+"""Runs a segmenter for the command line, and continues interrupted runs."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from videorefer_plugin.segment.registry import load_segmenter
 __all__ = ["Interrupted", "run_job"]
 
 Progress = Callable[[str, int, int], Any]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with the name of a step, the amount that is done, and the total amount."""
 
 _REMEDIES = {
     "busy": "Wait for it, or give another --out.",
-    "place": "Make room and go on with the same command, or give another --out.",
-    "content": "Give --restart to begin anew, or another --out.",
+    "place": "Make room and repeat the same command, or give another --out.",
+    "content": "Give --restart to start again, or another --out.",
 }
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user stopped a run; says what the same job does next.
+    """The user stopped a run. The message tells what the same job does next.
 
     Attributes:
-        done (`int`): frames that are done.
+        done (`int`): number of frames that are done.
     """
 
     def __init__(self, job: Job, done: int) -> None:
         if job.phrases:
-            said = "The same command finds the words anew."
+            said = "The same command starts again."
         elif not done:
-            said = "Nothing is done yet; the same command begins anew."
+            said = "Nothing is done yet; the same command starts again."
         else:
             said = f"{done} of {job.frames} frames are done; the same command goes on from here."
         super().__init__(said)
@@ -53,15 +53,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 def run_job(job: Job, progress: Progress | None = None) -> list[Masklet]:
-    """Do a job, and write its files. What is done stays in a file beside the result until it is finished.
+    """Run a job, and write its files. Until it is finished, its results are in a file beside the output.
 
     Args:
-        job: what to do.
+        job: the job.
         progress: called after each frame.
 
     Raises:
-        Interrupted: the user stopped it; the same job goes on from there.
-        SegmentError: another process does it, another job is under way there, or the segmenter has found nothing.
+        Interrupted: the user stopped the job; running it again continues from there.
+        SegmentError: another process runs the job, the output has unfinished results of another job, or the segmenter
+            found nothing.
         ConfigurationError, CheckpointError: the segmenter cannot be loaded.
         VideoError: a frame cannot be read.
     """
@@ -85,7 +86,7 @@ def run_job(job: Job, progress: Progress | None = None) -> list[Masklet]:
 
 @contextmanager
 def _writing(job: Job) -> Iterator[None]:
-    """Errors of the ledger in words that say what to do."""
+    """Add a remedy to errors of the ledger."""
     try:
         yield
     except LedgerError as error:
@@ -94,9 +95,9 @@ def _writing(job: Job) -> Iterator[None]:
 
 @dataclass
 class _Run:
-    """One job while it is done: what is known of its objects, and the ledger that holds the same.
+    """A running job: the results of its objects in memory, and the ledger with the same results.
 
-    A line of the ledger has all that was told of one frame, so that no frame is known in part.
+    A line of the ledger has all events of one frame, so that frames are complete or missing.
     """
 
     job: Job
@@ -111,14 +112,14 @@ class _Run:
         self.begun = bool(self.ledger.rows)
 
     def take_up(self, segmenter: Segmenter) -> None:
-        """Read what is done, if it was done by a segmenter with the same settings."""
+        """Read the results in the ledger, if a segmenter with the same settings wrote them."""
         if not self.ledger.rows:
             return
         settings, *lines = self.ledger.rows
         now = {"settings": json.loads(json.dumps(segmenter.settings))}
         if settings != now:
             raise LedgerError(
-                f"{self.ledger.path} holds what is done with other settings of {self.job.segmenter}: "
+                f"{self.ledger.path} has results of {self.job.segmenter} with other settings: "
                 f"{short(settings)} before, and {short(now)} now."
             )
         try:
@@ -140,7 +141,7 @@ class _Run:
         self.done.add(frame)
 
     def follow(self, segmenter: Segmenter) -> list[Masklet]:
-        """Follow the objects from what is known."""
+        """Follow the objects, starting from the known results."""
         job, before = self.job, len(self.done)
         gathered = [Collected(dict(one.shapes), dict(one.scores), list(one.notes)) for one in self.known]
         self.tell("following", before, job.frames)
@@ -160,18 +161,18 @@ class _Run:
     def _kept(
         self, events: Iterable[Tracked | Note], segmenter: Segmenter, gathered: Sequence[Collected]
     ) -> Iterator[Tracked | Note]:
-        """The same events; when the next frame begins, those of the last one are in the ledger."""
+        """Yield the same events; those of a frame are in the ledger before the next frame begins."""
         for frame, group in groupby(events, lambda event: event.frame):
             line = []
             for event in group:
                 yield event
-                line.append(_written(event, gathered))  # by now it has been gathered
+                line.append(_written(event, gathered))  # by now it has been collected
             self._note(segmenter, line)
             if frame is not None and any("rle" in one for one in line):
                 self.done.add(frame)
 
     def find(self, segmenter: Segmenter) -> list[Masklet]:
-        """Find what the words mean, phrase after phrase; stopped, it begins anew."""
+        """Find the objects of each phrase. A stopped run starts again."""
         job = self.job
         found: list[Masklet] = []
         for phrase in job.phrases:

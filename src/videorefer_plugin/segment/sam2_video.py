@@ -1,4 +1,4 @@
-"""Following objects with SAM 2."""
+"""Follows objects with SAM 2."""
 
 from __future__ import annotations
 

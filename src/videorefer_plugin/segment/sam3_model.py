@@ -1,4 +1,4 @@
-"""SAM 3 that cleans up with SciPy instead of compiled kernels, and a session that keeps no more than it needs."""
+"""SAM 3 with cleanup by SciPy instead of compiled kernels, and a session that needs little memory."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from videorefer_plugin.segment.cleaning import fill_holes, keep_surest, mask_ove
 __all__ = ["CLEANERS", "CleaningSam3", "LeanSession"]
 
 CLEANERS = ("scipy", "kernels", "none")
-"""Who may clean up."""
+"""Implementations of the cleanup."""
 
 
 class LeanSession(Sam3VideoInferenceSession):
-    """A session in which frames come one by one, and go when they are done.
+    """A session that takes frames one by one, and drops them when they are done.
 
-    It is no streaming in the sense of transformers, in which an object that nothing confirms is never given up; here
-    the model knows how long the video is.
+    This is not streaming as in transformers, where an object that nothing confirms is never given up: here the model
+    knows the length of the video.
 
     Args:
-        length: how many frames the video has.
-        start: the frame that is seen first.
-        settings: as of `Sam3VideoInferenceSession`.
+        length: number of frames of the video.
+        start: the first frame.
+        settings: arguments of `Sam3VideoInferenceSession`.
 
     Attributes:
-        best: how sure the detector was at most, of anything.
-        closed: whether no more objects are taken up.
+        best: highest score of the detector so far.
+        closed: whether new objects are ignored.
     """
 
     def __init__(self, length: int, start: int, **settings: Any):
@@ -47,16 +47,16 @@ class LeanSession(Sam3VideoInferenceSession):
 
     @property
     def num_frames(self) -> int:
-        """How many frames the video has."""
+        """The number of frames of the video."""
         return self.length
 
     def turn(self) -> None:
-        """Begin to go backward: what was not confirmed on the way forward does not count there."""
+        """Start the way backward. Unconfirmed objects of the way forward do not count there."""
         self.unmatched_frame_inds.clear()
         self.overlap_pair_to_frame_inds.clear()
 
     def forget(self, frame: int, model: Sam3VideoModel) -> None:
-        """Let go of what no later frame depends on, when a frame is done. Results stay the same."""
+        """Drop everything that no later frame depends on, after a frame is done. Results stay the same."""
         self.processed_frames.pop(frame, None)
         self.obj_id_to_tracker_score_frame_wise.clear()
         self.suppressed_obj_ids.clear()
@@ -77,7 +77,7 @@ class LeanSession(Sam3VideoInferenceSession):
             del tracked[index]
         for output in (*tracked.values(), *pinned.values()):
             output["high_res_masks"] = None
-        # Of frames that the detector has confirmed, the nearest few are looked at, and of all others the pointer.
+        # The model reads the nearest few frames that the detector confirmed, and the object pointers of all others.
         most = config.max_cond_frame_num
         for index in sorted(pinned)[most:-most] if most > 0 else ():
             if far(index, config.num_maskmem):
@@ -87,23 +87,23 @@ class LeanSession(Sam3VideoInferenceSession):
 class CleaningSam3(Sam3VideoModel):
     """`Sam3VideoModel` whose masks may be cleaned up without compiled kernels.
 
-    The kernels are no part of transformers, and downloaded when they are first used; without them it leaves out the
-    choice among several masks of one object, the filling of holes and the removal of sprinkles. All of it is done here
-    at the same places by the same rules.
+    Transformers downloads these kernels when they are first used. Without them, it skips the choice among several
+    masks of one object, the filling of holes and the removal of sprinkles. This class does all of it at the same steps
+    by the same rules.
 
     Several threads may use one model, each with sessions of its own.
     """
 
     def __init__(self, config: Any):
         super().__init__(config)
-        self._best: dict[int, float] = {}  # by thread, of the detection that is running
-        self._closed: set[int] = set()  # threads whose session takes nothing up at the moment
+        self._best: dict[int, float] = {}  # by thread, highest score of the running detection
+        self._closed: set[int] = set()  # threads whose session ignores new objects at the moment
         self._cleaner = "kernels"
         self.detector_model.register_forward_hook(self._note_best)
 
     @property
     def new_det_thresh(self) -> float:
-        """How sure the detector has to be of what is taken up; a session that is closed takes nothing up."""
+        """The lowest score of new objects; a closed session takes none."""
         return math.inf if get_ident() in self._closed else self._new_det_thresh
 
     @new_det_thresh.setter
@@ -111,7 +111,7 @@ class CleaningSam3(Sam3VideoModel):
         self._new_det_thresh = threshold
 
     def clean_with(self, cleaner: str) -> None:
-        """Choose who cleans up, one of [`CLEANERS`]."""
+        """Choose the implementation of the cleanup, one of [`CLEANERS`]."""
         self._cleaner = cleaner
         by_kernels = cleaner == "kernels"
         self.det_nms_thresh = self.config.det_nms_thresh if by_kernels else 0.0
@@ -119,7 +119,7 @@ class CleaningSam3(Sam3VideoModel):
 
     @property
     def cleans(self) -> bool:
-        """Whether what it has told was cleaned up."""
+        """Whether its results are cleaned up."""
         return self._cleaner == "scipy" or (
             self._cleaner == "kernels" and bool(getattr(modeling_sam3_video, "cv_utils_kernel", None))
         )
@@ -130,7 +130,7 @@ class CleaningSam3(Sam3VideoModel):
         self._best[thread] = max(self._best.get(thread, 0.0), float(scores.max()))
 
     def run_detection(self, inference_session: Any, vision_embeds: Tensor) -> dict[int, dict[str, Tensor]]:
-        """See `Sam3VideoModel`: what the detector finds, of several masks of one object the surest."""
+        """See `Sam3VideoModel`: the detections, with only the surest of several masks of one object."""
         found = super().run_detection(inference_session=inference_session, vision_embeds=vision_embeds)
         inference_session.best = max(inference_session.best, self._best.pop(get_ident(), 0.0))
         if self._cleaner != "scipy" or self.config.det_nms_thresh <= 0:
@@ -144,20 +144,20 @@ class CleaningSam3(Sam3VideoModel):
         return {name: values[kept] for name, values in found.items()}
 
     def run_tracker_propagation(self, inference_session: Any, frame_idx: int, reverse: bool) -> tuple[Tensor, Tensor]:
-        """See `Sam3VideoModel`: the masks of what is followed, cleaned up."""
+        """See `Sam3VideoModel`: the masks of followed objects, cleaned up."""
         masks, scores = super().run_tracker_propagation(
             inference_session=inference_session, frame_idx=frame_idx, reverse=reverse
         )
         return self._cleaned(masks), scores
 
     def build_outputs(self, **given: Any) -> dict[int, Tensor]:
-        """See `Sam3VideoModel`: the masks of a frame, of new objects cleaned up."""
+        """See `Sam3VideoModel`: the masks of a frame, with those of new objects cleaned up."""
         masks = super().build_outputs(**given)
         new = given["tracker_update_plan"]["new_det_obj_ids"]
         return {number: self._cleaned(mask) if number in new else mask for number, mask in masks.items()}
 
     def run_tracker_update_planning_phase(self, **given: Any) -> Any:
-        """See `Sam3VideoModel`: what becomes of what was found; nothing new, where the session is closed."""
+        """See `Sam3VideoModel`: the plan for detections, without new objects if the session is closed."""
         if given["inference_session"].closed:
             self._closed.add(get_ident())
         try:
@@ -166,13 +166,13 @@ class CleaningSam3(Sam3VideoModel):
             self._closed.discard(get_ident())
 
     def _cleaned(self, logits: Tensor) -> Tensor:
-        """Masks (N, height, width) as logits, without small holes and sprinkles."""
+        """Return masks (N, height, width) as logits, without small holes and sprinkles."""
         most = self.config.fill_hole_area
         if self._cleaner != "scipy" or most <= 0 or not len(logits):
             return logits
         before = (logits > 0).cpu().numpy()
         filled = np.stack([fill_holes(mask, most) for mask in before])
         after = np.stack([remove_sprinkles(mask, most) for mask in filled])
-        # The logits are those that transformers gives to what it has filled and removed.
+        # Filled and removed pixels get the same logits as in transformers.
         logits = torch.where(torch.from_numpy(filled & ~before).to(logits.device), 0.1, logits)
         return torch.where(torch.from_numpy(filled & ~after).to(logits.device), -0.1, logits)

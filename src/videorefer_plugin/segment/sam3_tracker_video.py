@@ -1,4 +1,4 @@
-"""Following objects with the tracker of SAM 3."""
+"""Follows objects with the tracker of SAM 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words to masklets at once: SAM 3, which looks for a concept in every frame and follows what it finds."""
+"""Turns words into masklets with SAM 3, which looks for a concept in every frame and follows the detections."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ _SKIPPED = "Several masks of one object, holes and sprinkles were not cleaned up
 class Sam3Video(Segmenter):
     """See [`Segmenter`]: `Sam3VideoModel` of transformers.
 
-    It finds words, but cannot be pointed at things: it follows what its detector finds. [`load_segmenter`] takes these
-    settings:
+    It finds words, but takes no points, boxes or masks: it follows the detections of its detector. [`load_segmenter`]
+    takes these settings:
 
-    - `threshold`: how sure the detector has to be of what it finds, from 0 to 1; that of the checkpoint by default.
-    - `new_threshold`: how sure it has to be of objects that come in while others are followed; as of `threshold`.
-    - `post_processing`: who takes out several masks of one object, holes and sprinkles, which SAM 3 leaves to compiled
-      kernels: `"scipy"`, the default; `"kernels"`, which are downloaded when they are first used; or `"none"`.
+    - `threshold`: lowest score of a detection, from 0 to 1; by default that of the checkpoint.
+    - `new_threshold`: lowest score of objects that appear while others are followed; by default `threshold`.
+    - `post_processing`: implementation of the removal of duplicate masks, holes and sprinkles, which SAM 3 leaves to
+      compiled kernels: `"scipy"`, the default; `"kernels"`, which are downloaded when they are first used; or
+          `"none"`.
     """
 
     name = "sam3_video"
@@ -100,7 +101,7 @@ class Sam3Video(Segmenter):
         return [self._masklet(gathered, run, number, place) for place, number in enumerate(surest)]
 
     def _masklet(self, gathered: _Gathered, run: _Run, number: int, place: int) -> Masklet:
-        """What became of one object; it is absent where others were seen, but not it."""
+        """Return the masklet of one object, which is absent in frames with results for other objects only."""
         one, given_up = gathered.objects[number], number in run.given_up
         for frame in gathered.told:
             if frame not in one.shapes and not (given_up and frame < run.start):
@@ -108,7 +109,7 @@ class Sam3Video(Segmenter):
         one.notes.extend(replace(note, number=place) for note in gathered.notes)
         if given_up:
             lost = run.start - 1
-            text = f"It was lost at frame {lost}: nothing there and before confirms that it is what is meant."
+            text = f"It was lost at frame {lost}: no detection up to there confirms that the words mean it."
             one.notes.append(Note("lost", text, lost, place, reverse=True))
         visible = gathered.visible[number]
         first = run.start if run.start in visible else min(visible)
@@ -121,7 +122,7 @@ class Sam3Video(Segmenter):
 
 
 class _Seen(NamedTuple):
-    """One frame: the masks of what can be seen in it, and how sure SAM 3 is of all that it follows."""
+    """One frame: the masks of the visible objects, and the scores of all followed objects."""
 
     frame: int
     masks: dict[int, NDArray[np.bool_]]
@@ -130,11 +131,11 @@ class _Seen(NamedTuple):
 
 
 class _Run:
-    """One phrase in one video, frame after frame.
+    """Runs one phrase on one video, frame after frame.
 
     Attributes:
-        start: the frame that is seen first.
-        sure: for each object, how sure the detector was of it when it was first seen.
+        start: the first frame.
+        sure: for each object, its detection score when it was first seen.
         given_up: objects that were lost on the way backward.
     """
 
@@ -159,13 +160,13 @@ class _Run:
 
     @property
     def best(self) -> float | None:
-        """How sure the detector was at most."""
+        """The highest score of the detector."""
         return self._session.best
 
     def go(self, last: int, only_there: bool = False) -> Iterator[_Seen]:
-        """The frames from the start to the last one, which may come before it, and is not told again then.
+        """Yield the results from the start to the last frame. Backward, the start is not yielded again.
 
-        Each is held back for as long as something in it may turn out to be nothing (the hot start of SAM 3).
+        A result is held back as long as SAM 3 may still reject one of its objects (its hot start).
         """
         session, reverse = self._session, last < self.start
         held: deque[tuple[Any, int | None]] = deque()
@@ -173,7 +174,7 @@ class _Run:
         if reverse:
             session.turn()
         for seen in walk(self.video, self.start, last):
-            if reverse and seen.frame == self.start:  # it is there so that a cut behind it is noticed
+            if reverse and seen.frame == self.start:  # it is read so that a cut next to it is noticed
                 continue
             cut = seen.frame + reverse if seen.is_cut else None
             held.append((self._step(seen.frame, seen.pixels, reverse), cut))
@@ -202,14 +203,14 @@ class _Run:
     def _told(self, out: Any, cut: int | None) -> _Seen:
         made = self._processor.postprocess_outputs(self._session, out)
         told = zip(made["object_ids"].tolist(), made["masks"].cpu().numpy(), strict=True)
-        masks = {number: mask for number, mask in told if mask.any()}  # others may have taken all of an object
+        masks = {number: mask for number, mask in told if mask.any()}  # other objects may cover all of an object
         gone = self._session.hotstart_removed_obj_ids
         scores = {number: score for number, score in out.obj_id_to_tracker_score.items() if number not in gone}
         return _Seen(out.frame_idx, masks, scores, cut)
 
 
 class _Gathered:
-    """What is known of a video's objects until now, kept small."""
+    """The results for a video's objects so far, in compact form."""
 
     def __init__(self) -> None:
         self.objects: dict[int, Collected] = defaultdict(Collected)
@@ -228,17 +229,17 @@ class _Gathered:
             self.visible[number].add(seen.frame)
 
     def keep(self, numbers: set[int]) -> None:
-        """Forget all objects but these."""
+        """Drop all objects except these."""
         self.objects = {number: one for number, one in self.objects.items() if number in numbers}
 
 
 def _gather(run: _Run, only_there: bool, progress: Progress | None) -> _Gathered:
-    """Follow what is found to the end of the video, and then back to its beginning.
+    """Follow the detections to the end of the video, and then back to its beginning.
 
     Args:
-        run: the phrase in the video.
-        only_there: whether objects that cannot be seen in the first frame of the run are left out.
-        progress: told of every frame; it stops the work by returning `False`.
+        run: the run of the phrase on the video.
+        only_there: whether objects that are not visible in the first frame of the run are left out.
+        progress: called after every frame; it stops the work by returning `False`.
     """
     gathered = _Gathered()
     length = run.video.num_frames
@@ -261,7 +262,7 @@ def _both_ways(run: _Run, only_there: bool) -> Iterator[_Seen]:
 
 
 def _check(threshold: Any, new_threshold: Any, cleaner: Any) -> None:
-    """Refuse settings that cannot be used, before anything is loaded."""
+    """Check the settings before anything is loaded."""
     for name, value in (("threshold", threshold), ("new_threshold", new_threshold)):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not (number and 0 <= value <= 1):

@@ -1,4 +1,4 @@
-"""Masks of high quality from boxes, points and rough masks: SAM-HQ."""
+"""Makes masks of high quality from boxes, points and rough masks with SAM-HQ."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SURE = 10.0  # logit of a pixel of a rough mask
 
 
 class SamHQ:
-    """SAM-HQ, which encodes a frame once for all of its prompts.
+    """SAM-HQ, which encodes a frame once for all prompts.
 
     Args:
         checkpoint: folder or Hub id.
@@ -37,7 +37,7 @@ class SamHQ:
         self.model = load_part(SamHQModel, checkpoint, "SAM-HQ", device, dtype)
 
     def cut(self, frame: NDArray[np.uint8], prompts: Iterable[Prompt]) -> Iterator[FrameMask]:
-        """One mask for each prompt, one after the other."""
+        """Yield one mask for each prompt."""
         inputs = prepare(self.processor, frame, "SAM-HQ")
         sizes, reshaped = inputs["original_sizes"], inputs["reshaped_input_sizes"]
         with torch.inference_mode():
@@ -50,11 +50,11 @@ class SamHQ:
                 made = self.model(
                     image_embeddings=embeddings,
                     intermediate_embeddings=levels,
-                    # A single click may mean a part or the whole, so the model says how good each of them is.
+                    # A single click may mean a part or the whole, so the model scores each of its masks.
                     multimask_output=len(prompt.points) == 1 and prompt.box is None and prompt.mask is None,
                     **self._inputs(prompt, sizes[0].tolist(), reshaped[0].tolist()),
                 )
-                # The first is the best one.
+                # The first mask is the best one.
                 masks = self.processor.post_process_masks(made.pred_masks[:, :, :1].float().cpu(), sizes, reshaped)
             score = float(made.iou_scores[0, 0, 0])
             yield FrameMask(masks[0][0, 0].numpy().astype(bool), min(max(score, 0.0), 1.0))
@@ -63,11 +63,11 @@ class SamHQ:
         return torch.as_tensor(values).to(self.model.device, self.model.dtype)
 
     def _places(self, values: Any) -> torch.Tensor:
-        """Pixels of one prompt, in float32 whatever the weights are: half precision cannot count to 1024."""
+        """Return coordinates of one prompt as float32, since half precision is not exact at 1024 pixels."""
         return torch.as_tensor(values, dtype=torch.float32, device=self.model.device)[None, None]
 
     def _inputs(self, prompt: Prompt, size: list[int], reshaped: list[int]) -> dict[str, torch.Tensor]:
-        """The prompt in pixels of the model's picture, whose longer side is as long as the picture's."""
+        """Return the prompt in pixels of the model's input, whose longer side fills the input size."""
         scale = np.array([reshaped[1] / size[1], reshaped[0] / size[0]])
         box = prompt.box
         if box is None and not len(prompt.points) and prompt.mask is not None:  # a mask alone is a weak prompt
@@ -83,7 +83,7 @@ class SamHQ:
         return given
 
     def _rough(self, mask: NDArray[np.bool_], reshaped: list[int]) -> torch.Tensor:
-        """The mask as logits of the size that the model takes, padded as its picture is."""
+        """Return the mask as logits of the model's input size, padded as the frame is."""
         config = self.model.config.prompt_encoder_config
         side = 4 * config.image_embedding_size
         height, width = (max(round(length * side / config.image_size), 1) for length in reshaped)
@@ -93,6 +93,6 @@ class SamHQ:
 
 
 def _points_at_nothing(prompt: Prompt) -> bool:
-    """Whether there is neither a place nor a mask with a pixel in it."""
+    """Tell whether a prompt has no point, no box and no mask with a pixel."""
     empty = prompt.mask is None or not prompt.mask.any()
     return empty and prompt.box is None and not len(prompt.points)

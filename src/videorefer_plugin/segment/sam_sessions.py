@@ -1,12 +1,12 @@
-"""Objects in sessions of SAM 2 and its kin, each followed by itself, with as much memory as the model looks back at.
+"""Sessions of models of the SAM 2 family, one for each object, that hold as little memory as the model reads.
 
-A session of transformers keeps what it made of every frame. Here it holds what the model can still reach: of the last
-frames on the way, and, while an object is followed forward, of those next to the frame where that began, which are the
-memory of the way back. Results are exactly those of a session that holds all of it.
+A session of transformers keeps the outputs of every frame. Here it keeps the outputs that the model can still read:
+those of the last frames and, on the way forward, those next to the first frame, which are the memory of the way back.
+Results are exactly those of a session that keeps everything.
 
-Each object has a session of its own, so that it is followed in the same way whichever others are followed beside it.
-In a shared one, transformers would begin with all objects in the first frame in which any of them is pointed at, and
-encode what one of them was told at the cost of the others' memory. What the vision tower made of a frame is shared.
+Each object has a session of its own, so that its result does not depend on the other objects. In a shared session,
+transformers would start all objects in the first frame with any prompt, and prompts of one object would change the
+memory of the others. The outputs of the vision tower are shared.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _ONLY = 0  # the number of the one object of a session
 
 
 class FrameAtWork(Mapping[int, Tensor]):
-    """The frames of a video, as sessions see them: all are counted, and the one at work is there.
+    """The frames of a video for a session: `len` counts all frames, but only the current one is present.
 
     Args:
-        processor: what prepares frames.
-        count: how many frames the video has. Sessions of short videos look back at fewer; those of a single frame
-            would divide by zero if something were corrected in it, so that they are told of two.
-        device, dtype: of the model.
+        processor: the processor that prepares frames.
+        count: number of frames of the video. Sessions of short videos read fewer earlier frames. For a single frame,
+            the session counts two, since a correction would divide by zero.
+        device, dtype: device and dtype of the model.
     """
 
     def __init__(self, processor: Any, count: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -45,7 +45,7 @@ class FrameAtWork(Mapping[int, Tensor]):
         self._frames: dict[int, Tensor] = {}
 
     def show(self, index: int, pixels: NDArray[np.uint8]) -> None:
-        """Put the frame there, in the place of the one before."""
+        """Make this frame the current one."""
         if index not in self._frames:
             frame = torch.tensor(pixels).permute(2, 0, 1)
             made = self._processor.video_processor(
@@ -64,7 +64,7 @@ class FrameAtWork(Mapping[int, Tensor]):
 
 
 class ScoreReader:
-    """Reads how good a model thinks its last mask is, which its sessions leave out of what they return.
+    """Reads the model's own score of its last mask, which sessions do not return.
 
     Several threads may use one model; each of them reads the scores of its own masks.
     """
@@ -77,7 +77,7 @@ class ScoreReader:
         self._last[get_ident()] = output[1]
 
     def take(self) -> float:
-        """The IoU that the model expects of the mask that it has chosen, the best one of several."""
+        """Return the predicted IoU of the mask that the model has chosen, the best one of several."""
         last = self._last.pop(get_ident(), None)
         return 1.0 if last is None else float(last.float().max().clamp(0, 1))
 
@@ -86,11 +86,11 @@ class Followed:
     """One object in a session of its own.
 
     Args:
-        model, processor: of transformers.
-        reader: of the model.
-        frames: of the video; the frame that a method is told must be at work.
+        model, processor: the model and processor of transformers.
+        reader: the score reader of the model.
+        frames: the frames of the video; the frame of a method call must be the current one.
         size: height and width of the frames.
-        beside: another object of the same video; what the vision tower made of the frame at work is shared with it.
+        beside: another object of the same video, which shares the outputs of the vision tower for the current frame.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class Followed:
         self._start: int | None = None
 
     def condition(self, frame: int, prompt: Prompt) -> FrameMask:
-        """Say where the object is in a frame, which it is recognized by in all of the others.
+        """Set the object's prompt in a frame by which it is recognized in all other frames.
 
-        Told before the object is followed, in order of time.
+        Call this in order of time, before the object is followed.
         """
         if self._start is None:
             self._start = frame
@@ -127,23 +127,23 @@ class Followed:
         return found
 
     def correct(self, frame: int, prompt: Prompt, reverse: bool = False) -> FrameMask:
-        """Follow the object into a frame in which more is said of it, seen in the light of the frames before."""
-        # A frame that was followed already is corrected on what is remembered, instead of being begun with.
+        """Follow the object into a frame with a further prompt, which is combined with the memory of frames before."""
+        # A frame that has a result is corrected with the memory, instead of becoming a conditioning frame.
         self.session.frames_tracked_per_obj[0][frame] = {"reverse": reverse}
         found = self._run(frame, prompt, reverse)
         self._prune(frame, reverse)
         return found
 
     def follow(self, frame: int, reverse: bool = False) -> FrameMask:
-        """Follow the object into a frame; one that it was recognized in is as it was then."""
+        """Follow the object into a frame; frames with a conditioning prompt keep their result."""
         found = self._run(frame, None, reverse)
         self._prune(frame, reverse)
         return found._replace(score=self._told[frame]) if frame in self._told else found
 
     def _refined(self, frame: int, prompt: Prompt) -> Prompt:
-        """A rough mask as the model corrects it by the points or the box that came with it.
+        """Return a rough mask after the model has corrected it by the points or box of the same prompt.
 
-        Sessions take either of them, so the mask is told first, in a session that serves for nothing else.
+        Sessions take either a mask or points, so the mask is given first, in a session for this purpose only.
         """
         rough = Followed(*self._parts, beside=self)
         rough.condition(frame, Prompt(mask=prompt.mask))
@@ -162,7 +162,7 @@ class Followed:
         drawn = self._processor.post_process_masks([seen.pred_masks], original_sizes=[[*self._size]])[0]
         mask = drawn[0, 0].cpu().numpy() & bool(logit > 0)
         there = float(logit.sigmoid())
-        # A mask that was given is taken as it is; the model does not judge it.
+        # A given mask is taken as it is; the model does not score it.
         return FrameMask(mask, there * good if given is None and mask.any() else there)
 
     def _tell(self, frame: int, prompt: Prompt, mask: NDArray[np.bool_] | None) -> None:
@@ -175,12 +175,12 @@ class Followed:
             if prompt.box is not None:
                 said["input_boxes"] = [[list(prompt.box)]]
             said["original_size"] = self._size
-        # The model is run after each call of this: a second call before that would overwrite the first. The list of
-        # objects is emptied by the model, so it is made by the processor out of a number.
+        # The model must run after each call of this, since a second call would overwrite the first. The model empties
+        # the list of objects, so the processor makes it out of a number.
         self._processor.add_inputs_to_inference_session(self.session, frame_idx=frame, obj_ids=_ONLY, **said)
 
     def _prune(self, frame: int, reverse: bool) -> None:
-        """Drop what no later frame looks at."""
+        """Drop the outputs that no later frame reads."""
         spatial, pointers = self._model.config.num_maskmem, self._model.config.max_object_pointers_in_encoder
         outputs = self.session.output_dict_per_obj[0]
         for each in (*outputs["cond_frame_outputs"].values(), *outputs["non_cond_frame_outputs"].values()):

@@ -1,9 +1,9 @@
-"""What `sam2_video`, `sam3_tracker_video` and `edgetam_video` share: SAM 2 and its kin, as transformers has them.
+"""The base of `sam2_video`, `sam3_tracker_video` and `edgetam_video`: models of the SAM 2 family in transformers.
 
-The first prompt that says where an object is, and every later box or mask, tells the model what to look for in all
-other frames. Further clicks, and frames in which the object is said to be absent, correct what was followed until
-there, on what is remembered, as in the demo of SAM 2. Each object is followed from its first prompt to the end, and
-then from there back to the start, with the way forward as memory.
+The first prompt that shows where an object is, and every later box or mask, conditions all other frames. Further
+clicks, and frames in which the object is declared absent, correct the result up to there with the model's memory, as
+in the demo of SAM 2. Each object is followed from its first prompt to the end, and then from the first prompt back to
+the start, with the memory of the way forward.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from videorefer_plugin.video import Video
 
 __all__ = ["SamVideo"]
 
-_MOST_CONDITIONS = 16  # boxes and masks that every frame is compared with; further ones correct
+_MOST_CONDITIONS = 16  # boxes and masks that condition all frames; further ones correct
 
 
 class SamVideo(Segmenter):
@@ -40,7 +40,7 @@ class SamVideo(Segmenter):
 
     Attributes:
         model (`PreTrainedModel`): the model.
-        processor (`ProcessorMixin`): what prepares frames and prompts for it.
+        processor (`ProcessorMixin`): the processor of frames and prompts.
     """
 
     model_types: ClassVar[tuple[str, ...]]
@@ -63,12 +63,12 @@ class SamVideo(Segmenter):
 
     @classmethod
     def classes(cls) -> tuple[Any, Any]:
-        """The classes of the model and the processor, imported here because that takes long."""
+        """Return the classes of the model and the processor; importing them takes long, so it is done here."""
         raise NotImplementedError
 
     @classmethod
     def load(cls, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> SamVideo:
-        """See [`Segmenter.load`]; settings say how files are fetched from the Hub, such as `revision` and `token`."""
+        """See [`Segmenter.load`]. Its settings are those for the Hub, such as `revision` and `token`."""
         _, given = take_settings(settings, (), HUB_ARGUMENTS, f"load_segmenter({cls.name!r})")
         what = f"the model of {cls.name}"
         kind, processor_kind = cls.classes()
@@ -80,7 +80,7 @@ class SamVideo(Segmenter):
 
     @classmethod
     def _check_kind(cls, checkpoint: Any, kind: Any, hub: dict[str, Any]) -> None:
-        """Refuse a model of another kind, which transformers would fill up with random weights."""
+        """Refuse a checkpoint of another kind, which transformers would complete with random weights."""
         try:
             found = kind.config_class.get_config_dict(checkpoint, **hub)[0].get("model_type")
         except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -138,17 +138,17 @@ class SamVideo(Segmenter):
 
 @dataclass
 class _Object:
-    """One object on its way.
+    """The state of one object.
 
     Attributes:
-        number: which one, from 0.
-        prompts: by frame.
+        number: index of the object, from 0.
+        prompts: its prompts by frame.
         followed: its session.
-        known: what an interrupted run has told of it, by frame.
+        known: results of an interrupted run, by frame.
         first: the frame that it is followed from.
-        conditions: frames whose prompts it is recognized by; all others correct.
-        begins: by direction (`reverse`), the first frame on the way that is to be told, or the end of the way.
-        ends: by direction, the frame behind the last one.
+        conditions: frames whose prompts condition all frames; the other prompts correct.
+        begins: by direction (`reverse`), the first frame without a known result, or the end of that direction.
+        ends: by direction, the frame after the last one.
     """
 
     number: int
@@ -196,7 +196,7 @@ class _Object:
 
 
 def _condition(video: Video, frames: FrameAtWork, objects: list[_Object]) -> None:
-    """Tell the model what to look for; each frame is read once."""
+    """Give the model the conditioning prompts; each frame is read once."""
     for frame in sorted({frame for one in objects for frame in one.conditions}):
         frames.show(frame, video.read([frame])[0])
         for one in objects:
@@ -212,7 +212,7 @@ def _condition(video: Video, frames: FrameAtWork, objects: list[_Object]) -> Non
 def _take_up(
     video: Video, frames: FrameAtWork, one: _Object, reverse: bool, look_back: int
 ) -> Iterator[Tracked | Note]:
-    """Give an object the memory of frames that an interrupted run has told, as far as the model looks back."""
+    """Rebuild an object's memory of the frames of an interrupted run, as far as the model reads them."""
     begin = one.begins[reverse]
     if reverse:
         done = [*range(begin + 1, min(begin + 1 + look_back, one.first))]
@@ -235,7 +235,7 @@ def _one_way(video: Video, frames: FrameAtWork, objects: list[_Object], reverse:
     if not begins:
         return
     step, first = (-1, max(begins)) if reverse else (1, min(begins))
-    # The frame before the first one is looked at only to notice a cut between them.
+    # The frame before the first one is read only to notice a cut between them.
     before = first - step if reverse or first > min(one.first for one in objects) else first
     last = objects[0].ends[reverse] - step
     for seen in walk(video, before, last):

@@ -1,4 +1,4 @@
-"""What came of following objects, in a few numbers for each."""
+"""Summarizes the results of following objects in a few numbers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from videorefer_plugin.segment.masklet import Masklet
 
 __all__ = ["ObjectSummary", "cuts_of", "doubts_of", "losses_of", "remarks_of", "summarize"]
 
-_DOUBTFUL = 0.5  # mean score below which an object is more likely something else
+_DOUBTFUL = 0.5  # a lower mean score means that the object is probably another one
 
 
 @dataclass(frozen=True)
 class ObjectSummary:
-    """One object.
+    """The summary of one object.
 
     Attributes:
-        object: its number, from 1, as in overlays and behind the "#" of a file.
+        object: number of the object, from 1, as in overlays and after the "#" of a file.
         phrase: the words by which it was found.
-        first, last: between which frames something is known of it.
-        frames: of how many frames something is known.
-        visible: in how many it can be seen.
-        mean_score, lowest_score: of the frames in which it can be seen; `None` if there are none.
+        first, last: first and last frame with a result.
+        frames: number of frames with a result.
+        visible: number of frames in which it is visible.
+        mean_score, lowest_score: scores in the frames in which it is visible; `None` if there are none.
         lost: the frames in which it was lost.
     """
 
@@ -39,12 +39,12 @@ class ObjectSummary:
     lost: list[int]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON has it."""
+        """Return the summary as a `dict` for JSON."""
         return asdict(self)
 
 
 def summarize(masklets: Sequence[Masklet]) -> list[ObjectSummary]:
-    """A few numbers for each masklet."""
+    """Return a summary of each masklet."""
     return [_summary(number, masklet) for number, masklet in enumerate(masklets, 1)]
 
 
@@ -65,12 +65,12 @@ def _summary(number: int, masklet: Masklet) -> ObjectSummary:
 
 
 def losses_of(masklets: Sequence[Masklet]) -> list[str]:
-    """A sentence for each object and direction in which it was lost."""
+    """Return a sentence for each object and direction in which it was lost."""
     return [f"object {number}: {note.text}" for number, masklet in enumerate(masklets, 1) for note in masklet.lost]
 
 
 def doubts_of(masklets: Sequence[Masklet]) -> list[str]:
-    """A sentence for each object that may be another thing than was meant, for its masks have low scores."""
+    """Return a sentence for each object whose masks have low scores, so that it may not be the intended object."""
     return [
         f"object {row.object}: its masks have a mean score of {row.mean_score:.2f}, so they may be of something else. "
         "Look at them (--save), or point at it more closely or in more frames."
@@ -80,11 +80,11 @@ def doubts_of(masklets: Sequence[Masklet]) -> list[str]:
 
 
 def cuts_of(masklets: Sequence[Masklet]) -> list[int]:
-    """The frames with which a new shot begins."""
+    """Return the frames with which a new shot begins."""
     return sorted({frame for masklet in masklets for frame in masklet.cuts})
 
 
 def remarks_of(masklets: Sequence[Masklet]) -> list[str]:
-    """What else there is to know, each once, such as a step that was left out."""
+    """Return the other notes, each once, such as those on steps that were left out."""
     notes: list[Note] = [note for masklet in masklets for note in masklet.notes]
     return list(dict.fromkeys(note.text for note in notes if note.kind not in ("lost", "cut")))

@@ -1,4 +1,4 @@
-"""Words that are to be found: which are fit to be looked for, and what is said where nothing is found."""
+"""Checks words to find, and makes the message for words that are not found."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LONGEST = 2000  # characters; more than any text encoder reads, and little to r
 
 
 def check_phrase(phrase: Any) -> str:
-    """The words of a phrase, with single spaces between them.
+    """Return the words of a phrase, with single spaces between them.
 
     Raises:
-        SegmentError: it is no text, says nothing, is far too long, or holds what no tokenizer reads.
+        SegmentError: the phrase is not a text, is empty or far too long, or has characters that no tokenizer reads.
     """
     example = "expected a text such as 'the man in red'"
     if not isinstance(phrase, str):
@@ -28,7 +28,7 @@ def check_phrase(phrase: Any) -> str:
     if len(words) > _LONGEST:
         raise SegmentError(f"The words to find are {len(words)} characters long, more than {_LONGEST}; {example}.")
     if fault := text_fault(words):
-        raise SegmentError(f"The words to find cannot be read: {fault}. Take it out, or decode the text anew.")
+        raise SegmentError(f"The words to find cannot be read: {fault}. Take it out, or decode the text again.")
     kinds = [unicodedata.category(character) for character in words]
     if "Cc" in kinds:
         at = kinds.index("Cc")
@@ -41,14 +41,14 @@ def check_phrase(phrase: Any) -> str:
 
 
 def check_tokens(phrase: str, tokenizer: Any, most: int, what: str, end: str = "") -> None:
-    """Refuse words that a text encoder does not know, or would read no more than the beginning of.
+    """Refuse words that a text encoder does not know, or would truncate.
 
     Args:
         phrase: the words.
-        tokenizer: of the encoder.
-        most: tokens that it reads, those at the ends included.
-        what: the encoder, for messages.
-        end: what is put behind the words.
+        tokenizer: tokenizer of the encoder.
+        most: largest number of tokens that it reads, special tokens included.
+        what: name of the encoder in messages.
+        end: text that is appended to the words.
 
     Raises:
         SegmentError: there are more tokens, or none.
@@ -64,14 +64,14 @@ def check_tokens(phrase: str, tokenizer: Any, most: int, what: str, end: str = "
 
 
 def nothing_found(name: str, phrase: str, frames: Sequence[int], threshold: float, best: float | None) -> SegmentError:
-    """The error of words that are not found.
+    """Return the error for words that are not found.
 
     Args:
-        name: of the segmenter.
+        name: name of the segmenter.
         phrase: the words.
-        frames: in which they were looked for, in the order of time.
-        threshold: how sure a candidate has to be.
-        best: how sure the best one was; `None` if there was none.
+        frames: the frames that were searched, in order of time.
+        threshold: lowest score of a candidate.
+        best: highest score; `None` if there was no candidate.
     """
     where = f"frame {frames[0]}" if len(frames) == 1 else f"frames {listed(frames, 8)}"
     if len(frames) > 2 and list(frames) == list(range(frames[0], frames[-1] + 1)):

@@ -1,4 +1,4 @@
-"""Prompts as they are written on a command line."""
+"""Reads prompts from the options of a command line."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from videorefer_plugin.video import Video
 __all__ = ["NEGATIVE", "read_frame", "read_objects"]
 
 NEGATIVE = "negative"
-"""The option with points that are not on the object given before it."""
+"""The option for points that are not on the object of the option before it."""
 
 _FRAME = re.compile(r"(?P<frame>[0-9]{1,18})|(?P<time>[0-9]+(?:\.[0-9]+)?)s")
 
 
 def read_objects(given: Sequence[tuple[str, str]], video: Video, start: int, end: int) -> list[dict[int, Prompt]]:
-    """The prompts of each object by frame, checked against the video.
+    """Return the prompts of each object by frame, checked against the video.
 
     Args:
-        given: kind and text of each, in the order of the command line: one object each, but for those of the kind
-            [`NEGATIVE`], whose points belong to the object before them. In a frame in which that object is pointed at,
-            they are joined with its points or box; in another one, they correct what was followed until there.
-        video: which they are in.
-        start, end: first and last frame that they are followed through.
+        given: kind and text of each option, in the order of the command line. Each option is one object, except for
+            those of the kind [`NEGATIVE`], whose points belong to the object before them. In a frame with a prompt of
+            that object, they are added to its points or box; in another frame, they correct the result up to there.
+        video: the video with the objects.
+        start, end: first and last frame to follow the objects through.
 
     Raises:
-        RegionError: one cannot be read, or does not fit the video; or there is no object for negative points.
-        VideoError: there is no such frame, or it does not lie between start and end.
+        RegionError: an option is malformed or does not fit the video, or negative points come before any object.
+        VideoError: there is no such frame, or it is not between start and end.
     """
     objects: list[tuple[str, dict[int, Prompt]]] = []
     for kind, text in given:
@@ -58,10 +58,10 @@ def read_objects(given: Sequence[tuple[str, str]], video: Video, start: int, end
 
 
 def read_frame(text: str, video: Video, option: str) -> int:
-    """The frame that is written as its number, or in seconds ("1.5s").
+    """Return the frame of a text that is its number, or its time in seconds ("1.5s").
 
     Raises:
-        VideoError: it is neither, or the video has no such frame.
+        VideoError: the text is neither, or the video has no such frame.
     """
     match = _FRAME.fullmatch(text.strip())
     if not match:
@@ -79,7 +79,7 @@ def _prompts(kind: str, text: str, video: Video, start: int, end: int) -> dict[i
 
 
 def _negatives(text: str, video: Video) -> dict[int, Shape]:
-    """Points that are not on an object, by frame."""
+    """Return points that are not on an object, by frame."""
     region = read_region("point", text, option=NEGATIVE).at_frames(video.frame_at)
     frames = video._check_indices(list(region.frames))
     return {frame: region.shape(frame) for frame in frames}
@@ -94,7 +94,7 @@ def _add_negatives(prompts: dict[int, Prompt], negatives: dict[int, Shape]) -> N
             prompts[frame] = Prompt(points=shape.points, labels=labels)
         elif before.mask is not None:
             raise RegionError(
-                f"the object has a mask in frame {frame}, which says already what is not on it: give negative points "
+                f"the object has a mask in frame {frame}, which excludes all other pixels: give negative points "
                 "for objects with a point, a box or a scribble there, or in another frame as a correction"
             )
         else:
