@@ -213,7 +213,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Any:
 
 def test_only_a_half_written_checkpoint_is_an_error(data, tmp_path):
     (tmp_path / "out" / "checkpoint-9").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match=r"checkpoint-9 is not complete.*Delete it to begin anew"):
+    with pytest.raises(CheckpointError, match=r"checkpoint-9 is not complete.*Delete it to start again"):
         run(RECIPE, data, tmp_path / "out", **LONGER)
 
 

@@ -91,6 +91,12 @@ def test_recipes_are_read_as_they_were_before_there_were_references(name):
     assert_holds(load(name).to_dict(), READ[name])
 
 
+def test_older_recipes_spell_license_with_c():
+    assert load_recipe("videollama2.1-7b/stage2", ["output.licence=apache-2.0"]).output.license == "apache-2.0"
+    with pytest.raises(vr.ConfigurationError, match=r"Unknown setting output\.licence; did you mean output\.license"):
+        load_recipe("videollama2.1-7b/stage2", ["output.licence=mit", "output.license=apache-2.0"])
+
+
 def assert_holds(found, wanted):
     """Everything that is wanted is there, with numbers of the same type; settings may have come since."""
     for key, value in wanted.items():
@@ -149,7 +155,7 @@ def test_texts_that_look_like_references_survive_writing(text, tmp_path):
 def test_references_that_grow_beyond_bounds_are_refused():
     texts = {f"a{number}": f"${{.a{number - 1}}}" * 10 for number in range(1, 10)}
     sizes = yaml.safe_dump({"a0": "x" * 10, **texts}, default_flow_style=True, width=10**6).strip()
-    with pytest.raises(vr.ConfigurationError, match="is too long once what it refers to is in its place"):
+    with pytest.raises(vr.ConfigurationError, match="is too long with its references resolved"):
         load_recipe("tiny/stage0_tower", [f"pretrain.sizes={sizes}"])
 
 

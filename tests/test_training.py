@@ -386,7 +386,7 @@ def test_adapter_and_object_encoder(data, tmp_path, visuals, processor):
 def test_run_summary_says_what_was_run(data, tmp_path):
     import transformers
 
-    run("videollama2.1-7b/stage2", data, tmp_path, **{"output.licence": "apache-2.0"})
+    run("videollama2.1-7b/stage2", data, tmp_path, **{"output.license": "apache-2.0"})
     summary = json.loads((tmp_path / "videorefer_run.json").read_text())
     assert summary["recipe"]["name"] == "videollama2.1-7b/stage2"
     assert summary["steps"] == 4
@@ -472,7 +472,7 @@ def test_the_loss_on_other_records_does_not_depend_on_batches(tmp_path):
 def test_what_an_environment_holds_is_in_no_summary(data, tmp_path, monkeypatch):
     monkeypatch.setenv("VIDEOREFER_SECRET", "hushhush")
     secret = "${oc.env:VIDEOREFER_SECRET}"
-    changes = {"name": secret, "output.licence": secret, "train.extra": {"run_name": secret}}
+    changes = {"name": secret, "output.license": secret, "train.extra": {"run_name": secret}}
     run("videollama2.1-7b/stage2", data, tmp_path, **changes)
     holding = {path.name for path in tmp_path.rglob("*") if path.is_file() and b"hushhush" in path.read_bytes()}
     assert holding <= {"training_args.bin"}

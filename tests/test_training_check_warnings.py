@@ -113,13 +113,13 @@ STRANGE: dict[str, tuple[dict[str, Any], str, str, bool]] = {
     "away for one frame": (
         record(run_of(range(20, 40), lambda frame: 60 if frame == 30 else slow(frame - 20))),
         "jump",
-        "object 0 jumps to another place in frame 30 alone; in frames 29 and 31",
+        "object 0 jumps elsewhere in frame 30 alone; in frames 29 and 31",
         SHALLOW,
     ),
     "a neighbor's mask in one frame": (
         record(run_of(range(20, 40)), run_of(range(20, 40), lambda frame: 22 if frame == 25 else 10)),
         "jump",
-        "object 1 jumps to another place in frame 25 alone",
+        "object 1 jumps elsewhere in frame 25 alone",
         SHALLOW,
     ),
     "a neighbor's mask in one of every third or fourth frame": (
@@ -173,7 +173,7 @@ STRANGE: dict[str, tuple[dict[str, Any], str, str, bool]] = {
     "absent from one of every fifth": (
         record(run_of(range(0, 50, 5)) | {25: {"segmentation": None}}),
         "vanish",
-        "in frames 20 and 30 it is in the same place",
+        "in frames 20 and 30 it is at the same position",
         SHALLOW,
     ),
     "left out of one frame": (

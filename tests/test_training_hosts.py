@@ -1,4 +1,4 @@
-"""Training hosts with an attached object encoder: what is learnt of a conversation, what is frozen, and recipes."""
+"""Training hosts with an attached object encoder: what is learned of a conversation, what is frozen, and recipes."""
 
 import os
 from pathlib import Path
@@ -51,7 +51,7 @@ def host(tmp_path_factory: Any) -> Path:
     return save(BY_NAME["llava_onevision"], tmp_path_factory.mktemp("host"))
 
 
-# --- what is learnt --------------------------------------------------------------------------------------------------
+# --- what is learned -------------------------------------------------------------------------------------------------
 
 
 def learnt(row: HostRow, batch: dict[str, Any], processor: Any) -> list[str]:
@@ -146,7 +146,7 @@ def test_templates_that_cannot_be_learnt_from_are_refused(data: Path) -> None:
     # Only the newest answer is shown in full, as some templates of reasoning models do.
     shown = "{% for m in messages %}{% if loop.last or m['role'] == 'user' %}{{ m['content'][-1]['text'] }}{% endif %}"
     processor.processor.chat_template = shown + "<eos>{% endfor %}"
-    with pytest.raises(vr.ConfigurationError, match="changes what was said before"):
+    with pytest.raises(vr.ConfigurationError, match="changes earlier turns"):
         VideoReferCollator(processor)(samples)
     processor.processor.chat_template = None
     with pytest.raises(vr.ConfigurationError, match="no chat template"):

@@ -146,10 +146,10 @@ def test_a_changed_file_is_scanned_anew(media, log):
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     log()
     assert found(path) == found(path, keep_scan=False) != first
-    assert "is scanned anew" in log()
+    assert "is scanned again" in log()
     path.write_text(text)  # another time, but nothing else
     found(path)
-    assert "is scanned anew" in log()
+    assert "is scanned again" in log()
     os.utime(path, (1, 1))
     assert found(path) == first
     assert "is taken from" in log()
@@ -180,7 +180,7 @@ def test_a_scan_that_is_damaged_or_of_another_file_is_ignored_and_written_again(
         scan_of(path).write_bytes(damaged)
         log()
         assert VideoReferDataset(path).lengths == first[2], number
-        assert "is scanned anew" in log(), number
+        assert "is scanned again" in log(), number
         assert scan_of(path).read_bytes() == kept, number
     scan_of(path).unlink()
     os.mkfifo(scan_of(path))

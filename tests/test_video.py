@@ -1318,7 +1318,10 @@ def bad_sources(folder):
         "empty list": (list, "list of frames is empty"),
         "list of numbers": (lambda: [1, 2], "frame 0 of the list.*int was given"),
         "unequal list": (lambda: [picture, picture, picture[:-1], picture[:9]], "frame 2 of .* is 80x47 .*80x48"),
-        "list with missing file": (lambda: [picture, folder / "no.png"], "frame 1 of .*no.png.*image file does not exist"),
+        "list with missing file": (
+            lambda: [picture, folder / "no.png"],
+            "frame 1 of .*no.png.*image file does not exist",
+        ),
         "list with address": (lambda: ["https://example.org/a.png"], "download the image"),
         "grey image in list": (lambda: [picture[..., 0]], "grey"),
         "image array": (lambda: picture, r"one image.*\[image\]"),

@@ -1,4 +1,4 @@
-"""Training: records in the format of VideoRefer-700K, batches with labels, and a check of data before it is used."""
+"""Training: records in the format of VideoRefer-700K, batches with labels, and checks of data before training."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What transformers' Trainer is told of a recipe."""
+"""Converts recipes to arguments of transformers' Trainer."""
 
 from dataclasses import fields
 from typing import Any
@@ -17,7 +17,7 @@ __all__ = ["training_arguments"]
 
 
 def training_arguments(recipe: Recipe) -> TrainingArguments:
-    """Translate a recipe's training section for transformers.
+    """Convert a recipe's training section to arguments of transformers.
 
     Raises:
         ConfigurationError: the global batch size does not fit the number of processes, or transformers refuses a
@@ -33,10 +33,10 @@ def training_arguments(recipe: Recipe) -> TrainingArguments:
 
 
 class _Arguments(TrainingArguments):
-    """Arguments that are logged with references to the environment instead of what it holds.
+    """Arguments that are logged with references to the environment instead of its values.
 
     Attributes:
-        said_as (`dict`): argument -> reference.
+        said_as (`dict`): for each argument, the reference that is logged instead of its value.
     """
 
     said_as: dict[str, str] = {}  # noqa: RUF012 - no field
@@ -46,7 +46,7 @@ class _Arguments(TrainingArguments):
 
 
 def _argument_at(path: tuple[str | int, ...]) -> str | None:
-    """The argument that a place in a recipe becomes."""
+    """Return the argument for the path of a setting in a recipe."""
     if path[:2] == ("output", "folder"):
         return "output_dir"
     if path[:2] == ("train", "extra"):
@@ -59,7 +59,7 @@ def _argument_at(path: tuple[str | int, ...]) -> str | None:
 def _arguments(recipe: Recipe) -> "_Arguments":
     try:
         return _Arguments(**_translated(recipe))
-    except Exception as error:  # whatever transformers makes of values that it was not made for
+    except Exception as error:  # transformers raises many types for wrong values
         raise ConfigurationError(
             f"transformers.TrainingArguments cannot be made of the recipe: {type(error).__name__}: {error}"
             + (f" See train.extra, which has {', '.join(recipe.train.extra)}." if recipe.train.extra else "")
@@ -77,12 +77,12 @@ def _translated(recipe: Recipe) -> dict[str, Any]:
         "eval_strategy": "no" if train.eval_every is None else "steps",
         "save_strategy": "steps",
         "data_seed": train.seed,
-        "bf16": recipe.model.dtype == "bfloat16",  # autocast; what is trained stays in float32
+        "bf16": recipe.model.dtype == "bfloat16",  # autocast; trained weights stay in float32
         "fp16": recipe.model.dtype == "float16",
         "dataloader_num_workers": recipe.data.workers,
         "remove_unused_columns": False,
         "label_names": ["labels"],
-        "ddp_find_unused_parameters": False,  # `train` says otherwise of models where there are some
+        "ddp_find_unused_parameters": False,  # `train` sets it for models that have some
         "use_cpu": not torch.cuda.is_available(),
         **extra_arguments(train.extra),
     }

@@ -1,4 +1,4 @@
-"""Black visuals for processes that have none in a batch, but run in step with others that have some."""
+"""Black visuals for processes whose batch has none, while other processes have some."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from videorefer_plugin.hosts import RegionProcessor
 
 __all__ = ["blank_visuals"]
 
-_SIDE = 64  # pixels; processors bring it to what their host takes
+_SIDE = 64  # pixels; processors resize it for their host
 _FRAMES = 4
 
 
@@ -20,8 +20,8 @@ def blank_visuals(processor: RegionProcessor) -> dict[str, dict[str, Tensor]]:
         processor ([`RegionProcessor`]): the host's processor.
 
     Returns:
-        `dict[str, dict[str, torch.Tensor]]`: for each of the host's `encoders` its arguments, pixels and what goes
-        with them.
+        `dict[str, dict[str, torch.Tensor]]`: for each of the host's `encoders` its arguments: pixels, and inputs that
+        belong to them.
     """
     black = np.zeros((_FRAMES, _SIDE, _SIDE, 3), dtype=np.uint8)
     shown: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Models and processors that recipes start from."""
+"""Builds the models and processors of recipes."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ logger = logging.get_logger(__name__)
 
 
 def build(settings: ModelSettings) -> tuple[Any, Any]:
-    """Load or make the model of a recipe and its processor.
+    """Load or create the model of a recipe and its processor.
 
     Returns:
         `tuple`: a [`VideoReferForConditionalGeneration`] and its processor, or a host with an attached object encoder
@@ -36,7 +36,7 @@ def build(settings: ModelSettings) -> tuple[Any, Any]:
 
     Raises:
         CheckpointError: a checkpoint cannot be loaded.
-        ConfigurationError: the dtype is unknown, or the checkpoint is of no supported host.
+        ConfigurationError: the dtype is unknown, or the checkpoint is not of a supported host.
     """
     processor = build_processor(settings)
     model = build_model(settings, processor)
@@ -48,7 +48,7 @@ def build(settings: ModelSettings) -> tuple[Any, Any]:
 
 
 def build_processor(settings: ModelSettings) -> Any:
-    """Load the processor of a recipe (a host's own one), or make one for a new model.
+    """Load the processor of a recipe (for a host, the host's own), or create one for a new model.
 
     Raises:
         CheckpointError: a checkpoint cannot be loaded.
@@ -67,13 +67,13 @@ def build_processor(settings: ModelSettings) -> Any:
 
 
 def build_model(settings: ModelSettings, processor: Any) -> Any:
-    """Load the model of a recipe, or make a new one from a language model and a vision tower.
+    """Load the model of a recipe, or create a new one from a language model and a vision tower.
 
-    A checkpoint without an object encoder is taken for a host, and gets one attached.
+    A checkpoint without an object encoder counts as a host, to which an object encoder is attached.
 
     Raises:
         CheckpointError: a checkpoint cannot be loaded.
-        ConfigurationError: the dtype is unknown, or the checkpoint is of no supported host.
+        ConfigurationError: the dtype is unknown, or the checkpoint is not of a supported host.
     """
     dtype = getattr(torch, settings.dtype, None)
     if not isinstance(dtype, torch.dtype):
@@ -97,7 +97,7 @@ def build_model(settings: ModelSettings, processor: Any) -> Any:
         load_object_encoder(model, saved, processor=None if isinstance(model, RegionMixin) else processor)
     elif not isinstance(model, RegionMixin):
         attach_object_encoder(model, processor=processor)
-        logger.warning("%s gets a new object encoder, which has learnt nothing yet.", settings.checkpoint)
+        logger.warning("%s gets a new object encoder, which has learned nothing yet.", settings.checkpoint)
     if settings.max_tokens_per_region is not None:
         if model.object_encoder.config.kind != "pooled":
             raise ConfigurationError(
@@ -109,9 +109,9 @@ def build_model(settings: ModelSettings, processor: Any) -> Any:
 
 
 def _with_memory(model: Any) -> Any:
-    """Give parameters memory that wait on the device `meta` for what another process hands out.
+    """Allocate memory for parameters on the device `meta`, whose values another process sends.
 
-    Accelerate tells parameters of the optimizer apart by where they are, and those on `meta` are all in one place.
+    Accelerate distinguishes parameters of the optimizer by their address, and all parameters on `meta` have the same.
     """
     if not receives_weights():
         return model
@@ -153,7 +153,7 @@ def _new_config(settings: ModelSettings) -> VideoReferConfig:
 
 
 def prepare_for_training(model: Any, recipe: Recipe) -> Any:
-    """Freeze what a recipe does not train, and add adapters if it asks for them.
+    """Freeze the parts that a recipe does not train, and add adapters if it asks for them.
 
     Returns:
         The model, wrapped by PEFT if the recipe has a LoRA section.
@@ -164,15 +164,15 @@ def prepare_for_training(model: Any, recipe: Recipe) -> Any:
     if is_quantized(model):
         model = prepare_quantized(model, lora=recipe.lora is not None, parts=recipe.train.parts)
     set_trainable(model, recipe.train.parts)
-    if getattr(model, "_no_split_modules", None):  # FSDP looks for each of them, also for those of other towers
+    if getattr(model, "_no_split_modules", None):  # FSDP needs each of these classes, also those of other towers
         there = {type(module).__name__ for module in model.modules()}
         model._no_split_modules = [name for name in model._no_split_modules if name in there]
     if recipe.lora is not None:
         model = _add_lora(model, recipe.lora, recipe.train.parts)
     _keep_full_precision(model)
     if recipe.train.gradient_checkpointing:
-        # Re-entrant checkpointing loses gradients where no input needs any, as with a frozen language model.
-        # Renamed within the range of versions that is supported.
+        # Re-entrant checkpointing loses gradients if no input needs any, as with a frozen language model.
+        # Renamed within the supported range of versions.
         if hasattr(model, "activation_checkpointing_enable"):
             model.activation_checkpointing_enable({"use_reentrant": False})
         else:
@@ -182,10 +182,10 @@ def prepare_for_training(model: Any, recipe: Recipe) -> Any:
 
 
 def _keep_full_precision(model: Any) -> None:
-    """Train in float32 what was loaded in half precision; the forward pass is autocast.
+    """Convert trained weights in half precision to float32; the forward pass uses autocast.
 
-    Small updates to bfloat16 weights round to nothing. DeepSpeed keeps float32 copies itself; FSDP wants one dtype
-    for everything that it shards together, and casts on its own.
+    Small updates to bfloat16 weights round to zero. DeepSpeed keeps float32 copies itself; FSDP needs one dtype for
+    all weights that it shards together, and casts by itself.
     """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true":
         return

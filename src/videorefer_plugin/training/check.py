@@ -1,4 +1,4 @@
-"""Check a file of training records before it is used, and say what it holds."""
+"""Checks a file of training records before training, and reports its contents."""
 
 import os
 from collections import Counter
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 __all__ = ["SEGMENTATION_FORMS", "BadRecord", "DataReport", "Doubtful", "Warned", "check_data", "check_media"]
 
 SEGMENTATION_FORMS = ("compressed RLE", "run lengths", "polygons", "null", "missing")
-_EXAMPLES = 100  # of each kind of warning are kept
+_EXAMPLES = 100  # that are kept of each kind of warning
 _EXAMPLES_PRINTED = 3
-_FRAMES_DECODED = 16  # of every video in a deep check, as many as the published models look at
+_FRAMES_DECODED = 16  # of every video in a deep check, as many as the published models take
 
 
 class BadRecord(NamedTuple):
     """A record that cannot be used.
 
     Attributes:
-        line (`int`): line on which it begins, or row of a Parquet file, from 1.
+        line (`int`): line on which the record begins, or row of a Parquet file, from 1.
         reason (`str`): why.
-        number (`int`): which of the file's records it is, from 1; a file may have many on one line.
-        id (`str`, *optional*): its name in the file, if it has one.
+        number (`int`): number of the record in the file, from 1; a file may have many records on one line.
+        id (`str`, *optional*): the record's id in the file, if it has one.
     """
 
     line: int
@@ -54,11 +54,11 @@ class Doubtful(NamedTuple):
     """A usable record in which masks and frames do not seem to belong together.
 
     Attributes:
-        line (`int`): line on which it begins, or row of a Parquet file, from 1.
+        line (`int`): line on which the record begins, or row of a Parquet file, from 1.
         reason (`str`): why.
-        number (`int`): which of the file's records it is, from 1; a file may have many on one line.
-        frames (`tuple[int, ...]`): where to look.
-        id (`str`, *optional*): its name in the file, if it has one.
+        number (`int`): number of the record in the file, from 1; a file may have many records on one line.
+        frames (`tuple[int, ...]`): the frames to look at.
+        id (`str`, *optional*): the record's id in the file, if it has one.
     """
 
     line: int
@@ -73,8 +73,8 @@ class Warned:
     """The warnings of one kind.
 
     Attributes:
-        records (`int`): in how many records.
-        examples ([`Doubtful`] list): the first of them, 100 at most.
+        records (`int`): number of records with such warnings.
+        examples ([`Doubtful`] list): the first of these records, at most 100.
     """
 
     records: int = 0
@@ -83,26 +83,26 @@ class Warned:
 
 @dataclass
 class DataReport:
-    """What a file of training records holds. All counts but `records` and `bad` are of usable records.
+    """The contents of a file of training records. All counts except `records` and `bad` are of usable records.
 
     Attributes:
         path (`str`): the file.
-        unit (`str`): what `BadRecord.line` counts, `"line"` or `"row"`.
+        unit (`str`): unit of `BadRecord.line`, `"line"` or `"row"`.
         deep (`bool`): whether media were decoded and masks drawn.
-        interrupted (`bool`): whether the check was broken off; then the counts are of what was seen until then.
+        interrupted (`bool`): whether the check was interrupted, so that the counts are of the records until then.
         records (`int`): all records, bad ones included.
         kinds (`dict[str, int]`): records about a `video`, an `image`, or neither (`text`).
         with_regions, without_regions (`int`): records with and without objects.
-        single_frame, multi_frame (`int`): records with objects, by whether some object is seen in several frames.
+        single_frame, multi_frame (`int`): records with objects, by whether an object is visible in several frames.
         turns (`int`): questions with their answers.
         objects (`int`): objects of all records.
-        masks (`int`): frames in which an object is seen, over all objects.
+        masks (`int`): frames in which an object is visible, summed over all objects.
         segmentations (`dict[str, int]`): annotated frames by how the object's shape is stored.
-        unknown_keys (`dict[str, int]`): keys that are ignored, and in how many records they are.
+        unknown_keys (`dict[str, int]`): keys that are ignored, and the number of records that have them.
         bad ([`BadRecord`] list): records that cannot be used.
         warnings (`dict[str, Warned]`): usable records in which masks and frames do not seem to belong together, by the
-            kind of what is strange: `size`, `aspect`, `rate`, `jump` or `vanish`.
-        shown (`list[str]`): pictures of records that were written.
+            kind of suspicion: `size`, `aspect`, `rate`, `jump` or `vanish`.
+        shown (`list[str]`): paths of the pictures of records that were written.
     """
 
     path: str
@@ -125,7 +125,7 @@ class DataReport:
     shown: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """Return the report as a `dict` for JSON."""
         warnings = {
             kind: {"records": warned.records, "examples": [example._asdict() for example in warned.examples]}
             for kind, warned in self.warnings.items()
@@ -133,7 +133,7 @@ class DataReport:
         return {**asdict(self), "bad": [bad._asdict() for bad in self.bad], "warnings": warnings}
 
     def table(self) -> "RenderableType":
-        """What the file holds, every bad record, and examples of doubtful ones, to be printed by rich."""
+        """Return a rich table of the contents, every bad record, and examples of doubtful records."""
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
@@ -192,7 +192,7 @@ class DataReport:
             self.segmentations[form] = self.segmentations.get(form, 0) + count
 
     def warn(self, line: int, found: Sequence[Suspicion], name: str | None = None) -> None:
-        """Count what is strange about the usable record that was read last."""
+        """Count the suspicions about the usable record that was read last."""
         for kind, reason, frames in found:
             warned = self.warnings.setdefault(kind, Warned())
             warned.records += 1
@@ -201,7 +201,7 @@ class DataReport:
 
 
 class _Places:
-    """Columns of a table that say which record is meant: the line, and what says more than the line."""
+    """Columns of a table that identify a record: its line, and further columns where the line is not enough."""
 
     def __init__(self, unit: str, records: Sequence[BadRecord | Doubtful]):
         from rich.table import Column
@@ -212,7 +212,7 @@ class _Places:
         self.names = [Column(name, justify="left" if name == "id" else "right") for name in names]
 
     def of(self, one: BadRecord | Doubtful) -> list["RenderableType"]:
-        """What stands in them for a record."""
+        """Return the cells of a record."""
         from rich.text import Text
 
         numbers = [str(one.number)] if self.has_numbers else []
@@ -226,28 +226,29 @@ def check_data(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
-    """Check a file of training records, and warn of those in which masks and frames do not seem to belong together.
+    """Check a file of training records, and warn of records whose masks and frames do not seem to belong together.
 
-    Warnings make no record bad. Those of masks that jump, vanish in single frames, are of several sizes or seem to be
-    of sampled frames are told from the records alone, so that files of millions of masks are checked quickly. With
-    `deep`, they are also compared with the media: masks of other proportions than the frames, and frames beyond the
-    end of the video are errors; masks of another scale, and frames that seem to be counted at another rate, warnings.
-    `suspicious.py` has a table of them all.
+    A record with warnings is still usable. Warnings about masks that jump, vanish in single frames, have several sizes
+    or seem to be of sampled frames need the records only, so that files of millions of masks are checked quickly. With
+    `deep`, records are also compared with the media: masks of other proportions than the frames, and frames beyond the
+    end of the video, are errors; masks of another scale, and frames that seem to be counted at another rate, are
+    warnings. `suspicious.py` has a table of all warnings.
 
     Args:
         path (`str` or `os.PathLike`): JSON list, JSON lines or Parquet.
         media_root (`str` or `os.PathLike`, *optional*): folder that relative media paths start from; the file's own
             by default.
         deep (`bool`, *optional*, defaults to `False`):
-            Also open every video and image, decode the frames that training would look at, and draw every mask.
-        progress (*optional*): called after every record with how much of the file was read, and its size.
+            Also open every video and image, decode the frames that training would use, and draw every mask.
+        progress (*optional*): called after every record with the amount of the file that was read, and the file's
+            size.
 
     Returns:
-        [`DataReport`]: what the file holds. If the check is interrupted (Ctrl-C), what was found until then.
+        [`DataReport`]: the contents of the file. If the check is interrupted (Ctrl-C), the contents until then.
 
     Raises:
-        RecordError: the file as a whole cannot be read, for instance since it is no JSON.
-        ConfigurationError: it is Parquet, and pyarrow is not installed; or `progress` is no function.
+        RecordError: the file as a whole cannot be read, for instance because it is not JSON.
+        ConfigurationError: the file is Parquet, and pyarrow is not installed; or `progress` is not a function.
     """
     file = open_record_file(path)
     check_kind(RecordError, PATH, optional=True, media_root=media_root)
@@ -278,13 +279,13 @@ def check_data(
 
 
 def check_media(record: Record) -> Media | None:
-    """Make sure that a record can be trained on: decode its media and draw its masks.
+    """Check that a record can be trained on, by decoding its media and drawing its masks.
 
     Returns:
-        [`Media`], *optional*: what its video or image is, if it has one.
+        [`Media`], *optional*: the properties of its video or image, if it has one.
 
     Raises:
-        RecordError: it cannot; the message is the reason alone, without the place.
+        RecordError: the record is not usable. The message has the reason only, not the file and line.
     """
     check_record(record)
     if record.visual is None:
@@ -303,7 +304,7 @@ def check_media(record: Record) -> Media | None:
                     f"frame(s), numbered from 0{numbering_hint(annotated, media)}"
                 )
             wanted = sorted({*annotated, *video.sample(_FRAMES_DECODED)})
-            for start in range(0, len(wanted), _FRAMES_DECODED):  # not all at once: an object may be in very many
+            for start in range(0, len(wanted), _FRAMES_DECODED):  # an object may be in very many frames
                 video.read(wanted[start : start + _FRAMES_DECODED])
         for number, region in enumerate(regions):
             if not any(bool(np.any(mask)) for _, mask in region.masks(media.height, media.width)):

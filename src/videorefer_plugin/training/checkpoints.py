@@ -1,4 +1,4 @@
-"""Checkpoints that runs go on from: which one, whether it is whole, and whether it is of the same run."""
+"""Finds the checkpoint from which a run resumes, and checks that it is complete and of the same run."""
 
 import errno
 import json
@@ -39,11 +39,11 @@ __all__ = [
 logger = logging.get_logger(__name__)
 
 UNFINISHED = "unfinished"
-_OF_A_FULL_DISK = ("inline_container.cc", "PytorchStreamWriter", "iostream error")  # as torch.save has it
-"""Folder that checkpoints are written in first; they are moved to their place when they are complete."""
+_OF_A_FULL_DISK = ("inline_container.cc", "PytorchStreamWriter", "iostream error")  # in messages of torch.save
+"""Folder in which checkpoints are written; complete ones are moved to the output folder."""
 
 IDENTITY = "videorefer_resume.json"
-"""File of a checkpoint that says which run it is of."""
+"""File of a checkpoint that identifies its run."""
 
 _STATE = "trainer_state.json"  # the last file that transformers writes into a checkpoint
 _WEIGHTS = (
@@ -54,10 +54,10 @@ _WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_LOADER_SECONDS = 6  # within which the processes that load data notice that their trainer was killed
+_LOADER_SECONDS = 6  # time in which the processes that load data notice that their trainer was killed
 
-# Settings that another part of the same run may have otherwise: they change how it is run or how long, or are found
-# to differ by what the checkpoint holds.
+# Settings that may change when a run is resumed: they concern its execution or length, or other checks of the
+# checkpoint find the difference.
 _FREE = {
     "": {"name", "description", "output", "pretrain"},
     "model": {"checkpoint", "language_model", "vision_tower", "processor", "object_encoder", "attn_implementation"},
@@ -75,17 +75,17 @@ _FREE_ARGUMENTS = (
 
 @contextmanager
 def prepared_folder(recipe: Recipe, rank: int, resume: bool) -> Iterator[str | None]:
-    """Hold the output folder of a run, and say which checkpoint it goes on from.
+    """Lock the output folder of a run, and yield the checkpoint from which the run resumes.
 
     Args:
-        recipe ([`Recipe`]): what is run.
-        rank (`int`): of this process; the first one holds the folder for all.
-        resume (`bool`): whether to go on from a checkpoint.
+        recipe ([`Recipe`]): the recipe.
+        rank (`int`): rank of this process; the first process locks the folder for all.
+        resume (`bool`): whether to resume from a checkpoint.
 
     Raises:
-        ConfigurationError: another process trains there, it cannot be written, or it holds checkpoints although
-            nothing is to be gone on with.
-        CheckpointError: the checkpoint to go on from is damaged, or of another run.
+        ConfigurationError: another process trains there, the folder cannot be written, or it has checkpoints although
+            `resume` is `False`.
+        CheckpointError: the checkpoint to resume from is damaged, or of another run.
     """
     folder = Path(recipe.output.folder)
     if rank:
@@ -127,7 +127,7 @@ def _checked(recipe: Recipe, folder: Path, resume: bool) -> str | None:
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
+    """Return the complete checkpoints of a run, oldest first."""
     return [path for path in _numbered(folder) if (path / _STATE).is_file()]
 
 
@@ -142,13 +142,13 @@ def _number(path: Path) -> int | None:
 
 
 def find_checkpoint(folder: str | os.PathLike) -> str | None:
-    """Newest complete checkpoint of a run, or `None`.
+    """Return the newest complete checkpoint of a run, or `None`.
 
-    Of what a killed process left half-written, an older one is gone on from, and a warning names both. What is not
-    called `checkpoint-` and a number is none.
+    If a killed process left a half-written checkpoint, an older one is used, and a warning names both. Only folders
+    named `checkpoint-` and a number count as checkpoints.
 
     Raises:
-        CheckpointError: a file has the name of a checkpoint, or the only ones are half-written.
+        CheckpointError: a file has the name of a checkpoint, or all checkpoints are half-written.
     """
     folder = Path(folder)
     numbered, complete = _numbered(folder), complete_checkpoints(folder)
@@ -160,22 +160,22 @@ def find_checkpoint(folder: str | os.PathLike) -> str | None:
     if partial and newest is None:
         raise CheckpointError(
             f"{partial[-1]} is not complete (it has no {_STATE}, which is written last), and there is no older "
-            "checkpoint to go on from. Delete it to begin anew."
+            "checkpoint to go on from. Delete it to start again."
         )
     for path in (*_numbered(folder / UNFINISHED), *partial):
-        instead = "the run begins anew" if newest is None else f"the run goes on from {newest.name}"
+        instead = "the run starts again" if newest is None else f"the run goes on from {newest.name}"
         logger.warning("%s was not finished when its process ended; %s.", path, instead)
     return None if newest is None else str(newest)
 
 
-# --- whether one is whole --------------------------------------------------------------------------------------------
+# --- completeness ----------------------------------------------------------------------------------------------------
 
 
 def _check_whole(path: Path) -> None:
-    """Make sure that all of a checkpoint is there and can be read, without reading the weights.
+    """Check that all files of a checkpoint exist and are readable, without reading the weights.
 
     Raises:
-        CheckpointError: a file is missing or damaged; says which, and what to delete.
+        CheckpointError: a file is missing or damaged. The message names it, and what to delete.
     """
     _check_state(path)
     names = {item.name for item in path.iterdir()}
@@ -190,7 +190,7 @@ def _check_whole(path: Path) -> None:
     for what, there in wanted.items():
         if not there:
             raise _damaged(path, f"It lacks {what}.")
-    for name in sorted(names - {"training_args.bin"}):  # which nothing is read of
+    for name in sorted(names - {"training_args.bin"}):  # which is never read
         file = path / name
         if name.endswith(".index.json"):
             shards = set(_object(file).get("weight_map", {}).values())
@@ -214,7 +214,7 @@ def _check_saved(path: Path, file: Path) -> None:
     try:
         with safe_globals():
             saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever torch makes of bytes that it has not written
+    except Exception as error:  # torch raises many types for bytes that it has not written
         said = short(str(error).splitlines()[0] if str(error) else "")
         raise _damaged(path, f"{file.name} cannot be read ({type(error).__name__}: {said}).") from error
     wanted = {
@@ -274,15 +274,15 @@ def _remedy(path: Path) -> str:
     older = [one for one in complete_checkpoints(path.parent) if (_number(one) or 0) < (_number(path) or 0)]
     if older:
         return f"Delete {path}, to go on from {older[-1].name}."
-    return f"Delete {path}, to begin anew."
+    return f"Delete {path}, to start again."
 
 
 @contextmanager
 def saving(folder: str | os.PathLike) -> Iterator[None]:
-    """While a trainer writes a checkpoint into a folder.
+    """Convert errors of writing a checkpoint into a folder.
 
     Raises:
-        TrainingError: it cannot be written.
+        TrainingError: the checkpoint cannot be written.
     """
     with writing(folder, TrainingError, also=(SafetensorError,)):
         try:
@@ -295,16 +295,16 @@ def saving(folder: str | os.PathLike) -> Iterator[None]:
 
 @contextmanager
 def loading(path: str | os.PathLike | None) -> Iterator[None]:
-    """While a trainer takes up what a checkpoint holds.
+    """Convert errors of loading a checkpoint into a trainer.
 
     Raises:
-        CheckpointError: it does not fit the model or the optimizer.
+        CheckpointError: the checkpoint does not fit the model or the optimizer.
     """
     try:
         yield
     except VideoReferError:
         raise
-    # What transformers, PEFT and PyTorch raise of states that do not fit.
+    # Types that transformers, PEFT and PyTorch raise for states that do not fit.
     except (
         OSError,
         RuntimeError,
@@ -325,15 +325,15 @@ def loading(path: str | os.PathLike | None) -> Iterator[None]:
         ) from error
 
 
-# --- whether one is of the same run ----------------------------------------------------------------------------------
+# --- the same run ----------------------------------------------------------------------------------------------------
 
 
 def identity_of(recipe: Recipe, **more: Any) -> dict[str, Any]:
-    """What makes a run the same: settings that decide what is learnt, by name, fit for JSON.
+    """Return the settings that identify a run, since they determine its result, by name and fit for JSON.
 
     Args:
-        recipe ([`Recipe`]): what is run. Of files, only the names count, so that folders may be moved.
-        more (*optional*): what else does, such as the number of records.
+        recipe ([`Recipe`]): the recipe. Only the names of files count, so that folders may be moved.
+        more (*optional*): further values, such as the number of records.
     """
     values = recipe.to_dict(references=True)
     files = values["data"]["files"]
@@ -363,22 +363,22 @@ def _file(entry: Any) -> Any:
 
 
 def write_identity(path: Path, identity: Mapping[str, Any]) -> None:
-    """Write into a checkpoint which run it is of."""
+    """Write the identity of a run into a checkpoint."""
     write_json(path / IDENTITY, dict(identity))
 
 
 def check_same_run(path: str | os.PathLike, identity: Mapping[str, Any]) -> None:
-    """Make sure that a checkpoint is of this run, as far as it says so: older ones say nothing.
+    """Check that a checkpoint is of this run. Older checkpoints without an identity are accepted.
 
     Raises:
-        CheckpointError: it is of another one; names what differs.
+        CheckpointError: the checkpoint is of another run. The message names the differences.
     """
     path = Path(path)
     if not (path / IDENTITY).exists():
         return
     saved = _object(path / IDENTITY)
     both = saved.keys() & identity.keys()
-    # A setting that only one of them has is another value, unless a version does not know it.
+    # A setting that only one of them has counts as a difference, unless a version does not know it.
     sections = tuple(f"{name}." for name in ("train.extra", "lora"))
     names = [name for name in {**saved, **identity} if name in both or name.startswith(sections)]
     differing = [name for name in names if saved.get(name) != identity.get(name)]
@@ -389,7 +389,7 @@ def check_same_run(path: str | os.PathLike, identity: Mapping[str, Any]) -> None
         said = [f"{name} was {_said(saved, name)} and is {_said(identity, name)}" for name in differing]
         raise CheckpointError(
             f"The checkpoint {path} is of another run: {listed(said, between='; ')}. Set it back to go on, or name "
-            f"another output.folder to begin anew. Checkpoints are gone on from with what they were made with."
+            f"another output.folder to start again. A run resumes only with the settings of its checkpoint."
         )
 
 

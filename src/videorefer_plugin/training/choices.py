@@ -1,4 +1,4 @@
-"""What settings of a recipe may name, as far as the libraries know that recipes are handed to."""
+"""Checks settings of a recipe against the names that transformers and other libraries know."""
 
 import difflib
 import re
@@ -35,11 +35,11 @@ __all__ = [
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Dtypes that weights may be loaded in."""
 
-# They wait for scores of an evaluation, of which runs of recipes have none: the learning rate would never change.
+# They need scores of an evaluation, which runs of recipes do not have: the learning rate would never change.
 _WAIT_FOR_SCORES = ("reduce_lr_on_plateau", "greedy")
 _FEW = Range(1, 1024)  # layers, heads and channels
 
-# Arguments of TrainingArguments that other settings of a recipe stand for, or that are not for recipes to set.
+# Arguments of TrainingArguments that other settings of a recipe set, or that recipes cannot set.
 _ELSEWHERE = {
     "output_dir": "set output.folder",
     "bf16": "set model.dtype",
@@ -73,24 +73,24 @@ _PLAIN = {
     dict: "settings",
     list: "a list",
 }
-# Packages of integrations that are called otherwise than these.
+# Packages of integrations with other names.
 _PACKAGES = {"azure_ml": "azureml-sdk", "comet_ml": "comet-ml", "flyte": "flytekit"}
 
 
 def optimizers() -> tuple[str, ...]:
-    """Names of the optimizers that transformers' Trainer knows. Some need packages of their own."""
+    """Return the names of the optimizers of transformers' Trainer. Some need packages of their own."""
     return tuple(str(name.value) for name in OptimizerNames)
 
 
 def check_optimizer(name: str) -> None:
-    """Check one of the `optimizers`, by having the Trainer look it up.
+    """Check one of the `optimizers` by a lookup of the Trainer.
 
     Raises:
-        ConfigurationError: it needs a package that is not installed, or settings that recipes do not have.
+        ConfigurationError: the optimizer needs a package that is not installed, or settings that recipes do not have.
     """
     from transformers import Trainer  # takes seconds to import
 
-    arguments = TrainingArguments.__new__(TrainingArguments)  # the defaults alone: making one sets up the devices
+    arguments = TrainingArguments.__new__(TrainingArguments)  # only the defaults, since `__init__` sets up the devices
     arguments.optim = OptimizerNames(name)
     try:
         Trainer.get_optimizer_cls_and_kwargs(arguments, torch.nn.Module())
@@ -100,7 +100,7 @@ def check_optimizer(name: str) -> None:
 
 @lru_cache
 def schedulers() -> tuple[str, ...]:
-    """Names of the schedules of transformers that need no settings but length and warm-up, which recipes have."""
+    """Return the names of the schedules of transformers that need only length and warm-up, as in recipes."""
     return tuple(str(name.value) for name in SchedulerType if _needs_nothing_else(name))
 
 
@@ -110,7 +110,7 @@ def _needs_nothing_else(name: SchedulerType) -> bool:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     try:
         get_scheduler(name, optimizer, num_warmup_steps=1, num_training_steps=2)
-    except (TypeError, ValueError):  # it misses a setting
+    except (TypeError, ValueError):  # a setting is missing
         return False
     return True
 
@@ -119,7 +119,7 @@ def check_attention(name: str | None) -> None:
     """Check the name of an attention backend: one of transformers, or a kernel on the Hub, `"owner/name"`.
 
     Raises:
-        ConfigurationError: nobody knows it.
+        ConfigurationError: the name is unknown.
     """
     known = ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys())
     if name is not None and name not in known and not re.fullmatch(r"(paged\|)?[\w.-]+/[\w.-]+(@[^:]+)?(:\w+)?", name):
@@ -133,7 +133,7 @@ def check_targets(names: Iterable[str]) -> None:
     """Check the names of layers that LoRA adapts.
 
     Raises:
-        ConfigurationError: there are none, or one is no name.
+        ConfigurationError: there are no names, or one is malformed.
     """
     names = list(names)
     if not names:
@@ -152,10 +152,10 @@ def check_targets(names: Iterable[str]) -> None:
 
 
 def check_sizes(settings: PretrainSettings) -> None:
-    """Check the sizes of a part that is made from nothing, by making it where tensors have no values.
+    """Check the sizes of a part that is trained from scratch, by building it on the device `meta`.
 
     Raises:
-        ConfigurationError: a size is misspelt or out of its range, or they do not go together.
+        ConfigurationError: a size is misspelled or out of its range, or sizes do not fit together.
     """
     if settings.part == "connector":
         if settings.sizes:
@@ -173,7 +173,7 @@ def check_sizes(settings: PretrainSettings) -> None:
     try:
         with torch.device("meta"):
             _run_part(settings)
-    except Exception as error:  # whatever transformers and PyTorch make of sizes that they were not made for
+    except Exception as error:  # transformers and PyTorch raise many types for wrong sizes
         raise ConfigurationError(
             f"pretrain.sizes and pretrain.feature_layer make no {settings.part}: {type(error).__name__}: {error}"
         ) from error
@@ -204,10 +204,10 @@ def _run_part(settings: PretrainSettings) -> None:
 
 
 def check_reports(names: Sequence[str]) -> None:
-    """Check where logs are to go.
+    """Check the names of the integrations for logs.
 
     Raises:
-        ConfigurationError: transformers does not know it, or it needs a package that is not installed.
+        ConfigurationError: transformers does not know a name, or it needs a package that is not installed.
     """
     from transformers.integrations import integration_utils  # takes seconds to import
 
@@ -227,11 +227,11 @@ def check_reports(names: Sequence[str]) -> None:
 
 
 def extra_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `TrainingArguments` in `train.extra`.
+    """Return the arguments of `TrainingArguments` in `train.extra`.
 
     Raises:
-        ConfigurationError: there is none of a name (the nearest is given), one has a setting of its own in recipes, or
-            a value is of another type.
+        ConfigurationError: a name is unknown (the message names the nearest), an argument has a setting of its own in
+            recipes, or a value is of another type.
     """
     hints = get_type_hints(TrainingArguments)
     known = {item.name for item in fields(TrainingArguments)}
@@ -255,7 +255,7 @@ def extra_arguments(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _argument(name: str, value: Any, hint: Any) -> Any:
-    """A value of one of an argument's types; of a text that stands for a number, such as 1e-8, the number."""
+    """Check the type of an argument's value, and convert texts such as 1e-8 to numbers."""
     kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
     if len(kinds) == 1 and kinds[0] in _PLAIN:
         return typed(value, hint, f"train.extra.{name}")

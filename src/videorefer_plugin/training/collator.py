@@ -1,4 +1,4 @@
-"""Records to batches: media decoded, prompts tokenised, and labels for what is to be learnt."""
+"""Makes batches from records: decodes media, tokenizes prompts, and sets labels for the supervised tokens."""
 
 import logging
 import os
@@ -23,12 +23,12 @@ __all__ = ["TEMPLATES", "VideoReferCollator"]
 logger = logging.getLogger(__name__)
 
 IGNORED = -100
-_MAX_WORKERS = 255  # whose counts are kept apart
+_MAX_WORKERS = 255  # with counts of their own
 _TRUNCATED_TURNS, _DROPPED_RECORDS = range(2)
 
 
 class _UnusableError(Exception):
-    """Records of a batch that cannot be used: index in the batch -> reason."""
+    """Reasons why records of a batch are not usable, by index in the batch."""
 
     def __init__(self, reasons: dict[int, str]):
         super().__init__(reasons)
@@ -36,29 +36,30 @@ class _UnusableError(Exception):
 
 
 class VideoReferCollator:
-    """Turn items of a [`VideoReferDataset`] into the inputs of a model, with labels. For a `DataLoader`.
+    """Converts items of a [`VideoReferDataset`] to the inputs of a model, with labels. For a `DataLoader`.
 
-    With the chat template, what is learnt is every answer with the `<|im_end|>` and the newline after it; system
-    message, questions and headers are not, nor are the positions of visual and object tokens. With `"plain"` (the
-    first stage), question and answer are joined by a space, and everything but those positions is learnt. Both as in
-    the original code.
+    With the chat template, every answer is supervised, with the `<|im_end|>` and the newline after it. The system
+    message, questions, headers, and the positions of visual and object tokens are not. With `"plain"` (the first
+    stage), question and answer are joined by a space, and all positions except those of visual and object tokens are
+    supervised. Both follow the original code.
 
     Args:
         processor (`VideoReferProcessor` or `RegionProcessor`):
-            Decodes, tokenises and pads; padding goes to the right here.
+            The processor, which decodes, tokenizes and pads. Padding is on the right.
         template (`str`, *optional*, defaults to `"chat"`): `"chat"` or `"plain"`.
         max_length (`int`, *optional*):
-            The most tokens of a record, visual and object tokens included. Of a longer one, later turns are left out
-            whole, with their regions, and counted in `truncated_turns`.
-        mask_policy (`str`, *optional*): `"keep"` or `"original"`; the processor's by default.
-        num_frames (`int`, *optional*): frames sampled from a video; the processor's by default.
-        max_frames_per_region (`int`, *optional*): the processor's by default.
+            Largest number of tokens of a record, visual and object tokens included. Longer records lose whole turns at
+            their end, with their regions, which `truncated_turns` counts.
+        mask_policy (`str`, *optional*): `"keep"` or `"original"`; by default that of the processor.
+        num_frames (`int`, *optional*): number of frames sampled from a video; by default that of the processor.
+        max_frames_per_region (`int`, *optional*): largest number of frames of a region; by default that of the
+            processor.
         on_bad_sample (`str`, *optional*, defaults to `"error"`):
-            What to do with a record whose media or masks turn out unusable. `"error"` raises; `"skip"` leaves it out
-            of its batch, logs it and counts it in `dropped_records`.
+            What to do with a record whose media or masks are not usable. `"error"` raises; `"skip"` leaves it out of
+            its batch, logs it and counts it in `dropped_records`.
         packing (`bool`, *optional*, defaults to `False`):
-            Whether records are laid end to end in one row instead of padded, each with positions of its own; see
-            [`pack_batch`]. For models that look at crops of objects.
+            Whether records are concatenated in one row instead of padded, each with its own positions; see
+            [`pack_batch`]. Only for models that look at crops of objects.
 
     Raises:
         ConfigurationError: a setting has an unknown value, or the processor's chat template cannot be used.
@@ -102,17 +103,17 @@ class VideoReferCollator:
             "max_frames_per_region": max_frames_per_region,
         }
         self._settings = {name: value for name, value in settings.items() if value is not None}
-        # One row for this process and each worker, shared, so that the counts of workers are seen here.
+        # One shared row for this process and each worker, so that this process sees the counts of workers.
         self._counts = torch.zeros((1 + _MAX_WORKERS, 2), dtype=torch.int64).share_memory_()
 
     @property
     def truncated_turns(self) -> int:
-        """Turns left out for length so far, by this process and its workers."""
+        """Number of turns that this process and its workers left out for length so far."""
         return int(self._counts[:, _TRUNCATED_TURNS].sum())
 
     @property
     def dropped_records(self) -> int:
-        """Records left out of their batches so far, by this process and its workers."""
+        """Number of records that this process and its workers left out of their batches so far."""
         return int(self._counts[:, _DROPPED_RECORDS].sum())
 
     def _count(self, what: int, number: int) -> None:
@@ -126,11 +127,12 @@ class VideoReferCollator:
             samples (`list[dict]`): items of a [`VideoReferDataset`].
 
         Returns:
-            `dict` with what [`VideoReferProcessor.__call__`] returns and `labels` of shape `(batch, length)`, -100
-            where nothing is learnt.
+            `dict` with the outputs of [`VideoReferProcessor.__call__`], and `labels` of shape `(batch, length)`, which
+            are -100 for positions without supervision.
 
         Raises:
-            RecordError: a record cannot be used (file, line and reason are named), or none of the batch can.
+            RecordError: a record is not usable (the message names file, line and reason), or no record of the batch
+                is.
             ConfigurationError: a setting of the processor has an unknown value.
         """
         if (worker := get_worker_info()) is not None:
@@ -169,12 +171,12 @@ class VideoReferCollator:
         inputs = self._process(samples, prompts)
         starts, ends = inputs.pop("offset_mapping").unbind(dim=-1)
         places = [_Places(offsets) for offsets in inputs.pop("text_replacement_offsets")]
-        # Special tokens that a tokenizer adds have no place in the text; some tokenizers give white space no extent.
+        # Special tokens that a tokenizer adds are not part of the text; some tokenizers give white space no extent.
         real = inputs["attention_mask"].bool() & ((ends > starts) | (starts > 0))
         kept = self._fitting(prompts, places, starts, inputs["attention_mask"].bool())
         labels = torch.full_like(inputs["input_ids"], IGNORED)
         for row, (prompt, place) in enumerate(zip(prompts, places, strict=True)):
-            for first, last in prompt.learnt:
+            for first, last in prompt.learned:
                 here = real[row] & (starts[row] >= place(first)) & (starts[row] < place(last))
                 labels[row, here] = inputs["input_ids"][row, here]
         inputs["labels"] = labels.masked_fill(self._is_placeholder(labels), IGNORED)
@@ -200,7 +202,7 @@ class VideoReferCollator:
         except ConfigurationError:
             raise
         except VideoReferError as error:
-            # Which one it was is found by trying them one by one, which costs nothing while all is well.
+            # Records are tried one by one only after an error, to find the unusable ones.
             unusable = {}
             for index, (sample, prompt) in enumerate(zip(samples, prompts, strict=True)):
                 try:
@@ -209,7 +211,7 @@ class VideoReferCollator:
                     unusable[index] = str(reason).removeprefix("Sample 0: ")
                     if self.on_bad_sample == "error":
                         break
-            if not unusable:  # they do not go together, as with a processor that samples by the second
+            if not unusable:  # they do not fit together, as with a processor that samples by the second
                 raise
             raise _UnusableError(unusable) from error
 
@@ -232,14 +234,14 @@ class VideoReferCollator:
         )
 
     def _is_placeholder(self, ids: Tensor) -> Tensor:
-        # Not every host has all of them.
+        # Not every host has all of these tokens.
         special = [getattr(self.processor, f"{kind}_token_id", None) for kind in ("image", "video", "region")]
         return torch.isin(ids, torch.tensor([token_id for token_id in special if token_id is not None]))
 
     # ------------------------------------------------------------------ length
 
     def _fitting(self, prompts: list[Prompt], places: list["_Places"], starts: Tensor, real: Tensor) -> list[int]:
-        """How many turns of each record fit into `max_length`; all of them without a limit."""
+        """Return how many turns of each record fit into `max_length`; all turns without a limit."""
         if self.max_length is None:
             return [len(prompt.ends) for prompt in prompts]
         kept, unusable = [], {}
@@ -265,12 +267,12 @@ class VideoReferCollator:
     def _truncate(
         self, inputs: dict[str, Any], prompts: list[Prompt], places: list["_Places"], starts: Tensor, kept: list[int]
     ) -> dict[str, Any]:
-        """Leave out the turns beyond those that are kept, and their regions."""
+        """Remove the turns after those that are kept, and their regions."""
         lengths, keep_region = [], []
         for row, (prompt, place, turns) in enumerate(zip(prompts, places, kept, strict=True)):
             end = prompt.ends[turns - 1]
             real = inputs["attention_mask"][row].bool()
-            # After the last turn nothing follows, unless a template puts it there.
+            # Only some templates add text after the last turn.
             whole = turns == len(prompt.ends)
             lengths.append(int(real.sum()) if whole else int((real & (starts[row] < place(end))).sum()))
             inside = prompt.text[: None if whole else end].count(self.processor.region_token)
@@ -286,7 +288,7 @@ class VideoReferCollator:
 
 
 class _Places:
-    """Finds a character of a text again after its placeholders were made as long as what they stand for."""
+    """Maps characters of a text to positions after its placeholders were expanded."""
 
     def __init__(self, offsets: list[dict[str, Any]]):
         self._moved = [(offset["span"][1], offset["new_span"][1]) for offset in offsets]
@@ -297,7 +299,7 @@ class _Places:
 
 
 def _select_regions(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
-    """The inputs with some of the regions only; `keep` is bool `(num_regions,)`."""
+    """Return the inputs with some of the regions only; `keep` is bool `(num_regions,)`."""
     if bool(keep.all()):
         return inputs
     others = {name: value for name, value in inputs.items() if not name.startswith("region_")}
@@ -314,12 +316,12 @@ def _select_regions(inputs: dict[str, Any], keep: Tensor) -> dict[str, Any]:
 
 
 def _select_in_row(row: dict[str, Tensor], keep: Tensor) -> dict[str, Tensor]:
-    """Some of the regions of one sample, and the frames that only they need."""
+    """Select some regions of one sample, and the frames that only they need."""
     lengths = row["region_lengths"][row["region_lengths"] > 0]
     masks = (row["region_frames"] != 0).nonzero().squeeze(1)[keep.repeat_interleave(lengths)]
     frames = row["region_frames"][masks]
     kept = {**row, "region_lengths": lengths[keep], "region_masks": row["region_masks"][masks]}
-    if "region_pixel_values" in row:  # otherwise masks lie on frames that the host sees anyway
+    if "region_pixel_values" in row:  # else masks lie on frames that the host sees anyway
         used, place = (-1 - frames[frames < 0]).unique(return_inverse=True)
         kept["region_pixel_values"] = row["region_pixel_values"][used]
         frames[frames < 0] = -1 - place

@@ -1,4 +1,4 @@
-"""The training data set: records read one at a time, each pointing at its objects in one frame or in many."""
+"""The training data set: records that are read one at a time, with their objects in one or several frames."""
 
 import copy
 import logging
@@ -37,59 +37,61 @@ _REASONS_SHOWN = 5
 
 @dataclass(frozen=True)
 class _Scanned:
-    """What is kept of the usable records of one file."""
+    """The data that is kept about the usable records of one file."""
 
     file: RecordFile
     media_root: str | os.PathLike | None
     positions: np.ndarray  # (n, 2)
     lines: np.ndarray  # (n,)
-    numbers: np.ndarray  # (n,), which of the file's records each is, from 1
+    numbers: np.ndarray  # (n,), number of the record in the file, from 1
     kinds: np.ndarray  # (n,), index into KINDS
     tokens: np.ndarray  # (n,), estimate without the visual
     objects: np.ndarray  # (n,), number of objects
-    masks: np.ndarray  # (n,), frames that they are seen in, all together
-    has_choice: np.ndarray  # (n,), some object is seen in more than one frame
+    masks: np.ndarray  # (n,), sum of the frames in which they are visible
+    has_choice: np.ndarray  # (n,), an object is visible in more than one frame
     keys: np.ndarray  # (n,), digest of the record's id and number
 
 
 class VideoReferDataset(Dataset):
-    """Records of one or several files, for a map-style `DataLoader`. Nothing is decoded here.
+    """A data set of the records of one or several files, for a map-style `DataLoader`. It decodes no media.
 
-    Every file is read through when the data set is made, so that bad records are known before training starts; of each
-    record only its place is held. Shuffling and sharding over processes are the sampler's business.
+    Every file is read once when the data set is made, so that bad records are known before training starts. Only the
+    position of each record is kept in memory. Shuffling, and sharding over processes, are left to the sampler.
 
-    What was found in `records.json` is kept in `records.json.scan`, so that the next start is quick. It counts as long
-    as the file has the same bytes, which its SHA-256 digest tells; whether media are there is looked up every time. It
-    may be deleted whenever you like. Where it cannot be written, nothing is kept.
+    The result of reading `records.json` is kept in `records.json.scan`, so that the next start is quick. It is used as
+    long as the file has the same SHA-256 digest; the existence of media is checked every time. The file can be deleted
+    at any time. If it cannot be written, nothing is kept.
 
     Args:
         data: a file, a [`DataSource`], or a list of these.
         mode (`str`, *optional*, defaults to `"mixed"`):
-            In which frames objects are pointed at. `"single"`: one frame in which the object is seen, drawn anew every
-            epoch; the same one for all objects of a record where there is a frame with all of them. `"multi"`: all
-            annotated frames. `"mixed"`: of the records with an object that is seen in more than one frame, exactly
-            half are single in every epoch (of an odd number, one more is multi), drawn anew every epoch (paper B.1).
-        media_root (`str` or `os.PathLike`, *optional*): for the files that name none themselves.
-        seed (`int`, *optional*, defaults to 0): of every choice.
-        max_frames_per_region (`int`, *optional*): the most frames of an object in multi mode, taken evenly of those in
-            which it is seen.
+            The frames in which objects are given. `"single"`: one frame in which the object is visible, chosen again
+            in every epoch; the same frame for all objects of a record, if one has all of them. `"multi"`: all
+            annotated frames. `"mixed"`: of the records with an object that is visible in more than one frame, exactly
+            half are single in every epoch (of an odd number, one more is multi), chosen again in every epoch (paper
+            B.1).
+        media_root (`str` or `os.PathLike`, *optional*): folder of media, for files without one of their own.
+        seed (`int`, *optional*, defaults to 0): seed of all random choices.
+        max_frames_per_region (`int`, *optional*): largest number of frames of an object in multi mode, spread evenly
+            over those in which it is visible.
         on_bad_sample (`str`, *optional*, defaults to `"error"`):
-            `"error"` refuses a file with a bad record. `"skip"` leaves bad records out, counts them and says so once;
-            no other record takes their place.
-        visual_tokens (`int`, *optional*, defaults to 1352): tokens of a video or image, for `lengths`; the default is
-            what 16 frames make in VideoLLaMA2.1.
-        max_tokens_per_region (`int`, *optional*, defaults to 4), object_encoder (*optional*): for `lengths`; the
-            latter is the configuration of an object encoder, instead.
+            `"error"` refuses a file with a bad record. `"skip"` leaves bad records out, and logs their number once; no
+            other record replaces them.
+        visual_tokens (`int`, *optional*, defaults to 1352): number of tokens of a video or image, for `lengths`; the
+            default is that of 16 frames in VideoLLaMA2.1.
+        max_tokens_per_region (`int`, *optional*, defaults to 4), object_encoder (*optional*): largest number of tokens
+            of an object, or the configuration of an object encoder that determines it, for `lengths`.
         keep_scan (`bool`, *optional*, defaults to `True`):
-            Whether scans of files are kept beside them. With `False` none is used, none is written, and all files are
-            read through.
+            Whether scans of files are kept beside them. With `False`, no scan is used or written, and all files are
+            read.
 
     Attributes:
-        skipped (`list[str]`): place and reason of every record that was left out.
+        skipped (`list[str]`): file, line and reason of every record that was left out.
 
     Raises:
-        RecordError: a file cannot be read, holds a bad record (file, line and reason are named), or no record is left.
-        ConfigurationError: a setting has a value that makes no sense.
+        RecordError: a file cannot be read or has a bad record (the message names file, line and reason), or no record
+            is left.
+        ConfigurationError: a setting has an invalid value.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class VideoReferDataset(Dataset):
             Share.of(number, source.path, len(scanned.lines), source.limit, source.weight, seed)
             for number, (source, scanned) in enumerate(zip(data_sources(data), self._files, strict=True))
         ]
-        # Row i of an epoch: its file, the record there, and which of the record's copies it is.
+        # Row i of an epoch: its file, its record in the file, and the number of the record's copy.
         self._rows = epoch_rows(self._shares, 0)
         self._rows_of = 0
         if not len(self._rows):
@@ -130,7 +132,7 @@ class VideoReferDataset(Dataset):
                 + (f", the first: {self.skipped[0]}." if self.skipped else ".")
             )
         self._say_what_was_skipped()
-        # Shared with the workers of a DataLoader, also with those that live longer than an epoch.
+        # Shared with the workers of a DataLoader, also with persistent ones.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._single: tuple[int, np.ndarray] | None = None
         self.set_epoch(0)
@@ -187,23 +189,23 @@ class VideoReferDataset(Dataset):
 
     @property
     def epoch(self) -> int:
-        """The epoch that choices are made for."""
+        """The epoch of the current random choices."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the choices of another epoch; the Trainer and accelerate call this."""
+        """Make the random choices of another epoch. The Trainer and accelerate call this."""
         self._epoch.fill_(epoch)
         self._draw()
 
     def whole(self) -> "VideoReferDataset":
-        """The same data with every record that may come in some epoch, as often as it may come in one."""
+        """Return the same data with all copies of records that may come in any epoch."""
         other = copy.copy(self)
         other._shares = [share.whole() for share in self._shares]
         other._rows, other._single = epoch_rows(other._shares, 0), None
         return other
 
     def _draw(self) -> np.ndarray:
-        """Which rows are in single mode in this epoch; bool (len(self),)."""
+        """Return which rows are in single mode in this epoch; bool (len(self),)."""
         epoch = self.epoch
         if self._rows_of != epoch and any(share.is_drawn for share in self._shares):
             self._rows = epoch_rows(self._shares, epoch)
@@ -219,12 +221,12 @@ class VideoReferDataset(Dataset):
         return self._single[1]
 
     def _name(self, row: int) -> str:
-        """What a row's choices in this epoch depend on."""
+        """Return the text that seeds a row's choices in this epoch."""
         file, record, copy = self._rows[row].tolist()
         return f"{self.seed}/{self.epoch}/{self._files[file].keys[record]}/{copy}"
 
     def _column(self, name: str) -> np.ndarray:
-        """One value for each row."""
+        """Return one value for each row."""
         column = np.empty(len(self._rows), dtype=getattr(self._files[0], name).dtype)
         for number, scanned in enumerate(self._files):
             rows = self._rows[:, 0] == number
@@ -244,13 +246,13 @@ class VideoReferDataset(Dataset):
 
     @property
     def lengths(self) -> list[int]:
-        """Estimated number of tokens of each record, for grouping records of like length."""
+        """Estimated number of tokens of each record, for grouping records of similar length."""
         kinds, tokens = self._kinds_and_tokens()
         return (tokens + np.where(kinds == KINDS.index("text"), 0, self.visual_tokens)).tolist()
 
     @property
     def masks_per_record(self) -> float:
-        """Masks of a record on average in this epoch: one for each frame that each of its objects is seen in."""
+        """Mean number of masks of a record in this epoch: one for each frame in which an object is visible."""
         return float(np.where(self._draw(), self._column("objects"), self._column("masks")).mean())
 
     @property
@@ -262,7 +264,7 @@ class VideoReferDataset(Dataset):
 
     @property
     def records_by_file(self) -> list[int]:
-        """How many different records of each file are used, however often each comes in an epoch."""
+        """Number of different records of each file that are used, without further copies in an epoch."""
         return [len(share.records) for share in self._shares]
 
     def __len__(self) -> int:
@@ -287,7 +289,7 @@ class VideoReferDataset(Dataset):
             shapes, seen = record.shapes, record.seen
         except ValueError as error:
             raise RecordError(f"{record.place}: {error}") from error
-        # Frames are chosen before regions are made, so that one is made of each object.
+        # Frames are chosen first, so that only one region of each object is made.
         single = item["mode"] == "single"
         chosen = (
             self._one_frame(seen, range(len(self))[index]) if single else list(map(self._many_frames, shapes, seen))
@@ -295,7 +297,7 @@ class VideoReferDataset(Dataset):
         return {**item, "regions": list(map(_region, shapes, chosen))}
 
     def without_regions(self, index: int) -> dict[str, Any]:
-        """Read one record as `self[index]` does, but for the regions, which take longest to make.
+        """Read one record as `self[index]` does, but without the regions, which take longest to make.
 
         Raises:
             IndexError: there is no such record.
@@ -313,7 +315,7 @@ class VideoReferDataset(Dataset):
         }
 
     def record(self, index: int) -> Record:
-        """Read one record as its file has it, without making regions of its objects.
+        """Read one record as it is in its file, without making regions of its objects.
 
         Raises:
             IndexError: there is no such record.
@@ -332,7 +334,7 @@ class VideoReferDataset(Dataset):
             raise RecordError(f"{where}: {error}") from error
 
     def _number(self, index: int) -> int:
-        """The number of a row among those that may come in some epoch."""
+        """Return the number of a row among all rows that may come in any epoch."""
         number, record, copied = self._rows[index].tolist()
         before = sum(share.most for share in self._shares[:number])
         return before + self._shares[number].number(record, copied)
@@ -354,15 +356,15 @@ class VideoReferDataset(Dataset):
 
 
 def _region(shapes: Mapping[int, Shape], frames: Collection[int]) -> Region:
-    """One object in some of its frames, in the annotation's order."""
+    """Return one object in some of its frames, in the annotation's order."""
     return Region.from_shapes({frame: shape for frame, shape in shapes.items() if frame in frames})
 
 
 def recipe_dataset(recipe: "Recipe", files: Sequence["str | DataFile"], **settings: Any) -> VideoReferDataset:
-    """The records of a recipe's files, used as the recipe has it.
+    """Return the data set of a recipe's files, with the settings of the recipe.
 
     Raises:
-        RecordError: as [`VideoReferDataset`].
+        RecordError: see [`VideoReferDataset`].
         ConfigurationError: a weight leaves no record of a file.
     """
     return VideoReferDataset(

@@ -12,16 +12,16 @@ from videorefer_plugin.regions.silhouettes import Silhouette, pack
 
 __all__ = ["Drawn"]
 
-# By how much the sides of an annotation and of its video may differ in proportion, as they do when videos are scaled
-# to even numbers of pixels. Beyond it the annotation belongs to another video.
+# How much the proportions of an annotation and of its video may differ, as they do when videos are scaled to even
+# numbers of pixels. With a larger difference, the annotation belongs to another video.
 _SIDES_TOLERANCE = 0.02
 
 
 class Drawn(DrawnShape):
     """A shape drawn on a frame of another size than the video now has, for instance before the videos were scaled.
 
-    Nothing is scaled where the sizes agree. A pixel counts if any pixel that it stands for does, so that no object is
-    lost by scaling.
+    Shapes of the same size are not scaled. A scaled pixel is set if any of its original pixels is, so that scaling
+    loses no object.
     """
 
     __slots__ = ("shape", "size")
@@ -33,7 +33,7 @@ class Drawn(DrawnShape):
             self.size = shape.size
 
     def unless_blank(self) -> Shape:
-        """The shape itself, or absence where it has no pixel as far as can be told without the video."""
+        """Return the shape itself, or absence if it has no pixel, as far as this is known without the video."""
         if self.shape.only_excludes or isinstance(self.shape, Absent):
             return ABSENT
         if isinstance(self.shape, Rle):
@@ -43,7 +43,7 @@ class Drawn(DrawnShape):
         return self
 
     def _draw(self, height: int, width: int) -> Silhouette:
-        """The shape on a frame of the video.
+        """Draw the shape on a frame of the video.
 
         Raises:
             RegionError: the frame has other proportions than the one that the shape was drawn on.
@@ -63,7 +63,7 @@ class Drawn(DrawnShape):
         return pack(mask)
 
     def to_json(self) -> dict[str, Any]:
-        """Write the shape itself, or its pixels where it was drawn on frames of a size that the shape does not say."""
+        """Return the JSON form of the shape, or of its pixels if the shape does not have the size of its frames."""
         return self.shape.to_json() if self.size is None else Mask(self.shape.rasterize(*self.size)).to_json()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Run a frozen vision tower over the videos and images of a data set; over each of their frames once."""
+"""Runs a frozen vision tower once on each frame of the videos and images of a data set."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ from videorefer_plugin.video import Video, open_video
 __all__ = ["VisualEncoder", "digest_of"]
 
 _FRAMES_AT_ONCE = 16  # through the tower, and in memory
-_MASKS_AT_ONCE = 8192  # of the objects of one video; more are looked at after these
+_MASKS_AT_ONCE = 8192  # of the objects of one video; more are done after these
 
 
 def digest_of(visual: Visual) -> str:
-    """Digest of the content of a video or image.
+    """Return a digest of the content of a video or image.
 
     Raises:
         VideoError: it cannot be read.
@@ -40,10 +40,10 @@ def _open(visual: Visual) -> Video:
 
 @dataclass
 class _Job:
-    """What is to be computed of one video or image.
+    """The features to compute of one video or image.
 
     Attributes:
-        plan ([`PlannedBatch`], *optional*): of one of its records: all preprocess frames in the same way.
+        plan ([`PlannedBatch`], *optional*): the plan of one of its records; all records preprocess frames alike.
         shown (`set[int]`): frames whose features are to be kept.
         objects (`dict[str, DrawnRegion]`): objects whose features are to be kept, by their keys.
     """
@@ -63,10 +63,10 @@ class VisualEncoder:
     Args:
         model ([`VideoReferForConditionalGeneration`]): the model.
         processor ([`VideoReferProcessor`]): its processor.
-        ways ([`Ways`]): how features are made.
-        store ([`FeatureStore`]): where they are kept.
-        table ([`VisualTable`]): where digests of files are noted, and which frames are shown of them.
-        clips (`bool`): whether features of frames are kept, too.
+        ways ([`Ways`]): how features are computed.
+        store ([`FeatureStore`]): the store of the features.
+        table ([`VisualTable`]): the table of digests of files, and of the frames that are shown.
+        clips (`bool`): whether features of frames are kept as well.
     """
 
     def __init__(
@@ -87,15 +87,15 @@ class VisualEncoder:
 
     @torch.no_grad()
     def encode(self, visual: Visual, samples: Iterable[dict[str, Any]]) -> None:
-        """Compute what the store lacks of a video or image.
+        """Compute the features of a video or image that the store lacks.
 
         Args:
             visual ([`Visual`]): the video or image.
             samples (`Iterable[dict]`): items of the data set that show it.
 
         Raises:
-            VideoError: it cannot be read; the record is named.
-            RegionError: an object does not fit it; the record is named.
+            VideoError: the visual cannot be read. The message names the record.
+            RegionError: an object does not fit the visual. The message names the record.
         """
         opened: tuple[Video, str] | None = None
         job = _Job()
@@ -110,7 +110,7 @@ class VisualEncoder:
             self._finish(job, *opened)
 
     def _look(self, visual: Visual) -> tuple[Video, str]:
-        """A video or image, and the digest of its content."""
+        """Open a video or image, and return it with the digest of its content."""
         video, content = _open(visual), self._table.content(*visual)
         if content is None:
             content = video.digest()
@@ -118,7 +118,7 @@ class VisualEncoder:
         return video, content
 
     def _add(self, job: _Job, video: Video, content: str, sample: dict[str, Any]) -> None:
-        """Add to a job what is to be computed of a record."""
+        """Add the frames and objects of a record to a job."""
         keys = [object_key(content, one) for one in object_digests(sample["record"])]
         known = self._store.known(map(self._ways.pooled_object, keys))
         new = {
@@ -152,7 +152,7 @@ class VisualEncoder:
         self._store.fetch(list(made), lambda keys: [made[key] for key in keys])
 
     def _features(self, job: _Job, video: Video, content: str, frames: Sequence[int]) -> Tensor:
-        """Features of frames, those that are known and the others, of which those that are shown become known."""
+        """Return the features of frames, from the store or computed. Those of shown frames are added to the store."""
         keys = [self._ways.frame(content, frame) for frame in frames]
         known = self._store.known(keys)
 
@@ -178,7 +178,7 @@ class VisualEncoder:
 def _pool(
     objects: Mapping[str, DrawnRegion], frames: Sequence[int], features: Tensor, pooled: Mapping[str, list[Tensor]]
 ) -> None:
-    """Fill in what lies below those masks of objects that are on these frames."""
+    """Pool the features of these frames below the masks of objects."""
     rows = {frame: row for row, frame in enumerate(frames)}
     places = [
         (key, place, rows[frame])

@@ -1,4 +1,4 @@
-"""Arguments of transformers in `train.extra` that would fail only once the model is loaded, or change a run unseen."""
+"""Checks arguments in `train.extra` that would fail only after the model is loaded, or change a run silently."""
 
 import importlib.util
 import re
@@ -31,7 +31,7 @@ REFUSED = {
     "do_predict": "recipes train",
     "parallelism_config": "recipes run on copies of a model, or on one that FSDP or DeepSpeed shards",
 }
-"""Arguments that are not for recipes to set, and what to do instead."""
+"""Arguments that recipes cannot set, and the reason or alternative."""
 
 _RANGES = {
     "adam_beta1": Range(0, 1, below=True),
@@ -57,7 +57,7 @@ _WITH_EXPONENT = re.compile(r"[+-]?[0-9]+[eE][+-]?[0-9]{1,3}")
 
 
 def numbers_in(value: Any) -> Any:
-    """Settings in which texts such as 1e-7, which YAML takes for no number, are numbers at every level."""
+    """Convert texts such as 1e-7, which YAML does not read as numbers, to numbers at every level of settings."""
     if isinstance(value, Mapping):
         return {name: numbers_in(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -66,7 +66,7 @@ def numbers_in(value: Any) -> Any:
 
 
 def check_extra(extra: Mapping[str, Any], *, workers: int, evaluates: bool) -> None:
-    """Check arguments of `TrainingArguments` whose values transformers itself does not check, or too late.
+    """Check arguments of `TrainingArguments` that transformers does not check, or checks too late.
 
     Args:
         extra (`Mapping[str, Any]`): the arguments.
@@ -74,7 +74,7 @@ def check_extra(extra: Mapping[str, Any], *, workers: int, evaluates: bool) -> N
         evaluates (`bool`): whether there are records to evaluate on.
 
     Raises:
-        ConfigurationError: one is out of its range, or does not go with the rest of the recipe.
+        ConfigurationError: an argument is out of its range, or contradicts the rest of the recipe.
     """
     for name, allowed in _RANGES.items():
         if extra.get(name) is not None:
@@ -106,7 +106,7 @@ def check_extra(extra: Mapping[str, Any], *, workers: int, evaluates: bool) -> N
         raise ConfigurationError(
             "train.extra.debug is not for recipes: a loss that is not a number stops a run by itself. Leave it out."
         )
-    # What transformers measures memory with.
+    # The package with which transformers measures memory.
     if extra.get("skip_memory_metrics") is False and importlib.util.find_spec("psutil") is None:
         raise ConfigurationError(
             "train.extra.skip_memory_metrics: false needs a package that is not installed: pip install psutil (or "
@@ -129,10 +129,10 @@ def check_extra(extra: Mapping[str, Any], *, workers: int, evaluates: bool) -> N
 
 
 def rehearse(arguments: TrainingArguments) -> None:
-    """Make the optimizer and the schedule of one number, so that settings that they refuse are known at once.
+    """Make the optimizer and the schedule for a single number, to find wrong settings at once.
 
     Raises:
-        ConfigurationError: one of them cannot be made.
+        ConfigurationError: the optimizer or the schedule cannot be made.
     """
     from transformers import Trainer  # takes seconds to import
 
@@ -143,9 +143,9 @@ def rehearse(arguments: TrainingArguments) -> None:
         groups = options.pop("optimizer_dict", None) or options.pop("params", None) or module.parameters()
         if options.pop("model", None) is None:
             optimizer = kind(groups, **options)
-        else:  # made for layers of the model
+        else:  # optimizers for layers of the model
             optimizer = torch.optim.SGD(module.parameters(), lr=arguments.learning_rate)
-    except Exception as error:  # whatever the optimizers' packages make of values that they were not made for
+    except Exception as error:  # packages of optimizers raise many types for wrong values
         raise ConfigurationError(
             f"train.optimizer={arguments.optim.value} cannot be made with these settings: {type(error).__name__}: "
             f"{short(str(error))}. See train.extra (optim_args, adam_beta1, adam_beta2, optim_target_modules)."
@@ -162,7 +162,7 @@ def rehearse(arguments: TrainingArguments) -> None:
         for _ in range(3):
             optimizer.step()
             scheduler.step()
-    except Exception as error:  # whatever the schedule makes of values that it was not made for
+    except Exception as error:  # schedules raise many types for wrong values
         raise ConfigurationError(
             f"train.scheduler={arguments.lr_scheduler_type.value} cannot be made with "
             f"train.extra.lr_scheduler_kwargs={short(kwargs)}: {type(error).__name__}: {short(str(error))}."

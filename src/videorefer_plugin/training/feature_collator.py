@@ -1,4 +1,4 @@
-"""Batches of what a frozen vision tower made of clips and objects before."""
+"""Makes batches from stored features of a frozen vision tower."""
 
 import re
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ _IGNORED = -100
 
 
 class FeatureCollator:
-    """Turn items of a [`VideoReferDataset`] into batches of features that were computed before. For a `DataLoader`.
+    """Converts items of a [`VideoReferDataset`] to batches of stored features. For a `DataLoader`.
 
-    What is learnt is as with [`VideoReferCollator`]. Each `<region>` becomes as many positions as the object has
-    tokens, each `<video>` or `<image>` as many as the connector makes of it; without clips, conversations lose theirs.
-    Every record is read once; its items may be those of [`ReadOnce`].
+    Labels are those of [`VideoReferCollator`]. Each `<region>` is expanded to the number of the object's tokens, and
+    each `<video>` or `<image>` to the number of tokens from the connector. Without clips, these are removed. Every
+    record is read once; items may come from [`ReadOnce`].
 
     Args:
-        processor ([`VideoReferProcessor`]): for its chat template and tokenizer.
-        features ([`KeptFeatures`]): what [`compute_features`] returned.
-        config ([`ObjectEncoderConfig`]): of the model's object encoder, which knows how many tokens an object has.
+        processor ([`VideoReferProcessor`]): the processor, whose chat template and tokenizer are used.
+        features ([`KeptFeatures`]): the features from [`compute_features`].
+        config ([`ObjectEncoderConfig`]): configuration of the object encoder, which sets the number of object tokens.
         clips (`bool`, *optional*, defaults to `False`): whether conversations show their clips and images.
         connector (`nn.Module`, *optional*):
-            The model's connector if it is not trained either. Then what it makes of each clip is kept, too.
+            The model's connector if it is not trained either. Then its outputs for each clip are kept as well.
 
     Raises:
         ConfigurationError: the processor's chat template cannot be used.
@@ -73,7 +73,7 @@ class FeatureCollator:
         rows = [self._read[sample["index"]] for sample in samples]
         pad = nn.utils.rnn.pad_sequence
         batch = {
-            # Padding comes last, where nothing that is learnt attends to it: a mask would only slow attention down.
+            # Padding is at the end, where no supervised token attends to it: a mask would only slow attention down.
             "input_ids": pad([ids for _, _, ids, _ in rows], True, self.processor.tokenizer.pad_token_id),
             "labels": pad([labels for _, _, _, labels in rows], True, _IGNORED),
         }
@@ -91,7 +91,7 @@ class FeatureCollator:
 
     @torch.no_grad()
     def _connect(self, connector: nn.Module, kind: str, key: str) -> Tensor:
-        """What the connector makes of a clip or image, `(num_tokens, hidden_size)`."""
+        """Return the connector's tokens of a clip or image, `(num_tokens, hidden_size)`."""
         if key not in self._connected:
             features = self.features[key]
             frames = self.processor.num_frames if kind == "image" else len(features)
@@ -101,7 +101,7 @@ class FeatureCollator:
         return self._connected[key]
 
     def _prepare(self, sample: dict[str, Any]) -> tuple[list[str], tuple[str, str] | None, Tensor, Tensor]:
-        """Keys of the objects, kind and key of the visual, ids, and labels of one record."""
+        """Return keys of the objects, kind and key of the visual, ids, and labels of one record."""
         kind = sample["kind"]
         messages = sample["messages"]
         visual = None
@@ -116,17 +116,17 @@ class FeatureCollator:
         places = iter([self.config.placeholder(self.processor.region_token, count) for count in counts])
         ids: list[int] = []
         labels: list[int] = []
-        # Question and answer by turns; they meet at special tokens, so that they can be tokenised one by one.
-        bounds = [0, *(place for span in prompt.learnt for place in span), len(prompt.text)]
+        # Questions and answers alternate; they meet at special tokens, so that they can be tokenized one by one.
+        bounds = [0, *(place for span in prompt.learned for place in span), len(prompt.text)]
         for number, (start, stop) in enumerate(pairwise(bounds)):
             text = prompt.text[start:stop]
             text = re.sub(re.escape(self.processor.region_token), lambda _: next(places), text)
             new = self._tokenize(text, visual)
             ids += new
             labels += new if number % 2 else [_IGNORED] * len(new)
-        learnt = torch.tensor(labels)
-        learnt[learnt == self.processor.region_token_id] = _IGNORED
-        return keys, visual, torch.tensor(ids), learnt
+        learned = torch.tensor(labels)
+        learned[learned == self.processor.region_token_id] = _IGNORED
+        return keys, visual, torch.tensor(ids), learned
 
     def _tokenize(self, text: str, visual: tuple[str, str] | None) -> list[int]:
         parts = [text] if visual is None else text.split(f"<{visual[0]}>")

@@ -1,4 +1,4 @@
-"""Keys of what a frozen vision tower makes of the frames and objects of a data set."""
+"""Keys of the features of a data set's frames and objects from a frozen vision tower."""
 
 import json
 import os
@@ -25,27 +25,27 @@ class Visual(NamedTuple):
 
 
 def visual_of(record: Record) -> Visual | None:
-    """The video or image of a record, if it has one."""
+    """Return the video or image of a record, if it has one."""
     return None if record.visual is None else Visual(record.kind, os.path.abspath(record.visual))
 
 
 def object_digests(record: Record) -> list[str]:
-    """What tells each object of a record from others in the same video or image."""
+    """Return digests of a record's objects, which distinguish them from others in the same video or image."""
     size = [record.height, record.width]
     return [text_digest(json.dumps([one, size], sort_keys=True)) for one in record.annotation or []]
 
 
 def object_key(content: str, digest: str) -> str:
-    """What tells an object from all others: the digests of the video's or image's content, and its own."""
+    """Return the key of an object, from the digest of the visual's content and its own digest."""
     return text_digest(f"{content} {digest}")
 
 
 class Ways(NamedTuple):
-    """How features are made; see [`FeatureKey`].
+    """How features are computed; see [`FeatureKey`].
 
     Attributes:
-        preprocessing, tower (`str`): how those of frames are made.
-        pooled (`str`): how those of objects are made of them.
+        preprocessing, tower (`str`): how features of frames are computed.
+        pooled (`str`): how features of objects are pooled from them.
     """
 
     preprocessing: str
@@ -54,7 +54,7 @@ class Ways(NamedTuple):
 
     @classmethod
     def of(cls, model: VideoReferForConditionalGeneration, processor: Any, dataset: VideoReferDataset) -> "Ways":
-        """Those of a model, its processor and a data set."""
+        """Return the ways of a model, its processor and a data set."""
         tower = tower_revision(model.model.vision_tower, model.config.vision_feature_layer)
         chance = None if dataset.mode == "multi" else dataset.seed
         ways = [processor.mask_policy, processor.max_frames_per_region]
@@ -62,9 +62,9 @@ class Ways(NamedTuple):
         return cls(preprocessing_digest(processor), tower, f"{tower}/pooled {text_digest(json.dumps(ways))}")
 
     def frame(self, content: str, frame: int) -> FeatureKey:
-        """Key of a frame of a video or image."""
+        """Return the key of a frame of a video or image."""
         return FeatureKey(content, frame, self.preprocessing, self.tower)
 
     def pooled_object(self, key: str) -> FeatureKey:
-        """Key of what lies below the masks of an object."""
+        """Return the key of the features below the masks of an object."""
         return FeatureKey(key, 0, self.preprocessing, self.pooled)

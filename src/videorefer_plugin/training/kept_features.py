@@ -1,8 +1,8 @@
-"""What a frozen vision tower makes of the clips and objects of a data set, computed once.
+"""Features of the clips and objects of a data set from a frozen vision tower, computed once.
 
-A tower that is not trained says the same of a clip and of an object in every step. Kept, it costs nothing any more,
-nor does decoding the clip. What can be seen in an object itself, how it looks and where it goes, can even be learnt
-without the clip: then prompts are short, and in the same time, many times more objects are seen.
+A tower that is not trained computes the same features of a clip and an object in every step. If they are kept, later
+steps need neither the tower nor the decoded clip. The looks and motion of an object can even be learned without the
+clip: then prompts are short, and training sees many times more objects in the same time.
 """
 
 import os
@@ -26,9 +26,9 @@ from videorefer_plugin.training.visual_table import VisualTable
 
 __all__ = ["KeptFeatures", "compute_features", "remove_features"]
 
-_BYTES_HELD = 2 << 30  # of features; more are read from the folder when they are asked for
-_OBJECTS_AT_ONCE, _CLIPS_AT_ONCE = 2048, 8  # that are read from the folder together
-_SAVED = 64  # videos and images after which what is known of them is saved
+_BYTES_HELD = 2 << 30  # of features; others are read from the folder when they are needed
+_OBJECTS_AT_ONCE, _CLIPS_AT_ONCE = 2048, 8  # numbers that are read from the folder together
+_SAVED = 64  # number of videos and images after which their table is saved
 
 logger = logging.get_logger(__name__)
 
@@ -40,27 +40,27 @@ def compute_features(
     folder: str | os.PathLike,
     clips: bool = False,
 ) -> "KeptFeatures":
-    """Compute what the vision tower makes of the objects of a data set, and of its clips and images; each once.
+    """Compute the vision tower's features of the objects of a data set, and of its clips and images, once.
 
-    What the folder holds already of the same contents, seen by the same tower in the same way, is not computed again:
-    of this run before it was interrupted, of other runs, or of sessions whose [`FeatureStore`] has the same folder.
-    Records that show the same video are looked at together, so that each of its frames is decoded and encoded once.
-    Of several processes, each computes its share and writes it to the folder, where all find it.
+    Features in the folder of the same contents, tower and preprocessing are not computed again. They may be of this
+    run before it was interrupted, of other runs, or of sessions whose [`FeatureStore`] has the same folder. Records
+    that show the same video are processed together, so that each of its frames is decoded and encoded once. With
+    several processes, each computes its share and writes it to the folder, where all processes find it.
 
     Args:
         model ([`VideoReferForConditionalGeneration`]): the model.
         processor ([`VideoReferProcessor`]): its processor.
-        dataset ([`VideoReferDataset`]): records, with objects if `clips` is `False`.
-        folder (`str` or `os.PathLike`): where to keep them.
-        clips (`bool`, *optional*, defaults to `False`): whether clips and images are kept, too.
+        dataset ([`VideoReferDataset`]): the records, which need objects if `clips` is `False`.
+        folder (`str` or `os.PathLike`): folder of the features.
+        clips (`bool`, *optional*, defaults to `False`): whether to keep features of clips and images as well.
 
     Returns:
         [`KeptFeatures`]: the features of the objects, and with `clips` those of clips and images.
 
     Raises:
         ConfigurationError: a record has no objects, and clips are not kept either; or the folder cannot be used.
-        VideoError: a video or image cannot be read; the record is named.
-        RegionError: an object does not fit its video or image; the record is named.
+        VideoError: a video or image cannot be read. The message names the record.
+        RegionError: an object does not fit its video or image. The message names the record.
     """
     dataset = dataset.whole()
     store = FeatureStore(0, device="cpu", folder=folder)
@@ -70,7 +70,7 @@ def compute_features(
     jobs = [(visual, own) for visual in found.records if (own := found.unknown(visual, ways, store, table, processor))]
     state = PartialState()
     model.to(state.device)
-    state.wait_for_everyone()  # until all have seen what is there already
+    state.wait_for_everyone()  # until all processes have read the folder
     encoder = VisualEncoder(model, processor, ways, store, table, clips)
     share = jobs[state.process_index :: state.num_processes]
     with store.together():
@@ -89,7 +89,7 @@ def compute_features(
 
 
 class _Found:
-    """The videos and images of a data set, with the records that show each, and the objects on it.
+    """The videos and images of a data set, each with its records and objects.
 
     Raises:
         ConfigurationError: a record has no objects, and clips are not kept either.
@@ -117,7 +117,7 @@ class _Found:
     def unknown(
         self, visual: Visual, ways: Ways, store: FeatureStore, table: VisualTable, processor: Any
     ) -> list[int]:
-        """The records of a video or image of which the store lacks something."""
+        """Return the records of a video or image whose features are not all in the store."""
         content = table.content(*visual)
         if content is None:
             return self.records[visual]
@@ -137,14 +137,14 @@ class KeptFeatures(Mapping[str, Tensor]):
 
     A mapping of the key of an object to a float tensor `(num_masks, vision_hidden_size)`, and of the key of a clip or
     image to a tensor `(num_frames, grid_height, grid_width, vision_hidden_size)` in half precision, on the CPU.
-    Objects and then clips are held in memory as far as 2 GiB reach; the others are read when they are asked for.
+    Objects, and then clips, are held in memory up to 2 GiB; the others are read when they are needed.
 
     Args:
         ways ([`Ways`]): how features are made.
-        folder (`Path`): where they are.
+        folder (`Path`): folder of the features.
         contents (`Mapping[Visual, str]`): digest of the content of each video and image.
         objects (`Mapping[Visual, Iterable[str]]`): digests of the objects on each.
-        shown (`Mapping[str, Sequence[int]]`): the frames that are shown of each content; none without clips.
+        shown (`Mapping[str, Sequence[int]]`): the shown frames of each content; empty without clips.
     """
 
     def __init__(
@@ -164,11 +164,11 @@ class KeptFeatures(Mapping[str, Tensor]):
         self._fill()
 
     def __getitem__(self, key: str) -> Tensor:
-        """The features of an object, a clip or an image.
+        """Return the features of an object, a clip or an image.
 
         Raises:
-            KeyError: the data set has no such thing.
-            TrainingError: they were removed from the folder.
+            KeyError: the data set has no such object, clip or image.
+            TrainingError: the features were removed from the folder.
         """
         return self._held[key] if key in self._held else self._read([key])[0]
 
@@ -180,12 +180,12 @@ class KeptFeatures(Mapping[str, Tensor]):
         return len(self._objects) + len(self._shown)
 
     def object_keys(self, record: Record) -> list[str]:
-        """Keys of the objects of a record."""
+        """Return the keys of the objects of a record."""
         visual = visual_of(record)
         return [] if visual is None else [object_key(self._contents[visual], one) for one in object_digests(record)]
 
     def clip_key(self, record: Record) -> str | None:
-        """Key of the clip or image of a record; `None` if it has none."""
+        """Return the key of the clip or image of a record; `None` if it has none."""
         visual = visual_of(record)
         return None if visual is None else self._contents[visual]
 
@@ -208,7 +208,7 @@ class KeptFeatures(Mapping[str, Tensor]):
     def _missing(self, keys: list[FeatureKey]) -> list[Tensor]:
         raise TrainingError(
             f"{len(keys)} feature(s) that were computed are not in the folder for features any more. Leave its files "
-            "alone while a run uses them; start the run again to compute what is missing."
+            "alone while a run uses them; start the run again to compute them."
         )
 
     def _fill(self) -> None:
@@ -224,5 +224,5 @@ class KeptFeatures(Mapping[str, Tensor]):
 
 
 def _halved(features: Tensor) -> Tensor:
-    """Features in half precision; as they are, if they have two bytes."""
+    """Return features in half precision; 16-bit features are unchanged."""
     return features.half() if features.element_size() > 2 else features

@@ -1,4 +1,4 @@
-"""The letters of options in answers: where they stand, and a loss that counts them apart."""
+"""The letters of options in answers: their positions, and a loss with a separate weight for them."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class LetterLoss:
-    """The mean loss of all other tokens, and that of the letters of options, such as the A of "Answer: red (A)".
+    """The mean loss of all other tokens, plus that of the letters of options, such as the A of "Answer: red (A)".
 
-    A letter is one token of many, so that it weighs next to nothing in the mean of all, though it is the answer. For
-    `compute_loss_func` of a [`VideoReferTrainer`]; batches of one step weigh by their supervised tokens.
+    A letter is one token of many, so that it has little weight in the mean of all tokens, though it is the answer. For
+    `compute_loss_func` of a [`VideoReferTrainer`]; batches of one step are weighted by their supervised tokens.
 
     Args:
-        tokenizer: of the model.
-        weight (`float`): of the letters' mean.
+        tokenizer: the model's tokenizer.
+        weight (`float`): weight of the letters' mean loss.
     """
 
     def __init__(self, tokenizer: Any, weight: float):
@@ -31,9 +31,9 @@ class LetterLoss:
         """Compute the loss.
 
         Args:
-            outputs (`ModelOutput`): of the model, with logits of shape `(batch, length, vocabulary)`.
-            labels (`torch.LongTensor` of shape `(batch, length)`): -100 where nothing is to be learnt.
-            num_items_in_batch (*optional*): supervised tokens of all batches of the step, in all processes.
+            outputs (`ModelOutput`): outputs of the model, with logits of shape `(batch, length, vocabulary)`.
+            labels (`torch.LongTensor` of shape `(batch, length)`): the labels, -100 for unsupervised positions.
+            num_items_in_batch (*optional*): number of supervised tokens in all batches of the step, in all processes.
         """
         wanted = labels[:, 1:].to(outputs.logits.device)
         counted = wanted != _IGNORED
@@ -48,7 +48,7 @@ class LetterLoss:
 
 
 def letter_places(ids: Tensor, openers: Tensor, letters: Tensor, whole: Tensor) -> Tensor:
-    """Where the letters of options stand in sequences of tokens, bool of the same shape `(batch, length)`."""
+    """Return the positions of the letters of options in sequences of tokens, bool of shape `(batch, length)`."""
     ids = ids.cpu()
     found = torch.isin(ids, whole)
     found[:, 1:] |= torch.isin(ids[:, 1:], letters) & torch.isin(ids[:, :-1], openers)
@@ -56,7 +56,7 @@ def letter_places(ids: Tensor, openers: Tensor, letters: Tensor, whole: Tensor) 
 
 
 def _ids(tokenizer: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens that end in an opening bracket, those of capitals behind one, and those that are both."""
+    """Return tokens that end in an opening parenthesis, tokens of capitals after one, and tokens that are both."""
     openers, letters, whole = set(), set(), set()
     for before in ("", "red "):
         for letter in _LETTERS:

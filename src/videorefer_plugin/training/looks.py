@@ -1,4 +1,4 @@
-"""A look at training records: sheets of their frames with the objects drawn, and what is said about them."""
+"""Draws training records: sheets of their frames with the objects, and their conversations."""
 
 import functools
 import itertools
@@ -27,13 +27,13 @@ from videorefer_plugin.video import Video, load_image, open_video
 
 __all__ = ["look_folder", "make_look_folder", "show_records"]
 
-_FRAMES = 12  # of a record are shown at most
+_FRAMES = 12  # largest number of frames of a record
 _WIDTH = 900  # of a picture of words, in pixels
 
 
 @dataclass(frozen=True)
 class _Finding:
-    """Why a record is looked at: the kind of what was found, why, and in which frames; all empty without."""
+    """The reason for showing a record: the kind of fault, its reason and frames; empty for records without faults."""
 
     kind: str = ""
     reason: str = ""
@@ -44,19 +44,19 @@ _REPORT = instances(DataReport, hint="check_data makes one.")
 
 
 def look_folder(path: str | os.PathLike) -> Path:
-    """Where the pictures of a file of records are written, unless another folder is given."""
+    """Return the default folder for the pictures of a file of records."""
     check_kind(RecordError, PATH, path=path)
     return Path(f"{os.fspath(path)}.look")
 
 
 def make_look_folder(path: str | os.PathLike, folder: str | os.PathLike | None = None) -> Path:
-    """Make the folder for the pictures of a file of records, if it is not there.
+    """Make the folder for the pictures of a file of records, if it does not exist.
 
     Raises:
-        RecordError: there is no such file.
-        ConfigurationError: it cannot be made.
+        RecordError: there is no such file of records.
+        ConfigurationError: the folder cannot be made.
     """
-    open_record_file(path)  # leaves no folder beside a file that is not there
+    open_record_file(path)  # first, so that no folder is made for a missing file
     made = look_folder(path) if folder is None else Path(folder)
     check_folder_place(made if folder is None else folder, ConfigurationError)
     with writing(made, ConfigurationError):
@@ -73,19 +73,19 @@ def show_records(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Draw some records of a file that was checked: those that are bad or doubtful first, the rest spread over it.
+    """Draw some records of a checked file: first bad and doubtful ones, then others spread over the file.
 
-    Of each one, a picture is written with the frames in which its objects are, filled, outlined and numbered from 1,
-    and with its conversation beside them. Its name has the record's number in the file, from 1, and what was found,
-    such as `record-000012-jump.png`. What cannot be drawn of a bad record is left out.
+    For each record, a picture is written with the frames of its objects, which are filled, outlined and numbered from
+    1, and with its conversation beside them. The file name has the record's number in the file, from 1, and the kind
+    of fault, such as `record-000012-jump.png`. Parts of a bad record that cannot be drawn are left out.
 
     Args:
-        report ([`DataReport`]): what [`check_data`] found.
-        count (`int`): how many records.
-        folder (*optional*): where the pictures go; `FILE.look` beside the file by default. It is made.
-        media_root (*optional*): as of [`check_data`].
-        seed (`int`, *optional*, defaults to 0): of the choice of the rest.
-        progress (*optional*): called after each picture with how many are written, and how many there will be.
+        report ([`DataReport`]): the report of [`check_data`].
+        count (`int`): number of records.
+        folder (*optional*): folder of the pictures, which is made if needed; by default `FILE.look` beside the file.
+        media_root (*optional*): see [`check_data`].
+        seed (`int`, *optional*, defaults to 0): seed for the choice of the other records.
+        progress (*optional*): called after each picture with the numbers of pictures written and of all pictures.
 
     Returns:
         `list[Path]`: the pictures, in the order of the file.
@@ -116,7 +116,7 @@ def show_records(
 
 
 def _findings(report: DataReport, count: int) -> dict[int, _Finding]:
-    """What was found, by the record's number; one of each kind after the other, so that all kinds are seen."""
+    """Return findings by the record's number, alternating between kinds so that all kinds are shown."""
     kinds = [[(bad.number, _Finding("bad", bad.reason)) for bad in report.bad[:count]]]
     for kind, warned in report.warnings.items():
         kinds.append([(one.number, _Finding(kind, one.reason, one.frames)) for one in warned.examples])
@@ -132,9 +132,9 @@ def _findings(report: DataReport, count: int) -> dict[int, _Finding]:
 def _chosen(
     report: DataReport, findings: dict[int, _Finding], count: int, seed: int
 ) -> Iterator[tuple[int, Entry, _Finding]]:
-    """The records to show with their numbers, in the order of the file."""
+    """Return the records to show with their numbers, in the order of the file."""
     rest, others = count - len(findings), report.records - len(findings)
-    # One of each of as many parts of the same length.
+    # The file is divided into parts of equal length, with one record of each.
     chance = np.random.default_rng(seed).random(rest)
     spread = {int((part + chance[part]) * others / rest) for part in range(rest)}
     passed = 0
@@ -191,7 +191,7 @@ def _picture(
 
 
 def _video(record: Record) -> tuple[Video | None, str]:
-    """The video of a record, an image being one of one frame; otherwise why there is none."""
+    """Return the video of a record (of one frame for an image), or the reason why there is none."""
     try:
         if record.image:
             return open_video(load_image(record.image)[None]), ""
@@ -201,12 +201,12 @@ def _video(record: Record) -> tuple[Video | None, str]:
 
 
 def _within(region: Region, video: Video) -> Region:
-    """The region in those frames that the video has."""
+    """Return the region in those frames that the video has."""
     return region.select([frame for frame in region.frames if frame < video.num_frames])
 
 
 def _numbers(record: Record) -> list[int]:
-    """Of each object, its number in the picture, from 1; one that comes again in the conversation keeps its number."""
+    """Return the number of each object in the picture, from 1; an object that comes again keeps its number."""
     different: list[dict[str, Any]] = []
     numbers = []
     for annotation in record.annotation or []:
@@ -217,12 +217,12 @@ def _numbers(record: Record) -> list[int]:
 
 
 def _name(number: int, numbers: Sequence[int]) -> str:
-    """What the object of a number is in the record, whose objects are numbered from 0 in messages."""
+    """Return the name of a picture's object in messages, where a record's objects are numbered from 0."""
     return f"is object {listed([place for place, other in enumerate(numbers) if other == number])}"
 
 
 def _lines(record: Record, numbers: Sequence[int]) -> list[Line]:
-    """The conversation, with the objects' numbers in the picture for their placeholders."""
+    """Return the conversation, with the numbers of objects in the picture instead of placeholders."""
     left = iter(numbers)
     said: list[tuple[str, tuple[int, ...]]] = []
     for turn in record.conversations:
@@ -241,6 +241,6 @@ def _lines(record: Record, numbers: Sequence[int]) -> list[Line]:
 
 
 def _words(title: str, lines: Sequence[Line]) -> Any:
-    """A picture of words alone."""
+    """Return a picture of words only."""
     head = write([[(line, INK)] for line in title.splitlines()], _WIDTH)
     return framed(stack([head, picture_lines(lines, _WIDTH)] if lines else [head]))

@@ -1,4 +1,4 @@
-"""How often the records of each file come in an epoch, where several files are mixed."""
+"""Mixtures of several files: how often the records of each file come in an epoch."""
 
 import os
 import random
@@ -18,7 +18,7 @@ MOST_WEIGHT = 1000
 """The largest weight of a file."""
 
 
-_MOST_ROWS = 100_000_000  # of an epoch, which take 24 bytes each
+_MOST_ROWS = 100_000_000  # rows of an epoch, of 24 bytes each
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class DataSource:
         path (`str` or `os.PathLike`): JSON list, JSON lines or Parquet.
         media_root (`str` or `os.PathLike`, *optional*): folder that relative media paths start from; the file's own
             by default.
-        limit (`int`, *optional*): the most records to use, chosen evenly at random by the seed, the same in every
+        limit (`int`, *optional*): largest number of records to use, chosen at random by the seed and the same in every
             epoch; all by default.
-        weight (`float`, *optional*, defaults to 1): how often each record comes in an epoch. With 2.5 every record
-            comes twice and half of them, drawn anew every epoch, a third time; with 0.5 half of them come. The number
-            of records in an epoch is always the same.
+        weight (`float`, *optional*, defaults to 1): how often each record comes in an epoch. With 2.5, every record
+            comes twice, and a random half of them, chosen again in every epoch, a third time; with 0.5, a random half
+            of them comes. All epochs have the same number of records.
     """
 
     path: str | os.PathLike
@@ -43,7 +43,7 @@ class DataSource:
 
     @classmethod
     def of(cls, entry: Any) -> "DataSource":
-        """That of an entry of a recipe's `data.files`: a name, or a [`DataFile`]."""
+        """Return the source of an entry of a recipe's `data.files`: a name, or a [`DataFile`]."""
         if isinstance(entry, str):
             return cls(entry)
         return cls(entry.file, entry.media_root, entry.limit, entry.weight)
@@ -51,14 +51,14 @@ class DataSource:
 
 @dataclass(frozen=True)
 class Share:
-    """What of a file comes in an epoch. The same in every process, and after a run has been interrupted.
+    """The records of a file that come in an epoch. They are the same in every process and in resumed runs.
 
     Attributes:
-        file (`int`): which file it is.
+        file (`int`): index of the file.
         records (`np.ndarray` of shape `(n,)`): the records that are used, in the file's order.
-        copies (`int`): how often all of them come.
-        drawn (`int`): how many, drawn anew every epoch, come once more.
-        seed (`int`): of the choice.
+        copies (`int`): how often all of these records come.
+        drawn (`int`): number of records, chosen again in every epoch, that come once more.
+        seed (`int`): seed of the choice.
     """
 
     file: int
@@ -71,7 +71,7 @@ class Share:
     def of(
         cls, file: int, path: str | os.PathLike, total: int, limit: int | None, weight: float, seed: int
     ) -> "Share":
-        """That of a file of so many usable records.
+        """Return the share of a file with a number of usable records.
 
         Raises:
             ConfigurationError: the weight leaves no record.
@@ -93,24 +93,24 @@ class Share:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether epochs differ."""
+        """Whether epochs differ in their records."""
         return 0 < self.drawn < len(self.records)
 
     @property
     def most(self) -> int:
-        """How many rows may come in some epoch."""
+        """Number of all rows that may come in any epoch."""
         return (self.copies + (self.drawn > 0)) * len(self.records)
 
     def number(self, record: int, copied: int) -> int:
-        """The number of a record's copy among those that may come in some epoch."""
+        """Return the number of a record's copy among all rows that may come in any epoch."""
         return copied * len(self.records) + int(np.searchsorted(self.records, record))
 
     def whole(self) -> "Share":
-        """One in which everything comes that may come in some epoch."""
+        """Return a share with all rows that may come in any epoch."""
         return replace(self, drawn=len(self.records) if self.drawn else 0)
 
     def rows(self, epoch: int) -> np.ndarray:
-        """File, record and copy of what comes in an epoch; int64 (len(self), 3)."""
+        """Return file, record and copy of the rows of an epoch; int64 (len(self), 3)."""
         extra = self.records
         if self.is_drawn:
             chance = random.Random(f"{self.seed}/source {self.file}/epoch {epoch}")
@@ -125,10 +125,10 @@ class Share:
 
 
 def epoch_rows(shares: Sequence[Share], epoch: int) -> np.ndarray:
-    """File, record and copy of every row of an epoch, file by file.
+    """Return file, record and copy of every row of an epoch, file by file.
 
     Raises:
-        ConfigurationError: there are more than memory is meant for.
+        ConfigurationError: there are too many rows for the memory.
     """
     if (total := sum(map(len, shares))) > _MOST_ROWS:
         raise ConfigurationError(
@@ -144,10 +144,10 @@ _FILES = lists(
 
 
 def data_sources(data: Any, media_root: Any = None) -> list[DataSource]:
-    """The files of a data set, and a check of the folder that the paths in them start from.
+    """Return the files of a data set, after checking them and the media folder.
 
     Raises:
-        ConfigurationError: there are none, or a limit, a weight or a folder makes no sense.
+        ConfigurationError: there are no files, or a limit, a weight or a folder is invalid.
     """
     given = [data] if isinstance(data, (str, os.PathLike, DataSource)) else data
     check_kind(ConfigurationError, _FILES, data=given)
@@ -167,7 +167,7 @@ def data_sources(data: Any, media_root: Any = None) -> list[DataSource]:
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Make sure that a number is a whole one of at least 1, if it is given.
+    """Check that a number, if it is given, is a whole number of at least 1.
 
     Raises:
         ConfigurationError: it is not.

@@ -1,4 +1,4 @@
-"""What a recipe is trained on: the files that it mixes, and how much of each comes in an epoch."""
+"""Reports the files that a recipe mixes, and the share of each in an epoch."""
 
 import functools
 import math
@@ -29,13 +29,13 @@ _SEEN = {"in several frames": "#2a9d8f", "in one frame": "#a3d5c8", "without obj
 
 @dataclass
 class MixedFile:
-    """What of a file comes in an epoch.
+    """The share of a file in an epoch.
 
     Attributes:
-        report ([`DataReport`]): what the file holds.
-        limit (`int`, *optional*), weight (`float`): as the recipe has them.
-        used (`int`): usable records within the limit.
-        samples (`int`): how many come in an epoch.
+        report ([`DataReport`]): contents of the file.
+        limit (`int`, *optional*), weight (`float`): the settings of the recipe.
+        used (`int`): number of usable records within the limit.
+        samples (`int`): number of its records in an epoch.
     """
 
     report: DataReport
@@ -47,12 +47,12 @@ class MixedFile:
 
 @dataclass
 class MixtureReport:
-    """What a recipe is trained on.
+    """The training data of a recipe.
 
     Attributes:
-        name (`str`): of the recipe.
-        files, eval_files ([`MixedFile`] list): what is trained on, and what the loss is computed on.
-        steps_per_epoch, steps (`int`): optimiser steps in an epoch and in the whole run.
+        name (`str`): name of the recipe.
+        files, eval_files ([`MixedFile`] list): files for training, and for the evaluation loss.
+        steps_per_epoch, steps (`int`): optimizer steps in an epoch and in the whole run.
     """
 
     name: str
@@ -63,16 +63,16 @@ class MixtureReport:
 
     @property
     def reports(self) -> list[DataReport]:
-        """What each file holds."""
+        """The reports of all files."""
         return [one.report for one in (*self.files, *self.eval_files)]
 
     @property
     def samples(self) -> int:
-        """How many records come in an epoch."""
+        """Number of records in an epoch."""
         return sum(one.samples for one in self.files)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """Return the report as a `dict` for JSON."""
         plain = {
             name: [{**vars(one), "report": one.report.to_dict()} for one in getattr(self, name)]
             for name in ("files", "eval_files")
@@ -80,14 +80,14 @@ class MixtureReport:
         return {**vars(self), **plain, "samples": self.samples}
 
     def table(self) -> "RenderableType":
-        """How much of each file comes in an epoch, to be printed by rich."""
+        """Return a rich table of the share of each file in an epoch."""
         from rich.box import SIMPLE
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
-        held = Table(title=Text(f"{self.name}: what comes in an epoch"), box=SIMPLE, padding=(0, 1, 0, 0))
-        held.add_column("file", overflow="fold", min_width=14)  # the path is what is looked for
+        held = Table(title=Text(f"{self.name}: the samples of an epoch"), box=SIMPLE, padding=(0, 1, 0, 0))
+        held.add_column("file", overflow="fold", min_width=14)  # paths are the most important column
         for name in ("records", "%", "limit", "weight", "samples", "%", "objects", "frames\nof each"):
             held.add_column(name, justify="right", no_wrap=True)
         records = sum(one.report.records - len(one.report.bad) for one in self.files)
@@ -101,7 +101,7 @@ class MixtureReport:
         return Group(held, Text(f"{self.steps_per_epoch} optimizer step(s) an epoch, {self.steps} in all"))
 
     def draw(self, path: str | os.PathLike) -> None:
-        """Draw how much of each file comes in an epoch, after Fig. 8 of the paper.
+        """Draw the share of each file in an epoch, as in Fig. 8 of the paper.
 
         Raises:
             ConfigurationError: matplotlib is not installed, or the picture cannot be written.
@@ -126,12 +126,12 @@ class MixtureReport:
 
 
 def _times(one: MixedFile) -> float:
-    """How often a usable record of a file comes in an epoch, on average."""
+    """Return how often a usable record of a file comes in an epoch, on average."""
     return one.samples / max(one.report.records - len(one.report.bad), 1)
 
 
 def _parts(one: MixedFile) -> tuple[list[float], list[float]]:
-    """Samples of a file by what they are about, and by in how many frames their objects are seen."""
+    """Return the samples of a file by their visual, and by the number of frames of their objects."""
     report, times = one.report, _times(one)
     seen = (report.multi_frame, report.single_frame, report.without_regions)
     return [times * report.kinds[kind] for kind in KINDS], [times * count for count in seen]
@@ -178,10 +178,10 @@ def _bars(axes: Any, rows: Sequence[Any], part: int, colors: dict[str, str], tit
 
 
 def check_figure(path: str | os.PathLike) -> Any:
-    """An empty picture for a file that can be written.
+    """Return an empty figure, after checking that the file can be written.
 
     Raises:
-        ConfigurationError: matplotlib is not installed, it writes no such pictures, or there is no such folder.
+        ConfigurationError: matplotlib is not installed or does not write such files, or there is no such folder.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -201,18 +201,19 @@ def check_figure(path: str | os.PathLike) -> Any:
 def check_mixture(
     recipe: "Recipe", deep: bool = False, *, progress: Callable[[int, int], None] | None = None
 ) -> MixtureReport:
-    """Check all files of a recipe, and say how much of each comes in an epoch.
+    """Check all files of a recipe, and report the share of each in an epoch.
 
     Args:
         recipe ([`Recipe`]): the recipe.
         deep (`bool`, *optional*, defaults to `False`): also decode media and draw masks; see [`check_data`].
-        progress (*optional*): called after every record with how much of its file was read, and that one's size.
+        progress (*optional*): called after every record with the amount of its file that was read, and the file's
+            size.
 
     Returns:
-        [`MixtureReport`]: what the files hold. If the check is interrupted (Ctrl-C), what was found until then.
+        [`MixtureReport`]: contents of the files. If the check is interrupted (Ctrl-C), the contents until then.
 
     Raises:
-        ConfigurationError: the recipe names no files, or a weight leaves no record of one.
+        ConfigurationError: the recipe names no files, or a weight leaves no record of a file.
         RecordError: a file as a whole cannot be read.
     """
     report = MixtureReport(recipe.name)

@@ -17,18 +17,18 @@ PARTS = ("vision_tower", "connector", "object_encoder", "language_model")
 def parameters_by_part(model: Any) -> dict[str, dict[str, nn.Parameter]]:
     """Sort the parameters of a model into its parts.
 
-    The vision tower is what the host says it is, and the language model is what `get_decoder` returns, with the output
-    head; whatever is neither that nor the object encoder connects them. Works for VideoRefer, for hosts with an
-    attached object encoder, and with PEFT adapters in place, which belong to the part that they adapt.
+    The host's description names the vision tower. The language model is the module from `get_decoder`, with the output
+    head. All other parameters outside of the object encoder are the connector. This works for VideoRefer, for hosts
+    with an attached object encoder, and with PEFT adapters, which belong to the part that they adapt.
 
     Args:
         model (`PreTrainedModel` or `PeftModel`): the model.
 
     Returns:
-        `dict`: for each of `PARTS`, parameters by their name in `model`.
+        `dict`: for each of `PARTS`, its parameters by their name in `model`.
 
     Raises:
-        ConfigurationError: no host is known for the model, or it has no tower where the host says.
+        ConfigurationError: no host is known for the model, or the model lacks the tower that the host names.
     """
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     modules = {
@@ -75,14 +75,14 @@ def set_trainable(model: Any, parts: Iterable[str]) -> None:
 
 
 def modules_of_parts(model: Any, parts: Iterable[str]) -> list[str]:
-    """Names of the modules that some parts consist of, the outermost ones, as PEFT's `modules_to_save` takes them.
+    """Return the names of the outermost modules of some parts, for PEFT's `modules_to_save`.
 
     Args:
         model (`PreTrainedModel`): the model, without PEFT adapters.
         parts (`Iterable[str]`): names out of `PARTS`.
 
     Raises:
-        ConfigurationError: a part has parameters that are in no module of its own.
+        ConfigurationError: a part has parameters outside of modules of its own.
     """
     by_part = parameters_by_part(model)
     found = []
@@ -102,10 +102,10 @@ def modules_of_parts(model: Any, parts: Iterable[str]) -> list[str]:
 
 
 def has_unused_parameters(model: Any) -> bool:
-    """Whether parameters that are trained may get no gradient from a batch, for which distributed training must wait.
+    """Tell whether trained parameters may get no gradient from a batch, which distributed training must expect.
 
-    The language model and the object encoder always get one. Towers have layers above the one whose features are
-    used; and a host, unlike this library's own model, leaves tower and connector out where a batch is but text.
+    The language model and the object encoder always get gradients. Towers have layers above the one whose features are
+    used; and hosts, unlike this library's own model, skip tower and connector for batches of text only.
 
     Args:
         model (`PreTrainedModel` or `PeftModel`): the model, with the parts frozen that are not trained.

@@ -1,4 +1,4 @@
-"""Conversations to prompts: their text, and which part of it is to be learnt."""
+"""Converts conversations to prompts: their text, and its supervised parts."""
 
 import os
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ TEMPLATES = ("chat", "plain")
 
 @dataclass(frozen=True)
 class Prompt:
-    """The text of a record. All places are characters of `text`.
+    """The text of a record. All positions are indices of characters of `text`.
 
     Attributes:
         text (`str`): the text, with placeholders.
-        learnt (`list[tuple[int, int]]`): spans that are supervised.
-        ends (`list[int]`): where each turn, a question with its answer, ends.
+        learned (`list[tuple[int, int]]`): spans that are supervised.
+        ends (`list[int]`): end of each turn, a question with its answer.
     """
 
     text: str
-    learnt: list[tuple[int, int]]
+    learned: list[tuple[int, int]]
     ends: list[int]
 
 
 def check_template(template: str, processor: Any) -> None:
-    """Make sure that prompts can be made.
+    """Check that prompts can be made with a template.
 
     Raises:
         ConfigurationError: the template is unknown, or the processor's chat template is missing, does not mark
@@ -63,12 +63,12 @@ def make_prompt(template: str, processor: Any, sample: dict[str, Any]) -> Prompt
     Args:
         template (`str`): `"chat"` or `"plain"`.
         processor: a [`VideoReferProcessor`], or a host's [`RegionProcessor`].
-        sample (`dict`): the item. What a message says may also be a list of content items, as in chats.
+        sample (`dict`): the item. The content of a message may also be a list of content items, as in chats.
 
     Raises:
-        RecordError: the record is not of the kind that the template takes, or its messages are malformed; the message
-            is the reason alone.
-        ConfigurationError: the chat template rewrites what was said before.
+        RecordError: the record is not of the kind that the template takes, or its messages are malformed. The message
+            has the reason only.
+        ConfigurationError: the chat template changes earlier turns.
     """
     messages = _as_texts(sample["messages"], sample["kind"])
     if template == "plain":
@@ -79,11 +79,11 @@ def make_prompt(template: str, processor: Any, sample: dict[str, Any]) -> Prompt
 
 
 def _as_texts(messages: Any, kind: str) -> list[dict[str, str]]:
-    """Messages that say texts, with the placeholder of the visual at the head of its message, as records have them."""
+    """Return messages with texts, with the visual's placeholder at the start of its message, as in records."""
     try:
         if all(isinstance(message["content"], str) and isinstance(message["role"], str) for message in messages):
             return messages
-    except (TypeError, KeyError):  # which is said below
+    except (TypeError, KeyError):  # which the check below reports
         pass
     try:
         conversations, several = as_conversations(messages, ("text", kind), with_sources=False)
@@ -117,22 +117,22 @@ def _plain(messages: list[dict[str, str]]) -> Prompt:
 
 
 def _marked(processor: Any, messages: list[dict[str, str]]) -> Prompt:
-    """With a template that marks answers itself."""
+    """Make a prompt with a template that marks answers itself."""
     rendered, spans = render_jinja_template(
         conversations=[messages],
         chat_template=processor.chat_template,
         return_assistant_tokens_mask=True,
         **processor.tokenizer.special_tokens_map,
     )
-    learnt = [(first, last) for first, last in spans[0]]
-    return Prompt(rendered[0], learnt, [last for _, last in learnt])
+    learned = [(first, last) for first, last in spans[0]]
+    return Prompt(rendered[0], learned, [last for _, last in learned])
 
 
 # --- hosts -----------------------------------------------------------------------------------------------------------
 
 
 def _as_items(messages: list[dict[str, str]], kind: str, visual: str | os.PathLike | None) -> list[dict[str, Any]]:
-    """Messages as lists of items, which is how hosts' templates find visuals."""
+    """Return messages with lists of items, in which hosts' templates find visuals."""
     items = []
     for message in messages:
         text = message["content"]
@@ -147,30 +147,30 @@ def _as_items(messages: list[dict[str, str]], kind: str, visual: str | os.PathLi
 
 
 def _as_host(processor: RegionProcessor, messages: list[dict[str, Any]]) -> Prompt:
-    """With a host's template: what an answer adds to the text before it is learnt, the end of its turn included.
+    """Make a prompt with a host's template: the text that each answer adds is supervised, with the end of its turn.
 
-    Few templates mark answers, and of those that do, some leave the end of the turn out, without which a model does
-    not learn to stop.
+    Few templates mark answers, and some of these leave out the end of the turn, without which a model does not learn
+    to stop.
     """
 
     def render(number: int, **settings: Any) -> str:
         return processor.apply_chat_template(messages[:number], tokenize=False, **settings)
 
     text = render(len(messages))
-    learnt = []
+    learned = []
     for number, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
         asked, answered = render(number, add_generation_prompt=True), render(number + 1)
         first = len(asked)
-        if not answered.startswith(asked):  # the header of an answer may differ from the one that asks for it
+        if not answered.startswith(asked):  # the header of an answer may differ from the generation prompt
             answer = message["content"][0]["text"].strip()
             first = answered.rfind(answer, len(render(number)))
         if first < 0 or not text.startswith(answered):
             raise ConfigurationError(
-                f"The chat template of this {type(processor.processor).__name__} changes what was said before when a "
+                f"The chat template of this {type(processor.processor).__name__} changes earlier turns when a "
                 "conversation goes on, so that answers cannot be told from questions. Set another "
                 "processor.chat_template."
             )
-        learnt.append((first, len(answered)))
-    return Prompt(text, learnt, [last for _, last in learnt])
+        learned.append((first, len(answered)))
+    return Prompt(text, learned, [last for _, last in learned])

@@ -1,4 +1,4 @@
-"""Language models in 4 or 8 bits, on which adapters are trained (QLoRA)."""
+"""Language models in 4 or 8 bits for training adapters (QLoRA)."""
 
 import importlib.util
 import inspect
@@ -17,14 +17,14 @@ _WHERE = "model.quantization"
 
 
 def quantization_config(settings: dict[str, Any]) -> BitsAndBytesConfig:
-    """What transformers takes as `quantization_config`.
+    """Make the `quantization_config` of transformers from settings.
 
     Args:
         settings (`dict`): fields of [`transformers.BitsAndBytesConfig`], such as `load_in_4bit` and
             `bnb_4bit_quant_type`; dtypes by their names.
 
     Raises:
-        ConfigurationError: a field is unknown or has a value that cannot be, neither 4 nor 8 bits are asked for, or
+        ConfigurationError: a field is unknown or has an invalid value, neither 4 nor 8 bits are asked for, or
             bitsandbytes is not installed.
     """
     known = [
@@ -56,15 +56,15 @@ def quantization_config(settings: dict[str, Any]) -> BitsAndBytesConfig:
 
 
 def prepare_quantized(model: Any, *, lora: bool, parts: list[str]) -> Any:
-    """Freeze a quantized model, and bring what is not quantized of it to the dtypes that training needs.
+    """Freeze a quantized model, and convert its other weights to the dtypes that training needs.
 
     Args:
         model (`PreTrainedModel`): the model.
         lora (`bool`): whether adapters are added.
-        parts (`list[str]`): the parts that are trained beside them.
+        parts (`list[str]`): the parts that are trained with them.
 
     Raises:
-        ConfigurationError: there are no adapters, or a part is to be trained whose weights are quantized.
+        ConfigurationError: there are no adapters, or a part with quantized weights is to be trained.
     """
     quantized = [part for part in ("language_model", "vision_tower") if part in parts]
     if quantized or not lora:
@@ -75,5 +75,5 @@ def prepare_quantized(model: Any, *, lora: bool, parts: list[str]) -> Any:
         )
     from peft import prepare_model_for_kbit_training
 
-    # Checkpointing is turned on by whoever turns it on for all models.
+    # Gradient checkpointing is turned on later, as for all models.
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

@@ -1,4 +1,4 @@
-"""Ranges of the numbers in a recipe, which stand beside the fields that hold them."""
+"""Ranges of the numbers in a recipe, which are in the metadata of their fields."""
 
 import math
 from collections.abc import Mapping
@@ -31,21 +31,21 @@ ARGUMENT = "argument"
 """Key of the name that a field's value has in `transformers.TrainingArguments`."""
 
 ENTRY = "entry"
-"""Key of the dataclass that entries of a list may be, beside texts."""
+"""Key of the dataclass of a list's entries that are not texts."""
 
 LARGEST = 2**31 - 1
-"""The largest number of anything: what fits the integers of the libraries that recipes are handed to."""
+"""The largest number of any setting, which fits the integers of other libraries."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What a number may be. It is always finite.
+    """The range of a number, which is always finite.
 
     Attributes:
-        low, high (`float`, *optional*): the least and the largest value; `None` is no bound.
-        above, below (`bool`): whether `low` or `high` itself is left out.
-        also (`tuple[int, ...]`): values beyond that mean something of their own.
-        whole_from (`float`, *optional*): from here on, only whole numbers.
+        low, high (`float`, *optional*): the smallest and the largest value; `None` means no bound.
+        above, below (`bool`): whether `low` or `high` itself is excluded.
+        also (`tuple[int, ...]`): further values with a meaning of their own.
+        whole_from (`float`, *optional*): smallest value from which only whole numbers are allowed.
     """
 
     low: float | None = None
@@ -56,7 +56,7 @@ class Range:
     whole_from: float | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether a number lies in the range."""
+        """Tell whether a number is in the range."""
         if value in self.also:
             return True
         try:
@@ -71,7 +71,7 @@ class Range:
         return self.whole_from is None or value < self.whole_from or value == int(value)
 
     def words(self, kind: type) -> str:
-        """The range in words, such as "a whole number (int) of at least 1"."""
+        """Return the range in words, such as "a whole number (int) of at least 1"."""
         named = "a whole number (int)" if kind is int else "a finite number (float)"
         bounds = []
         if self.low is not None:
@@ -85,29 +85,29 @@ class Range:
 
 
 COUNT = Range(1, LARGEST)
-LAYER = Range(-LARGEST, LARGEST)  # counted from either end; how many there are is known once a tower is
+LAYER = Range(-LARGEST, LARGEST)  # counted from either end; the number of layers is only known with the tower
 FROM_ZERO = Range(0)
 
 
 def number(default: Any, allowed: Range, argument: str | None = None) -> Any:
-    """A field of a dataclass that holds a number of a range; with `argument`, one of `TrainingArguments`."""
+    """Return a dataclass field for a number with a range; `argument` names it in `TrainingArguments`."""
     return field(default=default, metadata={RANGE: allowed} | ({ARGUMENT: argument} if argument else {}))
 
 
 def setting(default: Any, argument: str) -> Any:
-    """A field of a dataclass that holds something else, which is an argument of `TrainingArguments`."""
+    """Return a dataclass field for another value, which `argument` names in `TrainingArguments`."""
     return field(default=default, metadata={ARGUMENT: argument})
 
 
 def check_numbers(section: Any, where: str = "") -> None:
-    """Hold every number of a section, and of the sections in it, against its range.
+    """Check every number of a section, and of the sections in it, against its range.
 
     Args:
         section: a dataclass, such as a recipe.
-        where (`str`, *optional*): what stands in front of its settings' names, such as `"train."`.
+        where (`str`, *optional*): prefix of its settings' names, such as `"train."`.
 
     Raises:
-        ConfigurationError: a number is out of its range, or no number; names the setting.
+        ConfigurationError: a value is not a number, or is out of its range. The message names the setting.
     """
     hints = get_type_hints(type(section))
     for item in fields(section):
@@ -130,10 +130,10 @@ def check_numbers(section: Any, where: str = "") -> None:
 
 
 def check_number(where: str, value: Any, kind: type, allowed: Range, optional: bool = False) -> None:
-    """Hold a number against its range.
+    """Check a number against its range.
 
     Raises:
-        ConfigurationError: it is out of it, or no number; `where` names it.
+        ConfigurationError: the value is not a number, or is out of the range. The message names it with `where`.
     """
     right = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
     if not right or not allowed.holds(value):

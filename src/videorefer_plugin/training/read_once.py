@@ -1,4 +1,4 @@
-"""Items of a data set for a collator that keeps what it has read."""
+"""Items of a data set for a collator that keeps the records that it has read."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ __all__ = ["ReadOnce"]
 
 
 class ReadOnce:
-    """A data set for a collator that keeps what it has read: an item is the whole record once, then its index alone.
+    """A data set for a collator that keeps records: an item is the whole record once, and later its index only.
 
-    Reading a record takes longer than learning from it, where everything else about it is known already.
+    Reading a record takes longer than a training step if everything else about it is already computed.
 
     Args:
-        dataset ([`VideoReferDataset`]): the records; everything else that it has is passed on.
+        dataset ([`VideoReferDataset`]): the records; other attributes are those of this data set.
         regions (`bool`, *optional*, defaults to `True`): whether the collator needs regions.
     """
 

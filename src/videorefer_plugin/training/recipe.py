@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a training run, read from YAML."""
+"""Recipes: all settings of a training run, read from YAML."""
 
 import os
 from collections.abc import Iterable
@@ -42,11 +42,11 @@ __all__ = [
 
 @dataclass
 class Recipe:
-    """Everything that decides a training run.
+    """All settings of a training run.
 
     Attributes:
-        name (`str`): what the recipe is called in logs and cards.
-        description (`str`): what it trains.
+        name (`str`): name of the recipe in logs and cards.
+        description (`str`): description of the training.
         trainer (`str`): `"transformers"`, or `"videollama2"` for the trainer of the original package.
     """
 
@@ -61,18 +61,18 @@ class Recipe:
     output: OutputSettings = field(default_factory=OutputSettings)
 
     def environment(self) -> dict[tuple[str | int, ...], str]:
-        """References by where they stand, if the recipe refers to the environment."""
+        """Return references by the path of their setting, if the recipe refers to the environment."""
         return {path: text for path, (text, _) in self._references.items()}
 
     _references: ClassVar[dict[tuple[str | int, ...], tuple[str, Any]]] = {}
 
     def to_dict(self, *, references: bool = False) -> dict[str, Any]:
-        """Return the recipe as plain values, of which no text refers to another.
+        """Return the recipe as plain values, in which all references are resolved.
 
         Args:
             references (`bool`, *optional*, defaults to `False`):
-                Whether values that came of references, in a recipe that refers to the environment, are those
-                references (`${oc.env:NAME}`): what an environment holds may be secret, and is not to be published.
+                Whether a recipe that refers to the environment keeps its references (`${oc.env:NAME}`) instead of
+                their values, which may be secret and must not be published.
         """
         values = plain(self)
         for path, (text, made) in self._references.items() if references else ():
@@ -85,13 +85,13 @@ class Recipe:
         return values
 
     def accumulation_steps(self, processes: int) -> int:
-        """Number of batches that each process adds up for an optimiser step.
+        """Return the number of batches that each process accumulates for an optimizer step.
 
         Args:
             processes (`int`): number of training processes.
 
         Raises:
-            ConfigurationError: the global batch size is no multiple of what the processes see at once.
+            ConfigurationError: the global batch size is not a multiple of the records of all processes at once.
         """
         at_once = self.train.batch_size * processes
         if self.train.global_batch_size % at_once:
@@ -102,7 +102,7 @@ class Recipe:
         return self.train.global_batch_size // at_once
 
     def check(self) -> "Recipe":
-        """Check values and how they go together.
+        """Check values and their combinations.
 
         Raises:
             ConfigurationError: a value is unknown or out of its range, or something is missing or contradicts
@@ -208,8 +208,8 @@ class Recipe:
             )
         if self.train.max_steps in (None, -1) or self.train.group_by is not None:
             raise ConfigurationError(
-                "pretrain.exercise makes what is learnt without end: set train.max_steps, the most steps that it "
-                "takes, and train.group_by to null."
+                "pretrain.exercise generates records without end: set train.max_steps, the largest number of steps, "
+                "and train.group_by to null."
             )
 
     def _check_parts(self) -> None:
@@ -222,7 +222,7 @@ class Recipe:
                 f"train.parts is empty, so nothing would be trained. Name some of {', '.join(PARTS)}, or give a lora "
                 "section."
             )
-        trained = [*self.train.parts, *(["language_model"] if self.lora is not None else [])]  # the adapter is there
+        trained = [*self.train.parts, *(["language_model"] if self.lora is not None else [])]  # of the adapter
         for part in self.train.learning_rates:
             if part not in trained:
                 raise ConfigurationError(
@@ -232,17 +232,17 @@ class Recipe:
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes that come with the package, such as `"videollama2.1-7b/stage2"`."""
+    """Return the names of the recipes in the package, such as `"videollama2.1-7b/stage2"`."""
     return shipped_recipes()
 
 
 def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe and change single settings.
+    """Load a recipe, and change single settings.
 
-    Where an override changes `train.parts`, learning rates that the file has for parts taken out go with them.
+    If an override changes `train.parts`, learning rates in the file for removed parts are dropped.
 
     Args:
-        source (`str` or `os.PathLike`): path of a YAML file, or name of a recipe that comes with the package.
+        source (`str` or `os.PathLike`): path of a YAML file, or name of a recipe in the package.
         overrides (`Iterable[str]`): settings such as `"train.learning_rate=1e-4"`; values are YAML.
 
     Raises:
@@ -253,6 +253,7 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
     values = read_recipe(source, list_recipes(), shipped_recipes(engine=True))
     overrides = list(overrides)
     apply_overrides(values, overrides)
+    _rename_old(values)
     _take_rates_along(values, {override.partition("=")[0].strip() for override in overrides})
     found = references(values)
     with without_secrets(found.values()):
@@ -263,8 +264,15 @@ def load_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> Rec
     return recipe
 
 
+def _rename_old(values: dict[str, Any]) -> None:
+    """Read settings of older recipes, which spell `output.license` with c."""
+    output = values.get("output")
+    if isinstance(output, dict) and "licence" in output and "license" not in output:
+        output["license"] = output.pop("licence")
+
+
 def _at(values: Any, path: tuple[str | int, ...]) -> Any:
-    """What stands at a place of plain values; a text that became a list of one stands for that list."""
+    """Return the value at a path of plain values; a text that became a list of one stands for that list."""
     try:
         for part in path:
             values = values[part]
@@ -274,7 +282,7 @@ def _at(values: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def _hide_texts(values: Any, text: str) -> None:
-    """Put the reference that a section came of in the place of the texts in it."""
+    """Replace the texts of a section by the reference from which it came."""
     for name, value in values.items() if isinstance(values, dict) else enumerate(values):
         if isinstance(value, (dict, list)):
             _hide_texts(value, text)
@@ -283,7 +291,7 @@ def _hide_texts(values: Any, text: str) -> None:
 
 
 def _take_rates_along(values: dict[str, Any], changed: set[str]) -> None:
-    """Take out the rates of parts that an override has taken out, unless rates were given beside it."""
+    """Drop the rates of parts that an override has removed, unless rates were given as well."""
     train = values.get("train")
     given_rates = any(name.startswith("train.learning_rates") for name in changed)
     if "train.parts" not in changed or given_rates or not isinstance(train, dict):

@@ -1,7 +1,7 @@
 """Files of training records: a JSON list, JSON lines or Parquet, read once in order and then one record at a time.
 
-A file is scanned once, which yields every record with its place; nothing but the places has to be kept. From then on
-a record is read from the file when it is wanted, so that a data set of any size takes little memory in every worker.
+A file is scanned once, which yields every record with its position; only the positions have to be kept. From then on,
+a record is read from the file when it is needed, so that a data set of any size takes little memory in every worker.
 """
 
 import abc
@@ -21,23 +21,23 @@ from videorefer_plugin.errors import ConfigurationError, RecordError
 
 __all__ = ["Entry", "RecordFile", "open_record_file"]
 
-_FOREIGN = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\x1f\x8b")  # no UTF-8 anywhere, as `decode` says
-_CHUNK = 1 << 20  # characters looked at together; grows where a single record is longer
-_LONGEST = 300  # characters of what pyarrow says
+_FOREIGN = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\x1f\x8b")  # not UTF-8; see `decode`
+_CHUNK = 1 << 20  # characters that are read together; more for longer records
+_LONGEST = 300  # characters of a message of pyarrow
 _ROWS = 256  # rows of a Parquet file that are decoded together
 _SPACE = re.compile(r"[ \t\r\n]*")
 _JSON_COLUMNS = ("annotation", "conversations")  # may be stored as JSON text in Parquet
 
 
 class Entry(NamedTuple):
-    """One record as it stands in a file.
+    """One record of a file.
 
     Attributes:
-        line (`int`): line on which it begins, or row of a Parquet file, counted from 1.
-        position (`tuple[int, int]`): where [`RecordFile.read`] finds it again.
-        value: the record, of whatever type is there; `None` where it cannot be read.
-        reason (`str`): why it cannot be read, otherwise empty.
-        done (`int`): how much of [`RecordFile.total`] has been read.
+        line (`int`): line on which the record begins, or row of a Parquet file, from 1.
+        position (`tuple[int, int]`): position for [`RecordFile.read`].
+        value: the record, of any JSON type; `None` if it cannot be read.
+        reason (`str`): the reason why it cannot be read, else empty.
+        done (`int`): amount of [`RecordFile.total`] that has been read.
     """
 
     line: int
@@ -52,8 +52,8 @@ class RecordFile(abc.ABC):
 
     Attributes:
         path (`Path`): the file.
-        total (`int`): its size, in bytes or rows, for progress.
-        unit (`str`): what its records are counted in, `"line"` or `"row"`.
+        total (`int`): size of the file, in bytes or rows, for progress.
+        unit (`str`): unit of the numbers of its records, `"line"` or `"row"`.
     """
 
     unit = "line"
@@ -67,15 +67,15 @@ class RecordFile(abc.ABC):
         """Yield every record in order.
 
         Raises:
-            RecordError: the file as a whole cannot be read from some point on; names the file and the line.
+            RecordError: the rest of the file cannot be read. The message names the file and the line.
         """
 
     @abc.abstractmethod
     def read(self, position: tuple[int, int]) -> Any:
-        """Return the record at a position that [`RecordFile.scan`] gave.
+        """Return the record at a position from [`RecordFile.scan`].
 
         Raises:
-            RecordError: there is no record at that place any more, since the file was changed.
+            RecordError: there is no record at that position any more, since the file was changed.
         """
 
     def _changed(self, error: Exception) -> RecordError:
@@ -85,18 +85,18 @@ class RecordFile(abc.ABC):
 
 
 def open_record_file(path: str | os.PathLike) -> RecordFile:
-    """Open a file of training records, whose kind is told from what is in it.
+    """Open a file of training records, and detect its format from its contents.
 
     Args:
-        path (`str` or `os.PathLike`): a JSON list of records, one JSON record a line, or Parquet.
+        path (`str` or `os.PathLike`): a JSON list of records, one JSON record per line, or Parquet.
 
     Raises:
-        RecordError: there is no such file, or it is empty.
-        ConfigurationError: it is Parquet, and pyarrow is not installed.
+        RecordError: there is no such file, or the file is empty.
+        ConfigurationError: the file is Parquet, and pyarrow is not installed.
     """
     check_kind(RecordError, PATH, path=path)
     path = Path(path)
-    if not os.path.isfile(path):  # unlike the method of a path, it also takes names that no file can have
+    if not os.path.isfile(path):  # unlike the method of a path, this also takes invalid names
         what = "a folder" if os.path.isdir(path) else "not there"
         raise RecordError(
             f"{named_path(path)} is {what}; expected a file of training records (.json, .jsonl or .parquet)."
@@ -137,7 +137,7 @@ class _TextFile(RecordFile):
 
 
 class _LinesFile(_TextFile):
-    """One record a line; blank lines are passed over."""
+    """One record per line; blank lines are skipped."""
 
     def scan(self) -> Iterator[Entry]:
         with open(self.path, "rb") as stream:
@@ -153,7 +153,7 @@ class _LinesFile(_TextFile):
                     yield Entry(number, position, value, "", start)
                 except TwiceError as error:
                     yield Entry(number, position, None, str(error), start)
-                except (ValueError, RecursionError) as error:  # also where it is not UTF-8
+                except (ValueError, RecursionError) as error:  # also for bytes that are not UTF-8
                     yield Entry(number, position, None, f"the line is no JSON ({json_fault(error)})", start)
 
 
@@ -164,7 +164,7 @@ class _ListFile(_TextFile):
         with open(self.path, "rb") as stream:
             window = _Window(stream, self.path)
             window.skip_space()
-            window.move(window.at + 1)  # the opening bracket, by which the file was told
+            window.move(window.at + 1)  # the opening bracket, which marks the format
             separator = ""
             window.record = 1
             while (mark := window.skip_space()) != "]":
@@ -184,14 +184,14 @@ class _ListFile(_TextFile):
 
 
 class _Window:
-    """The part of a JSON text that is looked at; knows at which byte and line it stands."""
+    """The part of a JSON text that is in memory, with its byte and line in the file."""
 
     def __init__(self, stream: BinaryIO, path: Path):
         self.text = ""
-        self.at = 0  # place in `text`
+        self.at = 0  # index in `text`
         self.byte = len(codecs.BOM_UTF8) if stream.read(3) == codecs.BOM_UTF8 else 0
         self.line = 1
-        self.record = 0  # which one is read, from 1; 0 before the list begins
+        self.record = 0  # number of the current record, from 1; 0 before the list begins
         self._ended = False
         self._stream = stream
         self._path = path
@@ -211,7 +211,7 @@ class _Window:
         self.at = place
 
     def skip_space(self) -> str:
-        """Go to the next character that is no space, and return it; empty at the end."""
+        """Move to the next character that is not a space, and return it; empty at the end."""
         while True:
             space = _SPACE.match(self.text, self.at)
             self.move(space.end() if space else self.at)
@@ -220,7 +220,7 @@ class _Window:
             self._grow()
 
     def value(self) -> tuple[Any, str]:
-        """Read the JSON value that begins here, and go behind it; `None` and why where it cannot be taken."""
+        """Read the JSON value that begins here, and move past it; returns `None` and the reason for bad values."""
         while True:
             try:
                 value, end, reason = self._decode()
@@ -230,7 +230,7 @@ class _Window:
             except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets a thousand deep
                 raise self.error(f"no JSON that can be read ({json_fault(error)})") from error
             else:
-                if end < len(self.text) or self._ended:  # else a number may go on
+                if end < len(self.text) or self._ended:  # else a number may continue
                     self.move(end)
                     return value, reason
             self._grow()
@@ -238,7 +238,7 @@ class _Window:
     def _decode(self) -> tuple[Any, int, str]:
         try:
             return *self._json.raw_decode(self.text, self.at), ""
-        except TwiceError as error:  # one bad record, behind which the list goes on
+        except TwiceError as error:  # one bad record, after which the list continues
             return None, json.JSONDecoder().raw_decode(self.text, self.at)[1], str(error)
 
     def _grow(self) -> None:
@@ -256,8 +256,8 @@ class _Window:
 class _ParquetFile(RecordFile):
     """Rows with the keys of a record as columns; a position is (row group, row in it).
 
-    `conversations` and `annotation` are nested columns or JSON text. Frames of an object may be a map or a struct;
-    in a struct, every object has the frames of all others too, as nulls, which are left out.
+    `conversations` and `annotation` are nested columns or JSON text. Frames of an object may be a map or a struct. In
+    a struct, every object also has the frames of all others as nulls, which are left out.
     """
 
     unit = "row"
@@ -321,7 +321,7 @@ class _ParquetFile(RecordFile):
     def _values(self, batch: Any, first: int) -> list[Any]:
         try:
             return batch.to_pylist(maps_as_pydicts="strict")
-        except (KeyError, ValueError, ArithmeticError) as error:  # a frame named twice, no UTF-8, a date of no year
+        except (KeyError, ValueError, ArithmeticError) as error:  # a doubled frame, no UTF-8, a wrong date
             last = first + batch.num_rows - 1
             raise RecordError(f"{self.path}, row {first} to {last}: a column cannot be read ({error}).") from error
 
@@ -329,7 +329,7 @@ class _ParquetFile(RecordFile):
         group, place = position
         try:
             if self._group is None or self._group[0] != group:
-                # No threads: a thread pool does not survive the fork that makes a worker.
+                # Without threads, since a thread pool does not survive the fork of a worker.
                 self._group = group, self._open().read_row_group(group, use_threads=False)
             (value,) = self._group[1].slice(place, 1).to_pylist(maps_as_pydicts="strict")
             return _plain(value)
@@ -338,7 +338,7 @@ class _ParquetFile(RecordFile):
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    """The record that a row of a table stands for."""
+    """Return the record of a row of a table."""
     row = {key: value for key, value in row.items() if value is not None}
     for key in _JSON_COLUMNS:
         if isinstance(row.get(key), str):

@@ -1,4 +1,4 @@
-"""What records are called in messages: where they stand in a file, and by which name."""
+"""Names of records in messages: their line in a file, and their id."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _LONGEST_NAME = 80  # characters of an id in a message
 
 
 def record_place(source: str, unit: str, line: int, number: int = 0, name: str | None = None) -> str:
-    """Where a record stands, for messages: its line, and what says more where many stand on one line."""
+    """Return the line of a record for messages, with its number and id if one line has many records."""
     place = f"{source}, {unit} {line}"
     if number in (0, line):
         return place
@@ -20,7 +20,7 @@ def record_place(source: str, unit: str, line: int, number: int = 0, name: str |
 
 
 def record_name(value: Any) -> str | None:
-    """The name of a record that cannot be used, if it has one that can be shown."""
+    """Return the id of an unusable record, if it has one that can be shown."""
     name = value.get("id") if isinstance(value, Mapping) else None
     if isinstance(name, str) and not text_fault(name):
         return cut(name, _LONGEST_NAME)
@@ -28,7 +28,7 @@ def record_name(value: Any) -> str | None:
 
 
 class BadRecordError(RecordError):
-    """A record of a file that cannot be used, with its name."""
+    """A record of a file is not usable. The error has the record's id."""
 
     def __init__(self, reason: str, name: str | None = None):
         super().__init__(reason)

@@ -7,9 +7,9 @@
 ```
 
 `annotation` has one entry for each `<region>`: frame of the video -> segmentation, which is a COCO RLE (compressed or
-a list of run lengths), a list of polygons, or nothing where the object cannot be seen. Other shapes may stand there as
-in the JSON form of a region, such as `{"12": {"box": [10, 20, 60, 80]}, "time:1.5": {"points": [[30, 40]]}}`; to read
-the frame of a time, the video is opened.
+a list of run lengths), a list of polygons, or null if the object is not visible. It may also have other shapes in the
+JSON form of a region, such as `{"12": {"box": [10, 20, 60, 80]}, "time:1.5": {"points": [[30, 40]]}}`. The video is
+opened to find the frame of a time.
 """
 
 import os
@@ -45,7 +45,7 @@ KINDS = ("video", "image", "text")
 _KEYS = frozenset({"id", "video", "image", "conversations", "annotation", "height", "width"})
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _LONGEST_PATH = 500  # characters of it in a message
-MAX_SIDE = 1 << 15  # pixels of one side of a frame; both together are bounded as those of any frame are
+MAX_SIDE = 1 << 15  # pixels of one side of a frame; the area has the usual bound of frames
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,18 @@ class Record:
     """One training record.
 
     Attributes:
-        id (`str`, *optional*): its name, which need not be unique.
-        video, image (`str`, *optional*): path of what it is about; at most one of the two.
+        id (`str`, *optional*): id of the record, which need not be unique.
+        video, image (`str`, *optional*): path of the record's visual; at most one of the two is set.
         conversations (`list[dict[str, str]]`): turns `{"role": ..., "content": ...}`, an optional system message and
-            then user and assistant in turn, with the placeholders where the file has them.
-        annotation (`list[dict]`, *optional*): per object, frame (a string of digits) -> `{"segmentation": ...}`, or
-            the JSON form of a region.
-        height, width (`int`, *optional*): of the frames that polygons were drawn on, in pixels; the video's if
-            missing.
-        source (`str`): the file that it comes from.
-        line (`int`): line on which it begins there, or row of a Parquet file, from 1.
-        number (`int`): which of the file's records it is, from 1; 0 if that is not known.
-        unknown (`tuple[str, ...]`): keys of the file that mean nothing here.
+            then user and assistant in turn, with the placeholders as in the file.
+        annotation (`list[dict]`, *optional*): for each object, frame (a string of digits) -> `{"segmentation": ...}`,
+            or the JSON form of a region.
+        height, width (`int`, *optional*): size of the frames on which polygons were drawn, in pixels; by default that
+            of the video.
+        source (`str`): the record's file.
+        line (`int`): line on which the record begins, or row of a Parquet file, from 1.
+        number (`int`): number of the record in the file, from 1; 0 if it is not known.
+        unknown (`tuple[str, ...]`): keys of the record that are ignored.
     """
 
     id: str | None
@@ -81,7 +81,7 @@ class Record:
 
     @property
     def kind(self) -> str:
-        """`"video"`, `"image"` or `"text"`."""
+        """Kind of the visual: `"video"`, `"image"`, or `"text"` without one."""
         return "video" if self.video else "image" if self.image else "text"
 
     @property
@@ -91,20 +91,20 @@ class Record:
 
     @property
     def opened(self) -> Video | str | None:
-        """The video, if times of the annotation had it opened, so that it is scanned but once; otherwise the path."""
+        """The video, if it was opened for times of the annotation, so that it is not opened again; else its path."""
         return self.__dict__.get("_opened", self.visual)
 
     @property
     def place(self) -> str:
-        """Where it stands, for messages."""
+        """File and line of the record, for messages."""
         unit = "row" if self.source.endswith(".parquet") else "line"
         return record_place(self.source, unit, self.line, self.number, self.id)
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """The turns with the placeholder of the visual at the head of its message, on a line of its own.
+        """Return the turns, with the visual's placeholder at the start of its message, on a line of its own.
 
-        That is where the model was trained to find it (as in the original code), wherever the file has it.
+        The original code trains with this position, whatever the position in the file.
         """
         token = f"<{self.kind}>"
         moved = []
@@ -116,28 +116,29 @@ class Record:
         return moved
 
     def regions(self) -> list[Region]:
-        """Make a region of each object, of all its frames. See `shapes`, of which one of fewer frames is made.
+        """Make a region of each object in all its frames. For fewer frames, use `shapes`.
 
         Raises:
-            RegionError: an annotation is malformed; names the object and frame.
+            RegionError: an annotation is malformed. The message names the object and frame.
         """
         return [Region.from_shapes(shapes) for shapes in self.shapes]
 
     @cached_property
     def shapes(self) -> list[dict[int, Shape]]:
-        """Of each object, frame -> shape in the annotation's order; read when first asked for.
+        """For each object, shapes by frame, in the annotation's order; read at the first access.
 
-        Masks stay as they are stored; masks without a pixel count as absence.
+        Masks stay in their stored form; empty masks count as absence.
 
         Raises:
-            RegionError: an annotation is malformed, or the video does not have its times; names the object and frame.
+            RegionError: an annotation is malformed, or the video does not have its times. The message names object and
+                frame.
         """
         objects = []
         for number, frames in enumerate(self.annotation or []):
             try:
                 given = read_annotation(frames, lambda seconds: self._opened.frame_at(seconds))
                 if not given:
-                    Region.from_shapes(given)  # refuses it in its own words
+                    Region.from_shapes(given)  # raises an error of its own
                 drawn = {frame: Drawn(shape, self.height, self.width) for frame, shape in given.items()}
                 objects.append({frame: shape.unless_blank() for frame, shape in drawn.items()})
             except VideoReferError as error:
@@ -150,10 +151,10 @@ class Record:
 
     @cached_property
     def seen(self) -> list[tuple[int, ...]]:
-        """Of each object, the frames in which it can be seen, in order of time.
+        """Return for each object the frames in which it is visible, in order of time.
 
         Raises:
-            RegionError: an annotation is malformed; names the object and frame.
+            RegionError: an annotation is malformed. The message names the object and frame.
         """
         return [
             tuple(sorted(frame for frame, shape in shapes.items() if not isinstance(shape, Absent)))
@@ -162,7 +163,7 @@ class Record:
 
 
 def frames_with_object(region: Region) -> tuple[int, ...]:
-    """Frames in which a region of a record can be seen, in order of time."""
+    """Return the frames in which a region of a record is visible, in order of time."""
     return region.present
 
 
@@ -174,12 +175,13 @@ def read_records(
     media_root: str | os.PathLike | None = None,
     check: Callable[[Record], None] | None = None,
 ) -> Iterator[tuple[Entry, Record | RecordError]]:
-    """Yield every record of a file in order, or why it cannot be used.
+    """Yield every record of a file in order, or the error of an unusable record.
 
     Args:
         file ([`RecordFile`]): the file.
-        media_root (`str` or `os.PathLike`, *optional*): folder that relative paths start from; the file's by default.
-        check (*optional*): what to make sure of beyond the record itself; [`check_record`] by default.
+        media_root (`str` or `os.PathLike`, *optional*): folder that relative paths start from; by default that of the
+            file.
+        check (*optional*): function that checks a parsed record; [`check_record`] by default.
 
     Raises:
         RecordError: the file as a whole cannot be read.
@@ -194,7 +196,7 @@ def read_entry(
     media_root: str | os.PathLike | None = None,
     check: Callable[[Record], None] | None = None,
 ) -> Record | RecordError:
-    """The record of an entry of a file, or why it cannot be used; as [`read_records`], of which this is one step."""
+    """Return the record of an entry of a file, or the error of an unusable one; see [`read_records`]."""
     try:
         if entry.reason:
             raise RecordError(entry.reason)
@@ -212,18 +214,18 @@ def parse_record(
     media_root: str | os.PathLike | None = None,
     number: int = 0,
 ) -> Record:
-    """Make a record of what a file holds, and check all that can be told from it alone but the masks.
+    """Make a record from its JSON value, and check all of it except masks and media.
 
     Args:
         value (`dict`): the record, as decoded from JSON.
-        source (`str`, *optional*): the file that it comes from.
-        line (`int`, *optional*): line of that file on which it begins, from 1.
+        source (`str`, *optional*): the record's file.
+        line (`int`, *optional*): line of that file on which the record begins, from 1.
         media_root (`str` or `os.PathLike`, *optional*): folder that relative paths start from; that of `source` by
             default.
-        number (`int`, *optional*): which of the file's records it is, from 1.
+        number (`int`, *optional*): number of the record in the file, from 1.
 
     Raises:
-        RecordError: it is malformed; the message is the reason alone, without the place.
+        RecordError: the record is malformed. The message has the reason only, not the file and line.
     """
     if not isinstance(value, Mapping):
         raise RecordError(f"a record is a JSON object, but this is {short(value)}")
@@ -261,12 +263,12 @@ def parse_record(
 
 
 def check_record(record: Record) -> None:
-    """Make sure that the media of a record are there and that its masks are masks.
+    """Check that the media of a record exist, and that its masks are valid.
 
-    Only a video whose objects are given at times is opened, to know which frames these are; nothing is decoded.
+    A video is opened only if its objects are given at times, to find their frames; nothing is decoded.
 
     Raises:
-        RecordError: they are not; the message is the reason alone, without the place.
+        RecordError: a check fails. The message has the reason only, not the file and line.
     """
     if record.visual:
         require_media(record.kind, record.visual)
@@ -283,10 +285,10 @@ def check_record(record: Record) -> None:
 
 
 def require_media(kind: str, path: str) -> None:
-    """Make sure that the video or image of a record is there.
+    """Check that the video or image of a record exists.
 
     Raises:
-        RecordError: it is not; the message is the reason alone, without the place.
+        RecordError: the file does not exist. The message has the reason only, not the file and line.
     """
     if not os.path.exists(path):
         raise RecordError(
@@ -296,13 +298,13 @@ def require_media(kind: str, path: str) -> None:
 
 
 def media_path(name: Any, kind: str, source: str, media_root: str | os.PathLike | None) -> str:
-    """Where the video or image of a record is, of which the record has the name.
+    """Return the path of the video or image that a record names.
 
-    Names may be absolute or lead out of the folder (`../`): training and its check read what they name, whoever wrote
-    the records. Where that is somebody else, see `video.sources.inside`.
+    Names may be absolute or lead out of the folder (`../`): training and its check read any path that a record names.
+    For records of unknown origin, see `video.sources.inside`.
 
     Raises:
-        RecordError: it has no name; the message is the reason alone, without the place.
+        RecordError: the name is not a path. The message has the reason only, not the file and line.
     """
     if not isinstance(name, str) or not name.strip():
         raise RecordError(f"its {kind} is {short(name)}; expected a path")
@@ -335,7 +337,7 @@ def _conversations(value: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _check_text(text: str, what: str) -> None:
     if fault := text_fault(text):
-        raise RecordError(f"its {what} cannot be read: {fault}. Take it out, or write the file anew from its source")
+        raise RecordError(f"its {what} cannot be read: {fault}. Take it out, or write the file again from its source")
 
 
 def _check_placeholder(turns: list[dict[str, str]], kind: str) -> None:
@@ -359,7 +361,7 @@ def _annotation(given: Any, kind: str) -> list[dict[str, Any]]:
         if kind == "image" and ("segmentation" in frames or "counts" in frames):
             frames = {"0": frames}
         outer, inner = next(iter(frames.items()))
-        # In some of the released records, the object's frames stand one level deeper, under another frame.
+        # In some released records, the object's frames are one level deeper, inside another frame.
         deeper = len(frames) == 1 and _is_frame(outer) and isinstance(inner, Mapping)
         if deeper and inner and all(map(_is_frame, inner)):
             frames = inner

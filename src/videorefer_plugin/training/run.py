@@ -1,4 +1,4 @@
-"""Run a recipe."""
+"""Runs a recipe."""
 
 import importlib
 import os
@@ -43,14 +43,14 @@ logger = logging.get_logger(__name__)
 def train(recipe: Recipe, *, resume: bool = True) -> Any:
     """Run a recipe to its end and save the result.
 
-    Interrupted runs go on from their newest checkpoint when the same recipe is run again. SIGINT and SIGTERM save one
-    at the end of the step that they come in, in all processes at the same one; a second signal stops at once. Handlers
-    of signals that were there are put back in the end, and in threads other than the main one nothing is done.
+    Interrupted runs resume from their newest checkpoint when the same recipe is run again. SIGINT and SIGTERM save a
+    checkpoint at the end of the current step, which is the same in all processes; a second signal stops at once. The
+    previous signal handlers are restored at the end. In threads other than the main one, handlers are not changed.
 
     Args:
-        recipe ([`Recipe`]): what to do.
+        recipe ([`Recipe`]): the recipe.
         resume (`bool`, *optional*, defaults to `True`):
-            Whether to go on from a checkpoint in `recipe.output.folder`; otherwise a folder with checkpoints is
+            Whether to resume from a checkpoint in `recipe.output.folder`. With `False`, a folder with checkpoints is
             refused.
 
     Returns:
@@ -58,16 +58,16 @@ def train(recipe: Recipe, *, resume: bool = True) -> Any:
 
     Raises:
         ConfigurationError: the recipe cannot be run, or another process trains in its folder.
-        RecordError: the data hold bad records.
-        CheckpointError: the model cannot be loaded, or the checkpoint to go on from is damaged or of another run.
-        TrainingError: training cannot go on.
-        KeyboardInterrupt: a signal stopped it; its `signum` says which.
+        RecordError: the data have bad records.
+        CheckpointError: the model cannot be loaded, or the checkpoint to resume from is damaged or of another run.
+        TrainingError: training cannot continue.
+        KeyboardInterrupt: a signal stopped the run; the attribute `signum` of the error is its number.
     """
     if recipe.pretrain is not None:
-        # Only small models need it, so that it lies in their workshop.
+        # Only small models need it, so that it is in the room that makes them.
         workshop = importlib.import_module("videorefer_plugin.tiny.pretraining.run")
         return workshop.pretrain(recipe, resume=resume)
-    recipe.check()  # it may have been made or changed since it was read
+    recipe.check()  # the recipe may have been made or changed in Python
     if not recipe.data.files:
         raise ConfigurationError("The recipe names no data. Give data.files, a list of files.")
     set_seed(recipe.train.seed)
@@ -82,9 +82,9 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
     model, processor = build(recipe.model)
     if recipe.data.num_frames is not None:
         processor.num_frames = recipe.data.num_frames
-        if hasattr(model.config, "num_frames"):  # what an image is shown as; not every host has such a thing
+        if hasattr(model.config, "num_frames"):  # the number of frames for an image; not every host has it
             model.config.num_frames = recipe.data.num_frames
-    if recipe.data.max_frames_per_region is not None:  # regions are asked about in as many frames as they were learnt
+    if recipe.data.max_frames_per_region is not None:  # questions use as many frames of regions as training did
         processor.max_frames_per_region = recipe.data.max_frames_per_region
     dataset = recipe_dataset(recipe, recipe.data.files, object_encoder=model.object_encoder.config)
     if model.object_encoder.config.kind == "crop":
@@ -100,7 +100,7 @@ def _train(recipe: Recipe, arguments: TrainingArguments, checkpoint: str | None)
         args=arguments,
         train_dataset=ReadOnce(dataset, regions=False) if isinstance(collator, FeatureCollator) else dataset,
         data_collator=collator,
-        eval_dataset=None if seen is None else Subset(seen, range(len(seen))),  # always those of the first epoch
+        eval_dataset=None if seen is None else Subset(seen, range(len(seen))),  # always the choices of the first epoch
         eval_collator=eval_collator,
         learning_rates=recipe.train.learning_rates,
         group_by_modality_length=recipe.train.group_by == "modality_length",
@@ -130,12 +130,12 @@ def _own_loss(recipe: Recipe, processor: Any) -> dict[str, Any]:
 
 
 def _check_sharing(recipe: Recipe, arguments: TrainingArguments) -> None:
-    """Refuse what does not go with weights that are shared out among processes.
+    """Refuse settings that contradict sharded weights.
 
     Raises:
-        ConfigurationError: ZeRO 3 on CPUs, or features that no process has the whole tower and connector to make.
+        ConfigurationError: ZeRO 3 is used on CPUs, or features are kept although no process has the whole model.
     """
-    # Accelerate leaves FSDP and DeepSpeed out on CPUs, where every process has the whole model.
+    # Accelerate does not use FSDP and DeepSpeed on CPUs, where every process has the whole model.
     whole = arguments.world_size < 2 or arguments.distributed_state.distributed_type == "MULTI_CPU"
     zero3 = is_deepspeed_zero3_enabled()
     if zero3 and os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true":
@@ -157,7 +157,7 @@ def _check_sharing(recipe: Recipe, arguments: TrainingArguments) -> None:
 
 
 def _say_cost(dataset: VideoReferDataset) -> None:
-    """What the crops of a run cost, before it begins."""
+    """Log the number of crops of a run before it starts."""
     each = dataset.masks_per_record
     logger.warning(
         "The vision tower sees the crop of every mask alone: %.1f crops a record beside its frames, %d in an epoch of "
@@ -186,26 +186,26 @@ def _collator(recipe: Recipe, model: Any, processor: Any, dataset: VideoReferDat
         )
     folder = recipe.data.features or recipe.output.folder
     features = compute_features(model, processor, dataset, folder, clips=recipe.data.clip)
-    # What a connector that is not trained makes of clips is kept as well, where this process makes the batches.
+    # The outputs of a frozen connector for clips are kept as well, if this process makes the batches.
     connector = None if recipe.data.workers or "connector" in recipe.train.parts else model.model.connector
     config = model.object_encoder.config
     return FeatureCollator(processor, features, config, clips=recipe.data.clip, connector=connector)
 
 
 def _save(trainer: Any, recipe: Recipe, processor: Any, summary: Any) -> None:
-    """Save the result in the form that the recipe asks for, the processor, and what is known about the run."""
+    """Save the result in the form that the recipe asks for, the processor, and a summary of the run."""
     folder = Path(recipe.output.folder)
     unwrapped = trainer.accelerator.unwrap_model(trainer.model)
     plain = unwrapped.get_base_model() if hasattr(unwrapped, "get_base_model") else unwrapped
     plain.config.use_cache = True
-    if not is_quantized(plain):  # whose other weights are in their dtypes, and stay
-        plain.to(getattr(torch, recipe.model.dtype))  # what was trained is in float32 until here
-    if trainer.is_fsdp_enabled:  # of other types, `save_model` saves nothing
+    if not is_quantized(plain):  # else the other weights keep their dtypes
+        plain.to(getattr(torch, recipe.model.dtype))  # trained weights are in float32 until here
+    if trainer.is_fsdp_enabled:  # with other types of state, `save_model` saves nothing
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     if recipe.output.save != "object_encoder":
         trainer.save_model(str(folder))  # gathers sharded weights; a PEFT model saves its adapter
     apart = recipe.output.save in ("object_encoder", "adapter")
-    state = trainer.gathered(trained_encoder(plain)) if apart else None  # all processes have a part in this
+    state = trainer.gathered(trained_encoder(plain)) if apart else None  # all processes must call this
     if not trainer.args.should_save:
         return
     if apart:
@@ -219,14 +219,14 @@ def _save(trainer: Any, recipe: Recipe, processor: Any, summary: Any) -> None:
 
 
 def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset) -> Any:
-    """What is known about a run before it starts."""
+    """Return the summary of a run that is known before it starts."""
     import yaml
 
     import videorefer_plugin
     from videorefer_plugin.hub.run_summary import Recipe as RecipeSummary
     from videorefer_plugin.hub.run_summary import RunSummary
 
-    said = recipe.to_dict(references=True)  # what is published does not hold what an environment does
+    said = recipe.to_dict(references=True)  # the published summary must not contain values of the environment
     devices = max(trainer.args.world_size, 1)
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return RunSummary(
@@ -241,12 +241,12 @@ def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset) -> Any:
             "transformers": transformers.__version__,
             "videorefer-plugin": videorefer_plugin.__version__,
         },
-        licence=said["output"]["licence"],
+        licence=said["output"]["license"],
     )
 
 
 def _hyperparameters(train: dict[str, Any]) -> dict[str, Any]:
-    """The settings that decide what is learnt; those that are left as they are by default are not named."""
+    """Return the settings that determine the result, without those that have their default value."""
     return {
         name: value
         for name, value in train.items()
@@ -260,6 +260,6 @@ def _data_files(entries: Any, dataset: VideoReferDataset) -> list[Any]:
     entries = [entries] if isinstance(entries, str) else entries
     names = [os.path.basename(entry if isinstance(entry, str) else entry["file"]) for entry in entries]
     counts = dataset.records_by_file
-    if len(counts) != len(names):  # one reference stands for several files
+    if len(counts) != len(names):  # one reference was resolved to several files
         return [DataFile(name=name) for name in names]
     return [DataFile(name=name, records=count) for name, count in zip(names, counts, strict=True)]

@@ -1,4 +1,4 @@
-"""What an evaluation adds up: the loss of each sample, and the tokens that it is about."""
+"""The sums of an evaluation: the loss of each sample, and the number of its tokens."""
 
 from typing import Any
 
@@ -12,23 +12,23 @@ _IGNORED = -100
 
 
 def region_ids(model: Any) -> list[int]:
-    """Ids of placeholders, which nothing is learnt of."""
+    """Return the ids of placeholders, which are never supervised."""
     names = ("image_token_id", "video_token_id")
-    config = getattr(model, "config", None)  # parts that are made from nothing have none
+    config = getattr(model, "config", None)  # parts that are trained from scratch have none
     ids = [getattr(model, "region_token_id", None), *(getattr(config, name, None) for name in names)]
     return [one for one in ids if isinstance(one, int)]
 
 
 def losses_of_samples(outputs: Any, labels: Tensor | None, placeholders: list[int]) -> Tensor:
-    """The sum of the losses of each sample's tokens, and how many tokens these are.
+    """Return the sum of the losses of each sample's tokens, and the number of these tokens.
 
     Args:
-        outputs (`ModelOutput`): of the model, with logits of shape `(batch, length, vocabulary)`.
-        labels (`torch.LongTensor` of shape `(batch, length)`): the labels, -100 where nothing is to be learnt.
-        placeholders (`list[int]`): ids that count as such.
+        outputs (`ModelOutput`): outputs of the model, with logits of shape `(batch, length, vocabulary)`.
+        labels (`torch.LongTensor` of shape `(batch, length)`): the labels, -100 for unsupervised positions.
+        placeholders (`list[int]`): ids of placeholders.
 
     Returns:
-        `torch.Tensor` of shape `(batch, 2)` and dtype float32; of no rows where there are no logits.
+        `torch.Tensor` of shape `(batch, 2)` and dtype float32; without rows if there are no logits.
     """
     logits = outputs.get("logits") if hasattr(outputs, "get") else None
     if logits is None or labels is None:

@@ -15,17 +15,17 @@ _BATCHES_PER_CHUNK = 50
 
 
 class ModalityLengthSampler(Sampler[int]):
-    """Order records so that consecutive batches hold one modality each, and records of similar length.
+    """Orders records so that each batch has one modality, and records of similar length.
 
-    Lengths in a batch are padded to the longest, and text costs no tower: mixing wastes both. The order is drawn anew
-    every epoch and depends on seed and epoch alone, so that every process draws the same and a resumed run goes on
-    where it stopped.
+    Lengths in a batch are padded to the longest, and text needs no vision tower, so that mixed batches waste both. The
+    order is random in every epoch, and depends only on seed and epoch, so that all processes have the same order and a
+    resumed run continues where it stopped.
 
     Args:
         lengths (`Sequence[int]`): estimated tokens of each record.
-        modalities (`Sequence[str]`): modality of each record. Both may also be functions that return them, where they
+        modalities (`Sequence[str]`): modality of each record. Both may also be functions that return them, if they
             change from epoch to epoch.
-        batch_size (`int`): records that all processes together see at once.
+        batch_size (`int`): number of records of all processes together in one step.
         seed (`int`, *optional*, defaults to 0): seed of the order.
 
     Raises:
@@ -51,7 +51,7 @@ class ModalityLengthSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the order of another epoch."""
+        """Use the order of another epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class ModalityLengthSampler(Sampler[int]):
         draw.shuffle(batches)
         draw.shuffle(rest)
         yield from (index for batch in batches for index in batch)
-        yield from rest  # what fills no batch of its own modality comes last, mixed
+        yield from rest  # the rest of each modality comes last, in mixed batches
 
 
 def _now(values: Any) -> Any:

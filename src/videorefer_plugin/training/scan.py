@@ -1,8 +1,8 @@
-"""What a data set has to know of every record of a file; it is kept beside the file, so that the next start is quick.
+"""Scans of files: data about every record, which is kept beside the file so that the next start is quick.
 
-The scan of `records.json` is kept in `records.json.scan`. It holds what follows from the records alone. Whether their
-media are there is looked up at every start, and bad records are read again, as are those with objects at times, for
-which the video has to be opened: what is found, and in which words, is the same with a kept scan and without.
+The scan of `records.json` is kept in `records.json.scan`. It has only data that follows from the records. The
+existence of media is checked at every start. Bad records, and records with objects at times, for which the video has
+to be opened, are read again: results and messages are the same with a kept scan and without.
 """
 
 import hashlib
@@ -38,16 +38,16 @@ __all__ = ["Row", "digest_of", "scan_path", "scan_records"]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1  # raise it when other things are kept, or records are checked in another way
+_FORMAT = 1  # increase it when the kept data or the checks of records change
 _MAGIC = b"videorefer-plugin scan\n"
 _MOST_BYTES = 1 << 30  # of a kept scan; about ten million records
 _PIECE = 1 << 20  # bytes read together
 _AT_ONCE = 1 << 14  # records that are unpacked together
-_CHARACTERS_PER_TOKEN = 4  # of English text, roughly: lengths only serve to group records of like length
+_CHARACTERS_PER_TOKEN = 4  # roughly, of English text; lengths are only for grouping records
 _TEMPLATE_TOKENS = 10  # around the two messages of a turn
 
-_GOOD, _UNREADABLE, _AGAIN = range(3)  # whose reason is kept; which is read at every start
-# What is kept of every record: name -> type. Of each object, "seen" has in how many frames it can be seen.
+_GOOD, _UNREADABLE, _AGAIN = range(3)  # the reason of the second is kept; the third is read at every start
+# Kept data of every record: name -> type. For each object, "seen" has the number of frames in which it is visible.
 _COLUMNS = {
     "line": "q",
     "start": "q",
@@ -63,14 +63,14 @@ _SEEN, _TEXTS = "seen", "texts"
 
 
 class Row(NamedTuple):
-    """What a data set knows of a usable record.
+    """The data that a data set keeps about a usable record.
 
     Attributes:
-        position (`tuple[int, int]`): where [`RecordFile.read`] finds it again.
+        position (`tuple[int, int]`): position for [`RecordFile.read`].
         kind (`int`): index into `KINDS`.
-        text (`int`): estimate of its tokens without visual and objects.
-        seen (`list[int]`): of each object, in how many frames it can be seen.
-        key (`int`): digest of its id and of its place in the file.
+        text (`int`): estimated number of tokens without visual and objects.
+        seen (`list[int]`): for each object, the number of frames in which it is visible.
+        key (`int`): digest of the record's id and its number in the file.
     """
 
     position: tuple[int, int]
@@ -81,24 +81,24 @@ class Row(NamedTuple):
 
 
 def scan_path(path: str | os.PathLike) -> Path:
-    """Where the scan of a file of records is kept."""
+    """Return the path of the kept scan of a file of records."""
     return Path(f"{os.fspath(path)}.scan")
 
 
 def scan_records(
     file: RecordFile, media_root: str | os.PathLike | None = None, keep: bool = True
 ) -> Iterator[tuple[int, Row | RecordError]]:
-    """Yield line (or row) and what is to be known of every record of a file in order, or why it cannot be used.
+    """Yield the line (or row) and the data of every record of a file in order, or the error of an unusable record.
 
-    A kept scan counts if the file has the same size and the same SHA-256 digest of all of its bytes as when it was
-    made, whatever its time, and if it was made by this version of the library and of Python. Any other is ignored and
-    replaced, as is one that is damaged. One is kept when all has been yielded, unless the file was changed in the
-    meantime; where it cannot be written, nothing is kept. The log says (at level INFO) what was done.
+    A kept scan is used if the file has the same size and SHA-256 digest as when the scan was made, and if this version
+    of the library and of Python made it. Any other scan is ignored and replaced, as is a damaged one. The scan is
+    written after all records were yielded, unless the file was changed in the meantime; if it cannot be written,
+    nothing is kept. The log reports this at level INFO.
 
     Args:
         file ([`RecordFile`]): the file.
         media_root (`str` or `os.PathLike`, *optional*): folder that relative paths start from; the file's by default.
-        keep (`bool`, *optional*, defaults to `True`): whether a kept scan is used and made.
+        keep (`bool`, *optional*, defaults to `True`): whether a kept scan is used and written.
 
     Raises:
         RecordError: the file as a whole cannot be read.
@@ -118,7 +118,7 @@ def scan_records(
 
 
 def digest_of(name: str) -> int:
-    """A number for a text, the same in every process (unlike `hash`)."""
+    """Return a number for a text, which is the same in every process (unlike `hash`)."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
@@ -130,20 +130,20 @@ def _row(number: int, position: tuple[int, int], record: Record) -> Row:
 
 
 class _DamagedError(ValueError):
-    """A kept scan that cannot be used; the message says why."""
+    """A kept scan cannot be used; the message gives the reason."""
 
 
 class _Scan:
-    """What was found in a file, in columns: one value a record, bad ones included."""
+    """The data of a file's records in columns, with one value for each record, bad ones included."""
 
     def __init__(self) -> None:
         self._columns = {name: array(code) for name, code in _COLUMNS.items()}
         self._seen = array("q")
-        self._names: dict[str, int] = {}  # of media, as records have them -> index
-        self._reasons: list[str] = []  # of records that are unreadable, in order
+        self._names: dict[str, int] = {}  # names of media in records -> index
+        self._reasons: list[str] = []  # reasons of unreadable records, in order
 
     def add(self, entry: Entry, record: Record | RecordError, row: Row | RecordError) -> None:
-        """Take note of the next record."""
+        """Add the next record."""
         state, media = _GOOD, -1
         if isinstance(record, RecordError) or isinstance(row, RecordError):
             state, row = _AGAIN, Row(entry.position, 0, 0, [], 0)
@@ -160,9 +160,9 @@ class _Scan:
             column.append(value)
 
     def rows(self, file: RecordFile, media_root: str | os.PathLike | None) -> Iterator[tuple[int, Row | RecordError]]:
-        """Yield what [`scan_records`] does."""
+        """Yield the same as [`scan_records`]."""
         names, reasons, seen = list(self._names), iter(self._reasons), iter(self._seen)
-        missing: dict[tuple[int, int], RecordError | None] = {}  # kind and index of a name -> that it is not there
+        missing: dict[tuple[int, int], RecordError | None] = {}  # kind and index of a name -> error of a missing file
         source = str(file.path)
         for number, values in enumerate(zip(*self._columns.values(), strict=True)):
             line, start, length, state, kind, media, text, objects, key = values
@@ -181,7 +181,7 @@ class _Scan:
             yield line, record if isinstance(record, RecordError) else _row(number, position, record)
 
     def to_bytes(self, about: dict[str, Any]) -> bytes:
-        """Everything, as it is written to a file."""
+        """Return the contents of the scan's file."""
         texts = {"about": about, "names": list(self._names), "reasons": self._reasons}
         arrays = {name: np.frombuffer(column, column.typecode) for name, column in self._columns.items()}
         arrays[_SEEN] = np.frombuffer(self._seen, "q")
@@ -191,10 +191,10 @@ class _Scan:
 
     @classmethod
     def from_bytes(cls, data: bytes, about: dict[str, Any]) -> "_Scan":
-        """Read what `to_bytes` wrote about the same.
+        """Read the contents that `to_bytes` wrote for the same file.
 
         Raises:
-            _DamagedError: it is something else.
+            _DamagedError: the data is something else.
         """
         head = len(_MAGIC)
         digest, data = data[head : head + 32], data[head + 32 :]
@@ -216,7 +216,7 @@ class _Scan:
         return made
 
     def _check(self) -> None:
-        """Refuse what no scan makes, so that nothing is looked up where it is not."""
+        """Refuse invalid values, so that all lookups succeed."""
         columns = {name: np.frombuffer(column, column.typecode) for name, column in self._columns.items()}
         state, seen = columns["state"], np.frombuffer(self._seen, "q")
         fits = (
@@ -248,7 +248,7 @@ def _missing(name: str, kind: str, source: str, media_root: str | os.PathLike | 
 
 
 def _read(file: RecordFile) -> _Scan | None:
-    """The kept scan of a file; `None` if there is none that can be used."""
+    """Return the kept scan of a file; `None` if there is no usable one."""
     path = scan_path(file.path)
     if not os.path.lexists(path):
         return None
@@ -262,7 +262,7 @@ def _read(file: RecordFile) -> _Scan | None:
                 raise _DamagedError("it is something else")
         kept = _Scan.from_bytes(path.read_bytes(), _about(file.path))
     except (OSError, _DamagedError) as error:
-        logger.info("%s is scanned anew, since %s cannot be used: %s.", file.path, path, error)
+        logger.info("%s is scanned again, since %s cannot be used: %s.", file.path, path, error)
         return None
     logger.info("The scan of %s is taken from %s.", file.path, path)
     return kept
@@ -291,7 +291,7 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def _about(path: Path) -> dict[str, Any]:
-    """What a kept scan depends on."""
+    """Return everything that a kept scan depends on."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while piece := stream.read(_PIECE):
@@ -299,7 +299,7 @@ def _about(path: Path) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "library": videorefer_plugin.__version__,
-        "python": platform.python_version(),  # whose words stand in some reasons
+        "python": platform.python_version(),  # some reasons contain its messages
         "size": path.stat().st_size,
         "sha256": digest.hexdigest(),
     }

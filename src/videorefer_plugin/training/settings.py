@@ -1,4 +1,4 @@
-"""The sections of a recipe: their settings, and the range of every number among them."""
+"""The sections of a recipe: their settings, and the ranges of numbers."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,22 +30,22 @@ __all__ = [
 
 @dataclass
 class ModelSettings:
-    """What is trained.
+    """The model of a training run.
 
     Attributes:
         checkpoint (`str`, *optional*):
-            Folder or Hub id of the model to start from. One of the supported hosts gets an object encoder attached.
+            Folder or Hub id of the model to start from. For a supported host, an object encoder is attached.
         language_model, vision_tower (`str`, *optional*):
             Instead of a checkpoint: a language model and a vision tower to build a new model from.
-        processor (`str`, *optional*): where the processor is, if not with the checkpoint.
-        dtype (`str`): dtype that the weights are loaded in.
+        processor (`str`, *optional*): folder or Hub id of the processor; by default that of the checkpoint.
+        dtype (`str`): dtype of the loaded weights.
         attn_implementation (`str`, *optional*): attention backend.
-        max_tokens_per_region (`int`, *optional*): unions u of the object encoder; the checkpoint's by default.
+        max_tokens_per_region (`int`, *optional*): unions u of the object encoder; by default those of the checkpoint.
         object_encoder (`str`, *optional*): folder or Hub id of an object encoder to load on top.
-        vision_feature_layer (`int`, *optional*): hidden state of the tower that a new model uses; -2 by default.
+        vision_feature_layer (`int`, *optional*): hidden state of the vision tower for a new model; -2 by default.
         quantization (`dict`): fields of `transformers.BitsAndBytesConfig`, such as `{load_in_4bit: true}`, to load
-            language model and vision tower in few bits and train a `lora` section on them (needs bitsandbytes).
-            Connector and object encoder keep their weights.
+            language model and vision tower in few bits, and train adapters of a `lora` section (needs bitsandbytes).
+            Connector and object encoder are not quantized.
     """
 
     checkpoint: str | None = None
@@ -65,12 +65,12 @@ class DataFile:
     """One file of a mixture.
 
     Attributes:
-        file (`str`): in the VideoRefer-700K format (JSON, JSONL or Parquet).
-        limit (`int`, *optional*): the most records that are used, chosen evenly at random by `train.seed`; the same in
+        file (`str`): path of a file in the VideoRefer-700K format (JSON, JSONL or Parquet).
+        limit (`int`, *optional*): largest number of records to use, chosen at random by `train.seed`; the same in
             every epoch and every process.
-        weight (`float`): how often each record comes in an epoch. With 2 every record comes twice; with 0.5 half of
-            them come, drawn anew every epoch; with 2.5 all come twice and half of them a third time.
-        media_root (`str`, *optional*): folder that its media paths are relative to; that of all files by default.
+        weight (`float`): how often each record comes in an epoch. With 2, every record comes twice; with 0.5, a random
+            half of them comes, chosen again in every epoch; with 2.5, all come twice and half of them a third time.
+        media_root (`str`, *optional*): folder of its relative media paths; by default that of all files.
     """
 
     file: str
@@ -81,31 +81,31 @@ class DataFile:
 
 @dataclass
 class DataSettings:
-    """What it is trained on.
+    """The data of a training run.
 
     Attributes:
         files (`list`): files in the VideoRefer-700K format (JSON, JSONL or Parquet): names, or [`DataFile`]s such as
             `{file: a.json, limit: 1000, weight: 2}`.
-        eval_files (`list`): files that the loss is computed on every `train.eval_every` steps, as `files` has them.
-        media_root (`str`, *optional*): folder that media paths are relative to; each file's own by default.
+        eval_files (`list`): files for the evaluation loss every `train.eval_every` steps, in the form of `files`.
+        media_root (`str`, *optional*): folder of relative media paths; by default the folder of each file.
         mode (`str`): `"single"`, `"multi"` or `"mixed"` frames of regions (paper, appendix B.1).
         template (`str`): `"chat"`, or `"plain"` for the first stage.
-        clip (`bool`): whether conversations show their clips or images. Without them, objects are seen alone, and what
-            the frozen vision tower makes of them is computed once.
-        keep_features (`bool`): whether what the frozen vision tower makes of objects, clips and images is computed
+        clip (`bool`): whether conversations show their clips or images. Without them, the model sees objects only, and
+            the frozen vision tower's features of objects are computed once.
+        keep_features (`bool`): whether the frozen vision tower's features of objects, clips and images are computed
             once, and kept in memory and in the output folder until the run ends, instead of in every step.
-        features (`str`, *optional*): folder in which such features stay, for other runs with the same tower; what it
-            holds is not computed again.
+        features (`str`, *optional*): folder in which such features stay, for other runs with the same tower; features
+            in it are not computed again.
         on_bad_sample (`str`): `"error"`, or `"skip"` to count and log bad records.
-        num_frames (`int`, *optional*): frames sampled from each video, at most 4096; the processor's by default.
-        max_frames_per_region (`int`, *optional*): most frames used of a region.
-        max_length (`int`, *optional*): longest conversation in tokens; longer ones lose their last turns.
-        mask_policy (`str`, *optional*): `"keep"` or `"original"`; the processor's by default.
-        workers (`int`): processes that decode videos, for each training process.
-        packing (`bool`): whether records of a batch are laid end to end instead of padded; for models that look at
-            crops of objects.
-        keep_scan (`bool`): whether what was found in `records.json` is kept beside it, in `records.json.scan`, so that
-            the next start is quick. It may be deleted at any time.
+        num_frames (`int`, *optional*): frames sampled from each video, at most 4096; by default that of the processor.
+        max_frames_per_region (`int`, *optional*): largest number of frames of a region.
+        max_length (`int`, *optional*): largest number of tokens of a conversation; longer ones lose their last turns.
+        mask_policy (`str`, *optional*): `"keep"` or `"original"`; by default that of the processor.
+        workers (`int`): number of processes that decode videos, for each training process.
+        packing (`bool`): whether records of a batch are concatenated instead of padded; for models that look at crops
+            of objects.
+        keep_scan (`bool`): whether a scan of `records.json` is kept beside it, in `records.json.scan`, so that the
+            next start is quick. The scan can be deleted at any time.
     """
 
     files: list[Any] = field(default_factory=list, metadata={ENTRY: DataFile})
@@ -128,31 +128,31 @@ class DataSettings:
 
 @dataclass
 class TrainSettings:
-    """How it is trained.
+    """The optimization of a training run.
 
     Attributes:
-        parts (`list[str]`): parts that are trained, out of vision_tower, connector, object_encoder, language_model.
-        learning_rate (`float`): learning rate of all of them.
-        learning_rates (`dict[str, float]`): learning rates of single parts that differ, of those that are trained.
-        global_batch_size (`int`): records an optimiser step, over all processes and accumulation.
-        batch_size (`int`): records a process sees at once; accumulation follows.
+        parts (`list[str]`): trained parts, out of vision_tower, connector, object_encoder and language_model.
+        learning_rate (`float`): learning rate of all parts.
+        learning_rates (`dict[str, float]`): learning rates of trained parts that differ from it.
+        global_batch_size (`int`): records in an optimizer step, over all processes and accumulation.
+        batch_size (`int`): records in a batch of one process; accumulation follows from both.
         epochs (`float`), max_steps (`int`, *optional*):
-            Length of the run; `max_steps` wins, unless it is `None` or, as in transformers, -1.
+            Length of the run; `max_steps` takes precedence, unless it is `None` or, as in transformers, -1.
         scheduler (`str`), warmup (`float`): schedule of the learning rate; warm-up in steps, or a share below 1.
         optimizer (`str`), weight_decay (`float`), max_grad_norm (`float`): as in `TrainingArguments`; a
-            `max_grad_norm` of 0 leaves gradients as they are.
+            `max_grad_norm` of 0 does not clip gradients.
         letter_loss (`float`, *optional*): weight of the mean loss of the letters of options in answers, such as the A
-            of "Answer: red (A)", beside the mean of all other tokens; without it, letters count as these do.
-        gradient_checkpointing (`bool`): whether to trade time for memory.
+            of "Answer: red (A)", in addition to the mean of all other tokens. By default, letters are ordinary tokens.
+        gradient_checkpointing (`bool`): whether to save memory by computing activations again.
         group_by (`str`, *optional*): `"modality_length"` makes batches of one modality and similar length.
-        log_every, save_every (`int`): optimiser steps between logs and checkpoints.
-        keep_checkpoints (`int`): how many checkpoints to keep, at least 1.
-        eval_every (`int`, *optional*): optimiser steps between two looks at `data.eval_files`, of which it needs some.
-        report_to (`list[str]`): where logs go beside the output folder: `wandb`, `tensorboard`, or another that
-            transformers knows; `none` by default.
-        seed (`int`): seed of everything.
-        extra (`dict`): any other argument of `transformers.TrainingArguments`, such as `{adam_beta2: 0.95}`. They are
-            in the `training_args.bin` of checkpoints as they are, also those that came of `${oc.env:...}`.
+        log_every, save_every (`int`): optimizer steps between logs, and between checkpoints.
+        keep_checkpoints (`int`): number of checkpoints to keep, at least 1.
+        eval_every (`int`, *optional*): optimizer steps between two evaluations, which need `data.eval_files`.
+        report_to (`list[str]`): targets of logs in addition to the output folder: `wandb`, `tensorboard`, or another
+            that transformers knows; `none` by default.
+        seed (`int`): seed of all random numbers.
+        extra (`dict`): any other argument of `transformers.TrainingArguments`, such as `{adam_beta2: 0.95}`. The
+            `training_args.bin` of checkpoints has their values, also those of references such as `${oc.env:...}`.
     """
 
     parts: list[str] = field(default_factory=lambda: ["object_encoder"])
@@ -198,31 +198,31 @@ class LoraSettings:
 
 @dataclass
 class OutputSettings:
-    """What becomes of it.
+    """The result of a training run.
 
     Attributes:
-        folder (`str`): where checkpoints and the result go.
+        folder (`str`): folder of the checkpoints and the result.
         save (`str`): `"full"` model, `"object_encoder"` alone, or PEFT `"adapter"` with object encoder.
-        licence (`str`, *optional*): licence of the weights, for their card.
+        license (`str`, *optional*): license of the weights, for their card.
     """
 
     folder: str = "output"
     save: str = "full"
-    licence: str | None = None
+    license: str | None = None
 
 
 @dataclass
 class PretrainSettings:
-    """A part that is made from nothing, for models whose parts nobody has trained.
+    """A part that is trained from scratch, for models of untrained parts.
 
     Attributes:
         part (`str`): `"language_model"` (with its tokenizer), `"vision_tower"`, or `"connector"`, which is trained in
             the model that `model` names.
-        exercise (`str`, *optional*): instead of conversations, what a language model that `model.checkpoint` names
-            learns the letters of options from: `"colors"`, `"words"` or `"options"`.
-        until (`float`): share of the letters that an exercise ends with; `train.max_steps` is the most that it takes.
+        exercise (`str`, *optional*): a task instead of conversations, from which the language model of
+            `model.checkpoint` learns the letters of options: `"colors"`, `"words"` or `"options"`.
+        until (`float`): share of correct letters at which an exercise ends; `train.max_steps` limits its steps.
         sizes (`dict`): settings of the part's configuration, `Qwen2Config` or `SiglipVisionConfig`.
-        feature_layer (`int`): hidden state of a vision tower that is trained, and that models are to use.
+        feature_layer (`int`): hidden state of the vision tower that is trained, and that models use.
     """
 
     part: str

@@ -1,4 +1,4 @@
-"""Signals that stop a run: a checkpoint is saved first, and all processes stop at the same step."""
+"""Stops runs after signals: a checkpoint is saved first, and all processes stop at the same step."""
 
 import signal
 import threading
@@ -18,7 +18,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal stopped a run; says what the same run does next.
+    """A signal stopped a run. The message tells what the same run does next.
 
     Attributes:
         signum (`int`): the signal.
@@ -30,11 +30,11 @@ class Stopped(KeyboardInterrupt):
 
 
 class _StopCallback(TrainerCallback):
-    """Ends a run after the step in which a signal came to any of its processes, with a checkpoint."""
+    """Ends a run with a checkpoint after the step in which any of its processes got a signal."""
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
-        self.come = 0  # to this process
+        self.come = 0  # the signal that this process got
         self.agreed = 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -48,13 +48,13 @@ class _StopCallback(TrainerCallback):
 
 @contextmanager
 def stopping(trainer: Any) -> Iterator[None]:
-    """While a trainer trains, SIGINT and SIGTERM have it save a checkpoint at the end of its step, and stop.
+    """Make a trainer save a checkpoint at the end of its step, and stop, when SIGINT or SIGTERM comes.
 
-    A second signal stops it at once. Handlers that were there are put back in the end; in threads other than the main
-    one, which get no signals, nothing is done.
+    A second signal stops it at once. The previous handlers are restored at the end. In threads other than the main
+    one, which get no signals, handlers are not changed.
 
     Args:
-        trainer (`transformers.Trainer`): what trains; its state says how far it came.
+        trainer (`transformers.Trainer`): the trainer, whose state has the current step.
 
     Raises:
         Stopped: a signal came.
@@ -64,10 +64,8 @@ def stopping(trainer: Any) -> Iterator[None]:
 
     def take(signum: int, frame: Any) -> None:
         if callback.come:
-            signal.signal(signum, signal.SIG_DFL)  # a third one need not wait for Python
-            raise Stopped(
-                "What was done since the newest checkpoint is lost; the same run goes on from there.", signum
-            )
+            signal.signal(signum, signal.SIG_DFL)  # a third signal does not wait for Python
+            raise Stopped("The steps since the newest checkpoint are lost; the same run goes on from there.", signum)
         callback.come = signum
         logger.warning(
             "%s: a checkpoint is saved at the end of this step, and the run stops there. A second signal stops it at "
@@ -90,19 +88,19 @@ def stopping(trainer: Any) -> Iterator[None]:
             "there.",
             callback.agreed,
         )
-    if callback.come:  # after the last step, which nobody needs to be asked to stop at
+    if callback.come:  # after the last step, at which the run ends anyway
         raise Stopped("The run was at its end; the same run saves its result.", callback.come)
 
 
 def call_worker(start: Callable[[int], Any] | None, number: int) -> None:
-    """Start a process that loads data, which goes on when all processes of a terminal or a job get a signal.
+    """Start a process that loads data, which ignores signals to all processes of a terminal or job.
 
-    The process that trains needs it until its step ends. A second SIGTERM does end it, which is how it is ended
-    when it hangs.
+    The training process needs it until its step ends. A second SIGTERM ends it, so that a hanging process can be
+    ended.
 
     Args:
-        start (`Callable`, *optional*): what else is done at the start.
-        number (`int`): of the process.
+        start (`Callable`, *optional*): function that is called at the start.
+        number (`int`): number of the process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda signum, frame: signal.signal(signum, signal.SIG_DFL))

@@ -1,7 +1,7 @@
-"""Sections of settings from plain values, as YAML has them; values may refer to others, and to the environment.
+"""Makes sections of settings from the values of a YAML file, which may refer to others and to the environment.
 
-OmegaConf looks up what values refer to, and makes the dataclasses. Whatever is wrong is said here, in the same words
-for all recipes.
+OmegaConf resolves references, and makes the dataclasses. This module raises all errors, with the same messages for all
+recipes.
 """
 
 import re
@@ -21,25 +21,25 @@ __all__ = ["plain", "references", "structured", "typed"]
 _Section = TypeVar("_Section")
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
 _REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
-_LATER = "${videorefer.later:}"  # stands for what is not looked up yet; nothing can be made of it
-_MOST_REFERENCES, _MOST_CHARACTERS = 1_000, 500_000  # in a recipe, and that become of them
+_LATER = "${videorefer.later:}"  # placeholder of an unresolved reference, which no setting accepts
+_MOST_REFERENCES, _MOST_CHARACTERS = 1_000, 500_000  # in a recipe, and characters of their values
 _WEIGHT = 20  # characters that a value of a list or section counts for
 
 
 def structured(cls: type[_Section], values: Mapping[str, Any], extra: str) -> _Section:
-    """Make a recipe of plain values.
+    """Make a recipe from plain values.
 
     Texts such as `${output.folder}/clips` refer to other values, `${oc.env:HOME}` to the environment; `\\${` is a
-    dollar and a brace. Numbers may be texts, since YAML reads 1e-3 as one, and one text is a list of one.
+    dollar and a brace. Numbers may be texts, since YAML reads 1e-3 as a text. A single text counts as a list of one.
 
     Args:
         cls (`type`): the dataclass of the recipe.
-        values (`Mapping[str, Any]`): what was given; the rest is as the dataclass has it.
-        extra (`str`): the extra that installs what is needed.
+        values (`Mapping[str, Any]`): the given values; other settings have the defaults of the dataclass.
+        extra (`str`): the extra that installs OmegaConf, for messages.
 
     Raises:
-        ConfigurationError: a setting is unknown (the nearest name is given), missing, or of the wrong type, or what a
-            value refers to is not there. Ranges of numbers that are no numbers are given.
+        ConfigurationError: a setting is unknown (the message names the nearest), missing, or of the wrong type, or a
+            reference cannot be resolved. For numbers, the message has the allowed range.
     """
     try:
         from omegaconf import OmegaConf
@@ -65,12 +65,12 @@ def structured(cls: type[_Section], values: Mapping[str, Any], extra: str) -> _S
 
 
 def plain(section: Any) -> dict[str, Any]:
-    """The settings of a dataclass as plain values, of which no text refers to another."""
+    """Return the settings of a dataclass as plain values, with resolved references."""
     return _escaped(asdict(section))
 
 
 def references(values: Any) -> dict[tuple[str | int, ...], str]:
-    """The texts that refer to something, by where they stand: `("data", "files", 0)`."""
+    """Return the texts with references by their path, such as `("data", "files", 0)`."""
     return {path: text for path, text in _texts(values) if _REFERENCE.search(text)}
 
 
@@ -83,13 +83,13 @@ def _texts(values: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
 
 
 def _resolved(values: dict[str, Any]) -> Any:
-    """The values with what they refer to.
+    """Return the values with resolved references.
 
-    Each text is looked up once all that it refers to is known, so that how much becomes of it is known before: a few
-    texts that refer to each other several times each could make a text that no memory holds.
+    Each text is resolved after all its references, so that its size is known before: a few texts that refer to each
+    other several times could make a text that fits in no memory.
 
     Raises:
-        ConfigurationError: more becomes of the references than any recipe needs.
+        ConfigurationError: resolved references are larger than any recipe needs.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -109,12 +109,12 @@ def _resolved(values: dict[str, Any]) -> Any:
         for path, text in waiting.items():
             if room < 0 or ((several := text.count("${")) > 1 and several * largest > room):
                 raise ConfigurationError(
-                    f"{_words(path)} is too long once what it refers to is in its place: more than "
-                    f"{_MOST_CHARACTERS:,} characters would become of all references. Write it in another way."
+                    f"{_words(path)} is too long with its references resolved: all references together would have "
+                    f"more than {_MOST_CHARACTERS:,} characters. Write it in another way."
                 )
             try:
                 found[path] = _look_up(tree, path, text)
-            except OmegaConfBaseException:  # what it refers to comes later, or not at all
+            except OmegaConfBaseException:  # a reference is resolved later, or not at all
                 _put(tree, path, _LATER)
                 continue
             made = sum(len(one) + _WEIGHT for _, one in _texts(found[path])) + _WEIGHT
@@ -150,12 +150,12 @@ def _put(tree: Any, path: tuple[str | int, ...], value: Any) -> None:
 
 
 def _words(path: tuple[str | int, ...]) -> str:
-    """Where something stands, as messages have it."""
+    """Return a path in the form of messages."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
 def _with_defaults(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be referred to: what was given, and the rest as the dataclass has it."""
+    """Return all values that references may name: the given ones, and the defaults of the dataclass."""
     given = dict(values)
     for item, kind in _fields(cls):
         value = given.get(item.name, {} if item.default_factory is not MISSING else None)
@@ -169,19 +169,19 @@ def _with_defaults(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fields(cls: Any) -> Iterator[tuple[Field, Any]]:
-    """The fields of a dataclass with the type that each has if it is not null."""
+    """Return the fields of a dataclass with their types, without null."""
     hints = get_type_hints(cls)
     for item in fields(cls):
         yield item, _kinds(hints[item.name])[0]
 
 
 def _kinds(hint: Any) -> list[Any]:
-    """What a type may be, other than null."""
+    """Return the alternatives of a type, without null."""
     return [kind for kind in get_args(hint) if kind is not NoneType] if isinstance(hint, UnionType) else [hint]
 
 
 def _section(cls: Any, values: Mapping[str, Any], where: str, found: set[tuple[str | int, ...]]) -> dict[str, Any]:
-    """The values of a section as OmegaConf takes them.
+    """Return the values of a section in the form that OmegaConf takes.
 
     Raises:
         ConfigurationError: a setting is unknown, missing, or of the wrong type.
@@ -200,10 +200,10 @@ def _section(cls: Any, values: Mapping[str, Any], where: str, found: set[tuple[s
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:
-    """Check a plain value against a type, and make a number of a text that stands for one.
+    """Check the type of a plain value, and convert texts of numbers to numbers.
 
     Raises:
-        ConfigurationError: it is of another type; `where` is named.
+        ConfigurationError: the value is of another type. The message names it with `where`.
     """
     return _value(value, hint, where, {}, set())
 
@@ -248,10 +248,10 @@ def _value(value: Any, hint: Any, where: str, about: Mapping[Any, Any], found: s
 
 
 def _text_or_switch(value: Any, kind: type, where: str, found: set[tuple[str | int, ...]]) -> Any:
-    if kind is bool and value in ("true", "false") and _path(where) in found:  # as an environment has it
+    if kind is bool and value in ("true", "false") and _path(where) in found:  # from the environment
         return value == "true"
     if kind is str and isinstance(value, (int, float)) and _path(where) in found:
-        value = str(value)  # of a setting that holds a number
+        value = str(value)  # from a setting with a number
     if not isinstance(value, kind):
         wanted = "true or false (bool)" if kind is bool else "text (str), in quotes if it looks like something else"
         raise ConfigurationError(f"{where} must be {wanted}, but is {short(value)}.")
@@ -263,10 +263,10 @@ def _path(where: str) -> tuple[str | int, ...]:
 
 
 def _number(value: Any, kind: type, is_found: bool) -> Any:
-    """The number that a text stands for; anything else as it is.
+    """Return the number of a text; other values are returned as they are.
 
-    YAML reads 1e-3 as text, and what is found in the environment (`is_found`) is text as well. A whole number that
-    stands in quotes is meant as a text.
+    YAML reads 1e-3 as text, and values of the environment (`is_found`) are texts as well. A whole number in quotes is
+    meant as a text.
     """
     try:
         if isinstance(value, str) and kind is int and is_found and _WHOLE_NUMBER.fullmatch(value):
@@ -284,17 +284,17 @@ def _check_text(where: str, value: str) -> None:
     fault = text_fault(value) or "it holds a NUL character" * ("\0" in value)
     if fault:
         raise ConfigurationError(f"{where} is {short(value)}, which is no text for a setting: {fault}.")
-    if value == "???":  # by which OmegaConf marks what is still to be given
+    if value == "???":  # OmegaConf's mark of a missing value
         raise _missing(where)
 
 
 def _missing(where: str) -> ConfigurationError:
-    way = "" if "[" in where else f", or with {where}=..."  # entries of lists cannot be set apart
+    way = "" if "[" in where else f", or with {where}=..."  # entries of lists cannot be set by overrides
     return ConfigurationError(f"{where} is still to be given; set it in the recipe{way}.")
 
 
 def _escaped(value: Any) -> Any:
-    """Plain values of which no text refers to another value, since `${` is written as OmegaConf has it, `\\${`."""
+    """Escape plain values for OmegaConf, so that `${` in texts becomes `\\${` and refers to nothing."""
     if isinstance(value, dict):
         return {name: _escaped(one) for name, one in value.items()}
     if isinstance(value, list):

@@ -1,10 +1,10 @@
-"""What makes a usable record suspicious: masks and frames that do not seem to belong together.
+"""Finds usable but suspicious records, whose masks and frames do not seem to belong together.
 
-A suspicion is no error: the record can be trained on, and may be right. It is told from the record alone, or, where
-`Media` are given, from what the video or image is besides. What is asked for is meant to be rare in data that are
-right: things that move fast, are hidden for a while or leave the frame are nothing strange.
+A suspicion is not an error: the record can be trained on, and may be right. Suspicions follow from the record only, or
+also from its video or image if `Media` are given. They are meant to be rare in correct data: objects that move fast,
+are hidden for a while or leave the frame are not suspicious.
 
-| kind | what was found | needs media |
+| kind | finding | needs media |
 |---|---|---|
 | `size` | masks of several sizes in one record, or of another size than `height` and `width` say | no |
 | `size` | masks of another size than the frames, to which they are scaled | yes |
@@ -32,20 +32,20 @@ __all__ = ["SUSPICIONS", "Media", "Suspicion", "numbering_hint", "suspicions"]
 
 SUSPICIONS = ("size", "aspect", "rate", "jump", "vanish")
 
-_BEYOND = 1.05  # of a side of the frame, which outlines may reach without meaning another frame
-_STEPS = 4  # between frames with a box, from which on it can be said how an object moves
-_CONTIGUOUS = 8  # frames 0, 1, 2, ..., from which on they may be those of a sampled video
-_RATES = (24, 25, 30, 50, 60)  # of videos from which frames are sampled
+_BEYOND = 1.05  # share of a side of the frame that outlines may reach
+_STEPS = 4  # steps between frames with a box that are needed to judge the motion of an object
+_CONTIGUOUS = 8  # number of frames 0, 1, 2, ... that may be those of a sampled video
+_RATES = (24, 25, 30, 50, 60)  # frame rates of videos from which frames are sampled
 _FEW_A_SECOND = 5.0
 
 
 class Media(NamedTuple):
-    """What the video or image of a record is.
+    """The properties of a record's video or image.
 
     Attributes:
-        frames (`int`): how many it has.
-        height, width (`int`): of a frame, in pixels.
-        fps (`float`, *optional*): frames a second; `None` where nobody says.
+        frames (`int`): number of frames.
+        height, width (`int`): size of a frame, in pixels.
+        fps (`float`, *optional*): frames per second; `None` if unknown.
     """
 
     frames: int
@@ -55,11 +55,11 @@ class Media(NamedTuple):
 
 
 def suspicions(record: Record, media: Media | None = None) -> list[Suspicion]:
-    """Say what is strange about a usable record, at most one suspicion of each kind.
+    """Return the suspicions about a usable record, at most one of each kind.
 
     Args:
         record ([`Record`]): a record that passed [`check_record`].
-        media ([`Media`], *optional*): what its video or image is, if that is known.
+        media ([`Media`], *optional*): the properties of its video or image, if known.
     """
     found: dict[str, Suspicion] = {}
     for suspicion in _all(record, media):
@@ -68,11 +68,11 @@ def suspicions(record: Record, media: Media | None = None) -> list[Suspicion]:
 
 
 def numbering_hint(frames: Sequence[int], media: Media) -> str:
-    """How frames may have been numbered, some of which the video does not have; it goes on with a message.
+    """Return the end of a message about missing frames, with a guess how they were numbered.
 
     Args:
-        frames (`Sequence[int]`): in which objects are given, sorted.
-        media ([`Media`]): what the video is.
+        frames (`Sequence[int]`): the frames with objects, sorted.
+        media ([`Media`]): the properties of the video.
     """
     step = _common_step(frames)
     if frames[-1] == media.frames and frames[0] > 0:
@@ -88,7 +88,7 @@ def numbering_hint(frames: Sequence[int], media: Media) -> str:
 
 
 def _common_step(frames: Sequence[int]) -> int:
-    """The largest number that all frames are multiples of."""
+    """Return the greatest common divisor of all frames."""
     return int(np.gcd.reduce(np.asarray(frames, dtype=np.int64)))
 
 
@@ -111,7 +111,7 @@ def _all(record: Record, media: Media | None) -> Iterator[Suspicion]:
 
 def _sizes(record: Record, media: Media | None) -> Iterator[Suspicion]:
     told = (record.height, record.width) if record.height and record.width else None
-    sizes: dict[tuple[int, int], tuple[int, int]] = {}  # of masks -> object and frame that have it first
+    sizes: dict[tuple[int, int], tuple[int, int]] = {}  # sizes of masks -> first object and frame with this size
     for number, shapes in enumerate(record.shapes):
         for frame, shape in shapes.items():
             inner = inner_shape(shape)
@@ -138,12 +138,12 @@ def _sizes(record: Record, media: Media | None) -> Iterator[Suspicion]:
 def _sizes_beside(
     sizes: Mapping[tuple[int, int], tuple[int, int]], told: tuple[int, int] | None, media: Media
 ) -> Iterator[Suspicion]:
-    """Sizes beside those of the frames; those of other proportions are errors, unless they hardly differ."""
+    """Yield suspicions about sizes that differ from those of the frames; other proportions are errors elsewhere."""
     real = media.height, media.width
     for size in [*sizes, *([told] if told and not sizes else [])]:
         if size == real:
             continue
-        # The side that follows from the other one, when a frame is scaled.
+        # The side that follows from the other one when a frame is scaled.
         apart = abs(size[1] * real[0] / size[0] - real[1]) / max(1.0, real[1] / size[1])
         if apart > 1:
             yield Suspicion(
@@ -164,7 +164,7 @@ def _sizes_beside(
 def _reaching_out(
     shape: Shape, number: int, frame: int, told: tuple[int, int] | None, media: Media | None
 ) -> Suspicion | None:
-    """An outline that reaches far beyond the frame was drawn on a larger one."""
+    """Yield a suspicion about outlines that reach far beyond the frame, and may be drawn on a larger one."""
     size = told or ((media.height, media.width) if media else None)
     bounds = bounds_of(shape)
     if size is None or bounds is None:
@@ -192,7 +192,7 @@ def _firsts(sizes: Mapping[tuple[int, int], tuple[int, int]]) -> tuple[int, ...]
 
 
 def _rates(tracks: Sequence[Track], media: Media | None) -> Iterator[Suspicion]:
-    """Frames that seem to be numbered as those of another video, or at another rate."""
+    """Yield suspicions about frames that seem to be numbered for another video, or at another rate."""
     frames = sorted({frame for track in tracks for frame in track.shapes})
     if len(frames) < 3:
         return

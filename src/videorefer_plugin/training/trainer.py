@@ -33,11 +33,11 @@ logger = logging.get_logger(__name__)
 if TYPE_CHECKING:
     from transformers import Trainer as _Trainer
 else:
-    _Trainer = object  # the mixin goes in front of whatever trainer a recipe names
+    _Trainer = object  # the mixin comes before the trainer that a recipe names
 
 
 class VideoReferTrainerMixin(_Trainer):
-    """What training regions needs on top of a trainer.
+    """Adds the needs of training with regions to a trainer:
 
     - learning rates of single parts (`learning_rates`), for instance `{"connector": 1e-5}`;
     - batches by modality and length (`group_by_modality_length`);
@@ -46,10 +46,10 @@ class VideoReferTrainerMixin(_Trainer):
     - checkpoints that are complete or not there at all, even if the process is killed while writing one.
 
     Args:
-        learning_rates (`dict[str, float]`, *optional*): learning rates of parts that differ from the others'.
+        learning_rates (`dict[str, float]`, *optional*): learning rates of parts that differ from that of the others.
         group_by_modality_length (`bool`, *optional*, defaults to `False`): whether to group records.
-        eval_collator (*optional*): makes the batches of evaluations; that of training by default.
-        identity (`dict`, *optional*): which run it is, as [`identity_of`] says; written into checkpoints.
+        eval_collator (*optional*): collator of evaluations; by default that of training.
+        identity (`dict`, *optional*): identity of the run, from [`identity_of`], which is written into checkpoints.
     """
 
     data_collator: Any
@@ -76,7 +76,7 @@ class VideoReferTrainerMixin(_Trainer):
         self.add_callback(_RegionCallback(self))
 
     def _say_what_is_left_out(self) -> None:
-        """Warn of launchers whose settings accelerate leaves out of account on CPUs."""
+        """Warn of launchers whose settings accelerate ignores on CPUs."""
         for kind, runs in (("FSDP", self.is_fsdp_enabled), ("DeepSpeed", self.is_deepspeed_enabled)):
             wanted = os.environ.get(f"ACCELERATE_USE_{kind.upper()}", "false").lower() == "true"
             if wanted and not runs:
@@ -87,10 +87,10 @@ class VideoReferTrainerMixin(_Trainer):
                     self.args.device,
                 )
 
-    # ------------------------------------------------------------------ optimiser
+    # ------------------------------------------------------------------ optimizer
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Give each part that has a learning rate of its own a parameter group of its own."""
+        """Create the optimizer, with a parameter group for each part with a learning rate of its own."""
         optimizer = super().create_optimizer(*([] if model is None else [model]))
         if not self.learning_rates:
             return optimizer
@@ -109,9 +109,9 @@ class VideoReferTrainerMixin(_Trainer):
     # ------------------------------------------------------------------ loss
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Compute the loss; objects, clips and images may come as what vision tower and connector made of them."""
+        """Compute the loss. Inputs may be outputs of the vision tower and connector instead of pixels."""
         plain = self.accelerator.unwrap_model(model)
-        plain = plain.get_base_model() if hasattr(plain, "get_base_model") else plain  # of an adapter
+        plain = plain.get_base_model() if hasattr(plain, "get_base_model") else plain  # the model of an adapter
         inputs = dict(inputs)
         if "region_pooled" in inputs:
             made = plain.object_encoder.from_pooled(
@@ -136,12 +136,12 @@ class VideoReferTrainerMixin(_Trainer):
         return computed
 
     def _gathered(self, losses: torch.Tensor) -> torch.Tensor:
-        """Losses of the samples of all processes, without those that only fill the last batch up."""
+        """Return the losses of the samples of all processes, without those that only fill the last batch."""
         padded = self.accelerator.pad_across_processes(losses, dim=0)
         return self.accelerator.gather_for_metrics(padded).double().cpu()
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate; the loss is the mean over all tokens, however they come in batches, as that of training is."""
+        """Evaluate. As in training, the loss is the mean over all tokens, whatever the batches."""
         self._evaluated = []
         output = super().evaluation_loop(*args, **kwargs)
         losses, tokens = torch.cat(self._evaluated or [torch.zeros(0, 2)]).sum(dim=0).tolist()
@@ -162,14 +162,14 @@ class VideoReferTrainerMixin(_Trainer):
                 f"{type(dataset).__name__} does not have; use VideoReferDataset."
             )
         seed = self.args.data_seed if self.args.data_seed is not None else self.args.seed
-        # The sampler's batches are those that all processes see at once; accelerate deals them out.
+        # The sampler's batches are for all processes together; accelerate distributes them.
         at_once = self.args.train_batch_size * self.args.world_size
         return ModalityLengthSampler(lambda: dataset.lengths, lambda: dataset.modalities, at_once, seed=seed)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluate as one process would, and leave the draws of training as they are."""
+        """Evaluate with the result of a single process, and without changing the random state of training."""
         averaged = self.args.average_tokens_across_devices
-        # Tokens of samples that only fill the last batch up would count among those that a loss is divided by.
+        # Tokens of samples that only fill the last batch would count in the mean of the loss.
         self.args.average_tokens_across_devices = False
         try:
             with torch.random.fork_rng(devices=[]):
@@ -178,11 +178,11 @@ class VideoReferTrainerMixin(_Trainer):
             self.args.average_tokens_across_devices = averaged
 
     def get_train_dataloader(self) -> Any:
-        """The batches of training, whose processes outlive a signal that is to stop the run at the end of its step."""
+        """Return the batches of training, whose processes outlive a signal that stops the run after its step."""
         return _outliving(super().get_train_dataloader())
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """The batches of an evaluation, made by the collator that knows its records."""
+        """Return the batches of an evaluation, made by the collator for its records."""
         training, self.data_collator = self.data_collator, self.eval_collator
         try:
             return _outliving(super().get_eval_dataloader(eval_dataset))
@@ -201,7 +201,7 @@ class VideoReferTrainerMixin(_Trainer):
         supervised = int((labels[:, 1:] != -100).sum())
         if supervised == 0:
             raise TrainingError(
-                f"No token of the batch at step {self.state.global_step + 1} is supervised, so nothing can be learnt "
+                f"No token of the batch at step {self.state.global_step + 1} is supervised, so nothing can be learned "
                 "from it. Are the answers empty, or cut off by max_length?"
             )
         self._supervised += supervised
@@ -216,14 +216,14 @@ class VideoReferTrainerMixin(_Trainer):
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add what was counted since the last log."""
+        """Add the counts since the last log."""
         if "loss" in logs:
             seconds = time.perf_counter() - self._since
             counts = torch.tensor([self._supervised, self._records], device=self.args.device)
             supervised, records = self.accelerator.reduce(counts, reduction="sum").tolist()
             logs["supervised_tokens"] = supervised
             logs["samples_per_second"] = round(records / max(seconds, 1e-9), 3)
-            # Parts are measured after clipping; undone here, so that they add up to the norm of all.
+            # Norms of parts are measured after clipping, which is undone here, so that they add up to the total norm.
             clipped = logs.get("grad_norm", 0.0) / (self.args.max_grad_norm or float("inf"))
             logs.update(
                 {f"grad_norm_{part}": norm.item() * max(clipped, 1) for part, norm in self._part_norms.items()}
@@ -233,7 +233,7 @@ class VideoReferTrainerMixin(_Trainer):
         super().log(logs, *args, **kwargs)
 
     def measure_gradients(self) -> None:
-        """Keep the gradient norm of each part, as it goes into the optimiser."""
+        """Keep the gradient norm of each part, as the optimizer gets it."""
         self._part_norms = {}
         for part, parameters in parameters_by_part(self.accelerator.unwrap_model(self.model)).items():
             norms = [p.grad.detach().norm().float() for p in parameters.values() if p.grad is not None]
@@ -273,8 +273,8 @@ class VideoReferTrainerMixin(_Trainer):
         if not getattr(self, "_writing", False) or not isinstance(self.model, AttachedRegionMixin):
             super()._save(output_dir, state_dict)
             return
-        # Hosts are saved under the names that they were published with, but checkpoints are read under those that
-        # parameters have here. Where weights are shared out, all processes come here.
+        # Hosts are saved with their published names, but checkpoints are read with the names that parameters have
+        # here. With sharded weights, all processes call this.
         self.model.save_pretrained(
             output_dir or self.args.output_dir,
             is_main_process=self.args.should_save,
@@ -283,10 +283,10 @@ class VideoReferTrainerMixin(_Trainer):
         )
 
     def gathered(self, module: nn.Module) -> dict[str, torch.Tensor] | None:
-        """Weights of a module of the model, in the main process; all processes have to call this.
+        """Return the weights of a module of the model in the main process; all processes have to call this.
 
         Returns:
-            `dict[str, torch.Tensor]`: by their names in the module; `None` where every process has them anyway.
+            `dict[str, torch.Tensor]`: weights by name in the module; `None` if every process has them anyway.
         """
         if not is_sharded(self.model):
             return None
@@ -300,16 +300,16 @@ class VideoReferTrainerMixin(_Trainer):
         with loading(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             plain = self.accelerator.unwrap_model(self.model if model is None else model)
-            if isinstance(plain, AttachedRegionMixin) and not is_sharded(plain):  # whose checkpoint is in one piece
+            if isinstance(plain, AttachedRegionMixin) and not is_sharded(plain):  # its checkpoint is in one piece
                 load_object_encoder(plain, resume_from_checkpoint)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        # torch finds out from the states of its parameters where an optimizer's weights are, and fails without any.
+        # torch finds an optimizer's weights by the states of its parameters, and fails without any.
         stateless = self.is_fsdp_enabled and checkpoint and "sgd" in str(self.args.optim.value)
         if stateless and not any(group.get("momentum") for group in self.optimizer.param_groups):
             raise CheckpointError(
                 f"train.optimizer={self.args.optim.value} keeps nothing for its parameters, and torch cannot load "
-                "such an optimizer where FSDP shares a model out. Take another optimizer, or start anew in another "
+                "such an optimizer where FSDP shares a model out. Take another optimizer, or start again in another "
                 "folder."
             )
         with loading(checkpoint):
@@ -321,7 +321,7 @@ class VideoReferTrainerMixin(_Trainer):
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         missing = set(load_result.missing_keys) - set(getattr(self.model, "all_tied_weights_keys", None) or ())
-        if isinstance(self.model, AttachedRegionMixin):  # whose object encoder lies in a file of its own
+        if isinstance(self.model, AttachedRegionMixin):  # its object encoder is in a file of its own
             missing = {name for name in missing if not name.startswith("object_encoder.")}
         load_result.missing_keys[:] = sorted(missing)
         unsaved = set(getattr(self.model, "_keys_to_ignore_on_save", None) or ())
@@ -335,7 +335,7 @@ class VideoReferTrainerMixin(_Trainer):
 
     @property
     def keep_checkpoints(self) -> int | None:
-        """How many checkpoints are kept; all if `None`."""
+        """Number of checkpoints to keep; `None` keeps all."""
         return self.args.save_total_limit
 
 
@@ -344,7 +344,7 @@ class VideoReferTrainer(VideoReferTrainerMixin, Trainer):
 
 
 class _RegionCallback(TrainerCallback):
-    """Tells the data set the epoch, and measures gradients before they are used."""
+    """Passes the epoch to the data set, and measures gradients before the optimizer uses them."""
 
     def __init__(self, trainer: Any):
         self._trainer = trainer
@@ -366,7 +366,7 @@ def _outliving(loader: Any) -> Any:
 
 
 def trainer_class(name: str) -> type:
-    """Trainer by the name that recipes use.
+    """Return the trainer class of a name in recipes.
 
     Args:
         name (`str`): `"transformers"`, or `"videollama2"` for the trainer of the original package.

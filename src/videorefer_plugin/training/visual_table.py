@@ -1,4 +1,4 @@
-"""What is known of the videos and images of a data set, so that nobody has to open those whose features are kept."""
+"""A table of the videos and images of a data set, so that those with kept features need not be opened."""
 
 import json
 import logging
@@ -19,13 +19,14 @@ _PARTS = ("contents", "shown")
 
 
 class VisualTable:
-    """Digests of the contents of files, and which frames a model is shown of them.
+    """Digests of the contents of files, and the frames of them that are shown to a model.
 
-    It lies in files beside the features. Each is written whole or not at all, with what the process has learnt since
-    the last one. A file that cannot be read is left alone with a warning; what it held is found out again.
+    It is in files beside the features. Each file is written completely or not at all, with the entries that the
+    process has added since the last one. An unreadable file is ignored with a warning, and its entries are computed
+    again.
 
     Args:
-        folder (`Path`): where the files are.
+        folder (`Path`): folder of the files.
     """
 
     def __init__(self, folder: Path):
@@ -36,7 +37,7 @@ class VisualTable:
         self.load()
 
     def load(self) -> None:
-        """Read what other processes have written since."""
+        """Read the files that other processes have written since."""
         for path in sorted(self._folder.glob("features-visuals-*.json")):
             if path.name in self._read:
                 continue
@@ -52,7 +53,7 @@ class VisualTable:
                 self._known[part] |= parts[part]
 
     def save(self) -> None:
-        """Write what is new.
+        """Write the new entries.
 
         Raises:
             ConfigurationError: the folder cannot be written.
@@ -64,32 +65,32 @@ class VisualTable:
             write_whole(path, json.dumps(self._new))
         except OSError as error:
             raise ConfigurationError(
-                f"What is known of videos cannot be written to {self._folder} ({error}). Make room there, or name "
+                f"The table of videos cannot be written to {self._folder} ({error}). Make room there, or name "
                 "another folder."
             ) from error
         self._read.add(path.name)
         self._new = {part: {} for part in _PARTS}
 
     def content(self, kind: str, path: str) -> str | None:
-        """Digest of what lies at a path, if that is known of the file that lies there now.
+        """Return the digest of the content at a path, if it is known for the current file.
 
-        A file is taken for the same as long as its size and the time of its last change are.
+        A file counts as unchanged as long as its size and modification time are the same.
         """
         try:
             return self._known["contents"].get(_place(kind, path))
-        except OSError:  # it cannot be read, which is said when it is opened
+        except OSError:  # opening it raises an error about that
             return None
 
     def set_content(self, kind: str, path: str, content: str) -> None:
-        """Note the digest of what lies at a path."""
+        """Store the digest of the content at a path."""
         self._set("contents", _place(kind, path), content)
 
     def shown(self, content: str, num_frames: int) -> list[int] | None:
-        """The frames that are shown of a video or image of this content, if so many are sampled."""
+        """Return the shown frames of a video or image of this content, if `num_frames` are sampled."""
         return self._known["shown"].get(f"{content} {num_frames}")
 
     def set_shown(self, content: str, num_frames: int, frames: list[int]) -> None:
-        """Note the frames that are shown."""
+        """Store the shown frames."""
         self._set("shown", f"{content} {num_frames}", frames)
 
     def _set(self, part: str, key: str, value: Any) -> None:
@@ -98,7 +99,7 @@ class VisualTable:
 
 
 def _place(kind: str, path: str) -> str:
-    """What tells a file, or a folder of them, from all others, and from what lay in the same place before."""
+    """Return a key of a file or folder that also changes when other contents replace it."""
     says: list[Any] = [kind, os.path.abspath(path), *_state(path)]
     if os.path.isdir(path):
         says.append(
