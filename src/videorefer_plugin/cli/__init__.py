@@ -1,4 +1,4 @@
-"""The command line: one file a command, none of which imports anything heavy before it runs."""
+"""The command line: one file for each command, which imports heavy packages only when it runs."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`python -m videorefer_plugin.cli`, for launchers that start modules."""
+"""The entry point of `python -m videorefer_plugin.cli`, for launchers that start modules."""
 
 from videorefer_plugin.cli import app
 

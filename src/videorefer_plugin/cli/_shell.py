@@ -1,4 +1,4 @@
-"""What every command shares: where it prints, how it shows how far it is, and how it ends."""
+"""Shared parts of all commands: consoles, progress bars, and exit codes."""
 
 import os
 import signal
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["GOES_ON", "Commands", "bars", "failed", "interrupted", "printer", "telling", "warn"]
 
 GOES_ON = "Interrupted. The same command goes on from here."
-"""What a command says that was interrupted and can simply be started again."""
+"""The message of an interrupted command that continues when it is started again."""
 
 _FAILED = 1
 _LONGEST_NAME = 200
-_SIGNALED = 128  # what a shell reports for a command that a signal ended, with the number of the signal added
+_SIGNALED = 128  # a shell reports this plus the number of the signal for a command that a signal ended
 
 _came: int = signal.SIGINT  # the signal of the newest interruption
 
 
 class Commands(TyperGroup):
-    """All commands, which end with a sentence where nothing can be printed, such as on a full disk."""
+    """The group of all commands. They end with a message if their output cannot be written, as on a full disk."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command that is named."""
+        """Run the command that the arguments name."""
         try:
             result = super().main(*args, **kwargs)
         except SystemExit:
@@ -46,8 +46,8 @@ class Commands(TyperGroup):
 
 
 def _flush() -> None:
-    """Print what is left, so that nothing can go wrong with it at the end of the process."""
-    if sys.stdout is None:  # closed by whoever started the command
+    """Flush standard output, so that errors of it are raised here and not at the end of the process."""
+    if sys.stdout is None:  # the parent process closed it
         return
     try:
         sys.stdout.flush()
@@ -56,7 +56,7 @@ def _flush() -> None:
 
 
 def _unprinted(error: OSError) -> SystemExit:
-    """What ends a command whose output cannot be written, so that it is not tried again at the end of the process."""
+    """Return the exit of a command whose output cannot be written; the end of the process does not try again."""
     with suppress(OSError, ValueError, AttributeError):  # a stream without a file, or none
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError):  # where nobody reads any more, nobody asks why
@@ -66,16 +66,16 @@ def _unprinted(error: OSError) -> SystemExit:
 
 @contextmanager
 def telling(stopped: str = "") -> Iterator["Console"]:
-    """The console for what is said beside the result; errors of the library are said there and end the command.
+    """Yield the console for messages beside the result. It shows the library's errors, which end the command.
 
-    An error ends it with 1, and so does what the system says of a file or folder by its name. An interruption ends it
-    with 130, and is said if it explains itself, as those of runs do that know how far they came, or else if the
-    command has something to say. SIGTERM, by which schedulers and containers end what they run, is an interruption as
-    well, which ends it with 143.
+    An error of the library, or of the system about a named file or folder, ends the command with exit code 1. An
+    interruption ends it with 130. The command prints the interruption's own message if it has one (runs tell how far
+    they came), and `stopped` if not. SIGTERM, which schedulers and containers send, counts as an interruption and ends
+    the command with 143.
 
     Args:
-        stopped (`str`): what is said of an interruption that does not explain itself. A command that gives nothing
-            has nothing to go on with, so that no interruption is said there.
+        stopped (`str`): the message for an interruption without one of its own. Leave it empty for commands that
+            cannot be continued; they print no message.
     """
     global _came
 
@@ -87,7 +87,7 @@ def telling(stopped: str = "") -> Iterator["Console"]:
     except VideoReferError as error:
         raise failed(errors, error) from error
     except BrokenPipeError:
-        raise  # nobody reads what is written any more, which Typer knows how to end
+        raise  # the reader has closed the pipe, which Typer handles
     except OSError as error:
         raise failed(errors, OSError(_refusal(error))) from error
     except KeyboardInterrupt as stop:
@@ -102,7 +102,7 @@ def telling(stopped: str = "") -> Iterator["Console"]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Take SIGTERM for an interruption. In threads other than the main one, which get no signals, nothing is done."""
+    """Treat SIGTERM as an interruption. Other threads than the main one get no signals, so nothing changes there."""
 
     def interrupt(signum: int, frame: Any) -> None:
         global _came
@@ -121,7 +121,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _refusal(error: OSError) -> str:
-    """What the system said, of which file or folder if it said so."""
+    """Return the message of the system's error, with the file or folder if the system named one."""
     said = error.strerror or str(error) or type(error).__name__
     if error.filename is None:
         return f"The system could not read or write what it was asked to: {said}."
@@ -130,24 +130,24 @@ def _refusal(error: OSError) -> str:
 
 
 def failed(errors: "Console", error: Exception) -> typer.Exit:
-    """Say an error; what is returned ends the command when it is raised."""
+    """Print an error, and return the exception that ends the command."""
     errors.print(str(error), style="red", highlight=False)
     return typer.Exit(_FAILED)
 
 
 def interrupted(errors: "Console", said: str) -> typer.Exit:
-    """Say that the command was interrupted; what is returned ends it when it is raised."""
+    """Print that the command was interrupted, and return the exception that ends it."""
     warn(errors, said)
     return typer.Exit(_SIGNALED + _came)
 
 
 def warn(errors: "Console", said: str) -> None:
-    """Say something that the user should know, although the command does what it was asked."""
+    """Print a warning: the command succeeds, but the user should know of this."""
     errors.print(said, style="yellow", highlight=False)
 
 
 def printer(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":
-    """A console that prints texts as they are, without markup or emoji."""
+    """Return a console that prints texts as they are, without markup or emoji."""
     from rich.console import Console
 
     return Console(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False)
@@ -157,13 +157,13 @@ def printer(*, stderr: bool = False, soft_wrap: bool = False) -> "Console":
 def bars(
     errors: "Console", *, rate: bool = False, one: bool = False, stay: bool = False
 ) -> Iterator[Callable[[str, int, int], None]]:
-    """Bars of what is done: gives a function that takes what it is, how much is done, and of how much.
+    """Show progress bars. Yields a function that takes a bar's label, the amount done and the total.
 
     Args:
-        errors (`Console`): where they are drawn.
-        rate (`bool`): also show how many are done in a second or minute.
+        errors (`Console`): the console that shows the bars.
+        rate (`bool`): also show the number done per second or minute.
         one (`bool`): show only the newest bar.
-        stay (`bool`): leave them on the screen.
+        stay (`bool`): leave the bars on the screen at the end.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`videorefer ask`: a question about objects in a video."""
+"""`videorefer ask`: ask about objects in a video."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +15,12 @@ __all__ = ["ask"]
 def ask(
     context: typer.Context,
     video: Annotated[Path, typer.Argument(help="A video file, a folder of frames, or an image with --image.")],
-    question: Annotated[str | None, typer.Argument(help="With one <region> for each region.")] = None,
+    question: Annotated[str | None, typer.Argument(help="The question, with one <region> for each region.")] = None,
     more: Annotated[
         list[str] | None,
         typer.Option("--question", "-q", help="A further question about the same video; may be given several times."),
     ] = None,
-    # One for each of REGION_KINDS; they are read in their order, from the context.
+    # One option for each of REGION_KINDS; the context has them in the order of the command line.
     box: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["box"].text_help)] = None,
     point: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["point"].text_help)] = None,
     polygon: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["polygon"].text_help)] = None,
@@ -31,36 +31,38 @@ def ask(
     track: Annotated[
         str | None,
         typer.Option(
-            metavar="[SEGMENTER]", help="Follow the regions through the video first; by classical if no name follows."
+            metavar="[SEGMENTER]", help="First follow the regions through the video. Default segmenter: classical."
         ),
     ] = None,
     track_checkpoint: Annotated[
-        str | None, typer.Option(help="With --track: folder or Hub id of its weights.")
+        str | None, typer.Option(help="With --track: folder or Hub id of the segmenter's weights.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Folder or Hub id; the embedded model by default.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or Hub id. Default: the embedded model.")] = None,
     object_encoder: Annotated[
-        str | None, typer.Option(help="For a host: what was saved of its object encoder.")
+        str | None, typer.Option(help="Folder of the saved object encoder, if the model is a host.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")] = None,
     image: Annotated[bool, typer.Option("--image", help="VIDEO is an image.")] = False,
     stream: Annotated[
-        int | None, typer.Option(min=0, help="Of a file with several films: which of its streams, from 0.")
+        int | None, typer.Option(min=0, help="Video stream to read, from 0, in a file with several.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The most tokens to answer with.")] = 256,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each answer as JSON, one a line.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 256,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object for each answer, one per line.")
+    ] = False,
     save: Annotated[Path | None, typer.Option(help="Write a picture of the regions and the answers.")] = None,
 ) -> None:
     """Ask about objects in a video.
 
-    Each option is one region, in the order of the question; several frames of the same object are separated by a
-    semicolon, such as --box "12:10,20,60,80;14:12,20,62,80". A place may also be given in seconds: "1.5s:10,20,60,80".
+    Each option is one region, in the order of the question. Separate several frames of the same object with a
+    semicolon, such as --box "12:10,20,60,80;14:12,20,62,80". Frames may also be given in seconds: "1.5s:10,20,60,80".
 
-    Several questions (--question) are answered one after the other, and the video is looked at once. Each takes its
-    regions in order, as many as it has <region>. Questions about the same objects share them: then give each object
-    once.
+    Several questions (--question) are answered one after the other, and the video is encoded once. Each question takes
+    the next regions, one for each <region> in it. Questions that have all regions in common share them: give each
+    object once.
 
-    With --track, what is pointed at in one frame is followed through the video, and the question is asked about all of
-    it. Several frames of an object are corrections then.
+    With --track, each object is followed from its frame through the video, and the question is about the whole track.
+    Further frames of an object are then corrections.
     """
     import json
 
@@ -91,7 +93,7 @@ def ask(
             typer.echo(json.dumps(reply.to_dict(), ensure_ascii=False) if as_json else reply.answer)
         if not save:
             return
-        try:  # after the answers are told, which took longer
+        try:  # after the answers are printed, which took longer
             lines = [Line(one.text, reply.answer, one.objects) for one, reply in zip(asked, replies, strict=True)]
             shown = {place: own for one in asked for place, own in zip(one.objects, one.regions, strict=True)}
             save_picture(picture_answers(asked[0].video, [*shown.values()], lines), save)

@@ -30,7 +30,7 @@ app = typer.Typer(cls=Benchmarks, help="Measure a model on benchmarks.", no_args
 
 @app.callback()
 def _main() -> None:
-    """Keep the names of commands, also while there is only one."""
+    """Keep the commands' names even if the group has a single command."""
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -38,31 +38,31 @@ def general(
     context: typer.Context,
     model: Model,
     out: Out,
-    tasks: Annotated[str | None, typer.Option(help="Tasks, with commas; those of the paper by default.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks, separated by commas. Default: those of the paper.")] = None,
     object_encoder: Encoder = None,
     num_frames: NumFrames = None,
     batch_size: BatchSize = 1,
     limit: Limit = None,
     name: Name = None,
-    data_q: Annotated[Path | None, typer.Option(help="For videorefer_bench_q: its file.")] = None,
-    data_d: Annotated[Path | None, typer.Option(help="For videorefer_bench_d: its file.")] = None,
-    data_captions: Annotated[Path | None, typer.Option(help="For hc_stvg_captions: its file.")] = None,
+    data_q: Annotated[Path | None, typer.Option(help="File of the task videorefer_bench_q.")] = None,
+    data_d: Annotated[Path | None, typer.Option(help="File of the task videorefer_bench_d.")] = None,
+    data_captions: Annotated[Path | None, typer.Option(help="File of the task hc_stvg_captions.")] = None,
     media_root: MediaRoot = None,
     mode: ModeOption = Mode.single,
-    judge: Annotated[str | None, typer.Option(help="For videorefer_bench_d: 'rule', or a model's name.")] = None,
-    judge_endpoint: Annotated[str | None, typer.Option(help="Address of that model.")] = None,
+    judge: Annotated[str | None, typer.Option(help="Judge of videorefer_bench_d: 'rule', or a model's name.")] = None,
+    judge_endpoint: Annotated[str | None, typer.Option(help="Address of the judge's endpoint.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command of lmms-eval, and stop.")] = False,
     data: Annotated[
-        list[str] | None, typer.Option(help="NAME=FILE: for the task of any benchmark, its file; may be repeated.")
+        list[str] | None, typer.Option(help="NAME=FILE: file of the task of any benchmark. May be repeated.")
     ] = None,
     options: Annotated[
-        str | None, typer.Option(help='Benchmarks\' own options in JSON: \'{"q": {"types": ["Color"]}}\'.')
+        str | None, typer.Option(help='Options of benchmarks, as JSON: \'{"q": {"types": ["Color"]}}\'.')
     ] = None,
 ) -> None:
-    """General video understanding (Perception-Test, MVBench, VideoMME), through lmms-eval.
+    """Measure general video understanding (Perception-Test, MVBench, VideoMME) with lmms-eval.
 
-    Options that are not listed here are passed on to lmms-eval. It downloads the data of its tasks. Benchmarks of this
-    library are tasks as well, whose folders are written into `tasks` in --out.
+    Options that are not listed here are passed on to lmms-eval, which downloads the data of its tasks. This library's
+    benchmarks are tasks as well; their folders are written to `tasks` in --out.
     """
     import shlex
 
@@ -99,12 +99,12 @@ def general(
 @app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(help="Folders given as --out, or result files in them.")],
-    out: Annotated[Path, typer.Option(help="Markdown file; a picture is put beside it.")] = Path("report.md"),
+    out: Annotated[Path, typer.Option(help="Markdown file. A picture is written beside it.")] = Path("report.md"),
 ) -> None:
-    """Write a report: tables in Markdown and a picture, with the paper's figures beside, marked as such.
+    """Write a report of tables in Markdown and a picture, with the paper's figures marked as such.
 
-    Of a folder without results of its own, those of the folders in it are taken. A folder that has none at all is
-    named, and the command ends with 1; the report is written if any other has some.
+    If a folder has no results itself, the results in its subfolders are used. The command names folders without any
+    results and exits with 1; it still writes the report if another folder has results.
     """
     from videorefer_plugin.bench.report import search_results, write_report
 
@@ -121,9 +121,9 @@ def report(
 @app.command()
 def fetch(
     folder: Annotated[Path | None, typer.Argument(help="Folder of the benchmark's files, to be checked.")] = None,
-    benchmark: Annotated[str | None, typer.Option(help="Only that of this name, such as q; all by default.")] = None,
+    benchmark: Annotated[str | None, typer.Option(help="Name of one benchmark, such as q. Default: all.")] = None,
 ) -> None:
-    """Say where each benchmark's files come from and belong, and check a folder. Downloads nothing."""
+    """List where to get each benchmark's files and where to put them, and check a folder. Downloads nothing."""
     from videorefer_plugin.bench.layouts import check_layout, layouts
 
     console = printer(soft_wrap=True)
@@ -144,14 +144,16 @@ def fetch(
 def probe(
     model: Model,
     out: Out,
-    seed: Annotated[int, typer.Option(min=0, help="Of the benchmark; take one that was used for nothing.")],
-    clips: Annotated[int, typer.Option(min=1, help="Of the benchmark, with two questions each.")] = 300,
-    condition: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the benchmark. Take one that was not used before.")],
+    clips: Annotated[int, typer.Option(min=1, help="Clips of the benchmark, with two questions each.")] = 300,
+    condition: Annotated[
+        list[str] | None, typer.Option(help="Condition to measure. May be repeated. Default: all.")
+    ] = None,
     limit: Limit = None,
     batch_size: BatchSize = 8,
     data_version: DataVersion = None,
 ) -> None:
-    """Ask a model of the shapes world with something taken away: video, options, region, light. Prints one table."""
+    """Measure how a model of the shapes world answers without the video, the options, the region or light."""
     from videorefer_plugin.tiny.probing import CONDITIONS
     from videorefer_plugin.tiny.probing import probe as run
 
@@ -166,7 +168,7 @@ def probe(
 
 
 class Table(str, Enum):
-    """Tables 5 to 7 of the paper, on the shapes world."""
+    """The tables 5 to 7 of the paper, on the shapes world."""
 
     modes = "modes"
     unions = "unions"
@@ -175,16 +177,24 @@ class Table(str, Enum):
 
 @app.command()
 def ablate(
-    table: Annotated[Table, typer.Argument(help="Frames of a region, unions, or kinds of training data.")],
+    table: Annotated[
+        Table, typer.Argument(help="Table to make: frames of a region, unions, or kinds of training data.")
+    ],
     world: Annotated[Path, typer.Option(help="Data set of `videorefer world --heldout`.")],
-    start: Annotated[Path, typer.Option(help="Where every row starts: after stage 1, or before the first --stage.")],
-    out: Annotated[Path, typer.Option(help="Folder of checkpoints, answers and tables, or one to go on with.")],
+    start: Annotated[
+        Path, typer.Option(help="Checkpoint that every row starts from: after stage 1, or before the first --stage.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, answers and tables. A run in it is continued.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings to change in all recipes.")] = None,
     batch_size: BatchSize = 8,
     limit: Limit = None,
-    share: Annotated[float, typer.Option(help="Part of each recipe's steps that is run.")] = 1.0,
-    stage: Annotated[list[str] | None, typer.Option(help="Run only these of a row's stages.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Processes that train together, best one for each core.")] = 1,
+    share: Annotated[float, typer.Option(help="Share of each recipe's steps to run.")] = 1.0,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Stage to run. May be repeated. Default: all of a row's stages.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that train together. Best is one for each core.")
+    ] = 1,
 ) -> None:
     """Train each row of a table on the shapes world, measure it on the held-out benchmark, and write the table."""
     from videorefer_plugin.tiny.ablation import ablate as run

@@ -1,4 +1,4 @@
-"""The commands `videorefer bench NAME`: one for each registered benchmark, made from what it says of itself."""
+"""The commands `videorefer bench NAME`: one for each registered benchmark, made from its declaration."""
 
 import copy
 import inspect
@@ -26,7 +26,7 @@ _SHOWN = 5  # items that were left out
 
 
 class Mode(str, Enum):
-    """In how many frames objects are shown."""
+    """The number of frames in which objects are given."""
 
     single = "single"
     multi = "multi"
@@ -41,7 +41,7 @@ class Marks(str, Enum):
 
 
 class Answerers(str, Enum):
-    """Who answers, by what is shown of an object."""
+    """The answerers, which differ in how they show an object to the model."""
 
     regions = "regions"
     marks = "marks"
@@ -60,23 +60,23 @@ class BoxFormat(str, Enum):
 
 
 class OnBadItem(str, Enum):
-    """What becomes of items that cannot be used."""
+    """The treatment of items that cannot be used."""
 
     error = "error"
     skip = "skip"
 
 
 Model = Annotated[str, typer.Option(help="Folder or Hub id, or 'embedded'; with --endpoint, the model's name there.")]
-Out = Annotated[Path, typer.Option(help="Folder of answers and results, or one to go on with.")]
-MediaRoot = Annotated[Path | None, typer.Option(help="Folder that videos are in; the file's own by default.")]
-ModeOption = Annotated[Mode, typer.Option(help="Use an object in one frame, or in all annotated ones.")]
-Encoder = Annotated[str | None, typer.Option(help="For a host: what was saved of its object encoder.")]
+Out = Annotated[Path, typer.Option(help="Folder for answers and results. A run in it is continued.")]
+MediaRoot = Annotated[Path | None, typer.Option(help="Folder of the videos. Default: the file's folder.")]
+ModeOption = Annotated[Mode, typer.Option(help="Give each object in one frame, or in all annotated ones.")]
+Encoder = Annotated[str | None, typer.Option(help="Folder of the saved object encoder, if the model is a host.")]
 NumFrames = Annotated[
-    int | None, typer.Option(min=1, help="Frames to sample; the checkpoint's number (16 for marks) by default.")
+    int | None, typer.Option(min=1, help="Frames to sample. Default: the checkpoint's number, or 16 for marks.")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Items answered together.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many items.")]
-Name = Annotated[str | None, typer.Option(help="What reports call the model.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Items in a batch.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Answer only the first items, this many.")]
+Name = Annotated[str | None, typer.Option(help="Name of the model in reports.")]
 
 
 def _every(
@@ -84,88 +84,94 @@ def _every(
     model: Model,
     out: Out,
 ) -> None:
-    """What every benchmark has to be given."""
+    """Declare the required options of every benchmark."""
 
 
 def _judging(
-    judge: Annotated[str, typer.Option(help="Who scores: an endpoint, a local chat model, rules, or nobody.")],
-    judge_model: Annotated[str | None, typer.Option(help="The judge's name at the endpoint, or its folder.")] = None,
-    judge_endpoint: Annotated[str | None, typer.Option(help="Address of the endpoint; OpenAI's by default.")] = None,
-    judge_temperature: Annotated[float, typer.Option(help="The judge's temperature.")] = 0.0,
-    judge_workers: Annotated[int, typer.Option(min=1, help="Requests to the judge at the same time.")] = 4,
-    judge_rate: Annotated[float | None, typer.Option(help="The most requests a minute to the judge.")] = None,
-    judge_retries: Annotated[int, typer.Option(min=0, help="Further tries of a request to the judge.")] = 5,
+    judge: Annotated[str, typer.Option(help="Judge: an endpoint, a local chat model, rules, or none.")],
+    judge_model: Annotated[str | None, typer.Option(help="Name of the judge at the endpoint, or its folder.")] = None,
+    judge_endpoint: Annotated[
+        str | None, typer.Option(help="Address of the judge's endpoint. Default: OpenAI's.")
+    ] = None,
+    judge_temperature: Annotated[float, typer.Option(help="Temperature of the judge.")] = 0.0,
+    judge_workers: Annotated[int, typer.Option(min=1, help="Concurrent requests to the judge.")] = 4,
+    judge_rate: Annotated[float | None, typer.Option(help="Most requests to the judge per minute.")] = None,
+    judge_retries: Annotated[int, typer.Option(min=0, help="Retries of a failed request to the judge.")] = 5,
     judge_timeout: Annotated[float, typer.Option(help="Seconds to wait for the judge.")] = 120.0,
-    judge_max_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of a judgement.")] = 1024,
+    judge_max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a judgment.")] = 1024,
     judge_prices: Annotated[
-        tuple[float, float] | None, typer.Option(help="Price of a million tokens read, and written: shows the cost.")
+        tuple[float, float] | None, typer.Option(help="Prices of a million tokens read and written, to show the cost.")
     ] = None,
     judge_prompt: Annotated[
         Path | None,
         typer.Option(
             help="YAML with texts under 'system' and 'user' (with {reference} and {description}; other "
-            "benchmarks have other fields), and a 'name' for reports, in place of the benchmark's own wording."
+            "benchmarks have other fields), and a 'name' for reports. It replaces the benchmark's own prompt."
         ),
     ] = None,
 ) -> None:
-    """What benchmarks with judges take besides."""
+    """Declare the further options of benchmarks with judges."""
 
 
 def _answering(
     mode: ModeOption,
     media_root: MediaRoot = None,
     object_encoder: Encoder = None,
-    marks: Annotated[Marks | None, typer.Option(help="Draw the objects on the frames, in place of regions.")] = None,
+    marks: Annotated[
+        Marks | None, typer.Option(help="Draw the objects on the frames instead of giving regions.")
+    ] = None,
     endpoint: Annotated[
         str | None,
         typer.Option(
-            help="Address of an OpenAI-compatible endpoint, or 'openai'. With --regions, of videorefer serve. Key: "
+            help="Address of an OpenAI-compatible endpoint, or 'openai'. With --regions: of videorefer serve. Key: "
             "OPENAI_API_KEY."
         ),
     ] = None,
     regions: Annotated[
-        bool, typer.Option("--regions", help="The model behind --endpoint takes regions: videorefer serve runs there.")
+        bool,
+        typer.Option("--regions", help="The model behind --endpoint takes regions, as that of videorefer serve does."),
     ] = False,
     answerer: Annotated[
         Answerers | None,
         typer.Option(
-            help="Who answers: regions, marks, frames-then-summary (each frame alone, then merged) or box-text; "
-            "follows from --marks and --box-format."
+            help="Answerer: regions, marks, frames-then-summary (each frame alone, then merged) or box-text. Default: "
+            "as --marks and --box-format require."
         ),
     ] = None,
     box_format: Annotated[
-        BoxFormat | None, typer.Option(help="Give boxes in words: parts of the frame up to 1, 100, 999, or pixels.")
+        BoxFormat | None,
+        typer.Option(help="Write boxes as text, as parts of the frame up to 1, 100, 999 or 1000, or in pixels."),
     ] = None,
     summary_model: Annotated[
         str | None,
-        typer.Option(help="With frames-then-summary: who merges the answers; the model itself by default."),
+        typer.Option(help="With frames-then-summary: model that merges the answers. Default: the same model."),
     ] = None,
     summary_endpoint: Annotated[
-        str | None, typer.Option(help="Address of that model's endpoint; it is loaded here by default.")
+        str | None, typer.Option(help="Address of that model's endpoint. Default: it is loaded here.")
     ] = None,
     num_frames: NumFrames = None,
     max_frames_per_region: Annotated[
-        int | None, typer.Option(min=1, help="The most frames to use of an object, for --answerer regions.")
+        int | None, typer.Option(min=1, help="Most frames to use of an object, for --answerer regions.")
     ] = None,
     mask_policy: Annotated[
-        str | None, typer.Option(help="keep or original, for --answerer regions; see the README.")
+        str | None, typer.Option(help="keep or original, for --answerer regions. See the README.")
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of an answer.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer.")] = None,
     batch_size: BatchSize = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at the same time.")] = 4,
-    rank: Annotated[int | None, typer.Option(help="Number of this process, from 0; RANK by default.")] = None,
-    world_size: Annotated[int | None, typer.Option(help="Number of processes; WORLD_SIZE by default.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Concurrent requests to an endpoint.")] = 4,
+    rank: Annotated[int | None, typer.Option(help="Number of this process, from 0. Default: RANK.")] = None,
+    world_size: Annotated[int | None, typer.Option(help="Number of processes. Default: WORLD_SIZE.")] = None,
     limit: Limit = None,
     name: Name = None,
     on_bad_item: Annotated[
-        OnBadItem, typer.Option(help="For items that cannot be used: stop, or leave them out and say how many.")
+        OnBadItem, typer.Option(help="Stop at an item that cannot be used, or skip it and report the number.")
     ] = OnBadItem.error,
 ) -> None:
-    """What every benchmark may be given."""
+    """Declare the optional options of every benchmark."""
 
 
 class Benchmarks(TyperGroup):
-    """A group that has a command for each benchmark besides its own; a benchmark is imported when it is asked for."""
+    """A group with a further command for each benchmark. A benchmark is imported when its command is used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Benchmarks first."""
@@ -174,7 +180,7 @@ class Benchmarks(TyperGroup):
         return [*benchmark_names(), *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The group's own command of a name, or that of the benchmark."""
+        """Return the group's own command of a name, or that of the benchmark."""
         found = super().get_command(ctx, cmd_name)
         if found is not None:
             return found
@@ -185,18 +191,18 @@ class Benchmarks(TyperGroup):
         try:
             return _command(benchmark_of(cmd_name))
         except VideoReferError as error:
-            if ctx.meta.get(_LISTING):  # one that cannot be used hides no others
+            if ctx.meta.get(_LISTING):  # a benchmark that cannot be imported does not hide the others
                 return TyperCommand(cmd_name, help=str(error))
             raise failed(printer(stderr=True), error) from error
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The help of the group, which lists its commands."""
+        """Write the help of the group, which lists its commands."""
         ctx.meta[_LISTING] = True
         super().format_help(ctx, formatter)
 
 
 def _command(benchmark: "Benchmark[Any]") -> Any:
-    """The command of a benchmark."""
+    """Return the command of a benchmark."""
     from videorefer_plugin.bench.options import options_of
 
     def run(**given: Any) -> None:
@@ -221,7 +227,7 @@ def _command(benchmark: "Benchmark[Any]") -> Any:
         )
     parameters |= own
     ordered = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters.values()]
-    # Typer reads what a function takes; this one takes what the benchmark does.
+    # Typer reads the signature of a function; this one gets the benchmark's options.
     run.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in ordered}
     app = typer.Typer(add_completion=False)
@@ -232,17 +238,17 @@ def _command(benchmark: "Benchmark[Any]") -> Any:
 def _help(benchmark: "Benchmark[Any]") -> str:
     parts = [
         benchmark.about,
-        "Interrupted runs go on where they were. Several processes share the items when each is given its --rank and "
-        "the same --world-size, or when they are started by `accelerate launch -m videorefer_plugin.cli bench "
-        f"{benchmark.name} ...`.",
+        "The same command continues an interrupted run. Several processes share the items if each gets its --rank and "
+        "the same --world-size, or if `accelerate launch -m videorefer_plugin.cli bench "
+        f"{benchmark.name} ...` starts them.",
     ]
     if benchmark.judges:
-        parts.append("The judge's key comes from OPENAI_API_KEY and nowhere else.")
+        parts.append("The judge's key is read from OPENAI_API_KEY only.")
     return "\n\n".join(parts)
 
 
 def _judge_option(benchmark: "Benchmark[Any]", parameter: inspect.Parameter) -> inspect.Parameter:
-    """The option of who judges, with the kinds of judges that the benchmark has."""
+    """Return the option for the judge, with the kinds of judges that the benchmark has."""
     kinds: Any = _choices("Judge", benchmark.judges)
     (option,) = parameter.annotation.__metadata__
     if benchmark.needs_judge():
@@ -251,7 +257,7 @@ def _judge_option(benchmark: "Benchmark[Any]", parameter: inspect.Parameter) -> 
 
 
 def _frames_option(benchmark: "Benchmark[Any]", parameter: inspect.Parameter) -> inspect.Parameter:
-    """The most frames of an object; what the benchmark says is shown, but not taken for given."""
+    """Return the option for the most frames of an object. Its help shows the benchmark's default, which is not set."""
     if benchmark.max_frames_per_region is None:
         return parameter
     (option,) = parameter.annotation.__metadata__
@@ -261,7 +267,7 @@ def _frames_option(benchmark: "Benchmark[Any]", parameter: inspect.Parameter) ->
 
 
 def _parameter(option: "Option") -> inspect.Parameter:
-    """An option of a benchmark as a parameter of a command."""
+    """Return an option of a benchmark as a parameter of a command."""
     one: Any = _choices(option.name, option.choices) if option.choices else option.kind
     default: Any = option.default
     if option.several:
@@ -278,14 +284,14 @@ def _choices(name: str, values: tuple[str, ...]) -> type[Enum]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as it is in Python, without Typer's wrapping of choices."""
+    """Return the plain value of one that Typer wrapped as a choice."""
     if isinstance(value, list):
         return [_plain(one) for one in value]
     return value.value if isinstance(value, Enum) else value
 
 
 def _run(benchmark: "Benchmark[Any]", given: Mapping[str, Any], errors: Any) -> dict[str, str]:
-    """Evaluate, and say what came of it; gives what failed."""
+    """Evaluate, print the result, and return what failed."""
     from videorefer_plugin.bench.choosing import make_answerer, make_shard
     from videorefer_plugin.bench.evaluate import evaluate
     from videorefer_plugin.bench.options import options_of
@@ -330,7 +336,7 @@ def _run(benchmark: "Benchmark[Any]", given: Mapping[str, Any], errors: Any) -> 
 
 
 def _judge(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> "Judge | None":
-    """Who judges, as the command line says."""
+    """Return the judge that the command line asks for."""
     from videorefer_plugin.bench.choosing import make_judge
 
     if not benchmark.needs_judge():
@@ -362,7 +368,7 @@ def _judge(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> "Judge | No
 
 
 def _refuse_judge_settings(benchmark: "Benchmark[Any]", given: Mapping[str, Any]) -> None:
-    """Settings of a judge, where none scores these answers."""
+    """Refuse settings of a judge if no judge scores these answers."""
     from videorefer_plugin.bench.options import options_of
 
     known = inspect.signature(_judging).parameters
@@ -383,5 +389,5 @@ def _refuse_judge_settings(benchmark: "Benchmark[Any]", given: Mapping[str, Any]
 
 
 def _taken(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some values that a function takes."""
+    """Return those of the values that a function takes."""
     return {name: given[name] for name in inspect.signature(function).parameters if name in given}

@@ -13,31 +13,31 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Make object-level data from videos with captions or masks.", no_args_is_help=True)
 
-Recipe = Annotated[str, typer.Argument(help="A .yaml file, or the name of a recipe that comes with the package.")]
+Recipe = Annotated[str, typer.Argument(help="A .yaml file, or the name of a packaged recipe.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, such as annotator.batch_size=4 source.files=[a.json].")
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder of the run; output.folder of the recipe by default.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run. Default: output.folder of the recipe.")]
 Exclude = Annotated[
     list[Path] | None,
-    typer.Option(help="A benchmark file whose videos are left out; may be given several times."),
+    typer.Option(help="File of a benchmark whose videos are left out. May be repeated."),
 ]
 AcceptChanges = Annotated[
     bool,
     typer.Option(
         "--accept-changes",
-        help="Go on in a folder whose sources or settings were others: what does not depend on them is kept.",
+        help="Continue a folder with other sources or settings, and keep the work that does not depend on them.",
     ),
 ]
 MaxCost = Annotated[
     float | None, typer.Option(help="Stop once the whole run has cost this much, in the currency of the prices.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.callback()
 def _main() -> None:
-    """Keep the names of commands, also while there is only one."""
+    """Keep the commands' names even if the group has a single command."""
 
 
 @app.command()
@@ -45,9 +45,9 @@ def run(
     recipe: Recipe,
     overrides: Overrides = None,
     out: Out = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many sources, the first ones.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first sources, this many.")] = None,
     max_cost: MaxCost = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Do the sources that failed, and no others.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run only the sources that failed.")] = False,
     exclude: Exclude = None,
     accept_changes: AcceptChanges = False,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe as it would run, and stop.")] = False,
@@ -55,10 +55,9 @@ def run(
 ) -> None:
     """Run a recipe of the data engine.
 
-    Every stage of every source is done once. After Ctrl-C, a crash or a cost
-    that was too high, the same command goes on where it was stopped. Sources
-    that failed are in failed.jsonl with the reason; they are left alone until
-    --retry, or `videorefer data retry FOLDER`.
+    Every stage of every source runs once. After Ctrl-C, a crash or the end of the budget, the same command continues
+    the run. failed.jsonl lists the sources that failed, with reasons. Run them again with --retry or
+    `videorefer data retry FOLDER`.
     """
 
     def work(tell: Any) -> Any:
@@ -84,11 +83,11 @@ def run(
 
 @app.command()
 def retry(
-    folder: Annotated[Path, typer.Argument(help="Of a run.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
     max_cost: MaxCost = None,
     as_json: Json = False,
 ) -> None:
-    """Do the sources that failed in a run again, and no others."""
+    """Run the sources again that failed in a run."""
 
     def work(tell: Any) -> Any:
         import dataclasses
@@ -112,14 +111,16 @@ def plan(
     recipe: Recipe,
     overrides: Overrides = None,
     out: Out = None,
-    sample: Annotated[int, typer.Option(min=1, help="Sources to do for it, chosen by the recipe's seed.")] = 1,
+    sample: Annotated[
+        int, typer.Option(min=1, help="Sources to run for the estimate, chosen by the recipe's seed.")
+    ] = 1,
     exclude: Exclude = None,
     accept_changes: AcceptChanges = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a run would take: calls, tokens, price and hours of every stage.
+    """Estimate the calls, tokens, price and hours of every stage of a run.
 
-    A source is done for it, in the folder of the run, which does not do it again.
+    The estimate runs some sources in the folder of the run, which later uses their results.
     """
 
     def work(tell: Any) -> Any:
@@ -133,7 +134,7 @@ def plan(
 
 @app.command("list")
 def list_() -> None:
-    """List the recipes of the data engine that come with the package."""
+    """List the packaged recipes of the data engine."""
     from videorefer_plugin.data_engine.recipe import list_engine_recipes
 
     for name in list_engine_recipes():
@@ -150,7 +151,7 @@ def agents() -> None:
 
 
 def _recipe(recipe: str, overrides: list[str] | None, out: Path | None, exclude: list[Path] | None) -> Any:
-    """The recipe as the command line has it."""
+    """Return the recipe with the changes of the command line."""
     from videorefer_plugin.data_engine.recipe import load_engine_recipe
 
     loaded = load_engine_recipe(recipe, overrides or [])
@@ -161,7 +162,7 @@ def _recipe(recipe: str, overrides: list[str] | None, out: Path | None, exclude:
 
 
 def _do(work: Callable[[Any], Any], as_json: bool) -> None:
-    """Do something with progress by stage, and print what came of it."""
+    """Run the work with a progress bar for each stage, and print the result."""
     import json
 
     with telling("Interrupted.") as errors, bars(errors, rate=True, stay=True) as tell:
@@ -176,7 +177,7 @@ def _do(work: Callable[[Any], Any], as_json: bool) -> None:
         warn(errors, report.stopped)
     if getattr(report, "failed", 0):
         said = f"{report.failed} source(s) failed; {Path(report.folder) / 'failed.jsonl'} says why."
-        warn(errors, f"{said} videorefer data retry {report.folder} does them again.")
+        warn(errors, f"{said} videorefer data retry {report.folder} runs them again.")
 
 
 app.command()(data_figures.figures)

@@ -1,4 +1,4 @@
-"""`videorefer data demo`: the data engine on clips of the shapes world."""
+"""`videorefer data demo`: run the data engine on clips of the shapes world."""
 
 import json
 from pathlib import Path
@@ -17,12 +17,11 @@ def demo(
     clips: Annotated[int, typer.Option(min=1, help="How many.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Make data of captioned clips of the shapes world, and compare it with the truth.
+    """Make data from captioned clips of the shapes world, and compare it with the truth.
 
-    The clips are rendered and read back as videos. A grammar reads the
-    captions, colors and outlines find the objects in the pixels, the embedded
-    model describes them as Annotator and as region captioner, a rule reviews,
-    and a template refines. Nothing is downloaded.
+    The clips are rendered and read back as videos. A grammar reads the captions, a segmenter finds the objects by
+    color and outline, the embedded model describes them (as Annotator and as region captioner), a rule reviews, and a
+    template refines. Nothing is downloaded.
     """
     from rich.table import Table
     from rich.text import Text

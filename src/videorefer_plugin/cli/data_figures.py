@@ -1,4 +1,4 @@
-"""`videorefer data figures`: draw what files of records or of benchmarks hold."""
+"""`videorefer data figures`: draw statistics of files of records or benchmarks."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +17,12 @@ def figures(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
     media_root: Annotated[
-        Path | None, typer.Option(help="Folder that paths of videos start from; each file's own by default.")
+        Path | None, typer.Option(help="Folder that paths of videos are relative to. Default: each file's folder.")
     ] = None,
 ) -> None:
-    """Draw data types, lengths, nouns and durations of records, the media of each stage, and benchmarks.
+    """Draw the data types, lengths, nouns and durations of records, the media of each stage, and benchmarks.
 
-    After Fig. 9, 8 and 5 of the paper. Videos need not be there; without them, durations are not shown.
+    The pictures follow figures 9, 8 and 5 of the paper. Without the videos, durations are not shown.
     """
     from videorefer_plugin.data_engine.figures import draw_figures
 

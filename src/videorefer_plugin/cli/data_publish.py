@@ -1,4 +1,4 @@
-"""`videorefer data publish`: put what a run has made on the Hub."""
+"""`videorefer data publish`: publish the records of a run on the Hub."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,28 +13,28 @@ __all__ = ["publish"]
 
 # The token comes from `hf auth login` or HF_TOKEN only: other users of a machine can read its command lines.
 def publish(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run that has come to its end.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     repo_id: Annotated[str, typer.Argument(help="Data set repository on the Hub: owner/name.")],
     media_root: Annotated[
         Path | None,
-        typer.Option(help="Folder that names of videos start from; the deepest that holds all by default."),
+        typer.Option(help="Folder that names of videos are relative to. Default: the deepest that holds all."),
     ] = None,
     allow_unknown_licenses: Annotated[
-        bool, typer.Option("--allow-unknown-licenses", help="Publish although sources say no license.")
+        bool, typer.Option("--allow-unknown-licenses", help="Publish although some sources name no license.")
     ] = False,
     private: Annotated[
-        bool | None, typer.Option("--private/--public", help="For a new repository; the account's default otherwise.")
+        bool | None, typer.Option("--private/--public", help="Visibility of a new repository. Default: the account's.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, list the files and show the card; change nothing.")
+        bool, typer.Option("--dry-run", help="Check, list the files and show the card, without changing anything.")
     ] = False,
     card: Annotated[
-        str, typer.Option(help="A card on the Hub written by hand is an error (auto), or use keep or overwrite.")
+        str, typer.Option(help="If the Hub has a card written by hand: stop (auto), keep it, or overwrite it.")
     ] = "auto",
 ) -> None:
-    """Publish records, where each comes from, and a card as a data set; the videos stay here.
+    """Publish records, the source of each, and a card as a data set. The videos are not uploaded.
 
-    Log in before with `hf auth login`, or set HF_TOKEN.
+    Log in first with `hf auth login`, or set HF_TOKEN.
     """
     from videorefer_plugin.data_engine.publishing import publish_data
 

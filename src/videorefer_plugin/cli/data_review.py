@@ -1,4 +1,4 @@
-"""`videorefer data review`: have people check what the Reviewer kept and discarded."""
+"""`videorefer data review`: have people check the items that the Reviewer kept and discarded."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,30 +11,32 @@ __all__ = ["review"]
 
 
 def review(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run that has come to its end.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     kept: Annotated[int, typer.Option(min=0, help="Kept items to draw.")] = 100,
     discarded: Annotated[int, typer.Option(min=0, help="Discarded items to draw.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of items.")] = 0,
     media_root: Annotated[
-        Path | None, typer.Option(help="Folder that paths of videos start from; FOLDER by default.")
+        Path | None, typer.Option(help="Folder that paths of videos are relative to. Default: FOLDER.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace answers: draw anew, or fill in from --truth.")
+        bool, typer.Option("--overwrite", help="Replace answers that are there, by new items or by --truth.")
     ] = False,
-    filled: Annotated[Path | None, typer.Option(help="A table that was filled in: say how often it is right.")] = None,
+    filled: Annotated[
+        Path | None, typer.Option(help="A filled-in table. Prints how often the Reviewer was right.")
+    ] = None,
     truth: Annotated[
-        Path | None, typer.Option(help="JSON, id -> whether it is right: fill the table in from it.")
+        Path | None, typer.Option(help="JSON file, id -> whether the item is right, to fill the table in from.")
     ] = None,
     export: Annotated[
         tuple[str, Path] | None,
-        typer.Option(help="bench-d FILE: write the items that are kept and right as a file of Bench-D."),
+        typer.Option(help="bench-d FILE: write the items that were kept and are right as a file of Bench-D."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Draw items for people to check, or say how often the Reviewer was right (appendix C.1 of the paper).
+    """Draw items for people to check, or report how often the Reviewer was right (appendix C.1 of the paper).
 
-    Without --filled or --truth, FOLDER/review gets a page to look at (review.html) and a table to fill in
-    (review.csv). With one of them, Table 8 of the paper and its figures are printed: as in the paper, and weighted by
+    Without --filled or --truth, the command writes a page (review.html) and a table to fill in (review.csv) to
+    FOLDER/review. With one of them, it prints table 8 of the paper and its figures, as in the paper and weighted by
     the share of items that were kept.
     """
     import dataclasses

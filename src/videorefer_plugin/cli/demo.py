@@ -1,4 +1,4 @@
-"""`videorefer demo`: a clip, questions about its objects, and the answers."""
+"""`videorefer demo`: ask about objects in a rendered clip."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +13,11 @@ __all__ = ["demo"]
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the video and the picture.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Which clip.")] = 0,
-    model: Annotated[str | None, typer.Option(help="Folder or Hub id; the embedded model by default.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or Hub id. Default: the embedded model.")] = None,
 ) -> None:
     """Ask a model about objects in a clip of the shapes world, and draw the answers.
 
-    The clip is rendered, written as an mp4 and read back; the embedded model was not trained on it.
+    The clip is rendered, written as an mp4 and read back. The embedded model was not trained on it.
     """
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`videorefer env`: the versions that a report about a problem needs."""
+"""`videorefer env`: print the versions that a bug report needs."""
 
 import os
 import platform
@@ -19,9 +19,9 @@ _VARIABLES = ("HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THRE
 
 
 def env() -> None:
-    """Print the versions of Python, the packages, and the devices, and which extras are installed.
+    """Print the versions of Python and the packages, the devices, and the extras that are installed.
 
-    Paste the output into a report about a problem. It holds no name of a user, a folder or a credential.
+    Paste the output into bug reports. It holds no names of users or folders, and no credentials.
     """
     printer(soft_wrap=True).print("\n".join(f"- {name}: {value}" for name, value in _lines()), highlight=False)
 
@@ -41,7 +41,7 @@ def _lines() -> Iterator[tuple[str, str]]:
         yield "accelerator", "mps" if mps else "none that torch can use"
     for variable in _VARIABLES:
         if variable in os.environ:
-            # Where caches are names the user, and is of no use to anybody else.
+            # Paths of caches name the user, and help nobody else.
             yield variable, "set" if variable == "HF_HOME" else os.environ[variable]
     core, extras = _requirements()
     for requirement in core:
@@ -52,12 +52,12 @@ def _lines() -> Iterator[tuple[str, str]]:
 
 
 def _requirements() -> tuple[list["Requirement"], dict[str, list["Requirement"]]]:
-    """What the installed package requires: always, and for each extra. Other platforms' requirements are left out."""
+    """Return the requirements of the installed package and of each extra, for this platform."""
     from packaging.requirements import Requirement
 
     try:
         installed = metadata.distribution(_DISTRIBUTION)
-    except metadata.PackageNotFoundError:  # run from a folder that was never installed
+    except metadata.PackageNotFoundError:  # the package is run from a folder without an installation
         return [], {}
     all_of_them = [Requirement(each) for each in installed.requires or ()]
     core = [each for each in all_of_them if each.marker is None or each.marker.evaluate({"extra": ""})]

@@ -1,4 +1,4 @@
-"""Options that say where objects are, in the order in which they were given."""
+"""Options that locate objects, in the order of the command line."""
 
 import re
 from pathlib import Path
@@ -16,13 +16,13 @@ _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]*(?:\.[0-9][A-Za-z0-9_-]*)*")  # "sam2.1-
 
 
 class InOrder(TyperCommand):
-    """A command that knows in which order objects of different kinds were given, as `context.meta["given"]`.
+    """A command that keeps the order in which objects of different kinds were given, in `context.meta["given"]`.
 
-    Its option `--track`, if it has one, may stand without a value.
+    Its option `--track`, if it has one, may be given without a value.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Note kinds and texts; the options by themselves are sorted by name."""
+        """Keep kinds and texts in order; Click itself groups the values by option."""
         args = _with_tracker(args)
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))  # an option as often as it was given
         rest = super().parse_args(ctx, args)
@@ -33,7 +33,7 @@ class InOrder(TyperCommand):
 
 
 def _with_tracker(args: list[str]) -> list[str]:
-    """The same arguments, with a name for `--track` where none follows it."""
+    """Return the arguments with a name for `--track` where none follows it."""
     written: list[str] = []
     for place, arg in enumerate(args):
         if arg == "--":
@@ -44,10 +44,10 @@ def _with_tracker(args: list[str]) -> list[str]:
 
 
 def _is_tracker(following: list[str]) -> bool:
-    """Whether what follows `--track` is its value, and not VIDEO or QUESTION.
+    """Return whether the argument after `--track` is its value, and not VIDEO or QUESTION.
 
-    It is, if it is the name of a segmenter; or else if it can only be meant as one and is no file, so that the error
-    names those that there are: `--track VIDEO` and `--track "What is it?"` stand without a value.
+    The name of a segmenter is a value. So is a word that looks like such a name and is not a file, so that the error
+    lists the known names. In `--track VIDEO` and `--track "What is it?"`, the option has no value.
     """
     from videorefer_plugin.segment.registry import segmenters
 

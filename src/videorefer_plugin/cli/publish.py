@@ -12,7 +12,7 @@ __all__ = ["publish", "tell_report"]
 
 
 class Card(str, Enum):
-    """What becomes of a card that was written by hand."""
+    """The treatment of a card that was written by hand."""
 
     auto = "auto"
     keep = "keep"
@@ -24,26 +24,28 @@ def publish(
     folder: Annotated[Path, typer.Argument(help="A saved model and processor, PEFT adapter or object encoder.")],
     repo_id: Annotated[str, typer.Argument(help="Repository on the Hub: owner/name.")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, list the files and show the card; change nothing.")
+        bool, typer.Option("--dry-run", help="Check, list the files and show the card, without changing anything.")
     ] = False,
     private: Annotated[
-        bool | None, typer.Option("--private/--public", help="For a new repository; the account's default otherwise.")
+        bool | None, typer.Option("--private/--public", help="Visibility of a new repository. Default: the account's.")
     ] = None,
     card: Annotated[
-        Card, typer.Option(help="A README.md written by hand is an error (auto), kept, or overwritten.")
+        Card, typer.Option(help="If README.md was written by hand: stop (auto), keep it, or overwrite it.")
     ] = Card.auto,
     revision: Annotated[str | None, typer.Option(help="Branch to publish to.")] = None,
-    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of a commit.")] = False,
     include: Annotated[
-        list[str] | None, typer.Option(help="Publish also this file of the folder; may be repeated. No links.")
+        list[str] | None,
+        typer.Option(help="Publish this file of the folder, too. May be repeated. Links are refused."),
     ] = None,
     message: Annotated[str | None, typer.Option(help="Message of the commit.")] = None,
 ) -> None:
-    """Publish a folder so that it loads with AutoModel and AutoProcessor: weights, processor, model card.
+    """Publish a folder with weights, processor and model card, so that it loads with AutoModel and AutoProcessor.
 
-    Files that no checkpoint has are left out and listed; --include adds one. A key or a password in a text is refused.
+    Files that do not belong to a checkpoint are left out and listed; --include adds one. Texts with a key or a
+    password are refused.
 
-    Log in before with `hf auth login`, or set HF_TOKEN.
+    Log in first with `hf auth login`, or set HF_TOKEN.
     """
     from rich.table import Table
 
@@ -72,7 +74,7 @@ def publish(
 
 
 def tell_report(report: Any, errors: Any, console: Any, dry_run: bool) -> None:
-    """Say what is published beside the files, and where."""
+    """Print the files that are left out or removed, and the address."""
     for name, reason in report.left_out.items():
         console.print(f"left out: {name} ({reason})", highlight=False)
     for name in report.removed:

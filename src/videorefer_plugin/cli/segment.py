@@ -14,11 +14,11 @@ __all__ = ["segment"]
 def segment(
     context: typer.Context,
     video: Annotated[Path, typer.Argument(help="A video file, or a folder of frames.")],
-    out: Annotated[Path, typer.Option(help="JSON file of the masks to write, or to go on with.")],
-    # One for each of REGION_KINDS, and negative; they are read in their order, from the context.
+    out: Annotated[Path, typer.Option(help="JSON file for the masks. An interrupted run of it is continued.")],
+    # One option for each of REGION_KINDS, and negative; the context has them in the order of the command line.
     point: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["point"].text_help)] = None,
     negative: Annotated[
-        list[str] | None, typer.Option(help="FRAME:x,y of points that are not on the object given before it.")
+        list[str] | None, typer.Option(help="FRAME:x,y of points that are not on the object before this option.")
     ] = None,
     box: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["box"].text_help)] = None,
     polygon: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["polygon"].text_help)] = None,
@@ -27,50 +27,51 @@ def segment(
     rle: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["rle"].text_help)] = None,
     region: Annotated[list[str] | None, typer.Option(help=REGION_KINDS["region"].text_help)] = None,
     text: Annotated[
-        list[str] | None, typer.Option(help='Words such as "a dog", in place of points; may be given several times.')
+        list[str] | None, typer.Option(help='Words such as "a dog", instead of points. May be repeated.')
     ] = None,
-    segmenter: Annotated[str | None, typer.Option(help="Who does it, such as classical; see above.")] = None,
+    segmenter: Annotated[str | None, typer.Option(help="Segmenter, such as classical. See above.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="Folder or Hub id of its weights.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where it runs, such as cuda:1; a GPU if there is one.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of its weights, such as bfloat16; the checkpoint's.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device of the segmenter, such as cuda:1. Default: a GPU if there is one.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Data type of its weights, such as bfloat16. Default: the checkpoint's.")
+    ] = None,
     start: Annotated[str | None, typer.Option(help='First frame, or seconds ("1.5s").')] = None,
     end: Annotated[str | None, typer.Option(help="Last frame, or seconds.")] = None,
-    frame: Annotated[str | None, typer.Option(help="With --text: the frame to look for the words in.")] = None,
-    max_objects: Annotated[int | None, typer.Option(min=1, help="With --text: the most objects of each.")] = None,
+    frame: Annotated[
+        str | None, typer.Option(help="With --text: the frame in which the words are looked for.")
+    ] = None,
+    max_objects: Annotated[int | None, typer.Option(min=1, help="With --text: most objects of each text.")] = None,
     stream: Annotated[
-        int | None, typer.Option(min=0, help="Of a file with several films: which of its streams, from 0.")
+        int | None, typer.Option(min=0, help="Video stream to read, from 0, in a file with several.")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Draw the masks on all frames (.mp4), or on some in one picture (.png).")
+        Path | None, typer.Option(help="Draw the masks on all frames (.mp4), or on some frames in one picture (.png).")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write --out and --save anew if they are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite --out and --save.")] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, whatever an interrupted run has done.")
+        bool, typer.Option("--restart", help="Start from the beginning, without the work of an interrupted run.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Follow objects through a video from a click, a box or a mask, or find them by words.
 
-    Each option that says where something is stands for one object, in the order
-    given. Further frames of it follow a semicolon, as corrections:
-    --point "0:120,80;40:130,90". A place may also be given in seconds:
-    "1.5s:120,80". --negative takes points away from the object before it.
+    Each --point, --box, --mask or --region is one object, in the order given. Further frames of an object follow a
+    semicolon, as corrections: --point "0:120,80;40:130,90". Frames may also be given in seconds: "1.5s:120,80".
+    --negative gives points that are not on the object before it.
 
-    --out gets the masks in the form of VideoRefer-700K. In other commands,
-    --region masks.json#2 is object 2 of it.
+    --out gets the masks in the format of VideoRefer-700K. In other commands, --region masks.json#2 is its object 2.
 
-    The segmenter classical needs no weights and runs on the CPU. sam2_video,
-    sam3_tracker_video and edgetam_video follow objects with weights, which are
-    fetched from the Hub or taken from --checkpoint. sam3_video and grounding
-    find words; shapes_color does in the shapes world, and needs no weights.
-    Without --segmenter, it is classical, or sam3_video for words.
+    The segmenter classical needs no weights and runs on the CPU. sam2_video, sam3_tracker_video and edgetam_video
+    follow objects with weights from the Hub or --checkpoint. sam3_video and grounding find words; shapes_color finds
+    words in the shapes world, and needs no weights. The default segmenter is classical, or sam3_video for words.
 
-    What is done is kept in masks.json.partial beside --out until all of it is.
-    After Ctrl-C or a crash, the same command goes on there: classical as if it
-    had not been stopped, others from their last masks. Words are found anew.
+    Until all is done, the work is kept in masks.json.partial beside --out. After Ctrl-C or a crash, the same command
+    continues it: classical as if it had not been stopped, others from their last masks. Words are found again.
 
-    Where an object is lost, its masks end, and a yellow line says so, as it does of
-    low scores; the command still exits with 0. To follow it further, point at it again in a later frame.
+    If an object is lost, its masks end, and a yellow line warns of it, as of low scores. The command still exits with
+    0. To follow the object further, point at it again in a later frame.
     """
     import json
 

@@ -1,4 +1,4 @@
-"""`videorefer serve`: a model behind OpenAI's chat-completions interface, with regions in the requests."""
+"""`videorefer serve`: serve a model behind OpenAI's chat-completions interface, with regions in the requests."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,55 +12,59 @@ __all__ = ["serve"]
 
 def serve(
     model: Annotated[
-        str, typer.Option(help="Folder or Hub id; the embedded model by default.", show_default=False)
+        str, typer.Option(help="Folder or Hub id. Default: the embedded model.", show_default=False)
     ] = "embedded",
     host: Annotated[
-        str, typer.Option(help="The address to listen at; 0.0.0.0 for all of this machine.")
+        str, typer.Option(help="Address to listen at. 0.0.0.0 stands for all addresses of this machine.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at; 0 for any free one.")] = 8000,
-    engine: Annotated[str, typer.Option(help="What runs the model: transformers or vllm.")] = "transformers",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at. 0 takes any free one.")] = 8000,
+    engine: Annotated[str, typer.Option(help="Engine that runs the model: transformers or vllm.")] = "transformers",
     name: Annotated[
         str | None,
-        typer.Option("--served-model-name", help="Id of the model for clients; the Hub id or the folder's name."),
+        typer.Option(
+            "--served-model-name", help="Id of the model for clients. Default: the Hub id or the folder's name."
+        ),
     ] = None,
     object_encoder: Annotated[
-        str | None, typer.Option(help="For a host: what was saved of its object encoder.")
+        str | None, typer.Option(help="Folder of the saved object encoder, if the model is a host.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where to load the model, such as cuda:0 or cpu.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Type of the weights; the checkpoint's by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device of the model, such as cuda:0 or cpu.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Data type of the weights. Default: the checkpoint's.")] = None,
     api_key: Annotated[
         str | None,
         typer.Option(
             envvar="VIDEOREFER_API_KEY",
             show_envvar=True,
             show_default=False,
-            help="What clients have to send. Others see a command line: rather set the environment variable.",
+            help="Key that clients have to send. Others can read a command line: prefer the environment variable.",
         ),
     ] = None,
     media_root: Annotated[
-        Path | None, typer.Option(help="Folder whose files requests may name, as file:///path; none by default.")
+        Path | None, typer.Option(help="Folder whose files requests may name, as file:///path. Default: none.")
     ] = None,
     media_domain: Annotated[
         list[str] | None,
-        typer.Option(help="Fetch visuals from this server only, which may be a private one; several times for more."),
+        typer.Option(help="Server that visuals may be fetched from, also a private one. May be repeated."),
     ] = None,
-    no_media_urls: Annotated[bool, typer.Option("--no-media-urls", help="Fetch visuals from no server.")] = False,
-    max_request_mb: Annotated[float, typer.Option(help="The most MB of a request, and of a fetched visual.")] = 64,
-    max_video_seconds: Annotated[float, typer.Option(help="The longest video.")] = 3600,
-    max_frames: Annotated[int, typer.Option(help="The most frames to sample from a video.")] = 64,
-    max_regions: Annotated[int, typer.Option(help="The most regions of a request.")] = 64,
-    max_tokens: Annotated[int, typer.Option(help="The most tokens of an answer.")] = 2048,
-    max_requests: Annotated[int, typer.Option(help="Requests at the same time; more are answered with 429.")] = 64,
-    timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 300,
-    keep_mb: Annotated[int, typer.Option(min=0, help="MB to keep of visuals between requests.")] = 4096,
+    no_media_urls: Annotated[bool, typer.Option("--no-media-urls", help="Do not fetch visuals.")] = False,
+    max_request_mb: Annotated[float, typer.Option(help="Most MB of a request, and of a fetched visual.")] = 64,
+    max_video_seconds: Annotated[float, typer.Option(help="Most seconds of a video.")] = 3600,
+    max_frames: Annotated[int, typer.Option(help="Most frames to sample from a video.")] = 64,
+    max_regions: Annotated[int, typer.Option(help="Most regions of a request.")] = 64,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 2048,
+    max_requests: Annotated[
+        int, typer.Option(help="Most concurrent requests; further ones are answered with 429.")
+    ] = 64,
+    timeout: Annotated[float, typer.Option(help="Most seconds that a request may take.")] = 300,
+    keep_mb: Annotated[int, typer.Option(min=0, help="Most MB of visuals to keep between requests.")] = 4096,
 ) -> None:
     """Serve a model to OpenAI's clients, with regions in the requests.
 
-    A request is one of /v1/chat/completions, in whose messages a video_url or image_url stands first, and {"type":
-    "region", "region": {"12": {"box": [10, 20, 60, 80]}}} between the words.
+    Clients send requests to /v1/chat/completions. In a message, a video_url or image_url comes first, and {"type":
+    "region", "region": {"12": {"box": [10, 20, 60, 80]}}} stands between the words.
 
-    The log has a line for each request; it holds neither questions nor answers.
+    The log has a line for each request, without questions and answers.
     """
     import logging
 
@@ -100,5 +104,5 @@ def serve(
             keep_bytes=keep_mb * 1_000_000,
         )
         if api_key is None and not is_loopback(host):
-            warn(errors, f"Whoever reaches {host} may ask this server. Give a key: VIDEOREFER_API_KEY.")
+            warn(errors, f"Everyone who can reach {host} may use this server. Set a key: VIDEOREFER_API_KEY.")
         run(engine, settings, lambda address: errors.print(f"Listening at {address}", highlight=False))

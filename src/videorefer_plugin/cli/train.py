@@ -24,44 +24,44 @@ app = typer.Typer(help="Train on your own data.", no_args_is_help=True)
 
 @app.callback()
 def _main() -> None:
-    """Keep the names of commands, also while there is only one."""
+    """Keep the commands' names even if the group has a single command."""
 
 
 @app.command()
 def check(
     data: Annotated[
         Path,
-        typer.Argument(help="Training records: a JSON list, JSON lines or Parquet. Or a recipe, for all its files."),
+        typer.Argument(help="Training records (a JSON list, JSON lines or Parquet), or a recipe for all its files."),
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Settings to change in a recipe, such as data.files=a.json.")
     ] = None,
     media_root: Annotated[
-        Path | None, typer.Option(help="Folder that relative media paths start from; the file's own by default.")
+        Path | None, typer.Option(help="Folder that media paths are relative to. Default: the file's folder.")
     ] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Also decode the media and draw every mask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     show: Annotated[
-        int, typer.Option(min=0, help="Write pictures of so many records: bad and doubtful ones first, then others.")
+        int, typer.Option(min=0, help="Number of records to draw: bad and doubtful ones first, then others.")
     ] = 0,
-    show_dir: Annotated[Path | None, typer.Option(help="Folder for the pictures; DATA.look by default.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of the other records to show.")] = 0,
+    show_dir: Annotated[Path | None, typer.Option(help="Folder for the pictures. Default: DATA.look.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of the other records to draw.")] = 0,
     figure: Annotated[
-        Path | None, typer.Option(help="Draw what comes in an epoch of each file of a recipe, such as out.png.")
+        Path | None, typer.Option(help="Draw how much of an epoch comes from each file of a recipe, such as out.png.")
     ] = None,
 ) -> None:
-    """Say what a file of training records holds, which records are bad, and which ones to look at.
+    """Summarize a file of training records, and list the records that are bad or worth a look.
 
-    Warnings are of usable records in which masks and frames do not seem to belong together: masks that jump, vanish in
-    single frames, are of several sizes, or seem to be numbered in another way than the frames. With --deep, masks are
-    also compared with the number, size, proportions and rate of the frames.
+    Warnings are about usable records whose masks do not seem to fit the frames: masks that jump, vanish in single
+    frames, have several sizes, or seem to be numbered differently from the frames. With --deep, masks are also
+    compared with the number, size, proportions and rate of the frames.
 
-    Names of videos may be absolute or lead out of the folder (../): training and this check read what they name, so
-    that records which somebody else made may name any file of this machine.
+    Paths of videos may be absolute or lead out of the folder (../). Training and this check read these files: records
+    from an unknown source may name any file of this machine.
 
-    Of a recipe, all files are checked, and a table says how much of each comes in an epoch.
+    For a recipe, the command checks all files, and a table shows how much of an epoch comes from each.
 
-    Exits with 1 if there are bad records, or if the file cannot be read at all; not for warnings.
+    The exit code is 1 if there are bad records or the file cannot be read, but not for warnings.
     """
     from videorefer_plugin.training.check import check_data
 
@@ -80,7 +80,7 @@ def check(
             _end(errors, mixture.reports)
             return
         folder, said, stopped = None, None, False
-        if show:  # needs more than a check does, which is to start quickly
+        if show:  # these imports are slow, and a check should start quickly
             from videorefer_plugin.training.looks import make_look_folder, show_records
 
             folder = make_look_folder(data, show_dir)
@@ -90,7 +90,7 @@ def check(
             try:
                 with _bar(errors, "drawing") as tell:
                     show_records(report, show, folder, media_root, seed=seed, progress=tell)
-            except VideoReferError as error:  # what the check has found is told nevertheless
+            except VideoReferError as error:  # the findings of the check are still printed
                 said = error
             except KeyboardInterrupt:
                 stopped = True
@@ -113,7 +113,7 @@ def _recipe(
     figure: Path | None,
     of_pictures: dict[str, Any],
 ) -> "Recipe | None":
-    """The recipe that is to be checked; `None` if a file of records is."""
+    """Return the recipe to check, or `None` for a file of records."""
     from videorefer_plugin._yaml import shipped_recipes
 
     if data.suffix not in (".yaml", ".yml") and (data.exists() or str(data) not in shipped_recipes()):
@@ -135,14 +135,14 @@ def _recipe(
 
     from videorefer_plugin.training.recipe import load_recipe
 
-    if media_root is not None:  # a text, also if it is a number
+    if media_root is not None:  # keep a text that looks like a number
         overrides = [*overrides, f"data.media_root={json.dumps(str(media_root), ensure_ascii=False)}"]
     return load_recipe(data, overrides)
 
 
 @contextmanager
 def _bar(errors: "Console", what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar that starts when it is known how much there is to do."""
+    """Show a bar that starts once the total is known."""
     from rich.progress import Progress
 
     with Progress(console=errors, transient=True) as bar:
@@ -162,7 +162,7 @@ def _say(values: dict[str, Any] | None, *tables: Any) -> None:
 
 
 def _end(errors: "Console", reports: list["DataReport"]) -> None:
-    """End as the reports say."""
+    """End with the exit code that follows from the reports."""
     if any(report.interrupted for report in reports):
         records = sum(report.records for report in reports)
         raise interrupted(errors, f"Interrupted after {records} record(s).")
@@ -172,20 +172,20 @@ def _end(errors: "Console", reports: list["DataReport"]) -> None:
 
 @app.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A .yaml file, or the name of a recipe that comes with the package.")],
+    recipe: Annotated[str, typer.Argument(help="A .yaml file, or the name of a packaged recipe.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Settings to change, such as train.learning_rate=1e-4.")
     ] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Stop after so many optimiser steps.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the newest checkpoint in the output folder.")] = True,
+    max_steps: Annotated[int | None, typer.Option(help="Stop after this many optimizer steps.")] = None,
+    resume: Annotated[bool, typer.Option(help="Resume from the newest checkpoint in the output folder.")] = True,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe as it would run, and stop.")] = False,
 ) -> None:
     """Run a training recipe.
 
     Start it with `accelerate launch -m videorefer_plugin.cli train run ...` to use many GPUs.
 
-    Ctrl-C and SIGTERM save a checkpoint at the end of the step, and end it with 130 and 143; a second one ends it at
-    once. The same command goes on from the newest checkpoint.
+    Ctrl-C and SIGTERM save a checkpoint at the end of the step, and exit with 130 and 143. A second one ends the
+    training at once. The same command resumes from the newest checkpoint.
     """
     from videorefer_plugin.training.recipe import load_recipe
 
@@ -200,7 +200,7 @@ def run(
         from videorefer_plugin.training.run import train
 
         accelerator = train(loaded, resume=resume).accelerator
-        # A process that leaves while another one still saves may be aborted by its backend's threads.
+        # The backend's threads may abort a process that exits while another one still saves.
         accelerator.wait_for_everyone()
         accelerator.end_training()
 
@@ -210,7 +210,7 @@ app.command()(tiny)
 
 @app.command("list")
 def list_() -> None:
-    """List the recipes that come with the package."""
+    """List the packaged recipes."""
     from videorefer_plugin.training.recipe import list_recipes
 
     for name in list_recipes():

@@ -11,25 +11,23 @@ __all__ = ["DataVersion", "world"]
 
 DataVersion = Annotated[
     int | None,
-    typer.Option(
-        help="What a seed stands for; 5 is the data that the embedded model learnt from, 7 what `train tiny` teaches."
-    ),
+    typer.Option(help="Version of the data. 5 trained the embedded model; `train tiny` uses 7."),
 ]
 
 
 def world(
-    out: Annotated[Path, typer.Option(help="Folder to write, or to go on with.")],
+    out: Annotated[Path, typer.Option(help="Folder to write. An interrupted run in it is continued.")],
     clips: Annotated[int, typer.Option(min=0, help="Training clips.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 0,
     heldout: Annotated[int, typer.Option(min=0, help="Clips of the held-out benchmark, two questions each.")] = 0,
-    size: Annotated[int, typer.Option(help="Side of the frames in pixels.")] = 64,
-    frames: Annotated[int, typer.Option(help="Frames of a clip, at 8 a second.")] = 16,
+    size: Annotated[int, typer.Option(help="Side length of the frames in pixels.")] = 64,
+    frames: Annotated[int, typer.Option(help="Frames of a clip, at 8 frames per second.")] = 16,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     data_version: DataVersion = None,
 ) -> None:
-    """Render clips of moving shapes with exact masks, write training records of every stage and a benchmark.
+    """Render clips of moving shapes with exact masks, and write training records of every stage and a benchmark.
 
-    An interrupted run goes on where it was when it is started again.
+    The same command continues an interrupted run.
     """
     from rich.table import Table
 
