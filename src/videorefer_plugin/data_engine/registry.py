@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from videorefer_plugin._kinds import MAPPING, TEXT, check_kind, lists
+from videorefer_plugin._plugins import load_plugins
 from videorefer_plugin._text import listed
 from videorefer_plugin.data_engine.agent import STAGES, Agent
 from videorefer_plugin.errors import ConfigurationError, VideoReferError
@@ -53,6 +54,7 @@ def register_agent(stage: str, name: str, path: str, *, packages: Sequence[str] 
 
 def agents() -> dict[str, tuple[str, ...]]:
     """The backends of every agent: stage -> their names, in alphabetical order."""
+    load_plugins()
     return {stage: tuple(sorted(name for of, name in _ENTRIES if of == stage)) for stage in STAGES}
 
 
@@ -124,6 +126,8 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 def _class_of(stage: str, name: str) -> Any:
+    if (stage, name) not in _ENTRIES and ":" not in name:
+        load_plugins()
     entry = _ENTRIES.get((stage, name))
     if entry is None and (not isinstance(name, str) or name.count(":") != 1):
         found = agents().get(stage)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from videorefer_plugin._plugins import load_plugins
 from videorefer_plugin._text import listed
 from videorefer_plugin.errors import ConfigurationError, TensorError
 from videorefer_plugin.hosts.grids import FrameGrids, VisualGrid
@@ -82,8 +83,6 @@ class Host:
     places_images: bool = False
     takes_crops: bool = False
 
-    # ------------------------------------------------------------------ sizes
-
     def vision_width(self, config: Any) -> int:
         """Width of the features, from the model's configuration."""
         layers = self.feature_layer(config)
@@ -101,8 +100,6 @@ class Host:
     def feature_layer(self, config: Any) -> int | list[int] | None:
         """Which hidden state of the tower the features are; `None` for its output."""
         return getattr(config, "vision_feature_layer", None)
-
-    # ------------------------------------------------------------------ the model's side
 
     def tower(self, model: Any) -> nn.Module:
         """The vision tower of a model: by default the module that its base model has under `tower_name`.
@@ -238,8 +235,6 @@ class Host:
     def select_features(self, config: Any, output: Any) -> Tensor:
         """Features of shape `(num_rows, height * width, vision_hidden_size)`, without class tokens."""
         return output.last_hidden_state
-
-    # ------------------------------------------------------------------ the processor's side
 
     def settings(self, processor: Any) -> set[str]:
         """Names of the settings that the host's processor takes in a call, beside those of tokenizers."""
@@ -377,6 +372,7 @@ def register_host(host: Host) -> Host:
 
 def supported_hosts() -> tuple[str, ...]:
     """Model types that an object encoder can be attached to, in alphabetical order."""
+    load_plugins()
     return tuple(sorted(_HOSTS))
 
 
@@ -391,6 +387,8 @@ def host_of(model_type: Any) -> Host:
     Raises:
         ConfigurationError: there is none; says which there are and how to add one.
     """
+    if isinstance(model_type, str) and model_type not in _HOSTS:
+        load_plugins()
     host = _HOSTS.get(model_type) if isinstance(model_type, str) else None
     if host is None:
         raise ConfigurationError(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from videorefer_plugin._kinds import TEXT, check_kind, lists
+from videorefer_plugin._plugins import load_plugins
 from videorefer_plugin.errors import ConfigurationError, SegmentError
 
 __all__ = [
@@ -87,6 +88,7 @@ def segmenters() -> dict[str, tuple[str, ...]]:
     Abilities are `"segment"` (masks in one frame from points, boxes or rough masks), `"propagate"` (masklets from the
     same) and `"find"` (masks and masklets from words).
     """
+    load_plugins()
     return {name: _ENTRIES[name].abilities for name in sorted(_ENTRIES)}
 
 
@@ -96,6 +98,8 @@ def entry_of(name: Any) -> Entry:
     Raises:
         ConfigurationError: there is no segmenter of that name.
     """
+    if isinstance(name, str) and name not in _ENTRIES:
+        load_plugins()
     entry = _ENTRIES.get(name) if isinstance(name, str) else None
     if entry is None:
         raise ConfigurationError(f"There is no segmenter {name!r}; expected one of {', '.join(segmenters())}.")

@@ -6,6 +6,7 @@ import importlib
 import re
 from typing import Any
 
+from videorefer_plugin._plugins import load_plugins
 from videorefer_plugin._text import short
 from videorefer_plugin.bench.benchmarks.base import Benchmark
 from videorefer_plugin.errors import BenchError, ConfigurationError
@@ -44,6 +45,7 @@ def register_benchmark(name: str, path: str) -> None:
 
 def benchmark_names() -> list[str]:
     """The names of all benchmarks, in the order of their registration; none is imported."""
+    load_plugins()
     return list(_PATHS)
 
 
@@ -54,7 +56,7 @@ def path_of(name: str) -> str:
 
 def benchmarks() -> dict[str, Benchmark[Any]]:
     """All benchmarks by name, in the order of their registration."""
-    return {name: benchmark_of(name) for name in _PATHS}
+    return {name: benchmark_of(name) for name in benchmark_names()}
 
 
 def benchmark_of(name: str | Benchmark[Any]) -> Benchmark[Any]:
@@ -66,7 +68,7 @@ def benchmark_of(name: str | Benchmark[Any]) -> Benchmark[Any]:
     """
     if isinstance(name, Benchmark):
         return name
-    if not isinstance(name, str) or name not in _PATHS:
+    if not isinstance(name, str) or (name not in _PATHS and name not in benchmark_names()):
         raise BenchError(f"unknown benchmark {short(name)}: expected {', '.join(_PATHS)}")
     if name not in _LOADED:
         module, _, attribute = _PATHS[name].partition(":")

@@ -6,6 +6,7 @@ import difflib
 import importlib
 from collections.abc import Callable, Iterator
 
+from videorefer_plugin._plugins import load_plugins
 from videorefer_plugin.data_engine.recipe import SourceSettings
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut
 from videorefer_plugin.errors import ConfigurationError, EngineError
@@ -37,6 +38,7 @@ def register_layout(name: str, path: str) -> None:
 
 def layouts() -> tuple[str, ...]:
     """The names of all layouts, in alphabetical order."""
+    load_plugins()
     return tuple(sorted(_PATHS))
 
 
@@ -49,6 +51,8 @@ def make_reader(name: str) -> Reader:
     Raises:
         EngineError: there is no such layout, or it cannot be imported.
     """
+    if isinstance(name, str) and name.count(":") != 1 and name not in _PATHS:
+        load_plugins()
     if name not in _PATHS and (not isinstance(name, str) or name.count(":") != 1):
         close = difflib.get_close_matches(str(name), layouts(), n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
