@@ -392,6 +392,46 @@ def test_one_frame_is_segmented_by_prompts():
         segmenter.segment(make_frames()[0], [vr.Prompt(points=[(7, 99)])])
 
 
+class Wrong(ByColor):
+    """Makes masks that do not fit the frame."""
+
+    mask: Any = None
+    number = 0
+
+    def _segment(self, frame: np.ndarray, prompts: list[vr.Prompt]) -> list[FrameMask]:
+        return [FrameMask(self.mask, 1.0)] * (1 + self.number)
+
+    def _track(self, video: Any, prompts: Any, start: int, end: int, known: Any) -> Iterator[Tracked | Note]:
+        yield Tracked(self.number, start, self.mask, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "given"),
+    [
+        (np.ones((SIZE, SIZE)), r"dtype float64"),
+        (np.full((SIZE, SIZE), 255, np.uint8), r"dtype uint8"),
+        (np.ones((SIZE // 2, SIZE // 2), bool), r"shape \(24, 24\)"),
+        ([[True]], r"\[\[True\]\]"),
+    ],
+)
+def test_masks_of_a_segmenter_of_ones_own_have_to_fit_the_frame(mask, given):
+    segmenter = Wrong()
+    segmenter.mask = mask
+    with pytest.raises(vr.SegmentError, match=rf"by_color made a mask.*{given}.*bool array of shape \(48, 48\)"):
+        red().propagate(make_frames(), segmenter)
+    with pytest.raises(vr.SegmentError, match=rf"by_color made a mask.*{given}"):
+        segmenter.segment(make_frames()[0], [vr.Prompt(points=[(7, 13)])])
+
+
+def test_a_segmenter_of_ones_own_tells_of_the_objects_that_it_was_given():
+    segmenter = Wrong()
+    segmenter.number, segmenter.mask = 1, np.ones((SIZE, SIZE), bool)
+    with pytest.raises(vr.SegmentError, match="told of object 1, but was given 1"):
+        red().propagate(make_frames(), segmenter)
+    with pytest.raises(vr.SegmentError, match=r"returned 2 mask\(s\) for 1 prompt"):
+        segmenter.segment(make_frames()[0], [vr.Prompt(points=[(7, 13)])])
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 

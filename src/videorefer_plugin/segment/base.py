@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -81,7 +81,12 @@ class Segmenter(abc.ABC):
                 raise SegmentError(
                     f"Prompt {number} does not say where the object is: give a point on it, a box or a mask."
                 )
-        return self._segment(pixels, fitted) if fitted else []
+        found = self._segment(pixels, fitted) if fitted else []
+        if len(found) != len(fitted):
+            raise SegmentError(f"{self.name} returned {len(found)} mask(s) for {len(fitted)} prompt(s).")
+        for one in found:
+            self._check_mask(one.mask, pixels.shape[:2])
+        return found
 
     def propagate(
         self,
@@ -140,9 +145,34 @@ class Segmenter(abc.ABC):
             known: for each object, the results of an interrupted run; those frames are not yielded again.
 
         Raises:
-            SegmentError: the segmenter cannot follow objects, or finds no object at a prompt.
+            SegmentError: the segmenter cannot follow objects, finds no object at a prompt, or yields a mask that does not
+                fit the frame.
         """
-        return self._track(video, list(prompts), start, end, list(known) or [Collected() for _ in prompts])
+        told = self._track(video, list(prompts), start, end, list(known) or [Collected() for _ in prompts])
+        return self._checked(told, video, len(prompts))
+
+    def _checked(self, told: Iterator[Tracked | Note], video: Video, objects: int) -> Iterator[Tracked | Note]:
+        with closing(told) if hasattr(told, "close") else nullcontext():
+            for event in told:
+                if isinstance(event, Tracked):
+                    if not 0 <= event.number < objects:
+                        raise SegmentError(
+                            f"{self.name} told of object {event.number}, but was given {objects}, numbered from 0."
+                        )
+                    if event.mask is not None:
+                        self._check_mask(event.mask, (video.height, video.width))
+                yield event
+
+    def _check_mask(self, mask: Any, size: tuple[int, ...]) -> None:
+        if isinstance(mask, np.ndarray) and mask.shape == size and mask.dtype == bool:
+            return
+        given = short(mask)
+        if isinstance(mask, np.ndarray):
+            given = f"an array of shape {mask.shape} and dtype {mask.dtype}"
+        raise SegmentError(
+            f"{self.name} made a mask that is {given}; expected a bool array of shape {tuple(size)}, the size of the "
+            "frame."
+        )
 
     def find(
         self,
