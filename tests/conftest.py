@@ -151,16 +151,17 @@ def desk(tmp_path, monkeypatch):
     from PIL import Image
 
     from tests import media, training_data
-    from tests.tiny_hosts import ROWS
+    from tests.tiny_hosts import QWEN2_VL, ROWS
     from tests.videollama2_original import STANDINS, on_path
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "path" / "to").mkdir(parents=True)
     shutil.copytree(CHECKPOINT, tmp_path / "path" / "to" / "checkpoint")
     shutil.copytree(CHECKPOINT.parent / "siglip-tiny-patch6-42", tmp_path / "path" / "to" / "siglip-tiny-patch6-42")
-    host = next(row for row in ROWS if row.name == "llava_onevision")
-    host.model().save_pretrained(tmp_path / "path" / "to" / "host")
-    host.processor().save_pretrained(tmp_path / "path" / "to" / "host")
+    llava = next(row for row in ROWS if row.name == "llava_onevision")
+    for host, folder in ((llava, "host"), (QWEN2_VL, "qwen2-vl")):
+        host.model().save_pretrained(tmp_path / "path" / "to" / folder)
+        host.processor().save_pretrained(tmp_path / "path" / "to" / folder)
     pictures = list(np.random.default_rng(0).integers(0, 256, (30, 120, 160, 3), dtype=np.uint8))
     media.write_video(tmp_path / "dog.mp4", pictures)
     Image.fromarray(pictures[0]).save(tmp_path / "dog.png")

@@ -147,10 +147,27 @@ def test_the_table_of_contents_names_every_page_written_by_hand():
     assert sorted(named) == [path.relative_to(DOCS).as_posix() for path in PAGES]
 
 
+MADE = {
+    "attach.md": ["my-object-encoder/object_encoder.safetensors"],
+    "train.md": ["my-adapter/adapter_model.safetensors", "my-host-adapter/adapter_model.safetensors"],
+}
+"""What the blocks of a page leave in the desk."""
+
+
+@pytest.fixture
+def registries(monkeypatch):
+    """What a page registers is forgotten afterwards."""
+    for room in ("hosts", "segment", "bench.benchmarks", "data_engine"):
+        module = importlib.import_module(f"videorefer_plugin.{room}.registry")
+        for table in {"_HOSTS", "_ENTRIES", "_PATHS", "_LOADED"} & set(vars(module)):
+            monkeypatch.setattr(module, table, dict(getattr(module, table)))
+
+
 @pytest.mark.spread(2)
 @pytest.mark.parametrize("path", PAGES, ids=[path.relative_to(DOCS).as_posix() for path in PAGES])
-def test_blocks_run(path, desk):
+def test_blocks_run(path, desk, registries):
     run_blocks(read_blocks(path), path.name)
+    assert [file for file in MADE.get(path.name, []) if not (desk / file).is_file()] == []
 
 
 # --- the built site --------------------------------------------------------------------------------------------------

@@ -145,8 +145,8 @@ class Segmenter(abc.ABC):
             known: for each object, the results of an interrupted run; those frames are not yielded again.
 
         Raises:
-            SegmentError: the segmenter cannot follow objects, finds no object at a prompt, or yields a mask that does not
-                fit the frame.
+            SegmentError: the segmenter cannot follow objects, finds no object at a prompt, or yields a mask that
+                does not fit the frame.
         """
         told = self._track(video, list(prompts), start, end, list(known) or [Collected() for _ in prompts])
         return self._checked(told, video, len(prompts))
