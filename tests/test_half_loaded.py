@@ -98,7 +98,7 @@ def test_a_part_of_a_part_is_refused(half, files, checkpoint):
     folder = checkpoint(state, files=files)
     with pytest.raises(vr.CheckpointError) as caught:
         AutoModel.from_pretrained(folder)
-    for expected in (str(folder), f"its {part} of ", words, "Fetch or save the checkpoint anew"):
+    for expected in (str(folder), f"its {part} of ", words, "Fetch or save the checkpoint again"):
         assert expected in str(caught.value)
 
 

@@ -299,7 +299,7 @@ ATTACH = {
         lambda: vr.attach_object_encoder(torch.nn.Sequential(LLAVA.model())),
         "Attach before the model is wrapped",
     ),
-    "without a head": (lambda: vr.attach_object_encoder(LLAVA.model().model), "has no language-modelling head"),
+    "without a head": (lambda: vr.attach_object_encoder(LLAVA.model().model), "has no language-modeling head"),
     "vision width": (
         lambda: vr.attach_object_encoder(LLAVA.model(), vr.ObjectEncoderConfig(vision_hidden_size=8, hidden_size=32)),
         r"config.vision_hidden_size is 8, but the llava_onevision host's features are 16 wide",

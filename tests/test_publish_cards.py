@@ -35,7 +35,7 @@ RUN = RunSummary(
         Result("HC-STVG", "METEOR", 18.7, None),
     ],
     versions={"torch": "2.9.0", "transformers": "5.23.0", "videorefer-plugin": "0.1.0"},
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
 
 
@@ -104,7 +104,7 @@ def test_what_is_unknown_is_left_out(folder):
     metadata, card = card_of(folder)
     assert set(metadata) == {"library_name", "pipeline_tag", "tags"}
     assert "## Usage" in card
-    for heading in ("## Results", "## Training", "## Versions", "## Licence", "None", "[More Information Needed]"):
+    for heading in ("## Results", "## Training", "## Versions", "## License", "None", "[More Information Needed]"):
         assert heading not in card
     RunSummary(steps=3).save(folder)
     assert "- Steps: 3\n" in card_of(folder)[1]
@@ -112,15 +112,15 @@ def test_what_is_unknown_is_left_out(folder):
 
 
 @pytest.mark.parametrize(
-    ("licence", "expected"),
+    ("license", "expected"),
     [
         ("mit", {"license": "mit"}),
         ("CC BY-NC 4.0", {"license": "cc-by-nc-4.0"}),
         ("My Own", {"license": "other", "license_name": "my-own"}),
     ],
 )
-def test_licences_are_those_that_the_hub_knows_or_other(licence, expected, folder):
-    RunSummary(licence=licence).save(folder)
+def test_licenses_are_those_that_the_hub_knows_or_other(license, expected, folder):
+    RunSummary(license=license).save(folder)
     metadata, _ = card_of(folder)
     assert {key: value for key, value in metadata.items() if key.startswith("license")} == expected
 
@@ -222,7 +222,7 @@ def test_a_data_card_shows_the_counts_of_a_report():
         "kinds": {"video": 100, "image": 20},
         "problems": [{"line": 3}],
     }
-    card = dataset_card(report, "me/records", licence="cc-by-4.0")
+    card = dataset_card(report, "me/records", license="cc-by-4.0")
     metadata = yaml.safe_load(card.split("---\n")[1])
     assert metadata["license"] == "cc-by-4.0"
     assert "| records | 120 |" in card

@@ -91,7 +91,10 @@ REFUSED = {
     "other frames": (lambda f: edit(f / "processor_config.json", num_frames=4), "its num_frames is 4"),
     "a damaged configuration": (lambda f: cut(f / "config.json"), "config.json, line .*no JSON"),
     "a list for a configuration": (lambda f: (f / "config.json").write_text("[]"), "expected a JSON object"),
-    "an impossible configuration": (lambda f: edit(f / "config.json", projector_type="mlp"), "describes no model"),
+    "an impossible configuration": (
+        lambda f: edit(f / "config.json", projector_type="mlp"),
+        "does not describe a model",
+    ),
     "another kind of model": (lambda f: edit(f / "config.json", model_type="qwen2"), "'qwen2'"),
     "another architecture": (lambda f: edit(f / "config.json", architectures=["Other"]), "architecture 'Other'"),
     "a mistyped run summary": (
@@ -195,7 +198,7 @@ def test_what_a_run_leaves_behind_is_left_out_with_a_word(folder):
     assert contents.weights == ["model.safetensors"]
 
 
-def test_templates_pictures_and_licences_are_published(folder):
+def test_templates_pictures_and_licenses_are_published(folder):
     (folder / "chat_templates").mkdir()
     (folder / "chat_templates" / "short.jinja").write_text("x")
     (folder / "assets").mkdir()

@@ -393,7 +393,7 @@ def test_run_summary_says_what_was_run(data, tmp_path):
     assert summary["data"][0]["name"] == "data.json"
     assert summary["data"][0]["records"] == len(json.loads(data.read_text()))
     assert summary["versions"]["transformers"] == transformers.__version__
-    assert summary["licence"] == "apache-2.0"
+    assert summary["license"] == "apache-2.0"
     assert summary["hyperparameters"]["learning_rate"] == 1e-3
 
 

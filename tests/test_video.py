@@ -1320,7 +1320,7 @@ def bad_sources(folder):
         "unequal list": (lambda: [picture, picture, picture[:-1], picture[:9]], "frame 2 of .* is 80x47 .*80x48"),
         "list with missing file": (
             lambda: [picture, folder / "no.png"],
-            "frame 1 of .*no.png.*image file does not exist",
+            "frame 1 of .*no.png.*file does not exist",
         ),
         "list with address": (lambda: ["https://example.org/a.png"], "download the image"),
         "grey image in list": (lambda: [picture[..., 0]], "grey"),

@@ -20,6 +20,8 @@ CLEAN = (
     "src/videorefer_plugin/errors.py",
     "src/videorefer_plugin/object_encoder",
     "src/videorefer_plugin/regions",
+    "src/videorefer_plugin/hosts",
+    "src/videorefer_plugin/hub",
     "src/videorefer_plugin/video",
     "src/videorefer_plugin/pictures",
     "src/videorefer_plugin/inputs",

@@ -1,7 +1,7 @@
-"""Give regions to any supported Video LLM: a small file for each family of hosts, one line to register it.
+"""Regions for any supported Video LLM: a small file for each family of hosts, one line to register it.
 
-[`attach_object_encoder`] gives a live transformers model an object encoder; [`RegionProcessor`] wraps its processor.
-[`Host`] says how to add a family from outside this package.
+[`attach_object_encoder`] gives a loaded transformers model an object encoder; [`RegionProcessor`] wraps its processor.
+See [`Host`] to add a family from outside this package.
 """
 
 from videorefer_plugin.hosts import (  # noqa: F401 - importing a family registers it

@@ -1,4 +1,4 @@
-"""Adapters of PEFT, which are loaded together with the model that they were trained on."""
+"""Adapters of PEFT, which are loaded together with their base model."""
 
 import json
 import os
@@ -15,18 +15,18 @@ from videorefer_plugin.models.weights import Findings
 __all__ = ["base_of", "find_adapter", "load_adapter"]
 
 _CONFIG = "adapter_config.json"
-# A folder that holds one of these beside an adapter is the base model itself, as transformers has it.
+# A folder that holds one of these beside an adapter is the base model itself, as in transformers.
 _OF_A_MODEL = (
     *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
 
 
 def find_adapter(name: str | os.PathLike, hub: dict[str, Any]) -> Path | None:
-    """The configuration of the adapter that a folder or repository holds instead of a model; `None` if it holds none.
+    """Return the configuration of the adapter in a folder or repository; `None` if there is no adapter.
 
     Args:
         name (`str` or `os.PathLike`): folder or Hub id.
-        hub (`dict`): what [`hub_arguments`] found.
+        hub (`dict`): the result of [`hub_arguments`].
 
     Raises:
         CheckpointError: the configuration is damaged.
@@ -43,7 +43,7 @@ def find_adapter(name: str | os.PathLike, hub: dict[str, Any]) -> Path | None:
         if cached_file(os.fspath(name), "config.json", **hub, **quietly) is not None:
             return None
         found = cached_file(os.fspath(name), _CONFIG, **hub, **quietly)
-    except OSError:  # no such place, as loading the model says with the reason
+    except OSError:  # nothing there, which loading the model reports with the reason
         return None
     return None if found is None else Path(found)
 
@@ -52,36 +52,37 @@ _FAILURES = ("gated_repo", "missing_entries", "connection_errors")
 
 
 def base_of(config: Path, name: str | os.PathLike) -> str:
-    """Folder or Hub id of the model that an adapter was trained on.
+    """Return folder or Hub id of the base model of an adapter.
 
-    A relative path is looked for from the working directory, then beside the adapter's folder.
+    A relative path is searched for in the working directory, then beside the adapter's folder.
 
     Args:
         config (`Path`): the adapter's configuration.
         name (`str` or `os.PathLike`): the adapter's folder or Hub id.
 
     Raises:
-        CheckpointError: the configuration names none.
+        CheckpointError: the configuration names no base model.
     """
     check_files(config.parent, [config.name])
     base = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip() or "\0" in base:
         raise CheckpointError(
-            f"{_CONFIG} of {os.fspath(name)!r} says {short(base)} as base_model_name_or_path, which is no model. Put "
-            "the folder or Hub id of the model there that the adapter was trained on."
+            f"{_CONFIG} of {os.fspath(name)!r} says {short(base)} as base_model_name_or_path, which is not a model. "
+            "Put the folder or Hub id of the model there that the adapter was trained on."
         )
     beside = config.parent.parent / base
     return str(beside) if not os.path.isdir(base) and beside.is_dir() else base
 
 
 def load_adapter(name: str | os.PathLike, config: Path, load: Callable[..., Any], **kwargs: Any) -> Any:
-    """Load the base of an adapter, and the adapter into its layers. What lies beside it is left to the caller.
+    """Load the base of an adapter, and the adapter into its layers. The object encoder beside it is left to the
+    caller.
 
     Args:
         name (`str` or `os.PathLike`): folder or Hub id of the adapter.
         config (`Path`): its configuration.
-        load (`Callable`): what loads the base, and gives it the object encoder that the adapter was trained with.
-        kwargs: what `from_pretrained` takes. `revision` and `subfolder` are the adapter's.
+        load (`Callable`): loads the base, and gives it the object encoder that the adapter was trained with.
+        kwargs: arguments of `from_pretrained`. `revision` and `subfolder` are the adapter's.
 
     Returns:
         `PreTrainedModel`: the base, with the adapter in its layers.
@@ -118,7 +119,7 @@ def load_adapter(name: str | os.PathLike, config: Path, load: Callable[..., Any]
         settings = PeftConfig.from_pretrained(os.fspath(folder), **({} if Path(name).is_dir() else hub))
         settings.inference_mode = True
         weights = load_peft_weights(os.fspath(folder), device="cpu", **({} if Path(name).is_dir() else hub))
-        _check_rank(name, weights, getattr(settings, "r", None))  # before memory is taken for it
+        _check_rank(name, weights, getattr(settings, "r", None))  # before memory is allocated for it
         wrapped = get_peft_model(model, settings, low_cpu_mem_usage=True)
         own = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
         _check_weights(name, weights, own)
@@ -131,7 +132,7 @@ def _check_rank(name: str | os.PathLike, weights: dict[str, Any], rank: Any) -> 
     if ranks and isinstance(rank, int) and rank > max(ranks):
         raise CheckpointError(
             f"{_CONFIG} of {os.fspath(name)!r} says r={short(rank)}, but the weights in adapter_model.safetensors are "
-            f"of rank {max(ranks)}. Save the adapter anew."
+            f"of rank {max(ranks)}. Save the adapter again."
         )
 
 
@@ -149,6 +150,6 @@ def _check_weights(name: str | os.PathLike, found: dict[str, Any], own: dict[str
         )
     if any(findings):
         raise CheckpointError(
-            f"The weights in adapter_model.safetensors of {os.fspath(name)!r} are not those that {_CONFIG} speaks of, "
-            f"on the base model that it names. {findings} Save the adapter anew, or name the base that it belongs to."
+            f"The weights in adapter_model.safetensors of {os.fspath(name)!r} are not those that {_CONFIG} describes, "
+            f"on the base model that it names. {findings} Save the adapter again, or name the base that it belongs to."
         )

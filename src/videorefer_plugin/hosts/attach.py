@@ -1,4 +1,4 @@
-"""Put an object encoder on a live model, in place, and take it off again."""
+"""Attaching an object encoder to a loaded model, and detaching it."""
 
 import contextlib
 import os
@@ -30,24 +30,25 @@ __all__ = ["AttachedRegionMixin", "attach_object_encoder", "detach_object_encode
 
 
 def attach_object_encoder(model: Any, config: Any = None, *, processor: Any = None, encoder: str | None = None) -> Any:
-    """Give a live model an object encoder, in place.
+    """Give a loaded model an object encoder, in place.
 
-    The model keeps its weights and behaves as before where no regions are given. It gains `object_encoder`, takes the
-    region tensors of a [`RegionProcessor`] in `forward` and `generate`, and `save_object_encoder`. The new weights are
-    random: train them, or load trained ones with [`load_object_encoder`]. With PEFT, attach first, wrap the model
-    then, and name `"object_encoder"` in `modules_to_save`.
+    The model keeps its weights, and gives the same outputs as before if no regions are given. It gains
+    `object_encoder`, takes the region tensors of a [`RegionProcessor`] in `forward` and `generate`, and has
+    `save_object_encoder`. The new weights are random: train them, or load trained ones with [`load_object_encoder`].
+        With PEFT, attach first, wrap the
+    model then, and list `"object_encoder"` in `modules_to_save`.
 
     Args:
-        model (`PreTrainedModel`): a model of one of the [`supported_hosts`], with its language-modelling head.
+        model (`PreTrainedModel`): a model of one of the [`supported_hosts`], with its language-modeling head.
         config ([`ObjectEncoderConfig`] or [`CropEncoderConfig`], *optional*):
-            Sizes; by default those that the host asks for, with 4 unions, or with 10 tokens of a mask.
+            Sizes; by default those that fit the host, with 4 unions, or with 10 tokens per mask.
         processor (`ProcessorMixin`, *optional*):
-            The host's processor. `<region>` is added to its tokenizer, and the model learns the token's id. Without
-            it the model learns the id when a [`RegionProcessor`] is made for it.
+            The host's processor. `<region>` is added to its tokenizer, and the model stores the token's id. Without
+            it, the model stores the id when a [`RegionProcessor`] is made for it.
         encoder (`str`, *optional*):
             `"pooled"` (the default) averages features of the frames that the host sees anyway; `"crop"` shows the
-            crop of every mask to the tower, which costs a pass of the tower each, and is for hosts whose tower takes
-            pictures of any size alone. Without it, `config` says which.
+            crop of every mask to the tower, which costs one pass of the tower for each, and needs a host whose tower
+            takes single pictures of any size. Without it, `config` decides.
 
     Returns:
         `PreTrainedModel`: the same object.
@@ -85,13 +86,13 @@ def attach_object_encoder(model: Any, config: Any = None, *, processor: Any = No
         model._object_encoder_hooks = model.add_object_encoder(config)
     weight = model.get_input_embeddings().weight
     device = next((each.device for each in (weight, *model.parameters()) if each.device.type != "meta"), "cpu")
-    dtype = weight.dtype if weight.is_floating_point() else model.dtype  # quantised embeddings are integers
+    dtype = weight.dtype if weight.is_floating_point() else model.dtype  # quantized embeddings are integers
     model.object_encoder.to(device=device, dtype=dtype).train(model.training)
     return model
 
 
 def detach_object_encoder(model: Any) -> Any:
-    """Take the object encoder off again: class and behaviour are those before [`attach_object_encoder`].
+    """Detach the object encoder, and restore the class and the behavior of the model.
 
     Args:
         model (`PreTrainedModel`): a model with an attached object encoder.
@@ -100,7 +101,7 @@ def detach_object_encoder(model: Any) -> Any:
         `PreTrainedModel`: the same object.
 
     Raises:
-        ConfigurationError: it has none.
+        ConfigurationError: the model has no attached object encoder.
     """
     if not isinstance(model, AttachedRegionMixin):
         raise ConfigurationError(f"This {type(model).__name__} has no attached object encoder to take off.")
@@ -113,12 +114,12 @@ def detach_object_encoder(model: Any) -> Any:
 
 
 class AttachedRegionMixin(UnpaddedVisualsMixin):
-    """What [`attach_object_encoder`] mixes in front of a host's class."""
+    """The methods that [`attach_object_encoder`] adds in front of a host's class."""
 
     host_class: type[PreTrainedModel]
     object_encoder_attachment: AttachmentConfig
     blank_visuals: dict[str, dict[str, Tensor]] | None = None
-    """For each kind of visual the arguments that show a black one; see [`RegionMixin.run_in_step`]."""
+    """For each kind of visual, the arguments that show a black one; see [`RegionMixin.run_in_step`]."""
     _object_encoder_hooks: Any
     _regions_with_pixels = False
     _region_fields = ("masks", "frames", "lengths", "pixel_values", "grids", "mask_grids", "initial_cells")
@@ -135,7 +136,7 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
 
     @property
     def region_token_id(self) -> int:
-        """Id that stands for object tokens in `input_ids`; -1 while no processor was seen."""
+        """Id of object tokens in `input_ids`; -1 before a processor was bound."""
         known = self.object_encoder_attachment.region_token_id
         return -1 if known is None else known
 
@@ -171,10 +172,10 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
         regions: RegionInputs | None,
         mm_encoder_outputs: dict[str, Any] | None,
     ) -> None:
-        """See [`RegionMixin.check_visuals`]. Sizes are left to the host. What fills visuals up is taken out.
+        """See [`RegionMixin.check_visuals`]. The host checks sizes. Visuals that are only padding are removed.
 
         Raises:
-            TensorError: what is encoded is no dict, or see [`Host.check_pixels`].
+            TensorError: `mm_encoder_outputs` is not a dict, or see [`Host.check_pixels`].
         """
         if not isinstance(mm_encoder_outputs, (dict, type(None))):
             raise TensorError(f"mm_encoder_outputs must be a dict, but is a {type(mm_encoder_outputs).__name__}.")
@@ -216,7 +217,7 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
         return host.encode_crops(self, pixel_values, grids)
 
     def get_frame_grids(self, encoded: dict[str, Any], inputs: dict[str, Any]) -> FrameGrids:
-        """Features of all frames of the batch, videos first.
+        """Return the features of all frames of the batch, videos first.
 
         Raises:
             PromptError: there is no video or image.
@@ -231,7 +232,7 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
         return FrameGrids.join(grids)
 
     def hide_region_ids(self, input_ids: Tensor, places: Tensor) -> Tensor:
-        """See [`RegionMixin.hide_region_ids`]. The host must not take the id for one of its own placeholders."""
+        """See [`RegionMixin.hide_region_ids`]. The host must not mistake the id for one of its own placeholders."""
         own = [value for name, value in vars(self.config).items() if name.endswith(("_token_id", "_token_index"))]
         safe = next(number for number in range(len(own) + 1) if number not in own)
         return input_ids.masked_fill(places.to(input_ids.device), safe)
@@ -259,7 +260,7 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
 
     def visuals_beyond(self, input_ids: Tensor, encoded: dict[str, Any], cached: int) -> dict[str, Any]:
         """See [`RegionGeneration.visuals_beyond`]."""
-        if hasattr(self, "visual_token_ids"):  # it finds them itself
+        if hasattr(self, "visual_token_ids"):  # the host finds them itself
             return encoded
         return rows_beyond(input_ids, encoded, cached, self._visual_placeholders())
 
@@ -277,13 +278,13 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
         """Save the object encoder alone, a few MB, for [`load_object_encoder`].
 
         Args:
-            folder (`str` or `os.PathLike`): made if it does not exist; gets `object_encoder.safetensors` and
+            folder (`str` or `os.PathLike`): created if it does not exist; it receives `object_encoder.safetensors` and
                 `object_encoder_config.json`.
         """
         save_object_encoder(self, folder)
 
     def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Save the host as it would save itself, and the object encoder's own files beside it.
+        """Save the host in its own format, with the object encoder's files beside it.
 
         The folder loads without this library, as the bare host.
 
@@ -297,7 +298,7 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
             state = {k.removeprefix(own): v for k, v in state.items() if k.startswith(own)}
         publish, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)
         with self._as_host():
-            self.save_pretrained(save_directory, *args, **kwargs)  # the class is the host's by now
+            self.save_pretrained(save_directory, *args, **kwargs)  # the class is now the host's
         if kwargs.get("is_main_process", True):
             save_object_encoder(self, save_directory, state or None)
         if publish:
@@ -314,20 +315,20 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
             self._modules["object_encoder"] = encoder
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # By the host's class: the process that unpickles need not have attached anything yet.
+        # By the host's class: the process that unpickles need not have attached anything before.
         _, _, *rest = super().__reduce_ex__(max(int(protocol), 2))
         return _new_instance, (self.host_class,), *rest
 
 
 class _WithoutRegionIds(LogitsProcessorList):
-    """Logits processors that do not see ids of `<region>`, but instead another id of the sequence once more."""
+    """Logits processors that see another id of the sequence instead of the ids of `<region>`."""
 
     def __init__(self, processors: LogitsProcessorList, token_id: int):
         super().__init__(processors)
         self.token_id = token_id
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Any:
-        if not input_ids.shape[1]:  # nothing was written yet after a prompt of embeddings
+        if not input_ids.shape[1]:  # nothing was generated yet after a prompt of embeddings
             return super().__call__(input_ids, scores, **kwargs)
         is_region = input_ids == self.token_id
         other = input_ids.masked_fill(is_region, 0).amax(dim=1, keepdim=True)
@@ -335,7 +336,7 @@ class _WithoutRegionIds(LogitsProcessorList):
 
 
 def region_class(host_class: Any) -> Any:
-    """Class of a host with an object encoder; the same one whenever it is asked for."""
+    """Return the class of a host with an object encoder; always the same one for a host."""
     module = sys.modules[__name__]
     name = f"Region{host_class.__name__}"
     known = getattr(module, name, None)
@@ -371,15 +372,15 @@ def _check_model(model: Any) -> Host:
     host = host_of(model.config.model_type)
     if not isinstance(model, GenerationMixin):
         raise ConfigurationError(
-            f"{type(model).__name__} has no language-modelling head. Attach to the ...ForConditionalGeneration model."
+            f"{type(model).__name__} has no language-modeling head. Attach to the ...ForConditionalGeneration model."
         )
-    host.tower(model)  # training has to know which parameters are the tower's
+    host.tower(model)  # training needs to know which parameters are the tower's
     return host
 
 
 @contextlib.contextmanager
 def _outside_hooks(model: nn.Module) -> Iterator[None]:
-    """Take accelerate's hook off the model meanwhile: it wraps `forward` of the class the model has at that time."""
+    """Remove accelerate's hook from the model temporarily: it wraps `forward` of the current class."""
     hook = getattr(model, "_hf_hook", None)
     if hook is None:
         yield
@@ -387,7 +388,7 @@ def _outside_hooks(model: nn.Module) -> Iterator[None]:
     from accelerate.hooks import add_hook_to_module, remove_hook_from_module
 
     remove_hook_from_module(model)
-    vars(model).pop("forward", None)  # what is left is bound to the class of before
+    vars(model).pop("forward", None)  # the rest is bound to the previous class
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Bring a host's processor and an object encoder together: they must fit, and agree on the id of `<region>`."""
+"""Binding a host's processor to an object encoder: they must fit, and use the same id for `<region>`."""
 
 import os
 from typing import Any
@@ -11,19 +11,19 @@ __all__ = ["add_region_token", "bind_processor", "check_processor"]
 
 
 def bind_processor(processor: Any, host: Any, **hub: Any) -> AttachmentConfig:
-    """Check that a processor fits, add `<region>` to its tokenizer, and tell the model the token's id.
+    """Check that a processor fits, add `<region>` to its tokenizer, and store the token's id in the model.
 
     Args:
         processor (`ProcessorMixin`): the host's processor.
         host: a model with an attached object encoder, an [`AttachmentConfig`], or a folder or Hub id with one.
-        hub: with a Hub id, `revision`, `token` and the like.
+        hub: with a Hub id, `revision`, `token` and other arguments for fetching files.
 
     Returns:
         [`AttachmentConfig`]: that of the object encoder.
 
     Raises:
         ConfigurationError: the processor does not fit the host, or they disagree on the id of `<region>`.
-        CheckpointError: there is no object encoder in the folder.
+        CheckpointError: the folder has no object encoder.
     """
     config = None
     attachment: Any

@@ -1,4 +1,4 @@
-"""Which object encoder a host gets."""
+"""Choosing the object encoder of a host."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ __all__ = ["encoder_config"]
 
 
 def encoder_config(host: Host, model: Any, config: Any, encoder: str | None, widths: dict[str, int]) -> Any:
-    """The configuration that is asked for, if the host can have such an object encoder."""
+    """Return the requested configuration, if the host supports such an object encoder."""
     patch_size = getattr(model.config.vision_config, "patch_size", None)
     if config is not None and not is_encoder_config(config):
         raise ConfigurationError(

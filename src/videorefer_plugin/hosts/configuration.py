@@ -1,4 +1,4 @@
-"""What is written beside the weights of an attached object encoder."""
+"""The configuration file beside the weights of an attached object encoder."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from videorefer_plugin.object_encoder import read_encoder_config
 
 __all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "AttachmentConfig", "find_files"]
 
-# Not adapter_config.json, which transformers would take for an adapter of PEFT.
+# Not adapter_config.json, which transformers would read as the configuration of a PEFT adapter.
 CONFIG_NAME = "object_encoder_config.json"
 WEIGHTS_NAME = "object_encoder.safetensors"
 
@@ -34,17 +34,17 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 @dataclass
 class AttachmentConfig:
-    """An object encoder, the host it belongs to, and the token that stands for its tokens.
+    """An object encoder, its host, and the placeholder of its tokens.
 
     Args:
         host_model_type (`str`): `config.model_type` of the host.
         object_encoder ([`ObjectEncoderConfig`] or [`CropEncoderConfig`]): sizes of the object encoder.
         patch_size (`int`): side of a cell of the feature grid, in pixels of what the host's processor returns.
-        vision_feature_layer (`int` or `list[int]`, *optional*): hidden state of the tower that the features are.
+        vision_feature_layer (`int` or `list[int]`, *optional*): hidden state of the tower that is used as features.
         base_model_name_or_path (`str`, *optional*):
-            Where the host was loaded from. Of a path of this machine no more than the folder's name is saved.
-        region_token (`str`, *optional*, defaults to `"<region>"`): the placeholder.
-        region_token_id (`int`, *optional*): its id; known once a processor was seen.
+            Where the host was loaded from. Of a local path, only the folder's name is saved.
+            <region_token (`str`, *optional*, defaults to `"<region>"`): the placeholder.
+            <region_token_id (`int`, *optional*): its id; set once a processor was bound.
         version (`str`, *optional*): version of this library that wrote it.
     """
 
@@ -58,7 +58,7 @@ class AttachmentConfig:
     version: str | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, fit for JSON."""
+        """Return plain values, ready for JSON."""
         return {**asdict(self), "object_encoder": self.object_encoder.to_dict()}
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -76,11 +76,11 @@ class AttachmentConfig:
 
         Args:
             folder_or_id (`str` or `os.PathLike`): the folder or Hub id.
-            hub: `revision`, `subfolder`, `token` and the like, as `find_files` takes them.
+            hub: `revision`, `subfolder`, `token` and other arguments, as for `find_files`.
 
         Raises:
-            CheckpointError: there is none, or it is malformed.
-            ConfigurationError: a size is unknown or no positive integer.
+            CheckpointError: the file is missing or malformed.
+            ConfigurationError: a size is unknown or not a positive integer.
         """
         path = find_files(folder_or_id, CONFIG_NAME, **hub)[0]
         try:
@@ -99,8 +99,8 @@ class AttachmentConfig:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
             raise CheckpointError(
-                f"{str(path)!r} is no configuration of an attached object encoder ({error!r}). save_object_encoder "
-                "writes one."
+                f"{str(path)!r} is not the configuration of an attached object encoder ({error!r}). "
+                "save_object_encoder writes one."
             ) from error
 
 
@@ -110,10 +110,10 @@ def find_files(folder_or_id: str | os.PathLike, *names: str, **hub: Any) -> list
     Args:
         folder_or_id (`str` or `os.PathLike`): the folder or Hub id.
         names (`str`): names of the files.
-        hub: `revision`, `subfolder`, `token` and the like, as `from_pretrained` takes them.
+        hub: `revision`, `subfolder`, `token` and other arguments, as for `from_pretrained`.
 
     Raises:
-        CheckpointError: one is missing.
+        CheckpointError: a file is missing.
     """
     folder = Path(in_subfolder(folder_or_id, hub))
     found = []

@@ -14,7 +14,7 @@ def crop_tensors(processor: Any, used: Sequence[Sequence[Any]]) -> dict[str, Any
     """The tensors of [`CropInputs`] for a batch with regions.
 
     Raises:
-        VideoError: a frame cannot be read; the sample is named.
+        VideoError: a frame cannot be read; the message names the sample.
     """
     patches = Patches(processor.image_processor)
     return pack_crops(cut_crops(used, patches), 3 * patches.side**2)

@@ -1,4 +1,4 @@
-"""Where the features of a batch lie: one grid of cells for every frame that a vision tower saw."""
+"""The layout of the features of a batch: one grid of cells for every frame that a vision tower saw."""
 
 from typing import NamedTuple
 
@@ -13,16 +13,16 @@ __all__ = ["FrameGrids", "VisualGrid"]
 class FrameGrids(NamedTuple):
     """Features of all frames of a batch, whose grids may differ in size.
 
-    A row is what a tower encodes as one picture: a frame, or in some hosts a few consecutive frames fused into one.
+    A row is one picture for the tower: a frame, or in some hosts a few consecutive frames fused into one.
 
     Attributes:
         cells (`torch.Tensor` of shape `(num_cells, vision_hidden_size)`): features, row by row.
         sizes (`torch.LongTensor` of shape `(num_rows, 2)`): height and width of each row's grid, in cells.
         order (`torch.LongTensor` of shape `(num_cells,)`, *optional*):
-            Where in `cells` the features lie that belong to each place, places being counted row by row and within a
-            row from left to right and top to bottom. `None` if `cells` are in that order already.
+            For each position, counted row by row and within a row from left to right and top to bottom, the index of
+            its features in `cells`. `None` if `cells` are in that order already.
         of_any_size (`bool`, *optional*, defaults to `False`):
-            Whether grids follow the sizes of visuals, so that masks may be filled up to a larger grid of some other
+            Whether grids depend on the sizes of visuals, so that masks may be padded to a larger grid of another
             sample.
     """
 
@@ -33,7 +33,7 @@ class FrameGrids(NamedTuple):
 
     @classmethod
     def uniform(cls, features: Tensor, size: tuple[int, int] | None = None) -> "FrameGrids":
-        """Make grids of features that are in order, all rows of one size.
+        """Make grids from features that are in order, with all rows of one size.
 
         Args:
             features (`torch.Tensor` of shape `(num_rows, height * width, vision_hidden_size)`): features.
@@ -51,7 +51,7 @@ class FrameGrids(NamedTuple):
 
     @classmethod
     def join(cls, grids: "list[FrameGrids]") -> "FrameGrids":
-        """Put grids one after the other."""
+        """Concatenate grids."""
         if len(grids) == 1:
             return grids[0]
         device = grids[0].cells.device
@@ -68,7 +68,7 @@ class FrameGrids(NamedTuple):
         )
 
     def gather(self, masks: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Take out the rows that masks lie on, padded to the size of the masks.
+        """Select the rows that masks lie on, padded to the size of the masks.
 
         Args:
             masks (`torch.Tensor` of shape `(num_masks, height, width)`):
@@ -77,7 +77,7 @@ class FrameGrids(NamedTuple):
 
         Returns:
             `tuple[torch.Tensor, torch.LongTensor]`: features of shape `(rows_used, height, width, D)`, each row once,
-            and for each mask its row among these. What lies beyond a smaller grid is covered by no mask.
+                and for each mask its row among these. No mask covers the padding of a smaller grid.
 
         Raises:
             TensorError: a row does not exist, or masks are of another size than the grids below them.
@@ -127,13 +127,13 @@ def _check_masks(
 
 
 class VisualGrid(NamedTuple):
-    """Where a video or image lies among the rows of its sample, as a processor knows it.
+    """The position of a video or image among the rows of its sample, for processors.
 
     Attributes:
         first_row (`int`): row of its first frame, among those of its sample, counted from 0.
         size (`tuple[int, int]`): height and width of its grid, in cells.
         frames_per_row (`int`): consecutive frames that share a row.
-        pad_to_square (`bool`): whether frames were centred on a square before they were resized.
+        pad_to_square (`bool`): whether frames were centered on a square before they were resized.
     """
 
     first_row: int

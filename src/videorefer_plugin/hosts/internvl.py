@@ -31,9 +31,9 @@ class InternVLHost(FramesAsImagesHost):
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
     ) -> dict[str, Any]:
-        """See [`Host.call_processor`]. This processor stacks clips of equal length, so shorter ones are filled up.
+        """See [`Host.call_processor`]. This processor stacks clips of equal length, so shorter ones are padded.
 
-        Nor does it return where its placeholders are; they are noted.
+        It does not return the positions of its placeholders either; they are recorded here.
         """
         own = copy.copy(processor)
         lengths = [len(video) for video in visuals["video"]]
@@ -108,7 +108,7 @@ class InternVLHost(FramesAsImagesHost):
 
 
 def _runs(places: Tensor) -> list[int]:
-    """Lengths of the runs of places that are true."""
+    """Lengths of the runs of positions that are true."""
     values, counts = torch.unique_consecutive(places, return_counts=True)
     return counts[values].tolist()
 

@@ -20,7 +20,7 @@ __all__ = ["LlavaOnevisionHost", "select_layer"]
 
 
 def select_layer(config: Any, output: Any) -> Tensor:
-    """Features at `config.vision_feature_layer`, without the class token where the host leaves it out."""
+    """Features at `config.vision_feature_layer`, without the class token if the host leaves it out."""
     layers = config.vision_feature_layer
     if isinstance(layers, int):
         features = output.hidden_states[layers]
@@ -43,7 +43,7 @@ class LlavaOnevisionHost(StackedHost):
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
     ) -> dict[str, Any]:
-        """See [`Host.call_processor`]. Images are cut into tiles where they are the only ones of their prompts."""
+        """See [`Host.call_processor`]. Images are cut into tiles if they are the only ones of their prompts."""
         left = iter(visuals["image"])
         by_prompt = [[next(left) for _ in range(prompt.count(processor.image_token))] for prompt in text]
         nested = {**visuals, "image": [images for images in by_prompt if images]}
@@ -102,7 +102,7 @@ class LlavaOnevisionHost(StackedHost):
         return _RaggedOutput(**output, clip_lengths=torch.tensor(lengths))
 
     def cut_rows(self, model: Any, kind: str, inputs: dict[str, Any]) -> list[TowerRow] | None:
-        """See [`RowHost.cut_rows`]. Tokens of an image depend on how its tiles lie."""
+        """See [`RowHost.cut_rows`]. The tokens of an image depend on the layout of its tiles."""
         return super().cut_rows(model, kind, inputs) if kind == "video" else None
 
     def without_ends(self, kind: str, tokens: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class LlavaOnevisionHost(StackedHost):
         return EncodedRows(pooler_output=torch.cat([tokens, model.base_model.image_newline[None].to(tokens)])[None])
 
     def count_tokens(self, model: Any, kind: str, rows: int, size: tuple[int, int]) -> int:
-        """See [`StackedHost.count_tokens`]. A clip ends with a token of its own."""
+        """See [`StackedHost.count_tokens`]. A clip ends with one extra token."""
         vision = model.config.vision_config
         side = -(-(vision.image_size // vision.patch_size) // 2)
         return rows * side * side + 1
@@ -132,7 +132,7 @@ def _encode_images(
     plain: Callable[..., Any], encode: Callable[..., Any], pixels: Tensor, given: dict[str, Any]
 ) -> Any:
     sizes, per_prompt = given["image_sizes"], given.get("batch_num_images")
-    # Images that share a prompt are not cut into tiles, which is told of by the number of images of each prompt alone.
+    # Images that share a prompt are not cut into tiles; only the number of images of each prompt tells.
     alone = pixels.ndim == 5 and (per_prompt is None or all(int(number) == 1 for number in per_prompt))
     first, place = distinct_by(pixels, sizes) if alone else (list(range(len(pixels))), [])
     if len(first) == len(pixels):
@@ -151,7 +151,7 @@ def _encode_images(
 
 
 def _tiles(given: dict[str, Any], pinpoints: Any, side: int) -> list[int]:
-    """Into how many tiles each image was cut: those that share a prompt are not, but shown as they are."""
+    """The number of tiles of each image: those that share a prompt are not cut, but shown unchanged."""
     from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
     sizes, per_prompt = given["image_sizes"], given.get("batch_num_images")

@@ -40,25 +40,25 @@ _PROCESSOR = ("processor_config.json", "preprocessor_config.json")
 
 
 def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
-    """Load a model that can be asked, of this library or a host, and refuse one with weights missing.
+    """Load a model that can answer, of this library or a host, and refuse one with missing weights.
 
     Args:
-        name (`str` or `os.PathLike`): folder or Hub id; of a PEFT adapter too, whose base is loaded with it.
-        kwargs: what `AutoModelForImageTextToText.from_pretrained` takes.
+        name (`str` or `os.PathLike`): folder or Hub id; also of a PEFT adapter, whose base is loaded with it.
+        kwargs: arguments of `AutoModelForImageTextToText.from_pretrained`.
 
     Returns:
         `PreTrainedModel`
 
     Raises:
-        CheckpointError: the checkpoint cannot be loaded, or lacks weights. Of this library's models, a part that is
-            wholly missing is newly initialised, with a warning.
-        ConfigurationError: a package is missing that its quantization needs.
+        CheckpointError: the checkpoint cannot be loaded, or lacks weights. In this library's models, a part that is
+            entirely missing is newly initialized, with a warning.
+        ConfigurationError: a package that its quantization needs is missing.
     """
     check_kind(ConfigurationError, PATH, name=name)
     hub = hub_arguments(kwargs)
     folder = in_subfolder(name, hub)
     check_files(folder, MODEL_FILES)
-    if is_lora_output(folder):  # of the original code, whose folder says what it belongs to
+    if is_lora_output(folder):  # of the original code, whose folder names its base
         return VideoReferVideoLLaMA3ForConditionalGeneration.from_pretrained(name, **kwargs)
     if (adapter := find_adapter(name, hub)) is not None:
         return load_adapter(name, adapter, functools.partial(_load_base, name, hub), **kwargs)
@@ -66,17 +66,17 @@ def load_checkpoint(name: str | os.PathLike, **kwargs: Any) -> Any:
     kwargs = {"adapter_kwargs": hub, **kwargs}
     with reading_folder(folder, MODEL_FILES, given=kwargs):
         model, lacking = load_pretrained(AutoModelForImageTextToText, name, **kwargs)
-    if lacking.missing and not isinstance(model, OriginalCheckpointMixin):  # whose parts are checked as they load
+    if lacking.missing and not isinstance(model, OriginalCheckpointMixin):  # their parts are checked as they load
         raise CheckpointError(
             f"The weights of {os.fspath(name)!r} are incomplete, so the model would answer with random ones. "
-            f"{lacking} Fetch or save the checkpoint anew."
+            f"{lacking} Fetch or save the checkpoint again."
         )
     settle_dtypes(model)
     return model
 
 
 def _load_base(adapter: str | os.PathLike, hub: dict[str, Any], base: str, **kwargs: Any) -> Any:
-    """Load the base of an adapter, with the object encoder that lies beside the adapter, or else beside the base."""
+    """Load the base of an adapter, with the object encoder beside the adapter, or else beside the base."""
     model = load_checkpoint(base, **kwargs)
     found = own_object_encoder(adapter, hub)
     if found is None and not isinstance(model, RegionMixin):
@@ -94,7 +94,7 @@ def load_object_encoder(
 
     Args:
         model (`PreTrainedModel`): a model of the kind that the object encoder was trained for.
-        folder_or_id (`str` or `os.PathLike`): folder or Hub id with what `save_object_encoder` wrote.
+        folder_or_id (`str` or `os.PathLike`): folder or Hub id with the files of `save_object_encoder`.
         processor (`ProcessorMixin`, *optional*): the host's processor, as in [`attach_object_encoder`].
         hub_kwargs:
             How files are fetched from the Hub, as `from_pretrained` takes it: `revision`, `subfolder`, `token`,
@@ -133,7 +133,7 @@ def load_object_encoder(
         raise CheckpointError(f"{str(weights)!r} cannot be read: {error}. Save the object encoder again.") from error
     if not attached:
         attach_object_encoder(model, saved.object_encoder, processor=processor)
-    refusal = f"The weights in {str(weights)!r} are not those that {CONFIG_NAME} beside them speaks of"
+    refusal = f"The weights in {str(weights)!r} are not those that {CONFIG_NAME} beside them describes"
     try:
         load_whole_state(model.object_encoder, state, refusal)
     except CheckpointError:
@@ -148,17 +148,17 @@ def load_object_encoder(
 
 
 def own_object_encoder(name: str | os.PathLike, hub: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Where the object encoder is that a host was saved with; `None` if it was saved without one.
+    """Return the location of the object encoder that a host was saved with; `None` if it was saved without one.
 
     Args:
         name (`str` or `os.PathLike`): folder or Hub id of the host.
-        hub (`dict`): what [`hub_arguments`] found.
+        hub (`dict`): the result of [`hub_arguments`].
 
     Returns:
         `tuple` or `None`: folder or Hub id, and the hub arguments with which its files are fetched.
 
     Raises:
-        CheckpointError: its weights are in the folder without their configuration.
+        CheckpointError: the folder has its weights without their configuration.
     """
     folder = in_subfolder(name, hub)
     if os.path.isdir(folder):
@@ -167,12 +167,12 @@ def own_object_encoder(name: str | os.PathLike, hub: dict[str, Any]) -> tuple[st
         if os.path.lexists(os.path.join(folder, WEIGHTS_NAME)):
             raise CheckpointError(
                 f"{os.fspath(folder)!r} holds {WEIGHTS_NAME}, but {CONFIG_NAME} is missing, without which the model "
-                "would not take regions. Fetch or save the object encoder anew, or remove its weights."
+                "would not take regions. Fetch or save the object encoder again, or remove its weights."
             )
         return None
     from transformers.utils import cached_file
 
-    # Without a connection, what the cache holds of the host counts, which may be a bare one.
+    # Without a connection, the cached files of the host count, which may be those of a bare one.
     quietly = dict.fromkeys(
         (f"_raise_exceptions_for_{what}" for what in ("missing_entries", "connection_errors")), False
     )
@@ -181,21 +181,21 @@ def own_object_encoder(name: str | os.PathLike, hub: dict[str, Any]) -> tuple[st
 
 
 def with_regions(processor: Any, model: Any) -> Any:
-    """The processor of a model that was loaded: a host's own is wrapped where an object encoder is attached to it."""
+    """Return the processor of a loaded model: a host's own is wrapped if an object encoder is attached to it."""
     attached = isinstance(model, AttachedRegionMixin) and not isinstance(processor, RegionProcessor)
     return RegionProcessor(processor, model) if attached else processor
 
 
 def load_processor(name: str, **hub: Any) -> Any:
-    """Load a processor with `AutoProcessor`, and refuse a mere tokenizer in its place.
+    """Load a processor with `AutoProcessor`, and refuse a mere tokenizer.
 
     Args:
-        name (`str`): folder or Hub id; of an adapter without a processor, its base's is loaded.
-        hub: how files are fetched, as `from_pretrained` takes it.
+        name (`str`): folder or Hub id; for an adapter without a processor, its base's is loaded.
+        hub: arguments for fetching files, as in `from_pretrained`.
 
     Raises:
-        CheckpointError: a file of it is damaged.
-        ConfigurationError: there is none.
+        CheckpointError: one of its files is damaged.
+        ConfigurationError: there is no processor.
     """
     if not name:
         raise _no_processor("The model does not say where it came from")
@@ -211,18 +211,18 @@ def load_processor(name: str, **hub: Any) -> Any:
         raise
     except OSError as error:
         raise _no_processor(f"{name!r} has no processor that can be loaded") from error
-    # Where the Auto class cannot load a processor, it may come back with a mere tokenizer.
+    # If the Auto class cannot load a processor, it may return a mere tokenizer.
     if not isinstance(processor, ProcessorMixin):
         raise _no_processor(f"{name!r} has no processor that can be loaded")
     return processor
 
 
 def processor_of(model: Any) -> Any:
-    """The processor that lies where a model was loaded from.
+    """Return the processor of the checkpoint that a model was loaded from.
 
     Raises:
         CheckpointError: it cannot be loaded.
-        ConfigurationError: there is none, or `model` is no model.
+        ConfigurationError: there is none, or `model` is not a model.
     """
     if not isinstance(name := getattr(model, "name_or_path", None), str):
         raise ConfigurationError(f"model must be a model, a folder or a Hub id, but is a {type(model).__name__}.")

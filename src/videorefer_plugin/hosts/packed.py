@@ -21,13 +21,13 @@ _BY_VISUAL = ("pooler_output", "deepstack_features")  # what hosts split by visu
 
 
 class PackedHost(RowHost):
-    """See [`Host`]. `merge_size` says by how much the tower's output is coarser than `..._grid_thw`."""
+    """See [`Host`]. `merge_size` is the factor by which the tower's output is coarser than `..._grid_thw`."""
 
     equal_frames = False
     places_images = True
 
     def grid_sizes(self, kind: str, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Rows of each visual, of shape `(num_visuals,)`, and the size of its grid, of shape `(num_visuals, 2)`.
+        """Return the rows of each visual, `(num_visuals,)`, and the size of its grid, `(num_visuals, 2)`.
 
         Raises:
             TensorError: the tensor with the grids is missing.
@@ -38,7 +38,7 @@ class PackedHost(RowHost):
         return grid[:, 0], grid[:, 1:]
 
     def check_pixels(self, kind: str, pixels: Any, inputs: dict[str, Any]) -> None:
-        """See [`Host.check_pixels`]. Grids have to add up to the patches."""
+        """See [`Host.check_pixels`]. The grids must add up to the number of patches."""
         super().check_pixels(kind, pixels, inputs)
         name, grid = f"{kind}_grid_thw", inputs.get(f"{kind}_grid_thw")
         if torch.compiler.is_compiling() or not isinstance(pixels, Tensor):
@@ -110,7 +110,7 @@ class PackedHost(RowHost):
         return [dict(zip(self.row_parts(model), row, strict=True)) for row in zip(*parts, strict=True)]
 
     def _row_grids(self, model: Any, kind: str, rows: Sequence[TowerRow], merged: bool) -> dict[str, Tensor]:
-        """What the host is told of the sizes of rows: each is a visual, or (`merged`) all are frames of one."""
+        """The arguments with the sizes of rows: each is a visual, or (`merged`) all are frames of one."""
         sizes = [(1, *row.size[:2]) for row in rows]
         if merged:
             sizes = [(len(rows), *rows[0].size[:2])]
@@ -131,7 +131,7 @@ class PackedHost(RowHost):
         return self.lay_out(model, kind, output, self._row_grids(model, kind, rows, merged=True))
 
     def order(self, model: Any, kind: str, cells: Tensor, inputs: dict[str, Any]) -> Tensor | None:
-        """Place of each feature, as in [`FrameGrids`]; in order by default."""
+        """The index of each feature, as in [`FrameGrids`]; in order by default."""
         return None
 
     def locate(
@@ -148,7 +148,7 @@ class PackedHost(RowHost):
                 found[place] = count, (height, width)
         first = first_rows(visuals, [count for count, _ in found])
         return [
-            # The last frame is repeated where the number of frames is odd, hence rounded up.
+            # The last frame is repeated if the number of frames is odd, hence rounded up.
             None if row is None else VisualGrid(row, size, -(-visual.num_frames // count))
             for visual, row, (count, size) in zip(visuals, first, found, strict=True)
         ]
@@ -159,7 +159,7 @@ class _Rows(NamedTuple):
 
     Attributes:
         sizes (`list[tuple[int, int]]`): height and width of each, in patches.
-        patches (`list[int]`): how many each has.
+        patches (`list[int]`): number of patches of each.
         visuals (`list[int]`): how many rows each visual has.
     """
 
@@ -173,7 +173,7 @@ class _Rows(NamedTuple):
         return cls(sizes, [height * width for height, width in sizes], grid[:, 0].tolist())
 
     def distinct(self, pixels: Tensor) -> tuple[list[int], list[int]]:
-        """Rows that are not equal to an earlier one, and for each row its place among these."""
+        """Rows that are not equal to an earlier one, and for each row its index among these."""
         if len(set(self.sizes)) == 1:
             return distinct_frames(pixels.unflatten(0, (len(self.sizes), -1)))
         parts = pixels.split(self.patches)
@@ -186,7 +186,7 @@ class _Rows(NamedTuple):
         return kept, [kept.index(same[row]) for row in range(len(self.sizes))]
 
     def spread(self, output: Any, first: list[int], place: list[int]) -> Any:
-        """Lay what a tower returned for the distinct rows out for all visuals."""
+        """Expand the tower's output for the distinct rows to all visuals."""
         total = sum(self.patches[row] for row in first)
 
         def by_row(value: Any) -> Any:
@@ -216,7 +216,7 @@ class MergeBlockHost(PackedHost):
 
 
 def merge_block_order(grid_thw: Tensor, merge: int) -> Tensor:
-    """Find each place in features that are ordered in blocks of `merge * merge` cells.
+    """Return the index of each position in features that are ordered in blocks of `merge * merge` cells.
 
     Args:
         grid_thw (`torch.LongTensor` of shape `(num_visuals, 3)`): rows, height and width of each visual.

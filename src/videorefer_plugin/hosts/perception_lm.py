@@ -40,7 +40,7 @@ class PerceptionLMHost(StackedHost):
         return tower.timm_model.patch_embed.patch_size[0]
 
     def encode(self, model: Any, inputs: dict[str, Any], encoded: dict[str, Any] | None) -> dict[str, Any]:
-        """See [`Host.encode`]. To run a prompt in chunks, transformers makes outputs of tokens alone, not timm's."""
+        """See [`Host.encode`]. For prompts in chunks, transformers' outputs have tokens alone, unlike timm's."""
         outputs = super().encode(model, inputs, encoded)
         return {
             kind: output if output is None else BaseModelOutputWithPooling(**output)
@@ -58,7 +58,7 @@ class PerceptionLMHost(StackedHost):
         return rows * cells[0] * cells[1]
 
     def unpadded(self, clips: list[Tensor]) -> Tensor:
-        """See [`StackedHost.unpadded`]. The host takes rows one by one, whatever visuals they come from."""
+        """See [`StackedHost.unpadded`]. The host takes rows one by one, independently of their visuals."""
         return torch.cat(clips).unsqueeze(1)
 
     def encode_distinct(self, encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Frames of a batch for a host's processor, and where regions lie on what it makes of them."""
+"""Frames of a batch for a host's processor, and the positions of regions on the feature grids."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ class UsedRegion(NamedTuple):
     """A region of a sample.
 
     Attributes:
-        clip ([`Clip`]): what it lies on.
+        clip ([`Clip`]): the clip that it lies on.
         masks ([`RegionMasks`]): its masks, in the order in which they are merged.
     """
 
@@ -35,14 +35,14 @@ class UsedRegion(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A batch that a processor has matched, opened and checked, of which no frame is decoded yet.
+    """A batch that a processor has matched, opened and checked, before any frame is decoded.
 
     Attributes:
         samples (`list[Sample]`): the prompts.
         clips (`list[Clip]`): their visuals, in order, with the frames to show.
         used (`list[list[UsedRegion]]`): the regions of each prompt.
-        expanded (`list[tuple[str, list]]`): the prompts with room for object tokens, and where that is.
-        settings, rest (`dict`): settings of the call that are about clips and regions, and the host's own.
+        expanded (`list[tuple[str, list]]`): the prompts with room for object tokens, and its positions.
+        settings, rest (`dict`): settings of the call about clips and regions, and the host's own.
     """
 
     samples: list[Sample]
@@ -58,15 +58,15 @@ class Plan(NamedTuple):
         for clip, shown in zip(self.clips, frames, strict=True):
             visuals[clip.kind].append(shown if clip.kind == "video" else shown[0])
         metadata = [VideoMetadata(**clip.describe()) for clip in self.clips if clip.kind == "video"]
-        with one_at_a_time():  # a host's processor tokenizes as well
+        with one_at_a_time():  # a host's processor also tokenizes
             return host.call_processor(processor, [text for text, _ in self.expanded], visuals, metadata, self.rest)
 
 
 def read_once(clips: Sequence[Clip]) -> Iterator[np.ndarray]:
-    """The frames that each clip shows; of a video that several clips show, each frame is decoded once.
+    """Yield the frames of each clip; frames of a video that several clips show are decoded once.
 
     Raises:
-        VideoError: a frame cannot be decoded; the sample is named.
+        VideoError: a frame cannot be decoded; the message names the sample.
     """
     store = FrameStore(lambda frames, kind: torch.from_numpy(frames))
     times = Counter(id(clip.video) for clip in clips)
@@ -89,17 +89,17 @@ def region_tensors(
     regions: Sequence[Sequence[UsedRegion]],
     policy: str,
 ) -> dict[str, Tensor]:
-    """The tensors of [`RegionInputs`] for a batch with regions.
+    """Make the tensors of [`RegionInputs`] for a batch with regions.
 
     Args:
         host ([`Host`]): the host, for messages.
         clips (`Sequence[Clip]`): the visuals of the batch, in order of the prompts.
-        grids (`Sequence[VisualGrid | None]`): where each lies, as [`Host.locate`] says.
+        grids (`Sequence[VisualGrid | None]`): the position of each, from [`Host.locate`].
         regions (`Sequence[Sequence[UsedRegion]]`): the regions of each sample, in prompt order.
         policy (`str`): `"keep"` or `"original"`.
 
     Raises:
-        RegionError: a region lies on a visual that the host cannot place regions on; the sample is named.
+        RegionError: a region lies on a visual on which the host cannot place regions; the message names the sample.
     """
     found = {id(clip): grid for clip, grid in zip(clips, grids, strict=True)}
     masks: list[list[Tensor]] = []
@@ -136,7 +136,7 @@ def _placed(host: Host, clip: Clip, grid: VisualGrid | None) -> VisualGrid:
 
 
 def _padded(masks: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Masks of samples, whose numbers and sizes may differ, in one tensor filled up with `False`."""
+    """Stack masks of samples, whose numbers and sizes may differ, in one tensor padded with `False`."""
     shapes = [mask.shape for own in masks for mask in own]
     height, width = (max(shape[axis] for shape in shapes) for axis in (0, 1))
     padded = torch.zeros((len(masks), max(map(len, masks)), height, width), dtype=torch.bool)

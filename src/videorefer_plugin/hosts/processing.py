@@ -1,4 +1,4 @@
-"""`RegionProcessor`: a host's own processor, and regions."""
+"""`RegionProcessor`: a host's own processor with regions."""
 
 from typing import Any
 
@@ -39,29 +39,31 @@ _DEFAULT_NUM_FRAMES = 16
 class RegionProcessor(JoinsSamples):
     """Turns prompts with `<region>`, visuals and regions into the inputs of a host with an attached object encoder.
 
-    It wraps the host's own processor, which still does all that is not about regions, and offers its attributes.
-    Videos are decoded and sampled by this library, frame by frame exact, as by [`sample_frame_indices`].
+    It wraps the host's own processor, which still does everything that is not about regions, and offers its
+    attributes. Videos are decoded and sampled by this library, with exact frames, as in [`sample_frame_indices`].
 
-    The model must see every frame that carries a mask, since masks pool features of the frames it sees anyway. So each
-    such frame takes the place of the sampled frame nearest to it: the number of frames stays as asked for, and grows
-    only where more frames carry masks than are sampled (`max_frames_per_region` limits that). In hosts that fuse pairs
-    of frames, a mask belongs to the pair that its frame is in.
+    The model must see every frame that carries a mask, since masks pool features of the frames that it sees anyway. So
+    each such frame replaces the sampled frame nearest to it: the number of frames stays as requested, and grows only
+        if
+    more frames carry masks than are sampled (`max_frames_per_region` limits that). In hosts that fuse pairs of frames,
+    a mask belongs to the pair that its frame is in.
 
-    `<region>` is added to the wrapped processor's tokenizer. The model's embeddings are not resized: the id may lie
-    beyond them, since the host never sees it.
+    `<region>` is added to the wrapped processor's tokenizer. The model's embeddings are not resized: the id may be
+    larger than their number, since the host never sees it.
 
     Args:
         processor (`ProcessorMixin`): the host's processor.
-        host: the model with the attached object encoder; or where a saved object encoder is, without a model.
+        host: the model with the attached object encoder; or the folder or Hub id of a saved object encoder.
         mask_policy (`str`, *optional*, defaults to `"keep"`):
             `"keep"` or `"original"`, as in [`VideoReferProcessor`].
-        num_frames (`int`, *optional*): frames to sample from each video; by default what the host's processor says.
+        num_frames (`int`, *optional*): frames to sample from each video; by default the setting of the host's
+            processor.
         max_frames_per_region (`int`, *optional*): the most frames to use of a region, taken evenly; all by default.
-        hub_kwargs: with a Hub id, how its files are fetched, as in [`load_object_encoder`].
+        hub_kwargs: with a Hub id, arguments for fetching its files, as in [`load_object_encoder`].
 
     Raises:
         ConfigurationError: the processor does not fit the host, there is no object encoder, or a setting is unknown.
-        CheckpointError: there is no saved object encoder in that place.
+        CheckpointError: the folder or repository has no saved object encoder.
 
     Example:
 
@@ -97,7 +99,7 @@ class RegionProcessor(JoinsSamples):
 
     @property
     def max_tokens_per_region(self) -> int:
-        """The most tokens of a region in the eyes of the object encoder: unions u, or tokens of a mask."""
+        """The limit of the object encoder for the tokens of a region: unions u, or tokens of a mask."""
         return self.attachment.object_encoder.num_tokens(1 if self.shows_crops else 1 << 30)
 
     @property
@@ -118,7 +120,7 @@ class RegionProcessor(JoinsSamples):
         return list(dict.fromkeys(names))  # some hosts name one twice
 
     def __getattr__(self, name: str) -> Any:
-        if name == "processor":  # not there yet while this is being unpickled
+        if name == "processor":  # not set yet while this is being unpickled
             raise AttributeError(name)
         return getattr(self.processor, name)
 
@@ -135,7 +137,7 @@ class RegionProcessor(JoinsSamples):
             videos: the videos of the prompts, in order, as [`open_video`] takes them.
             regions (`list[Region]` or `list[list[Region]]`, *optional*):
                 One [`Region`] for each `<region>`, in prompt order; a list for each sample if there are several.
-                A region lies on the visual that stands last before it, unless its `visual` says another.
+                A region lies on the last visual before it, unless its `visual` names another.
             mask_policy, num_frames, max_frames_per_region: instead of the processor's.
             fps (`float`, *optional*): frames to sample a second, evenly spread, instead of `num_frames`.
             max_frames (`int`, *optional*): the most frames to sample from a video.
@@ -143,26 +145,28 @@ class RegionProcessor(JoinsSamples):
                 Part of the videos to look at, in seconds. These, `num_frames`, `fps` and `max_frames` may be lists,
                 with a value for each video, or one for each sample.
             include_region_frames (`bool`, *optional*, defaults to `True`):
-                Whether frames that carry masks are shown in place of sampled ones; otherwise they must be among these.
+                Whether frames that carry masks replace sampled ones; otherwise they must be among the sampled frames.
             do_sample_frames (`bool`, *optional*, defaults to `True`): otherwise all frames of every video are shown.
             video_metadata (`list[dict]`, *optional*):
-                For frames decoded elsewhere, a dict or `VideoMetadata` for each video: `frames_indices` says which
-                frames of the source these are, all by default, and `fps` and `total_num_frames` are those of the
+                For frames decoded elsewhere, a dict or `VideoMetadata` for each video: `frames_indices` are the
+                    indices
+                of these frames in the source, by default all, and `fps` and `total_num_frames` are those of the
                 source. Regions name source frames.
             return_metadata (`bool`, *optional*): whether to return `video_metadata` too.
-            return_text_replacement_offsets (`bool`, *optional*): whether to say where placeholders were and are.
+            return_text_replacement_offsets (`bool`, *optional*): whether to return the positions of placeholders.
             kwargs: settings of the host's processor. Prompts are padded on the left, to the longest, by default.
 
         Returns:
-            `BatchFeature` with what the host's processor returns and, if there are regions, `region_masks` of shape
-            `(B, M, height, width)` and dtype `bool` on the feature grids, those of smaller grids filled up;
+            `BatchFeature` with the outputs of the host's processor and, if there are regions, `region_masks` of shape
+            `(B, M, height, width)` and dtype `bool` on the feature grids, padded for smaller grids;
             `region_frames` of shape `(B, M)`, the feature grid of the sample that each lies on, counted from 1; and
-            `region_lengths` of shape `(B, R)`, the number of masks of each region. Every prompt has its row, which
-            ends with zeros where others have more; see [`RegionInputs`].
+            `region_lengths` of shape `(B, R)`, the number of masks of each region. Every prompt has a row, which is
+            padded with zeros if others have more; see [`RegionInputs`].
 
         Raises:
             PromptError: placeholders, visuals and regions do not match.
-            RegionError: a region does not fit its video, or lies on frames that are not shown; the sample is named.
+            RegionError: a region does not fit its video, or lies on frames that are not shown; the message names the
+                sample.
             VideoError: a visual cannot be read, or the host needs videos of equally many frames.
             ConfigurationError: a setting is unknown or has an unknown value.
         """
@@ -170,13 +174,13 @@ class RegionProcessor(JoinsSamples):
         return self.finish(plan, self._call_processor(plan))
 
     def plan(self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **kwargs: Any) -> Plan:
-        """The first part of a call: match, open and check all that can be checked before any frame is decoded.
+        """The first part of a call: match, open and check the inputs before any frame is decoded.
 
         Arguments and errors are those of [`RegionProcessor.__call__`].
 
         Returns:
-            [`Plan`]: which frames are to be shown in which prompts. What the host's processor makes of these goes into
-            [`RegionProcessor.finish`].
+            [`Plan`]: the frames to show in each prompt. The outputs of the host's processor for these are the
+                argument of [`RegionProcessor.finish`].
         """
         settings, rest = self._split_settings(kwargs)
         samples = match_samples(
@@ -195,15 +199,16 @@ class RegionProcessor(JoinsSamples):
         return Plan(samples, clips, used, expanded, settings, rest)
 
     def finish(self, plan: Plan, outputs: dict[str, Any]) -> PreparedBatch:
-        """The last part of a call: put what the host's processor returned and the regions together.
+        """The last part of a call: combine the outputs of the host's processor and the regions.
 
         Args:
-            plan ([`Plan`]): what [`RegionProcessor.plan`] returned.
-            outputs (`dict`): what [`Host.call_processor`] returned; of pixels, no more than shapes is looked at.
+            plan ([`Plan`]): the result of [`RegionProcessor.plan`].
+            outputs (`dict`): the result of [`Host.call_processor`]; only the shapes of pixels are used.
 
         Raises:
             PromptError: the text was truncated.
-            RegionError: a region lies on a visual that the host cannot place regions on; the sample is named.
+            RegionError: a region lies on a visual on which the host cannot place regions; the message names the
+                sample.
         """
         if "text_replacement_offsets" in outputs:
             moved = zip(plan.expanded, outputs["text_replacement_offsets"], strict=True)
@@ -222,7 +227,7 @@ class RegionProcessor(JoinsSamples):
         return PreparedBatch(data)
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Separate settings of this class from the host's, and refuse what is neither."""
+        """Separate settings of this class from the host's, and refuse unknown ones."""
         others = TEXT_SETTINGS | self.host.settings(self.processor)
         own = (*_SETTINGS, *(name for name in ("min_frames",) if name in others))
         settings, rest = take_settings(kwargs, own, others, type(self).__name__)
@@ -322,24 +327,24 @@ class RegionProcessor(JoinsSamples):
         Args:
             conversation (`list[dict]` or `list[list[dict]]`):
                 Messages. Content items are `{"type": "video", "video": ...}`, `{"type": "image", "image": ...}`,
-                `{"type": "text", "text": ...}` and `{"type": "region", "region": Region}`, which stands for a
-                `<region>` in the text around it, and whatever else `as_conversations` reads. A region lies on the
-                visual that stands last before it in the conversation, unless it names its own.
-            chat_template (`str`, *optional*): instead of the host's.
+                `{"type": "text", "text": ...}` and `{"type": "region", "region": Region}`, which becomes a `<region>`
+                in the text around it, and the other forms that `as_conversations` reads. A region lies on the last
+                visual before it in the conversation, unless it names its own.
+            chat_template (`str`, *optional*): replaces the host's.
             regions (*optional*): as in [`RegionProcessor.__call__`], if there are no items of type `"region"`.
             tokenize (`bool`, *optional*, defaults to `True`): otherwise the prompts are returned as text.
             processor_kwargs (`dict`, *optional*): settings of [`RegionProcessor.__call__`].
             return_dict (`bool`, *optional*, defaults to `True`): otherwise only `input_ids` are returned.
-            kwargs: settings of the call (those named there may be given directly) or of the template.
+            kwargs: settings of the call (those named above may be given directly) or of the template.
 
         Returns:
-            `BatchFeature` as of [`RegionProcessor.__call__`], the ids, or the text.
+            `BatchFeature` as in [`RegionProcessor.__call__`], the ids, or the text.
 
         Raises:
-            PromptError: the conversation is malformed, or regions are given both ways. Also what
-                [`RegionProcessor.__call__`] raises.
+            PromptError: the conversation is malformed, or regions are given both ways. Also the errors of
+                [`RegionProcessor.__call__`].
             ConfigurationError: a setting is unknown to this class, the host and the template; or an assistant mask is
-                asked for, which the host's template cannot give for text that this class expands.
+                requested, which the host's template cannot give for text that this class expands.
         """
         if kwargs.pop("return_assistant_tokens_mask", False):
             raise ConfigurationError(

@@ -28,7 +28,7 @@ class Qwen2_5VLHost(MergeBlockHost):  # noqa: N801 - the family's name
             window_size=vision.window_size,
             patch_size=vision.patch_size,
         )
-        # The tower moves whole blocks: block b lies at place argsort(window)[b].
+        # The tower moves whole blocks: block b lies at index argsort(window)[b].
         unit = vision.spatial_merge_size**2
         return window.to(cells.device).argsort()[blocks // unit] * unit + blocks % unit
 

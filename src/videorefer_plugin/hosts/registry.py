@@ -1,4 +1,4 @@
-"""What a host is, and which ones are known."""
+"""The description of a host, and the registry of known hosts."""
 
 import copy
 import inspect
@@ -28,7 +28,7 @@ class Visual(NamedTuple):
     Attributes:
         kind (`str`): `"video"` or `"image"`.
         num_frames (`int`): frames shown to the model; 1 for an image.
-        sample (`int`): which prompt of the batch it belongs to.
+        sample (`int`): index of its prompt in the batch.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Visual(NamedTuple):
 class Host:
     """A family of Video LLMs that an object encoder can be attached to.
 
-    A subclass says where the family keeps its frame features and how they are ordered; the defaults here are those of
+    A subclass describes the frame features of the family and their order; the defaults here are those of
     hosts that encode frame by frame on a square grid. An instance of it is registered with [`register_host`].
 
     Rows of features are counted within a sample: the frames of its videos first, then its images.
@@ -69,7 +69,7 @@ class Host:
         tower_name (`str`): attribute of the base model that is its vision tower; see [`Host.tower`].
         equal_frames (`bool`): whether all videos of a batch need equally many frames.
         places_images (`bool`): whether regions can lie on images; otherwise on videos only.
-        takes_crops (`bool`): whether its tower takes single crops; it has `encode_crops` then.
+        takes_crops (`bool`): whether its tower takes single crops; it must have `encode_crops` then.
     """
 
     model_type: str = ""
@@ -98,11 +98,11 @@ class Host:
         return size[0] if isinstance(size, (list, tuple)) else size
 
     def feature_layer(self, config: Any) -> int | list[int] | None:
-        """Which hidden state of the tower the features are; `None` for its output."""
+        """The hidden state of the tower that is used as features; `None` for its output."""
         return getattr(config, "vision_feature_layer", None)
 
     def tower(self, model: Any) -> nn.Module:
-        """The vision tower of a model: by default the module that its base model has under `tower_name`.
+        """Return the vision tower of a model: by default the module of its base model named `tower_name`.
 
         Raises:
             ConfigurationError: there is no such module.
@@ -122,11 +122,11 @@ class Host:
 
         Args:
             kind (`str`): `"video"` or `"image"`.
-            pixels (`torch.Tensor` or `list[torch.Tensor]`): what stands under the name in `encoders`.
+            pixels (`torch.Tensor` or `list[torch.Tensor]`): the argument named in `encoders`.
             inputs (`dict`): all keyword arguments of `forward`.
 
         Raises:
-            TensorError: no floating-point tensors, another shape, NaN or infinity.
+            TensorError: not floating-point tensors, another shape, NaN or infinity.
         """
         name = self.encoders[kind][0]
         for part in pixels if isinstance(pixels, (list, tuple)) else [pixels]:
@@ -145,18 +145,18 @@ class Host:
                 )
 
     def encode(self, model: Any, inputs: dict[str, Any], encoded: dict[str, Any] | None) -> dict[str, Any]:
-        """Run the vision tower, and take pixels out of `inputs`, so that it runs once.
+        """Run the vision tower once, and take the pixels out of `inputs`.
 
         Args:
             model (`PreTrainedModel`): the host.
             inputs (`dict`): keyword arguments of its `forward`.
-            encoded (`dict`, *optional*): outputs computed before, by kind, which are kept.
+            encoded (`dict`, *optional*): earlier outputs, by kind, which are kept.
 
         Returns:
-            `dict[str, BaseModelOutputWithPooling]`: what the host takes as `mm_encoder_outputs`.
+            `dict[str, BaseModelOutputWithPooling]`: the host's `mm_encoder_outputs`.
 
         Raises:
-            TensorError: the same kind of visual comes both as pixels and encoded.
+            TensorError: the same kind of visual is given both as pixels and encoded.
         """
         encoded = dict(encoded or {})
         for kind, (pixels, method) in self.encoders.items():
@@ -168,7 +168,7 @@ class Host:
             _, *others = inspect.signature(encode).parameters
             arguments = {name: inputs[name] for name in others if name in inputs}
             values = inputs.pop(pixels)
-            # What is equal can be told from values only, which a model being compiled has none of.
+            # Only values show which visuals are equal, and a model that is being compiled has no values.
             parts = [part for part in (values if isinstance(values, list) else [values]) if isinstance(part, Tensor)]
             once = not torch.compiler.is_compiling() and not any(part.requires_grad for part in parts)
             run = self.encode_distinct if once or isinstance(values, list) else _encode
@@ -177,7 +177,7 @@ class Host:
         return encoded
 
     def encode_distinct(self, encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: dict[str, Any]) -> Any:
-        """Run the vision tower on what is distinct among the visuals; by default, on all of them.
+        """Run the vision tower on the distinct visuals; by default, on all of them.
 
         Args:
             encode (`Callable`): the method of the base model.
@@ -186,20 +186,20 @@ class Host:
             arguments (`dict`): its other arguments.
 
         Returns:
-            `BaseModelOutputWithPooling`: what `encode` returns for all visuals.
+            `BaseModelOutputWithPooling`: the result of `encode` for all visuals.
         """
         return _encode(encode, kind, pixels, arguments)
 
     def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """How many rows of features each visual has, and how many positions of the prompt it fills.
+        """Return how many rows of features each visual has, and how many positions of the prompt it fills.
 
-        A visual may also be told in parts, such as its frames: what counts is which rows belong to which positions.
-        By default every visual has equally many rows.
+        A visual may also be given in parts, such as its frames, as long as rows and positions correspond. By default
+        every visual has equally many rows.
 
         Args:
             model (`PreTrainedModel`): the host.
             kind (`str`): `"video"` or `"image"`.
-            output (`BaseModelOutputWithPooling`): what `encode` returned for that kind.
+            output (`BaseModelOutputWithPooling`): the result of `encode` for that kind.
             inputs (`dict`): the other keyword arguments of `forward`.
 
         Returns:
@@ -218,26 +218,26 @@ class Host:
         return torch.full_like(tokens, rows // max(len(tokens), 1)), tokens
 
     def placeholder_id(self, config: Any, kind: str) -> int:
-        """Id that stands for the tokens of a kind of visual, from the model's configuration."""
+        """Return the id of the placeholder of a kind of visual, from the model's configuration."""
         return getattr(config, f"{kind}_token_id")
 
     def lay_out(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> FrameGrids:
-        """Bring features to their places.
+        """Arrange features on their grids.
 
         Args:
             model (`PreTrainedModel`): the host.
             kind (`str`): `"video"` or `"image"`.
-            output (`BaseModelOutputWithPooling`): what `encode` returned for that kind.
+            output (`BaseModelOutputWithPooling`): the result of `encode` for that kind.
             inputs (`dict`): the other keyword arguments of `forward`.
         """
         return FrameGrids.uniform(self.select_features(model.config, output))
 
     def select_features(self, config: Any, output: Any) -> Tensor:
-        """Features of shape `(num_rows, height * width, vision_hidden_size)`, without class tokens."""
+        """Return features of shape `(num_rows, height * width, vision_hidden_size)`, without class tokens."""
         return output.last_hidden_state
 
     def settings(self, processor: Any) -> set[str]:
-        """Names of the settings that the host's processor takes in a call, beside those of tokenizers."""
+        """Return the names of the settings that the host's processor takes in a call, besides those of tokenizers."""
         names = {"add_special_tokens", *_PROCESSOR_SETTINGS}
         for group, kinds in typing.get_type_hints(processor.valid_processor_kwargs).items():
             names |= set(getattr(kinds, "__annotations__", (group,)))
@@ -249,13 +249,13 @@ class Host:
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
     ) -> dict[str, Any]:
-        """Call the host's processor on frames that are chosen already.
+        """Call the host's processor on frames that are already chosen.
 
         Args:
             processor (`ProcessorMixin`): the host's processor.
             text (`list[str]`): prompts.
             visuals (`dict[str, list]`): arrays `(frames, height, width, 3)` as `"video"`, and images as `"image"`.
-            metadata (`list[VideoMetadata]`): which frames these are, a video each.
+            metadata (`list[VideoMetadata]`): the indices of these frames, for each video.
             settings (`dict`): settings of the processor's own call.
         """
         if visuals["video"]:
@@ -268,11 +268,11 @@ class Host:
         )
 
     def with_parts(self, processor: Any, wrap: Callable[[Any], Any]) -> Any:
-        """A copy of the host's processor, with others in place of those parts that preprocess visuals.
+        """Return a copy of the host's processor, with other parts that preprocess visuals.
 
         Args:
             processor (`ProcessorMixin`): the host's processor.
-            wrap (`Callable`): takes an image or video processor, and returns what is called in its place.
+            wrap (`Callable`): takes an image or video processor, and returns its replacement.
         """
         own = copy.copy(processor)
         for name in ("image_processor", "video_processor"):
@@ -283,17 +283,17 @@ class Host:
     def locate(
         self, processor: Any, outputs: dict[str, Any], visuals: Sequence[Visual], patch_size: int
     ) -> list[VisualGrid | None]:
-        """Say where each visual's features will lie.
+        """Return the positions of each visual's features.
 
         Args:
             processor (`ProcessorMixin`): the host's processor.
-            outputs (`dict`): what it returned.
+            outputs (`dict`): the outputs of the processor.
             visuals (`Sequence[Visual]`): the videos and images of the batch, in order of the prompts.
-            patch_size (`int`): what [`Host.patch_size`] said of the model.
+            patch_size (`int`): the model's [`Host.patch_size`].
 
         Returns:
-            `list[VisualGrid | None]`: one for each visual; `None` where regions cannot be placed. Rows are counted
-            within the sample: those of its videos, then those of its images.
+            `list[VisualGrid | None]`: one for each visual; `None` if regions cannot be placed on it. Rows are counted
+                within the sample: those of its videos, then those of its images.
         """
         grids: list[VisualGrid | None] = []
         for visual, row in zip(visuals, first_rows(visuals, [visual.num_frames for visual in visuals]), strict=True):
@@ -310,16 +310,16 @@ def _encode(encode: Callable[..., Any], kind: str, pixels: Tensor, arguments: di
 
 
 def first_rows(visuals: Sequence[Visual], rows: Sequence[int | None], prompt_order: bool = False) -> list[int | None]:
-    """First row of each visual among those of its sample.
+    """Return the first row of each visual among those of its sample.
 
     Args:
         visuals (`Sequence[Visual]`): the videos and images of the batch, in order of the prompts.
-        rows (`Sequence[int | None]`): how many rows each has; `None` if that is not known.
+        rows (`Sequence[int | None]`): number of rows of each; `None` if unknown.
         prompt_order (`bool`, *optional*, defaults to `False`):
             Whether rows follow the prompt, as where videos and images share a tensor; otherwise videos come first.
 
     Returns:
-        `list[int | None]`: `None` behind a visual of which it is not known how many rows it has.
+        `list[int | None]`: `None` after a visual with an unknown number of rows.
     """
     first: list[int | None] = [None] * len(visuals)
     following: dict[int, int | None] = {}
@@ -332,7 +332,7 @@ def first_rows(visuals: Sequence[Visual], rows: Sequence[int | None], prompt_ord
 
 
 def _visual_parameters(model: Any) -> Iterator[nn.Parameter]:
-    """Parameters of the vision tower and of what connects it, and of nothing else."""
+    """The parameters of the vision tower and its connector, and no others."""
     decoder = model.get_decoder()
     for module in model.base_model.children():
         if module is not decoder:
@@ -344,7 +344,7 @@ _HOSTS: dict[str, Host] = {}
 
 
 def register_host(host: Host) -> Host:
-    """Make a host known to [`attach_object_encoder`], [`load_object_encoder`] and [`RegionProcessor`].
+    """Register a host for [`attach_object_encoder`], [`load_object_encoder`] and [`RegionProcessor`].
 
     Args:
         host ([`Host`]): an instance of the host's class; see there for an example.
@@ -353,7 +353,7 @@ def register_host(host: Host) -> Host:
         [`Host`]: the same.
 
     Raises:
-        ConfigurationError: it is no host, lacks a model type or processors, or the model type is registered already.
+        ConfigurationError: it is not a host, lacks a model type or processors, or its model type is registered.
     """
     if not isinstance(host, Host):
         raise ConfigurationError(f"register_host takes an instance of a Host subclass, but got {host!r}.")
@@ -371,13 +371,13 @@ def register_host(host: Host) -> Host:
 
 
 def supported_hosts() -> tuple[str, ...]:
-    """Model types that an object encoder can be attached to, in alphabetical order."""
+    """Return the model types that an object encoder can be attached to, in alphabetical order."""
     load_plugins()
     return tuple(sorted(_HOSTS))
 
 
 def hosts_with_images() -> tuple[str, ...]:
-    """Model types of the hosts whose images regions can lie on, in alphabetical order."""
+    """Return the model types of hosts with regions on images, in alphabetical order."""
     return tuple(name for name in supported_hosts() if _HOSTS[name].places_images)
 
 
@@ -385,7 +385,7 @@ def host_of(model_type: Any) -> Host:
     """Find a host by `config.model_type`.
 
     Raises:
-        ConfigurationError: there is none; says which there are and how to add one.
+        ConfigurationError: the host is unknown; the message lists the known ones and how to add one.
     """
     if isinstance(model_type, str) and model_type not in _HOSTS:
         load_plugins()

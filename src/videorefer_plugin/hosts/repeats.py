@@ -1,4 +1,4 @@
-"""Visuals that stand several times in a batch: encoded once, and what the tower returned laid out for all of them."""
+"""Visuals that occur several times in a batch: they are encoded once, and the output is expanded for all of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +17,11 @@ def distinct_by(*values: Tensor) -> tuple[list[int], list[int]]:
 
 
 def spread_output(output: Any, place: Sequence[int], rows: int) -> Any:
-    """Lay a tower's output for distinct rows out for all rows.
+    """Expand a tower's output for distinct rows to all rows.
 
     Args:
-        output (`ModelOutput`): what was returned for the distinct rows.
-        place (`Sequence[int]`): for each row of the batch, its place among the distinct ones.
+        output (`ModelOutput`): the output for the distinct rows.
+        place (`Sequence[int]`): for each row of the batch, its index among the distinct ones.
         rows (`int`): how many are distinct. Tensors of another first dimension are not counted by rows, and are kept.
     """
     return type(output)(**{name: _spread(value, list(place), rows) for name, value in output.items()})

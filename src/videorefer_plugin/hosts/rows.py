@@ -1,4 +1,4 @@
-"""Rows of features that vision towers encode one by one, so that each can be kept and found again."""
+"""Rows of features that vision towers encode one by one, so that each can be cached."""
 
 import hashlib
 import json
@@ -18,11 +18,12 @@ __all__ = ["EncodedRows", "FrameHost", "RowHost", "TowerRow", "visual_modules"]
 
 
 class TowerRow(NamedTuple):
-    """What a vision tower encodes as one picture: a frame or tile, or a few consecutive frames fused into one.
+    """The input of a vision tower for one row of features: a frame or tile, or a few consecutive frames fused into
+    one.
 
     Attributes:
         pixels (`torch.Tensor`): preprocessed pixels.
-        size (`tuple[int, ...]`): what the tower is told of its size, beside the pixels.
+        size (`tuple[int, ...]`): its size, which the tower takes besides the pixels.
         mask (`torch.Tensor`, *optional*): which pixels are real.
     """
 
@@ -31,7 +32,7 @@ class TowerRow(NamedTuple):
     mask: Tensor | None = None
 
     def digest(self) -> str:
-        """Equal for rows of which a tower makes the same."""
+        """Equal for rows whose features are equal."""
         found = hashlib.blake2b(json.dumps(self.size).encode(), digest_size=16)
         for value in (self.pixels, self.mask):
             if value is not None:
@@ -45,7 +46,7 @@ class TowerRow(NamedTuple):
         return (self.size, tuple(self.pixels.shape), self.mask is None)
 
     def hollow(self) -> "TowerRow":
-        """The same without its pixels, which are not needed any more once it is encoded."""
+        """The same row without its pixels, which are not needed after it is encoded."""
         return TowerRow(self.pixels.to("meta"), self.size)
 
 
@@ -57,17 +58,17 @@ class EncodedRows(BaseModelOutputWithPooling):
 
 
 class RowHost(Host):
-    """A [`Host`] whose vision tower encodes rows of features one by one, whatever visuals they come from.
+    """A [`Host`] whose vision tower encodes rows of features one by one, independently of their visuals.
 
-    Of each row, `"features"` are kept, of which objects are made, and what else `row_parts` names.
+    For each row, `"features"` are cached, from which object tokens are made, and the other `row_parts`.
     """
 
     def row_parts(self, model: Any) -> tuple[str, ...]:
-        """Names of what [`RowHost.encode_rows`] makes of a row, the features first."""
+        """Names of the parts that [`RowHost.encode_rows`] returns for a row, the features first."""
         return ("features", "tokens")
 
     def joined_parts(self, model: Any) -> tuple[str, ...]:
-        """Names of what [`RowHost.join_rows`] needs of each row."""
+        """Names of the parts that [`RowHost.join_rows`] needs of each row."""
         return self.row_parts(model)[1:]
 
     def cut_rows(self, model: Any, kind: str, inputs: dict[str, Any]) -> list[TowerRow] | None:
@@ -76,7 +77,7 @@ class RowHost(Host):
         Args:
             model (`PreTrainedModel`): the host.
             kind (`str`): `"video"` or `"image"`.
-            inputs (`dict`): what the host's processor returned for one prompt with that visual alone.
+            inputs (`dict`): outputs of the host's processor for one prompt with that visual alone.
 
         Returns:
             `list[TowerRow] | None`: `None` if the tower encodes such a visual as a whole.
@@ -84,30 +85,30 @@ class RowHost(Host):
         raise NotImplementedError
 
     def encode_rows(self, model: Any, kind: str, rows: Sequence[TowerRow]) -> list[dict[str, Tensor]]:
-        """Run the vision tower over rows of the same size; the parts of each."""
+        """Run the vision tower over rows of the same size; returns the parts of each."""
         raise NotImplementedError
 
     def join_rows(self, model: Any, kind: str, parts: Sequence[dict[str, Tensor]]) -> Any:
-        """Make of all rows of a visual what the host takes in `mm_encoder_outputs`."""
+        """Make the host's `mm_encoder_outputs` from all rows of a visual."""
         raise NotImplementedError
 
     def lay_out_rows(self, model: Any, kind: str, rows: Sequence[TowerRow], features: Sequence[Tensor]) -> FrameGrids:
-        """Bring the features of some rows of a visual to their places; see [`Host.lay_out`]."""
+        """Arrange the features of some rows of a visual on their grids; see [`Host.lay_out`]."""
         return FrameGrids.uniform(torch.stack(list(features)))
 
 
 class FrameHost(RowHost):
     """A [`RowHost`] that encodes frame by frame, and tile by tile."""
 
-    clips: bool = True  # whether frames are handed over as those of a clip, in a dimension of their own
+    clips: bool = True  # whether frames are passed as those of a clip, in an extra dimension
 
     @property
     def square(self) -> bool:
-        """Whether features of each frame lie on a square grid, as [`Host.lay_out`] says."""
+        """Whether features of each frame lie on a square grid, as in [`Host.lay_out`]."""
         return type(self).lay_out is Host.lay_out
 
     def cut_rows(self, model: Any, kind: str, inputs: dict[str, Any]) -> list[TowerRow] | None:
-        """See [`RowHost.cut_rows`]. A host that lays features out in its own way shows a visual as a whole."""
+        """See [`RowHost.cut_rows`]. A host that overrides `lay_out` encodes a visual as a whole."""
         pixels = inputs[self.encoders[kind][0]]
         if not isinstance(pixels, Tensor) or not self.square:
             return None
@@ -129,7 +130,7 @@ class FrameHost(RowHost):
         return [{"features": one, "tokens": other} for one, other in zip(features, tokens, strict=True)]
 
     def without_ends(self, kind: str, tokens: Tensor) -> Tensor:
-        """Tokens of rows, of shape `(num_tokens, hidden_size)`, without what stands behind all rows of a visual."""
+        """Tokens of rows, of shape `(num_tokens, hidden_size)`, without extra tokens after all rows of a visual."""
         return tokens
 
     def join_rows(self, model: Any, kind: str, parts: Sequence[dict[str, Tensor]]) -> Any:
@@ -138,6 +139,6 @@ class FrameHost(RowHost):
 
 
 def visual_modules(model: Any) -> list[nn.Module]:
-    """The vision tower and what connects it, and nothing else."""
+    """The vision tower and its connector, and no other modules."""
     decoder = model.get_decoder()
     return [module for module in model.base_model.children() if module is not decoder]

@@ -16,7 +16,7 @@ from videorefer_plugin.models.quantized import check_savable
 
 __all__ = ["attachment_of", "same_towers", "save_object_encoder", "trained_encoder"]
 
-# Model types of one and the same host: the original code's, and this library's without and with an object encoder.
+# Model types of the same host: the original code's, and this library's without and with an object encoder.
 _ONE_HOST = frozenset(["videollama2", "videollama2_qwen2", "videorefer", "videorefer_qwen2"])
 
 
@@ -25,9 +25,9 @@ def save_object_encoder(model: Any, folder: str | os.PathLike, state: dict[str, 
 
     Args:
         model (`PreTrainedModel`): the model.
-        folder (`str` or `os.PathLike`): made if it does not exist.
+        folder (`str` or `os.PathLike`): created if it does not exist.
         state (`dict[str, torch.Tensor]`, *optional*):
-            Weights of the object encoder, where the model does not hold all of them; see [`trained_encoder`].
+            Weights of the object encoder, if the model does not hold all of them; see [`trained_encoder`].
 
     Raises:
         CheckpointError: the folder cannot be written, or the weights are packed and cannot be saved.
@@ -45,13 +45,13 @@ def save_object_encoder(model: Any, folder: str | os.PathLike, state: dict[str, 
 
 
 def trained_encoder(model: Any) -> Any:
-    """The object encoder to save: PEFT keeps the original beside the trained copy."""
+    """Return the object encoder to save: PEFT keeps the original beside the trained copy."""
     encoder = model.object_encoder
     return encoder.modules_to_save[encoder.active_adapter] if hasattr(encoder, "modules_to_save") else encoder
 
 
 def attachment_of(model: Any) -> AttachmentConfig:
-    """What belongs beside the weights of a model's object encoder; VideoRefer has one without an attachment."""
+    """The configuration beside the weights of a model's object encoder; VideoRefer has one without an attachment."""
     attachment = getattr(model, "object_encoder_attachment", None)
     if attachment is not None:
         return attachment
@@ -69,6 +69,6 @@ def attachment_of(model: Any) -> AttachmentConfig:
 def same_towers(one: str | None, other: str | None) -> bool:
     """Whether an object encoder that was trained for a host of one model type may be loaded onto one of the other.
 
-    The sizes, and which layer of the tower the features are, are compared apart from this.
+    The sizes, and the layer of the tower that is used, are compared separately.
     """
     return one == other or {one, other} <= _ONE_HOST

@@ -30,7 +30,7 @@ class FramesAsImagesHost(FrameHost):
         return ones, ones * (tokens // max(rows, 1))
 
     def image_rows(self, processor: Any, outputs: dict[str, Any], visuals: Sequence[Visual]) -> list[int | None]:
-        """Into how many tiles each visual that is an image was cut; `None` if that is not told, and for videos."""
+        """The number of tiles of each visual that is an image; `None` if it is unknown, and for videos."""
         return [None] * len(visuals)
 
     def locate(
@@ -52,7 +52,7 @@ class FramesAsImagesHost(FrameHost):
 
 
 class SmolVLMHost(FramesAsImagesHost):
-    """See [`Host`]. Frames that only fill up a batch are dropped by the host, so rows count real frames."""
+    """See [`Host`]. The host drops frames that only pad a batch, so rows count real frames."""
 
     model_type = "smolvlm"
     processor_names = ("SmolVLMProcessor",)
@@ -65,7 +65,7 @@ class SmolVLMHost(FramesAsImagesHost):
         """See [`Host.call_processor`]. This processor counts visuals prompt by prompt.
 
         Raises:
-            PromptError: there are videos and images, of which it would keep the videos alone.
+            PromptError: there are videos and images, of which it would silently keep the videos alone.
         """
         if visuals["video"] and visuals["image"]:
             raise PromptError(
@@ -76,7 +76,7 @@ class SmolVLMHost(FramesAsImagesHost):
             )
         lengths = [len(video) for video in visuals["video"]]
         own = copy.copy(processor)
-        if len(set(lengths)) > 1:  # it would tell the model of every video that it has as many frames as the longest
+        if len(set(lengths)) > 1:  # it would give every video as many frames as the longest
 
             def replace_video_token(video_inputs: Any, video_idx: int, **kwargs: Any) -> Any:
                 frames = video_inputs["pixel_values"][:, : lengths[video_idx]]
@@ -91,7 +91,7 @@ class SmolVLMHost(FramesAsImagesHost):
         return super().call_processor(own, text, nested, metadata, settings)
 
     def cut_rows(self, model: Any, kind: str, inputs: dict[str, Any]) -> list[TowerRow] | None:
-        """See [`RowHost.cut_rows`]. The host would leave frames of zeros out."""
+        """See [`RowHost.cut_rows`]. The host leaves out frames of zeros."""
         rows = super().cut_rows(model, kind, inputs)
         if rows is None or not all(bool(row.pixels.any()) for row in rows):
             return None
@@ -118,7 +118,7 @@ class SmolVLMHost(FramesAsImagesHost):
         output = super().encode_distinct(encode, kind, frames[first].unsqueeze(0), arguments)
         tokens = output.pooler_output
         output = spread_output(output, place, len(first))
-        if not isinstance(tokens, Tensor):  # from transformers 5.19, a list of what each entry of the batch shows
+        if not isinstance(tokens, Tensor):  # from transformers 5.19, a list with the visuals of each sample
             rows = torch.cat(list(tokens)).unflatten(0, (len(first), -1))[place]
             output.pooler_output = [each.flatten(0, 1) for each in rows.split(counts)]
         return output

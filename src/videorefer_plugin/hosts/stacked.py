@@ -1,4 +1,4 @@
-"""Hosts that take the videos of a batch in one tensor, where shorter ones are filled up with frames of zeros."""
+"""Hosts that take the videos of a batch in one tensor, where shorter ones are padded with frames of zeros."""
 
 from contextvars import ContextVar
 from typing import Any
@@ -22,7 +22,7 @@ _NO_TENSORS = ["video_metadata", "text_replacement_offsets"]
 
 
 class StackedHost(FrameHost):
-    """See [`Host`]. The host itself knows no padding, so what fills up is taken out before it sees the pixels.
+    """See [`Host`]. The host does not support padding, so it is removed before the host sees the pixels.
 
     Attributes:
         stacked (`tuple[str, ...]`): kinds of visuals whose pixels have shape `(num_visuals, num_rows, 3, side, side)`.
@@ -48,7 +48,7 @@ class StackedHost(FrameHost):
         return BatchFeature(outputs, tensor_type="pt", skip_tensor_conversion=_NO_TENSORS)
 
     def count_tokens(self, model: Any, kind: str, rows: int, size: tuple[int, int]) -> int:
-        """How many positions of the prompt a visual fills.
+        """Return how many positions of the prompt a visual fills.
 
         Args:
             model (`PreTrainedModel`): the host.
@@ -59,7 +59,7 @@ class StackedHost(FrameHost):
         raise NotImplementedError
 
     def unpadded(self, clips: list[Tensor]) -> Any:
-        """Pixels of visuals of different lengths, as `encode_distinct` takes them."""
+        """Join the pixels of visuals of different lengths, as `encode_distinct` takes them."""
         return clips
 
     def check_pixels(self, kind: str, pixels: Any, inputs: dict[str, Any]) -> None:
@@ -72,9 +72,10 @@ class StackedHost(FrameHost):
             )
 
     def take_padding_out(self, model: Any, input_ids: Any, inputs: dict[str, Any]) -> bool:
-        """Leave rows of zeros at the ends of visuals out of the pixels among `inputs`, where they fill up.
+        """Remove padding, rows of zeros at the ends of visuals, from the pixels among `inputs`.
 
-        They do if the prompts hold positions for the other rows alone. While a model is compiled, nothing is done.
+        Such rows are padding if the prompts have positions for the other rows alone. While a model is compiled,
+        nothing is removed.
 
         Args:
             model (`PreTrainedModel`): the host.
@@ -82,7 +83,7 @@ class StackedHost(FrameHost):
             inputs (`dict`): the other keyword arguments of `forward`, changed in place.
 
         Returns:
-            `bool`: whether something was left out.
+            `bool`: whether rows were removed.
         """
         if torch.compiler.is_compiling() or not isinstance(input_ids, Tensor):
             return False
@@ -105,7 +106,7 @@ class StackedHost(FrameHost):
 
 
 class UnpaddedVisualsMixin(RegionMixin):
-    """Let an attached model take batches whose visuals are filled up to the longest; see [`StackedHost`]."""
+    """Let an attached model take batches whose visuals are padded to the longest; see [`StackedHost`]."""
 
     region_host: Any
 
@@ -128,8 +129,8 @@ class UnpaddedVisualsMixin(RegionMixin):
     def _expand_multimodal_outputs(
         self, input_ids: Any, mm_encoder_output: Any, expand_size: int = 1, inputs_embeds: Any = None
     ) -> Any:
-        # Older transformers repeat each frame of a sample by itself, which takes the frames out of their order. But a
-        # model whose object encoder is not used answers as the bare host.
+        # Older transformers repeats each frame of a sample separately, which changes their order. But a model whose
+        # object encoder is not used must answer as the bare host.
         if not _repeats_samples.get():
             return super()._expand_multimodal_outputs(
                 input_ids, mm_encoder_output, expand_size=expand_size, inputs_embeds=inputs_embeds
@@ -157,7 +158,7 @@ class UnpaddedVisualsMixin(RegionMixin):
         host: Any = self.region_host
         if not isinstance(host, StackedHost) or not host.take_padding_out(self, input_ids, kwargs):
             return
-        if kwargs.get("region_lengths") is None:  # otherwise they are encoded once the regions were checked
+        if kwargs.get("region_lengths") is None:  # otherwise they are encoded after the regions were checked
             encoded = kwargs.get("mm_encoder_outputs")
             self.check_visuals(input_ids, kwargs, None, encoded)
             kwargs["mm_encoder_outputs"] = self.encode_visuals(kwargs, encoded)

@@ -13,7 +13,7 @@ __all__ = ["VideoLlama3Host"]
 
 
 class VideoLlama3Host(PackedHost):
-    """See [`Host`]. Frames that token compression hides from the language model still have all their features."""
+    """See [`Host`]. Frames that token compression removes from the prompt still have all their features."""
 
     model_type = "video_llama_3"
     processor_names = ("VideoLlama3Processor",)
@@ -30,7 +30,7 @@ class VideoLlama3Host(PackedHost):
         return rows, sizes // inputs[f"{kind}_merge_sizes"][:, None]
 
     def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """See [`Host.visual_rows`]. Tokens that compression leaves out fill no positions."""
+        """See [`Host.visual_rows`]. Tokens that compression removes fill no positions."""
         rows, tokens = super().visual_rows(model, kind, output, inputs)
         kept = inputs.get(f"{kind}_compression_mask")
         if kept is not None:

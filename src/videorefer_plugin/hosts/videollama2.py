@@ -17,7 +17,7 @@ __all__ = ["VideoLLaMA2Host"]
 
 
 class VideoLLaMA2Host(FrameHost):
-    """See [`Host`]. Whoever trains from scratch on this host may as well use `VideoReferForConditionalGeneration`."""
+    """See [`Host`]. To train from scratch on this host, `VideoReferForConditionalGeneration` is an alternative."""
 
     model_type = "videollama2"
     processor_names = ("VideoLLaMA2Processor",)
@@ -25,13 +25,13 @@ class VideoLLaMA2Host(FrameHost):
     equal_frames = False
 
     def settings(self, processor: Any) -> set[str]:
-        """See [`Host.settings`]. Its own are about frames, which are chosen and padded as the processor says."""
+        """See [`Host.settings`]. Its own settings are about frames, which are already chosen and padded."""
         return set()
 
     def call_processor(
         self, processor: Any, text: list[str], visuals: dict[str, list[Any]], metadata: list[Any], settings: dict
     ) -> dict[str, Any]:
-        """See [`Host.call_processor`]. This processor takes whatever frames it gets, without metadata."""
+        """See [`Host.call_processor`]. This processor takes any frames, without metadata."""
         return processor(
             text=text,
             videos=visuals["video"] or None,
@@ -50,7 +50,7 @@ class VideoLLaMA2Host(FrameHost):
         return [None if row is None else VisualGrid(row, processor.grid_size, pad_to_square=pad) for row in first]
 
     def visual_rows(self, model: Any, kind: str, output: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """See [`Host.visual_rows`]. Frames that fill a clip up to the longest of the batch have no rows."""
+        """See [`Host.visual_rows`]. Frames that pad a clip to the longest of the batch have no rows."""
         lengths = inputs.get("video_lengths") if kind == "video" else None
         if lengths is None:
             return super().visual_rows(model, kind, output, inputs)
@@ -58,7 +58,7 @@ class VideoLLaMA2Host(FrameHost):
 
     @property
     def square(self) -> bool:
-        """See [`FrameHost.square`]. What is left out in `lay_out` only fills batches up."""
+        """See [`FrameHost.square`]. Its `lay_out` only leaves out padding of batches."""
         return type(self).lay_out is VideoLLaMA2Host.lay_out
 
     def row_parts(self, model: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Publishing: a folder becomes a repository on the Hub that loads, with a card that says what it is."""
+"""Publishing: a folder becomes a repository on the Hub that loads, with a model card."""
 
 from videorefer_plugin.hub.cards import dataset_card, model_card
 from videorefer_plugin.hub.contents import FolderContents

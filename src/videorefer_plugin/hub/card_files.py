@@ -1,4 +1,4 @@
-"""Model cards that are there already: whose they are, and what of them is kept."""
+"""Existing model cards: who wrote them, and which parts are kept."""
 
 import hashlib
 import json
@@ -13,16 +13,16 @@ __all__ = ["CARD_CHOICES", "compose", "is_ours", "is_untouched"]
 
 CARD_CHOICES = ("auto", "overwrite", "keep")
 
-# The digest of the text, and of each value in the metadata that is ours: what differs was written by hand.
+# The digest of the text, and of each value of our metadata: a difference means that it was edited by hand.
 _MARKER = re.compile(r"<!-- Written by videorefer-plugin; what you edit is kept\. (\w+)((?: [\w-]+=\w+)*) -->\n*")
 _FORM_SENTENCE = "This model card has been automatically generated."
 _UNION = ("tags", "datasets")
 
 
 def compose(metadata: dict[str, Any], text: str, existing: list[str]) -> str:
-    """Put a card together, keeping the metadata that was written by hand into earlier ones.
+    """Compose a card, keeping the metadata that was written by hand into earlier ones.
 
-    Values that this library wrote are replaced, or dropped where the new card has none. All other values stay; lists
+    Values that this library wrote are replaced, or dropped if the new card has none. All other values are kept; lists
     of tags and data sets are joined.
 
     Args:
@@ -46,7 +46,7 @@ def compose(metadata: dict[str, Any], text: str, existing: list[str]) -> str:
                 value = list(dict.fromkeys([*merged.get(key, []), *value]))
             merged[key] = value
     head = f"---\n{ModelCardData(**merged, ignore_metadata_errors=True).to_yaml()}\n---\n"
-    # Digests are of what a reader of the card gets, since that is what a later comparison sees.
+    # Digests are computed from the parsed card, since that is what a later comparison sees.
     stored = ModelCard(head, ignore_metadata_errors=True).data.to_dict()
     digests = "".join(f" {key}={_digest(value)}" for key, value in stored.items() if key not in by_hand)
     text = text.strip() + "\n"
@@ -54,7 +54,7 @@ def compose(metadata: dict[str, Any], text: str, existing: list[str]) -> str:
 
 
 def is_ours(card: str) -> bool:
-    """Whether this library wrote a card's text, and nobody changed it since.
+    """Whether this library wrote a card's text, and it was not changed since.
 
     Raises:
         PublishError: the metadata of the card cannot be read.
@@ -64,7 +64,7 @@ def is_ours(card: str) -> bool:
 
 
 def is_untouched(card: str) -> bool:
-    """Whether nobody has written a card by hand: it is ours, or a form that a library left empty.
+    """Whether a card was not written by hand: it is ours, or a template that a library left empty.
 
     Raises:
         PublishError: the metadata of the card cannot be read.
@@ -73,7 +73,7 @@ def is_untouched(card: str) -> bool:
 
 
 def _is_boilerplate(card: str) -> bool:
-    """Whether a card is the form that transformers and PEFT write, with no field filled in."""
+    """Whether a card is the template of transformers or PEFT, with no field filled in."""
     metadata, text, _ = _split(card)
     text = re.sub(r"### Framework versions\n+(- .*\n*)*$", "", text)
     # transformers fills in one sentence, PEFT the name of the base model.
@@ -85,7 +85,7 @@ def _is_boilerplate(card: str) -> bool:
 
 
 def _split(card: str) -> tuple[dict[str, Any], str, "re.Match[str] | None"]:
-    """Metadata, text without our marker, and the marker of a card."""
+    """Return metadata, text without our marker, and the marker of a card."""
     card = _normal(card)
     try:
         parsed = ModelCard(card, ignore_metadata_errors=True)

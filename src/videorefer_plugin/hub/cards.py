@@ -17,13 +17,13 @@ from videorefer_plugin.hub.run_summary import HUB_ID, RunSummary
 
 __all__ = ["dataset_card", "engine_card", "model_card"]
 
-_PIPELINE_TAG = "image-text-to-text"  # the nearest task of transformers.pipelines, which knows none of videos
+_PIPELINE_TAG = "image-text-to-text"  # the nearest task of transformers.pipelines, which has none for videos
 _TASK = "video-text-to-text"  # as the Hub lists it
 _TAGS = ("videorefer", "video", "referring", "region")
 
-# Identifiers that the Hub takes as they are; any other licence becomes "other" with its name beside it.
+# Identifiers that the Hub accepts; any other license becomes "other" with its name beside it.
 # fmt: off
-_HUB_LICENCES = frozenset((
+_HUB_LICENSES = frozenset((
     "apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-3.0",
     "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0",
     "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "gpl",
@@ -84,8 +84,8 @@ def model_card(contents: FolderContents, run: RunSummary | None, repo_id: str) -
 
     Args:
         contents ([`FolderContents`]): the folder.
-        run ([`RunSummary`], *optional*): what is known about the run.
-        repo_id (`str`): where the folder goes.
+        run ([`RunSummary`], *optional*): the facts about the run.
+        repo_id (`str`): the repository to publish to.
 
     Returns:
         `tuple[dict, str]`: the metadata for the card's head, and its text.
@@ -103,15 +103,15 @@ def model_card(contents: FolderContents, run: RunSummary | None, repo_id: str) -
     return _metadata(contents, run, base, repo_id), text
 
 
-def dataset_card(report: dict[str, Any], repo_id: str, licence: str | None = None) -> str:
+def dataset_card(report: dict[str, Any], repo_id: str, license: str | None = None) -> str:
     """Write a card for data in the format of VideoRefer-700K.
 
     Args:
         report (`dict`):
-            What the data holds: numbers and strings become rows of the first table, dictionaries of such tables of
-            their own, and `files` (a list of paths) the names of the files. Everything else is left out.
-        repo_id (`str`): where the data goes.
-        licence (`str`, *optional*): identifier of the data's licence.
+            The contents of the data: numbers and strings become rows of the first table, dictionaries become further
+            tables, and `files` (a list of paths) the names of the files. Everything else is left out.
+        repo_id (`str`): the repository to publish to.
+        license (`str`, *optional*): identifier of the data's license.
 
     Returns:
         `str`: the card, with its metadata.
@@ -133,7 +133,7 @@ def dataset_card(report: dict[str, Any], repo_id: str, licence: str | None = Non
         files=files,
     )
     data = DatasetCardData(
-        **_licence(licence),
+        **_license(license),
         task_categories=["visual-question-answering", _TASK],
         tags=[*_TAGS],
         pretty_name=repo_id.split("/")[-1],
@@ -145,15 +145,15 @@ def engine_card(facts: dict[str, Any], repo_id: str) -> tuple[dict[str, Any], st
     """Write a card for data that the data engine made.
 
     Args:
-        facts (`dict`): what `data_engine.publishing` says at its `card_facts`.
-        repo_id (`str`): where the data goes.
+        facts (`dict`): the result of `data_engine.publishing.card_facts`.
+        repo_id (`str`): the repository to publish to.
 
     Returns:
         `tuple[dict, str]`: the metadata for the card's head, and its text.
     """
     licenses = [name for name, _ in facts["licenses"]] + ["unknown"] * bool(facts["unknown"])
     data = DatasetCardData(
-        **_licence(licenses[0] if len(licenses) == 1 else "several"),  # the card lists them
+        **_license(licenses[0] if len(licenses) == 1 else "several"),  # the card lists them
         task_categories=["visual-question-answering", _TASK],
         tags=[*_TAGS, "synthetic"],
         pretty_name=repo_id.split("/")[-1],
@@ -162,7 +162,7 @@ def engine_card(facts: dict[str, Any], repo_id: str) -> tuple[dict[str, Any], st
     return data.to_dict(), _render("engine_card.md.jinja", repo_id=repo_id, **facts)
 
 
-# ---------------------------------------------------------------------- what a card says
+# ---------------------------------------------------------------------- contents of cards
 
 
 def _facts(contents: FolderContents) -> list[tuple[str, Any]]:
@@ -213,7 +213,7 @@ def _encoder_config(contents: FolderContents) -> dict[str, Any] | None:
 
 
 def _base_model(contents: FolderContents, run: RunSummary | None) -> str | None:
-    """Hub id of the base model; a path on the machine of the run is nobody else's business."""
+    """Hub id of the base model; a local path of the machine of the run is not published."""
     recorded = contents.config.get("base_model_name_or_path")
     candidates = [recorded, run.base_model if run else None]
     return next((name for name in candidates if _is_hub_id(name)), None)
@@ -229,7 +229,7 @@ def _metadata(contents: FolderContents, run: RunSummary | None, base: str | None
         "library_name": libraries[contents.kind],
         "pipeline_tag": _PIPELINE_TAG,
         "tags": [*_TAGS, _TASK, *(["custom_code"] if contents.kind == "model" else [])],
-        **_licence(run.licence if run else None),
+        **_license(run.license if run else None),
     }
     if base is not None:
         values["base_model"] = base
@@ -255,16 +255,16 @@ def _eval_result(result: Any) -> EvalResult:
         metric_type=re.sub(r"[^a-z0-9]+", "_", result.metric.lower()).strip("_"),
         metric_name=judged,
         metric_value=result.value,
-        # Two judges' numbers of one metric are two results; the arguments keep the Hub from joining them.
+        # Numbers of one metric by two judges are two results; the arguments keep the Hub from joining them.
         metric_args={"judge": result.judge} if result.judge else None,
     )
 
 
-def _licence(licence: str | None) -> dict[str, Any]:
-    if licence is None:
+def _license(license: str | None) -> dict[str, Any]:
+    if license is None:
         return {}
-    name = licence.strip().lower().replace(" ", "-")
-    return {"license": name} if name in _HUB_LICENCES else {"license": "other", "license_name": name}
+    name = license.strip().lower().replace(" ", "-")
+    return {"license": name} if name in _HUB_LICENSES else {"license": "other", "license_name": name}
 
 
 # ---------------------------------------------------------------------- templates
@@ -296,7 +296,7 @@ def _template_folder() -> Path:
     try:
         hub_cards = importlib.import_module("videorefer_plugin.hub_cards")
     except ImportError:
-        # Run from a checkout that was not installed: there the folder lies beside `src`.
+        # In a checkout that was not installed, the folder lies beside `src`.
         return Path(__file__).resolve().parents[3] / "hub_cards"
     return Path(hub_cards.__path__[0])
 
@@ -306,7 +306,7 @@ def _render(name: str, **values: Any) -> str:
         loader=jinja2.FileSystemLoader(_template_folder()),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown, and cells escape what matters in a table
+        autoescape=False,  # Markdown, and table cells are escaped by `cell`
     )
     environment.filters.update(cell=_cell, fence=_fence, duration=_duration, heading=_heading)
     return re.sub(r"\n{3,}", "\n\n", environment.get_template(name).render(**values)).strip() + "\n"

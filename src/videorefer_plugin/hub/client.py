@@ -1,4 +1,4 @@
-"""What goes wrong between here and the Hub, in words that say what to do."""
+"""Errors of the connection to the Hub, with advice."""
 
 import contextlib
 import re
@@ -13,14 +13,14 @@ from videorefer_plugin.errors import PublishError
 __all__ = ["check_repo_id", "explained", "hub_api"]
 
 _SHORTEST_SECRET = 4
-_AGAIN = "The repository is as it was; run the same again later, and only what has not arrived is sent."
+_AGAIN = "The repository is unchanged; run the same again later, and only the files that have not arrived are sent."
 
 
 def check_repo_id(repo_id: str) -> None:
     """Make sure that a repository can have this name.
 
     Raises:
-        PublishError: it cannot.
+        PublishError: the name is invalid.
     """
     check_kind(PublishError, TEXT, repo_id=repo_id)
     try:
@@ -30,28 +30,28 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def hub_api(token: str | bool | None) -> tuple[HfApi, str | bool | None]:
-    """The Hub's client, and the token as it is used.
+    """Return the Hub's client, and the token to use.
 
     Raises:
-        PublishError: the token cannot be one.
+        PublishError: the token is invalid.
     """
     if isinstance(token, str):
         token = token.strip()
-        if not re.fullmatch(r"[!-~]+", token):  # else it would be shown by the error about a malformed header
+        if not re.fullmatch(r"[!-~]+", token):  # otherwise the error about a malformed header would show it
             raise PublishError("The access token is empty or holds characters that no token has; copy it again.")
     return HfApi(token=token, library_name="videorefer-plugin"), token
 
 
 @contextlib.contextmanager
 def explained(repo_id: str, token: str | bool | None) -> Iterator[None]:
-    """Turn the errors of the Hub's client into one that says what to do, and that never shows the token.
+    """Turn the errors of the Hub's client into one with advice, which never shows the token.
 
     Args:
         repo_id (`str`): the repository, for the message.
         token (`str` or `bool`, *optional*): the token that is used.
 
     Raises:
-        PublishError: anything went wrong.
+        PublishError: any error occurred.
     """
     try:
         yield
@@ -61,7 +61,7 @@ def explained(repo_id: str, token: str | bool | None) -> Iterator[None]:
         secret = token if isinstance(token, str) else get_token() or ""
         message = f"{_advice(error, repo_id)}\n{_shown(error)}"
         if len(secret) >= _SHORTEST_SECRET and any(secret in _shown(cause) for cause in _chain(error)):
-            # A header that cannot be sent is quoted by the error about it, which must not be shown in a traceback.
+            # A header that cannot be sent is quoted by its error, which must not be shown in a traceback.
             raise PublishError(message.replace(secret, "***")) from None
         raise PublishError(message) from error
 

@@ -1,4 +1,4 @@
-"""What is known about a folder that is to be published."""
+"""The contents of a folder that is to be published."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +12,14 @@ __all__ = ["FolderContents", "read_json"]
 
 @dataclass
 class FolderContents:
-    """What is known about a folder that is to be published.
+    """The contents of a folder that is to be published.
 
     Attributes:
         folder (`Path`): the folder.
         kind (`str`): `"model"`, `"adapter"` (PEFT, with or without an object encoder) or `"object_encoder"`.
-        files (`list[str]`): what is published of it, as paths relative to it.
-        left_out (`dict[str, str]`): what is not, with the reason.
-        config (`dict`): what the file that describes the kind says.
+        files (`list[str]`): the files to publish, as paths relative to the folder.
+        left_out (`dict[str, str]`): the other files, with the reason.
+        config (`dict`): the content of the file that describes the kind.
         num_parameters (`int`): numbers in the weights.
     """
 
@@ -33,7 +33,7 @@ class FolderContents:
 
     @property
     def has_processor(self) -> bool:
-        """Whether a processor lies beside the weights."""
+        """Whether there is a processor beside the weights."""
         return "processor_config.json" in self.files
 
 
@@ -41,6 +41,6 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        PublishError: the file is missing or holds no JSON object.
+        PublishError: the file is missing, or does not hold a JSON object.
     """
     return read_object(path, PublishError, "a JSON object", constants=True)

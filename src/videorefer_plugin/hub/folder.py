@@ -1,4 +1,4 @@
-"""What a folder holds, what of it is published, and whether that is complete and loads."""
+"""Inspecting a folder: which files are published, and whether they are complete and load."""
 
 import os
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ _ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 def inspect_folder(
     folder: str | os.PathLike, *, needs_processor: bool = True, include: Sequence[str] = ()
 ) -> FolderContents:
-    """Look at a folder without changing it, and check that what it publishes is complete and loads.
+    """Inspect a folder without changing it, and check that the files to publish are complete and load.
 
-    Published are files that a checkpoint consists of: weights in safetensors, configurations, the tokenizer, chat
-    templates, the card with its pictures, and licenses. Everything else is left out unless it is asked for.
+    The files of a checkpoint are published: weights in safetensors, configurations, the tokenizer, chat
+    templates, the card with its pictures, and licenses. Everything else is left out unless it is included explicitly.
 
     The names and shapes of the weights are compared with those of the model that the configuration describes, which
     takes no memory; their values are not read.
 
     Args:
-        folder (`str` or `os.PathLike`): what `save_pretrained` wrote.
+        folder (`str` or `os.PathLike`): a folder that `save_pretrained` wrote.
         needs_processor (`bool`, *optional*, defaults to `True`): whether a model without processor is refused.
         include (`Sequence[str]`): further files to publish, relative to the folder; no links.
 
@@ -83,7 +83,7 @@ def _kind(folder: Path) -> str:
 
 
 def _model_weights(contents: FolderContents) -> list[str]:
-    """Weight files that `from_pretrained` reads; what looks like one but is not read is left out."""
+    """Return the weight files that `from_pretrained` reads; similar files that it does not read are left out."""
     folder, files = contents.folder, contents.files
     if "model.safetensors" in files:
         used = ["model.safetensors"]
@@ -121,7 +121,7 @@ def _model_weights(contents: FolderContents) -> list[str]:
 
 
 def _check_encoder(contents: FolderContents) -> None:
-    """Adapter and object encoder each need both of their files; weights and description must agree."""
+    """Check that adapter and object encoder have both of their files; weights and description must agree."""
     folder, files = contents.folder, contents.files
     wanted = {"model": (), "adapter": _ADAPTER, "object_encoder": _ENCODER}[contents.kind]
     if any(name in files for name in _ENCODER):
@@ -139,13 +139,13 @@ def _check_encoder(contents: FolderContents) -> None:
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
-    """Names and shapes of the tensors in a file, from its header; the file's length is checked too."""
+    """Return names and shapes of the tensors in a file, from its header; the file's length is checked too."""
     try:
         with safe_open(str(path), framework="pt") as file:
             return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
         raise PublishError(
-            f"{path} is no readable safetensors file ({error}); it may have been cut off. Save or copy it again."
+            f"{path} is not a readable safetensors file ({error}); it may have been cut off. Save or copy it again."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Whether a folder's weights and processor fit the model that its configuration describes."""
+"""Checks that a folder's weights and processor fit the model that its configuration describes."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ _TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model")
 
 
 def check_model(contents: FolderContents, shapes: dict[str, list[int]]) -> Any:
-    """Compare names and shapes of a folder's weights with those that its model has.
+    """Compare names and shapes of a folder's weights with those of its model.
 
     Args:
         contents ([`FolderContents`]): the folder.
@@ -49,7 +49,7 @@ def check_model(contents: FolderContents, shapes: dict[str, list[int]]) -> Any:
             f"{', '.join(classes)}. Save the model again with save_pretrained."
         )
     if contents.config.get("quantization_config"):
-        return config  # quantised weights have names and shapes of their own
+        return config  # quantized weights have other names and shapes
     with torch.device("meta"):
         model = classes[name](config)
     wanted = {key: list(value.shape) for key, value in model.state_dict().items()}
@@ -70,7 +70,7 @@ def check_model(contents: FolderContents, shapes: dict[str, list[int]]) -> Any:
 
 
 def check_processor(folder: Path, config: Any) -> None:
-    """Load a folder's processor, and compare with the model's configuration what both must agree on.
+    """Load a folder's processor, and compare the values that it shares with the model's configuration.
 
     Args:
         folder (`Path`): the folder.
@@ -83,7 +83,7 @@ def check_processor(folder: Path, config: Any) -> None:
     from videorefer_plugin.models.videorefer.processing import VideoReferProcessor
 
     if not any((folder / name).is_file() for name in _TOKENIZERS):
-        # transformers would make up an empty one.
+        # transformers would silently create an empty one.
         raise PublishError(f"{folder} has a processor but no tokenizer ({', '.join(_TOKENIZERS)}). Save both again.")
     from videorefer_plugin.models.videorefer_videollama3.processing import VideoReferVideoLLaMA3Processor
 
@@ -94,7 +94,7 @@ def check_processor(folder: Path, config: Any) -> None:
     }
     try:
         processor = classes[config.model_type].from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a damaged tokenizer raises whatever its reader happens to raise
+    except Exception as error:  # a damaged tokenizer can raise almost anything
         raise PublishError(f"The processor in {folder} does not load: {error}") from error
     for name, value in _shared_facts(config).items():
         if getattr(processor, name) != value:
@@ -105,7 +105,7 @@ def check_processor(folder: Path, config: Any) -> None:
 
 
 def _shared_facts(config: Any) -> dict[str, Any]:
-    """What a model and its processor must agree on."""
+    """The values on which a model and its processor must agree."""
     facts: dict[str, Any] = {"image_token_id": config.image_token_id, "video_token_id": config.video_token_id}
     if config.model_type == "videorefer_videollama3":
         names = ("region_token_id", "spatial_merge_size", "max_visual_tokens", "object_encoder_config")
@@ -133,6 +133,6 @@ def _config_and_classes(folder: Path, model_type: str) -> tuple[Any, dict[str, A
     config_class, classes = kinds[model_type]
     try:
         config = config_class.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # strict configurations raise errors of huggingface_hub's own
-        raise PublishError(f"{folder}/config.json describes no model: {error}") from error
+    except Exception as error:  # strict configurations raise errors of huggingface_hub
+        raise PublishError(f"{folder}/config.json does not describe a model: {error}") from error
     return config, {cls.__name__: cls for cls in classes}

@@ -1,4 +1,4 @@
-"""Prepare a folder for the Hub, and upload it."""
+"""Preparing a folder for the Hub, and uploading it."""
 
 import os
 import re
@@ -25,18 +25,18 @@ __all__ = ["PreparedFolder", "PublishReport", "kept_card", "prepare_folder", "pu
 
 logger = logging.get_logger(__name__)
 
-# Weights of a model. Those that an earlier version had under other names must go, since they might be read first.
+# Weights of a model. Those of an earlier version under other names are removed, since they might be read first.
 _MODEL_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 
 
 @dataclass
 class PreparedFolder:
-    """A folder that is fit for the Hub, and what its repository needs besides.
+    """A folder that is ready for the Hub, and the other files of its repository.
 
     Attributes:
-        contents ([`FolderContents`]): what it holds.
+        contents ([`FolderContents`]): its contents.
         sizes (`dict[str, int]`): every file to upload, with its size in bytes.
-        changed (`dict[str, str]`): files that are uploaded with another content than the folder has.
+        changed (`dict[str, str]`): files that are uploaded with other content than in the folder.
         card (`str`): the model card.
     """
 
@@ -48,12 +48,12 @@ class PreparedFolder:
 
 @dataclass
 class PublishReport:
-    """What was published, or would be.
+    """The result of [`publish`], or of its dry run.
 
     Attributes:
         repo_id (`str`): the repository.
         files (`dict[str, int]`): files, with their sizes in bytes.
-        left_out (`dict[str, str]`): what else lies in the folder, with the reason why it is not published.
+        left_out (`dict[str, str]`): the other files in the folder, with the reason why they are not published.
         card (`str`): the model card.
         removed (`list[str]`): weights of an earlier version that were removed from the repository.
         commit (`CommitInfo`, *optional*): the commit; `None` after a dry run.
@@ -68,7 +68,7 @@ class PublishReport:
 
     @property
     def url(self) -> str | None:
-        """Address of the commit or, with `create_pr`, the pull request."""
+        """The address of the commit or, with `create_pr`, of the pull request."""
         return None if self.commit is None else (self.commit.pr_url or self.commit.commit_url)
 
 
@@ -83,28 +83,28 @@ def prepare_folder(
     remote_card: str | None = None,
     include: Sequence[str] = (),
 ) -> PreparedFolder:
-    """Check a folder, and write what its repository needs beside the weights: shim files, `auto_map`, `README.md`.
+    """Check a folder, and write the other files of its repository: shim files, `auto_map`, `README.md`.
 
-    Publishing does without, and leaves the folder as it is; this is for those who want to look at the result or upload
-    it by other means.
+    Publishing does not need this, and does not change the folder; use it to inspect the result, or to upload it by
+    other means.
 
     Args:
         folder (`str` or `os.PathLike`):
-            What `save_pretrained` of model and processor wrote, a PEFT adapter, an object encoder, or both.
-        repo_id (`str`): where the folder goes; the card names it.
+            A folder written by `save_pretrained` of model and processor, a PEFT adapter, an object encoder, or both.
+        repo_id (`str`): the repository to publish to; the card names it.
         card (`str`, *optional*, defaults to `"auto"`):
-            What becomes of a `README.md` that was written or edited by hand: with `"auto"` it is an error, with
-            `"keep"` it stays, with `"overwrite"` its text is replaced. Metadata added by hand stays in any case.
+            How to treat a `README.md` that was written or edited by hand: with `"auto"` it is an error, with
+            `"keep"` it is kept, with `"overwrite"` its text is replaced. Metadata added by hand is always kept.
         tags (`list[str]`, *optional*): more tags for the card.
         needs_processor (`bool`, *optional*, defaults to `True`): whether a model without processor is refused.
         dry_run (`bool`, *optional*, defaults to `False`): whether to write nothing.
-        remote_card (`str`, *optional*): the card that the repository has, to which the same rules apply.
-        include (`Sequence[str]`, *optional*): files to publish that no checkpoint has, relative to the folder.
+        remote_card (`str`, *optional*): the current card of the repository, to which the same rules apply.
+        include (`Sequence[str]`, *optional*): further files to publish, relative to the folder.
 
     Raises:
-        PublishError: the folder is not complete, does not load, or a card was edited; or a text in it holds what looks
-            like a key, a token or a password.
-        ConfigurationError: `card` is none of the three.
+        PublishError: the folder is not complete, does not load, or a card was edited; or a text in it seems to hold a
+            key, a token or a password.
+        ConfigurationError: `card` is not one of the three values.
     """
     check_kind(PublishError, lists(TEXT, "tags"), optional=True, tags=tags)
     if card not in CARD_CHOICES:
@@ -125,7 +125,7 @@ def prepare_folder(
     sizes = {name: (folder / name).stat().st_size for name in contents.files}
     sizes |= {name: len(content.encode()) for name, content in changed.items()}
     if kept is not None and kept != local:
-        sizes.pop(CARD, None)  # the repository's own card stays where it is
+        sizes.pop(CARD, None)  # the repository's own card is kept
     if not dry_run:
         for name, content in changed.items():
             write_file(folder / name, content)
@@ -148,18 +148,18 @@ def publish(
     needs_processor: bool = True,
     include: Sequence[str] = (),
 ) -> PublishReport:
-    """Publish a folder on the Hub, in one commit. The folder stays as it is.
+    """Publish a folder on the Hub, in one commit. The folder is not changed.
 
-    Interrupted anywhere, the repository is as it was; running it again uploads only what has not arrived.
+    If it is interrupted, the repository is unchanged; running it again uploads only the files that have not arrived.
 
     Args:
         folder (`str` or `os.PathLike`): see [`prepare_folder`].
-        repo_id (`str`): repository to publish to; it is created if it is not there.
+        repo_id (`str`): repository to publish to; it is created if it does not exist.
         private (`bool`, *optional*): whether a repository that is created is private.
         dry_run (`bool`, *optional*, defaults to `False`):
-            Whether to check everything and report, without asking the Hub for anything.
-        token (`str` or `bool`, *optional*): access token; by default the one that `hf auth login` or `HF_TOKEN` gave.
-        revision (`str`, *optional*): branch; it is created if it is not there.
+            Whether to check everything and report, without any request to the Hub.
+        token (`str` or `bool`, *optional*): access token; by default that of `hf auth login` or `HF_TOKEN`.
+        revision (`str`, *optional*): branch; it is created if it does not exist.
         create_pr (`bool`, *optional*, defaults to `False`): whether to open a pull request instead.
         commit_message, commit_description (`str`, *optional*): of the commit.
         card, tags, needs_processor, include: see [`prepare_folder`].
@@ -168,12 +168,12 @@ def publish(
         [`PublishReport`]
 
     Raises:
-        PublishError: the folder is not fit, or the Hub did not take it. The token is never part of the message.
-        ConfigurationError: `card` is none of the three.
+        PublishError: the folder cannot be published, or the Hub refused it. The token is never part of the message.
+        ConfigurationError: `card` is not one of the three values.
     """
     check_repo_id(repo_id)
     prepare: dict[str, Any] = {"card": card, "tags": tags, "needs_processor": needs_processor, "include": include}
-    # Also before anything is asked of the Hub, so that a folder that is not fit leaves no empty repository behind.
+    # Also before the first request to the Hub, so that a folder with errors leaves no empty repository behind.
     plan = prepare_folder(folder, repo_id, dry_run=True, **prepare)
     if dry_run:
         return PublishReport(repo_id, plan.sizes, plan.contents.left_out, plan.card)
@@ -210,19 +210,19 @@ def _additions(plan: PreparedFolder) -> Iterator[CommitOperationAdd]:
 def push_model(
     model: Any, folder: str | os.PathLike, repo_id: str, *, processor: Any = None, **kwargs: Any
 ) -> PublishReport:
-    """Publish a model that was saved in a folder, with a processor; what `model.push_to_hub` does.
+    """Publish a model that was saved in a folder, with a processor; this is `model.push_to_hub`.
 
     Args:
         model (`PreTrainedModel`): the model.
-        folder (`str` or `os.PathLike`): where it was saved.
+        folder (`str` or `os.PathLike`): the folder that it was saved in.
         repo_id (`str`): repository to publish to.
         processor (`VideoLLaMA2Processor`, *optional*):
-            Published with it. Otherwise it is that in the folder, that in the repository, or that of the checkpoint
-            which the model was loaded from; if there is none, a warning says so.
+            Published with it. By default, the processor in the folder, in the repository, or of the checkpoint
+            that the model was loaded from; if there is none, a warning says so.
         kwargs: the other arguments of [`publish`].
 
     Raises:
-        PublishError: the folder is not fit, or the Hub did not take it.
+        PublishError: the folder cannot be published, or the Hub refused it.
     """
     check_kind(PublishError, PATH, folder=folder)
     check_kind(PublishError, PROCESSOR, optional=True, processor=processor)
@@ -244,10 +244,10 @@ def _add_processor(
     try:
         if HfApi(token=token).file_exists(repo_id, "processor_config.json", revision=revision):
             return
-    except Exception as error:  # whatever it is, publishing meets it again and explains it
+    except Exception as error:  # publishing meets the same error and explains it
         logger.debug("Could not look for a processor in %s: %s", repo_id, type(error).__name__)
     try:
-        # Of the commit that the model was loaded from.
+        # From the commit that the model was loaded from.
         fetched_with = getattr(model, "_fetched_with", {})
         found = AutoProcessor.from_pretrained(model.name_or_path, **fetched_with) if model.name_or_path else None
     except (OSError, ValueError):
@@ -264,15 +264,15 @@ def _add_processor(
 
 
 def kept_card(path: Path, local: str | None, remote: str | None, choice: str) -> str | None:
-    """The card that stays because somebody wrote it; `None` if a new one takes its place.
+    """Return the existing card if it was written by hand and is kept; `None` if a new one replaces it.
 
     Args:
         path (`Path`): of the card in the folder.
-        local, remote (`str`, *optional*): the cards in the folder and in the repository, where there are any.
+        local, remote (`str`, *optional*): the cards in the folder and in the repository, if any.
         choice (`str`): see [`prepare_folder`].
 
     Raises:
-        PublishError: there is one, and `choice` is `"auto"`.
+        PublishError: a card was written by hand, and `choice` is `"auto"`.
     """
     by_hand = [
         (card, place)

@@ -1,4 +1,4 @@
-"""What a repository holds besides a folder's own files, or other than in the folder."""
+"""The files of a repository that are not in the folder, or differ from it."""
 
 import json
 from pathlib import Path
@@ -17,20 +17,20 @@ _PROCESSORS = {
     "VideoReferVideoLLaMA3Processor": "videorefer_videollama3",
 }
 
-# Places in configurations that may hold a path of the machine where the model was made. Whoever loads the model has no
-# use for it: a published model carries its tower, and a base model that lies in a folder cannot be fetched.
+# Keys of configurations that may hold a local path of the machine where the model was made, which is useless
+# elsewhere: a published model carries its tower, and a base model in a local folder cannot be fetched.
 _PATHS = ("vision_tower", "base_model_name_or_path")
 
 
 def shims(contents: FolderContents) -> dict[str, str]:
-    """Shim files that a folder's model and processor need."""
+    """Return the shim files that a folder's model and processor need."""
     needed = config_shims(contents.config.get("model_type")) if contents.kind == "model" else {}
     processor_type = _processor_type(contents)
     return {**needed, **(processor_shims(processor_type) if processor_type else {})}
 
 
 def configurations(contents: FolderContents) -> dict[str, str]:
-    """Configurations that the repository has other than the folder: with `auto_map`, without paths of this machine."""
+    """Return configurations that differ from the folder's: with `auto_map`, without paths of this machine."""
     changed: dict[str, str] = {}
     for name in ("config.json", "processor_config.json", "adapter_config.json", "object_encoder_config.json"):
         if name not in contents.files:
@@ -50,14 +50,14 @@ def configurations(contents: FolderContents) -> dict[str, str]:
 
 
 def write_file(path: Path, content: str) -> None:
-    """Write a file as a whole or not at all, and only if it changes."""
+    """Write a file as a whole or not at all, and only if its content changes."""
     if path.is_file() and path.read_text(encoding="utf-8") == content:
         return
     write_whole(path, content)
 
 
 def _processor_type(contents: FolderContents) -> str | None:
-    """Model type of a processor of ours; an adapter for another host comes with that host's processor, or none."""
+    """The model type of one of our processors; an adapter for another host has that host's processor, or none."""
     if not contents.has_processor:
         return None
     return _PROCESSORS.get(read_json(contents.folder / "processor_config.json").get("processor_class", ""))

@@ -1,4 +1,4 @@
-"""What is known about the run that made a checkpoint: the file that model cards are filled from."""
+"""The facts about the run that made a checkpoint: the file from which model cards are filled."""
 
 import dataclasses
 import difflib
@@ -20,7 +20,7 @@ from videorefer_plugin.errors import PublishError
 __all__ = ["HUB_ID", "RUN_FILE", "DataFile", "Recipe", "Result", "RunSummary"]
 
 RUN_FILE = "videorefer_run.json"
-"""The file in an output folder that says how its model was trained and measured."""
+"""The file in an output folder that describes how its model was trained and measured."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -30,8 +30,9 @@ class Recipe:
     """The recipe of a run.
 
     Attributes:
-        name (`str`): its coordinates, such as `"videollama2.1-7b/stage3"`.
-        text (`str`, *optional*): the recipe as it was run, with its overrides. It is published: keep secrets out.
+        name (`str`): its path, such as `"videollama2.1-7b/stage3"`.
+        text (`str`, *optional*): the recipe as it was run, with its overrides. It is published: keep secrets out of
+            it.
     """
 
     name: str
@@ -44,9 +45,9 @@ class DataFile:
 
     Attributes:
         name (`str`): name of the file; of a path, only the last part is kept.
-        records (`int`, *optional*): how many records were used.
-        hub_id (`str`, *optional*): the data set's id on the Hub, if it is there.
-        counts (`dict[str, int]`): more counts, such as `{"videos": 120, "regions": 340, "skipped": 2}`.
+        records (`int`, *optional*): number of records used.
+        hub_id (`str`, *optional*): the data set's id on the Hub, if it has one.
+        counts (`dict[str, int]`): further counts, such as `{"videos": 120, "regions": 340, "skipped": 2}`.
     """
 
     name: str
@@ -64,10 +65,10 @@ class Result:
 
     Attributes:
         benchmark (`str`): such as `"VideoRefer-Bench-D"`.
-        metric (`str`): what was measured.
+        metric (`str`): the name of the metric.
         value (`float`): the number.
         judge (`str`, *optional*):
-            The model (with its version) that graded the answers, or `None` where none did. Always to be given:
+            The model (with its version) that graded the answers, or `None` if no model did. It is required, since
             judged numbers mean nothing without it.
         split (`str`, *optional*): the part of the benchmark.
         date (`str`, *optional*): when it was measured, as `YYYY-MM-DD`.
@@ -83,24 +84,24 @@ class Result:
 
 @dataclass
 class RunSummary:
-    """Facts about a training run. What is not known stays unset and is left out of the card.
+    """Facts about a training run. Unknown facts stay unset and are left out of the card.
 
-    Kept as JSON in `videorefer_run.json` beside the weights, with these names; `recipe`, `data` and `results` hold
-    objects with the names of [`Recipe`], [`DataFile`] and [`Result`]. The file is published, so paths of the machine
-    that it was written on are shortened to their last part.
+    Stored as JSON in `videorefer_run.json` beside the weights, under these names; `recipe`, `data` and `results` hold
+    objects with the names of [`Recipe`], [`DataFile`] and [`Result`]. The file is published, so local paths are
+    shortened to their last part.
 
     Attributes:
-        recipe (`Recipe`, *optional*): what was run.
+        recipe (`Recipe`, *optional*): the recipe of the run.
         base_model (`str`, *optional*): checkpoint that training started from: a Hub id, or a folder's name.
-        data (`list[DataFile]`): what it was trained on.
+        data (`list[DataFile]`): the training data.
         hyperparameters (`dict`): names and plain values, such as learning rates and batch sizes.
         seeds (`list[int]`): seeds of the run.
-        steps (`int`, *optional*): optimiser steps taken.
+        steps (`int`, *optional*): optimizer steps taken.
         seconds (`float`, *optional*): duration.
         hardware (`str`, *optional*): such as `"8 x NVIDIA H100 80GB"`.
-        results (`list[Result]`): what was measured with the checkpoint.
-        versions (`dict[str, str]`): of `torch`, `transformers`, `videorefer-plugin` and the like.
-        licence (`str`, *optional*): identifier of the licence of the weights, such as `"apache-2.0"`.
+        results (`list[Result]`): measurements of the checkpoint.
+        versions (`dict[str, str]`): of `torch`, `transformers`, `videorefer-plugin` and so on.
+        license (`str`, *optional*): identifier of the license of the weights, such as `"apache-2.0"`.
     """
 
     recipe: Recipe | None = None
@@ -113,7 +114,7 @@ class RunSummary:
     hardware: str | None = None
     results: list[Result] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-    licence: str | None = None
+    license: str | None = None
 
     def __post_init__(self) -> None:
         base = self.base_model or ""
@@ -125,16 +126,18 @@ class RunSummary:
         """Build a summary from plain values.
 
         Raises:
-            PublishError: a name is unknown, a value is missing or of another type; its place is named.
+            PublishError: a name is unknown, or a value is missing or of another type; the message names it.
         """
+        if isinstance(values, dict) and "licence" in values and "license" not in values:  # files before 0.1.0
+            values = {"license" if name == "licence" else name: value for name, value in values.items()}
         return _build(cls, values, RUN_FILE)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "RunSummary | None":
-        """Read the summary that lies in a folder; `None` if there is none.
+        """Read the summary in a folder; `None` if there is none.
 
         Raises:
-            PublishError: it cannot be read.
+            PublishError: the file cannot be read.
         """
         path = Path(folder) / RUN_FILE
         if not path.is_file():
@@ -149,7 +152,7 @@ class RunSummary:
         """Write the summary into a folder, and return the file's path.
 
         Raises:
-            PublishError: it cannot be written.
+            PublishError: the file cannot be written.
         """
         path = Path(folder) / RUN_FILE
         with writing(path, PublishError):

@@ -1,4 +1,4 @@
-"""Which files of a folder are published: those that a checkpoint consists of, and what is asked for by name."""
+"""Selecting the files of a folder to publish: those of a checkpoint, and those that are included by name."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from videorefer_plugin.video.images import CARD_SUFFIXES
 
 __all__ = ["check_secrets", "link_fault", "sort_files"]
 
-# What save_pretrained of transformers, of PEFT and of this library writes, and what belongs to a model on the Hub.
+# The files that save_pretrained of transformers, of PEFT and of this library writes, and others of a model on the Hub.
 _KNOWN = re.compile(
     r"(config|generation_config|(pre|post)?processor_config|(video_|image_|audio_)?(pre)?processor_config"
     r"|feature_extractor|adapter_config|object_encoder_config|model\.safetensors\.index|chat_template"
@@ -27,14 +27,14 @@ _LEGAL = re.compile(r"(licen[cs]e|notice|use_policy|citation)(\.(txt|md|cff))?",
 _TEMPLATES = ("additional_chat_templates", "chat_templates")
 _ASSETS = "assets"
 
-# What a run leaves beside its weights: of use for resuming it only.
+# Files of a run beside its weights that are needed for resuming it only.
 _TRAINING_STATE = re.compile(
     r"(optimizer|scheduler|scaler|rng_state|training_args|trainer_state|random_states|sampler|pytorch_model_fsdp)"
     r"[^/]*\.(pt|pth|bin|json|pkl)"
 )
 _PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz"}
 
-# Large files of words, none of which anybody wrote down for the model.
+# Large files of words that do not describe the model.
 _VOCABULARIES = re.compile(r"(tokenizer|vocab|added_tokens|model\.safetensors\.index)\.json|(vocab|merges)\.txt")
 _TEXTS = (
     ".json",
@@ -56,15 +56,15 @@ _MOST_SCANNED = 64 << 20  # bytes of a file; there is no text as long as that
 
 
 def sort_files(folder: Path, include: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
-    """Tell what is published from what is not, with the reason.
+    """Separate the files to publish from the others, with the reason.
 
     Args:
         folder (`Path`): the folder.
         include (`Sequence[str]`): further files, relative to it.
 
     Raises:
-        PublishError: there are weights in pickles; a file of the model is a link that leads out of the folder, or none
-            at all; or what is to be included is not there, or is a link, a folder or a pickle.
+        PublishError: there are weights in pickles; a file of the model is a link that leads out of the folder, or not
+            a regular file; or an included file does not exist, or is a link, a folder or a pickle.
     """
     from videorefer_plugin.models.shims import SHIM_FILES
 
@@ -77,7 +77,7 @@ def sort_files(folder: Path, include: Sequence[str] = ()) -> tuple[list[str], di
         known = bool(_KNOWN.fullmatch(name) or _LEGAL.fullmatch(name))
         fault = link_fault(folder, path)
         if name in SHIM_FILES:
-            continue  # written anew, where they are needed
+            continue  # written again, if they are needed
         if name in (*_TEMPLATES, _ASSETS) and path.is_dir() and not path.is_symlink():
             _add_children(folder, path, files, left_out)
         elif fault:
@@ -93,7 +93,7 @@ def sort_files(folder: Path, include: Sequence[str] = ()) -> tuple[list[str], di
         elif path.suffix in _PICKLED and name not in include:
             pickled.append(name)
         elif path.suffix == ".py":
-            left_out[name] = "code that whoever trusts the repository would run"
+            left_out[name] = "code that would run on the machines of users who trust the repository"
         elif path.suffix == ".safetensors":
             left_out[name] = "weights that the model does not read"
         elif path.suffix.lower() in CARD_SUFFIXES and name in shown:
@@ -112,15 +112,15 @@ def sort_files(folder: Path, include: Sequence[str] = ()) -> tuple[list[str], di
 
 
 def check_secrets(folder: Path, files: Sequence[str], changed: dict[str, str]) -> None:
-    """Make sure that no text to be published holds what looks like a key, a token or a password.
+    """Make sure that no text to be published seems to hold a key, a token or a password.
 
     Args:
-        folder (`Path`): where the files are.
-        files (`Sequence[str]`): what is published of it.
-        changed (`dict[str, str]`): files with another content than there.
+        folder (`Path`): the folder of the files.
+        files (`Sequence[str]`): the files to publish.
+        changed (`dict[str, str]`): files that are published with other content.
 
     Raises:
-        PublishError: one does; names its line.
+        PublishError: a text seems to hold one; the message names its line.
     """
     for name in dict.fromkeys((*files, *changed)):
         if name in changed:
@@ -144,7 +144,7 @@ def check_secrets(folder: Path, files: Sequence[str], changed: dict[str, str]) -
 
 
 def link_fault(folder: Path, path: Path) -> str:
-    """Why something in a folder is no file of its own, such as a link that leads out of it; otherwise empty."""
+    """Explain why an entry is not a regular file inside the folder, such as a link that leads out; otherwise empty."""
     if path.is_symlink():
         try:
             target = path.resolve(strict=True)
@@ -171,7 +171,7 @@ def _add_children(folder: Path, path: Path, files: list[str], left_out: dict[str
 
 
 def _pictures_of_card(folder: Path) -> set[str]:
-    """Names that stand in the card; those of pictures belong to it."""
+    """The names in the card; the pictures among them belong to it."""
     card = folder / "README.md"
     if not card.is_file() or link_fault(folder, card):
         return set()
@@ -184,7 +184,7 @@ def _names(text: str) -> Iterator[str]:
 
 
 def _included(folder: Path, name: str) -> str:
-    """The name of a file that is published beside the others because somebody asked for it."""
+    """Check a file that is published because it was included by name."""
     given = Path(name)
     if not name or given.is_absolute() or ".." in given.parts or "\0" in name:
         raise PublishError(f"{short(name)} cannot be included: expected the name of a file in {folder}.")

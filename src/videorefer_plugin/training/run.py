@@ -241,7 +241,7 @@ def _summary(trainer: Any, recipe: Recipe, dataset: VideoReferDataset) -> Any:
             "transformers": transformers.__version__,
             "videorefer-plugin": videorefer_plugin.__version__,
         },
-        licence=said["output"]["license"],
+        license=said["output"]["license"],
     )
 
 
