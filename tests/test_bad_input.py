@@ -770,7 +770,7 @@ BAD_TENSORS = [
     bad("lengths-sum", {"region_lengths": put(3, 0, 0)}, vr.TensorError,
         ["Row 0: region_lengths add up to 3 mask(s), but region_frames place 2"]),
     bad("clip-frames", {"region_clip_frames": lambda _: torch.tensor([0])}, vr.TensorError,
-        ["region_clip_frames", "earlier version", "Prepare them anew"]),
+        ["region_clip_frames", "earlier version", "Prepare them again"]),
     # regions and ids
     bad("no-regions", dict.fromkeys(REGION_TENSORS, drop), vr.PromptError,
         ["Sample 0 of the batch has 2 <region> position(s)", "all its outputs"]),

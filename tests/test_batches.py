@@ -264,7 +264,7 @@ def test_tensors_of_the_old_layout_are_refused(door, old, model, singles):
     inputs |= {name: OLD_LAYOUT[name](inputs.get(name)) for name in old}
     with (
         tower_rows(model) as runs,
-        pytest.raises(vr.TensorError, match=rf"(?s)({'|'.join(old)}).*earlier version.*Prepare them anew"),
+        pytest.raises(vr.TensorError, match=rf"(?s)({'|'.join(old)}).*earlier version.*Prepare them again"),
     ):
         getattr(model, door)(**inputs)
     assert runs == []

@@ -149,7 +149,7 @@ def test_a_part_that_is_missing_altogether_is_said_in_a_line(parts, said, checkp
     with warnings_logged() as messages:
         AutoModel.from_pretrained(folder)
     assert messages == [
-        f"{folder} has no weights for the {part}: it is newly initialised. Train it before you use it."
+        f"{folder} has no weights for the {part}: it is newly initialized. Train it before you use it."
         for part in said
     ]
 

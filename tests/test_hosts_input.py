@@ -389,7 +389,7 @@ def test_bad_files(tmp_path: Any) -> None:
             load(LLAVA.model(), saved)
     config.write_text(text)
     weights.write_bytes(good[: len(good) // 2])
-    with pytest.raises(vr.CheckpointError, match=r"object_encoder\.safetensors is no whole file of weights"):
+    with pytest.raises(vr.CheckpointError, match=r"object_encoder\.safetensors is not a whole file of weights"):
         load(LLAVA.model(), saved)
     other = vr.attach_object_encoder(BY_NAME["perception_lm"].model())
     deeper = vr.ObjectEncoderConfig(vision_hidden_size=16, hidden_size=32, projector_depth=3)
@@ -544,7 +544,7 @@ def test_bad_tensors(row: HostRow) -> None:
         (
             {"region_frames": frames[0], "region_masks": masks[0]},
             vr.TensorError,
-            "earlier version .* Prepare them anew",
+            "earlier version .* Prepare them again",
         ),
         (
             {"region_masks": None, "region_frames": None, "region_lengths": None},

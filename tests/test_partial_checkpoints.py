@@ -65,10 +65,10 @@ def make_stage(folder, part, base_name, prefix=""):
 
 
 def load_adapters(folder, new, **kwargs):
-    """The model, after a check that just these parts are said to be newly initialised."""
+    """The model, after a check that just these parts are said to be newly initialized."""
     with warnings_logged() as messages:
         model, info = AutoModel.from_pretrained(folder, output_loading_info=True, **kwargs)
-    said = [message for message in messages if "newly initialised" in message]
+    said = [message for message in messages if "newly initialized" in message]
     assert len(said) == len(new)
     assert all(part in message for part, message in zip(new, said, strict=True)), said
     assert {name.split(".")[0 if "object_encoder" in name else 1] for name in info["missing_keys"]} == {
@@ -194,7 +194,7 @@ def test_videollama2_becomes_videorefer_with_a_new_object_encoder(videollama2, p
     with warnings_logged() as messages:
         model, info = AutoModel.from_pretrained(videollama2, output_loading_info=True)
     (message,) = messages
-    assert re.fullmatch(r".*videollama2 has no weights for the object encoder: it is newly initialised\. .*", message)
+    assert re.fullmatch(r".*videollama2 has no weights for the object encoder: it is newly initialized\. .*", message)
     assert type(model) is vr.VideoReferForConditionalGeneration
     encoder = {name: value for name, value in model.state_dict().items() if name.startswith("object_encoder.")}
     assert set(info["missing_keys"]) == set(encoder)

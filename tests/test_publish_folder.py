@@ -93,7 +93,7 @@ REFUSED = {
     "a list for a configuration": (lambda f: (f / "config.json").write_text("[]"), "expected a JSON object"),
     "an impossible configuration": (
         lambda f: edit(f / "config.json", projector_type="mlp"),
-        "does not describe a model",
+        "not describe a model",
     ),
     "another kind of model": (lambda f: edit(f / "config.json", model_type="qwen2"), "'qwen2'"),
     "another architecture": (lambda f: edit(f / "config.json", architectures=["Other"]), "architecture 'Other'"),

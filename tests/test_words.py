@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("src", "patches", "recipes", "hub_cards", "docs")
 ENDINGS = {".py", ".yaml", ".jinja", ".md"}
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+DATA = {"chat_template.jinja"}  # files of checkpoints, which are compared byte by byte
 STYLE_PAGE = "## Words"  # the section of CONTRIBUTING.md that quotes these phrases
 
 # The parts that hold to the list by now.
@@ -20,6 +21,7 @@ CLEAN = (
     "src/videorefer_plugin/errors.py",
     "src/videorefer_plugin/object_encoder",
     "src/videorefer_plugin/regions",
+    "src/videorefer_plugin/models",
     "src/videorefer_plugin/hosts",
     "src/videorefer_plugin/hub",
     "src/videorefer_plugin/video",
@@ -98,11 +100,12 @@ def tics(path: Path) -> Iterator[str]:
 def files() -> list[Path]:
     """All files that are written for readers."""
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in ENDINGS]
-    return sorted(found) + [ROOT / name for name in PAGES]
+    return sorted(path for path in found if path.name not in DATA) + [ROOT / name for name in PAGES]
 
 
 def test_no_phrase_of_the_list_is_written():
-    found = [line for path in files() for line in tics(path) if line.startswith(CLEAN)]
+    clean = [path for path in files() if path.relative_to(ROOT).as_posix().startswith(CLEAN)]
+    found = [line for path in clean for line in tics(path)]
     assert not found, "\n".join([f"{len(found)} phrases; see {STYLE_PAGE!r} in CONTRIBUTING.md:", *found])
 
 

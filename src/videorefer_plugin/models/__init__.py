@@ -1,1 +1,1 @@
-"""Models on today's transformers: the VideoLLaMA2.1 host and VideoRefer on top of it."""
+"""Models for current transformers: the VideoLLaMA2.1 host and VideoRefer on top of it."""

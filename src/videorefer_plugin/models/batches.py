@@ -1,4 +1,4 @@
-"""Put samples that were prepared one by one together into a batch."""
+"""Joining samples that were prepared one by one into a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,11 +20,11 @@ _NOT_BY_POSITION = ("pixel_", "image_", "video_", "region_", "object_")
 
 
 class PreparedBatch(BatchFeature):
-    """What the processors of this library return: a `BatchFeature` that pipelines join with [`join_samples`]."""
+    """The output of the processors of this library: a `BatchFeature` that pipelines join with [`join_samples`]."""
 
 
 def collates_prepared(collate: Callable[..., Any], pad_token_id: int | None) -> Callable[..., Any]:
-    """A pipeline's own way of joining samples, save for those that a processor of this library prepared."""
+    """A pipeline's own function for joining samples, except for those that a processor of this library prepared."""
 
     def join(items: Sequence[Any]) -> Any:
         if not all(isinstance(item, PreparedBatch) for item in items):
@@ -36,7 +36,7 @@ def collates_prepared(collate: Callable[..., Any], pad_token_id: int | None) -> 
 
 
 class JoinsSamples:
-    """A processor whose samples can be put together after they were prepared one by one."""
+    """A processor whose samples can be joined after they were prepared one by one."""
 
     tokenizer: Any
 
@@ -51,7 +51,7 @@ class JoinsSamples:
         return_tensors: str | None = "pt",
         verbose: bool = True,
     ) -> BatchFeature:
-        """Put samples together into a batch, as `pad` of a tokenizer does.
+        """Join samples into a batch, as `pad` of a tokenizer does.
 
         Args:
             encoded_inputs (`list[BatchFeature]`): what this processor returned for each sample, as tensors.
@@ -61,7 +61,7 @@ class JoinsSamples:
             padding_side (`str`, *optional*): `"left"` or `"right"`, instead of the processor's.
             return_attention_mask (`bool`, *optional*): `False` leaves `attention_mask` out.
             return_tensors (`str`, *optional*): `"pt"`.
-            verbose (`bool`, *optional*): tokenizers take it; nothing is said here.
+            verbose (`bool`, *optional*): accepted because tokenizers accept it, and ignored.
 
         Returns:
             `BatchFeature` with the tensors of all samples: `input_ids` and whatever stands at positions of shape
@@ -104,7 +104,7 @@ def join_samples(
     min_length: int = 0,
     multiple_of: int = 1,
 ) -> dict[str, Any]:
-    """Put samples together into one batch.
+    """Join samples into one batch.
 
     What stands at positions of the prompt is padded to the longest prompt. Tensors of regions get a row for each
     sample, also where a sample has none. All others are put one after the other along their first dimension, and

@@ -1,4 +1,4 @@
-"""The key-value cache, which transformers calls `cache` since 5.24 and called `past_key_values` before."""
+"""The key-value cache, which transformers names `cache` since 5.24 and named `past_key_values` before."""
 
 import functools
 import inspect

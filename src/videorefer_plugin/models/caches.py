@@ -39,7 +39,7 @@ def cache_bytes(cache: Cache) -> int:
 
 
 def can_crop(cache: Cache) -> bool:
-    """Whether the last positions of a cache can be taken away; layers with a window no longer hold what was before."""
+    """Whether the last positions of a cache can be removed; layers with a window have dropped the positions before."""
     return not any(getattr(layer, "is_sliding", False) or not hasattr(layer, "crop") for layer in cache.layers)
 
 
@@ -51,18 +51,18 @@ def crop(cache: Cache, length: int) -> None:
 
 
 def uses_cache(config: Any, inputs: dict[str, Any]) -> bool:
-    """Whether `generate` keeps keys and values of earlier positions, by its arguments and its configuration."""
+    """Whether `generate` uses a cache, according to its arguments and its configuration."""
     return bool(inputs.get("use_cache", config.use_cache))
 
 
 def sees_positions(config: Any, inputs: dict[str, Any]) -> bool:
-    """Whether `generate` may tell where in a prompt its padding stands, by its arguments and its configuration."""
+    """Whether `generate` may find the padding of a prompt, according to its arguments and its configuration."""
     settings = (inputs.get(name, getattr(config, name, None)) for name in _SETTINGS)
     return any(inputs.get(name) for name in _ARGUMENTS) or any(settings)
 
 
 def num_copies(config: Any, inputs: dict[str, Any]) -> int:
-    """How many rows `generate` makes of a sample, by its arguments and its configuration."""
+    """The number of rows into which `generate` expands a sample, from its arguments and its configuration."""
     return max(inputs.get(name, getattr(config, name, None)) or 1 for name in ("num_beams", "num_return_sequences"))
 
 
@@ -76,7 +76,7 @@ def repeated(cache: Cache, length: int, times: int = 1) -> Cache:
 
 
 def common_length(first: Tensor, second: Tensor) -> int:
-    """How many leading rows of two tensors are equal.
+    """Return how many leading rows of two tensors are equal.
 
     Args:
         first, second (`torch.Tensor` of shape `(length, ...)`): ids, or vectors; their lengths may differ.

@@ -1,4 +1,4 @@
-"""Checks of what a model is called with, before its vision tower runs: names, ids, and what comes along with ids."""
+"""Checks of a model's arguments before its vision tower runs: names, ids, and tensors that belong to ids."""
 
 import difflib
 import inspect
@@ -20,13 +20,13 @@ from videorefer_plugin.object_encoder.checks import whole_numbers
 __all__ = ["FORMER", "check_call", "check_ids", "check_labels", "known_names", "unknown_argument", "whole_ids"]
 
 _REGIONS = ("region_masks", "region_frames", "region_lengths", "object_tokens")
-_OWN = ("region", "object_token")  # nothing else may begin like this
-# What is no misspelling, though it looks like one, and how object tokens travel to the decoder.
+_OWN = ("region", "object_token")  # prefixes that no other argument may have
+# Names that look like misspellings but are not, and the argument that carries object tokens to the decoder.
 _NAMESAKES = {"token_type_ids", "cache_position", "cache", "past_key_values", "inputs", "object_token_scatter"}
 FORMER = {"region_clip_frames", "region_pixel_values"}
-"""Of an earlier layout, and not of hosts: whoever takes regions refuses these, and says what to do."""
+"""Arguments of an earlier layout, unless a host has them: they are refused, with advice."""
 
-# Configurations of the models that were warned about, by identity: those of a model and its parts are one.
+# Configurations of models that have already warned, by identity: a model and its parts share one.
 _warned: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
 _NARROW = (torch.int32, torch.int16)  # dtypes that ids are taken in and widened
 _USE_OURS = "Use the processor that belongs to this model, and pass all its outputs on."
@@ -42,7 +42,7 @@ def known_names(kind: Any) -> frozenset[str]:
 
 
 def _check_names(model: Any, inputs: Mapping[str, Any]) -> None:
-    """Refuse what is meant for this model, but goes by another name; whatever else there is goes to the decoder."""
+    """Refuse misspelled arguments of this model; all other arguments are passed to the decoder."""
     kind: Any = type(model)
     known = known_names(kind)
     for name in inputs.keys() - known - _NAMESAKES - FORMER:
@@ -57,7 +57,7 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_argument(owner: str, name: str, known: Iterable[str]) -> ConfigurationError:
-    """What is said of an argument that nobody reads, with the nearest one that somebody does."""
+    """The error for an argument that is not used, with the nearest one that is."""
     if name == "regions":
         hint = ". Give regions= to the processor, which makes the tensors of them that the model takes."
     else:
@@ -81,7 +81,7 @@ def check_call(model: Any, input_ids: Any, inputs: Mapping[str, Any], *, generat
         generating (`bool`, *optional*, defaults to `False`): whether they are those of `generate` or of `forward`.
 
     Raises:
-        TensorError: one is no tensor, or has another shape or dtype, or values that cannot be.
+        TensorError: an argument is not a tensor, or has another shape or dtype, or impossible values.
         PromptError: there are neither ids nor embeddings, or both.
         ConfigurationError: an argument goes by another name.
     """
@@ -134,7 +134,7 @@ def check_ids(input_ids: Any) -> None:
 
 
 def whole_ids(input_ids: Any) -> Any:
-    """Ids of few bits in 64, since some models count no positions of others."""
+    """Ids of small integer dtypes as int64, since some models compute wrong positions with others."""
     return input_ids.long() if isinstance(input_ids, Tensor) and input_ids.dtype in _NARROW else input_ids
 
 
@@ -146,7 +146,7 @@ def _check_vocabulary(model: Any, input_ids: Tensor) -> None:
     low, high = torch.aminmax(input_ids)
     if bool((low >= 0) & (high < size)):
         return
-    # Placeholders may lie beyond the embeddings, since what they stand for takes their places.
+    # Placeholders may lie beyond the embeddings, since their embeddings are replaced.
     wrong = ((input_ids < 0) | (input_ids >= size)) & ~torch.isin(input_ids, _placeholders(model, input_ids))
     if bool(wrong.any()):
         row, column = wrong.nonzero()[0].tolist()
@@ -196,7 +196,7 @@ def _check_mask(mask: Any, run: Tensor, past: int, generating: bool) -> None:
         given = f"holds other values in row(s) {listed(rows)}"
     else:
         return
-    columns = f"{length}" if not past else f"{length}, or {past + length} with what is in the cache"
+    columns = f"{length}" if not past else f"{length}, or {past + length} with those in the cache"
     raise TensorError(
         f"attention_mask must hold 1 for real positions and 0 for padding, of {batch} sample(s) and {columns} "
         f"column(s), but {given}. {_USE_OURS}"
@@ -240,22 +240,22 @@ def _warn_if_long(model: Any, run: Tensor, mask: Any, past: int) -> None:
         warnings.warn(
             f"The prompt has {length} positions, but this {type(model).__name__} was made for {most} "
             "(max_position_embeddings). It answers, but may miss much. Show fewer frames (num_frames=), point at "
-            "fewer regions, or limit their frames (max_frames_per_region=). This is said once for each model.",
+            "fewer regions, or limit their frames (max_frames_per_region=). Each model warns once.",
             stacklevel=4,
         )
 
 
 def check_labels(model: Any, labels: Any, run: Any, ignored: int = -100) -> None:
-    """Check labels, of which one that is no id would stop a GPU for good.
+    """Check labels, since an invalid id would put a GPU into an unrecoverable state.
 
     Args:
         model (`PreTrainedModel`): the model.
         labels (`torch.LongTensor` of shape `(batch, length)`, *optional*): the labels.
         run (`torch.Tensor` of shape `(batch, length)` or `(batch, length, hidden_size)`): ids or embeddings.
-        ignored (`int`, *optional*, defaults to -100): what stands where nothing is to be learnt.
+        ignored (`int`, *optional*, defaults to -100): the label of positions that are not learned.
 
     Raises:
-        TensorError: they are no whole numbers of that shape, or some are neither ids nor ignored.
+        TensorError: they are not whole numbers of that shape, or some are neither ids nor ignored.
     """
     if labels is None or torch.compiler.is_compiling():
         return
@@ -266,7 +266,7 @@ def check_labels(model: Any, labels: Any, run: Any, ignored: int = -100) -> None
             given = f"have shape {tuple(labels.shape)} and dtype {labels.dtype}"
         raise TensorError(
             f"labels must be whole numbers of shape {shape}, one for each id, with {ignored} where nothing is to be "
-            f"learnt, but {given}."
+            f"learned, but {given}."
         )
     if labels.numel() == 0 or labels.is_meta:
         return
@@ -277,5 +277,5 @@ def check_labels(model: Any, labels: Any, run: Any, ignored: int = -100) -> None
         for row, column in wrong.nonzero()[:1].tolist():
             raise TensorError(
                 f"Sample {row} has label {int(labels[row, column])} at position {column}, but the model knows {size} "
-                f"ids, numbered from 0, and {ignored} where nothing is to be learnt."
+                f"ids, numbered from 0, and {ignored} where nothing is to be learned."
             )

@@ -1,4 +1,4 @@
-"""Settings of `apply_chat_template`: which are the template's, and which the processor's."""
+"""Separating the settings of `apply_chat_template` into those of the template and those of the processor."""
 
 import inspect
 from collections.abc import Collection
@@ -13,14 +13,14 @@ from videorefer_plugin.inputs.matching import SETTING_GROUPS, take_settings
 __all__ = ["TEXT_SETTINGS", "TOKENIZE_SETTINGS", "take_chat_settings"]
 
 TEXT_SETTINGS = frozenset(TextKwargs.__annotations__)
-"""Settings of tokenizers, which every processor takes in a call."""
+"""Settings of tokenizers, which every processor accepts in a call."""
 
 TOKENIZE_SETTINGS = frozenset(
     {"tokenize", "return_dict", "return_tensors", "return_assistant_tokens_mask", "sanitize_control_tokens"}
 )
-"""Settings of `apply_chat_template` that are about what is made of the text."""
+"""Settings of `apply_chat_template` about the processing of the text."""
 
-# What else a template looks at is found in the template.
+# The other settings of a template are found in its text.
 _CHAT_SETTINGS = set(inspect.signature(ProcessorMixin.apply_chat_template).parameters) - {
     "self",
     "conversation",
@@ -36,7 +36,7 @@ def take_chat_settings(
     chat_template: str | None,
     owner: str,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Separate settings of a processor's call from those of its chat template, and refuse what is neither.
+    """Separate settings of a processor's call from those of its chat template, and refuse unknown ones.
 
     Args:
         settings (`dict`): keyword arguments of `apply_chat_template`.

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a checkpoint's folder, in words.
+"""Checks of the files in a checkpoint's folder, with their faults in words.
 
 Small files are looked at before anything is loaded, since transformers leaves some out without a word if it cannot
 read them. The others, and what no file of its kind may hold, are looked at once loading has failed.
@@ -39,9 +39,9 @@ _MARKS = {
     ".json": (b"videorefer", b"videollama2"),
     ".safetensors": (b"object_encoder.", b"region_encoder.", b"mm_projector."),
 }
-_MOST = 1 << 20  # bytes of each file in which marks are looked for
-_REMEDY = "Fetch or save the checkpoint anew."
-_SHOWN = 300  # characters of what a library says
+_MOST = 1 << 20  # bytes of each file that are searched for marks
+_REMEDY = "Fetch or save the checkpoint again."
+_SHOWN = 300  # characters of a library's message
 
 # What stands in the name of the module in which loading failed -> the files that it reads.
 _READERS = {
@@ -57,7 +57,7 @@ _READERS = {
 
 
 def check_files(folder: str | os.PathLike, names: Collection[str], *, needed: Collection[str] = ()) -> None:
-    """Refuse a folder in which one of these files cannot be used; what is no folder, and what is not there, is left.
+    """Refuse a folder in which one of these files is damaged; folders and files that do not exist are ignored.
 
     Args:
         folder (`str` or `os.PathLike`): the folder, or a Hub id.
@@ -79,7 +79,7 @@ def check_files(folder: str | os.PathLike, names: Collection[str], *, needed: Co
 
 
 def check_weights(folder: str | os.PathLike) -> None:
-    """Refuse a folder with a damaged file of weights; the file is named.
+    """Refuse a folder with a damaged file of weights; the message names the file.
 
     Raises:
         CheckpointError: there is one.
@@ -89,7 +89,7 @@ def check_weights(folder: str | os.PathLike) -> None:
 
 
 def _fault(path: Path) -> str:
-    """What is wrong with a file; empty if nothing is, or if there is no such file."""
+    """Describe the fault of a file; empty if it has none, or does not exist."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -97,7 +97,7 @@ def _fault(path: Path) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     if not stat.S_ISREG(mode):
-        return "is a folder instead of a file" if stat.S_ISDIR(mode) else "is no regular file"
+        return "is a folder instead of a file" if stat.S_ISDIR(mode) else "is not a regular file"
     try:
         return _safetensors_fault(path) if path.suffix == ".safetensors" else _text_fault(path)
     except OSError as error:
@@ -111,7 +111,7 @@ def _text_fault(path: Path) -> str:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        return f"is no UTF-8 text (byte {error.start} is {content[error.start]:#04x})"
+        return f"is not UTF-8 text (byte {error.start} is {content[error.start]:#04x})"
     if path.suffix != ".json":
         return _template_fault(text) if path.suffix == ".jinja" else ""
     if not text.strip():
@@ -120,9 +120,9 @@ def _text_fault(path: Path) -> str:
     try:
         value = json.loads(text, object_pairs_hook=pairs)
     except TwiceError as error:
-        return f"is no settings file: {error}"
+        return f"is not a settings file: {error}"
     except (ValueError, RecursionError) as error:
-        return f"is no JSON, or only a part of it ({json_fault(error)})"
+        return f"is not JSON, or only a part of it ({json_fault(error)})"
     if not isinstance(value, dict):
         return f"must hold a JSON object, but holds {'null' if value is None else f'a {type(value).__name__}'}"
     if path.name == "generation_config.json":
@@ -141,15 +141,15 @@ def _ids_fault(settings: dict[str, Any]) -> str:
 
 def _template_fault(text: str) -> str:
     import jinja2
-    from transformers.utils.chat_template_utils import _compile_jinja_template  # which keeps what it made
+    from transformers.utils.chat_template_utils import _compile_jinja_template  # which caches its result
 
     try:
         _compile_jinja_template(text)
     except jinja2.TemplateError as error:
-        return f"is no template ({error}, line {getattr(error, 'lineno', '?')})"
+        return f"is not a template ({error}, line {getattr(error, 'lineno', '?')})"
     except RecursionError:
         return "is nested too deep for a template"
-    return "" if "messages" in text else "is no chat template: it makes nothing of the messages"
+    return "" if "messages" in text else "is not a chat template: it ignores the messages"
 
 
 def _index_fault(path: Path, index: dict[str, Any]) -> str:
@@ -167,30 +167,30 @@ def _safetensors_fault(path: Path) -> str:
         with safe_open(path, framework="pt"):
             return ""
     except SafetensorError as error:
-        return f"is no whole file of weights ({error})"
+        return f"is not a whole file of weights ({error})"
 
 
 @contextlib.contextmanager
 def reading_folder(
     name: Any, files: Collection[str], *, given: Collection[str] = (), only_ours: bool = False
 ) -> Iterator[None]:
-    """Turn what libraries make of damaged files of a folder into one error that names the file.
+    """Turn the errors of libraries about damaged files of a folder into one error that names the file.
 
     Args:
         name (`str` or `os.PathLike`): the folder, or a Hub id.
         files (`Collection[str]`): names of the files that are read, beside weights.
         given (`Collection[str]`, *optional*): names of the caller's arguments; one that is refused stays refused.
         only_ours (`bool`, *optional*, defaults to `False`):
-            Leave folders alone that do not speak of this library, if no file of theirs is damaged.
+            Ignore folders whose files do not mention this library, if none of their files is damaged.
 
     Raises:
-        CheckpointError: a file is damaged, or holds what nothing can be made of.
+        CheckpointError: a file is damaged, or its content is invalid.
     """
     try:
         yield
     except VideoReferError:
         raise
-    except Exception as error:  # tokenizers raises no narrower one; what is not about files goes on as it is
+    except Exception as error:  # tokenizers raises no narrower one; errors that are not about files are passed on
         if not isinstance(name, (str, os.PathLike)) or not os.path.isdir(name) or not _about_files(error, given):
             raise
         folder = Path(name)
@@ -202,7 +202,7 @@ def reading_folder(
         if only_ours and not speaks_of_us(name):
             raise
         raise CheckpointError(
-            f"The folder {str(folder)!r} cannot be loaded. What {_reader(error)} holds does not fit: "
+            f"The folder {str(folder)!r} cannot be loaded. The content of {_reader(error)} does not fit: "
             f"{type(error).__name__}: {cut(str(error), _SHOWN)} {_REMEDY}"
         ) from error
 

@@ -1,4 +1,4 @@
-"""Where a module computes, also when its weights wait elsewhere."""
+"""The device on which a module computes, also when its weights are offloaded."""
 
 import torch
 from torch import nn
@@ -7,11 +7,11 @@ __all__ = ["device_of"]
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """The device that a module takes its inputs on.
+    """Return the device of a module's inputs.
 
     With `device_map` and too little memory, or after `accelerate.cpu_offload`, weights are on the device `meta` until
-    a hook brings those of a layer to where it computes. Nothing can be moved to `meta`; what is asked for there is the
-    device of these hooks.
+    a hook moves those of a layer to its execution device. Inputs cannot be moved to `meta`, so the execution device of
+    these hooks is returned.
     """
     for parameter in module.parameters():
         if parameter.device.type != "meta":

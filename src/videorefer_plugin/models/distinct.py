@@ -1,4 +1,4 @@
-"""Find frames that are equal, so that a vision tower sees each of them once."""
+"""Finding equal frames, so that a vision tower sees each of them once."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,8 +23,8 @@ def distinct_frames(frames: Tensor) -> tuple[list[int], list[int]]:
         frames (`torch.Tensor` of shape `(num_frames, ...)`): frames, or anything else.
 
     Returns:
-        `tuple[list[int], list[int]]`: indices of the distinct frames, in order, and for each frame its place among
-        these.
+        `tuple[list[int], list[int]]`: indices of the distinct frames, in order, and for each frame its index among
+            these.
     """
     every = list(range(len(frames)))
     if len(frames) < 2 or torch.compiler.is_compiling() or frames.requires_grad or frames.is_meta:
@@ -46,11 +46,11 @@ class _Alike:
     """Distinct frames that a few values don't tell apart. As a rule there is one."""
 
     def __init__(self) -> None:
-        self._first: tuple[int, int] | None = None  # index of a frame, and its place among the distinct ones
+        self._first: tuple[int, int] | None = None  # index of a frame, and its index among the distinct ones
         self._by_digest: dict[int, tuple[int, int]] = {}
 
     def find(self, flat: Tensor, index: int, place: int) -> int:
-        """Place of the frame that is equal to a given one; that of the latter itself, `place`, if there is none."""
+        """Return the distinct index of the frame that is equal to a given one; `place`, its own, if there is none."""
         if self._first is None:
             self._first = index, place
             return place

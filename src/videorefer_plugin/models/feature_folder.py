@@ -1,4 +1,4 @@
-"""Features in files of a folder, which processes and runs share."""
+"""Features in the files of a folder, which several processes and runs can share."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ _TICK = 2_000_000_000  # nanoseconds within which a folder may change without an
 
 
 class FeatureFolder:
-    """The files of a folder. Each holds features that were written together and made in the same way.
+    """The files of a folder. Each holds features that were written together and computed in the same way.
 
     A file appears whole or not at all, and is never changed. One that turns out to be cut off, or not to be of this
     kind, is left alone with a warning, and what it held counts as not known.
@@ -56,19 +56,19 @@ class FeatureFolder:
                     self.path.mkdir(parents=True, exist_ok=True)
         except ConfigurationError as error:
             raise ConfigurationError(
-                f"Features cannot be kept in {short(folder)}. {error} Expected is a folder, or a place where one can "
-                "be made."
+                f"Features cannot be kept in {short(folder)}. {error} Expected is a folder, or a path at which one "
+                "can be created."
             ) from error
         self._seen: set[str] = set()  # names of files that were looked into
         self._places: dict[FeatureKey, str] = {}  # the file that each feature lies in
         self._listing: list[str] = []  # names of files that may hold features
-        self._listed: int | None = None  # when the folder had changed last, if that listing holds all until then
-        self._pending: dict[FeatureKey, Tensor] = {}  # what is to be written together
+        self._listed: int | None = None  # time of the folder's last change that the listing includes
+        self._pending: dict[FeatureKey, Tensor] = {}  # features that will be written together
         self._pending_bytes = 0
-        self._together = 0  # how many ask for that
+        self._together = 0  # number of active `together` blocks
 
     def known(self, keys: Iterable[FeatureKey]) -> set[FeatureKey]:
-        """Which of these features lie in the folder."""
+        """Return which of these features are in the folder."""
         wanted = set(keys)
         pending = wanted & self._pending.keys()
         new = wanted - pending - self._places.keys()
@@ -77,7 +77,7 @@ class FeatureFolder:
         return pending | (wanted & self._places.keys())
 
     def read(self, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
-        """Those of these features that lie in the folder, on the CPU."""
+        """Read those of these features that are in the folder, to the CPU."""
         known = self.known(keys)
         found = {key: self._pending[key] for key in keys if key in self._pending}
         by_file: dict[str, list[FeatureKey]] = {}
@@ -97,7 +97,7 @@ class FeatureFolder:
         return found
 
     def write(self, features: Mapping[FeatureKey, Tensor]) -> None:
-        """Write features, those made in the same way into one file.
+        """Write features; those computed in the same way go into one file.
 
         Raises:
             ConfigurationError: they cannot be written.
@@ -110,7 +110,7 @@ class FeatureFolder:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Within it, features are written many at a time, and those that are left at its end."""
+        """Within this block, features are written many at a time, and the rest at its end."""
         self._together += 1
         try:
             yield
@@ -192,7 +192,7 @@ class FeatureFolder:
 
 
 def remove_features(folder: str | os.PathLike) -> None:
-    """Remove what stores left in a folder."""
+    """Remove the files of interrupted stores from a folder."""
     for path in Path(folder).glob("features-*"):
         path.unlink(missing_ok=True)
 

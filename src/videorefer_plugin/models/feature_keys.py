@@ -1,4 +1,4 @@
-"""What tells features of frames from all others: of what they are, and how they are made."""
+"""The keys of features of frames: the content of the frame, and how the feature was computed."""
 
 import hashlib
 import json
@@ -21,15 +21,15 @@ _weights: "WeakKeyDictionary[nn.Module, tuple[_Signature, str]]" = WeakKeyDictio
 
 
 class FeatureKey(NamedTuple):
-    """What tells a feature from all others.
+    """The key that identifies a feature.
 
     Attributes:
         content (`str`): digest of the visual's content ([`Video.digest`]), or of pixels that are preprocessed already.
         frame (`int`): frame, in the numbering of the source; 0 for rows of packed pixels.
         preprocessing (`str`): digest of how frames are preprocessed ([`preprocessing_digest`]); empty for digests of
             pixels.
-        tower (`str`): revision of the vision tower ([`tower_revision`]), followed by what was made of its features if
-            that is not the features themselves, such as `"/pooled"`.
+        tower (`str`): revision of the vision tower ([`tower_revision`]), followed by the form of the features if they
+            are not the tower's own, such as `"/pooled"`.
     """
 
     content: str
@@ -39,7 +39,7 @@ class FeatureKey(NamedTuple):
 
 
 def tower_revision(tower: nn.Module, *ways: Any) -> str:
-    """Digest of a vision tower, which changes with its weights and its configuration.
+    """Return the digest of a vision tower, which changes with its weights and its configuration.
 
     Towers that are equal have the same, whichever object they are. Digesting the weights takes a second for 1 GB, so
     that is kept until a weight is changed or replaced. Changes through `.data`, which torch does not count, are only
@@ -71,7 +71,7 @@ def tower_revision(tower: nn.Module, *ways: Any) -> str:
 
 
 def adapters_in_use(module: nn.Module) -> list[tuple[str, bool, list[str]]]:
-    """Which PEFT adapters the layers of a module use, which can be changed without changing a weight.
+    """The PEFT adapters that the layers of a module use, which can change without any change of a weight.
 
     Returns:
         `list[tuple[str, bool, list[str]]]`: name of each layer with adapters, whether they are disabled, and which are
@@ -85,7 +85,7 @@ def adapters_in_use(module: nn.Module) -> list[tuple[str, bool, list[str]]]:
 
 
 def preprocessing_digest(processor: Any, *ways: Any, **settings: Any) -> str:
-    """Digest of how frames are preprocessed.
+    """Return the digest of the preprocessing of frames.
 
     Args:
         processor: an image processor of transformers, or a processor that has one and an `image_aspect_ratio`.

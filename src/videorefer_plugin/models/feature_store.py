@@ -1,4 +1,4 @@
-"""Keep what a frozen vision tower makes of frames, so that each frame goes through it once.
+"""A cache of the features of a frozen vision tower, so that each frame passes through it once.
 
 Everything that computes features of frames asks a [`FeatureStore`] for them by a [`FeatureKey`], which says of what
 they are and how they are made. Sessions, attached hosts and training that name the same folder share what lies there.
@@ -47,7 +47,7 @@ class FeatureStore:
         computed (`int`): How many features were computed so far.
 
     Raises:
-        ConfigurationError: there is no such device, the limit is no number of bytes, or the folder cannot be used.
+        ConfigurationError: the device does not exist, the limit is not a number of bytes, or the folder is unusable.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class FeatureStore:
     def fetch(
         self, keys: Sequence[FeatureKey], compute: Callable[[list[FeatureKey]], Sequence[Tensor]]
     ) -> list[Tensor]:
-        """Get features, computing those that are not known.
+        """Return features, computing those that are not cached.
 
         Args:
             keys (`Sequence[FeatureKey]`): whose features are wanted; a key may occur more than once.
@@ -104,23 +104,23 @@ class FeatureStore:
         return self._memory
 
     def shrink(self, max_bytes: int) -> None:
-        """Let go of what was not used for longest, until at most so many bytes are held.
+        """Drop the least recently used features until at most so many bytes are held.
 
         Raises:
-            ConfigurationError: that is no number of bytes.
+            ConfigurationError: the value is not a number of bytes.
         """
         limit = _check_bytes(max_bytes)
         with self._lock:
             self._evict(limit)
 
     def clear(self) -> None:
-        """Let go of everything that is held. What lies in the folder stays there."""
+        """Drop all features from memory. Those in the folder are kept."""
         with self._lock:
             self._held.clear()
             self._memory = 0
 
     def known(self, keys: Iterable[FeatureKey]) -> set[FeatureKey]:
-        """Which of these features need not be computed: they are held, or lie in the folder."""
+        """Return which of these features need not be computed, since they are in memory or in the folder."""
         with self._lock:
             wanted = set(keys)
             held = wanted & self._held.keys()
@@ -128,7 +128,7 @@ class FeatureStore:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Within it, features that are computed are written to the folder many at a time, the last ones at its end.
+        """Within this block, computed features are written to the folder many at a time, the last ones at its end.
 
         Files are fewer, and a process that is killed loses what it has not written.
 

@@ -1,4 +1,4 @@
-"""Which weights a checkpoint has, and which items a file: what makes answers of other files other answers."""
+"""Fingerprints of checkpoints and files, so that results can be matched to the weights and items that made them."""
 
 import functools
 import hashlib
@@ -21,7 +21,7 @@ def file_hash(path: str | os.PathLike) -> str:
 
 
 def fingerprint(name: str | os.PathLike, revision: str | None = None) -> str:
-    """What tells a checkpoint from others: of a folder its files, of a Hub id the commit that is used.
+    """Return the fingerprint of a checkpoint: of a folder its files, of a Hub id the commit that is used.
 
     Of a Hub id, `revision` is the branch, tag or commit that was asked for.
 
@@ -42,7 +42,7 @@ def fingerprint(name: str | os.PathLike, revision: str | None = None) -> str:
 
 
 def tree_fingerprint(folder: str | os.PathLike) -> str:
-    """What tells a folder from others by all files in it and in its folders, read as `fingerprint` does."""
+    """Return the fingerprint of all files in a folder and its subfolders, read as `fingerprint` does."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -71,7 +71,7 @@ def _digest(path: Path, size: int, mtime_ns: int) -> bytes:
 
 
 def _tensors(stream: BinaryIO, size: int) -> list[tuple[int, int]]:
-    """Where the header and the tensors of a file of safetensors begin and end; the whole file where it is none."""
+    """The spans of the header and of the tensors in a file of safetensors; the whole file if it is not one."""
     length = int.from_bytes(stream.read(8), "little")
     if length > size:
         return [(0, size)]
@@ -80,14 +80,14 @@ def _tensors(stream: BinaryIO, size: int) -> list[tuple[int, int]]:
         places = [one["data_offsets"] for name, one in header.items() if name != "__metadata__"]
         spans = sorted((8 + length + int(begin), 8 + length + int(end)) for begin, end in places)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return [(0, size)]  # loading says what is wrong with it
+        return [(0, size)]  # loading will report the fault
     if any(not 0 <= begin <= end <= size for begin, end in spans):
         return [(0, size)]
     return [(0, 8 + length), *spans]
 
 
 def _parts(begin: int, end: int) -> Iterator[range]:
-    """What is read of a span: all of a small one, else a part in every step, with its first and its last bytes."""
+    """The parts of a span that are read: all of a small one, else a part per step, with its first and last bytes."""
     if end - begin <= _WHOLE:
         yield range(begin, end)
         return

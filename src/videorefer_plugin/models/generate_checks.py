@@ -1,4 +1,4 @@
-"""Checks of what `generate` is called with, before anything is decoded, encoded or generated."""
+"""Checks of the arguments of `generate`, before any frame is decoded or encoded."""
 
 import copy
 import inspect
@@ -55,13 +55,13 @@ def check_generate(model: Any, arguments: Mapping[str, Any]) -> None:
     """Check arguments of `generate` before anything is computed: their names and their values.
 
     Args:
-        model (`PreTrainedModel`): the model that generates; of a PEFT model, the one inside is asked.
+        model (`PreTrainedModel`): the model that generates; for a PEFT model, its base model is used.
         arguments (`Mapping[str, Any]`): keyword arguments of `generate`.
 
     Raises:
-        ConfigurationError: an argument is unknown, and the nearest one is suggested; one that counts is no whole
-            number of at least 1; `generation_config` or `streamer` is none; or transformers refuses a value, whose
-            sentence the message ends with.
+        ConfigurationError: an argument is unknown (the message names the nearest one), a count is not a whole number
+            of at least 1, `generation_config` or `streamer` has the wrong type, or transformers refuses a value (the
+            message ends with its reason).
     """
     inside = getattr(model, "get_base_model", None)
     model = model if inside is None else inside()
@@ -86,16 +86,16 @@ def check_generate(model: Any, arguments: Mapping[str, Any]) -> None:
 
 
 def checked_prompt(model: Any, inputs: Any, arguments: dict[str, Any], placed: str) -> tuple[Any, Any]:
-    """Check what `generate` is called with, and bring ids of few bits to 64.
+    """Check the arguments of `generate`, and convert ids of small integer dtypes to int64.
 
     Args:
         model (`PreTrainedModel`): the model that generates.
-        inputs (`torch.LongTensor`, *optional*): what was given by position.
+        inputs (`torch.LongTensor`, *optional*): the positional argument.
         arguments (`dict[str, Any]`): keyword arguments of `generate`, whose `input_ids` are replaced.
         placed (`str`): the argument that says that the model which this one drafts for has checked them.
 
     Returns:
-        `tuple`: the ids, and what is given by position; either may be `None`.
+        `tuple`: the ids, and the positional argument; either may be `None`.
 
     Raises:
         ConfigurationError: as [`check_generate`].

@@ -1,4 +1,4 @@
-"""Record gradients only where something learns from them."""
+"""Recording gradients only if they are needed."""
 
 import contextlib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Arguments that say how files are fetched from the Hub, and for which repository each of them counts."""
+"""Arguments for fetching files from the Hub, and the repositories to which each of them applies."""
 
 import contextlib
 import os
@@ -24,18 +24,18 @@ _current: ContextVar[dict[str, Any]] = ContextVar("hub arguments of the configur
 
 
 def hub_arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Those of some keyword arguments that say how files are fetched."""
+    """Select the keyword arguments for fetching files."""
     return {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
 
 
 def pinned(name: str | os.PathLike, hub: dict[str, Any]) -> dict[str, Any]:
-    """The same arguments for a repository's commit, so that all files of one load come from the same one.
+    """Pin the arguments to a repository's commit, so that all files of one load come from the same one.
 
     Args:
         name (`str` or `os.PathLike`): folder, which has no commits, or Hub id.
-        hub (`dict`): what [`hub_arguments`] found.
+        hub (`dict`): the result of [`hub_arguments`].
     """
-    from transformers.utils.hub import resolve_revision  # not above, where whoever asks for no model waits for it
+    from transformers.utils.hub import resolve_revision  # imported here, since it is slow
 
     known = {key: hub[key] for key in ("token", "local_files_only", "cache_dir") if key in hub}
     revision = resolve_revision(name, hub.get("revision"), **known)
@@ -43,12 +43,12 @@ def pinned(name: str | os.PathLike, hub: dict[str, Any]) -> dict[str, Any]:
 
 
 def elsewhere(hub: dict[str, Any]) -> dict[str, Any]:
-    """Those that count for another repository as well, such as the vision tower's."""
+    """Select the arguments that apply to another repository as well, such as the vision tower's."""
     return {name: value for name, value in hub.items() if name not in _OF_ONE_REPOSITORY}
 
 
 def refetched_with(hub: dict[str, Any]) -> dict[str, Any]:
-    """Those that find more files of the same commit later. Without the token, which nothing should keep."""
+    """Select the arguments that find more files of the same commit later; without the token, which is not stored."""
     kept = {name: hub[name] for name in ("cache_dir", "local_files_only", *_OF_ONE_REPOSITORY) if name in hub}
     if "revision" in kept:
         kept["revision"] = getattr(kept["revision"], "resolved", kept["revision"])
@@ -56,7 +56,7 @@ def refetched_with(hub: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_subfolder(name: str | os.PathLike, hub: dict[str, Any]) -> str:
-    """Folder of a checkpoint's files where the checkpoint is local."""
+    """Return the folder of a checkpoint's files if the checkpoint is local."""
     return os.path.join(name, hub.get("subfolder", "")) if hub.get("subfolder") else os.fspath(name)
 
 
@@ -75,5 +75,5 @@ def fetching(hub: dict[str, Any]) -> Iterator[None]:
 
 
 def fetched_with() -> dict[str, Any]:
-    """How the files of the configuration that is being read are fetched; nothing where none is."""
+    """How the files of the configuration that is being read are fetched; empty outside of that."""
     return _current.get({})

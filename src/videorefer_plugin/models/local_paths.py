@@ -1,4 +1,4 @@
-"""Paths of this machine, which are nobody else's business and of no use to whoever loads what is saved."""
+"""Paths of this machine, which are private, and useless to the users of a saved model."""
 
 import os
 
@@ -6,7 +6,7 @@ __all__ = ["without_local_path"]
 
 
 def without_local_path(name: str | os.PathLike | None) -> str | None:
-    """What to write of where a part came from: a Hub id as it is, and of a path no more than its last part.
+    """Shorten the origin of a part for saving: a Hub id is kept, of a path only the last part.
 
     Args:
         name (`str` or `os.PathLike`, *optional*): Hub id, name or path.

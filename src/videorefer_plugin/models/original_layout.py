@@ -1,4 +1,4 @@
-"""Configurations that may be in the layout of the original code, and that are saved in ours."""
+"""Configurations in the layout of the original code, which are read here and saved in our layout."""
 
 import copy
 import os
@@ -20,7 +20,7 @@ else:
 
 
 class OriginalLayoutMixin(_Config):
-    """Reading and writing of a configuration that has a `vision_tower` and a flat original layout."""
+    """Reading and writing of a configuration with a `vision_tower` and a flat original layout."""
 
     original_model_types: Any = ()  # values of `model_type` in the original layout
 
@@ -76,16 +76,16 @@ class OriginalLayoutMixin(_Config):
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """Save the configuration, and what lets its folder load with `trust_remote_code=True`.
+        """Save the configuration, and the files with which its folder loads with `trust_remote_code=True`.
 
         Raises:
             CheckpointError: the folder cannot be written.
         """
         check_folder_place(save_directory, CheckpointError)
-        if self.model_type not in MODEL_AUTO_MAPS:  # a class derived elsewhere brings its own files
+        if self.model_type not in MODEL_AUTO_MAPS:  # a derived class brings its own files
             super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
             return
-        # Always anew: what a checkpoint brought along may name other files.
+        # Always written again: the value from a checkpoint may name other files.
         self.auto_map = dict(MODEL_AUTO_MAPS[self.model_type])
         super().save_pretrained(save_directory)
         write_shims(save_directory, config_shims(self.model_type))
@@ -93,7 +93,7 @@ class OriginalLayoutMixin(_Config):
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 
     def to_json_file(self, json_file_path: str | os.PathLike, use_diff: bool = True) -> None:
-        """Write the configuration into a file, without the folder of this machine that the tower came from."""
+        """Write the configuration into a file, without the local folder of the tower."""
         written = copy.copy(self)
         written.vision_tower = without_local_path(self.vision_tower)
         super(OriginalLayoutMixin, written).to_json_file(json_file_path, use_diff=use_diff)

@@ -1,4 +1,4 @@
-"""Which token stands in which column of a prompt, so that generation may run it in pieces or continue from a cache."""
+"""The columns of a prompt in which tokens are inserted, for generation in pieces or from a cache."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class Placed(NamedTuple):
     origin: int = 0
 
     def at(self, places: Tensor, past: int, length: int) -> tuple[Tensor, Tensor]:
-        """What `forward` needs to know of `length` columns that begin at position `past`.
+        """The arguments of `forward` for `length` columns that begin at position `past`.
 
         Args:
             places (`torch.LongTensor` of shape `(batch, prompt_length)`): for each column its row of `tokens`, or -1.
@@ -48,7 +48,7 @@ class Placed(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """Ids handed to `generate`, beside a cache that may hold the first of them, or what came before them.
+    """Ids passed to `generate`, with a cache that may hold the first of them, or earlier ones.
 
     Attributes:
         input_ids (`torch.LongTensor` of shape `(batch, length)`): the ids.
@@ -62,7 +62,7 @@ class Prompt(NamedTuple):
 
     @classmethod
     def of(cls, input_ids: Any, inputs: dict[str, Any]) -> "Prompt":
-        """Tell from the attention mask whether ids come with or without what the cache holds.
+        """Decide from the attention mask whether the ids include those in the cache.
 
         transformers does: ids as long as the mask are the whole sequence, shorter ones are its end.
 
@@ -81,10 +81,10 @@ class Prompt(NamedTuple):
     def seen_by(
         self, check: Callable[[Any], None], hide: Callable[[Tensor, Tensor], Tensor], placeholders: list[int]
     ) -> Any:
-        """The ids in which something handed over has its placeholders: all ids, or those that are not in the cache.
+        """Return the ids that contain the placeholders of an argument: all ids, or those that are not in the cache.
 
         Args:
-            check (`Callable`): raises `PromptError` where what was handed over doesn't fill the placeholders of ids.
+            check (`Callable`): raises `PromptError` if the argument does not fill the placeholders of the ids.
             hide (`Callable`): replaces ids where a mask says so.
             placeholders (`list[int]`): ids of the placeholders that count.
 
@@ -115,7 +115,7 @@ class Prompt(NamedTuple):
 
 
 def given_cache(inputs: Mapping[str, Any]) -> Any:
-    """The cache among keyword arguments, under its name of today or of before."""
+    """Return the cache among keyword arguments, under its current or its previous name."""
     cache = inputs.get("cache")
     return inputs.get("past_key_values") if cache is None else cache
 
@@ -126,25 +126,25 @@ def cached_length(cache: Any) -> int:
 
 
 def written_step(input_ids: Any, cache: Any) -> bool:
-    """Whether these are single ids after what a cache holds: a step of decoding, whose ids the model wrote."""
+    """Whether these are single ids after a cache: a step of decoding, whose ids the model generated."""
     if torch.compiler.is_compiling() or not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
         return False
     return input_ids.shape[1] == 1 and cached_length(cache) > 0
 
 
 def number_places(mask: Tensor) -> Tensor:
-    """Number the places that a mask marks, sample by sample and from left to right; -1 elsewhere."""
+    """Number the positions that a mask marks, sample by sample and from left to right; -1 elsewhere."""
     return torch.where(mask, mask.flatten().cumsum(0).view_as(mask) - 1, -1)
 
 
 def columns(places: Tensor, start: int, length: int) -> Tensor:
-    """Take columns out of `places`, `(batch, prompt_length)`; beyond the prompt there are no places."""
+    """Take columns out of `places`, `(batch, prompt_length)`; columns beyond the prompt are empty."""
     part = places[:, start : start + length]
     return torch.nn.functional.pad(part, (0, length - part.shape[1]), value=-1)
 
 
 def insert(embeds: Tensor, tokens: Tensor, places: Tensor) -> Tensor:
-    """Put tokens in place of embeddings.
+    """Replace embeddings by tokens.
 
     Args:
         embeds (`torch.Tensor` of shape `(batch, length, hidden_size)`): embeddings.

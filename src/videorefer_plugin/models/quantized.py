@@ -1,4 +1,4 @@
-"""Quantized weights: which models have them, what can be saved, and the dtypes of the other weights beside them."""
+"""Quantized weights: detecting and saving them, and the dtypes of the other weights beside them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,11 +20,11 @@ def is_quantized(model: Any) -> bool:
 
 
 def check_savable(module: nn.Module, state: Mapping[str, Any] | None = None) -> None:
-    """Refuse weights that are no tensors, such as those that `quantize_dynamic` packs.
+    """Refuse weights that are not tensors, such as those that `quantize_dynamic` packs.
 
     Args:
-        module (`nn.Module`): what is to be saved.
-        state (`dict`, *optional*): its weights, where they are at hand already.
+        module (`nn.Module`): the module to save.
+        state (`dict`, *optional*): its weights, if they are already available.
 
     Raises:
         CheckpointError: there are such weights.
@@ -40,7 +40,7 @@ def check_savable(module: nn.Module, state: Mapping[str, Any] | None = None) -> 
 
 
 def settle_dtypes(model: Any) -> None:
-    """Bring weights that are not quantized to the dtype that a checkpoint of quantized ones was loaded in.
+    """Convert weights that are not quantized to the dtype that a checkpoint of quantized ones was loaded in.
 
     transformers leaves each `weight` of such a checkpoint as it was saved, and casts the rest, so that a layer has
     its weight and its bias in two dtypes and cannot run.

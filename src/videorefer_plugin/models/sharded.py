@@ -1,4 +1,4 @@
-"""Models whose weights are shared out among processes, which all have to run the same modules in the same order."""
+"""Models whose weights are sharded among processes, which all must run the same modules in the same order."""
 
 import importlib
 import os
@@ -44,7 +44,7 @@ def receives_weights() -> bool:
 
 
 def agree(flags: Sequence[bool], device: torch.device) -> tuple[list[bool], list[bool]]:
-    """Ask all processes; each has to call this equally often.
+    """Combine the answers of all processes; each must call this equally often.
 
     Args:
         flags (`Sequence[bool]`): what holds in this process, equally many in all of them.

@@ -1,9 +1,9 @@
-"""What lets a checkpoint load with `trust_remote_code=True` where this package is installed but was not imported.
+"""Files with which a checkpoint loads with `trust_remote_code=True` if this package is installed but not imported.
 
 transformers finds classes it does not know through `auto_map`, which names files beside the weights. Ours hold one
 import each: the code stays in this package, and where the package is missing the error names it. They are written by
-every `save_pretrained`, not only on publishing, for two reasons. A folder that somebody uploads by other means then
-works too. And models need no hook into the layer that publishes, which stands above them.
+every `save_pretrained`, not only on publishing, for two reasons: a folder that is uploaded by other means also
+works, and models need no hook into the layer that publishes, which is above them.
 """
 
 import os
@@ -73,12 +73,12 @@ PROCESSOR_AUTO_MAPS = {
 
 
 def config_shims(model_type: str | None) -> dict[str, str]:
-    """Shim files beside the weights of a model of some type."""
+    """Return the shim files beside the weights of a model of some type."""
     return LLAMA3_CONFIG_SHIMS if model_type == "videorefer_videollama3" else CONFIG_SHIMS
 
 
 def processor_shims(model_type: str | None) -> dict[str, str]:
-    """Shim files beside the processor of a model of some type."""
+    """Return the shim files beside the processor of a model of some type."""
     return LLAMA3_PROCESSOR_SHIMS if model_type == "videorefer_videollama3" else PROCESSOR_SHIMS
 
 

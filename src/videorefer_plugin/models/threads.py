@@ -1,4 +1,4 @@
-"""How many threads PyTorch uses for a model that is too small for several."""
+"""The number of PyTorch threads for a model that is too small for several."""
 
 import os
 from collections.abc import Iterator

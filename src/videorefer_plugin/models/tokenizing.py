@@ -1,4 +1,4 @@
-"""One thread at a time uses a tokenizer."""
+"""A lock, so that one thread at a time uses a tokenizer."""
 
 import os
 import threading
@@ -23,17 +23,17 @@ if hasattr(os, "register_at_fork"):  # a thread that had its turn does not live 
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Keep other threads from tokenizing meanwhile.
+    """Keep other threads from tokenizing in the meantime.
 
-    A tokenizer keeps the padding and truncation of its last call, and sets them anew before it encodes: two threads
-    that want different ones get each other's. What is done in here takes no time beside a model.
+    A tokenizer keeps the padding and truncation of its last call, and sets them again before it encodes: two threads
+    with different settings would get each other's. The block takes no time compared to a model.
     """
     with _Turn.lock:
         yield
 
 
 def answers_of(processor: Any, ids: Any) -> list[str]:
-    """What was generated, as text.
+    """Return the generated ids as text.
 
     Args:
         processor: has the tokenizer.

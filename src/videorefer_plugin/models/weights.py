@@ -1,4 +1,4 @@
-"""Reading weights: damaged files, and checkpoints that hold a part of a part."""
+"""Reading weights: detecting damaged files, and checkpoints that hold only a fraction of a part."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ __all__ = [
     "weight_shapes",
 ]
 
-# Part -> what marks the names of its weights.
+# Part -> the marks in the names of its weights.
 _MARKS = {
     "vision_tower": ("vision_tower.", "model.vision_model."),
     "connector": ("connector.", "model.projector."),
@@ -35,18 +35,18 @@ _MARKS = {
     "language_model": ("language_model.", "lm_head."),
 }
 _ORIGINAL_MARKS = {"connector": "mm_projector.", "object_encoder": "region_encoder."}
-# No answer depends on these: features are taken before the tower's last normalisation.
+# No answer depends on these: features are taken before the tower's last normalization.
 _UNUSED = re.compile(r"vision_tower\..*\b(post_layernorm|head)\.")
 _SHOWN = 3
 
 _REMEDY = (
-    "Half loaded it would answer wrongly, so it is not loaded. Fetch or save the checkpoint anew, or load it with the "
-    "configuration that it was saved with."
+    "Half loaded it would answer wrongly, so it is not loaded. Fetch or save the checkpoint again, or load it with "
+    "the configuration that it was saved with."
 )
 
 
 class Findings(NamedTuple):
-    """What came of loading weights into a model.
+    """The result of loading weights into a model.
 
     Attributes:
         missing: names that the model has and the weights have not.
@@ -81,7 +81,7 @@ def weight_shapes(folder: str | os.PathLike) -> dict[str, tuple[int, ...]]:
 
 @contextlib.contextmanager
 def reading_weights(source: str | os.PathLike) -> Iterator[None]:
-    """Turn the many errors of missing, damaged and unsafe weights into one."""
+    """Turn the many errors about missing, damaged and unsafe weights into one."""
     try:
         yield
     except VideoReferError:
@@ -89,7 +89,7 @@ def reading_weights(source: str | os.PathLike) -> Iterator[None]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"The weights of {source} are damaged, or hold pickled Python objects besides tensors, which could run "
-            "code when they are read. Fetch them anew, or convert them to safetensors where you trust them."
+            "code when they are read. Fetch them again, or convert them to safetensors where you trust them."
         ) from error
     except (OSError, EOFError, SafetensorError) as error:
         check_weights(source)
@@ -101,7 +101,7 @@ def reading_weights(source: str | os.PathLike) -> Iterator[None]:
         check_weights(source)
         raise CheckpointError(
             f"The weights of {source} come in several files, and the index of these is damaged: {error}. "
-            "Fetch it anew."
+            "Fetch it again."
         ) from error
     except RuntimeError as error:
         if "PytorchStreamReader" not in str(error):
@@ -110,7 +110,7 @@ def reading_weights(source: str | os.PathLike) -> Iterator[None]:
 
 
 def load_pretrained(kind: Any, name: str | os.PathLike, **kwargs: Any) -> tuple[Any, Findings]:
-    """Load a model with `from_pretrained`, and tell what its weights lack.
+    """Load a model with `from_pretrained`, and return the weights that are missing.
 
     Args:
         kind: an Auto class or the class of a model.
@@ -143,17 +143,17 @@ def part_names(model: Any) -> dict[str, set[str]]:
 def check_parts(
     source: Any, parts: Mapping[str, set[str]], findings: Findings, *, ignore_mismatched_sizes: bool = False
 ) -> None:
-    """Refuse weights that hold a part of a part: it would run with random weights, or without some that it had.
+    """Refuse weights that hold a fraction of a part: it would run with random weights, or without some that it had.
 
     Args:
         source: the checkpoint, for messages.
-        parts (`Mapping[str, set[str]]`): what [`part_names`] found.
-        findings ([`Findings`]): what came of loading.
+        parts (`Mapping[str, set[str]]`): the result of [`part_names`].
+        findings ([`Findings`]): the result of loading.
         ignore_mismatched_sizes (`bool`, *optional*, defaults to `False`):
-            Whether weights of another shape were asked to be newly initialised.
+            Whether weights of another shape may be newly initialized.
 
     Raises:
-        CheckpointError: a part is partly missing, or none of the model's weights is there.
+        CheckpointError: a part is partly missing, or all of the model's weights are missing.
     """
     mismatched = () if ignore_mismatched_sizes else findings.mismatched
     for part, names in parts.items():
@@ -161,7 +161,7 @@ def check_parts(
         stray = [key for key in findings.unexpected if _belongs(key, part, names) and not _UNUSED.search(key)]
         misfits = [each for each in mismatched if each[0] in names]
         if misfits or stray or (missing and missing != names):
-            hint = " Pass ignore_mismatched_sizes=True to train weights of other shapes anew." if misfits else ""
+            hint = " Pass ignore_mismatched_sizes=True to train weights of other shapes again." if misfits else ""
             raise CheckpointError(
                 f"The weights of {source} do not fit its {part.replace('_', ' ')} of {len(names)} weights: "
                 f"{Findings(missing, misfits, stray)} {_REMEDY}{hint}"
@@ -177,7 +177,7 @@ def check_parts(
 
 
 def _belongs(key: str, part: str, names: set[str]) -> bool:
-    """Whether a weight without a place was one of a part that the model has."""
+    """Whether an unexpected weight belongs to a part that the model has."""
     marks = [mark for mark in _MARKS[part] if any(mark in name for name in names)]
     if marks and part in _ORIGINAL_MARKS:
         marks.append(_ORIGINAL_MARKS[part])
@@ -185,7 +185,7 @@ def _belongs(key: str, part: str, names: set[str]) -> bool:
 
 
 def load_whole_state(module: nn.Module, state: Mapping[str, Any], refusal: str) -> None:
-    """Load weights into a module if they are exactly its own; otherwise leave it as it is.
+    """Load weights into a module if they are exactly its own; otherwise leave the module unchanged.
 
     Args:
         module (`nn.Module`): the module.

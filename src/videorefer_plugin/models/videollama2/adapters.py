@@ -1,4 +1,4 @@
-"""Folders that an original training stage left: a connector or an object encoder without the rest of the model."""
+"""Folders written by an original training stage: a connector or an object encoder without the rest of the model."""
 
 import json
 import os
@@ -29,7 +29,7 @@ ADAPTERS = {
 
 
 def adapter_files(folder: str | os.PathLike) -> list[Path]:
-    """Adapter files of a local folder that holds no complete weights."""
+    """Return the adapter files of a local folder without complete weights."""
     path = Path(folder)
     if any((path / name).is_file() for name in _WEIGHT_FILES):
         return []
@@ -37,7 +37,7 @@ def adapter_files(folder: str | os.PathLike) -> list[Path]:
 
 
 def find_base_model(folder: Path, base_model: str | os.PathLike | None) -> str | os.PathLike:
-    """The checkpoint that a folder of adapters belongs to: the given one, or the one that it names."""
+    """Return the checkpoint of a folder of adapters: the given one, or the one that the folder names."""
     if base_model is not None:
         return base_model
     recorded = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_name_or_path")
@@ -51,7 +51,7 @@ def find_base_model(folder: Path, base_model: str | os.PathLike | None) -> str |
 
 
 def load_adapter_files(model: torch.nn.Module, path: str | os.PathLike) -> None:
-    """Load the connector or object encoder that an original training stage saved on its own.
+    """Load the connector or object encoder that an original training stage saved separately.
 
     Args:
         model (`torch.nn.Module`): model to load into.
@@ -62,7 +62,7 @@ def load_adapter_files(model: torch.nn.Module, path: str | os.PathLike) -> None:
     """
     path = Path(path)
     if path.name not in ADAPTERS:
-        raise CheckpointError(f"{path.name} is no adapter file; expected one of {', '.join(ADAPTERS)}.")
+        raise CheckpointError(f"{path.name} is not an adapter file; expected one of {', '.join(ADAPTERS)}.")
     marker, part = ADAPTERS[path.name]
     label = part.replace("_", " ")
     try:

@@ -1,4 +1,4 @@
-"""VideoLLaMA2.1 without its language-modelling head: vision tower, connector and decoder."""
+"""VideoLLaMA2.1 without its language-modeling head: vision tower, connector and decoder."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -37,7 +37,7 @@ __all__ = ["VideoLLaMA2Model", "VideoLLaMA2PreTrainedModel"]
 
 
 class VideoLLaMA2PreTrainedModel(OriginalCheckpointMixin, PreTrainedModel):
-    """Loading, saving and initialisation shared by the VideoLLaMA2 classes."""
+    """Loading, saving and initialization shared by the VideoLLaMA2 classes."""
 
     config: VideoLLaMA2Config
     config_class = VideoLLaMA2Config
@@ -53,7 +53,7 @@ class VideoLLaMA2PreTrainedModel(OriginalCheckpointMixin, PreTrainedModel):
     _can_compile_fullgraph = True
 
     def post_init(self) -> None:
-        """Keep the connector and the object encoder out of quantization, unless modules are named to be skipped.
+        """Exclude the connector and the object encoder from quantization, unless modules to skip are named.
 
         They are small, and every token about a video or an object passes through them.
         """
@@ -69,7 +69,7 @@ class VideoLLaMA2PreTrainedModel(OriginalCheckpointMixin, PreTrainedModel):
 
 
 class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
-    """Vision tower, connector and decoder, without the language-modelling head."""
+    """Vision tower, connector and decoder, without the language-modeling head."""
 
     def __init__(self, config: VideoLLaMA2Config):
         super().__init__(config)
@@ -226,7 +226,7 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
     def _laid_out(
         self, states: tuple[Tensor, ...], place: list[int], tokens: list[Tensor], every_layer: bool
     ) -> tuple[BaseModelOutputWithPooling, list[int]]:
-        """What was made of the distinct frames, for every frame and visual; and where each frame is among these."""
+        """Expand the results for distinct frames to all frames and visuals, with the index of each among these."""
         alike = len({len(each) for each in tokens}) < 2
         output = BaseModelOutputWithPooling(
             last_hidden_state=take(as_grids(self.config, states[-1]).flatten(1, 2), place),
@@ -250,7 +250,7 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
         Raises:
             PromptError: placeholders and visuals do not match, visuals come both as pixels and encoded, or there are
                 visuals but no `input_ids`.
-            TensorError: tensors have the wrong shape or dtype, hold NaN or infinity, or are no tensors.
+            TensorError: tensors have the wrong shape or dtype, hold NaN or infinity, or are not tensors.
         """
         pixels = {"image": pixel_values, "video": pixel_values_videos}
         check_visuals(self.config, input_ids, pixels, mm_encoder_outputs, video_lengths)
@@ -272,7 +272,7 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
         placed_visuals: tuple[Tensor, Tensor] | None = None,
         **kwargs: Any,
     ) -> VideoLLaMA2ModelOutputWithPast:
-        """Run the decoder over text with visual tokens in the places of their placeholders.
+        """Run the decoder over text, with visual tokens at the positions of their placeholders.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): ids with placeholders.
@@ -355,7 +355,7 @@ class VideoLLaMA2Model(EmbedsVisuals, VideoLLaMA2PreTrainedModel):
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None,
         video_lengths: Tensor | None = None,
     ) -> dict[str, BaseModelOutputWithPooling]:
-        """Encode images and videos that come as pixels and were checked, and keep what was encoded before."""
+        """Encode images and videos that were checked; visuals that are already encoded are kept."""
         encoded = dict(mm_encoder_outputs or {})
         if pixel_values is not None:
             encoded["image"], _ = self._encode_images(pixel_values)

@@ -1,4 +1,4 @@
-"""Checks of what is handed to VideoLLaMA2, before the vision tower runs."""
+"""Checks of VideoLLaMA2's inputs, before the vision tower runs."""
 
 from typing import Any
 
@@ -83,7 +83,7 @@ def check_visuals(
     Raises:
         PromptError: placeholders and visuals do not match, visuals come both as pixels and encoded, or there are
             visuals but no `input_ids`.
-        TensorError: tensors have the wrong shape or dtype, hold NaN or infinity, or are no tensors.
+        TensorError: tensors have the wrong shape or dtype, hold NaN or infinity, or are not tensors.
     """
     if input_ids is not None:
         check_ids(input_ids)
@@ -104,13 +104,13 @@ def check_visuals(
             check_places(input_ids == token_id, tokens, what)
         elif tokens:
             raise PromptError(
-                "Visual inputs need input_ids, since their places cannot be found in inputs_embeds. "
+                "Visual inputs need input_ids, since their positions cannot be found in inputs_embeds. "
                 "Pass input_ids, or put the visual tokens into inputs_embeds yourself."
             )
 
 
 def clip_lengths(pixels: Tensor, lengths: Tensor | None) -> list[int]:
-    """Number of frames of each clip.
+    """Return the number of frames of each clip.
 
     Args:
         pixels (`torch.Tensor` of shape `(num_videos, num_frames, 3, image_size, image_size)`): the clips.
@@ -120,7 +120,7 @@ def clip_lengths(pixels: Tensor, lengths: Tensor | None) -> list[int]:
         TensorError: the lengths have another shape or dtype, or do not fit the clips.
     """
     clips, longest = pixels.shape[:2]
-    # What is compiled or exported is made for clips of one length.
+    # A compiled or exported model is made for clips of one length.
     if lengths is None or torch.compiler.is_compiling():
         return [longest] * clips
     if not isinstance(lengths, Tensor):
@@ -158,7 +158,7 @@ def _count(config: VideoLLaMA2Config, what: str, pixels: Tensor, video_lengths: 
 def count_frames(
     config: VideoLLaMA2Config, what: str, pixels: Tensor, video_lengths: Tensor | None
 ) -> tuple[list[int], list[int]]:
-    """How many frames each of these visuals has, and how many tokens it becomes.
+    """Return how many frames each of these visuals has, and how many tokens it becomes.
 
     Args:
         config ([`VideoLLaMA2Config`]): the model's configuration.

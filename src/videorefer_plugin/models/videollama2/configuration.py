@@ -72,11 +72,11 @@ class VideoLLaMA2Config(OriginalLayoutMixin, PreTrainedConfig):
         projector_type (`str`, *optional*, defaults to `"stc_connector_v35"`):
             The connector: `"stc_connector_v35"` (2.1) or `"stc_connector"` (2.0, with padding).
         vision_feature_layer (`int`, *optional*, defaults to -2):
-            Index of the tower's hidden state that is used, without the tower's last normalisation.
+            Index of the tower's hidden state that is used, without the tower's last normalization.
         num_frames (`int`, *optional*, defaults to 16):
             Frames sampled from a video. An image is repeated as often.
         image_aspect_ratio (`str`, *optional*, defaults to `"square"`):
-            `"square"` resizes frames to a square, `"pad"` centres them on one first.
+            `"square"` resizes frames to a square, `"pad"` centers them on one first.
         image_token_id, video_token_id (`int`, *optional*):
             Ids that stand for visual tokens in `input_ids`. They may lie beyond the vocabulary, since these positions
             never reach the embedding table.

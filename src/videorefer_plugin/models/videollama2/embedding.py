@@ -1,4 +1,4 @@
-"""Visual tokens in the places of their placeholders."""
+"""Inserting visual tokens at the positions of their placeholders."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ else:
 
 
 class EmbedsVisuals(_Host):
-    """The part of [`VideoLLaMA2Model`] that makes embeddings of ids and visual tokens."""
+    """The part of [`VideoLLaMA2Model`] that makes embeddings from ids and visual tokens."""
 
     config: VideoLLaMA2Config
 
@@ -32,7 +32,7 @@ class EmbedsVisuals(_Host):
         image_features: Any = None,
         video_features: Any = None,
     ) -> tuple[Tensor, Tensor]:
-        """Find the positions that visual tokens take, and check that there are as many as tokens.
+        """Find the positions of visual tokens, and check that there are as many as tokens.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, length)`, *optional*): ids with placeholders.
@@ -73,7 +73,7 @@ class EmbedsVisuals(_Host):
     def place_visuals(
         self, input_ids: Tensor, encoded: dict[str, BaseModelOutputWithPooling]
     ) -> tuple[Tensor, Tensor]:
-        """Lay visual tokens out by column, so that a prompt can be run in pieces.
+        """Arrange visual tokens by column, so that a prompt can be run in pieces.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with a placeholder for every token.

@@ -1,4 +1,4 @@
-"""Image processors of VideoLLaMA2.1: which one to use, and what comes before it."""
+"""Image processors of VideoLLaMA2.1: choosing one, and preparing frames for it."""
 
 import os
 from collections.abc import Mapping
@@ -47,10 +47,10 @@ def pad_to_square(frames: np.ndarray, color: list[int]) -> np.ndarray:
 
 
 def pixel_values(image_processor: Any, frames: np.ndarray, settings: Mapping[str, Any]) -> Tensor:
-    """What an image processor makes of frames, to the bit, at half the cost where it is a plain one of Pillow's.
+    """Apply an image processor to frames, bit-exact, and at half the cost for a plain one of Pillow's.
 
-    Such a one rescales and normalizes each frame in several passes, one of them in double precision. But a byte has
-    only 256 values; so it is asked once what becomes of these in each channel, and only resizes and crops the frames.
+    Such a processor rescales and normalizes each frame in several passes, one of them in double precision. But a byte
+    has only 256 values; so their results are computed once for each channel, and frames are only resized and cropped.
 
     Args:
         image_processor: of transformers.
@@ -93,14 +93,14 @@ def _is_plain(image_processor: Any, settings: Mapping[str, Any]) -> bool:
 
 
 def _table(image_processor: Any, settings: Mapping[str, Any]) -> np.ndarray:
-    """What an image processor makes of every byte in each channel, of shape `(3, 256)`."""
+    """The results of an image processor for every byte in each channel, of shape `(3, 256)`."""
     every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     as_it_is = {**settings, "do_resize": False, "do_center_crop": False}
     return image_processor([Image.fromarray(every)], **as_it_is)["pixel_values"][0].reshape(3, 256)
 
 
 def pillow_based(image_processor: Any) -> Any:
-    """The Pillow-based image processor with the same settings, where transformers has one; else the same object."""
+    """Return the Pillow-based image processor with the same settings, if there is one; else the same object."""
     import transformers
 
     name = type(image_processor).__name__
@@ -112,7 +112,7 @@ def pillow_based(image_processor: Any) -> Any:
 
 
 def tower_image_processor(config: VideoLLaMA2Config, checkpoint: str | os.PathLike, hub: dict[str, Any]) -> Any:
-    """The image processor of the vision tower that an original checkpoint names.
+    """Return the image processor of the vision tower that an original checkpoint names.
 
     Args:
         config ([`VideoLLaMA2Config`]): the checkpoint's configuration.

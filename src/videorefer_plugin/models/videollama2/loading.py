@@ -1,4 +1,4 @@
-"""Loading of original checkpoints: their names, towers kept elsewhere, adapter-only folders."""
+"""Loading original checkpoints: names of weights, separate vision towers, folders with adapters only."""
 
 import copy
 import importlib
@@ -45,7 +45,7 @@ else:
 
 logger = logging.get_logger(__name__)
 
-# Which checkpoint is being loaded, and whether weights of another shape may start anew.
+# The checkpoint that is being loaded, and whether weights of another shape are initialized again.
 _judging: ContextVar[tuple[Any, bool] | None] = ContextVar("checkpoint that is being loaded", default=None)
 
 # Arguments that are not the configuration's, although it has an attribute of that name or would drop them.
@@ -58,7 +58,7 @@ _PUBLISHING = ("private", "token", "revision", "card", "tags", "create_pr", "com
 class OriginalCheckpointMixin(_Model):
     """`from_pretrained` and `save_pretrained` for models whose checkpoints may be in the original layout."""
 
-    # Patterns of names in the original layout, and what becomes of them.
+    # Patterns of names in the original layout, and their replacements.
     original_key_mapping = ORIGINAL_KEY_MAPPING
     # File of an adapter, and the module that it holds.
     adapter_modules = {"mm_projector.bin": "model.connector", "region_encoder.bin": "object_encoder"}  # noqa: RUF012
@@ -83,8 +83,8 @@ class OriginalCheckpointMixin(_Model):
                 `state_dict=`, the weights.
             config (`PreTrainedConfig` or path, *optional*): configuration to use instead of the checkpoint's.
             vision_tower (`str` or `os.PathLike`, *optional*):
-                Where the vision tower is, instead of the place that the checkpoint names. A relative name is looked
-                for from the working directory, then beside the checkpoint, then on the Hub.
+                The vision tower, instead of the one that the checkpoint names. A relative path is searched
+                for in the working directory, then beside the checkpoint, then on the Hub.
             base_model (`str` or `os.PathLike`, *optional*):
                 For a folder of adapters: the checkpoint to put them on, instead of the one that the folder names.
             output_loading_info (`bool`, *optional*): whether to return the loading information as well.
@@ -95,7 +95,7 @@ class OriginalCheckpointMixin(_Model):
 
         Raises:
             CheckpointError: the weights, the vision tower or the base model are missing or unsafe to read, or a part
-                of the model is partly missing. One that is wholly missing is newly initialised, with a warning.
+                of the model is partly missing. One that is entirely missing is newly initialized, with a warning.
             ConfigurationError: the checkpoint uses a part that is not supported.
         """
         if pretrained_model_name_or_path is None:
@@ -118,7 +118,7 @@ class OriginalCheckpointMixin(_Model):
         for part, names in part_names(model).items():
             if names and names <= info["missing_keys"]:
                 logger.warning(
-                    "%s has no weights for the %s: it is newly initialised. Train it before you use it.",
+                    "%s has no weights for the %s: it is newly initialized. Train it before you use it.",
                     pretrained_model_name_or_path or "state_dict",
                     part.replace("_", " "),
                 )
@@ -206,7 +206,7 @@ class OriginalCheckpointMixin(_Model):
         **kwargs: Any,
     ) -> tuple[Any, dict[str, Any]]:
         base = find_base_model(folder, base_model)
-        kwargs.pop("subfolder", None)  # of the adapters, which lie in a local folder; what has a revision is the base
+        kwargs.pop("subfolder", None)  # of the adapters, which are in a local folder; the revision is the base's
         kwargs |= pinned(base, hub_arguments(kwargs))
         try:
             if not Path(base).exists() and not may_be_on_hub(base):
@@ -243,7 +243,7 @@ class OriginalCheckpointMixin(_Model):
         return model, info
 
     def mark_tied_weights_as_initialized(self, loading_info: Any) -> None:
-        """Also judge what was found, before memory is taken for what is not there: a wrong size may be any number."""
+        """Also check the loaded names before memory is allocated for missing weights: a wrong size may be huge."""
         super().mark_tied_weights_as_initialized(loading_info)
         if (judging := _judging.get()) is not None:
             found = copy.copy(loading_info)  # the next method makes new sets
@@ -254,9 +254,9 @@ class OriginalCheckpointMixin(_Model):
     def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
         super()._adjust_missing_and_unexpected_keys(loading_info)
         missing = set(loading_info.missing_keys)
-        # Noted here, since what is returned in the end may be about an adapter in the same folder.
+        # Recorded here, since the returned information may be about an adapter in the same folder.
         self._findings = Findings(missing, set(loading_info.mismatched_keys), set(loading_info.unexpected_keys))
-        # A part that is missing altogether is loaded from elsewhere right afterwards, or warned of in one line; the
+        # A part that is entirely missing is loaded from elsewhere right afterwards, or reported in one line; the
         # long report of missing weights would only alarm.
         whole = [names for names in part_names(self).values() if names <= missing]
         loading_info.missing_keys = missing.difference(*whole)
@@ -271,7 +271,7 @@ class OriginalCheckpointMixin(_Model):
         processor: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Save in this library's layout, whatever layout the model was loaded from.
+        """Save in this library's layout, even if the model was loaded from another one.
 
         Args:
             save_directory (`str` or `os.PathLike`): folder to save in.
@@ -325,7 +325,7 @@ class OriginalCheckpointMixin(_Model):
 
 
 def _check_in_memory(name: str, config: Any, state: Any) -> None:
-    """Check what takes the place of a checkpoint's files."""
+    """Check the arguments that replace a checkpoint's files."""
     if not isinstance(config, PreTrainedConfig) or not isinstance(state, Mapping):
         given = f"a {type(config).__name__} and a {type(state).__name__}"
         raise CheckpointError(
@@ -336,7 +336,7 @@ def _check_in_memory(name: str, config: Any, state: Any) -> None:
 
 
 def _push_model(model: Any, folder: str | os.PathLike, repo_id: str, processor: Any, **kwargs: Any) -> Any:
-    # Publishing needs the models, so this door to it is opened only when somebody asks for it.
+    # Publishing needs the models, so it is imported only when it is used.
     hub = importlib.import_module("videorefer_plugin.hub")
     return hub.push_model(model, folder, repo_id, processor=processor, **kwargs).commit
 

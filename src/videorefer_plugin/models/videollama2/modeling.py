@@ -23,7 +23,7 @@ __all__ = ["VideoLLaMA2ForConditionalGeneration", "VideoLLaMA2Model", "VideoLLaM
 
 
 class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, GenerationMixin):
-    """VideoLLaMA2.1 with its language-modelling head."""
+    """VideoLLaMA2.1 with its language-modeling head."""
 
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
     _tp_plan = {"lm_head": "colwise_gather_output"}  # noqa: RUF012
@@ -74,7 +74,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
 
         Args:
             labels (`torch.LongTensor` of shape `(batch, length)`, *optional*):
-                Ids to learn, -100 where nothing is to be learnt. Visual positions are never learnt.
+                Ids to learn, -100 where nothing is to be learned. Visual positions are never learned.
             logits_to_keep (`int` or `torch.Tensor`, *optional*, defaults to 0):
                 Number of last positions (or indices of positions) to compute logits for; 0 for all.
 
@@ -117,7 +117,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
 
     @property
     def visual_token_ids(self) -> list[int]:
-        """Ids that stand for visual tokens in `input_ids`."""
+        """Ids of visual tokens in `input_ids`."""
         return [self.config.image_token_id, self.config.video_token_id]
 
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
@@ -182,7 +182,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         use_cache: bool | None = True,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Hand on the visuals of the positions that are run now."""
+        """Pass on the visuals of the positions that are run now."""
         model_inputs = super().prepare_inputs_for_generation(
             input_ids,
             inputs_embeds=inputs_embeds,

@@ -58,7 +58,7 @@ _KNOWN_TOWERS = {
 
 
 def check_model_type(target: Any, folder: str | os.PathLike) -> None:
-    """Refuse a folder that holds no checkpoint of ours, of which defaults would make a model of the published size.
+    """Refuse a folder that is not one of our checkpoints; defaults would make a model of the published size from it.
 
     Args:
         target (`type`): the configuration class.
@@ -81,7 +81,7 @@ def check_model_type(target: Any, folder: str | os.PathLike) -> None:
 
 
 def find_vision_tower(name: str | os.PathLike, checkpoint: str | os.PathLike | None) -> str | None:
-    """Look for a vision tower's folder: from the working directory, then beside (or in) the checkpoint.
+    """Search for a vision tower's folder: in the working directory, then beside (or in) the checkpoint.
 
     Args:
         name (`str` or `os.PathLike`): the tower's name or path.

@@ -1,4 +1,4 @@
-"""What the VideoLLaMA2 models return."""
+"""The outputs of the VideoLLaMA2 models."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What becomes of frames in a processor of VideoLLaMA2: sizes, settings of the image processor, and token counts."""
+"""Preparing frames in a processor of VideoLLaMA2: sizes, settings of the image processor, and token counts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from videorefer_plugin.models.videollama2.images import pad_to_square, pixel_val
 
 __all__ = ["PlannedBatch", "PreparesFrames", "VideoLLaMA2ProcessorKwargs"]
 
-# Settings of image processors that say how large a frame becomes, or what of it is kept.
+# Settings of image processors that change the size of a frame, or crop it.
 _SIZES = ("size", "crop_size", "pad_size")
 _GEOMETRY = (*_SIZES, "default_to_square", "do_center_crop", "do_pad")
 _FRAME_SETTINGS = (
@@ -58,7 +58,7 @@ class VideoLLaMA2ProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore
 
 @dataclass
 class PlannedBatch:
-    """A batch of which it is known what is needed, before any frame is read.
+    """A batch whose needs are known before any frame is read.
 
     Attributes:
         samples (`list[Sample]`): the prompts, with what their placeholders become.
@@ -79,7 +79,7 @@ class PlannedBatch:
 
 
 def check_size(size: Any, length: int) -> list[int]:
-    """Height and width of an image, or number of frames, height and width of a video.
+    """Return height and width of an image, or number of frames, height and width of a video.
 
     Raises:
         ConfigurationError: it is of another form.
@@ -92,7 +92,7 @@ def check_size(size: Any, length: int) -> list[int]:
 
 
 class PreparesFrames(ProcessorMixin):
-    """The part of a processor that knows its image processor."""
+    """The part of a processor that uses its image processor."""
 
     image_processor: Any
     image_aspect_ratio: str
@@ -118,7 +118,7 @@ class PreparesFrames(ProcessorMixin):
         return frozenset(_FRAME_SETTINGS).intersection(self.image_processor.valid_kwargs.__annotations__)
 
     def preprocess_frames(self, frames: np.ndarray, image_aspect_ratio: str | None = None, **settings: Any) -> Tensor:
-        """Resize and normalise frames.
+        """Resize and normalize frames.
 
         Args:
             frames (`np.ndarray` of shape `(num_frames, height, width, 3)` and dtype `uint8`): RGB frames.

@@ -1,4 +1,4 @@
-"""Processor of VideoLLaMA2.1: prompts, videos and images in, tensors out."""
+"""Processor of VideoLLaMA2.1: turns prompts, videos and images into tensors."""
 
 from functools import partial
 from pathlib import Path
@@ -46,14 +46,14 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
 
     Args:
         image_processor (`BaseImageProcessor`):
-            Resizes and normalises frames. A Pillow-based one is used in its place where there is one, because other
-            interpolations give slightly different pixels than those that the models were trained on.
+            Resizes and normalizes frames. A Pillow-based one with the same settings replaces it if there is one,
+            because other interpolations give slightly different pixels than those that the models were trained on.
         tokenizer (`PreTrainedTokenizerBase`):
             Tokenizer of the language model; placeholders that it lacks are added to it.
         chat_template (`str`, *optional*): chat template; that of VideoLLaMA2.1 by default.
         num_frames (`int`, *optional*, defaults to 16): frames sampled from a video.
         image_aspect_ratio (`str`, *optional*, defaults to `"square"`):
-            `"square"` resizes frames to a square, `"pad"` centres them on one of the mean colour first.
+            `"square"` resizes frames to a square, `"pad"` centers them on one of the mean color first.
         patch_size (`int`, *optional*, defaults to 14): side of the vision tower's patches in pixels.
         projector_type (`str`, *optional*, defaults to `"stc_connector_v35"`): the connector, for token counts.
         padding_side (`str`, *optional*, defaults to `"left"`): where shorter prompts of a batch are padded.
@@ -216,7 +216,7 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
         return self._tokenize(plan.samples, {**plan.text_settings, **changed})
 
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Separate visual settings from the tokenizer's, and refuse what is neither."""
+        """Separate visual settings from the tokenizer's, and refuse unknown ones."""
         others = _TEXT_SETTINGS | self.frame_settings
         settings, rest = take_settings(kwargs, self.call_settings, others, type(self).__name__)
         for name in settings:
@@ -224,7 +224,7 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
                 settings[name] = getattr(self, name, None)
         settings["frame_settings"], rest = self.take_frame_settings(rest)
         text_settings = flatten_settings(rest)
-        # As in transformers' own processors, what the tokenizer was made with counts where a call says nothing.
+        # As in transformers' own processors, the settings of the tokenizer apply if a call gives none.
         for name in TEXT_SETTINGS.intersection(self.tokenizer.init_kwargs) - {"padding_side", "return_tensors"}:
             text_settings.setdefault(name, self.tokenizer.init_kwargs[name])
         if settings.get("image_aspect_ratio", "square") not in ("square", "pad"):

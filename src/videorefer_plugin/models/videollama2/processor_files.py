@@ -1,4 +1,4 @@
-"""Loading and saving of processors, also from next to original checkpoints."""
+"""Loading and saving processors, also for original checkpoints."""
 
 import inspect
 import os
@@ -53,12 +53,12 @@ class ProcessorFiles(ProcessorMixin):
         vision_tower: str | os.PathLike | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Load a processor, from this library's layout or next to an original checkpoint.
+        """Load a processor, in this library's layout or for an original checkpoint.
 
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`): folder or Hub id.
             vision_tower (`str` or `os.PathLike`, *optional*):
-                For an original checkpoint: where the vision tower is, instead of the place that it names.
+                For an original checkpoint: the vision tower, instead of the one that the checkpoint names.
             kwargs:
                 Everything else that `ProcessorMixin.from_pretrained` takes. `revision` and `subfolder` are the
                 checkpoint's; the other arguments that say how files are fetched count for the tower's as well.
@@ -110,7 +110,7 @@ class ProcessorFiles(ProcessorMixin):
 
     @classmethod
     def from_args_and_dict(cls, args: Any, processor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Make a processor of what `processor_config.json` holds.
+        """Make a processor from the content of `processor_config.json`.
 
         Raises:
             ConfigurationError: a setting has a value that no call could use.
@@ -118,8 +118,8 @@ class ProcessorFiles(ProcessorMixin):
         for name, value in processor_dict.items():
             if value is not None and (wanted := _unfit(name, value)):
                 raise ConfigurationError(
-                    f"processor_config.json says {short(value)} as {name}, which must be {wanted}. Mend it, or save "
-                    "the processor anew."
+                    f"processor_config.json says {short(value)} as {name}, which must be {wanted}. Fix it, or save "
+                    "the processor again."
                 )
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
@@ -137,7 +137,7 @@ class ProcessorFiles(ProcessorMixin):
         }
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> Any:
-        """Save the processor, and what lets its folder load with `trust_remote_code=True`.
+        """Save the processor, and the files with which its folder loads with `trust_remote_code=True`.
 
         Raises:
             CheckpointError: the folder cannot be written.
@@ -172,15 +172,15 @@ def _unfit(name: str, value: Any) -> str:
 
 
 def _check_vocabulary(source: str | os.PathLike, tokenizer: Any) -> None:
-    """Refuse a tokenizer that transformers made of nothing, since it did not find its files."""
+    """Refuse an empty tokenizer, which transformers makes if it does not find the files."""
     if len(tokenizer.get_vocab()) < _BYTES:
         raise CheckpointError(
             f"{os.fspath(source)!r} has no vocabulary: tokenizer.json (or vocab.json with merges.txt) is missing or "
-            f"holds only {len(tokenizer.get_vocab())} tokens. Fetch or save the tokenizer anew."
+            f"holds only {len(tokenizer.get_vocab())} tokens. Fetch or save the tokenizer again."
         )
     lacking = os.path.isdir(source) and not os.path.lexists(os.path.join(source, "tokenizer_config.json"))
     if lacking and tokenizer.pad_token is None:
         raise CheckpointError(
             f"{os.fspath(source)!r} has no tokenizer_config.json, so its tokenizer does not know how to pad prompts. "
-            "Fetch or save the tokenizer anew."
+            "Fetch or save the tokenizer again."
         )

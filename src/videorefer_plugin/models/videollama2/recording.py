@@ -1,4 +1,4 @@
-"""Attentions of a vision tower, for those who ask for them."""
+"""Recording the attentions of a vision tower, if they are requested."""
 
 import contextlib
 import threading
@@ -14,7 +14,7 @@ __all__ = ["recorded_attentions"]
 
 @contextlib.contextmanager
 def recorded_attentions(tower: Any, wanted: bool) -> Iterator[list[Tensor]]:
-    """Collect the attention weights of every layer of a tower that runs meanwhile in this thread, in that order.
+    """Collect the attention weights of every layer of a tower that runs in this thread, in order.
 
     Args:
         tower (`PreTrainedModel`): the vision tower.

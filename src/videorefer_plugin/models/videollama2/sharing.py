@@ -1,4 +1,4 @@
-"""Prompts of a batch that begin alike, as questions about one video do: what they share is run once."""
+"""Prompts of a batch with the same beginning, such as questions about one video: the shared part is run once."""
 
 from typing import Any
 
@@ -34,8 +34,8 @@ def share_prefix(model: Any, input_ids: Tensor, inputs: dict[str, Any]) -> Tenso
         inputs (`dict`): the other arguments of `generate`, with visuals and regions placed; changed if this is done.
 
     Returns:
-        `torch.LongTensor` of shape `(batch, length)`: the ids, with padding after what is shared instead of before it;
-        `None` if nothing is shared, or if a setting could tell the difference.
+        `torch.LongTensor` of shape `(batch, length)`: the ids, with padding after the shared part and not in front
+        of it; `None` if nothing is shared, or if a setting makes a difference.
     """
     if not _may_share(model, input_ids, inputs):
         return None
@@ -63,7 +63,7 @@ def share_prefix(model: Any, input_ids: Tensor, inputs: dict[str, Any]) -> Tenso
 
 
 def restore_prompts(output: Tensor, input_ids: Tensor) -> Tensor:
-    """Put the ids of the prompts in `generate`'s output back to where they were."""
+    """Move the ids of the prompts in `generate`'s output back to their original columns."""
     prompts = input_ids.repeat_interleave(len(output) // len(input_ids), dim=0)
     return torch.cat([prompts.to(output.device), output[:, input_ids.shape[1] :]], dim=1)
 
@@ -122,7 +122,7 @@ def _first(differs: Tensor, length: int) -> int:
 
 
 def _moved(values: Tensor, starts: Tensor, length: int, fill: int | None) -> Tensor:
-    """Columns with what is shared first, and padding after it; what follows stays where it is.
+    """Columns with the shared part first, and padding after it; the following columns are not moved.
 
     Args:
         values (`torch.Tensor` of shape `(batch, width)`): values of all columns.

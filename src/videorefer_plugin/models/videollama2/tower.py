@@ -30,8 +30,8 @@ def frame_features(vision_tower: nn.Module, config: Any, pixel_values: Tensor) -
         `torch.Tensor` of shape `(num_frames, grid_height, grid_width, vision_hidden_size)`.
 
     Raises:
-        ConfigurationError: there is no tower, or no configuration of one.
-        TensorError: the pixel values have another shape, or are no floating-point numbers.
+        ConfigurationError: the tower, or its configuration, is missing.
+        TensorError: the pixel values have another shape, or are not floating-point numbers.
     """
     check_kind(ConfigurationError, instances(nn.Module), vision_tower=vision_tower)
     check_kind(ConfigurationError, _CONFIG, config=config)

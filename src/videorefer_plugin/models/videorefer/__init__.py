@@ -1,1 +1,1 @@
-"""VideoRefer: the host with an object encoder, and everything needed to feed it regions."""
+"""VideoRefer: the host with an object encoder, its processor, and the inputs for regions."""

@@ -1,4 +1,4 @@
-"""Regions for whoever runs a model without its head, as losses do that are computed piece by piece."""
+"""Regions for callers that run a model without its head, such as losses that are computed piece by piece."""
 
 import inspect
 import weakref
@@ -12,7 +12,7 @@ from videorefer_plugin.models.videorefer.region_inputs import RegionInputs
 
 __all__ = ["SCATTER", "BackboneRegions"]
 
-# Name under which object tokens travel through the host to the hook on its decoder.
+# Name of the argument that carries object tokens through the host to the hook on its decoder.
 SCATTER = "object_token_scatter"
 
 _FIELDS = dict.fromkeys((*RegionInputs._fields, *CropInputs._fields))
@@ -20,7 +20,7 @@ _TENSORS = (*(f"region_{field}" for field in _FIELDS), "object_tokens")
 
 
 class BackboneRegions:
-    """Forward pre-hook of a backbone that gets regions which its model has not seen: TRL, for one, calls it alone.
+    """Forward pre-hook of a backbone whose model has not seen the regions, for instance because TRL calls it alone.
 
     Without it they would be ignored. The hook knows its model weakly, since a cycle would keep both in memory; copies
     of the hook know none until [`BackboneRegions.belong_to`] is called with the copied model.
@@ -37,7 +37,7 @@ class BackboneRegions:
 
     @staticmethod
     def belong_to(model: Any) -> None:
-        """Let the hook of a model's backbone know that it is this model's, if it knows none."""
+        """Tell the hook of a model's backbone that it belongs to this model, if it has none yet."""
         for hook in model.base_model._forward_pre_hooks.values():
             if isinstance(hook, BackboneRegions) and (hook.model is None or hook.model() is None):
                 hook.model = weakref.ref(model)

@@ -54,7 +54,7 @@ class VideoReferConfig(VideoLLaMA2Config):
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Serialise to plain values."""
+        """Serialize to plain values."""
         output = super().to_dict()
         if isinstance(self.object_encoder_config, ObjectEncoderConfig):
             output["object_encoder_config"] = self.object_encoder_config.to_dict()

@@ -133,7 +133,7 @@ class CropInputs(NamedTuple):
         check_finite("region_pixel_values", self.pixel_values, "the processor makes none")
 
     def flatten(self) -> FlatCrops:
-        """Leave the padding out."""
+        """Remove the padding."""
         real = self.grids.prod(dim=2) > 0
         patches, cells = self.grids.prod(dim=2).sum(dim=1), self.mask_grids.prod(dim=2).sum(dim=1)
 
@@ -149,7 +149,7 @@ class CropInputs(NamedTuple):
         )
 
     def count_tokens(self, config: Any) -> list[list[int]]:
-        """Number of object tokens of each region of each row; 0 where there is no region."""
+        """Return the number of object tokens of each region of each row; 0 if there is no region."""
         flat = self.flatten()
         own = flat.masks if flat.masks.dtype == torch.bool else flat.masks > 0
         parts = own.split(flat.mask_grids.prod(dim=1).tolist())
@@ -183,7 +183,7 @@ class CropInputs(NamedTuple):
         return pack_crops(rows, self.pixel_values.shape[2])
 
     def for_samples(self, positions: Tensor) -> "CropInputs":
-        """The same with a row for every sample, also where those without regions were left out.
+        """Return the same with a row for every sample, also if samples without regions were left out.
 
         Raises:
             PromptError: the numbers of rows and samples do not fit.
@@ -201,7 +201,7 @@ class CropInputs(NamedTuple):
 
 
 def distinct_crops(flat: FlatCrops) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Leave out crops that are equal to an earlier one, which the vision tower need not see again.
+    """Remove crops that are equal to an earlier one, which the vision tower need not see again.
 
     Returns:
         `tuple`: patches and grids of the others; and for each patch of all crops its row among those, or `None` where
@@ -226,7 +226,7 @@ def distinct_crops(flat: FlatCrops) -> tuple[Tensor, Tensor, Tensor | None]:
 
 
 def pack_crops(samples: list[list[list[tuple[Tensor, Tensor, tuple[int, int]]]]], patch_values: int) -> dict[str, Any]:
-    """Lay crops out as [`CropInputs`] holds them.
+    """Arrange crops as [`CropInputs`] holds them.
 
     Args:
         samples (`list`):

@@ -1,4 +1,4 @@
-"""Regions as crops, each of which the vision tower sees alone."""
+"""Regions as crops, each of which the vision tower sees separately."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ class CropRegions(_Host):
     get_vision_tower: Any
 
     def get_crop_features(self, pixel_values: Tensor, grids: Tensor) -> Tensor:
-        """Features of crops, each of which the tower sees alone; for object encoders that look at crops.
+        """Return features of crops, each of which the tower sees separately; for object encoders that look at crops.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(sum(rows * columns), patch_values)`): patches of all crops.

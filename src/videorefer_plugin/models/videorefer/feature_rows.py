@@ -1,4 +1,4 @@
-"""Where the features of a sample's visuals lie among those of the whole batch."""
+"""The rows of a sample's visuals among the features of the whole batch."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ class FeatureRows(_Host):
     def visual_rows(
         self, kind: str, output: BaseModelOutputWithPooling, inputs: dict[str, Any]
     ) -> tuple[Tensor, Tensor]:
-        """How many rows of features each visual has, and how many positions of the prompt it fills.
+        """Return how many rows of features each visual has, and how many positions of the prompt it fills.
 
         By default every visual has equally many rows.
 

@@ -1,4 +1,4 @@
-"""How a model with regions generates: in pieces, from a cache, with drafts, and with generated placeholders."""
+"""Generation with regions: in pieces, from a cache, with drafts, and with generated placeholders."""
 
 import copy
 from collections.abc import Callable
@@ -91,10 +91,10 @@ class RegionGeneration(_Host):
     def object_tokens_of(
         self, prompt: Prompt, regions: RegionInputs | None, inputs: dict[str, Any], generating: bool = False
     ) -> tuple[Any, Tensor | None, Tensor | None]:
-        """Check regions and visuals, encode them, and leave in `inputs` the visuals that the host is to place.
+        """Check regions and visuals, encode them, and leave in `inputs` the visuals that the host must insert.
 
         Args:
-            prompt ([`Prompt`]): the ids, and what is in the cache.
+            prompt ([`Prompt`]): the ids, and the content of the cache.
             regions ([`RegionInputs`], *optional*): the regions.
             inputs (`dict`): the other keyword arguments.
             generating (`bool`, *optional*, defaults to `False`): whether the host generates, or runs once.
@@ -150,7 +150,7 @@ class RegionGeneration(_Host):
         return encoded
 
     def object_places(self, input_ids: Tensor, counts: Tensor, width: int) -> Tensor:
-        """For each column its row among object tokens of shape `(batch * width, hidden_size)`, or -1.
+        """For each column, return its row among object tokens of shape `(batch * width, hidden_size)`, or -1.
 
         A sample has as many places as object tokens; a model may write the same id into its answer, which is text.
         """
@@ -160,7 +160,7 @@ class RegionGeneration(_Host):
         return torch.where(found & (number <= counts.to(number.device)[:, None]), number - 1 + first, -1)
 
     def hide_region_ids(self, input_ids: Tensor, places: Tensor) -> Tensor:
-        """Replace `<region>` ids by one that every embedding table has, since the id may lie beyond it."""
+        """Replace `<region>` ids by one that every embedding table has, since the id may be larger than it."""
         return input_ids.masked_fill(places.to(input_ids.device), 0)
 
     @takes_cache
@@ -177,7 +177,7 @@ class RegionGeneration(_Host):
         use_cache: bool | None = True,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Hand on the object tokens of the positions that are run now."""
+        """Pass on the object tokens of the positions that are run now."""
         if placed_visuals is not None:  # named here, since `generate` takes no arguments that it doesn't see named
             kwargs |= {"placed_visuals": placed_visuals, "visual_places": visual_places}
         past = cached_length(cache) if use_cache else 0

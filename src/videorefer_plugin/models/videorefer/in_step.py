@@ -1,4 +1,4 @@
-"""Batches of different kinds in processes that share a model's weights, and have to run the same modules."""
+"""Batches of different kinds in processes that share a model's weights, and must run the same modules."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +59,11 @@ class RunsInStep(_Host):
             return None
         blank: dict[str, dict[str, Tensor]] = {}
         for kind, has, needed, had in zip(names, flags, some, every, strict=False):
-            if needed and not had:  # made in every process, so that all of them say what is wrong if it cannot be
+            if needed and not had:  # in every process, so that all of them raise the error if it cannot be made
                 arguments = self.blank_visual(kind, input_ids.device)
                 blank |= {} if has else {kind: arguments}
         self.check_visuals(input_ids, inputs, regions, known)
-        # In the order of a batch that has all of them.
+        # In the order of a batch with all kinds.
         for arguments in blank.values():
             inputs.update(arguments)
         encoded = self.encode_visuals(inputs, known)
@@ -94,7 +94,7 @@ class RunsInStep(_Host):
         )
 
     def blank_region_features(self, device: torch.device) -> Tensor:
-        """What the tower makes of a black frame that no visual shows."""
+        """The tower's features of a black frame that no visual shows."""
         raise NotImplementedError  # hosts are shown all frames with masks
 
 

@@ -1,4 +1,4 @@
-"""Processor of VideoRefer: the host's, and regions."""
+"""Processor of VideoRefer: that of the host, with regions."""
 
 from typing import Any
 
@@ -144,7 +144,7 @@ class VideoReferProcessor(VideoLLaMA2Processor):
 
     @property
     def object_encoder_config(self) -> ObjectEncoderConfig:
-        """What the processor knows of the model's object encoder: how many tokens it makes of a region."""
+        """The configuration of the model's object encoder, which decides how many tokens a region becomes."""
         return ObjectEncoderConfig(max_tokens_per_region=self.max_tokens_per_region)
 
     # ------------------------------------------------------------------ regions of one sample

@@ -21,7 +21,7 @@ __all__ = [
 
 _OLD_LAYOUT = (
     "They were prepared by an earlier version of this library, whose region_frames counted over the whole batch. "
-    "Prepare them anew with the processor"
+    "Prepare them again with the processor"
 )
 
 
@@ -53,7 +53,7 @@ class RegionInputs(NamedTuple):
         frames (`torch.LongTensor` of shape `(batch, max_masks)`):
             Where each mask lies, counted from 1: `k` is the k-th frame that the sample's own visuals show (those of
             its videos in prompt order, then its images), or the k-th row of features where a host fuses frames; `-k`
-            is the k-th frame of the sample's `pixel_values`; 0 is no mask.
+            is the k-th frame of the sample's `pixel_values`; 0 means that there is no mask.
         lengths (`torch.LongTensor` of shape `(batch, max_regions)`):
             Number of masks of each region; 0 where there is no region.
         pixel_values (`torch.Tensor` of shape `(batch, max_frames, 3, image_size, image_size)`, *optional*):
@@ -206,7 +206,7 @@ def _check_shapes(regions: RegionInputs) -> None:
 
 
 def _check_counts(regions: RegionInputs) -> None:
-    """Check what is counted: every region has masks, every mask a frame, and every frame a mask."""
+    """Check the counts: every region has masks, every mask a frame, and every frame a mask."""
     _, frames, lengths, pixels = regions
     if lengths.numel() and int(lengths.min()) < 0:
         raise TensorError(f"No region has fewer than 0 masks, but region_lengths are {lengths.tolist()}.")

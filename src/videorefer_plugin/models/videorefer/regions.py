@@ -29,11 +29,11 @@ __all__ = ["RegionInputs", "RegionMixin"]
 
 
 class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
-    """Give a host's `...ForConditionalGeneration` regions, when mixed in front of it.
+    """Give a host's `...ForConditionalGeneration` class regions; a mixin to be listed in front of it.
 
-    The mixin owns `object_encoder`, turns regions into object tokens before the host runs, and lets a hook on the
-    host's decoder put them in the places of `<region>`, after the host has put its own visual tokens into theirs.
-    Nothing is kept on the model between calls.
+    The mixin owns `object_encoder`, turns regions into object tokens before the host runs, and has a hook on the
+    host's decoder that writes them over the embeddings of `<region>`, after the host has inserted its own visual
+    tokens. Nothing is kept on the model between calls.
 
     A host implements [`RegionMixin.get_vision_tower`], [`RegionMixin.get_region_features`] and
     [`RegionMixin.encode_visuals`].
@@ -42,10 +42,10 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
     object_encoder: Any
 
     def add_object_encoder(self, config: Any) -> list[RemovableHandle]:
-        """Create the object encoder and hook decoder and backbone. Called once, when the model is built.
+        """Create the object encoder, and hook decoder and backbone. Called once, when the model is built.
 
         Args:
-            config ([`ObjectEncoderConfig`] or [`CropEncoderConfig`]): what is built.
+            config ([`ObjectEncoderConfig`] or [`CropEncoderConfig`]): the configuration of the object encoder.
 
         Returns:
             The handles that take the hooks away again.
@@ -62,13 +62,13 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
 
     @property
     def region_token_id(self) -> int:
-        """Id that stands for object tokens in `input_ids`."""
+        """Id of object tokens in `input_ids`."""
         return self.config.region_token_id
 
     # ------------------------------------------------------------------ what a host provides
 
     def get_vision_tower(self) -> torch.nn.Module:
-        """The vision tower, which training tells from what connects it with the language model."""
+        """The vision tower, which training treats differently from the connector."""
         raise NotImplementedError
 
     def encode_visuals(
@@ -95,7 +95,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         """
 
     def has_pixels(self, inputs: dict[str, Any]) -> bool:
-        """Whether keyword arguments of `forward` hold visuals that are still to be encoded."""
+        """Whether keyword arguments of `forward` hold visuals that are not encoded yet."""
         return any(inputs.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
 
     def get_region_features(
@@ -105,7 +105,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         encoded: dict[str, BaseModelOutputWithPooling],
         inputs: dict[str, Any],
     ) -> tuple[Tensor, FlatRegions]:
-        """Features of the frames that masks lie on.
+        """Return features of the frames that masks lie on.
 
         Args:
             input_ids, regions, encoded, inputs: see [`RegionMixin.get_object_tokens`]; `regions` have a row for
@@ -151,7 +151,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         return self.lay_out_tokens(input_ids, self.run_object_encoder(features, regions))
 
     def lay_out_tokens(self, input_ids: Tensor, output: ObjectEncoderOutput) -> tuple[Tensor, Tensor]:
-        """Lay object tokens out by sample. See [`RegionMixin.get_object_tokens`]."""
+        """Arrange object tokens by sample. See [`RegionMixin.get_object_tokens`]."""
         if len(output.counts) % len(input_ids) or not torch.compiler.is_compiling():
             return self.tokens_by_sample(input_ids, output.tokens)
         # As many places a sample as it has masks, since no shape may depend on values; padding is a last region.
@@ -172,7 +172,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
 
     @torch.no_grad()
     def get_region_tokens(self, input_ids: Tensor, **inputs: Any) -> list[list[Tensor]]:
-        """Object tokens of single regions, for whoever puts them in their places elsewhere.
+        """Return the object tokens of single regions, for callers that insert them themselves.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with `<region>` placeholders.
@@ -204,7 +204,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         return [[each for each in own if len(each)] for own in by_sample]
 
     def tokens_by_sample(self, input_ids: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Lay the object tokens of a batch out by sample, as `forward` takes them.
+        """Arrange the object tokens of a batch by sample, as `forward` takes them.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with a `<region>` for every object token.
@@ -219,7 +219,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         return padded.masked_scatter(places.to(tokens.device).unsqueeze(-1), tokens), counts
 
     def check_regions(self, input_ids: Tensor | None, regions: RegionInputs | None) -> None:
-        """Check before anything is computed that every `<region>` has its region.
+        """Check before the forward pass that every `<region>` has its region.
 
         Raises:
             PromptError: the numbers of `<region>` positions and object tokens differ; the first sample is named.
@@ -239,7 +239,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
     def check_object_tokens(
         self, input_ids: Tensor | None, tokens: Tensor, counts: Tensor | None, regions: RegionInputs | None
     ) -> None:
-        """Check object tokens that were computed before.
+        """Check precomputed object tokens.
 
         Raises:
             PromptError: they have no `<region>` positions or counts, or there are region tensors as well.
@@ -280,7 +280,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
     # ------------------------------------------------------------------ forward and generate
 
     def forward(self, **kwargs: Any) -> Any:
-        """Run the host with object tokens in the places of `<region>`.
+        """Run the host with object tokens at the positions of `<region>`.
 
         After a `cache`, only the `<region>`s of these `input_ids` need regions, and visuals whose placeholders are in
         the cache may come along for them. Single ids after a cache are taken for words that the model wrote.
@@ -292,7 +292,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         return super().forward(**kwargs)
 
     def place_regions(self, inputs: dict[str, Any]) -> None:
-        """Make of the arguments of [`RegionMixin.forward`] what the host's own `forward` takes, in place.
+        """Turn the arguments of [`RegionMixin.forward`] into those of the host's own `forward`, in place.
 
         Args:
             inputs (`dict`): keyword arguments; regions become object tokens, visuals below them are encoded.

@@ -1,4 +1,4 @@
-"""`forward` of a host with regions, whose signature says what the host takes and how regions are given."""
+"""`forward` of a host with regions, whose signature lists the arguments of the host and those for regions."""
 
 import inspect
 from collections.abc import Callable
@@ -12,9 +12,9 @@ __all__ = ["region_forward"]
 def region_forward(
     mixin: Any, host_class: Any, before: str | None = None, fields: tuple[str, ...] | None = None
 ) -> Callable[..., Any]:
-    """`forward` of a class that is made of a mixin and a host; the host's arguments are said nowhere else.
+    """Make `forward` of a class with a mixin and a host; this is the only list of the host's arguments.
 
-    `generate` and `Trainer` look at the signature to tell which arguments a model takes.
+    `generate` and `Trainer` read the signature to find the arguments of a model.
 
     Args:
         mixin (`type`): a [`RegionMixin`], whose `forward` is run, with arguments by name.

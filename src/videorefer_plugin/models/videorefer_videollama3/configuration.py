@@ -76,7 +76,7 @@ class VideoReferVideoLLaMA3Config(OriginalLayoutMixin, VideoLlama3Config):
         self.object_encoder_config = config
 
     def to_dict(self) -> dict[str, Any]:
-        """Serialise to plain values."""
+        """Serialize to plain values."""
         output = super().to_dict()
         if is_encoder_config(self.object_encoder_config):
             output["object_encoder_config"] = self.object_encoder_config.to_dict()

@@ -1,4 +1,4 @@
-"""The regions of a batch as crops: planned from masks alone, and cut out once frames are read."""
+"""The regions of a batch as crops: planned from masks alone, and cut out after frames are read."""
 
 import warnings
 import weakref
@@ -29,7 +29,7 @@ class CroppedRegion:
     Attributes:
         clip ([`Clip`]): what it lies on.
         frames (`tuple[int, ...]`): frames of the masks, in the order of their groups of tokens.
-        crops (`tuple[Crop, ...]`): what is shown of each mask.
+        crops (`tuple[Crop, ...]`): the crop of each mask.
     """
 
     clip: Clip
@@ -104,7 +104,7 @@ def plan_used(
 
 
 def warn_of_cost(owner: Any, clips: Sequence[Clip], regions: Sequence[Sequence[CroppedRegion]]) -> None:
-    """Say once of a processor that its crops cost more passes of the vision tower than the frames that are shown."""
+    """Warn once per processor that its crops cost more passes of the vision tower than the frames that are shown."""
     crops = sum(len(region.crops) for own in regions for region in own)
     frames = sum(len(clip.sampled) for clip in clips)
     if crops <= frames or owner in _warned:
@@ -112,8 +112,8 @@ def warn_of_cost(owner: Any, clips: Sequence[Clip], regions: Sequence[Sequence[C
     _warned.add(owner)
     warnings.warn(
         f"The vision tower sees {crops} crop(s) of objects, but only {frames} frame(s): the crops cost more passes of "
-        "the tower than the visuals. Point at objects in fewer frames, or limit them with max_frames_per_region. This "
-        "is said once for each processor.",
+        "the tower than the visuals. Point at objects in fewer frames, or limit them with max_frames_per_region. Each "
+        "processor warns once.",
         stacklevel=5,
     )
 

@@ -1,4 +1,4 @@
-"""What a LoRA run of the original code leaves: an adapter of PEFT, and the other weights that were trained."""
+"""The output of a LoRA run of the original code: an adapter of PEFT, and the other weights that were trained."""
 
 import json
 import os
@@ -21,27 +21,27 @@ _WRAPPED = re.compile(r"^(base_model\.)?(model\.)?(?=model\.|lm_head\.)")
 
 
 def is_lora_output(folder: str | os.PathLike) -> bool:
-    """Whether a LoRA run of the original code left this folder."""
+    """Whether a LoRA run of the original code wrote this folder."""
     return all((Path(folder) / name).is_file() for name in (_CONFIG, _OTHERS))
 
 
 def base_of_lora(folder: str | os.PathLike) -> str:
-    """Folder or Hub id of the model that was trained; a relative path is looked for beside the folder as well.
+    """Return folder or Hub id of the base model; a relative path is searched for beside the folder as well.
 
     Raises:
-        CheckpointError: it is not named.
+        CheckpointError: the folder does not name it.
     """
     path = Path(folder)
     check_files(path, [_CONFIG])
     base = json.loads((path / _CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
-        raise CheckpointError(f"{path / _CONFIG} does not say what was trained. Pass base_model= with the checkpoint.")
+        raise CheckpointError(f"{path / _CONFIG} does not name its base model. Pass base_model= with the checkpoint.")
     beside = path.parent / base
     return str(beside) if not os.path.isdir(base) and beside.is_dir() else base
 
 
 def merge_lora(model: Any, folder: str | os.PathLike) -> set[str]:
-    """Load the weights that were trained whole, and merge the adapter into those that it adapts, as the original does.
+    """Load the weights that were trained fully, and merge the adapter into the weights that it adapts.
 
     Args:
         model (`PreTrainedModel`): the base, with embeddings of the size that was trained.
@@ -86,7 +86,7 @@ def merge_lora(model: Any, folder: str | os.PathLike) -> set[str]:
     if found.unexpected_keys:
         raise CheckpointError(
             f"The adapter in {os.fspath(folder)!r} does not fit: {Findings((), (), found.unexpected_keys)} Save it "
-            "anew."
+            "again."
         )
     wrapped.merge_and_unload()
     model.load_state_dict(whole, strict=False)

@@ -30,7 +30,7 @@ _PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
 class VideoReferVideoLLaMA3ForConditionalGeneration(
     OriginalCheckpointMixin, RegionMixin, VideoLlama3ForConditionalGeneration
 ):
-    """A Video LLM that is shown the objects that it is asked about, each cut out of its frame.
+    """A Video LLM that sees the objects in a question as crops of their frames.
 
     The layers are those of transformers' `VideoLlama3ForConditionalGeneration`. Original checkpoints of
     VideoRefer-VideoLLaMA3 load unconverted.

@@ -1,4 +1,4 @@
-"""Training batches without padding: samples end to end in one row, each with positions of its own."""
+"""Training batches without padding: samples end to end in one row, with positions that begin again in each."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ _BY_POSITION = ("input_ids", "labels", "mm_token_type_ids", "token_type_ids")
 
 
 def pack_batch(batch: dict[str, Any]) -> dict[str, Any]:
-    """Lay the samples of a batch end to end, so that nothing is computed for padding.
+    """Concatenate the samples of a batch, so that nothing is computed for padding.
 
-    Positions begin at 0 again in every sample, and there is no attention mask: that is how attention of transformers
-    tells samples apart. The first label of each sample is not learnt, since what stands before it is another sample.
+    Positions begin at 0 again in every sample, and there is no attention mask: this is how attention of transformers
+    separates samples. The first label of each sample is not learned, since the token before it is of another sample.
 
     Args:
         batch (`dict`):

@@ -12,11 +12,11 @@ from videorefer_plugin.object_encoder import fit_size
 
 __all__ = ["Patches", "Shown", "keep_changed", "time_label"]
 
-_THRESHOLD = 0.1  # grey levels that a token must differ by from the frame before, on average
+_THRESHOLD = 0.1  # gray levels that a token must differ by from the previous frame, on average
 
 
 class Shown(NamedTuple):
-    """How the frames of a visual are shown.
+    """The size and number of tokens with which the frames of a visual are shown.
 
     Attributes:
         size (`tuple[int, int]`): height and width in pixels.
@@ -37,7 +37,7 @@ class Shown(NamedTuple):
 
 
 class Patches:
-    """Makes patches of frames, with the mean and deviation of an image processor of transformers.
+    """Makes patches from frames, with the mean and deviation of an image processor of transformers.
 
     Args:
         image_processor (`VideoLlama3ImageProcessorPil`): whose settings count.
@@ -46,7 +46,7 @@ class Patches:
     def __init__(self, image_processor: Any):
         self.side: int = image_processor.patch_size
         self.resample = image_processor.resample
-        # A byte has 256 values only, so what becomes of each is computed once.
+        # A byte has only 256 values, so the result for each is computed once.
         levels = np.arange(256, dtype=np.float64) * image_processor.rescale_factor
         levels = levels.astype(np.float32)[:, None] - np.asarray(image_processor.image_mean, dtype=np.float32)
         self._table = (levels / np.asarray(image_processor.image_std, dtype=np.float32)).T.copy()
@@ -87,7 +87,7 @@ class Patches:
 
 
 def keep_changed(patches: Tensor, merge: int) -> Tensor:
-    """Which tokens of a clip are kept: those whose pixels changed since the frame before, and all of the first frame.
+    """Choose the tokens of a clip: those whose pixels changed since the previous frame, and all of the first frame.
 
     A frame of which nothing changed keeps its first token.
 

@@ -1,4 +1,4 @@
-"""Processor of VideoRefer-VideoLLaMA3: prompts, visuals and regions in, tensors out."""
+"""Processor of VideoRefer-VideoLLaMA3: turns prompts, visuals and regions into tensors."""
 
 import re
 from pathlib import Path
@@ -147,7 +147,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
             if found != getattr(config, name):
                 raise CheckpointError(
                     f"The tokenizer has {text} as id {found}, but by config.json it is {getattr(config, name)}. Fetch "
-                    "or save the tokenizer of this checkpoint anew."
+                    "or save the tokenizer of this checkpoint again."
                 )
 
     @property
@@ -162,7 +162,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
 
     @property
     def object_encoder_config(self) -> Any:
-        """What the processor knows of the object encoder: how crops are cut and how many tokens they become."""
+        """The configuration of the object encoder: how crops are cut and how many tokens they become."""
         return CropEncoderConfig.from_dict(self.crop_settings)
 
     @property
@@ -291,7 +291,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         return shown
 
     def _write_visual(self, sample: Sample, clip: Clip, shown: Shown, kept: Tensor | None) -> None:
-        """Say what becomes of the placeholder of a visual; `kept` says which tokens of a clip are."""
+        """Expand the placeholder of a visual; `kept` selects the tokens of a clip that are kept."""
         if clip.kind == "image":
             sample.replacements.setdefault(self.image_token, []).append(self.image_token * shown.tokens)
             return
@@ -385,7 +385,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         expanded = [expand(sample.text, sample.replacements) for sample in samples]
         with one_at_a_time():
             encoded = dict(self.tokenizer([text for text, _ in expanded], **settings))
-        # What stands in the places of placeholders are tokens by other names.
+        # Placeholders are replaced by tokens with other names.
         written = {self.video_token: self.frame_token, self.region_token: self.object_token}
         standing = [
             {written.get(token, token): values for token, values in sample.replacements.items()} for sample in samples

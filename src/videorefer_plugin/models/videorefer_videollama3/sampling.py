@@ -1,4 +1,4 @@
-"""Which frames of a video VideoLLaMA3 is shown, and the times that it is told."""
+"""The frames of a video that VideoLLaMA3 sees, and the times in its prompt."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +37,7 @@ class IntervalSampling(Sampling):
     def labels(self, clip: Clip, number: int) -> list[float]:
         """The times that frames of a clip are labeled with, in seconds; the clip is the `number`-th video.
 
-        Frames that somebody else chose are labeled with their own times.
+        Frames that were chosen by the caller are labeled with their own times.
         """
         if clip.rows is None:
             one = self._of(number)
