@@ -243,7 +243,7 @@ def test_following_can_be_stopped(visitor, long_clip):
     visitor.page.click("#vr-follow")
     visitor.page.wait_for_function("document.querySelector('#vr-progress progress')?.value >= 5")
     visitor.page.click("#vr-stop")
-    visitor.told("Stopped; what was done is kept.")
+    visitor.told("Stopped; the finished part is kept.")
     assert "to be followed" in visitor.page.inner_text("#vr-objects")
     seen = re.search(r"seen in (\d+) frame", visitor.page.get_attribute("#vr-strip svg", "aria-label"))
     assert 5 <= int(seen[1]) < 128
@@ -260,7 +260,7 @@ def test_a_question_that_is_asked_while_objects_are_followed_is_not_lost(visitor
     visitor.told("Something is being done already")
     assert visitor.page.input_value("#vr-question textarea") == "What does <region1> look like?"
     visitor.page.click("#vr-stop")
-    visitor.told("Stopped; what was done is kept.")
+    visitor.told("Stopped; the finished part is kept.")
     assert not visitor.faults
 
 

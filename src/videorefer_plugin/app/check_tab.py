@@ -1,4 +1,4 @@
-"""The part of the page where people check what a Reviewer kept and discarded."""
+"""The tab of the page where people check the decisions of a Reviewer."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["CheckTab"]
 
 
 class CheckTab:
-    """Items of a check one by one, with two buttons.
+    """Shows the items of a check one by one, with two buttons.
 
     Args:
         desk ([`Desk`]): the items.
-        folder (`Path`): where what is to be seen of them is copied to, so that the page can show it.
+        folder (`Path`): folder to which pictures and videos are copied, so that the page can show them.
     """
 
     def __init__(self, desk: Desk, folder: Path):
@@ -32,7 +32,7 @@ class CheckTab:
         folder.mkdir(parents=True, exist_ok=True)
 
     def build(self) -> None:
-        """Make the components, and connect them, within a `gr.Blocks`."""
+        """Make and connect the components, within a `gr.Blocks`."""
         gr.HTML(
             "<h1 class='vr-title'>Check a Reviewer</h1>"
             "<p>Is what the text says of the marked object right? Answers are written into the table of the check at "
@@ -63,11 +63,11 @@ class CheckTab:
 
     @property
     def outputs(self) -> list[Any]:
-        """What `begin` writes."""
+        """The components that `begin` writes."""
         return [self.place, self.count, self.film, self.still, self.text, self.fault]
 
     def begin(self) -> dict[Any, Any]:
-        """The first item of which nothing was said."""
+        """Show the first item without an answer."""
         return self._shown(self.desk.next_open(0))
 
     def _acting(self, act: Callable[[int], int]) -> Callable[[int], dict[Any, Any]]:
@@ -89,7 +89,7 @@ class CheckTab:
 
     def _shown(self, place: int) -> dict[Any, Any]:
         item = self.desk.shown(place)
-        said = {True: "You said: right.", False: "You said: wrong.", None: "Nothing was said yet."}[item.said]
+        said = {True: "You said: right.", False: "You said: wrong.", None: "There is no answer yet."}[item.said]
         file = None if item.file is None else self._copied(item.file)
         is_film = file is None or file.suffix == ".mp4"
         count = f"Item {item.place + 1} of {len(self.desk)}. {self.desk.done} checked. {said}"

@@ -1,4 +1,4 @@
-"""The check of what a Reviewer of the data engine kept and discarded (appendix C.1 of the paper), with two buttons."""
+"""The check of the decisions of the data engine's Reviewer (appendix C.1 of the paper), with two buttons."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Desk", "Shown"]
 
 @dataclass(frozen=True)
 class Shown:
-    """An item to look at.
+    """An item of the check.
 
     Attributes:
-        place (`int`): from 0.
-        text (`str`): what the record says.
-        file (`Path`, *optional*): what is to be seen of it, a video or a picture.
-        said (`bool`, *optional*): what was said of it.
+        place (`int`): index of the item, from 0.
+        text (`str`): text of the record.
+        file (`Path`, *optional*): a video or picture of the item.
+        said (`bool`, *optional*): the answer about it.
     """
 
     place: int
@@ -30,13 +30,13 @@ class Shown:
 
 
 class Desk:
-    """The items of a check, which several people may go through together.
+    """The items of a check, on which several people may work together.
 
     Args:
-        folder (`Path`): of a run whose check was drawn (`videorefer data review FOLDER`).
+        folder (`Path`): folder of a run whose check was drawn (`videorefer data review FOLDER`).
 
     Raises:
-        EngineError: nothing was drawn, or its table cannot be read.
+        EngineError: no check was drawn, or its table cannot be read.
     """
 
     def __init__(self, folder: Path):
@@ -49,17 +49,17 @@ class Desk:
 
     @property
     def done(self) -> int:
-        """How many items something was said of."""
+        """Number of items with an answer."""
         return sum(said is not None for said in self._drawn.answers.values())
 
     def shown(self, place: int) -> Shown:
-        """An item; places beyond either end are those of the last and the first."""
+        """Return an item; indices beyond either end wrap around."""
         place = place % len(self)
         name = self._drawn.names[place]
         return Shown(place, self._drawn.texts[name], self._drawn.files.get(name), self._drawn.answers[name])
 
     def next_open(self, place: int) -> int:
-        """The first item from a place on of which nothing was said; the place itself if there is none."""
+        """Return the first index from `place` on without an answer; `place` itself if there is none."""
         for step in range(len(self)):
             if self._drawn.answers[self._drawn.names[(place + step) % len(self)]] is None:
                 return (place + step) % len(self)
@@ -69,7 +69,7 @@ class Desk:
         """Write an answer into the table.
 
         Raises:
-            EngineError: it cannot be written, or another table lies there by now.
+            EngineError: the table cannot be written, or was replaced by another one.
         """
         with self._lock:
             if not 0 <= place < len(self):

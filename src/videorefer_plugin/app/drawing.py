@@ -1,4 +1,4 @@
-"""What a visitor sees of a frame: objects in their colors, and where was clicked."""
+"""Draws frames for a visitor: objects in their colors, and the clicks."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from videorefer_plugin.pictures.sheets import resized_mask
 
 __all__ = ["picture", "scale_of"]
 
-_LEAST, _MOST = 640, 1280  # pixels of the longer side of what is shown
+_LEAST, _MOST = 640, 1280  # pixels of the longer side of a shown frame
 _ON, _OFF, _RIM = (0, 170, 60), (215, 30, 30), (255, 255, 255)
 
 
 def scale_of(height: int, width: int) -> float:
-    """How many times larger a frame is shown than it is."""
+    """Return the factor by which a frame is enlarged."""
     longest = max(height, width)
     return max(_LEAST / longest, 1.0) if longest < _LEAST else min(_MOST / longest, 1.0)
 
 
 def picture(room: Workspace, frame: int, aim: tuple[float, float] | None = None) -> NDArray[np.uint8]:
-    """A frame with its objects, uint8 (height, width, 3), `scale_of` times as large as the frame.
+    """Return a frame with its objects, uint8 (height, width, 3), enlarged by `scale_of`.
 
     Args:
-        room ([`Workspace`]): whose.
-        frame (`int`): of the video.
+        room ([`Workspace`]): the visitor's work.
+        frame (`int`): index of the frame.
         aim (*optional*): x and y of a cross, in pixels of the video.
 
     Raises:
@@ -70,7 +70,7 @@ def _draw_clicks(picture: Any, mark: Mark, color: tuple[int, int, int], scale: f
         x, y = x * scale, y * scale
         draw.ellipse([x - 9, y - 9, x + 9, y + 9], fill=_ON if label else _OFF, outline=_RIM, width=2)
         draw.line([x - 5, y, x + 5, y], fill=_RIM, width=2)
-        if label:  # a plus, and else a minus, so that color is not all that tells them apart
+        if label:  # a plus or a minus, so that clicks differ not only in color
             draw.line([x, y - 5, x, y + 5], fill=_RIM, width=2)
 
 

@@ -1,4 +1,4 @@
-"""Videos to begin with."""
+"""Example videos of the page."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from videorefer_plugin.world import bench_clip, encode_video
 __all__ = ["Example", "examples", "shapes_clip"]
 
 _BUNNY = "big_buck_bunny.mp4"
-_SEED, _NUMBER = 7000, 2  # the clip of `videorefer demo`, which no model was trained on
+_SEED, _NUMBER = 7000, 2  # the clip of `videorefer demo`, which is in no training data
 
 
 @dataclass(frozen=True)
 class Example:
-    """A video to begin with.
+    """An example video.
 
     Attributes:
-        about (`str`): what can be done with it.
-        make: from a folder to a video in it.
+        about (`str`): a hint what to do with it.
+        make: function that writes the video into a folder, and returns its path.
     """
 
     about: str
@@ -29,7 +29,7 @@ class Example:
 
 
 def shapes_clip(folder: Path) -> Path:
-    """The clip of the shapes world, written into a folder."""
+    """Write the clip of the shapes world into a folder, and return its path."""
     path = folder / "shapes.mp4"
     clip, _ = bench_clip(_SEED, _NUMBER)
     encode_video(path, clip.frames)
@@ -37,14 +37,14 @@ def shapes_clip(folder: Path) -> Path:
 
 
 def bunny(folder: Path) -> Path:
-    """The clip of Big Buck Bunny, copied into a folder."""
+    """Copy the clip of Big Buck Bunny into a folder, and return its path."""
     path = folder / _BUNNY
     path.write_bytes((resources.files("videorefer_plugin.app") / "clips" / _BUNNY).read_bytes())
     return path
 
 
 def examples() -> dict[str, Example]:
-    """Name of each example -> the example."""
+    """Return the examples by name."""
     return {
         "Example: shapes": Example(
             "This is the world that the embedded model knows: follow the objects, then ask, for example: What does "

@@ -1,4 +1,4 @@
-"""What a visitor takes away: files that the commands of this library accept."""
+"""Exports the work of a visitor as files that the commands of this library accept."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _PLACEHOLDERS = ("<video>", "<image>", REGION_TOKEN)
 
 @dataclass(frozen=True)
 class BenchForm:
-    """What a visitor says about an item of a benchmark.
+    """A visitor's entries for an item of a benchmark.
 
     Attributes:
         kind (`str`): `"d"` for a description, `"q"` for a question.
         caption (`str`): a true description of the selected object.
-        question (`str`): as it is typed, with `<region1>` for object 1.
-        options (`tuple[str, ...]`): without letters.
-        right (`int`): which option is right, from 1.
+        question (`str`): the typed question, with `<region1>` for object 1.
+        options (`tuple[str, ...]`): the options, without letters.
+        right (`int`): number of the right option, from 1.
         type (`str`): one of `QUESTION_TYPES`.
     """
 
@@ -47,10 +47,10 @@ class BenchForm:
 
 
 def export_masklets(room: Workspace) -> list[Path]:
-    """All objects, in the form of VideoRefer-700K with scores and prompts; see [`save_masklets`].
+    """Export all objects in the form of VideoRefer-700K, with scores and prompts; see [`save_masklets`].
 
     Raises:
-        AppError: there are none, or one is seen in no frame.
+        AppError: there are no objects, or one is visible in no frame.
     """
     path = _place(room) / "masklets.json"
     _require_objects(room)
@@ -68,10 +68,10 @@ def export_masklets(room: Workspace) -> list[Path]:
 
 
 def export_record(room: Workspace) -> list[Path]:
-    """The conversation as a record of VideoRefer-700K, of which `videorefer train check` finds that it can be used.
+    """Export the conversation as a record of VideoRefer-700K that `videorefer train check` accepts.
 
     Raises:
-        AppError: nothing was asked yet, or the record could not be used.
+        AppError: no question was asked yet, or the record would not be usable.
     """
     turns = _require_turns(room)
     conversations = []
@@ -94,10 +94,10 @@ def export_record(room: Workspace) -> list[Path]:
 
 
 def export_item(room: Workspace, form: BenchForm) -> list[Path]:
-    """An item of VideoRefer-Bench-D or -Q, which `videorefer bench` reads.
+    """Export an item of VideoRefer-Bench-D or -Q, which `videorefer bench` reads.
 
     Raises:
-        AppError: something is missing, or the item would not be accepted.
+        AppError: an entry is missing, or the item would not be accepted.
     """
     things, value = _description(room, form) if form.kind == "d" else _question(room, form)
     item = {
@@ -120,7 +120,7 @@ def export_item(room: Workspace, form: BenchForm) -> list[Path]:
 
 
 def export_code(room: Workspace) -> list[Path]:
-    """A program that asks the same questions about the same objects, and the objects.
+    """Export a program that asks the same questions about the same objects, and the objects.
 
     Raises:
         AppError: nothing was asked yet.
@@ -150,7 +150,7 @@ def export_code(room: Workspace) -> list[Path]:
     return [script, _write(room, "regions.json", [region.to_json() for region in regions])]
 
 
-_CODE = '''"""Ask again what was asked of `videorefer app`. {video} and regions.json lie beside this file."""
+_CODE = '''"""Ask the questions of `videorefer app` again. {video} and regions.json are beside this file."""
 
 import json
 from pathlib import Path
@@ -159,7 +159,7 @@ import videorefer_plugin
 from videorefer_plugin.asking import load_model
 
 HERE = Path(__file__).parent
-ASKED = [  # questions, and for each <region> its place in regions.json
+ASKED = [  # questions, and for each <region> its index in regions.json
 {asked}
 ]
 
@@ -174,7 +174,7 @@ with videorefer_plugin.VideoSession(model, processor, HERE / {video!r}) as sessi
 
 def _description(room: Workspace, form: BenchForm) -> tuple[list[Thing], dict[str, Any]]:
     if not form.caption.strip():
-        raise AppError("There is no description; type what is true of the object.")
+        raise AppError("There is no description; type a true one of the object.")
     _require_objects(room)
     if room.selected is None:
         raise AppError("No object is selected; choose the one of the list that the description is about.")
@@ -187,7 +187,7 @@ def _question(room: Workspace, form: BenchForm) -> tuple[list[Thing], dict[str, 
     if not 2 <= len(options) <= 26:
         raise AppError(f"There are {len(options)} options; type 2 or more, each in a line of its own.")
     if not 1 <= form.right <= len(options):
-        raise AppError(f"Option {form.right} is said to be right, and there are {len(options)}.")
+        raise AppError(f"The right option is {form.right}, but there are {len(options)} options.")
     lettered = [f"({chr(ord('A') + place)}) {option}" for place, option in enumerate(options)]
     value = {
         "Question": CHIP.sub(f"[{REGION_TOKEN}]", form.question.strip()),
@@ -199,7 +199,7 @@ def _question(room: Workspace, form: BenchForm) -> tuple[list[Thing], dict[str, 
 
 
 def _shared_frame(room: Workspace, things: Sequence[Thing]) -> int:
-    """A frame in which all of the objects are seen: the one that is looked at, if it is one."""
+    """Return a frame in which all objects are visible, preferably the current one."""
     if not things:
         raise AppError("The question is about no object; put one into it, such as <region1>.")
     shared = set.intersection(*(set(thing.region().present) for thing in things))

@@ -1,4 +1,4 @@
-"""The video of a visitor with its objects drawn on it."""
+"""Draws the objects of a visitor on the video."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["draw_film"]
 
 
 class _StoppedError(Exception):
-    """Nobody wants the film any more."""
+    """The job was stopped."""
 
 
 def draw_film(video: Video, things: Sequence[Thing], path: Path, job: Job) -> None:
-    """Write a video with objects drawn on it, and how sure the segmenter is of each below it.
+    """Write a video with objects drawn on it, and the segmenter's scores of each below it.
 
     Args:
         video ([`Video`]): the video.
-        things (`Sequence[Thing]`): the objects; those that are seen nowhere are left out.
-        path (`Path`): of the .mp4, which appears whole; not at all if the job is stopped.
-        job ([`Job`]): is told how far it is.
+        things (`Sequence[Thing]`): the objects; those that are visible in no frame are left out.
+        path (`Path`): path of the .mp4 file, which is not written if the job is stopped.
+        job ([`Job`]): the job, which gets the progress.
 
     Raises:
         VideoError: a frame cannot be read, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""Following objects of a visitor through the video, frame by frame."""
+"""Follows objects of a visitor through the video, frame by frame."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["follow"]
 
 
 def follow(segmenter: Any, video: Video, things: Sequence[Thing], job: Job) -> Iterator[Thing]:
-    """Follow objects, those of the same range together; yields each with what was found, also if it was stopped.
+    """Follow objects, those of the same range together, and yield each with its masklet, also if it was stopped.
 
     Raises:
-        SegmentError, RegionError, VideoError: as `Segmenter.propagate`.
+        SegmentError, RegionError, VideoError: see `Segmenter.propagate`.
     """
     ranges: dict[tuple[int, int], list[Thing]] = {}
     for thing in things:

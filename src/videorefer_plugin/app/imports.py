@@ -1,4 +1,4 @@
-"""What a visitor brings along: masklets, a training record, or an item of a benchmark."""
+"""Imports files of a visitor: masklets, a training record, or an item of a benchmark."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _EXPECTED = (
 
 
 class Imported(NamedTuple):
-    """What came of a file.
+    """The result of importing a file.
 
     Attributes:
-        said: what there is to say.
-        question: what to put into the question box; empty for nothing.
+        said: the message to show.
+        question: text for the question box; empty for none.
     """
 
     said: str
@@ -39,11 +39,11 @@ class Imported(NamedTuple):
 
 
 def import_file(room: Workspace, path: Path) -> Imported:
-    """Take objects, and what was said about them, from a file; they replace those of the page, which `undo` brings
-    back.
+    """Import objects, and the conversation about them, from a file. They replace those of the page, which `undo`
+    restores.
 
     Raises:
-        AppError: it is no such file, or it is of another video.
+        AppError: the file is of another kind, or of another video.
     """
     room.opened  # noqa: B018  raises where there is none
     if room.is_busy:
@@ -128,7 +128,7 @@ def _item(room: Workspace, value: Mapping[str, Any]) -> Imported:
 
 
 def _take(room: Workspace, regions: Sequence[Region], annotation: Sequence[Mapping]) -> list[int]:
-    """Make objects of regions, of which one may stand in several questions; returns the number of each."""
+    """Make objects of regions, which may be in several questions, and return the number of each."""
     things: list[Thing] = []
     numbers: list[int] = []
     for place, region in enumerate(regions):
@@ -149,7 +149,7 @@ def _take(room: Workspace, regions: Sequence[Region], annotation: Sequence[Mappi
 
 
 def _check(room: Workspace, region: Region, number: int) -> None:
-    """Refuse an object that cannot be in the video."""
+    """Refuse an object whose frames are not in the video."""
     video = room.opened
     if region.frames[-1] >= video.num_frames:
         raise AppError(

@@ -1,4 +1,4 @@
-"""Work that takes a while: it goes on when its page is closed, tells how far it is, and can be stopped."""
+"""Jobs that take a while: they continue when their page is closed, have a progress, and can be stopped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Job", "Pool"]
 
 
 class Job:
-    """One piece of work, done in a thread of its own.
+    """A job, which runs in a thread of its own.
 
     Attributes:
         kind (`str`): `"follow"`, `"answer"` or `"draw"`.
-        done, total (`int`): how far it is; `total` is 0 while that is not known.
-        started (`bool`): whether it has begun; before that it waits for others.
-        error (`BaseException`, *optional*): why it failed.
-        is_told (`bool`): whether a page has said how it ended.
+        done, total (`int`): progress; `total` is 0 as long as it is not known.
+        started (`bool`): whether it has begun; before, it waits for other jobs.
+        error (`BaseException`, *optional*): the error with which it failed.
+        is_told (`bool`): whether a page has shown its result.
     """
 
     def __init__(self, kind: str):
@@ -34,7 +34,7 @@ class Job:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has come to its end."""
+        """Whether it has ended."""
         return self._over.is_set()
 
     @property
@@ -44,10 +44,10 @@ class Job:
 
     @property
     def fault(self) -> str:
-        """Why it failed, in a sentence; empty if it did not.
+        """Return a sentence about its failure; empty if it did not fail.
 
         Raises:
-            BaseException: it failed because of a mistake in the program.
+            BaseException: it failed because of a bug in the program.
         """
         if self.error is None:
             return ""
@@ -56,37 +56,37 @@ class Job:
         return str(self.error)
 
     def tell(self, done: int, total: int) -> bool:
-        """Say how far it is; `False` if it was asked to stop."""
+        """Set its progress; returns `False` if it was asked to stop."""
         self.done, self.total = done, total
         return not self.is_stopped
 
     def stop(self) -> None:
-        """Ask it to stop, which it does behind the frame or word that it is at."""
+        """Ask it to stop, which it does after its current frame or word."""
         self._stop.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for its end; whether it has come."""
+        """Wait for its end, and return whether it has ended."""
         return self._over.wait(seconds)
 
     def run(self, work: Callable[[Job], None]) -> None:
-        """Do it."""
+        """Run the work of the job."""
         try:
             if not self.is_stopped:
                 self.started = True
                 work(self)
-        except BaseException as error:  # raised again where the page looks at the job
+        except BaseException as error:  # raised again where the page reads the job
             self.error = error
         finally:
             self._over.set()
 
 
 class Pool:
-    """Does jobs of one kind, so many at once, in the order in which they come.
+    """Runs jobs of one kind in their order, a limited number at once.
 
     Args:
-        name (`str`): of its threads.
-        at_once (`int`): jobs.
-        waiting (`int`): jobs that may wait.
+        name (`str`): name of its threads.
+        at_once (`int`): largest number of jobs at the same time.
+        waiting (`int`): largest number of waiting jobs.
     """
 
     def __init__(self, name: str, at_once: int = 1, waiting: int = 32):
@@ -94,10 +94,10 @@ class Pool:
         self._room = threading.Semaphore(at_once + waiting)
 
     def start(self, job: Job, work: Callable[[Job], None]) -> None:
-        """Do a job as soon as its turn comes.
+        """Run a job as soon as it is its turn.
 
         Raises:
-            AppError: too many are waiting.
+            AppError: too many jobs are waiting.
         """
         if not self._room.acquire(blocking=False):
             raise AppError("Too many others are waiting; try again in a while.")
@@ -111,5 +111,5 @@ class Pool:
         self._threads.submit(run)
 
     def close(self) -> None:
-        """Start no other job."""
+        """Start no more jobs."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What is where on the page."""
+"""The layout of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a visitor of the page may use."""
+"""Limits of the page."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from videorefer_plugin.video import Video
 __all__ = ["MOST_OBJECTS", "Limits"]
 
 MOST_OBJECTS = len(COLORS)
-"""Objects of a visitor: as many as can be told apart by their colors."""
+"""Largest number of a visitor's objects, which is the number of distinct colors."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a visitor of the page may use, and how many there may be.
+    """The limits of a visitor, and of the number of visitors.
 
     Attributes:
-        max_megabytes (`int`): of an upload.
-        max_seconds (`int`): of a video.
-        max_frames (`int`): of a video.
-        max_side (`int`): pixels of the longer side of a video.
-        max_visitors (`int`): whose work is kept at once. For one more, the work that was not looked at for the longest
-            time is forgotten, if nobody looks at it now.
-        keep_minutes (`int`): how long work is kept that nobody looks at.
-        max_new_tokens (`int`): of an answer.
+        max_megabytes (`int`): largest size of an upload.
+        max_seconds (`int`): largest duration of a video.
+        max_frames (`int`): largest number of frames of a video.
+        max_side (`int`): largest longer side of a video, in pixels.
+        max_visitors (`int`): largest number of visitors whose work is kept. For one more, the work that was not shown
+            for the longest time is dropped, if no page shows it now.
+        keep_minutes (`int`): how long work is kept that no page shows.
+        max_new_tokens (`int`): largest number of tokens of an answer.
 
     Raises:
-        ConfigurationError: one of them is no whole number from 1 up.
+        ConfigurationError: a limit is not a whole number of at least 1.
     """
 
     max_megabytes: int = 200
@@ -51,7 +51,7 @@ class Limits:
         """Refuse a video that is too long or too large, before any of its frames is decoded.
 
         Raises:
-            AppError: it is.
+            AppError: the video exceeds a limit.
         """
         longest = max(video.height, video.width)
         for value, most, what, option in (

@@ -1,4 +1,4 @@
-"""Pieces of the page that are written as HTML. Whatever comes from a visitor, a file or a model is escaped here."""
+"""Parts of the page that are written as HTML. All texts of visitors, files and models are escaped here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from videorefer_plugin.regions import Absent
 
 __all__ = ["about", "progress", "strip", "told"]
 
-_BINS = 240  # bars of a strip, at most
-_HIGH = 16  # of the strip of one object
+_BINS = 240  # largest number of bars of a strip
+_HIGH = 16  # pixels, of the strip of one object
 _DOING = {"follow": "Following objects", "answer": "Answering", "draw": "Drawing the video"}
 
 
 def about(lines: Sequence[str]) -> str:
-    """What the page can and cannot do."""
+    """Return the list of what the page can do, and its limits."""
     return "<ul class='vr-about'>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
 def told(message: str, is_fault: bool = False) -> str:
-    """What there is to say about what was done last."""
+    """Return the message about the last action."""
     if not message:
         return "<div class='vr-told' role='status' aria-live='polite'></div>"
     kind, role = ("vr-fault", "alert") if is_fault else ("vr-note", "status")
@@ -32,7 +32,7 @@ def told(message: str, is_fault: bool = False) -> str:
 
 
 def progress(job: Job | None) -> str:
-    """How far the work is that is being done."""
+    """Return the progress of the current job."""
     if job is None or job.is_over:
         return ""
     said = _DOING.get(job.kind, "Working")
@@ -49,7 +49,7 @@ def progress(job: Job | None) -> str:
 
 
 def strip(room: Workspace, frame: int) -> str:
-    """How sure the segmenter is of each object, by frame: a bar is as high as its score."""
+    """Return a bar chart of the segmenter's scores of each object, by frame."""
     if room.video is None or not room.things:
         return ""
     count = room.video.num_frames

@@ -1,4 +1,4 @@
-"""What the page needs beside the core."""
+"""Checks the packages that the page needs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["check"]
 
 
 def check() -> None:
-    """Make sure that it is installed.
+    """Check that gradio is installed.
 
     Raises:
-        ConfigurationError: it is not, or is too old.
+        ConfigurationError: gradio is not installed, or is too old.
     """
     if importlib.util.find_spec("gradio") is None:
         raise ConfigurationError("The page needs gradio: pip install 'videorefer-plugin[app]'.")

@@ -1,4 +1,4 @@
-"""The objects of a visitor, and taking back what was done to them."""
+"""The objects of a visitor, with undo."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from videorefer_plugin.video import Video
 __all__ = ["LONGEST_NAME", "Objects", "too_many"]
 
 LONGEST_NAME = 60
-"""Characters of an object's name."""
+"""Largest number of characters of an object's name."""
 _UNDONE = 50  # steps
 
 
 class Objects:
-    """The objects of a visitor. They may be used from several threads.
+    """The objects of a visitor. Several threads may use them.
 
     Attributes:
-        video ([`Video`], *optional*): what they are in.
+        video ([`Video`], *optional*): the video with the objects.
         things (`tuple[Thing, ...]`): the objects.
-        selected (`int`, *optional*): number of the object that clicks are about; None for a new one.
+        selected (`int`, *optional*): number of the object for clicks; None for a new one.
         corner (*optional*): frame, x and y of the first corner of a box.
     """
 
@@ -62,7 +62,7 @@ class Objects:
         return found[0]
 
     def select(self, number: int | None) -> None:
-        """Say which object clicks are about; None for a new one."""
+        """Select the object for clicks; None for a new one."""
         with self._lock:
             if number is not None:
                 self.thing(number)
@@ -72,16 +72,16 @@ class Objects:
         """Name the selected object.
 
         Raises:
-            AppError: none is selected, or the name cannot be written.
+            AppError: no object is selected, or the name is not a usable text.
         """
         said = " ".join(name.split())
         if fault := text_fault(said):
-            raise AppError(f"The name cannot be read: {fault}. Type it anew.")
+            raise AppError(f"The name cannot be read: {fault}. Type it again.")
         with self._changing() as thing:
             self._put(replace(thing, name=said[:LONGEST_NAME]))
 
     def hide(self, number: int) -> None:
-        """Leave an object out of pictures, or show it again."""
+        """Hide an object in pictures, or show it again."""
         with self._lock:
             thing = self.thing(number)
             self._remember()
@@ -97,10 +97,10 @@ class Objects:
                 self.selected = None
 
     def limit(self, start: int | None, end: int | None) -> None:
-        """Say in which frames the selected object counts: its first and last one, None for those of the video.
+        """Set the range of the selected object: its first and last frame, None for those of the video.
 
         Raises:
-            AppError: none is selected, or the range holds no frame in which it was pointed at.
+            AppError: no object is selected, or it has no click in the range.
         """
         last = self.opened.num_frames - 1
         first_frame, last_frame = 0 if start is None else start, last if end is None else end
@@ -120,7 +120,7 @@ class Objects:
                 self._put(replace(thing, start=whole[0], end=whole[1], followed=followed))
 
     def undo(self) -> None:
-        """Take the last change of objects back.
+        """Undo the last change of objects.
 
         Raises:
             AppError: there is none.
@@ -135,14 +135,14 @@ class Objects:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is something to take back."""
+        """Whether there is a change to undo."""
         return bool(self._before) or self.corner is not None
 
     def replace_things(self, things: tuple[Thing, ...]) -> None:
-        """Put other objects in the place of all, such as those of a file.
+        """Replace all objects by others, such as those of a file.
 
         Raises:
-            AppError: there are too many.
+            AppError: there are too many objects.
         """
         if len(things) > MOST_OBJECTS:
             raise AppError(f"There are {len(things)} objects, and this page takes {MOST_OBJECTS} at most.")
@@ -152,7 +152,7 @@ class Objects:
 
     @contextmanager
     def _changing(self) -> Iterator[Thing]:
-        """The selected object, which is about to be changed."""
+        """Return the selected object for a change."""
         with self._lock:
             if self.selected is None:
                 raise AppError("No object is selected; choose one of the list.")
@@ -171,7 +171,7 @@ class Objects:
         self.things = tuple(sorted([*others, thing], key=lambda one: one.number))
 
     def _free(self) -> int:
-        """The lowest number that no object has."""
+        """Return the lowest number that no object has."""
         taken = {thing.number for thing in self.things}
         free = [number for number in range(1, MOST_OBJECTS + 1) if number not in taken]
         if not free:
@@ -180,5 +180,5 @@ class Objects:
 
 
 def too_many() -> AppError:
-    """What is said where there is no room for another object."""
+    """Return the error for more objects than the page takes."""
     return AppError(f"There are {MOST_OBJECTS} objects already, which is all that this page takes; delete one first.")

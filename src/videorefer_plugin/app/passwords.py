@@ -1,4 +1,4 @@
-"""The name and password that a page asks for, which never stand on a command line."""
+"""The name and password of a page, which are never given on a command line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SHORTEST = 8  # characters of a password
 
 
 def read_auth(path: Path | None) -> tuple[str, str] | None:
-    """Name and password, from a file or else from the environment; None if there are none.
+    """Read name and password from a file, or else from the environment; returns None if there are none.
 
     Args:
-        path (`Path`, *optional*): of a file with `name:password` in one line.
+        path (`Path`, *optional*): path of a file with one line, `name:password`.
 
     Raises:
-        ConfigurationError: the file cannot be read, or holds something else; the message does not repeat what it is.
+        ConfigurationError: the file cannot be read, or has other contents, which the message does not repeat.
     """
     if path is not None:
         place, text = f"The file {str(path)!r}", read_text(path, ConfigurationError)
@@ -40,10 +40,10 @@ def read_auth(path: Path | None) -> tuple[str, str] | None:
 
 
 def check_host(host: str, auth: tuple[str, str] | None) -> None:
-    """Refuse to serve to others without a password.
+    """Refuse to serve to other machines without a password.
 
     Raises:
-        ConfigurationError: others can reach the page, and there is no password.
+        ConfigurationError: other machines can reach the page, and there is no password.
     """
     if not _is_loopback(host) and auth is None:
         raise ConfigurationError(

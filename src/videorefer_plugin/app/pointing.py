@@ -1,4 +1,4 @@
-"""Pointing at objects: clicks, boxes and words become masks in a frame."""
+"""Converts clicks, boxes and words to masks of objects in a frame."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from videorefer_plugin.segment import Prompt
 __all__ = ["Pointing"]
 
 _FRAMES_KEPT = 8
-_FOUND = 4  # objects that words may mean in a frame, at most
+_FOUND = 4  # largest number of objects that words may mean in a frame
 
 
 class Pointing(Objects):
-    """The objects of a visitor, and pointing at them in frames of the video.
+    """The objects of a visitor, with methods for pointing at them in frames of the video.
 
     Args:
-        tools ([`Tools`]): the segmenter, and who finds words.
+        tools ([`Tools`]): the segmenter, and the finder of words.
     """
 
     def __init__(self, tools: Tools):
@@ -37,7 +37,7 @@ class Pointing(Objects):
         self._pixels: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
 
     def read(self, frame: int) -> NDArray[np.uint8]:
-        """The pixels of a frame, uint8 (height, width, 3); the last few are kept.
+        """Return the pixels of a frame, uint8 (height, width, 3). The last few frames are kept.
 
         Raises:
             VideoError: the video has no such frame, or it cannot be decoded.
@@ -52,17 +52,17 @@ class Pointing(Objects):
             return self._pixels[frame]
 
     def point(self, frame: int, x: float, y: float, on_object: bool = True) -> None:
-        """Say that a point is on the selected object, or that it is not; without one, it is on a new one.
+        """Add a point on the selected object or not on it; if no object is selected, on a new one.
 
         Args:
             frame (`int`): of the video.
             x, y (`float`): in pixels of the video.
-            on_object (`bool`): whether the object is there.
+            on_object (`bool`): whether the point is on the object.
 
         Raises:
-            AppError: nothing was pointed at yet that the point could not be on; or there are too many objects.
-            RegionError: the point does not lie in the frame.
-            SegmentError: nothing can be cut out there.
+            AppError: a negative point has no object yet, or there are too many objects.
+            RegionError: the point is outside the frame.
+            SegmentError: no object can be cut out there.
         """
         with self._lock:
             thing = self._chosen(frame)
@@ -77,10 +77,10 @@ class Pointing(Objects):
             self._cut(thing, frame, Mark(Absent(), 0, points, labels, mark.box if mark else None, base))
 
     def box(self, frame: int, x: float, y: float) -> None:
-        """Give one corner of a box around the selected object, or around a new one; the second makes the box.
+        """Add a corner of a box around the selected object or a new one. The second corner completes the box.
 
         Raises:
-            AppError, RegionError, SegmentError: as [`point`]; or the box has no extent.
+            AppError, RegionError, SegmentError: see [`point`]; or the box has no extent.
         """
         with self._lock:
             self.opened._check_indices([frame])
@@ -98,13 +98,13 @@ class Pointing(Objects):
             self._cut(thing, frame, Mark(Absent(), 0, box=box))
 
     def find(self, frame: int, words: str) -> int:
-        """Find what words mean in a frame; what is found becomes new objects.
+        """Find the objects that words mean in a frame, and add them as new objects.
 
         Returns:
-            `int`: how many.
+            `int`: number of objects that were found.
 
         Raises:
-            SegmentError: nothing is found, or the words are none.
+            SegmentError: no object is found, or the words are not usable.
             AppError: there are too many objects.
         """
         with self._lock:
@@ -121,20 +121,20 @@ class Pointing(Objects):
             return len(found)
 
     def absent(self, frame: int) -> None:
-        """Say that the selected object is not in a frame.
+        """Mark the selected object as absent from a frame.
 
         Raises:
-            AppError: none is selected.
+            AppError: no object is selected.
         """
         with self._changing() as thing:
             self.opened._check_indices([frame])
             self._put(thing.declared_absent(frame))
 
     def forget_frame(self, frame: int) -> None:
-        """Take back what was pointed at of the selected object in a frame.
+        """Remove the clicks on the selected object in a frame.
 
         Raises:
-            AppError: none is selected, or nothing was pointed at there.
+            AppError: no object is selected, or it has no clicks there.
         """
         with self._changing() as thing:
             if frame not in thing.marks:
@@ -142,7 +142,7 @@ class Pointing(Objects):
             self._put(replace(thing, marks={at: mark for at, mark in thing.marks.items() if at != frame}))
 
     def _chosen(self, frame: int) -> Thing:
-        """The object that a click is about, perhaps a new one."""
+        """Return the object of a click, which may be a new one."""
         self.opened._check_indices([frame])
         if self.selected is None:
             return Thing(self._free())
@@ -154,7 +154,7 @@ class Pointing(Objects):
         return thing
 
     def _before_click(self, thing: Thing, frame: int) -> tuple[Mark | None, Any]:
-        """What was pointed at in a frame before, if it says where, and the mask that clicks correct."""
+        """Return the earlier clicks in a frame, if they show the object, and the mask that clicks correct."""
         mark = thing.marks.get(frame)
         if mark is not None and not isinstance(mark.shape, Absent):
             is_clicked = bool(mark.points) or mark.box is not None
@@ -163,7 +163,7 @@ class Pointing(Objects):
         return None, None if isinstance(shape, Absent) else shape
 
     def _cut(self, thing: Thing, frame: int, mark: Mark) -> None:
-        """Cut an object out of a frame as it was pointed at."""
+        """Cut an object out of a frame by its clicks."""
         video = self.opened
         base = None if mark.base is None else mark.base.silhouette(video.height, video.width).mask()
         prompt = Prompt(np.array(mark.points or np.empty((0, 2))), mark.labels, mark.box, base)

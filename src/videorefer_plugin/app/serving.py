@@ -1,4 +1,4 @@
-"""Serving the page."""
+"""Serves the page."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from videorefer_plugin.errors import AppError
 
 __all__ = ["Served", "build", "serve"]
 
-_CACHE = (600, 3600)  # seconds: how often pictures that were shown are deleted, and how old they are then
+_CACHE = (600, 3600)  # seconds between deletions of shown pictures, and their age
 _WAITING = 64  # requests
-# Nothing is loaded from anywhere but this server, whatever gradio or a text on the page asks for.
+# The page loads from this server only, even if gradio or a text on the page asks for more.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
@@ -49,7 +49,7 @@ class Served:
     """A page that is being served.
 
     Attributes:
-        url (`str`): where.
+        url (`str`): address of the page.
         blocks: the page.
         shelf ([`Shelf`]): the work of its visitors.
     """
@@ -60,7 +60,7 @@ class Served:
 
 
 class Guarded:
-    """Adds headers to every answer that keep the page from loading anything from elsewhere."""
+    """Adds headers to every answer that keep the page from loading anything from other servers."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -76,7 +76,7 @@ class Guarded:
 
 
 def build(shelf: Shelf, check: CheckTab | None = None) -> gr.Blocks:
-    """The page, not served yet.
+    """Build the page, without serving it.
 
     Args:
         shelf ([`Shelf`]): the work of visitors.
@@ -106,18 +106,18 @@ def serve(
     auth: tuple[str, str] | None = None,
     desk: Desk | None = None,
 ) -> Iterator[Served]:
-    """Serve the page until the block ends; all files of visitors are deleted then.
+    """Serve the page until the block ends. All files of visitors are deleted then.
 
     Args:
         tools ([`Tools`]): model and segmenter.
         host (`str`, *optional*, defaults to `"127.0.0.1"`): address to serve on.
         port (`int`, *optional*): the first free one from 7860 by default.
-        auth (*optional*): name and password, which is needed on an address that others can reach.
+        auth (*optional*): name and password, which are required on an address that other machines can reach.
         desk ([`Desk`], *optional*): the check of a Reviewer, which gets a tab of its own.
 
     Raises:
-        ConfigurationError: others can reach the address, and there is no password.
-        AppError: the address cannot be served on.
+        ConfigurationError: other machines can reach the address, and there is no password.
+        AppError: the page cannot be served on the address.
     """
     check_host(host, auth)
     folder = Path(tempfile.mkdtemp(prefix="videorefer-app-"))
@@ -164,7 +164,7 @@ def serve(
 
 
 def _middleware(host: str, auth: tuple[str, str] | None) -> list[Middleware]:
-    """What stands before every request. A page without a password answers under the names of this computer only, so
-    that no other page can reach it by a name of its own that leads here."""
+    """Return the middleware. A page without a password answers only to the names of this computer, so that no other
+    page can reach it by a name of its own that leads here."""
     names = [Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", host])]
     return [*(names if auth is None and ":" not in host else []), Middleware(Guarded)]

@@ -1,4 +1,4 @@
-"""The work of all visitors: found again by its key, bounded in number and age."""
+"""The work of all visitors, by key, with limits of number and age."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ __all__ = ["Shelf"]
 class Shelf:
     """The work of all visitors.
 
-    A page is a seat. Its work has a secret key, which the browser keeps: a page that is loaded again, or opened again
-    after it was closed, goes on with the same work. Work that no page shows is kept for a while, without what can be
-    computed again.
+    Each open page is a seat. Its work has a secret key, which the browser keeps, so that a page that is loaded or
+    opened again continues with the same work. Work that no page shows is kept for a while, without cached values.
 
     Args:
-        folder (`Path`): where the files of visitors lie, each in a folder of its own.
-        tools ([`Tools`]): what they share.
+        folder (`Path`): folder of the visitors' files, with a folder for each visitor.
+        tools ([`Tools`]): the shared model and segmenters.
     """
 
     def __init__(self, folder: Path, tools: Tools):
@@ -40,9 +39,9 @@ class Shelf:
         """Give a page its work.
 
         Args:
-            seat (`str`): the page, which has a new name each time that it is loaded.
+            seat (`str`): name of the page, which is new each time that it is loaded.
             own (`str`): key that this tab of the browser had before it was loaded again.
-            last (`str`): key that the browser had last, in whatever tab; it counts if no page shows that work now.
+            last (`str`): last key of the browser, in any tab; it is used if no page shows that work now.
 
         Raises:
             AppError: there are too many visitors.
@@ -60,10 +59,10 @@ class Shelf:
             return self._rooms[key]
 
     def of(self, seat: str | None) -> Workspace:
-        """The work that a page shows.
+        """Return the work that a page shows.
 
         Raises:
-            AppError: none; the server was started anew, or the work was kept for too long.
+            AppError: the page has no work, since the server was restarted, or the work was dropped after a while.
         """
         with self._lock:
             key = self._seats.get(seat or "")
@@ -73,7 +72,7 @@ class Shelf:
             return self._rooms[key]
 
     def leave(self, seat: str | None) -> None:
-        """A page is closed, or is being loaded again."""
+        """Release the seat of a page that is closed, or is being loaded again."""
         with self._lock:
             key = self._seats.pop(seat or "", None)
             if key is not None and key in self._rooms and key not in self._seats.values():
@@ -81,7 +80,7 @@ class Shelf:
                 self._rooms[key].rest()
 
     def sweep(self) -> None:
-        """Forget work that no page has shown for long."""
+        """Drop work that no page has shown for long."""
         with self._lock:
             held = set(self._seats.values())
             for key in self._long_unused():
@@ -89,7 +88,7 @@ class Shelf:
                     self._forget(key)
 
     def close(self) -> None:
-        """Forget all work, and delete all files."""
+        """Drop all work, and delete all files."""
         with self._lock:
             rooms = list(self._rooms.values())
             self._rooms.clear()
@@ -101,7 +100,7 @@ class Shelf:
 
     def _make_room(self, held: set[str]) -> None:
         while len(self._rooms) >= self.tools.limits.max_visitors:
-            # Pages that somebody has left open and forgotten make room as well.
+            # Pages that were left open and are no longer used make room as well.
             free = [key for key in self._rooms if key not in held] or self._long_unused()
             if not free:
                 raise AppError(
@@ -116,5 +115,5 @@ class Shelf:
     def _forget(self, key: str) -> None:
         self._used.pop(key, None)
         room = self._rooms.pop(key, None)
-        if room is not None:  # what it is doing ends at its next frame, for which nobody else need wait
+        if room is not None:  # its job ends at the next frame, and other visitors do not wait for it
             threading.Thread(target=room.remove, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What the components of the page show of a visitor's work."""
+"""Shows a visitor's work in the components of the page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Showing:
 
     @property
     def outputs(self) -> list[Any]:
-        """All components that may be written."""
+        """All components that may be updated."""
         page = self.page
         rows = [part for row in page.rows.values() for part in (row.row, row.select, row.hide)]
         plain = (
@@ -40,7 +40,7 @@ class Showing:
         return [getattr(page, name) for name in plain.split()] + [*page.examples.values()] + rows
 
     def everything(self, room: Workspace) -> Updates:
-        """All of it, as when the page is loaded or another video is opened."""
+        """Return updates of all components, for a loaded page or another video."""
         page, video = self.page, room.video
         last = 1 if video is None else max(video.num_frames - 1, 1)
         return {
@@ -58,16 +58,16 @@ class Showing:
         }
 
     def scene(self, room: Workspace, aim: tuple[float, float] | None = None) -> Updates:
-        """The frame, the objects in it, and their list."""
+        """Return updates of the frame, the objects in it, and their list."""
         return {**self.frame(room, aim), **self.objects(room), **self.state(room)}
 
     def frame(self, room: Workspace, aim: tuple[float, float] | None = None) -> Updates:
-        """The frame and the strip below it."""
+        """Return updates of the frame and the strip below it."""
         image = None if room.video is None else picture(room, room.frame, aim)
         return {self.page.image: image, self.page.strip: strip(room, room.frame)}
 
     def objects(self, room: Workspace) -> Updates:
-        """The list of objects."""
+        """Return updates of the list of objects."""
         page = self.page
         updates: Updates = {page.none: gr.HTML(visible=not room.things)}
         by_number = {thing.number: thing for thing in room.things}
@@ -92,7 +92,7 @@ class Showing:
         return updates
 
     def state(self, room: Workspace) -> Updates:
-        """How far work is, and what can be done now."""
+        """Return updates of the progress, and of the buttons that can be used now."""
         page, busy = self.page, room.is_busy
         return {
             page.progress: progress(room.job),
@@ -105,7 +105,7 @@ class Showing:
         }
 
     def talk(self, room: Workspace) -> Updates:
-        """The conversation."""
+        """Return updates of the conversation."""
         said: list[dict[str, str]] = []
         pending = [] if room.talk.pending is None else [room.talk.pending]
         for asked in [*room.talk.turns, *pending]:
@@ -113,21 +113,21 @@ class Showing:
         return {self.page.chat: said}
 
     def film(self, room: Workspace) -> Updates:
-        """The video with its objects, if it was drawn."""
+        """Return updates of the video with its objects, if it was drawn."""
         there = room.film is not None and room.film.exists()
         return {self.page.film: gr.Video(str(room.film) if there else None, visible=there), **self.files(room)}
 
     def files(self, room: Workspace) -> Updates:
-        """The files to take away."""
+        """Return updates of the files to download."""
         there = [str(path) for path in room.taken if path.exists()]
         return {self.page.taken: gr.File(there or None, visible=bool(there)), self.page.bring: None}
 
     def message(self, text: str, is_fault: bool = False) -> Updates:
-        """What there is to say about what was done last."""
+        """Return an update of the message about the last action."""
         return {self.page.told: told(text, is_fault)}
 
 
 def _messages(asked: Asked, is_pending: bool) -> list[dict[str, str]]:
     answer = asked.answer or ("..." if is_pending else "(no answer)")
-    # The component takes texts for HTML, also where it is told not to take them for Markdown.
+    # The component renders texts as HTML, even if Markdown is turned off.
     return [{"role": "user", "content": escape(shown(asked))}, {"role": "assistant", "content": escape(answer)}]

@@ -1,4 +1,4 @@
-"""How the page looks, beyond gradio's own style."""
+"""The style of the page, in addition to gradio's own."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ button:focus-visible, input:focus-visible, textarea:focus-visible {{ outline: 3p
 
 
 def theme() -> gr.themes.Base:
-    """Colors that can be told from each other, and fonts that need not be fetched."""
+    """Return a theme with distinct colors, and with fonts that need no download."""
     return gr.themes.Default(
         primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     ).set(

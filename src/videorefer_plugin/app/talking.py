@@ -21,7 +21,7 @@ from videorefer_plugin.video import Video
 __all__ = ["CHIP", "Asked", "Talk", "chip", "no_video", "shown"]
 
 CHIP = re.compile(r"<region\s*([0-9]{0,3})>")
-"""An object in a question that is typed, with its number or without."""
+"""An object in a typed question, with its number or without."""
 _LONGEST = 4000  # characters of a question
 
 
@@ -30,10 +30,10 @@ class Asked:
     """A question, and its answer if it has one.
 
     Attributes:
-        question (`str`): with `<region>` for each object.
-        numbers (`tuple[int, ...]`): of the objects, in the order of the question.
-        regions (`tuple[Region, ...]`): the objects, as they were when it was asked.
-        answer (`str`): what was said until now.
+        question (`str`): the question, with `<region>` for each object.
+        numbers (`tuple[int, ...]`): numbers of the objects, in the order of the question.
+        regions (`tuple[Region, ...]`): regions of the objects when the question was asked.
+        answer (`str`): the answer so far.
     """
 
     question: str
@@ -43,18 +43,18 @@ class Asked:
 
     @property
     def turn(self) -> Turn:
-        """As sessions have it."""
+        """Return the question and answer as a turn of a session."""
         return Turn(self.question, self.regions, self.answer)
 
 
 class Talk:
-    """A conversation about a video: what was said, and the session that answers.
+    """A conversation about a video, and the session that answers.
 
     Attributes:
-        turns (`list[Asked]`): what was said.
-        pending ([`Asked`], *optional*): what is being answered.
-        first_token (`float`, *optional*): seconds from the last question to the first piece of its answer.
-        typed (`str`): the last question as it was typed, so that it can be asked again if it fails.
+        turns (`list[Asked]`): the answered questions.
+        pending ([`Asked`], *optional*): the question that is being answered.
+        first_token (`float`, *optional*): seconds between the last question and the first piece of its answer.
+        typed (`str`): the last question as it was typed, to restore it after an error.
     """
 
     def __init__(self, tools: Tools, video: Video | None = None):
@@ -69,11 +69,11 @@ class Talk:
         self._lock = threading.Lock()
 
     def read(self, text: str, things: Sequence[Thing], selected: int | None) -> Asked:
-        """What a question asks: `<region2>` is object 2, and `<region>` the one that is selected.
+        """Read a typed question, in which `<region2>` is object 2, and `<region>` the selected object.
 
         Raises:
-            AppError: it is empty or too long, or an object is not there, or seen in no frame.
-            PromptError: it cannot be read.
+            AppError: the question is empty or too long, or an object does not exist or is visible in no frame.
+            PromptError: the question is not a usable text.
         """
         text = text.strip()
         if not text:
@@ -98,7 +98,7 @@ class Talk:
         return Asked(question, tuple(numbers), tuple(by_number[number].region() for number in numbers))
 
     def answer(self, asked: Asked, job: Job) -> None:
-        """Answer a question, piece by piece; if the job is stopped, what was said until then is the answer."""
+        """Answer a question, piece by piece. If the job is stopped, the answer is the text until then."""
         started = time.monotonic()
         self.pending, self.first_token = asked, None
         try:
@@ -120,22 +120,22 @@ class Talk:
             self.pending = None
 
     def take_back(self) -> None:
-        """Take the last question and its answer back.
+        """Remove the last question and its answer.
 
         Raises:
-            AppError: there is none.
+            AppError: there is no question.
         """
         if not self.turns:
-            raise AppError("Nothing was said yet.")
+            raise AppError("There is no question to take back.")
         self.turns.pop()
         self._chat = None
 
     def begin_anew(self, turns: Sequence[Asked] = ()) -> None:
-        """Forget what was said, or go on with something else that was said."""
+        """Start a new conversation, or continue another one."""
         self.turns, self._chat = list(turns), None
 
     def rest(self) -> None:
-        """Forget what can be computed again."""
+        """Drop cached values, which can be computed again."""
         with self._lock:
             if self._session is not None:
                 self._session.close()
@@ -154,17 +154,17 @@ class Talk:
 
 
 def no_video() -> AppError:
-    """What is said where nothing can be done without a video."""
+    """Return the error for actions that need a video."""
     return AppError("No video is open; drop one into the page, or take an example.")
 
 
 def chip(number: int) -> str:
-    """What stands for an object in a question that is typed."""
+    """Return the tag of an object in a typed question."""
     return f"<region{number}>"
 
 
 def shown(asked: Asked) -> str:
-    """A question with the numbers of its objects, as it was typed."""
+    """Return a question with the numbers of its objects, as it was typed."""
     text = asked.question.replace(f"[{REGION_TOKEN}]", REGION_TOKEN)
     for number in asked.numbers:
         text = text.replace(REGION_TOKEN, chip(number), 1)

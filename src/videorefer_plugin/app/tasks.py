@@ -17,10 +17,10 @@ class Task:
     """One of the paper's tasks.
 
     Attributes:
-        name (`str`): on its button.
-        least, most (`int`): how many objects it is about.
-        text (`str`): the question, with `<region>` for each object, or once in the place of all.
-        shapes (`str`): the question as the embedded model learnt it, in its small vocabulary.
+        name (`str`): name of the task on its button.
+        least, most (`int`): smallest and largest number of its objects.
+        text (`str`): the question, with `<region>` for each object, or once for all objects.
+        shapes (`str`): the question in the small vocabulary of the embedded model.
     """
 
     name: str
@@ -58,13 +58,13 @@ TASKS = (
 
 
 def question_of(task: Task, things: Sequence[Thing], selected: int | None, shapes: bool) -> str:
-    """The question of a task, as it would be typed.
+    """Return the question of a task, as it would be typed.
 
     Args:
-        task ([`Task`]): which.
+        task ([`Task`]): the task.
         things (`Sequence[Thing]`): the objects.
-        selected (`int`, *optional*): number of the one that is selected, which it is about first.
-        shapes (`bool`): whether the embedded model is asked.
+        selected (`int`, *optional*): number of the selected object, which comes first in the question.
+        shapes (`bool`): whether the question is for the embedded model.
 
     Raises:
         AppError: there are too few objects.

@@ -1,4 +1,4 @@
-"""Objects of a visitor: where each was pointed at, and its mask in every frame that it was followed through."""
+"""The data of a visitor's object: its clicks, and its mask in every frame that it was followed through."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Mark", "Thing"]
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """Where an object was pointed at in one frame, and what the segmenter made of it.
+    """The clicks on an object in one frame, and the segmenter's mask for them.
 
     Attributes:
-        shape: the mask, or that the object is absent.
-        score: how sure the segmenter is of it.
-        points, labels, box: what was clicked.
-        base: the mask that was there before, which the clicks correct.
+        shape: the mask, or the absence of the object.
+        score: score of the segmenter.
+        points, labels, box: the clicks.
+        base: the earlier mask, which the clicks correct.
     """
 
     shape: Shape
@@ -34,7 +34,7 @@ class Mark:
     base: Shape | None = None
 
     def prompt(self, height: int, width: int) -> Prompt:
-        """What the segmenter is told when it follows the object: where a mask was corrected, the mask that is seen."""
+        """Return the prompt for following the object: the visible mask if it was corrected, else the clicks."""
         if isinstance(self.shape, Absent):
             return Prompt(absent=True)
         if self.base is not None or not (1 in self.labels or self.box):
@@ -44,17 +44,17 @@ class Mark:
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """An object. Nothing of it is changed: what changes becomes another one, so that it can be undone.
+    """An object, which is immutable: changes make another object, so that they can be undone.
 
     Attributes:
-        number (`int`): from 1; decides its color.
-        name (`str`): what the visitor calls it.
-        marks (`Mapping[int, Mark]`): frame -> where it was pointed at.
-        masklet (`Masklet`, *optional*): what following it has found.
-        followed (`Mapping[int, Mark]`, *optional*): the marks that it was followed from.
-        hidden (`bool`): whether it is left out of pictures.
-        start, end (`int`, *optional*): first and last frame that it is followed through, and in which it counts.
-        identity (`object`): stays the same whatever is done to it; another object may get its number later.
+        number (`int`): number from 1, which determines its color.
+        name (`str`): the visitor's name for it.
+        marks (`Mapping[int, Mark]`): its clicks by frame.
+        masklet (`Masklet`, *optional*): the result of following it.
+        followed (`Mapping[int, Mark]`, *optional*): the marks from which it was followed.
+        hidden (`bool`): whether pictures leave it out.
+        start, end (`int`, *optional*): first and last frame of its range.
+        identity (`object`): the same after all changes, while another object may get its number later.
     """
 
     number: int
@@ -69,20 +69,20 @@ class Thing:
 
     @property
     def called(self) -> str:
-        """Its name, or that it has none."""
+        """Its name, or a text if it has none."""
         return self.name or "unnamed"
 
     @property
     def is_current(self) -> bool:
-        """Whether it was followed, and nothing was pointed at since."""
+        """Whether it was followed, without later clicks."""
         return self.masklet is not None and self.followed is self.marks
 
     def holds(self, frame: int) -> bool:
-        """Whether a frame is in its range."""
+        """Tell whether a frame is in its range."""
         return (self.start is None or frame >= self.start) and (self.end is None or frame <= self.end)
 
     def shapes(self) -> dict[int, Shape]:
-        """Frame -> mask or absence, of the frames in its range; what was pointed at last counts."""
+        """Return mask or absence by frame, for the frames in its range. The last clicks take precedence."""
         known: dict[int, Shape] = {}
         if self.masklet is not None:
             region = self.masklet.region
@@ -91,7 +91,7 @@ class Thing:
         return {frame: known[frame] for frame in sorted(known) if self.holds(frame)}
 
     def shape(self, frame: int) -> Shape | None:
-        """Its mask in one frame, or its absence; None if nothing is known."""
+        """Return its mask or absence in one frame; None if neither is known."""
         if not self.holds(frame):
             return None
         if frame in self.marks:
@@ -101,21 +101,21 @@ class Thing:
         return None
 
     def mask(self, frame: int, height: int, width: int) -> NDArray[np.bool_] | None:
-        """Its pixels in one frame, bool (height, width); None where it is not seen."""
+        """Return its pixels in one frame, bool (height, width); None if it is not visible."""
         shape = self.shape(frame)
         return None if shape is None or isinstance(shape, Absent) else shape.silhouette(height, width).mask()
 
     def scores(self) -> dict[int, float]:
-        """Frame -> how sure the segmenter is, of the frames in its range."""
+        """Return the segmenter's scores by frame, for the frames in its range."""
         known = {} if self.masklet is None else dict(self.masklet.scores)
         known |= {frame: mark.score for frame, mark in self.marks.items()}
         return {frame: known[frame] for frame in sorted(known) if self.holds(frame)}
 
     def region(self) -> Region:
-        """The object as models are asked about it.
+        """Return the object as a region for models.
 
         Raises:
-            AppError: it is seen in no frame.
+            AppError: the object is visible in no frame.
         """
         shapes = self.shapes()
         if all(isinstance(shape, Absent) for shape in shapes.values()):
@@ -123,11 +123,11 @@ class Thing:
         return Region.from_shapes(shapes)
 
     def prompts(self, height: int, width: int) -> dict[int, Prompt]:
-        """What the segmenter is told of it, by frame."""
+        """Return its prompts for the segmenter, by frame."""
         return {frame: mark.prompt(height, width) for frame, mark in self.marks.items() if self.holds(frame)}
 
     def as_masklet(self, height: int, width: int, backend: str, settings: Mapping, video: str | None) -> Masklet:
-        """The object as files of masklets have it, with its name as its words."""
+        """Return the object as a masklet for files, with its name as the phrase."""
         region, scores = self.region(), self.scores()
         return Masklet(
             region=region,
@@ -142,9 +142,9 @@ class Thing:
         )
 
     def marked(self, frame: int, mark: Mark) -> Thing:
-        """The object, pointed at in a frame."""
+        """Return the object with clicks in a frame."""
         return replace(self, marks={**self.marks, frame: mark})
 
     def declared_absent(self, frame: int) -> Thing:
-        """The object, which is not in a frame."""
+        """Return the object as absent from a frame."""
         return self.marked(frame, Mark(ABSENT, 1.0))

@@ -1,4 +1,4 @@
-"""What all visitors share: the model, the segmenter, and the threads that work for them."""
+"""The model, the segmenters and the threads that all visitors share."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _FINDER = "shapes_color"
 
 @dataclass
 class Tools:
-    """What all visitors share.
+    """The model, the segmenters and the threads that all visitors share.
 
     Attributes:
-        model, processor: who answers.
-        model_name (`str`): what it was loaded from; `"embedded"` for the model that comes with the package.
-        loading (`dict`): arguments of `load_model` that it was loaded with.
-        segmenter ([`Segmenter`]): cuts objects out, and follows them.
-        finder ([`Segmenter`]): finds words in a frame.
-        limits ([`Limits`]): what a visitor may use.
-        cutting: held while objects are cut out of a frame.
-        following, answering, drawing ([`Pool`]): who does the work. Answers are given one after the other; so are
-            objects cut out and followed, if that takes weights.
+        model, processor: the model and processor that answer.
+        model_name (`str`): folder or Hub id of the model; `"embedded"` for the model in the package.
+        loading (`dict`): arguments of `load_model` for this model.
+        segmenter ([`Segmenter`]): the segmenter that cuts objects out and follows them.
+        finder ([`Segmenter`]): the segmenter that finds words in a frame.
+        limits ([`Limits`]): limits of the page.
+        cutting: lock for cutting objects out of a frame.
+        following, answering, drawing ([`Pool`]): pools of threads. Answers are generated one after the other. So are
+            objects cut out and followed, if the segmenter has weights.
     """
 
     model: Any
@@ -58,16 +58,16 @@ class Tools:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the model is the one that comes with the package."""
+        """Whether the model is the one in the package."""
         return is_tiny_checkpoint(getattr(self.model, "name_or_path", ""))
 
     def note(self, video: Video | None) -> str | None:
-        """What to know about answers about a video."""
+        """Return a warning about answers for a video, if there is one."""
         return shapes_note(video) if self.is_embedded and video is not None else None
 
     @property
     def about(self) -> list[str]:
-        """What model, segmenter and finder can and cannot do, in a sentence each."""
+        """Return a sentence each about abilities and limits of model, segmenter and finder."""
         said = []
         if self.is_embedded:
             said.append(
@@ -79,7 +79,7 @@ class Tools:
         if self.segmenter.name == _SEGMENTER:
             said.append(
                 "Objects are cut out by the classical segmenter, from colors and motion, without weights: it does "
-                "well on things that stand out, and loses those that look like what is around them. For better masks, "
+                "well on things that stand out, and loses those that look like their surroundings. For better masks, "
                 "start with --segmenter sam2_video."
             )
         else:
@@ -91,7 +91,7 @@ class Tools:
         return said
 
     def close(self) -> None:
-        """Start no other work."""
+        """Start no more jobs."""
         for pool in (self.following, self.answering, self.drawing):
             pool.close()
 
@@ -109,19 +109,21 @@ def load_tools(
     dtype: str | None = None,
     limits: Limits | None = None,
 ) -> Tools:
-    """Load what visitors share.
+    """Load the model and the segmenters that visitors share.
 
     Args:
         model (`str`, *optional*): a checkpoint's folder or Hub id; the embedded model by default.
-        object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
+        object_encoder (`str`, *optional*): for a host, folder or Hub id of its saved object encoder.
         revision (`str`, *optional*): branch, tag or commit of the model's repository on the Hub.
-        segmenter (`str`, *optional*, defaults to `"classical"`): who cuts objects out and follows them.
+        segmenter (`str`, *optional*, defaults to `"classical"`): name of the segmenter that cuts out and follows
+            objects.
         segmenter_checkpoint (`str`, *optional*): folder or Hub id of its weights.
         finder (`str`, *optional*):
-            Who finds words; the segmenter if it can, otherwise `"shapes_color"`, which knows the shapes world.
+            Name of the segmenter that finds words; by default `segmenter` if it can, and else `"shapes_color"`, which
+            knows the shapes world.
         finder_checkpoint (`str`, *optional*): folder or Hub id of its weights.
-        device, dtype (*optional*): of the model, as [`load_model`] takes them.
-        limits ([`Limits`], *optional*): what a visitor may use.
+        device, dtype (*optional*): device and dtype of the model, as [`load_model`] takes them.
+        limits ([`Limits`], *optional*): limits of the page.
 
     Raises:
         ConfigurationError: a segmenter is unknown, lacks an ability or a package, or sessions do not take the model.

@@ -1,4 +1,4 @@
-"""What happens when something on the page is used."""
+"""Connects events of the page with actions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from videorefer_plugin.errors import VideoReferError
 __all__ = ["Wiring"]
 
 _LOOK_AGAIN = 0.15  # seconds
-# What is done to objects is done in the order in which it was asked for: "New object" before the click behind it.
+# Actions on objects run in the order of their events: "New object" before the click after it.
 _IN_ORDER = {"concurrency_id": "objects", "concurrency_limit": 1}
 _KEYS = "() => [sessionStorage.getItem('videorefer') || '', localStorage.getItem('videorefer') || '']"
-# Gradio gives no names to the button around the frame, and to what stands there without one.
+# Gradio gives no accessible names to the button around the frame, and to its empty state.
 _NAMES = """() => {
   const frame = '#vr-frame .image-container > button', empty = '#vr-frame .empty';
   const name = () => {
@@ -39,7 +39,7 @@ _NAMES = """() => {
   new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
   name();
 }"""
-# A question that could not be answered comes back, unless another one was typed meanwhile.
+# A question that could not be answered is restored, unless another one was typed meanwhile.
 _PUT_BACK = "(failed, typed) => ['', typed.trim() ? typed : failed]"
 _KEEP = "(key) => { if (key) { sessionStorage.setItem('videorefer', key); localStorage.setItem('videorefer', key); } }"
 
@@ -52,7 +52,7 @@ class Wiring:
     Args:
         page ([`Layout`]): the components.
         shelf ([`Shelf`]): the work of visitors.
-        examples (`dict[str, Example]`): by name.
+        examples (`dict[str, Example]`): the examples by name.
     """
 
     def __init__(self, page: Layout, shelf: Shelf, examples: dict[str, Example]):
@@ -60,7 +60,7 @@ class Wiring:
         self.showing = Showing(page)
 
     def connect(self, blocks: gr.Blocks) -> None:
-        """Connect everything."""
+        """Connect all components."""
         page, show = self.page, self.showing
         loaded = blocks.load(
             self.enter, [page.own_key, page.last_key], [page.key, *show.outputs], js=_KEYS, **_quiet()
@@ -139,20 +139,20 @@ class Wiring:
         page.bring.upload(self.bring, page.bring, show.outputs, **_quiet())
 
     def busy(self) -> dict[str, Any]:
-        """Settings of an event that takes a while: the frame shows that something is coming."""
+        """Settings of an event that takes a while, for which the frame shows a progress."""
         return {**_quiet(), "show_progress": "minimal", "show_progress_on": self.page.image}
 
-    # --- how handlers are made ------------------------------------------------------------------------------------
+    # --- making handlers ------------------------------------------------------------------------------------------
 
     def on(self, event: Any, act: Callable[..., str | None], inputs: list[Any], part: Part, **settings: Any) -> Any:
-        """When something is used, act, and show a part of the work; what is wrong is said on the page.
+        """Connect an event with an action, after which a part of the work is shown. The page shows errors.
 
         Args:
-            event: of a component.
-            act: called with the work and the values of `inputs`; may return what there is to say.
-            inputs: components.
-            part: what is shown afterwards.
-            settings: of the event.
+            event: event of a component.
+            act: function of the work and the values of `inputs`, which may return a message.
+            inputs: components whose values `act` gets.
+            part: the part of the work that is shown afterwards.
+            settings: settings of the event.
         """
 
         def handle(request: gr.Request, *values: Any) -> Updates:
@@ -163,7 +163,7 @@ class Wiring:
     def acting(
         self, request: gr.Request, act: Callable[[Workspace], str | None], part: Part, is_look: bool = False
     ) -> Updates:
-        """Act, and show a part of the work; whoever only looks takes no message away."""
+        """Act, and show a part of the work. Actions that only look leave the message unchanged."""
         try:
             room = self.shelf.of(request.session_hash)
         except VideoReferError as error:
@@ -175,14 +175,14 @@ class Wiring:
         return {**part(room), **({} if is_look else self.showing.message(said or ""))}
 
     def watch(self, event: Any) -> None:
-        """Behind an event, show how far work is until it is done."""
+        """After an event, show the progress of work until it is done."""
         page = self.page
         watched = event.then(self.watching, None, self.showing.outputs, concurrency_limit=None, **_quiet())
         back = [page.failed, page.question]
         watched.then(None, back, back, js=_PUT_BACK, **_quiet())
 
     async def watching(self, request: gr.Request) -> AsyncIterator[Updates]:
-        """Show how far work is until it is done."""
+        """Show the progress of work until it is done."""
         try:
             room = self.shelf.of(request.session_hash)
         except VideoReferError as error:
@@ -190,7 +190,7 @@ class Wiring:
             return
         job, before = room.job, None
         if job is None:
-            yield {self.page.told: gr.skip()}  # gradio empties all components if nothing is told
+            yield {self.page.told: gr.skip()}  # gradio empties all components without an update
             return
         while not job.is_over:
             if (job.done, job.started, job.is_stopped) != before:
@@ -199,35 +199,35 @@ class Wiring:
                 yield {**self.showing.state(room), **talk}
             await asyncio.sleep(_LOOK_AGAIN)
         yield await asyncio.to_thread(self.ended, room, job)
-        if not job.is_told:  # once, and not again when the page is loaded again
+        if not job.is_told:  # only once, and not again after a reload of the page
             job.is_told = True
             yield self.said(room, job)
 
     def ended(self, room: Workspace, job: Job) -> Updates:
-        """What is shown at the end of work."""
+        """Return the updates at the end of work."""
         show = self.showing
         parts = {"follow": show.scene, "draw": show.film, "answer": show.talk}
         lost = job.kind == "answer" and not job.is_told and (job.error is not None or not job.started)
         return {**show.state(room), **parts[job.kind](room), **({self.page.failed: room.talk.typed} if lost else {})}
 
     def said(self, room: Workspace, job: Job) -> Updates:
-        """What there is to say at the end of work; mistakes of the program are raised."""
+        """Return the message at the end of work. Bugs of the program are raised."""
         if fault := job.fault:
             return self.showing.message(fault, True)
         if job.kind == "answer" and (note := room.tools.note(room.video)):
             return self.showing.message(note)
         if job.is_stopped:
-            return self.showing.message("Stopped; what was done is kept.")
+            return self.showing.message("Stopped; the finished part is kept.")
         done = {
             "follow": "Done. Move the slider to look at the masks. Where one is wrong, click there and follow again.",
             "draw": "The video with its masks is below the buttons.",
         }
         return self.showing.message(done[job.kind]) if job.kind in done else {self.page.told: gr.skip()}
 
-    # --- what is done ---------------------------------------------------------------------------------------------
+    # --- actions --------------------------------------------------------------------------------------------------
 
     def enter(self, request: gr.Request, own: str, last: str) -> Updates:
-        """The page was loaded."""
+        """Handle a loaded page."""
         try:
             room = self.shelf.enter(request.session_hash or "", own, last)
         except VideoReferError as error:
@@ -235,23 +235,23 @@ class Wiring:
         return {self.page.key: room.key, **self.showing.everything(room), **self.showing.message("")}
 
     def leave(self, request: gr.Request) -> None:
-        """The page was closed."""
+        """Handle a closed page."""
         self.shelf.leave(request.session_hash)
 
     def open(self, room: Workspace, path: str | None) -> str:
-        """A video was dropped."""
+        """Open a video that was dropped."""
         if path is not None:
             room.open(Path(path))
         return _opened(room)
 
     def example(self, name: str, room: Workspace) -> str:
-        """An example was chosen."""
+        """Open an example."""
         example = self.examples[name]
         room.open(example.make(room.folder))
         return f"{_opened(room)} {example.about}"
 
     def look(self, request: gr.Request, frame: float) -> Updates:
-        """The slider was moved."""
+        """Show the frame of the slider."""
 
         def act(room: Workspace) -> None:
             _at(room, frame)
@@ -259,7 +259,7 @@ class Wiring:
         return self.acting(request, act, self.showing.frame, is_look=True)
 
     def click(self, request: gr.Request, event: gr.SelectData, mode: str, frame: float) -> Updates:
-        """The frame was clicked."""
+        """Handle a click on the frame."""
 
         def act(room: Workspace) -> str | None:
             scale = scale_of(room.opened.height, room.opened.width)
@@ -269,7 +269,7 @@ class Wiring:
         return self.acting(request, act, self.showing.scene)
 
     def point(self, room: Workspace, frame: float, mode: str, x: float, y: float) -> str | None:
-        """Something was pointed at."""
+        """Add a point or a corner of a box."""
         before = len(room.things)
         if mode == "box":
             room.box(_at(room, frame), x, y)
@@ -280,26 +280,26 @@ class Wiring:
         return _marked(room.selected) if len(room.things) > before else None
 
     def aim(self, request: gr.Request, x: float | None, y: float | None) -> Updates:
-        """A place was typed: show where it is."""
+        """Show the position that was typed."""
         part = functools.partial(self.showing.frame, aim=((x or 0) + 0.5, (y or 0) + 0.5))
         return self.acting(request, lambda room: None, part, is_look=True)
 
     def absent(self, room: Workspace, frame: float) -> None:
-        """The selected object is not in the frame."""
+        """Mark the selected object as absent from the frame."""
         room.absent(_at(room, frame))
 
     def new(self, room: Workspace) -> str:
-        """The next click is on a new object."""
+        """Deselect, so that the next click is on a new object."""
         room.select(None)
         return "The next click is on a new object."
 
     def describe(self, room: Workspace, name: str, start: float | None, end: float | None) -> None:
-        """Name and range of an object were typed."""
+        """Set the typed name and range of an object."""
         room.rename(name or "")
         room.limit(None if start is None else int(start), None if end is None else int(end))
 
     def bring(self, request: gr.Request, path: str | None) -> Updates:
-        """A file of objects was dropped."""
+        """Import a file of objects that was dropped."""
         question = ""
 
         def act(room: Workspace) -> str:
@@ -314,11 +314,11 @@ class Wiring:
         return self.acting(request, act, part)
 
     def task(self, task: Task, room: Workspace) -> None:
-        """One of the paper's tasks was chosen."""
+        """Ask the question of a task."""
         room.ask(question_of(task, room.things, room.selected, room.tools.is_embedded))
 
     def ask(self, request: gr.Request, text: str) -> Updates:
-        """A question was typed; it stays in its box if it cannot be asked."""
+        """Ask a typed question, which stays in its box if it cannot be asked."""
         taken: Updates = {}
 
         def act(room: Workspace) -> None:
@@ -328,7 +328,7 @@ class Wiring:
         return self.acting(request, act, lambda room: {**self.asked(room), **taken})
 
     def asked(self, room: Workspace) -> Updates:
-        """What is shown when a question was asked."""
+        """Return the updates after a question was asked."""
         return {**self.showing.state(room), **self.showing.talk(room)}
 
 
@@ -341,7 +341,7 @@ def _void(_: Any) -> None:
 
 
 def _at(room: Workspace, frame: float) -> int:
-    """Look at the frame that a page shows; another page of the visitor may show another one."""
+    """Use the frame that a page shows, since another page of the visitor may show another one."""
     room.frame = int(room.opened._check_indices([int(frame)])[0])
     return room.frame
 
@@ -379,7 +379,7 @@ def _export_item(
 
 
 def _choose(kind: str) -> tuple[Any, Any]:
-    """What there is to fill in for a kind of item."""
+    """Show the inputs for a kind of item."""
     return gr.Textbox(visible=kind == "d"), gr.Group(visible=kind == "q")
 
 

@@ -1,4 +1,4 @@
-"""What one visitor works on: a video, objects in it, and a conversation about them. No web page is needed for it."""
+"""The work of one visitor: a video, its objects, and a conversation about them. It needs no web page."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["Workspace", "safe_name"]
 
 
 class Workspace(Pointing):
-    """What one visitor works on. It may be used from several threads.
+    """The work of one visitor. Several threads may use it.
 
     Args:
-        key (`str`): its secret name, by which a reloaded page finds it again.
-        folder (`Path`): where its files lie, and no others.
-        tools ([`Tools`]): what all visitors share.
+        key (`str`): its secret key, by which a reloaded page finds it again.
+        folder (`Path`): folder of its files only.
+        tools ([`Tools`]): the shared model and segmenters.
 
     Attributes:
-        frame (`int`): that is looked at.
-        place (`Path`, *optional*): the folder of the video, with whatever is written about it.
-        film (`Path`, *optional*): the video with its objects, as it was drawn last.
-        taken (`list[Path]`): files that were made to be taken away.
+        frame (`int`): the current frame.
+        place (`Path`, *optional*): folder of the video, and of the files about it.
+        film (`Path`, *optional*): the video with its objects that was drawn last.
+        taken (`list[Path]`): files for download.
         talk ([`Talk`]): the conversation.
-        job ([`Job`], *optional*): what is being done, or was done last.
+        job ([`Job`], *optional*): the current or last job.
     """
 
     def __init__(self, key: str, folder: Path, tools: Tools):
@@ -54,14 +54,14 @@ class Workspace(Pointing):
     # --- the video ------------------------------------------------------------------------------------------------
 
     def open(self, path: Path, name: str | None = None) -> None:
-        """Take a video over: the file is moved into the visitor's folder. Objects and conversation begin anew.
+        """Open a video, and move its file into the visitor's folder. Objects and conversation are reset.
 
         Args:
-            path (`Path`): of the file.
-            name (`str`, *optional*): what it is called; by default as it is.
+            path (`Path`): path of the file.
+            name (`str`, *optional*): name of the video; by default that of the file.
 
         Raises:
-            AppError: it is no video, or one that is too long or too large; what was open stays so.
+            AppError: the file is not a video, or exceeds a limit. The previous video stays open.
         """
         place = self.folder / secrets.token_hex(4)
         place.mkdir()
@@ -87,18 +87,18 @@ class Workspace(Pointing):
 
     @property
     def title(self) -> str:
-        """What the video is called."""
+        """Name of the video."""
         return Path(self.opened.path or "video").name
 
     # --- work that takes a while ----------------------------------------------------------------------------------
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being done."""
+        """Whether a job is running."""
         return self.job is not None and not self.job.is_over
 
     def begin(self, kind: str, pool: Pool, work: Callable[[Job], None]) -> Job:
-        """Begin work that takes a while.
+        """Start a job.
 
         Raises:
             AppError: other work of this visitor is not finished, or too many visitors are waiting.
@@ -112,8 +112,8 @@ class Workspace(Pointing):
             return job
 
     def follow(self) -> Job:
-        """Follow through the video, in both directions, those objects that were pointed at since they were followed
-        last; all of them if there are none.
+        """Follow objects with clicks since they were last followed through the video, in both directions; all objects
+        if there are none.
 
         Raises:
             AppError: there are no objects, or other work is not finished.
@@ -136,7 +136,7 @@ class Workspace(Pointing):
             return self.begin("follow", self.tools.following, work)
 
     def _followed(self, found: list[Thing], video: Video) -> None:
-        """Take up what was found of objects that are still there."""
+        """Store the masklets of objects that still exist."""
         with self._lock:
             there = {thing.identity: thing for thing in self.things} if self.video is video else {}
             found = [thing for thing in found if thing.identity in there]
@@ -146,11 +146,11 @@ class Workspace(Pointing):
                 self._put(replace(there[thing.identity], masklet=thing.masklet, followed=thing.followed))
 
     def ask(self, text: str) -> Job:
-        """Ask about objects; the answer comes in `talk`.
+        """Ask about objects. The attribute `talk` has the answer.
 
         Raises:
-            AppError: the question has none, or names objects that are not there; or other work is not finished.
-            PromptError: the question cannot be read.
+            AppError: the question names no objects, or missing ones; or other work is not finished.
+            PromptError: the question is not a usable text.
         """
         if self.video is None:
             raise no_video()
@@ -162,17 +162,17 @@ class Workspace(Pointing):
             return job
 
     def take_back(self) -> None:
-        """Take the last question and its answer back.
+        """Remove the last question and its answer.
 
         Raises:
-            AppError: there is none, or a question is being answered.
+            AppError: there is no question, or one is being answered.
         """
         with self._lock:
             self._check_silent()
             self.talk.take_back()
 
     def begin_anew(self, turns: Sequence[Asked] = ()) -> None:
-        """Forget what was said, or go on with something else that was said.
+        """Start a new conversation, or continue another one.
 
         Raises:
             AppError: a question is being answered.
@@ -186,7 +186,7 @@ class Workspace(Pointing):
             raise AppError("A question is being answered; wait for the answer, or stop it.")
 
     def play(self) -> Job:
-        """Draw the video with its objects, as `film`.
+        """Draw the video with its objects, for the attribute `film`.
 
         Raises:
             AppError: no video is open, or other work is not finished.
@@ -206,34 +206,34 @@ class Workspace(Pointing):
             return self.begin("draw", self.tools.drawing, work)
 
     def stop(self) -> None:
-        """Stop what is being done; what is done stays."""
+        """Stop the current job, and keep its finished part."""
         if self.job is not None:
             self.job.stop()
 
     # --- the end --------------------------------------------------------------------------------------------------
 
     def rest(self) -> None:
-        """Forget what can be computed again."""
+        """Drop cached values, which can be computed again."""
         with self._lock:
             self._pixels.clear()
             if not self.is_busy:
                 self.talk.rest()
 
     def close(self) -> None:
-        """Stop what is being done, and wait for that."""
+        """Stop the current job, and wait for its end."""
         self.stop()
         if self.job is not None and self.job.started:
             self.job.wait(60)
         self.talk.rest()
 
     def remove(self) -> None:
-        """Close it, and delete its files."""
+        """Close the work, and delete its files."""
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def safe_name(name: str) -> str:
-    """A name for a file that is in no way special, as like the given one as can be."""
+    """Return a safe file name that is similar to the given name."""
     name = re.sub(r"[^\w.-]+", "_", name.replace("\\", "/").rsplit("/", 1)[-1]).strip("._-")
     stem, dot, ending = name.rpartition(".")
     stem, ending = (stem.strip("._-"), ending) if dot else (name, "")

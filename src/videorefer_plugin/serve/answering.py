@@ -1,4 +1,4 @@
-"""Answering requests with one model, with what was computed of a visual kept for the next request about it."""
+"""Answers requests with one model, and keeps computed features of a visual for later requests about it."""
 
 import threading
 from collections.abc import Mapping
@@ -25,21 +25,21 @@ from videorefer_plugin.session.prompts import Prepared
 
 __all__ = ["Answerer", "Job", "StoppedError"]
 
-_MAX_NEW_TOKENS = 256  # as `ask`, where nothing is said
+_MAX_NEW_TOKENS = 256  # the default of `ask`
 
 
 class StoppedError(Exception):
-    """Nobody waits for this answer any more."""
+    """The client does not wait for this answer any more."""
 
 
 @dataclass
 class Job:
-    """A request on its way.
+    """A request that is being answered.
 
     Attributes:
         request ([`ChatRequest`]): the request.
-        visuals (`list[Visual]`): its visuals, opened.
-        stop (`threading.Event`): set when nobody waits for the answer any more.
+        visuals (`list[Visual]`): its opened visuals.
+        stop (`threading.Event`): set when the client does not wait for the answer any more.
         input_ids (`torch.LongTensor` of shape `(1, length)`): ids of the prompt, once it is prepared.
     """
 
@@ -53,24 +53,24 @@ class Job:
 
     @property
     def max_new_tokens(self) -> int:
-        """The most tokens of the answer."""
+        """Largest number of tokens of the answer."""
         answer = self.request.answer
         return answer.get("max_completion_tokens") or answer.get("max_tokens") or _MAX_NEW_TOKENS
 
 
 class Answerer:
-    """Answers requests in three steps: opening what they show, preparing, generating.
+    """Answers requests in three steps: it opens their visuals, prepares the prompt, and generates the answer.
 
-    The first may be done in any thread, the others in one. A request with one visual at the head of its first question
-    is answered by a session, so that frames and the positions before the question are computed once for all requests
-    about the visual. Other requests are answered as a call of the processor and `generate` would.
+    The first step may run in any thread, the others need one thread. A session answers requests with one visual at the
+    start of their first question, so that frames and the positions before the question are computed once for all
+    requests about the visual. Other requests are answered by a call of the processor and `generate`.
 
     Args:
         model: the model.
         processor: its processor.
-        limits ([`Limits`]): the most that is taken.
-        sources ([`Sources`]): where visuals may come from.
-        max_bytes (`int`): the most bytes to keep between requests.
+        limits ([`Limits`]): limits of requests.
+        sources ([`Sources`]): allowed sources of visuals.
+        max_bytes (`int`): largest number of bytes to keep between requests.
     """
 
     def __init__(self, model: Any, processor: Any, limits: Limits, sources: Sources, max_bytes: int):
@@ -80,10 +80,10 @@ class Answerer:
         self._in_sessions = takes(model, processor)
 
     def open(self, request: ChatRequest) -> Job:
-        """Open what a request shows.
+        """Open the visuals of a request.
 
         Raises:
-            ServeError: it may not be shown, or is more than is taken.
+            ServeError: a visual is not allowed, or exceeds a limit.
             VideoError: it cannot be read.
         """
         visuals = []
@@ -105,11 +105,11 @@ class Answerer:
             )
 
     def prepare(self, job: Job) -> Job:
-        """Make a request ready to be answered: whatever is wrong with it is known afterwards.
+        """Prepare a request. All errors of the request are raised here, before its answer begins.
 
         Raises:
             VideoReferError: prompt, regions and visuals do not fit together, or a frame cannot be read.
-            StoppedError: nobody waits for it any more.
+            StoppedError: the client does not wait for the answer any more.
         """
         _go_on(job)
         try:
@@ -160,17 +160,17 @@ class Answerer:
         return text.replace(REGION_TOKEN, getattr(self.processor, "region_token", REGION_TOKEN))
 
     def generate(self, job: Job, streamer: Any = None) -> Tensor:
-        """Answer a request that was prepared.
+        """Answer a prepared request.
 
         Args:
             job ([`Job`]): the request.
-            streamer (*optional*): of `generate`, gets the tokens as they come.
+            streamer (*optional*): streamer of `generate`, which gets the tokens as they are generated.
 
         Returns:
             `torch.LongTensor` of shape `(length,)`: ids of the answer.
 
         Raises:
-            StoppedError: nobody waits for it any more.
+            StoppedError: the client does not wait for the answer any more.
         """
         _go_on(job)
         settings = {**self._settings(job), "stopping_criteria": StoppingCriteriaList([_Stop(job.stop)])}
@@ -186,7 +186,7 @@ class Answerer:
         return ids
 
     def _settings(self, job: Job) -> dict[str, Any]:
-        """Arguments of `generate`: greedy, unless the request asks for samples."""
+        """Return the arguments of `generate`; decoding is greedy unless the request asks for sampling."""
         answer = job.request.answer
         settings: dict[str, Any] = {"max_new_tokens": job.max_new_tokens, "do_sample": False}
         if answer.get("temperature"):
@@ -203,9 +203,9 @@ def _go_on(job: Job) -> None:
 
 
 def _turns(request: ChatRequest) -> tuple[str | None, list[tuple[str, str]], str] | None:
-    """System message, earlier turns and question of a conversation whose one visual stands at its head.
+    """Return system message, earlier turns and question of a conversation with one visual, at its start.
 
-    `None` if it has another form.
+    `None` is returned for other forms.
     """
     messages = list(request.messages)
     system = _text(messages.pop(0)["content"]) if messages[0]["role"] == "system" else None
@@ -220,7 +220,7 @@ def _turns(request: ChatRequest) -> tuple[str | None, list[tuple[str, str]], str
 
 
 def _text(parts: list[dict[str, Any]]) -> str | None:
-    """The text of a message that has nothing else."""
+    """Return the text of a message, or `None` if it has other parts."""
     return "".join(part["text"] for part in parts) if all(part["type"] == "text" for part in parts) else None
 
 

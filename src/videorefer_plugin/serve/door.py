@@ -1,4 +1,4 @@
-"""What stands in front of an engine: who may come in, how many at once, for how long, and what is noted of it."""
+"""An application in front of an engine: it checks keys, limits the number and time of requests, and logs them."""
 
 import asyncio
 import hmac
@@ -22,18 +22,18 @@ _ID = "x-request-id"
 _PATHS = {CHAT_PATH: "POST", "/v1/models": "GET", "/health": "GET"}
 _OPEN = ("/health",)  # without a key
 _RIGHT_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
-_BODIES = 8  # the most requests of the largest size that are in memory together
-_GONE = 499  # as logs of other servers have it: the client did not wait for the answer
-_CANCELLED = 5.0  # seconds to wait for what is cancelled
+_BODIES = 8  # largest number of requests of the largest size in memory
+_GONE = 499  # as in logs of other servers: the client did not wait for the answer
+_CANCELLED = 5.0  # seconds to wait for the end of a task
 
 
 class Door:
-    """An application of ASGI in front of an engine's.
+    """An ASGI application in front of an engine's.
 
     Args:
         app: the engine's application.
-        limits ([`Limits`]): the most that is taken.
-        api_key (`str`, *optional*): what clients have to send; nothing by default.
+        limits ([`Limits`]): limits of requests.
+        api_key (`str`, *optional*): key that clients have to send; none by default.
     """
 
     def __init__(self, app: Any, limits: Limits, api_key: str | None = None):
@@ -44,7 +44,7 @@ class Door:
         self._bytes = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a call of ASGI."""
+        """Handle an ASGI call."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
@@ -53,32 +53,32 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
 
     def lets_in(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether the key is right, found out in a time that does not tell how much of it is."""
+        """Tell whether the key is right, in a time that does not depend on the key."""
         if self._key is None:
             return True
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         return hmac.compare_digest(given.strip(), self._key) and scheme.lower() == b"bearer"
 
     def enter(self) -> None:
-        """Count a request in.
+        """Count a request that begins.
 
         Raises:
-            ServeError: there are enough.
+            ServeError: the server has as many requests as it takes.
         """
         if self._running >= self.limits.requests:
             raise ServeError(f"This server answers {self.limits.requests} requests at a time. Try again later.", 429)
         self._running += 1
 
     def leave(self, size: int) -> None:
-        """Count a request of so many bytes out."""
+        """Count a request of a size in bytes that has ended."""
         self._running -= 1
         self._bytes -= size
 
     def hold(self, size: int) -> None:
-        """Count bytes that are held for a request.
+        """Count the bytes of a request that are held in memory.
 
         Raises:
-            ServeError: that is more than there is room for.
+            ServeError: there is no room for these bytes.
         """
         if self._bytes + size > _BODIES * self.limits.request_bytes:
             raise ServeError("This server holds as much of other requests as it can. Try again later.", 429)
@@ -94,7 +94,7 @@ class _Call:
         self.started = time.monotonic()
         self.status: int | None = None
         self.ended = False
-        self._held: int | None = None  # bytes of this request, while it counts
+        self._held: int | None = None  # bytes of this request, as long as they are counted
         given = self.headers.get(_ID.encode(), b"").decode("latin-1")
         self.odd_id = bool(given) and not _RIGHT_ID.fullmatch(given)
         self.id = given if given and not self.odd_id else f"chatcmpl-{uuid.uuid4().hex}"
@@ -184,7 +184,7 @@ class _Call:
         work = asyncio.ensure_future(self.door.app(self._named(self.scope), receive, self.send))
         try:
             await asyncio.wait({work, gone}, timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
-            if self.ended:  # all of it is sent, which counts as gone too
+            if self.ended:  # the answer is complete; a client that left does not matter
                 await asyncio.wait({work}, timeout=_CANCELLED)
             if work.done():
                 work.result()
@@ -217,12 +217,12 @@ class _Call:
             await self.send({"type": "http.response.body", "body": line.encode(), "more_body": False})
 
     def _named(self, scope: Any) -> Any:
-        """The call with the id of the request, whoever gave it."""
+        """Return the scope with the id of the request, given by the client or made here."""
         others = [(name, value) for name, value in scope["headers"] if name.lower() != _ID.encode()]
         return {**scope, "headers": [*others, (_ID.encode(), self.id.encode())]}
 
     async def send(self, message: Any) -> None:
-        """Send a part of the answer, the first with the id of the request."""
+        """Send a part of the answer, the first part with the id of the request."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = [(name, value) for name, value in message.get("headers", ()) if name.lower() != _ID.encode()]
@@ -230,7 +230,7 @@ class _Call:
         elif message["type"] == "http.response.body":
             self.ended = not message.get("more_body")
             if self.ended:
-                self._leave()  # before the client knows, who may ask again at once
+                self._leave()  # before the client gets it, which may send the next request at once
         await self._send(message)
 
     async def _refuse(self, error: ServeError) -> None:

@@ -12,16 +12,16 @@ ENGINES: dict[str, Callable[[ServeSettings, Callable[[str], None]], None]] = {
     "transformers": serve_transformers,
     "vllm": serve_vllm,
 }
-"""What starts a server, by the name of its engine."""
+"""Functions that start a server, by the name of their engine."""
 
 
 def run(engine: str, settings: ServeSettings, tell: Callable[[str], None]) -> None:
-    """Serve with an engine, until the process is told to end.
+    """Serve with an engine until the process is told to end.
 
     Args:
         engine (`str`): a name in [`ENGINES`].
-        settings ([`ServeSettings`]): what to serve, and how.
-        tell (`Callable[[str], None]`): is told where the server listens.
+        settings ([`ServeSettings`]): settings of the server.
+        tell (`Callable[[str], None]`): called with the address of the server.
 
     Raises:
         ServeError: there is no such engine, or the server cannot be started.

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients read them."""
+"""Errors in the form that OpenAI's clients read."""
 
 import json
 from typing import Any
@@ -11,12 +11,12 @@ _TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_
 
 
 def status_of(error: VideoReferError) -> int:
-    """The status of HTTP that tells of an error: that of a [`ServeError`], and 400 for any other bad input."""
+    """Return the HTTP status of an error: that of a [`ServeError`], and 400 for any other bad input."""
     return error.status if isinstance(error, ServeError) else 400
 
 
 def error_body(message: str, status: int, parameter: str | None = None) -> dict[str, Any]:
-    """What the reply says."""
+    """Return the body of an error reply."""
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": parameter, "code": status}}
 
@@ -28,12 +28,12 @@ async def send_error(
     parameter: str | None = None,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> None:
-    """Reply with an error, as an application of ASGI does.
+    """Send an error as the reply of an ASGI application.
 
     Args:
-        send: of the application's call.
-        message, status, parameter: what is wrong, and with what part of the request.
-        headers (*optional*): names in small letters, and values.
+        send: the `send` of the application's call.
+        message, status, parameter: message, HTTP status, and the part of the request that has the error.
+        headers (*optional*): names in lowercase letters, and values.
     """
     body = json.dumps(error_body(message, status, parameter)).encode()
     given = (("content-type", "application/json"), ("content-length", str(len(body))), *headers)

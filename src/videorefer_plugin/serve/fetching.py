@@ -1,4 +1,4 @@
-"""Opening the visuals of a request: data: URLs, files of the allowed folder, and servers that may be asked."""
+"""Opens the visuals of a request: data: URLs, files of the allowed folder, and files of allowed servers."""
 
 import hashlib
 import ipaddress
@@ -18,16 +18,16 @@ from videorefer_plugin.video.sources import is_data_url, stored
 
 __all__ = ["Fetched", "fetch"]
 
-_SECONDS = 60.0  # for a whole download, of a request that somebody waits for
+_SECONDS = 60.0  # for a whole download, while a client waits
 
 
 class Fetched:
-    """The bytes of a visual, or the file in which they are.
+    """The bytes of a visual, or the path of its file.
 
     Attributes:
         source (`bytes` or `str`): the bytes, or the path.
-        key (`str`): the same for visuals with the same content.
-        size (`int`): bytes that are held in memory for it.
+        key (`str`): equal for visuals with the same content.
+        size (`int`): number of bytes that are held in memory for it.
     """
 
     def __init__(self, source: bytes | str):
@@ -41,17 +41,17 @@ class Fetched:
 
 
 def fetch(address: str, sources: Sources, limits: Limits, where: str) -> Fetched:
-    """Get what is behind the address of a visual.
+    """Fetch a visual from its address.
 
     Args:
-        address (`str`): a data: URL, a file: address below the allowed folder, or one of a server.
-        sources ([`Sources`]): what is allowed.
-        limits ([`Limits`]): the most bytes.
-        where (`str`): what the visual is called in messages.
+        address (`str`): a data: URL, a file: address inside the allowed folder, or an address of a server.
+        sources ([`Sources`]): allowed sources.
+        limits ([`Limits`]): limits, of which the number of bytes is used.
+        where (`str`): name of the visual in messages.
 
     Raises:
-        ServeError: it is not allowed.
-        VideoError: it cannot be read; names no file of this machine.
+        ServeError: the address is not allowed.
+        VideoError: the visual cannot be read. The message names no file of this machine.
     """
     sources.check(address, where)
     if is_data_url(address):
@@ -74,10 +74,10 @@ def fetch(address: str, sources: Sources, limits: Limits, where: str) -> Fetched
 
 
 def _guarded_transport(sources: Sources) -> Any:
-    """A transport that connects to allowed servers only, or to public addresses.
+    """Return a transport that connects to allowed servers only, or to public addresses.
 
-    A name is looked up once, and the address that was checked is the one that is connected to, so that no second
-    look-up can lead elsewhere. Each address of a chain of redirects goes through here.
+    A name is looked up once, and the transport connects to the checked address, so that no second lookup can lead
+    elsewhere. Each address of a chain of redirects is checked.
     """
     client_of = client_library()
 
@@ -106,16 +106,16 @@ def _guarded_transport(sources: Sources) -> Any:
 
 @cache
 def _certificates() -> Any:
-    """The authorities that are trusted, which take a while to read."""
+    """Return the trusted certificate authorities, which take a while to read."""
     return client_library().create_ssl_context()
 
 
 def _public_address(host: str, port: int) -> str:
-    """The address of a server, if all that it has are public.
+    """Return an address of a server whose addresses are all public.
 
     Raises:
-        ServeError: one is of this machine or of a network around it.
-        VideoError: the name is not known.
+        ServeError: an address is of this machine or its local network.
+        VideoError: the name of the server is not known.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -133,7 +133,7 @@ def _public_address(host: str, port: int) -> str:
 def _is_public(text: str) -> bool:
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address):
-        # Ways to write an IPv4 address; gateways take some of them to where no one else can come.
+        # Other forms of IPv4 addresses; gateways forward some of them to private addresses.
         if address in ipaddress.ip_network("64:ff9b::/96") or address.sixtofour or address.teredo:
             return False
         if address.ipv4_mapped:

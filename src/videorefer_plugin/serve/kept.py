@@ -1,4 +1,4 @@
-"""What a server keeps of visuals between requests, within so many bytes."""
+"""Keeps opened visuals and their sessions between requests, within a limit of bytes."""
 
 import threading
 from collections import OrderedDict
@@ -17,23 +17,23 @@ from videorefer_plugin.video.sources import Stored
 
 __all__ = ["Kept", "Visual"]
 
-_MOST = 64  # visuals, since each has a table of its frames that nobody counts
+_MOST = 64  # visuals, since the bytes of their frame tables are not counted
 
 
 class Visual:
-    """A video or image of a request, opened.
+    """An opened video or image of a request.
 
     Attributes:
         kind (`str`): `"video"` or `"image"`.
-        key (`str`): the same for visuals with the same content.
+        key (`str`): equal for visuals with the same content.
         video ([`Video`]): the visual; an image is a video of one frame.
-        size (`int`): bytes that its source takes.
+        size (`int`): number of bytes of its source.
     """
 
     def __init__(self, kind: str, fetched: Fetched, where: str, limits: Limits):
         self.kind, self.key, self.size = kind, f"{kind} {fetched.key}", fetched.size
         self.video = _image(fetched, where, limits) if kind == "image" else _video(fetched, where, limits)
-        self.video.name = where  # what messages call it, instead of a path of this machine
+        self.video.name = where  # its name in messages, instead of a path of this machine
         if kind == "image":
             self.size += self.video.height * self.video.width * 3
 
@@ -66,14 +66,14 @@ def _check_size(height: int, width: int, where: str, limits: Limits) -> None:
 
 
 class Kept:
-    """Visuals, and sessions about them, so that what was decoded, encoded and run for one request serves the next.
+    """Visuals and sessions about them, so that later requests use the work of earlier ones.
 
-    Half of the bytes is for features of frames, and half for the rest. What was not used for the longest time is
-    dropped. Sessions are used by one thread only; visuals may be opened by many.
+    Half of the bytes is for features of frames, and half for the rest. The visual or session that was not used for the
+    longest time is dropped first. Only one thread may use sessions; several may open visuals.
 
     Args:
         model, processor: the model and its processor.
-        max_bytes (`int`): the most bytes to keep.
+        max_bytes (`int`): largest number of bytes to keep.
 
     Attributes:
         features ([`FeatureStore`]): features of frames, for all visuals.
@@ -88,7 +88,7 @@ class Kept:
         self._lock = threading.Lock()
 
     def visual(self, kind: str, fetched: Fetched, where: str, limits: Limits) -> Visual:
-        """Open a visual, or find the one with the same content that is open."""
+        """Open a visual, or return an open one with the same content."""
         key = f"{kind} {fetched.key}"
         with self._lock:
             if key in self._visuals:
@@ -99,7 +99,7 @@ class Kept:
             return self._visuals.setdefault(key, opened)
 
     def session(self, visual: Visual, system: str | None, settings: dict[str, Any]) -> ConversationSession:
-        """The session about a visual, with these settings of the processor."""
+        """Return the session about a visual with these settings of the processor."""
         key = (visual.key, system, tuple(sorted(settings.items())))
         if key in self._sessions:
             self._sessions.move_to_end(key)
@@ -118,19 +118,19 @@ class Kept:
         return session
 
     def memory(self) -> int:
-        """Bytes that are kept."""
+        """Return the bytes that are kept."""
         with self._lock:
             sources = sum(visual.size for visual in self._visuals.values())
         return sources + sum(session.memory() for _, session in self._sessions.values()) + self.features.memory()
 
     def trim(self) -> None:
-        """Drop what was not used for the longest time, until no more is kept than was asked for."""
+        """Drop the values that were not used for the longest time, until at most `max_bytes` are kept."""
         while len(self._visuals) > _MOST or (self.memory() - self.features.memory() > self._most and self._drop()):
             if len(self._visuals) > _MOST:
                 self._drop_visual()
 
     def _drop(self) -> bool:
-        """Drop one thing; `False` if there is nothing left."""
+        """Drop one value; returns `False` if nothing is left."""
         if len(self._sessions) > 1 or (self._sessions and len(self._visuals) < 2):
             self._sessions.popitem(last=False)
             return True

@@ -1,4 +1,4 @@
-"""How much one request may ask for."""
+"""Limits of requests."""
 
 from dataclasses import dataclass, fields
 
@@ -9,23 +9,23 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that a server takes, checked as early as it can be known.
+    """The limits of a server, which are checked as early as possible.
 
     Attributes:
         request_bytes (`int`): bytes of a request, and of a visual that is fetched from an address.
         messages (`int`): messages of a conversation.
         visuals (`int`): videos and images of a conversation.
         regions (`int`): regions of a conversation.
-        region_frames (`int`): frames in which these lie, all together.
+        region_frames (`int`): sum of the frames of all regions.
         frames (`int`): frames that are sampled from a video.
         video_seconds (`float`): length of a video.
         video_pixels (`int`): pixels of a frame.
         tokens (`int`): tokens of an answer.
-        requests (`int`): requests at the same time, those that wait included.
-        seconds (`float`): how long a request may take, from its first byte to the last one of its answer.
+        requests (`int`): requests at the same time, including waiting ones.
+        seconds (`float`): time of a request, from its first byte to the last one of its answer.
 
     Raises:
-        ServeError: one of them is no number above 0.
+        ServeError: a limit is not a number above 0.
     """
 
     request_bytes: int = 64 << 20

@@ -1,4 +1,4 @@
-"""A socket to listen at, taken before a model is loaded, which may take minutes."""
+"""Opens a socket before the model is loaded, which may take minutes."""
 
 import ipaddress
 import socket
@@ -12,10 +12,10 @@ __all__ = ["is_loopback", "listening_socket"]
 
 @contextmanager
 def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at an address, closed at the end.
+    """Open a socket at an address, and close it at the end.
 
     Raises:
-        ServeError: the address is not of this machine, or somebody else listens there.
+        ServeError: the address is not of this machine, or another process listens there.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -37,7 +37,7 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Tell whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,6 +1,6 @@
-"""Regions in requests, for engines that know none: an application of ASGI in front of theirs.
+"""An ASGI application that converts regions in requests for engines without regions.
 
-It stands in front of the server of transformers and of that of vLLM (`--middleware
+It is in front of the servers of transformers and vLLM (`--middleware
 videorefer_plugin.serve.middleware.RegionParts`), rewrites requests, and fetches nothing.
 """
 
@@ -27,13 +27,13 @@ _VLLM_FIELDS = (
 
 
 class RegionParts:
-    """Turns regions of a request into what engines hand on to the processor.
+    """Converts regions of a request to settings that engines pass to the processor.
 
     Args:
         app: the engine's application.
-        limits ([`Limits`], *optional*): the most that a request may have.
-        sources ([`Sources`], *optional*): where visuals may come from; the engine may allow less.
-        kwargs_name (`str`, *optional*): under which name the engine hands on; vLLM's by default.
+        limits ([`Limits`], *optional*): limits of requests.
+        sources ([`Sources`], *optional*): allowed sources of visuals; the engine may allow fewer.
+        kwargs_name (`str`, *optional*): field that the engine passes to the processor; vLLM's by default.
         more_fields (`Collection[str]`, *optional*): fields that the engine takes; vLLM's by default.
     """
 
@@ -77,10 +77,10 @@ class RegionParts:
         await self.app({**scope, "headers": headers}, translated, send)
 
     def translated(self, body: bytes | None) -> bytes | None:
-        """The body of a request as the engine takes it.
+        """Return the body of a request in the form that the engine takes.
 
         Raises:
-            ServeError: it is no JSON, or something in it is wrong.
+            ServeError: the body is not JSON, or the request is wrong.
         """
         if body is None:
             return None
@@ -95,10 +95,10 @@ class RegionParts:
 
 
 async def read_body(receive: Any, most: int) -> bytes | None:
-    """The body of a request; `None` if its client is gone.
+    """Return the body of a request; `None` if its client is gone.
 
     Raises:
-        ServeError: it has more bytes than `most`.
+        ServeError: the body has more bytes than `most`.
     """
     pieces, size = [], 0
     while True:
@@ -109,7 +109,7 @@ async def read_body(receive: Any, most: int) -> bytes | None:
         size += len(piece)
         if size <= most:
             pieces.append(piece)
-        else:  # read to its end, since clients look for an answer only then, but no more than they could mean
+        else:  # read to its end, since clients read an answer only then, but with a limit
             pieces.clear()
             if size > 4 * most:
                 raise _too_large(most)

@@ -1,7 +1,7 @@
 """The form of a request: chat completions of OpenAI, with regions between the words.
 
-A region is a content part, `{"type": "region", "region": {"12": {"box": [10, 20, 60, 80]}}}`, in its place between
-texts, or one of the list `regions`, for a `<region>` in a text. Nothing is fetched here, and no video is opened.
+A region is a content part, `{"type": "region", "region": {"12": {"box": [10, 20, 60, 80]}}}`, between texts, or an
+entry of the list `regions`, for a `<region>` in a text. This module fetches nothing, and opens no video.
 """
 
 import difflib
@@ -28,7 +28,7 @@ from videorefer_plugin.serve.sources import Sources
 __all__ = ["VISUAL_TOKENS", "ChatRequest", "read_request"]
 
 VISUAL_TOKENS = ("<video>", "<image>")
-"""What stands for visuals in prompts, and so may not stand in texts."""
+"""Placeholders of visuals in prompts, which texts must not contain."""
 
 _ROLES = ("system", "user", "assistant")
 _VISUALS = {"video_url": "video", "image_url": "image"}
@@ -37,13 +37,13 @@ _MESSAGE_KEYS = ("role", "content")
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A request in which everything was checked that can be known without looking at a visual.
+    """A request that was checked as far as possible without opening its visuals.
 
     Attributes:
-        messages (`list[dict]`): the conversation; content parts are texts, in which `<region>` stands for a region,
-            and visuals as they were given. Texts that follow each other are one.
+        messages (`list[dict]`): the conversation. Content parts are texts, in which `<region>` marks a region, and
+            visuals as they were given. Consecutive texts are joined.
         regions (`list[Region]`): the regions, in the order of the conversation.
-        settings (`dict`): which frames are looked at, and how regions are, as the processor takes it.
+        settings (`dict`): settings of the processor for frames and regions.
         answer (`dict`): the other fields, such as `temperature` and `stream`.
     """
 
@@ -53,7 +53,7 @@ class ChatRequest:
     answer: dict[str, Any] = field(default_factory=dict)
 
     def visuals(self) -> list[tuple[str, str]]:
-        """Kind and address of each visual, in the order of the conversation."""
+        """Return kind and address of each visual, in the order of the conversation."""
         return [
             (_VISUALS[part["type"]], part[part["type"]]["url"])
             for message in self.messages
@@ -62,10 +62,10 @@ class ChatRequest:
         ]
 
     def to_json(self, kwargs_name: str) -> dict[str, Any]:
-        """The request as an engine takes that knows no regions.
+        """Return the request in the form for engines without regions.
 
         Args:
-            kwargs_name (`str`): the field under which the engine takes what it hands on to the processor.
+            kwargs_name (`str`): field that the engine passes to the processor.
         """
         own = dict(self.settings)
         if self.regions:
@@ -79,15 +79,15 @@ def read_request(
     """Check a request.
 
     Args:
-        body: what the JSON of the request says.
-        limits ([`Limits`]): the most that is taken.
-        sources ([`Sources`], *optional*): where visuals may come from; no files and any server by default.
-        more_fields (`Collection[str]`, *optional*): fields of the engine beside those that every engine knows. Their
-            values are the engine's to check.
+        body: the JSON value of the request.
+        limits ([`Limits`]): limits of requests.
+        sources ([`Sources`], *optional*): allowed sources of visuals; by default no files and any server.
+        more_fields (`Collection[str]`, *optional*): fields of the engine in addition to those of all engines. Their
+            values are checked by the engine.
 
     Raises:
-        ServeError: something is wrong with it, or is not known; names the part of the request.
-        RegionError, PromptError: a region is malformed, or a text cannot be read.
+        ServeError: a part of the request is wrong or unknown. The message names that part.
+        RegionError, PromptError: a region is malformed, or a text is not usable.
     """
     if not isinstance(body, Mapping):
         raise ServeError(f'A request is an object with "model" and "messages", but this one is {_kind(body)}.')
@@ -119,7 +119,7 @@ def _check_fields(body: Mapping[str, Any], known: Collection[str]) -> None:
 
 
 def _kwargs(body: Mapping[str, Any], limits: Limits) -> tuple[list[Any] | None, dict[str, Any]]:
-    """The list of regions that stands beside the conversation, and the settings of visuals."""
+    """Return the separate list of regions, if there is one, and the settings of visuals."""
     regions: list[tuple[str, Any]] = [("regions", body["regions"])] if body.get("regions") is not None else []
     given = [name for name in SETTINGS_NAMES if body.get(name) is not None]
     if len(given) > 1:
@@ -145,14 +145,14 @@ def _kwargs(body: Mapping[str, Any], limits: Limits) -> tuple[list[Any] | None, 
 
 
 def _match(texts: "_Conversation", beside: list[Any] | None) -> list[Region]:
-    """The regions, in the order of the conversation."""
+    """Return the regions, in the order of the conversation."""
     if texts.inline and beside is not None:
         raise ServeError("Regions are given both as content parts and as the list regions. Use one way.")
     if beside is None:
         if texts.placeholders > len(texts.inline):
             raise ServeError(
                 f"The texts have {texts.placeholders - len(texts.inline)} {REGION_TOKEN} without a region. Give each "
-                'its region, as a content part {"type": "region", "region": ...} in its place or in the list regions.'
+                'its region, as a content part {"type": "region", "region": ...} instead or in the list regions.'
             )
         return texts.inline
     if texts.placeholders != len(beside):
@@ -190,14 +190,14 @@ def _check_regions(regions: Sequence[Region], texts: "_Conversation", limits: Li
 
 
 def _kind(value: Any) -> str:
-    """What a JSON value is, without what is in it."""
+    """Return the kind of a JSON value, without its contents."""
     kinds: list[tuple[Any, str]] = [(bool, "true or false"), ((int, float), "a number"), (str, "a string")]
     kinds += [(list, "a list"), (Mapping, "an object")]
     return next((words for kind, words in kinds if isinstance(value, kind)), "null")
 
 
 class _Conversation:
-    """Reads messages, and notes the regions, the places for regions and the visuals in them."""
+    """Reads messages, and collects their regions, placeholders of regions, and visuals."""
 
     def __init__(self, limits: Limits, sources: Sources, messages: Any):
         self.inline: list[Region] = []
@@ -287,7 +287,7 @@ class _Conversation:
             raise ServeError(f'{where} needs a string under "text", but has {_kind(text)}.', parameter=where)
         check_text(text, where)
         if role != "user":
-            # A model may have written the words, which then stand for nothing.
+            # A model may have written the words, which are then plain text.
             return {"type": "text", "text": without_placeholders(text, (REGION_TOKEN, *VISUAL_TOKENS))}
         lost = next((token for token in VISUAL_TOKENS if token in text), None)
         if lost:
@@ -310,7 +310,7 @@ class _Conversation:
         value = part.get(name)
         address = value.get("url") if isinstance(value, Mapping) else value
         beside = {key: said for key, said in value.items() if key != "url"} if isinstance(value, Mapping) else {}
-        # OpenAI's clients may say in how much detail an image is looked at; there is one way here.
+        # OpenAI's clients may choose the detail of an image; here it has no effect.
         if beside and beside != {"detail": "auto"}:
             raise ServeError(
                 f"{where} has {listed(map(short, beside))} beside its address, which nobody would look at. Leave it "
@@ -331,7 +331,7 @@ class _Conversation:
 
 
 def _joined(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Parts with the texts that follow each other as one, since templates put something between them."""
+    """Join consecutive texts, since templates put something between text parts."""
     joined: list[dict[str, Any]] = []
     for part in parts:
         if joined and part["type"] == joined[-1]["type"] == "text":

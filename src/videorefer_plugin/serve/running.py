@@ -1,4 +1,4 @@
-"""Starting a server, and stopping it when it has answered what it was asked."""
+"""Starts a server, and stops it after it has answered its requests."""
 
 import logging
 import os
@@ -14,25 +14,25 @@ from videorefer_plugin.serve.sources import Sources
 __all__ = ["ServeSettings", "check_key", "serve_transformers"]
 
 _EXTRA = 'Install what the server needs: pip install "videorefer-plugin[serve]".'
-_GRACE = 30  # seconds for requests that are being answered when the server is stopped
+_GRACE = 30  # seconds for running requests when the server is stopped
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What a server is started with.
+    """The settings of a server.
 
     Attributes:
-        model (`str`): folder or Hub id of the model; "embedded" for the one that comes with the package.
+        model (`str`): folder or Hub id of the model; "embedded" for the model in the package.
         host (`str`): the address to listen at.
         port (`int`): the port; 0 for any free one.
         name (`str`, *optional*): id of the model for clients; by default the Hub id, or the name of the folder.
-        object_encoder (`str`, *optional*): with a host, what was saved of its object encoder.
+        object_encoder (`str`, *optional*): for a host, folder or Hub id of its saved object encoder.
         revision (`str`, *optional*): branch, tag or commit of the model on the Hub.
-        device, dtype (`str`, *optional*): where to load it, and with which type of weights.
-        api_key (`str`, *optional*): what clients have to send.
-        limits ([`Limits`]): the most that a request may ask for.
-        sources ([`Sources`]): where visuals may come from.
-        keep_bytes (`int`): the most bytes to keep of visuals between requests.
+        device, dtype (`str`, *optional*): device and dtype of the model.
+        api_key (`str`, *optional*): key that clients have to send.
+        limits ([`Limits`]): limits of requests.
+        sources ([`Sources`]): allowed sources of visuals.
+        keep_bytes (`int`): largest number of bytes to keep of visuals between requests.
     """
 
     model: str = "embedded"
@@ -57,10 +57,10 @@ class ServeSettings:
 
 
 def check_key(key: str | None) -> str | None:
-    """The key that clients have to send, if there is one.
+    """Check the key that clients have to send, if there is one, and return it.
 
     Raises:
-        ServeError: nobody could send it; the key is not repeated.
+        ServeError: clients could not send the key. The message does not repeat it.
     """
     if key is None or (len(key) >= 8 and key.isascii() and key.isprintable() and " " not in key):
         return key
@@ -68,14 +68,13 @@ def check_key(key: str | None) -> str | None:
 
 
 def serve_transformers(settings: ServeSettings, tell: Any = None) -> None:
-    """Answer requests with transformers' server, until the process is told to end.
+    """Answer requests with transformers' server until the process is told to end.
 
-    SIGINT and SIGTERM end it: no connection is taken any more, and requests that are being answered have half a
-    minute.
+    After SIGINT and SIGTERM, the server takes no more connections, and running requests have half a minute to end.
 
     Args:
-        settings ([`ServeSettings`]): what to serve, and how.
-        tell (`Callable[[str], None]`, *optional*): is told where the server listens, once it does.
+        settings ([`ServeSettings`]): settings of the server.
+        tell (`Callable[[str], None]`, *optional*): called with the address once the server listens.
 
     Raises:
         ServeError: the extra is not installed, or the address cannot be listened at.
@@ -131,7 +130,7 @@ def serve_transformers(settings: ServeSettings, tell: Any = None) -> None:
         server = uvicorn.Server(config)
         try:
             server.run(sockets=[listener])
-        except KeyboardInterrupt:  # uvicorn sends itself the signal that ended it once more
+        except KeyboardInterrupt:  # uvicorn raises the signal that ended it again
             if not server.should_exit:
                 raise
     logging.getLogger("videorefer_plugin.serve").info("stopped")

@@ -1,4 +1,4 @@
-"""Fields of a request beside the conversation: how visuals are looked at, and how it is answered."""
+"""Checks the other fields of a request: settings of visuals, and of the answer."""
 
 import difflib
 import math
@@ -12,7 +12,7 @@ from videorefer_plugin.serve.limits import Limits
 __all__ = ["SETTINGS_NAMES", "check_answer_settings", "check_visual_settings", "known_fields"]
 
 SETTINGS_NAMES = ("mm_processor_kwargs", "chat_template_kwargs")
-"""Where settings of visuals stand: the first is vLLM's name, the second that of transformers."""
+"""Fields with settings of visuals: vLLM's name, and that of transformers."""
 
 _FIELDS = (
     *("model", "messages", "regions", *SETTINGS_NAMES, "stream", "stream_options", "max_tokens"),
@@ -24,20 +24,20 @@ _POLICIES = ("keep", "original")
 
 
 def known_fields(more: Collection[str] = ()) -> tuple[str, ...]:
-    """The fields that a request may have."""
+    """Return the fields that a request may have."""
     return (*_FIELDS, *more)
 
 
 def check_visual_settings(settings: Mapping[str, Any], limits: Limits, name: str) -> None:
-    """Check which frames are to be looked at, and how.
+    """Check the settings of visuals.
 
     Args:
-        settings (`Mapping[str, Any]`): what was given.
-        limits ([`Limits`]): the most that is taken.
-        name (`str`): the field in which they stand, for messages.
+        settings (`Mapping[str, Any]`): the given settings.
+        limits ([`Limits`]): limits of requests.
+        name (`str`): name of their field in messages.
 
     Raises:
-        ServeError: one is unknown, or has a wrong value.
+        ServeError: a setting is unknown, or has a wrong value.
     """
     known = (*_COUNTS, *_NUMBERS, "mask_policy")
     for key, value in settings.items():
@@ -60,7 +60,7 @@ def check_visual_settings(settings: Mapping[str, Any], limits: Limits, name: str
 
 
 def check_answer_settings(answer: Mapping[str, Any], limits: Limits) -> None:
-    """Check how a request wants to be answered; fields that only some engines know are theirs to check.
+    """Check the settings of an answer. Engines check the fields that only they know.
 
     Raises:
         ServeError: a field has a wrong value.

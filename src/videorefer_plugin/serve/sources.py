@@ -1,4 +1,4 @@
-"""Where the visuals of a request may come from."""
+"""Allowed sources of the visuals of a request."""
 
 import os
 import re
@@ -19,12 +19,12 @@ _LONGEST = 2048  # characters of an address, other than a data: URL
 
 @dataclass(frozen=True)
 class Sources:
-    """Where visuals may come from: data: URLs always, and other places as far as they are allowed.
+    """The allowed sources of visuals: data: URLs always, files and servers as far as they are allowed.
 
     Attributes:
-        root (`str`, *optional*): the folder whose files may be named, as `file:///...`; none by default.
-        domains (`tuple[str, ...]`, *optional*): the only servers to fetch from, which then may be anywhere. Without
-            any, all servers that have public addresses.
+        root (`str`, *optional*): folder whose files may be named as `file:///...`; none by default.
+        domains (`tuple[str, ...]`, *optional*): the only servers to fetch from, also with private addresses. By
+            default, all servers with public addresses are allowed.
         urls (`bool`): whether anything is fetched at all.
     """
 
@@ -37,10 +37,10 @@ class Sources:
             raise ServeError(f"The folder of media {str(self.root)!r} does not exist; give one, or leave it out.")
 
     def check(self, address: str, where: str) -> None:
-        """Make sure that an address is one that may be opened, without opening it.
+        """Check that an address is allowed, without opening it.
 
         Raises:
-            ServeError: it is not; the message does not say what there is on this machine.
+            ServeError: the address is not allowed. The message does not reveal files of this machine.
         """
         if is_data_url(address):
             return
@@ -63,10 +63,10 @@ class Sources:
             )
 
     def path_of(self, address: str, where: str) -> str:
-        """The path of a file that is named by a file: address.
+        """Return the path of a file: address.
 
         Raises:
-            ServeError: no files may be named, or this one lies elsewhere.
+            ServeError: files are not allowed, or this one is outside the allowed folder.
         """
         refused = ServeError(
             f"{where} names a file of the server that may not be read. Files are named as file:/// and their path, "

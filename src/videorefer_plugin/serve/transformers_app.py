@@ -1,7 +1,7 @@
-"""The server application of transformers with one model of ours: the only file that imports it.
+"""The server application of transformers with one model of ours; only this file imports that application.
 
-Routes, replies and streams are those of `transformers serve`. Its model manager is told of the one model, and its
-handler of chat completions hands requests to an [`Answerer`] instead of to the processor and `generate`.
+Routes, replies and streams are those of `transformers serve`. Its model manager has the one model, and its handler of
+chat completions passes requests to an [`Answerer`] instead of the processor and `generate`.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ __all__ = ["build_app"]
 logger = logging.getLogger("videorefer_plugin.serve")
 
 _FAILED = "The server failed to answer; its log says why."
-_OPENING = min(4, os.cpu_count() or 1)  # visuals that are opened at the same time
+_OPENING = min(4, os.cpu_count() or 1)  # number of visuals that are opened at the same time
 
 
 def build_app(answerer: Answerer, name: str) -> FastAPI:
-    """The application of transformers' server, for one model.
+    """Return the application of transformers' server for one model.
 
     Args:
         answerer ([`Answerer`]): answers requests.
@@ -62,7 +62,7 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
 
 
 class _OneModel(ModelManager):
-    """Knows one model, which is loaded and stays so."""
+    """A model manager with one model, which stays loaded."""
 
     def __init__(self, answerer: Answerer, name: str, state: "_State"):
         self.loaded_models: dict[str, Any] = {}
@@ -86,7 +86,7 @@ class _OneModel(ModelManager):
 
 
 class _OneThread(GenerateManager):
-    """Runs everything on one thread; what waits for its turn can be cancelled."""
+    """Runs all work on one thread; work that waits can be stopped."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="videorefer-generate")
@@ -108,7 +108,7 @@ class _OneThread(GenerateManager):
 
 
 class _State(GenerationState):
-    """Has one manager, whatever the model is called."""
+    """Has one manager for all names of models."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class _State(GenerationState):
 
 
 class _Served:
-    """What the handlers take for the model: it answers one request."""
+    """Stands in for the model in the handlers, and answers one request."""
 
     def __init__(self, answerer: Answerer, job: Job, request_id: str):
         self._request_id = request_id
@@ -137,7 +137,7 @@ class _Served:
         except VideoReferError as error:
             if streamer is None:
                 raise
-            raise RuntimeError(json.dumps(str(error))[1:-1]) from error  # the handler writes it into JSON as it is
+            raise RuntimeError(json.dumps(str(error))[1:-1]) from error  # the handler inserts it into JSON unchanged
         except Exception:
             if streamer is None or self._job.stop.is_set():
                 raise
@@ -146,7 +146,7 @@ class _Served:
 
 
 class _Stoppable:
-    """A streamer that notes whether its stream was cancelled."""
+    """A streamer that stops the job if its stream was closed."""
 
     def __init__(self, streamer: Any, job: Job):
         self._streamer, self._job = streamer, job
@@ -169,7 +169,7 @@ class _RegionChat(ChatCompletionHandler):
         self._opening = ThreadPoolExecutor(_OPENING, thread_name_prefix="videorefer-open")
 
     async def handle_request(self, body: dict[str, Any], request_id: str) -> Any:
-        """Answer a request; what is wrong with it is said before the answer begins."""
+        """Answer a request. Errors of the request are raised before the answer begins."""
         answerer, manager = self._answerer, self.generation_state.get_manager(self._name)
         request = read_request(body, answerer.limits, answerer.sources)
         asked = request.answer.get("model")
@@ -197,7 +197,7 @@ class _RegionChat(ChatCompletionHandler):
 
 
 async def _ended(pieces: Any, job: Job) -> AsyncIterator[str]:
-    """A stream with the line that OpenAI's ends with."""
+    """Yield a stream, and the last line of OpenAI's streams."""
     try:
         async for piece in pieces:
             yield piece

@@ -1,4 +1,4 @@
-"""What vLLM's processing passes around: opened visuals, and regions bound to theirs."""
+"""The items of vLLM's processing: opened visuals, and regions with their visual."""
 
 import hashlib
 import json
@@ -24,15 +24,15 @@ from videorefer_plugin.video import Video, open_video
 __all__ = ["REGIONS_OF", "BoundRegion", "Clip", "DataParser", "RegionItems", "refused"]
 
 REGIONS_OF = {"video": "video_region", "image": "image_region"}
-"""The modality of regions, by that of their visual. Within a step vLLM encodes modalities in the order of their names,
-so that the frames of a visual are encoded before its regions look for them."""
+"""The modality of regions, by that of their visual. In a step, vLLM encodes modalities in the order of their names,
+so that the frames of a visual are encoded before its regions need them."""
 
-_OPEN = 32  # visuals that are kept open between requests
-_FRAMES = 256  # of a visual whose pixels are kept
+_OPEN = 32  # number of visuals that are kept open between requests
+_FRAMES = 256  # frames of a visual whose pixels are kept
 
 
 class Clip:
-    """A video or image, opened, with the pixels that were made of its frames.
+    """An opened video or image, with the preprocessed pixels of its frames.
 
     Args:
         kind (`str`): `"video"` or `"image"`.
@@ -45,13 +45,13 @@ class Clip:
         self._pixels: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
     def pixels(self, frames: Sequence[int], way: str, preprocess: Any, dtype: torch.dtype) -> Tensor:
-        """Preprocessed frames, each decoded once.
+        """Return preprocessed frames, each of which is decoded once.
 
         Args:
-            frames (`Sequence[int]`): which.
+            frames (`Sequence[int]`): indices of the frames.
             way (`str`): how they are preprocessed.
-            preprocess (`Callable`): does so, given uint8 frames and the kind.
-            dtype (`torch.dtype`): that of the tower, whose values go from process to process.
+            preprocess (`Callable`): preprocesses uint8 frames, given the kind.
+            dtype (`torch.dtype`): dtype of the vision tower, for sending values between processes.
 
         Returns:
             `torch.Tensor` of shape `(len(frames), 3, size, size)`.
@@ -68,7 +68,7 @@ class Clip:
         return torch.stack([found[way, frame] for frame in frames])
 
     def keys(self, frames: Sequence[int], way: str) -> Tensor:
-        """Two numbers of 64 bits for each frame, the same only for frames that have the same features."""
+        """Return two 64-bit numbers for each frame, which are equal only for frames with the same features."""
         digests = [hashlib.blake2b(f"{self.digest} {frame} {way}".encode(), digest_size=16) for frame in frames]
         words = [
             [int.from_bytes(one.digest()[at : at + 8], "little", signed=True) for at in (0, 8)] for one in digests
@@ -78,12 +78,12 @@ class Clip:
 
 @dataclass(frozen=True, eq=False)
 class BoundRegion:
-    """A region with the visual in which it lies: whatever vLLM has dropped, its tokens can be computed.
+    """A region with its visual, so that its tokens can be computed even if vLLM has dropped features.
 
     Attributes:
         region ([`Region`]): the region.
         clip ([`Clip`]): its visual.
-        settings (`dict`): how regions are used, as the processor takes it.
+        settings (`dict`): settings of the processor for regions.
     """
 
     region: Region
@@ -91,7 +91,7 @@ class BoundRegion:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def identity(self) -> str:
-        """The same only for regions that become the same tokens."""
+        """Return a text that is equal only for regions with the same tokens."""
         return json.dumps([self.clip.kind, self.clip.digest, self.region.to_json(), self.settings], sort_keys=True)
 
 
@@ -102,7 +102,7 @@ class _Items(ModalityDataItems[Any, Any]):
     def get(self, index: int) -> Any:
         return self.data[index]
 
-    # Anything here would keep the request out of vLLM's cache of processed items.
+    # Any data here would keep the request out of vLLM's cache of processed items.
     def get_processor_data(self) -> Mapping[str, object]:
         return {}
 
@@ -114,7 +114,7 @@ class ClipItems(_Items):
     """The visuals of a request."""
 
     def get_item_for_hash(self, index: int) -> object:
-        """What tells them apart; frames that vLLM has decoded do not count."""
+        """Return the identity of a visual; frames that vLLM has decoded do not count."""
         return f"{self.data[index].kind} {self.data[index].digest}"
 
 
@@ -122,12 +122,12 @@ class RegionItems(_Items):
     """The regions of a request."""
 
     def get_item_for_hash(self, index: int) -> object:
-        """What tells them apart."""
+        """Return the identity of a region."""
         return self.data[index].identity()
 
 
 class DataParser(MultiModalDataParser):
-    """Opens visuals from their bytes, so that sampling and the numbers of frames are the product's."""
+    """Opens visuals from their bytes, so that this library samples and numbers their frames."""
 
     def _get_subparsers(self) -> Mapping[str, Any]:
         return {
@@ -143,12 +143,12 @@ class NoDecoding(VideoLoader):
 
     @classmethod
     def load_bytes(cls, data: bytes, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """One black pixel in place of the frames."""
+        """Return one black pixel instead of the frames."""
         return np.zeros((1, 1, 1, 3), np.uint8), {}
 
 
 def refused(error: VideoReferError) -> VLLMValidationError:
-    """An error of ours as one that vLLM answers with 400 and its words."""
+    """Convert an error of ours to one that vLLM answers with status 400 and its message."""
     return VLLMValidationError(str(error))
 
 
@@ -165,7 +165,7 @@ def _clip(kind: str, item: Any) -> Clip:
     if isinstance(item, Clip):
         return item
     if isinstance(item, tuple) and item:
-        item = item[0]  # frames, and what vLLM knows of them
+        item = item[0]  # frames, and vLLM's metadata about them
     source = item.original_bytes if isinstance(item, MediaWithBytes) else item
     if source is None:
         raise VLLMValidationError(f"The {kind} came without its data: a uuid alone does not do with regions.")

@@ -1,4 +1,4 @@
-"""VideoRefer for vLLM: the product's tower, connector and object encoder, and vLLM's Qwen2."""
+"""VideoRefer for vLLM: this library's tower, connector and object encoder, and vLLM's Qwen2."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -26,17 +26,17 @@ from videorefer_plugin.serve.vllm.processing import DummyInputs, Info, Processor
 
 __all__ = ["GridCache", "VideoReferForVLLM"]
 
-_GRID_BYTES = 256 << 20  # beyond what vLLM's profiling sees
-_FRAMES_AT_ONCE = 64  # through the tower: vLLM counts tokens, and a region has few for many frames
+_GRID_BYTES = 256 << 20  # in addition to the memory that vLLM's profiling measures
+_FRAMES_AT_ONCE = 64  # frames of one run of the tower: vLLM limits tokens, but regions have few tokens for many frames
 
 _Key = tuple[int, int]
 
 
 class GridCache:
-    """Features of the frames that were encoded last, within so many bytes. It saves time, and nothing depends on it.
+    """A cache of the features of recent frames, with a limit of bytes. It saves time, but no result depends on it.
 
     Args:
-        max_bytes (`int`): the most bytes to hold.
+        max_bytes (`int`): largest number of bytes to hold.
     """
 
     def __init__(self, max_bytes: int):
@@ -44,13 +44,13 @@ class GridCache:
         self._held: OrderedDict[_Key, Tensor] = OrderedDict()
 
     def get(self, key: _Key) -> Tensor | None:
-        """The features of a frame, if they are held."""
+        """Return the features of a frame, if they are held."""
         if key in self._held:
             self._held.move_to_end(key)
         return self._held.get(key)
 
     def put(self, key: _Key, grid: Tensor) -> None:
-        """Hold features, in place of those that were not used for the longest time."""
+        """Hold features, and drop those that were not used for the longest time."""
         self._held[key] = grid
         self._held.move_to_end(key)
         while self._held and sum(one.nbytes for one in self._held.values()) > self.max_bytes:
@@ -76,7 +76,7 @@ class VideoReferForVLLM(nn.Module, SupportsMultiModal, SupportsLoRA, SupportsPP)
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str | None:
-        """What stands for an item in a prompt."""
+        """Return the placeholder of an item in a prompt."""
         return {"video": "<video>", "image": "<image>", **dict.fromkeys(REGIONS_OF.values(), "<region>")}[modality]
 
     _mark_tower_model: Any
@@ -110,7 +110,7 @@ class VideoReferForVLLM(nn.Module, SupportsMultiModal, SupportsLoRA, SupportsPP)
     # ------------------------------------------------------------------ visuals and regions
 
     def embed_multimodal(self, **kwargs: Any) -> Sequence[Tensor]:
-        """Tokens of the items of one modality, in their order."""
+        """Return the tokens of the items of one modality, in their order."""
         for kind, pixels in (("video", "pixel_values_videos"), ("image", "pixel_values")):
             if kwargs.get(pixels) is not None:
                 return self._visuals(kind, list(kwargs[pixels]), list(kwargs[f"{kind}_frame_keys"]))
@@ -133,7 +133,7 @@ class VideoReferForVLLM(nn.Module, SupportsMultiModal, SupportsLoRA, SupportsPP)
         return self.object_encoder(grids, masks.to(grids.device).bool(), rows, lengths, values=False).split()
 
     def _grids(self, pixels: Tensor, keys: list[_Key]) -> Tensor:
-        """Features of frames, `(frames, rows, columns, width)`; each distinct frame goes through the tower once."""
+        """Return features of frames, `(frames, rows, columns, width)`; the tower runs once on each distinct frame."""
         found = {key: grid for key in keys if (grid := self.grids.get(key)) is not None}
         missing = [key for key in dict.fromkeys(keys) if key not in found]
         weight = next(self.vision_tower.parameters())
@@ -155,13 +155,13 @@ class VideoReferForVLLM(nn.Module, SupportsMultiModal, SupportsLoRA, SupportsPP)
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run the decoder over embeddings in which the items stand."""
+        """Run the decoder over embeddings that contain the tokens of items."""
         if intermediate_tensors is not None:
             inputs_embeds = None
         return self.language_model.model(input_ids, positions, intermediate_tensors, inputs_embeds=inputs_embeds)
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
-        """Logits, of placeholders none: they are never generated."""
+        """Return logits, in which placeholders are masked, so that they are never generated."""
         logits = self.language_model.compute_logits(hidden_states)
         if logits is not None:
             for token in self._placeholders:
@@ -170,14 +170,14 @@ class VideoReferForVLLM(nn.Module, SupportsMultiModal, SupportsLoRA, SupportsPP)
         return logits
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
-        """Load a checkpoint as `save_pretrained` writes it."""
+        """Load a checkpoint in the form that `save_pretrained` writes."""
         mapper = self.hf_to_vllm_mapper
         if self.config.text_config.tie_word_embeddings:
             mapper = WeightsMapper(orig_to_new_prefix={**mapper.orig_to_new_prefix, "lm_head.": None})
         return AutoWeightsLoader(self).load_weights(weights, mapper=mapper)
 
     def get_mm_mapping(self) -> MultiModelKeys:
-        """Which parts are which, for adapters."""
+        """Return the names of the parts, for adapters."""
         return MultiModelKeys.from_string_field(
             language_model="language_model", connector=["connector", "object_encoder"], tower_model="vision_tower"
         )

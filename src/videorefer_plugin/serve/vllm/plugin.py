@@ -1,4 +1,4 @@
-"""What vLLM calls in each of its processes, whatever model it serves."""
+"""The plugin that vLLM calls in each of its processes, for any model that it serves."""
 
 import logging
 
@@ -10,14 +10,14 @@ _ARCHITECTURE = "VideoReferForConditionalGeneration"
 
 
 def register() -> None:
-    """Tell vLLM of the model, by name: nothing is imported before it is served.
+    """Register the model with vLLM by name, so that nothing is imported before it is served.
 
-    May be called many times. Whatever goes wrong is logged and not raised, since other models can be served.
+    It may be called several times. Errors are logged and not raised, since other models can be served.
     """
     try:
         from vllm import ModelRegistry
 
-        import videorefer_plugin  # noqa: F401  # configurations are known from then on
+        import videorefer_plugin  # noqa: F401  # registers the configurations
 
         ModelRegistry.register_model(_ARCHITECTURE, "videorefer_plugin.serve.vllm.model:VideoReferForVLLM")
     except Exception:  # a plugin that raises keeps vLLM from serving anything

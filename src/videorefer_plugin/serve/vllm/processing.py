@@ -1,4 +1,4 @@
-"""From a request to the tensors of each item, and to the ids of the prompt."""
+"""Converts a request to the tensors of each item, and to the ids of the prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,26 +34,26 @@ _PIXELS = {"video": "pixel_values_videos", "image": "pixel_values"}
 
 
 class Info(BaseProcessingInfo):
-    """What vLLM asks of the model before any request."""
+    """The information about the model that vLLM needs before any request."""
 
     def get_hf_processor(self, **kwargs: object) -> VideoReferProcessor:
-        """The product's processor; settings of requests are given to its calls."""
+        """Return this library's processor; settings of requests are arguments of its calls."""
         return self.ctx.get_hf_processor(VideoReferProcessor)
 
     def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
-        """None that would be sorted by the kinds of transformers' processors."""
+        """Return no settings, since they are not sorted by the kinds of transformers' processors."""
         return {"text_kwargs": set(), "images_kwargs": set(), "videos_kwargs": set()}
 
     def get_data_parser(self) -> DataParser:
-        """Opens visuals, and knows regions."""
+        """Return the parser, which opens visuals and knows regions."""
         return DataParser()
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
-        """One visual a prompt, and regions in it."""
+        """Return the limits: one visual in a prompt, and any number of regions."""
         return {"video": 1, "image": 1, **dict.fromkeys(REGIONS_OF.values())}
 
     def get_mm_max_tokens_per_item(self, seq_len: int, mm_counts: Mapping[str, int]) -> Mapping[str, int]:
-        """Positions of a visual and of a region."""
+        """Return the largest number of positions of a visual and of a region."""
         processor = self.get_hf_processor()
         visual = count_visual_tokens(processor.num_frames, processor.grid_size, processor.projector_type)
         region = dict.fromkeys(REGIONS_OF.values(), processor.max_tokens_per_region)
@@ -61,17 +61,17 @@ class Info(BaseProcessingInfo):
 
 
 class DummyInputs(BaseDummyInputsBuilder[Info]):
-    """Items for profiling, each of which stands for itself."""
+    """Makes items for vLLM's profiling."""
 
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
-        """Placeholders of the items."""
+        """Return the placeholders of the items."""
         processor = self.info.get_hf_processor()
         regions = sum(mm_counts.get(name, 0) for name in REGIONS_OF.values())
         visuals = processor.video_token * mm_counts.get("video", 0) + processor.image_token * mm_counts.get("image", 0)
         return visuals + processor.region_token * regions
 
     def get_dummy_mm_data(self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Any) -> dict[str, Any]:
-        """Black frames, and boxes on them."""
+        """Return black frames, and boxes on them."""
         processor = self.info.get_hf_processor()
         size = processor.image_size
         black = np.zeros((processor.num_frames, size, size, 3), np.uint8)
@@ -87,13 +87,13 @@ class DummyInputs(BaseDummyInputsBuilder[Info]):
 
 
 class Processor(BaseMultiModalProcessor[Info]):
-    """The product's processor, an item at a time, so that vLLM can keep each by itself."""
+    """Runs this library's processor on one item at a time, so that vLLM can cache each item."""
 
     def apply(self, inputs: Any, timing_ctx: Any) -> Any:
         """Make items of the regions of a request; see `BaseMultiModalProcessor.apply`.
 
         Raises:
-            VLLMValidationError: regions, placeholders and visuals do not match, or one cannot be read.
+            VLLMValidationError: regions, placeholders and visuals do not match, or one is not readable.
         """
         items = inputs.mm_data_items
         if not any(name in items for name in REGIONS_OF.values()):
@@ -144,7 +144,7 @@ class Processor(BaseMultiModalProcessor[Info]):
         return BatchFeature(data)
 
     def _plan(self, clip: Clip, hf_kwargs: Mapping[str, object], region: BoundRegion | None = None) -> tuple[Any, str]:
-        """How the product's processor sees a visual and a region in it, and how it preprocesses frames."""
+        """Return the processor's plan for a visual and a region in it, and its way to preprocess frames."""
         processor = self.info.get_hf_processor()
         token = processor.video_token if clip.kind == "video" else processor.image_token
         shown = {f"{clip.kind}s": [[clip.video]]}

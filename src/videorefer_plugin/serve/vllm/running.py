@@ -1,4 +1,4 @@
-"""Serving with vLLM: its own server, with our middleware in front and our plugin behind."""
+"""Serves with vLLM: its own server, with our middleware in front and our plugin behind."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ _ARCHITECTURE = "VideoReferForConditionalGeneration"
 
 
 class FrontDoor:
-    """[`Door`] and [`RegionParts`] as one middleware of vLLM, with what `videorefer serve` was told.
+    """[`Door`] and [`RegionParts`] as one middleware of vLLM, with the settings of `videorefer serve`.
 
     Args:
         app: vLLM's application.
@@ -48,11 +48,11 @@ class FrontDoor:
 
 
 def vllm_arguments(folder: str, settings: ServeSettings, more: Sequence[str] = ()) -> list[str]:
-    """The command line of vLLM's server.
+    """Return the command line of vLLM's server.
 
     Args:
         folder (`str`): folder or Hub id of the model.
-        settings ([`ServeSettings`]): what to serve, and how.
+        settings ([`ServeSettings`]): settings of the server.
         more (`Sequence[str]`, *optional*): further arguments.
     """
     regions = settings.limits.regions
@@ -71,16 +71,17 @@ def vllm_arguments(folder: str, settings: ServeSettings, more: Sequence[str] = (
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     if settings.sources.domains:
         arguments += ["--allowed-media-domains", *settings.sources.domains]
-    # Of these kwargs the middleware leaves ours. vLLM's cache of processed items takes for granted that requests reach
-    # the engine in the order in which they were processed; a streamed one gets there later, and that of a client that
-    # went away never, and whoever asked about the same video is answered with 500. `Clip` keeps what was decoded.
+    # The middleware keeps only our kwargs. vLLM's cache of processed items assumes that requests reach the engine in
+    # the order in which they were processed. Streamed requests arrive later, and those of clients that went away
+    # never, so that later requests about the same video would fail with status 500. `Clip` keeps decoded frames
+    # instead.
     return [*arguments, "--trust-request-mm-kwargs", "--mm-processor-cache-gb", "0", *more]
 
 
 def serve_vllm(settings: ServeSettings, tell: Callable[[str], None] | None = None) -> None:
-    """Answer requests with vLLM's server, until the process is told to end.
+    """Answer requests with vLLM's server until the process is told to end.
 
-    Visuals are fetched from `settings.sources.domains` only: vLLM does not look where an address leads.
+    Visuals are fetched from `settings.sources.domains` only, since vLLM does not check the target of an address.
 
     Raises:
         ServeError: vLLM is not installed, or does not serve this model.
@@ -110,7 +111,7 @@ def serve_vllm(settings: ServeSettings, tell: Callable[[str], None] | None = Non
 
 
 def _of_machine() -> list[str]:
-    """What vLLM's defaults are not made for: on a CPU, blocks are longer than a question about a region, and compiling
+    """Return arguments for CPUs, where vLLM's default blocks are longer than a question about a region, and compiling
     takes minutes."""
     from vllm.platforms import current_platform
 
@@ -118,11 +119,11 @@ def _of_machine() -> list[str]:
 
 
 def _folder_of(settings: ServeSettings) -> str:
-    """The folder or Hub id that vLLM can load: of an original checkpoint, what it is converted to.
+    """Return the folder or Hub id that vLLM can load: for an original checkpoint, that of its conversion.
 
     Raises:
         ServeError: vLLM does not serve this model.
-        CheckpointError: it cannot be loaded.
+        CheckpointError: the checkpoint cannot be loaded.
     """
     from transformers import AutoConfig
 
@@ -154,10 +155,10 @@ def _highest(config: Any) -> int:
 
 
 def _converted(name: str, revision: str | None) -> str:
-    """The folder of a checkpoint in our layout, made once and kept in the cache.
+    """Convert a checkpoint to our layout, once, and return its folder in the cache.
 
-    Its vocabulary has the placeholders too. In original ones they lie beyond it, where a penalty for repetition, which
-    vLLM counts over the prompt, ends its engine.
+    The vocabulary of the conversion includes the placeholders. In original checkpoints they are outside of it, where a
+    repetition penalty, which vLLM counts over the prompt, ends its engine.
     """
     from huggingface_hub.constants import HF_HOME
 
