@@ -19,7 +19,7 @@ from videorefer_plugin.cli._shell import telling
     ("arguments", "said"),
     [
         ("ask no.mp4 What?", "no file or folder at 'no.mp4'"),
-        ("segment no.mp4 --out masks.json", "Nothing says what to follow."),
+        ("segment no.mp4 --out masks.json", "There is nothing to follow."),
         ("publish nowhere owner/name", "nowhere is not there"),
         ("data run nothing", "There is no recipe 'nothing'."),
         ("data run nothing --show", "There is no recipe 'nothing'."),

@@ -331,14 +331,14 @@ def test_words_that_are_not_found_leave_no_file(clip, tmp_path):
 
 POINT = ("--point", "0:30,20")
 WRONG = {
-    "nothing": ([], "Nothing says what to follow"),
+    "nothing": ([], "There is nothing to follow"),
     "a point outside": (["--point", "0:90,20"], "--point '0:90,20': frame 0: point (90, 20) lies outside the frame"),
     "a box outside": (["--box", "0:90,1,99,9"], "lies outside"),
     "a frame beyond": (["--point", "40:1,2"], "has 40 frames"),
     "a time beyond": (["--point", "9s:1,2"], "clip.mp4"),
     "no point": (["--point", "0:a,b"], "--point '0:a,b'"),
-    "only negative": (["--negative", "0:1,2"], "--negative '0:1,2' stands before any object"),
-    "negative first": (["--negative", "0:1,2", *POINT], "stands before any object"),
+    "only negative": (["--negative", "0:1,2"], "--negative '0:1,2' comes before any object"),
+    "negative first": (["--negative", "0:1,2", *POINT], "comes before any object"),
     "negative outside": ([*POINT, "--negative", "0:90,2"], "point (90, 2) lies outside"),
     "negative beyond": ([*POINT, "--negative", "50:9,2"], "--negative '50:9,2': Frame 50"),
     "no negative": ([*POINT, "--negative", "0:a"], "--negative '0:a'"),

@@ -96,8 +96,8 @@ def mask_of(masklet: vr.Masklet, frame: int) -> np.ndarray:
     [
         ("", "expected a text such as"),
         (" \n ", "expected a text such as"),
-        ("...?!", "is no word"),
-        ("\u200b", "is no word"),
+        ("...?!", "has no word"),
+        ("\u200b", "has no word"),
         ("a\x00car", r"control character '\\x00'"),
         ("a \udc80 car", "lone surrogate"),
         ("car " * 1000, "3999 characters"),

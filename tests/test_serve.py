@@ -411,7 +411,7 @@ def test_an_attached_host_is_served_and_stops_when_it_has_answered(tmp_path, cli
         (["--model", "no/where"], "no/where"),
         (["--media-root", "nowhere"], "'nowhere' does not exist"),
         (["--max-regions", "0"], "above 0"),
-        (["--host", "no.such.host.invalid"], "no address to listen at"),
+        (["--host", "no.such.host.invalid"], "not an address to listen at"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(options, said):

@@ -88,7 +88,7 @@ STRANGE: dict[str, tuple[dict[str, Any], str, str, bool]] = {
     "hardly other proportions": (
         record({0: mask(100, 100, 480, 812, 50)}),
         "aspect",
-        "not quite those of its frames",
+        "differ a little from those of its frames",
         DEEP,
     ),
     "every frame far away": (

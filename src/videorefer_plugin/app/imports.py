@@ -153,8 +153,8 @@ def _check(room: Workspace, region: Region, number: int) -> None:
     video = room.opened
     if region.frames[-1] >= video.num_frames:
         raise AppError(
-            f"object {number} has frame {region.frames[-1]}, and {room.title} has {video.num_frames} frames; open the "
-            "video that it is of first."
+            f"object {number} has frame {region.frames[-1]}, and {room.title} has {video.num_frames} frames; open "
+            "the video of the object first."
         )
     for frame in region.present:
         region.shape(frame).silhouette(video.height, video.width)

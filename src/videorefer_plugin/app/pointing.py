@@ -69,7 +69,7 @@ class Pointing(Objects):
             mark, base = self._before_click(thing, frame)
             if not on_object and mark is None and base is None:
                 raise AppError(
-                    "Click on the object first: what a point is not on is not known yet. Choose an object of the "
+                    "Click on the object first: a negative point needs an object that it is not on. Choose one of the "
                     "list, or the mode for points on the object."
                 )
             points = (*(mark.points if mark else ()), (float(x), float(y)))

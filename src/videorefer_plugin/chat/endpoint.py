@@ -256,7 +256,7 @@ def _check_address(address: Any) -> None:
         )
     if set(address) & set("?#"):
         raise ChatError(
-            f"The address of the endpoint, {short(given)}, goes on with a question mark or #, behind which no path "
+            f"The address of the endpoint, {short(given)}, has a question mark or #, after which no path "
             "can be appended. Leave that part out; a key belongs in its environment variable."
         )
     if re.search(r"/(chat/)?completions/*$", address):

@@ -168,7 +168,7 @@ def _check_choice(
     """Check that options fit together: either objects that are pointed at, or words."""
     if not given and not phrases:
         raise ConfigurationError(
-            f"Nothing says what to follow. Give each object with --{', --'.join(REGION_KINDS)}, or words with --text."
+            f"There is nothing to follow. Give each object with --{', --'.join(REGION_KINDS)}, or words with --text."
         )
     if given and phrases:
         raise ConfigurationError(

@@ -36,7 +36,7 @@ def check_phrase(phrase: Any) -> str:
             f"The words to find cannot be read: character {at} is the control character {words[at]!a}. Take it out."
         )
     if not any(kind[0] in "LNMS" for kind in kinds):
-        raise SegmentError(f"The words to find are {short(phrase)}, which is no word; {example}.")
+        raise SegmentError(f"The words to find are {short(phrase)}, which has no word; {example}.")
     return words
 
 
@@ -60,7 +60,7 @@ def check_tokens(phrase: str, tokenizer: Any, most: int, what: str, end: str = "
             "shorter."
         )
     if not set(tokenizer(phrase, add_special_tokens=False)["input_ids"]):
-        raise SegmentError(f"The words to find, {short(phrase)}, are none that {what} knows; use other words.")
+        raise SegmentError(f"The words to find, {short(phrase)}, are unknown to {what}; use other words.")
 
 
 def nothing_found(name: str, phrase: str, frames: Sequence[int], threshold: float, best: float | None) -> SegmentError:

@@ -47,7 +47,7 @@ def read_objects(given: Sequence[tuple[str, str]], video: Video, start: int, end
                 _add_negatives(objects[-1][1], _negatives(text, video))
         else:
             raise RegionError(
-                f"{option} stands before any object: give {_options()} first, and behind it the points that are not "
+                f"{option} comes before any object: give {_options()} first, and after it the points that are not "
                 "on that object"
             )
     checked = []

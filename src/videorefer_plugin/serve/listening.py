@@ -23,7 +23,7 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError, OverflowError) as error:
-        raise ServeError(f"{host}, port {port}, is no address to listen at ({error}).") from error
+        raise ServeError(f"{host}, port {port}, is not an address to listen at ({error}).") from error
     with listener:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,7 +31,7 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             raise ServeError(
                 f"{host}, port {port}, cannot be listened at ({error.strerror or error}). Give another --port, or end "
-                "what listens there."
+                "the process that listens there."
             ) from error
         yield listener
 

@@ -112,7 +112,7 @@ def _check_fields(body: Mapping[str, Any], known: Collection[str]) -> None:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ServeError(
-            f"The request has the field {short(name)}, which this server does not know and would not look at.{hint} "
+            f"The request has the field {short(name)}, which this server does not know and would ignore.{hint} "
             "Leave it out.",
             parameter=name[:64],
         )
@@ -151,8 +151,8 @@ def _match(texts: "_Conversation", beside: list[Any] | None) -> list[Region]:
     if beside is None:
         if texts.placeholders > len(texts.inline):
             raise ServeError(
-                f"The texts have {texts.placeholders - len(texts.inline)} {REGION_TOKEN} without a region. Give each "
-                'its region, as a content part {"type": "region", "region": ...} instead or in the list regions.'
+                f"The texts have {texts.placeholders - len(texts.inline)} {REGION_TOKEN} without a region. Replace "
+                'each by a content part {"type": "region", "region": ...}, or give its region in the list regions.'
             )
         return texts.inline
     if texts.placeholders != len(beside):
@@ -179,7 +179,7 @@ def _check_regions(regions: Sequence[Region], texts: "_Conversation", limits: Li
     frames = sum(len(region.to_json()) for region in regions)
     if frames > limits.region_frames:
         raise ServeError(
-            f"The regions lie in {frames} frames all together; this server takes at most {limits.region_frames}. Give "
+            f"The regions have {frames} frames all together; this server takes at most {limits.region_frames}. Give "
             "each in fewer frames."
         )
     for number, region in enumerate(regions):
@@ -238,7 +238,7 @@ class _Conversation:
         strange = [name for name in said if name not in _MESSAGE_KEYS]
         if strange:
             raise ServeError(
-                f"{where} has the key {short(strange[0])}, which nobody would look at; messages have a role and "
+                f"{where} has the key {short(strange[0])}, which would be ignored; messages have a role and "
                 "content. Leave it out.",
                 parameter=where,
             )
@@ -269,8 +269,7 @@ class _Conversation:
         strange = [name for name, value in part.items() if name not in ("type", kind) and value is not None]
         if strange:
             raise ServeError(
-                f"{where} has the key {short(strange[0])} beside its {kind}, which nobody would look at. Leave it "
-                "out.",
+                f"{where} has the key {short(strange[0])} besides its {kind}, which would be ignored. Leave it out.",
                 parameter=where,
             )
         if role != "user" and kind != "text":
@@ -313,8 +312,8 @@ class _Conversation:
         # OpenAI's clients may choose the detail of an image; here it has no effect.
         if beside and beside != {"detail": "auto"}:
             raise ServeError(
-                f"{where} has {listed(map(short, beside))} beside its address, which nobody would look at. Leave it "
-                "out; settings of visuals stand under mm_processor_kwargs.",
+                f"{where} has {listed(map(short, beside))} besides its address, which would be ignored. Leave it "
+                "out; settings of visuals belong in mm_processor_kwargs.",
                 parameter=where,
             )
         if not isinstance(address, str) or not address:

@@ -105,7 +105,7 @@ def serve_transformers(settings: ServeSettings, tell: Any = None) -> None:
         )
         if not isinstance(model, RegionMixin):
             raise ServeError(
-                f"{settings.model} has no object encoder, so that no request could point at anything. Give a "
+                f"{settings.model} has no object encoder, so that requests cannot have regions. Give a "
                 "VideoRefer model, or the object encoder of a host with --object-encoder."
             )
         limits, sources = settings.limits, settings.sources

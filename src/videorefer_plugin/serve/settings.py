@@ -76,8 +76,8 @@ def check_answer_settings(answer: Mapping[str, Any], limits: Limits) -> None:
         _check_number("top_p", answer["top_p"], 0, 1, above=True)
         if answer["top_p"] < 1 and not answer.get("temperature"):
             raise ServeError(
-                "The request has top_p, but no temperature above 0: answers are greedy then, and nobody would look at "
-                "it. Give a temperature, or leave it out.",
+                "The request has top_p, but no temperature above 0: answers are greedy then, and top_p would be "
+                "ignored. Give a temperature, or leave it out.",
                 parameter="top_p",
             )
     if "seed" in answer:
@@ -102,7 +102,7 @@ def _check_stream_options(answer: Mapping[str, Any]) -> None:
     known = isinstance(options, Mapping) and set(options) <= {"include_usage"}
     if not known or not isinstance(options.get("include_usage", True), bool) or not answer.get("stream"):
         raise ServeError(
-            'stream_options may be {"include_usage": true} beside "stream": true, and nothing else.',
+            'stream_options may be {"include_usage": true} with "stream": true, and nothing else.',
             parameter="stream_options",
         )
 

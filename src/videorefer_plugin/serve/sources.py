@@ -50,7 +50,7 @@ class Sources:
         shown = repr(cut(bare_address(address[:_LONGEST]), 200))
         if len(address) > _LONGEST or not names_server(address) or any(not one.isprintable() for one in address):
             raise ServeError(
-                f"{where} has {shown}, which is no address that can be opened; expected a data: URL, or an http(s) "
+                f"{where} has {shown}, which is not an address to open; expected a data: URL, or an http(s) "
                 "address of a server.",
                 parameter=where,
             )
@@ -69,9 +69,8 @@ class Sources:
             ServeError: files are not allowed, or this one is outside the allowed folder.
         """
         refused = ServeError(
-            f"{where} names a file of the server that may not be read. Files are named as file:/// and their path, "
-            "if the server was started with a folder for them and they lie in it. Send the file itself, as a data: "
-            "URL.",
+            f"{where} names a file of the server that may not be read. Only files of the folder with which the server "
+            "was started can be named, as file:/// and their path. Send the file itself, as a data: URL.",
             parameter=where,
         )
         if self.root is None:

@@ -320,7 +320,7 @@ def loading(path: str | os.PathLike | None) -> Iterator[None]:
         lines = str(error).strip().splitlines()
         said = f"{type(error).__name__}: {' '.join(line.strip() for line in lines[:3])[:600]}"
         raise CheckpointError(
-            f"{path} cannot be gone on from, since it does not fit this model or its optimizer ({said}). Is it of "
+            f"The run cannot resume from {path}, which does not fit this model or its optimizer ({said}). Is it of "
             f"another recipe? Name another output.folder for that. {_remedy(Path(path))}"
         ) from error
 

@@ -145,10 +145,12 @@ def check_targets(names: Iterable[str]) -> None:
             re.compile(name)
         except (re.error, RecursionError, OverflowError) as error:
             raise ConfigurationError(
-                f"lora.targets has {short(name)}, which is no name of a layer: {error}."
+                f"lora.targets has {short(name)}, which is not the name of a layer: {error}."
             ) from error
         if not name.strip():
-            raise ConfigurationError(f"lora.targets has {short(name)}, which is no name of a layer, such as q_proj.")
+            raise ConfigurationError(
+                f"lora.targets has {short(name)}, which is not the name of a layer, such as q_proj."
+            )
 
 
 def check_sizes(settings: PretrainSettings) -> None:
@@ -215,7 +217,9 @@ def check_reports(names: Sequence[str]) -> None:
     available = integration_utils.get_available_reporting_integrations()
     alone = [name for name in names if name in ("none", "all")]
     if alone and len(names) > 1:
-        raise ConfigurationError(f"train.report_to names {alone[0]!r} beside others; name it alone, or leave it out.")
+        raise ConfigurationError(
+            f"train.report_to names {alone[0]!r} together with others; name it alone, or leave it out."
+        )
     for name in names:
         if name not in ("none", "all", *known):
             raise ConfigurationError(f"train.report_to cannot be {short(name)}{nearest(name, [*known, 'none'])}")

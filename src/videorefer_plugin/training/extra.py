@@ -25,7 +25,7 @@ REFUSED = {
     "auto_find_batch_size": "another batch size would be another run; set train.batch_size",
     "save_only_model": "checkpoints hold all that a run goes on with",
     "enable_jit_checkpoint": "SIGINT and SIGTERM save a checkpoint by themselves",
-    "local_rank": "whatever starts the processes says it",
+    "local_rank": "the launcher of the processes sets it",
     "do_train": "recipes train",
     "do_eval": "set train.eval_every",
     "do_predict": "recipes train",
@@ -96,7 +96,7 @@ def check_extra(extra: Mapping[str, Any], *, workers: int, evaluates: bool) -> N
             f"{short(method)}."
         )
     if extra.get("eval_on_start") and not evaluates:
-        raise ConfigurationError("train.extra.eval_on_start needs data.eval_files, and train.eval_every beside them.")
+        raise ConfigurationError("train.extra.eval_on_start needs data.eval_files and train.eval_every.")
     if extra.get("use_liger_kernel") and not is_liger_kernel_available():
         raise ConfigurationError(
             "train.extra.use_liger_kernel needs a package that is not installed: pip install liger-kernel (or leave "

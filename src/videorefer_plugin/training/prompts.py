@@ -42,8 +42,8 @@ def check_template(template: str, processor: Any) -> None:
     attached = isinstance(processor, RegionProcessor)
     if template == "plain" and attached:
         raise ConfigurationError(
-            "The plain template is for the first stage, which hosts with an attached object encoder have behind "
-            "them; use the template 'chat'."
+            "The plain template is for the first stage, which hosts with an attached object encoder have already "
+            "passed; use the template 'chat'."
         )
     if template == "chat" and not processor.chat_template:
         raise ConfigurationError(

@@ -141,7 +141,7 @@ class Recipe:
             named = (self.model.checkpoint, self.model.language_model, self.model.vision_tower) != (None, None, None)
             if named != (self.pretrain.part == "connector" or self.pretrain.exercise is not None):
                 raise ConfigurationError(
-                    "A recipe with a pretrain section starts from nothing, so leave out what model names; but a "
+                    "A recipe with a pretrain section starts from scratch, so leave out the model section; but a "
                     "connector lies between two parts, and an exercise needs a language model, which model.checkpoint "
                     "has to name."
                 )
@@ -167,11 +167,11 @@ class Recipe:
                 "data.clip: false, or leave it out."
             )
         if self.model.language_model is not None and self.model.vision_tower is None:
-            raise ConfigurationError("model.language_model needs model.vision_tower beside it.")
+            raise ConfigurationError("model.language_model needs model.vision_tower as well.")
         if (self.output.save == "adapter") != (self.lora is not None):
             raise ConfigurationError("output.save: adapter goes with a lora section, and only with one.")
         if self.output.save == "object_encoder" and self.train.parts != ["object_encoder"]:
-            raise ConfigurationError("output.save: object_encoder loses what else train.parts trains; use full.")
+            raise ConfigurationError("output.save: object_encoder loses the other parts of train.parts; use full.")
         if self.lora is not None and "language_model" in self.train.parts:
             raise ConfigurationError(
                 "With a lora section the language model is adapted, not trained; take it out of train.parts."

@@ -348,7 +348,7 @@ def _check_placeholder(turns: list[dict[str, str]], kind: str) -> None:
             about = "neither video nor image" if kind == "text" else f"one {kind}"
             raise RecordError(f"its turns have {found} <{name}>, but it is about {about}; expected {wanted}")
         if wanted and not any(f"<{name}>" in turn["content"] for turn in turns if turn["role"] == "user"):
-            raise RecordError(f"<{name}> does not stand in a question; expected it at the head of the first one")
+            raise RecordError(f"<{name}> is not in a question; expected it at the start of the first one")
 
 
 def _annotation(given: Any, kind: str) -> list[dict[str, Any]]:

@@ -222,8 +222,7 @@ def _value(value: Any, hint: Any, where: str, about: Mapping[Any, Any], found: s
     if is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise ConfigurationError(
-                f"{where} is a section of settings, but {short(value)} was given. Leave it out for what it has by "
-                "default."
+                f"{where} is a section of settings, but {short(value)} was given. Leave it out for its default."
             )
         return _section(kind, value, f"{where}.", found)
     if origin is list:
@@ -243,7 +242,7 @@ def _value(value: Any, hint: Any, where: str, about: Mapping[Any, Any], found: s
             raise ConfigurationError(f"{where} must be settings by name, but is {short(value)}.")
         return {name: _value(one, arguments[1], f"{where}.{name}", about, found) for name, one in named.items()}
     if value is None:
-        raise ConfigurationError(f"{where} cannot be null. Leave it out for what it is by default.")
+        raise ConfigurationError(f"{where} cannot be null. Leave it out for its default.")
     return _text_or_switch(value, kind, where, found)
 
 
@@ -283,7 +282,7 @@ def _number(value: Any, kind: type, is_found: bool) -> Any:
 def _check_text(where: str, value: str) -> None:
     fault = text_fault(value) or "it holds a NUL character" * ("\0" in value)
     if fault:
-        raise ConfigurationError(f"{where} is {short(value)}, which is no text for a setting: {fault}.")
+        raise ConfigurationError(f"{where} is {short(value)}, which is not a usable text: {fault}.")
     if value == "???":  # OmegaConf's mark of a missing value
         raise _missing(where)
 

@@ -148,8 +148,8 @@ def _sizes_beside(
         if apart > 1:
             yield Suspicion(
                 "aspect",
-                f"its objects were drawn on frames of {_words(size)}, whose proportions are not quite those of its "
-                f"frames of {_words(real)}; masks may be off by some pixels",
+                f"its objects were drawn on frames of {_words(size)}, whose proportions differ a little from "
+                f"those of its frames of {_words(real)}; masks may be off by some pixels",
                 _firsts(sizes),
             )
         else:
