@@ -44,17 +44,17 @@ class Objects:
         """The video.
 
         Raises:
-            AppError: none was opened.
+            AppError: no video is open.
         """
         if self.video is None:
             raise no_video()
         return self.video
 
     def thing(self, number: int) -> Thing:
-        """An object.
+        """Return an object.
 
         Raises:
-            AppError: there is none of this number.
+            AppError: there is no object of this number.
         """
         found = [thing for thing in self.things if thing.number == number]
         if not found:
@@ -123,7 +123,7 @@ class Objects:
         """Undo the last change of objects.
 
         Raises:
-            AppError: there is none.
+            AppError: there is no change to undo.
         """
         with self._lock:
             if self.corner is not None:

@@ -55,8 +55,8 @@ class Pointing(Objects):
         """Add a point on the selected object or not on it; if no object is selected, on a new one.
 
         Args:
-            frame (`int`): of the video.
-            x, y (`float`): in pixels of the video.
+            frame (`int`): index of the frame.
+            x, y (`float`): position in pixels of the video.
             on_object (`bool`): whether the point is on the object.
 
         Raises:

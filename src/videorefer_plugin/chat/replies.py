@@ -73,7 +73,7 @@ def ask_json(chat: Chat, messages: Sequence[Message], read: Callable[[Any], Valu
 
     Args:
         chat ([`Chat`]): the chat model.
-        messages (`Sequence`): in the form of OpenAI's chat completions.
+        messages (`Sequence`): the messages, in the form of OpenAI's chat completions.
         read (`Callable`): converts the JSON to the wanted value, or raises `ValueError` with a reason for the model to
             read.
         tries (`int`): how often to ask at most.

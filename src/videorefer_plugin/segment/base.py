@@ -99,7 +99,7 @@ class Segmenter(abc.ABC):
         """Follow objects through a video in both directions, starting from the frames of their prompts.
 
         Args:
-            video: as `open_video` takes it.
+            video: the video, in any form that `open_video` takes.
             prompts: one for each object: a region, its JSON form, or a `dict` of frame -> [`Prompt`]. Prompts in later
                 frames correct the result.
             start, end: first and last frame of the result; by default those of the video.

@@ -41,7 +41,7 @@ def propagate_many(
     """Follow several objects through a video at once, decoding each frame once for all of them.
 
     Args:
-        video: as `open_video` takes it.
+        video: the video, in any form that `open_video` takes.
         regions: one for each object: a [`Region`], its JSON form, or a `dict` of frame -> [`Prompt`]. If a region has
             several frames, the later ones correct the result.
         segmenter: name of a segmenter (see [`segmenters`]), or one that was loaded with [`load_segmenter`].
@@ -84,7 +84,8 @@ def find_regions(
     """Find the objects that words mean, and follow them through the video.
 
     Args:
-        video: as `open_video` takes it; a single picture in memory counts as a video of one frame.
+        video: the video, in any form that `open_video` takes; a single picture in memory counts as a video of one
+            frame.
         phrase: the words, such as "the man in red".
         segmenter: name of a segmenter that can find words (see [`segmenters`]), or one that was loaded.
         frame: the frame to search; the segmenter chooses it by default.
@@ -98,7 +99,7 @@ def find_regions(
     Raises:
         SegmentError: nothing is found, the phrase is not usable, or the segmenter cannot find words.
         VideoError: the video cannot be read, or has no such frame.
-        ConfigurationError, CheckpointError: as [`propagate_many`].
+        ConfigurationError, CheckpointError: see [`propagate_many`].
     """
     _check_on_lost(on_lost)
     words = check_words(phrase, max_objects)

@@ -84,7 +84,7 @@ class Answerer:
 
         Raises:
             ServeError: a visual is not allowed, or exceeds a limit.
-            VideoError: it cannot be read.
+            VideoError: a visual cannot be read.
         """
         visuals = []
         for number, (kind, address) in enumerate(request.visuals()):

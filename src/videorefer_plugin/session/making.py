@@ -107,7 +107,7 @@ def check_settings(settings: dict[str, Any]) -> None:
     """Refuse settings of the processor that a session sets itself.
 
     Raises:
-        ConfigurationError: one of them is given.
+        ConfigurationError: such a setting is given.
     """
     given = [name for name in settings if name in _GIVEN]
     if given:

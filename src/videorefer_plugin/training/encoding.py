@@ -29,7 +29,7 @@ def digest_of(visual: Visual) -> str:
     """Return a digest of the content of a video or image.
 
     Raises:
-        VideoError: it cannot be read.
+        VideoError: the visual cannot be read.
     """
     return _open(visual).digest()
 

@@ -140,7 +140,7 @@ class KeptFeatures(Mapping[str, Tensor]):
     Objects, and then clips, are held in memory up to 2 GiB; the others are read when they are needed.
 
     Args:
-        ways ([`Ways`]): how features are made.
+        ways ([`Ways`]): how features are computed.
         folder (`Path`): folder of the features.
         contents (`Mapping[Visual, str]`): digest of the content of each video and image.
         objects (`Mapping[Visual, Iterable[str]]`): digests of the objects on each.

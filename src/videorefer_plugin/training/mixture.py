@@ -170,7 +170,7 @@ def check_positive(name: str, value: Any) -> None:
     """Check that a number, if it is given, is a whole number of at least 1.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: the number is something else.
     """
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ConfigurationError(f"{name} is {value!r}; expected a whole number of at least 1.")

@@ -49,7 +49,7 @@ class Clip:
 
         Args:
             frames (`Sequence[int]`): indices of the frames.
-            way (`str`): how they are preprocessed.
+            way (`str`): how the frames are preprocessed.
             preprocess (`Callable`): preprocesses uint8 frames, given the kind.
             dtype (`torch.dtype`): dtype of the vision tower, for sending values between processes.
 
