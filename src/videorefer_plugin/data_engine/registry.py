@@ -31,6 +31,8 @@ _ENTRIES: dict[tuple[str, str], _Entry] = {}
 def register_agent(stage: str, name: str, path: str, *, packages: Sequence[str] = ()) -> None:
     """Make an agent known under a name.
 
+    An installed package calls it from an entry point of the group `videorefer_plugin.plugins`.
+
     Args:
         stage (`str`): what it does, of [`STAGES`].
         name (`str`): of the backend, as recipes have it.

@@ -346,6 +346,8 @@ _HOSTS: dict[str, Host] = {}
 def register_host(host: Host) -> Host:
     """Register a host for [`attach_object_encoder`], [`load_object_encoder`] and [`RegionProcessor`].
 
+    An installed package calls it from an entry point of the group `videorefer_plugin.plugins`.
+
     Args:
         host ([`Host`]): an instance of the host's class; see there for an example.
 

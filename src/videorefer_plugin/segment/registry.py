@@ -56,6 +56,8 @@ def register_segmenter(
 ) -> None:
     """Register a segmenter under a name.
 
+    An installed package calls it from an entry point of the group `videorefer_plugin.plugins`.
+
     Args:
         name (`str`): the name, as in `segmenter="name"`.
         path (`str`): path of its class, `"package.module:Class"`, a subclass of [`Segmenter`]; imported when it is

@@ -22,6 +22,8 @@ _LOADED: dict[str, Benchmark[Any]] = {}
 def register_benchmark(name: str, path: str) -> None:
     """Make a benchmark known under a name.
 
+    An installed package calls it from an entry point of the group `videorefer_plugin.plugins`.
+
     Args:
         name (`str`): that of its command, as in `videorefer bench NAME`.
         path (`str`): its class, `"package.module:Class"`, a subclass of [`Benchmark`]; imported when it is used.
