@@ -426,7 +426,7 @@ def test_masks_of_a_segmenter_of_ones_own_have_to_fit_the_frame(mask, given):
 def test_a_segmenter_of_ones_own_tells_of_the_objects_that_it_was_given():
     segmenter = Wrong()
     segmenter.number, segmenter.mask = 1, np.ones((SIZE, SIZE), bool)
-    with pytest.raises(vr.SegmentError, match="told of object 1, but was given 1"):
+    with pytest.raises(vr.SegmentError, match=r"result for object 1, but was given 1 object"):
         red().propagate(make_frames(), segmenter)
     with pytest.raises(vr.SegmentError, match=r"returned 2 mask\(s\) for 1 prompt"):
         segmenter.segment(make_frames()[0], [vr.Prompt(points=[(7, 13)])])

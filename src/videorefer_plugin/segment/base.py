@@ -83,7 +83,9 @@ class Segmenter(abc.ABC):
                 )
         found = self._segment(pixels, fitted) if fitted else []
         if len(found) != len(fitted):
-            raise SegmentError(f"{self.name} returned {len(found)} mask(s) for {len(fitted)} prompt(s).")
+            raise SegmentError(
+                f"{self.name} returned {len(found)} mask(s) for {len(fitted)} prompt(s); expected one for each."
+            )
         for one in found:
             self._check_mask(one.mask, pixels.shape[:2])
         return found
@@ -157,7 +159,8 @@ class Segmenter(abc.ABC):
                 if isinstance(event, Tracked):
                     if not 0 <= event.number < objects:
                         raise SegmentError(
-                            f"{self.name} told of object {event.number}, but was given {objects}, numbered from 0."
+                            f"{self.name} yielded a result for object {event.number}, but was given {objects} "
+                            "object(s), numbered from 0."
                         )
                     if event.mask is not None:
                         self._check_mask(event.mask, (video.height, video.width))
