@@ -144,8 +144,18 @@ def batch_call(cases: list[dict[str, Any]], visuals: dict[str, Any]) -> dict[str
     }
 
 
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory):
+    """The folder that `videorefer demo` writes."""
+    from videorefer_plugin.tiny.demonstration import demonstrate
+
+    folder = tmp_path_factory.mktemp("demonstration") / "demo"
+    demonstrate(videorefer_plugin.tiny_checkpoint(), folder)
+    return folder
+
+
 @pytest.fixture
-def desk(tmp_path, monkeypatch):
+def desk(tmp_path, monkeypatch, demo_folder):
     """A folder with everything that the README and the pages of the documentation speak of."""
     import numpy as np
     from PIL import Image
@@ -162,6 +172,7 @@ def desk(tmp_path, monkeypatch):
     for host, folder in ((llava, "host"), (QWEN2_VL, "qwen2-vl")):
         host.model().save_pretrained(tmp_path / "path" / "to" / folder)
         host.processor().save_pretrained(tmp_path / "path" / "to" / folder)
+    shutil.copytree(demo_folder, tmp_path / "demo")
     pictures = list(np.random.default_rng(0).integers(0, 256, (30, 120, 160, 3), dtype=np.uint8))
     media.write_video(tmp_path / "dog.mp4", pictures)
     Image.fromarray(pictures[0]).save(tmp_path / "dog.png")

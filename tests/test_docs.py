@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -168,6 +169,51 @@ def registries(monkeypatch):
 def test_blocks_run(path, desk, registries):
     run_blocks(read_blocks(path), path.name)
     assert [file for file in MADE.get(path.name, []) if not (desk / file).is_file()] == []
+
+
+def _run(page):
+    return run_blocks(read_blocks(DOCS / page), page)
+
+
+def test_a_converted_checkpoint_is_whole(desk):
+    _run("checkpoints.md")
+    for name in ("model.safetensors", "config.json", "processor_config.json"):
+        assert (desk / "converted" / name).is_file()
+
+
+def test_the_object_encoder_alone_gives_four_tokens(desk):
+    assert _run("how-it-works.md")["tokens"].shape == (4, 768)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
+def test_commands_that_are_shown_exist(path):
+    """Also commands in `console` blocks, which nothing runs because they do not end or need weights."""
+    for words in _shown_commands(path):
+        known = _known_options(words)
+        assert {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)} <= known, words
+
+
+def _shown_commands(path):
+    """The words after "videorefer" of every command on a page."""
+    for language, body in read_blocks(path):
+        if language in ("bash", "console"):
+            for line in body.replace("\\\n", " ").splitlines():
+                for part in re.split(r" (?:&&|\|) ", line.removeprefix("$ ")):
+                    words = shlex.split(part, comments=True) if "videorefer " in part else []
+                    if words and words[0].split("/")[-1] == "videorefer":
+                        yield words[1:]
+
+
+def _known_options(words):
+    """The options of the command that the words call. Its name is removed from them."""
+    import typer
+
+    from videorefer_plugin.cli import app
+
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        command = command.commands[words.pop(0)]
+    return {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
 
 
 # --- the built site --------------------------------------------------------------------------------------------------
