@@ -9,11 +9,14 @@ import pytest
 import videorefer_plugin as vr
 from videorefer_plugin.errors import ServeError, VideoReferError
 from videorefer_plugin.serve.door import Door
+from videorefer_plugin.serve.engines import run
 from videorefer_plugin.serve.fetching import fetch
 from videorefer_plugin.serve.limits import Limits
 from videorefer_plugin.serve.middleware import CHAT_PATH, RegionParts
 from videorefer_plugin.serve.request import read_request
+from videorefer_plugin.serve.running import ServeSettings
 from videorefer_plugin.serve.sources import Sources
+from videorefer_plugin.serve.vllm.running import vllm_arguments
 
 BOX = {"3": {"box": [1, 2, 30, 40]}}
 VIDEO = {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}}
@@ -60,6 +63,25 @@ def test_what_is_translated_means_the_same_once_more():
     once = read(body)
     assert once.messages[1]["content"] == [text("A < region>.")]
     assert read(once.to_json("chat_template_kwargs")) == once
+
+
+@pytest.mark.parametrize(("given", "told"), [({}, 0), ({"temperature": None}, 0), ({"temperature": 0.7}, 0.7)])
+def test_answers_are_greedy_where_no_temperature_is_given(given, told):
+    body = json.dumps(asked(text("Hello"), **given)).encode()
+    assert json.loads(RegionParts(None).translated(body))["temperature"] == told
+
+
+def test_options_for_vllm_are_handed_on_unless_they_are_ours():
+    def arguments(*options):
+        return vllm_arguments("model", ServeSettings(engine_options=options), ["--block-size", "32"])
+
+    assert arguments("--block-size=16")[-3:] == ["--block-size", "32", "--block-size=16"]  # the last one counts
+    for option, said in (("--api_key=secret-key-1", "option of videorefer serve"), ("--middleware", "Leave it out")):
+        with pytest.raises(ServeError, match=said) as caught:
+            arguments("--max-model-len", "512", option)
+        assert "secret" not in str(caught.value)
+    with pytest.raises(ServeError, match=r"--max-model-len 512 are for the server of vLLM, but .* transformers"):
+        run("transformers", ServeSettings(engine_options=("--max-model-len", "512")), print)
 
 
 MASK = {"3": {"segmentation": {"size": [100_000, 100_000], "counts": "abc"}}}
@@ -114,7 +136,7 @@ MALFORMED: dict[str, tuple[Any, str]] = {
     "visual-path": (asked({"type": "video_url", "video_url": {"url": "/etc/passwd"}}), "not an address to open"),
     "visual-ftp": (asked({"type": "image_url", "image_url": {"url": "ftp://a.b/c"}}), "not an address to open"),
     "visual-file": (asked({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}), "may not be read"),
-    "visual-newline": (asked({"type": "image_url", "image_url": {"url": "http://a.b/\r\nX: y"}}), "not the address"),
+    "visual-newline": (asked({"type": "image_url", "image_url": {"url": "http://a.b/\r\nX: y"}}), "not an address"),
     "field": (asked(text("a"), temprature=1), "Did you mean 'temperature'"),
     "field-tools": (asked(text("a"), tools=[]), "the field 'tools'"),
     "field-template": (asked(text("a"), chat_template="{{ 7 }}"), "the field 'chat_template'"),
@@ -133,7 +155,7 @@ MALFORMED: dict[str, tuple[Any, str]] = {
     "n": (asked(text("a"), n=2), "one answer"),
     "seed": (asked(text("a"), seed=2**80), "seed is"),
     "stream": (asked(text("a"), stream="yes"), "true or false"),
-    "stream-options": (asked(text("a"), stream_options={"include_usage": True}), "beside"),
+    "stream-options": (asked(text("a"), stream_options={"include_usage": True}), "with .stream.: true"),
     "model": (asked(text("a"), model=5), "name of a model"),
 }
 

@@ -104,7 +104,7 @@ def test_answers_are_those_of_generate(served, pair, clips):
     from videorefer_plugin.asking import answer
 
     asked = [one for path, regions in clips for one in questions(path, regions)]
-    bodies = [as_request(*one, temperature=0, stream=number % 3 == 0) for number, one in enumerate(asked)]
+    bodies = [as_request(*one, stream=number % 3 == 0) for number, one in enumerate(asked)]
     for _ in range(2):  # the second time out of the caches
         with ThreadPoolExecutor(64) as pool:
             answers = list(pool.map(served.answer, bodies))

@@ -11,6 +11,10 @@ __all__ = ["serve"]
 
 
 def serve(
+    engine_options: Annotated[
+        list[str] | None,
+        typer.Argument(help="With --engine vllm: further options of its server, such as -- --max-model-len 8192."),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="Folder or Hub id. Default: the embedded model.", show_default=False)
     ] = "embedded",
@@ -102,6 +106,7 @@ def serve(
                 not no_media_urls,
             ),
             keep_bytes=keep_mb * 1_000_000,
+            engine_options=tuple(engine_options or ()),
         )
         if api_key is None and not is_loopback(host):
             warn(errors, f"Everyone who can reach {host} may use this server. Set a key: VIDEOREFER_API_KEY.")

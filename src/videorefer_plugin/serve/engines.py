@@ -28,4 +28,9 @@ def run(engine: str, settings: ServeSettings, tell: Callable[[str], None]) -> No
     """
     if engine not in ENGINES:
         raise ServeError(f"There is no engine {engine!r}; there is {' and '.join(map(repr, ENGINES))}.")
+    if settings.engine_options and engine != "vllm":
+        raise ServeError(
+            f"The options {' '.join(settings.engine_options)} are for the server of vLLM, but the engine is {engine}. "
+            "Leave them out, or add --engine vllm."
+        )
     ENGINES[engine](settings, tell)

@@ -91,7 +91,8 @@ class RegionParts:
         except JsonError as error:
             raise ServeError(f"The request cannot be read: {error}.") from error
         request = read_request(said, self.limits, self.sources, self.more_fields)
-        return json.dumps(request.to_json(self.kwargs_name)).encode()
+        # vLLM samples where no temperature is given; the engine of transformers does not.
+        return json.dumps({"temperature": 0, **request.to_json(self.kwargs_name)}).encode()
 
 
 async def read_body(receive: Any, most: int) -> bytes | None:

@@ -33,6 +33,7 @@ class ServeSettings:
         limits ([`Limits`]): limits of requests.
         sources ([`Sources`]): allowed sources of visuals.
         keep_bytes (`int`): largest number of bytes to keep of visuals between requests.
+        engine_options (`tuple[str, ...]`): further options of the server of vLLM, as on its command line.
     """
 
     model: str = "embedded"
@@ -47,6 +48,7 @@ class ServeSettings:
     limits: Limits = field(default_factory=Limits)
     sources: Sources = field(default_factory=Sources)
     keep_bytes: int = 4 << 30
+    engine_options: tuple[str, ...] = ()
 
     @property
     def served_name(self) -> str:

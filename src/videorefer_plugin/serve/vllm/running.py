@@ -25,6 +25,11 @@ logger = logging.getLogger("videorefer_plugin.serve")
 _SETTINGS = "VIDEOREFER_SERVE_SETTINGS"  # from this process to the middleware, which vLLM makes
 _KEY = "VIDEOREFER_API_KEY"
 _ARCHITECTURE = "VideoReferForConditionalGeneration"
+_OURS = (  # options of `videorefer serve` under the same or another name, which check what they are given
+    *("model", "served-model-name", "host", "port", "revision", "dtype", "api-key"),
+    *("allowed-local-media-path", "allowed-media-domains", "limit-mm-per-prompt"),
+)
+_FIXED = ("middleware", "media-io-kwargs", "trust-request-mm-kwargs", "mm-processor-cache-gb")  # regions need them
 
 
 class FrontDoor:
@@ -53,8 +58,12 @@ def vllm_arguments(folder: str, settings: ServeSettings, more: Sequence[str] = (
     Args:
         folder (`str`): folder or Hub id of the model.
         settings ([`ServeSettings`]): settings of the server.
-        more (`Sequence[str]`, *optional*): further arguments.
+        more (`Sequence[str]`, *optional*): further arguments, which `settings.engine_options` may change.
+
+    Raises:
+        ServeError: an option of `settings.engine_options` is one that is set here.
     """
+    _check_options(settings.engine_options)
     regions = settings.limits.regions
     given: dict[str, Any] = {
         "model": folder,
@@ -75,7 +84,19 @@ def vllm_arguments(folder: str, settings: ServeSettings, more: Sequence[str] = (
     # the order in which they were processed. Streamed requests arrive later, and those of clients that went away
     # never, so that later requests about the same video would fail with status 500. `Clip` keeps decoded frames
     # instead.
-    return [*arguments, "--trust-request-mm-kwargs", "--mm-processor-cache-gb", "0", *more]
+    return [*arguments, "--trust-request-mm-kwargs", "--mm-processor-cache-gb", "0", *more, *settings.engine_options]
+
+
+def _check_options(options: Sequence[str]) -> None:
+    for option in options:
+        name = option.split("=", 1)[0].lstrip("-").replace("_", "-")
+        if option.startswith("--") and name in _OURS:
+            raise ServeError(
+                f"{option.split('=', 1)[0]} is an option of videorefer serve, or follows from one. Give it before the "
+                "-- instead of behind it; videorefer serve --help lists them."
+            )
+        if option.startswith("--") and name in _FIXED:
+            raise ServeError(f"{option.split('=', 1)[0]} is set by videorefer serve, which needs it. Leave it out.")
 
 
 def serve_vllm(settings: ServeSettings, tell: Callable[[str], None] | None = None) -> None:
@@ -87,6 +108,7 @@ def serve_vllm(settings: ServeSettings, tell: Callable[[str], None] | None = Non
         ServeError: vLLM is not installed, or does not serve this model.
     """
     check_key(settings.api_key)
+    _check_options(settings.engine_options)
     try:
         import uvloop
         from vllm.entrypoints.launchers.api_server.entry import run_server
