@@ -1,7 +1,7 @@
 """Reads our docstrings, which write types as transformers does, as the Google style that mkdocstrings renders.
 
-``width (`int`, *optional*, defaults to 2): ...`` becomes `width (int): ...`: a type that stands in code already, while
-the default value and whether there is one are read from the signature.
+``width (`int`, *optional*, defaults to 2): ...`` becomes `width (int): ...`: a type that is marked as code; whether
+there is a default value, and which, is read from the signature.
 """
 
 import re
@@ -16,16 +16,16 @@ _RETURNED = re.compile(r"(?<=Returns:\n)( +)\[?`[^`]+`\]?: ")
 
 
 class PlainTypes(griffe.Extension):
-    """Plain types in the sections about arguments, attributes and what is returned."""
+    """Plain types in the sections about arguments, attributes and return values."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Rewrite the docstring of whatever was loaded."""
+        """Rewrite the docstring of a loaded object."""
         if obj.docstring:
             obj.docstring.value = plain_types(obj.docstring.value, getattr(obj, "returns", None) is not None)
 
 
 def plain_types(text: str, returns_annotated: bool) -> str:
-    """The same docstring in the Google style. A type of what is returned goes where the signature has one."""
+    """Return the docstring in the Google style. A type in `Returns` is dropped if the signature has one."""
     text = _ENTRY.sub(_entry, text)
     return _RETURNED.sub(r"\1", text) if returns_annotated else text
 
@@ -36,7 +36,7 @@ def _entry(found: re.Match[str]) -> str:
 
 
 def _plain(kind: str) -> str:
-    """A type without markup. A default in words, such as 2 GiB, stays, since the signature has it as a name."""
+    """A type without markup. A default in words, such as 2 GiB, is kept, since the signature has only its name."""
     kind = re.sub(r", defaults to (`[^`]*`|[\d.]+)$", "", kind).replace(", *optional*", "")
     words = re.split(r"(`[^`]*`)", kind.replace("[`", "`").replace("`]", "`"))
     between = (re.sub(r"^(, | or |, or )(?!defaults)(?=$|\w)", " | ", each) for each in words[::2])

@@ -1,4 +1,4 @@
-"""What mkdocs calls while it builds: generated pages are added, and names written as in docstrings become links.
+"""The hooks of mkdocs: they add generated pages, and turn names written as in docstrings into links.
 
 "[`Region`]" links to the page of `Region`, in docstrings and on pages alike, and a name without a page is a warning,
 which ends a strict build.
@@ -18,7 +18,7 @@ _log = logging.getLogger("mkdocs.hooks.videorefer")
 
 
 def on_config(config):
-    """Put the API reference behind the pages that `mkdocs.yml` names."""
+    """Put the API reference after the pages that `mkdocs.yml` names."""
     config.nav.append({"API": pages.navigation()})
     return config
 
@@ -31,7 +31,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """List the errors where a page asks for them."""
+    """List the errors on pages with the marker for it."""
     return markdown.replace(ERRORS, pages.error_list()) if ERRORS in markdown else markdown
 
 

@@ -1,4 +1,4 @@
-"""Which pages the API reference has: one for each public name, made from the tables of public names.
+"""The pages of the API reference: one for each public name, made from the tables of public names.
 
 This needs the package, but not mkdocs, so a test can compare the pages with the names.
 """
@@ -53,7 +53,7 @@ _ERROR = """
 
 @dataclass(frozen=True)
 class PublicName:
-    """A public name and what it stands for."""
+    """A public name and its object."""
 
     room: str
     name: str
@@ -61,12 +61,12 @@ class PublicName:
 
     @property
     def path(self) -> str:
-        """Where it is imported from, as in `videorefer_plugin.bench.Judge`."""
+        """The path from which it is imported, such as `videorefer_plugin.bench.Judge`."""
         return f"{self.room}.{self.name}"
 
     @property
     def source(self) -> str:
-        """Where its source lies: `patches` is a folder of its own in a checkout."""
+        """The path of its source: `patches` is a separate folder in a checkout."""
         return self.path.replace(f"{TOP}.patches", "patches")
 
     @property
@@ -88,7 +88,7 @@ def public_names() -> list[PublicName]:
 
 
 def api_pages() -> dict[str, str]:
-    """File -> Markdown of every generated page: one a public name, one a room, and one that lists the rooms."""
+    """File -> Markdown of every generated page: one per public name, one per room, and one that lists the rooms."""
     names = public_names()
     pages = {"api/index.md": "\n".join(_index())}
     for room in ROOMS:
@@ -114,7 +114,7 @@ def error_list() -> str:
 
 
 def find(reference: str, page: str) -> str | None:
-    """What a name on a page means, as mkdocstrings knows it: of the page's own class, its room, or any other room."""
+    """The object that a name on a page refers to: of the page's own class, its room, or any other room."""
     names = public_names()
     here = next((each for each in names if each.page == page), None)
     first, *rest = reference.split(".")
@@ -126,7 +126,7 @@ def find(reference: str, page: str) -> str | None:
 
 
 def summary(each: PublicName) -> str:
-    """What a public name is: the first paragraph of its docstring on one line."""
+    """The first paragraph of the docstring of a public name, on one line."""
     is_documented = inspect.isclass(each.value) or inspect.isroutine(each.value)
     return _first_paragraph(each.value) if is_documented else _value_summary(each)
 
@@ -137,7 +137,7 @@ def room_page(room: str) -> str:
 
 
 def identity(each: PublicName) -> Any:
-    """The same for all names of one class or function; values are told apart by their names."""
+    """Equal for all names of one class or function; values are distinguished by their names."""
     value = inspect.unwrap(each.value)
     if inspect.isclass(value) or inspect.isroutine(value):
         return value.__module__, value.__qualname__
@@ -150,7 +150,7 @@ def _first_paragraph(value: Any) -> str:
 
 
 def _value_summary(each: PublicName) -> str:
-    """The same of a value: Python keeps the string below its assignment nowhere, so the source is read."""
+    """The summary of a value: Python does not keep the string below an assignment, so the source is read."""
     for module in _modules_with(each):
         body = ast.parse(inspect.getsource(module)).body
         for node, below in pairwise(body):
@@ -162,7 +162,7 @@ def _value_summary(each: PublicName) -> str:
 
 
 def _modules_with(each: PublicName) -> Iterator[Any]:
-    """Modules that have a value under its name, those of its room first; one of them assigns it."""
+    """The modules that have a value under its name, those of its room first; one of them assigns it."""
     loaded = [(name, module) for name, module in sys.modules.items() if name.startswith(f"{TOP}.")]
     for name, module in sorted(loaded, key=lambda one: not one[0].startswith(f"{each.room}.")):
         if name not in ROOMS and getattr(module, each.name, None) is each.value:

@@ -1,7 +1,7 @@
 """Templates of the model and data set cards that `videorefer publish` writes.
 
 `model_card.md.jinja` is filled by `videorefer_plugin.hub.cards.model_card`, `dataset_card.md.jinja` by `dataset_card`
-there, and `engine_card.md.jinja`, for data that the data engine made, by `engine_card`; what each may use is said at
-its head. What is unknown is left out, so every section stands in an `if`. Values reach tables through the filter
+there, and `engine_card.md.jinja`, for data that the data engine made, by `engine_card`; the head of each lists its
+variables. Unknown values are left out, so every section has an `if`. Values reach tables through the filter
 `cell`, which keeps them on one line, and code through `fence`.
 """

@@ -6,8 +6,8 @@ from videorefer_plugin import patches
 patches.apply("videollama2")  # before the first `import videollama2`
 ```
 
-A folder here belongs to one package, and a file in it to one patch, which says what it changes, for which versions,
-why, and when it can go. Modules that are not imported yet are patched as soon as they are, so applying is light.
+A folder here belongs to one package, and a file in it to one patch, with its target, the versions that it is for, the
+reason, and when it can be removed. Modules that are not imported yet are patched on import, so applying is fast.
 
 Modules here import each other relatively: type checkers that work on the checkout see this folder as `patches`.
 """
@@ -32,18 +32,18 @@ _lock = threading.RLock()
 def apply(package: str, *, skip: tuple[str, ...] = ()) -> list[PatchStatus]:
     """Apply the patches of a package. Calling it again changes nothing.
 
-    Patches of modules that are not imported yet wait for them. If one refuses, none is applied.
+    Patches of modules that are not imported yet wait for the import. If one patch is refused, none is applied.
 
     Args:
         package (`str`): import name of the package: `"videollama2"`.
         skip (`tuple[str, ...]`, *optional*): names of patches to leave out.
 
     Returns:
-        `list[PatchStatus]`: what became of each patch.
+        `list[PatchStatus]`: the status of each patch.
 
     Raises:
-        PatchError: the package or a name is unknown, the package is imported already, or something that a patch
-            changes is not what the patch was made for. Where a patch has to wait, importing the module raises.
+        PatchError: the package or a name is unknown, the package is already imported, or the code is not the version
+            that a patch is for. If a patch has to wait, the import of its module raises the error.
     """
     with _lock:
         installations = _find(package)
@@ -73,18 +73,18 @@ def apply(package: str, *, skip: tuple[str, ...] = ()) -> list[PatchStatus]:
 
 
 def undo(package: str) -> list[PatchStatus]:
-    """Take the patches of a package off again, last first: everything is as it was. Does nothing without patches.
+    """Remove the patches of a package, last first, and restore the original code. Without patches, nothing is done.
 
-    Models built in the meantime keep what they are made of, such as an object encoder.
+    Models built in the meantime keep their parts, such as an object encoder.
 
     Args:
         package (`str`): import name of the package.
 
     Returns:
-        `list[PatchStatus]`: what became of each patch.
+        `list[PatchStatus]`: the status of each patch.
 
     Raises:
-        PatchError: the package is unknown, or somebody else changed what a patch had set; nothing is undone then.
+        PatchError: the package is unknown, or other code changed an attribute of a patch; then nothing is undone.
     """
     with _lock:
         installations = _find(package)
@@ -96,7 +96,7 @@ def undo(package: str) -> list[PatchStatus]:
 
 
 def status(package: str | None = None) -> list[PatchStatus]:
-    """Say what became of each patch.
+    """Return the status of each patch.
 
     Args:
         package (`str`, *optional*): import name of a package; all of them by default.

@@ -1,4 +1,4 @@
-"""How a patch is described, installed when its modules are imported, and undone."""
+"""Describing a patch, installing it when its modules are imported, and undoing it."""
 
 import importlib.metadata
 import inspect
@@ -19,7 +19,7 @@ _ABSENT = object()
 
 
 class Changes:
-    """What a patch changed, in order, so that it can be undone exactly."""
+    """The changes of a patch, in order, so that they can be undone exactly."""
 
     def __init__(self) -> None:
         self._done: list[tuple[Any, str, Any, Any]] = []
@@ -28,7 +28,7 @@ class Changes:
         return len(self._done)
 
     def set(self, owner: Any, name: str, value: Any) -> None:
-        """Set an attribute of a module or class, whether it is there, inherited, or new."""
+        """Set an attribute of a module or class, whether it exists, is inherited, or is new."""
         self._done.append((owner, name, _own(owner, name), value))
         _put(owner, name, value)
 
@@ -37,28 +37,28 @@ class Changes:
         self.set(sys.modules, name, module)
 
     def check_undo(self, patch: str) -> None:
-        """Check that everything is as it was left.
+        """Check that the changes are still in effect.
 
         Raises:
-            PatchError: something was changed by somebody else.
+            PatchError: other code has changed an attribute since.
         """
         for owner, name, _, value in self._done:
             if _own(owner, name) is not value:
                 where = "sys.modules" if owner is sys.modules else getattr(owner, "__name__", repr(owner))
                 raise PatchError(
-                    f"The patch {patch!r} cannot be undone: {name!r} of {where} was changed by somebody else after "
+                    f"The patch {patch!r} cannot be undone: other code has changed {name!r} of {where} after "
                     "it. Undo that change first."
                 )
 
     def undo(self, kept: int = 0) -> None:
-        """Put back what was there, last change first, until `kept` changes are left."""
+        """Restore the original values, last change first, until `kept` changes are left."""
         while len(self._done) > kept:
             owner, name, before, _ = self._done.pop()
             _put(owner, name, before)
 
 
 def _own(owner: Any, name: str) -> Any:
-    """What `owner` itself holds: inherited attributes do not count, descriptors come unbound."""
+    """The value that `owner` itself holds: inherited attributes do not count, descriptors are returned unbound."""
     if isinstance(owner, dict):
         return owner.get(name, _ABSENT)
     if name == "__bases__":
@@ -84,17 +84,17 @@ class Patch:
 
     Args:
         name (`str`): name, which is also that of the file.
-        target (`str`): what it changes, for people to read.
+        target (`str`): a description of the changed code.
         modules (`tuple[str, ...]`):
-            Modules it waits for: it is installed once for each, when that has been imported. Without any, it is
+            Modules it waits for: it is installed once for each, after the module was imported. Without any, it is
             installed at once.
         transformers (`str`): versions of transformers it is for.
         package (`str`): versions of the patched package it is for.
-        why (`str`): what fails without it.
-        until (`str`): when it can go.
+        why (`str`): the failure without it.
+        until (`str`): when it can be removed.
         install (`Callable`):
-            Makes the changes, given one of `modules` (or `None`). Raises [`PatchError`] where something is not what it
-            expects; returns a reason where there is nothing to do.
+            Makes the changes, given one of `modules` (or `None`). Raises [`PatchError`] if the code is not the
+            expected version; returns a reason if the patch is not needed.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Patch:
 
 
 class PatchStatus(NamedTuple):
-    """What became of a patch.
+    """The status of a patch.
 
     Attributes:
         name (`str`): the patch.
@@ -116,10 +116,10 @@ class PatchStatus(NamedTuple):
         state (`str`):
             `"off"`, `"waiting"` for a module to be imported, `"applied"`, `"not needed"`, or `"refused"` when that
             module was imported.
-        target (`str`): what it changes.
-        why (`str`): what fails without it.
-        until (`str`): when it can go.
-        detail (`str`): the modules waited for, the reason why it isn't needed, or of the refusal.
+        target (`str`): a description of the changed code.
+        why (`str`): the failure without it.
+        until (`str`): when it can be removed.
+        detail (`str`): the modules that it waits for, or the reason why it is not needed or was refused.
     """
 
     name: str
@@ -132,7 +132,7 @@ class PatchStatus(NamedTuple):
 
 
 class Installation:
-    """A patch on its way: off, waiting for modules, or applied."""
+    """A patch and its state: off, waiting for modules, or applied."""
 
     def __init__(self, patch: Patch, package: str):
         self.patch = patch
@@ -145,10 +145,10 @@ class Installation:
         self._refusal = ""
 
     def start(self) -> None:
-        """Install the patch, or arrange for it.
+        """Install the patch, or schedule it for the import of its modules.
 
         Raises:
-            PatchError: versions or targets are not those that the patch is for.
+            PatchError: the versions or the code are not those that the patch is for.
         """
         patch = self.patch
         _check_version("transformers", patch.transformers, patch.name)
@@ -171,7 +171,7 @@ class Installation:
                 self._install(module)
 
     def stop(self) -> None:
-        """Undo the patch, or no longer wait for its modules."""
+        """Undo the patch, or stop waiting for its modules."""
         self.active = False
         self._waiting.clear()
         self._changes.undo()
@@ -181,7 +181,7 @@ class Installation:
         self._changes.check_undo(self.patch.name)
 
     def status(self) -> PatchStatus:
-        """Say what became of the patch."""
+        """Return the status of the patch."""
         state, detail = "off", ""
         if self._refusal:
             state, detail = "refused", self._refusal
@@ -202,7 +202,7 @@ class Installation:
         queue = _queues.setdefault(name, [])
         if self not in queue:
             queue.append(self)
-        if not hooked:  # hooks cannot be taken away again; one that fires in vain does nothing
+        if not hooked:  # hooks cannot be removed; one without a patch does nothing
             wrapt.register_post_import_hook(_imported, name)
 
     def _install(self, module: ModuleType | None) -> None:
@@ -212,8 +212,8 @@ class Installation:
             self._seen[module.__name__] = module
 
 
-# By module, the patches that wait for it, in the order in which they are applied. They share one hook, so that where
-# one of them refuses the module, all of them go on as if it had never been imported.
+# By module, the patches that wait for it, in the order in which they are applied. They share one hook, so that if
+# one of them refuses the module, all of them are reset as if it had never been imported.
 _queues: dict[str, list[Installation]] = {}
 
 
@@ -245,7 +245,7 @@ def _check_version(distribution: str, wanted: str, patch: str) -> None:
     try:
         version = importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        return  # run from a checkout, say: the checks of the targets themselves have to do
+        return  # for instance in a checkout: the checks of the targets must be enough
     if not SpecifierSet(wanted).contains(version, prereleases=True):
         raise PatchError(
             f"The patch {patch!r} is for {distribution} {wanted}, but {version} is installed. Install a version it is "
@@ -254,16 +254,16 @@ def _check_version(distribution: str, wanted: str, patch: str) -> None:
 
 
 def expect_attribute(owner: Any, name: str, patch: str) -> Any:
-    """Return an attribute that a patch builds on.
+    """Return an attribute that a patch needs.
 
     Raises:
-        PatchError: there is none.
+        PatchError: the attribute does not exist.
     """
     try:
         return getattr(owner, name)
     except AttributeError:
         raise PatchError(
-            f"The patch {patch!r} expects {owner.__name__} to have {name!r}, but it has not. This version is not one "
+            f"The patch {patch!r} expects {owner.__name__} to have {name!r}, but it does not. This version is not one "
             f"that the patch is for; leave it out with skip=({patch!r},)."
         ) from None
 
@@ -278,7 +278,7 @@ def expect_parameters(owner: Any, name: str, parameters: Sequence[str], patch: s
         patch (`str`): name of the patch.
 
     Raises:
-        PatchError: there is none, or its parameters are others.
+        PatchError: the function does not exist, or its parameters differ.
     """
     function = expect_attribute(owner, name, patch)
     try:

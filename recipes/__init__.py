@@ -1,1 +1,1 @@
-"""Training recipes that come with the package, named by their coordinates: `videollama2.1-7b/stage2`."""
+"""Training recipes that the package ships, named by their path: `videollama2.1-7b/stage2`."""

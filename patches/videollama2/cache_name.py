@@ -1,4 +1,4 @@
-"""`Videollama2Qwen2ForCausalLM` and the key-value cache, which is called `cache` since transformers 5.24."""
+"""`Videollama2Qwen2ForCausalLM` and the key-value cache, which is named `cache` since transformers 5.24."""
 
 import inspect
 from types import ModuleType
@@ -33,13 +33,13 @@ def _install(module: ModuleType | None, changes: Changes) -> str | None:
         )
 
     class Qwen2WithPastKeyValues(Qwen2ForCausalLM):
-        """Between the two, and calls the cache what each of them does."""
+        """A class between the two, which gives the cache the name that each of them uses."""
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             return super().forward(*args, **_renamed(kwargs, _OLD, CACHE))
 
         def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-            # The original hands on what `generate` gave it as `cache`, and its own `past_key_values`, which is None.
+            # The original passes on the `cache` from `generate`, and its own `past_key_values`, which is None.
             kwargs = {CACHE: kwargs.pop(_OLD, None), **kwargs}
             return _renamed(super().prepare_inputs_for_generation(*args, **kwargs), CACHE, _OLD)
 

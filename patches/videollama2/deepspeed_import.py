@@ -1,4 +1,4 @@
-"""A stand-in for `deepspeed`, which `videollama2.videollama2_trainer` imports whether or not it is used."""
+"""A stand-in for `deepspeed`, which `videollama2.videollama2_trainer` imports even if it is not used."""
 
 import contextlib
 import importlib.util
@@ -39,15 +39,15 @@ _MODULES: dict[str, tuple[str, ...]] = {
 
 
 def _install(module: ModuleType | None, changes: Changes) -> str | None:
-    # A broken installation has no specification either; its own error says more than a stand-in would.
+    # A broken installation has no specification either; its own error is more helpful than a stand-in.
     with contextlib.suppress(ValueError):
         if importlib.util.find_spec("deepspeed") is not None:
             return "deepspeed is installed"
     modules = {}
     for name, contents in _MODULES.items():
         modules[name] = ModuleType(name, "Stand-in by videorefer_plugin.patches: deepspeed is not installed.")
-        # Without a specification, everyone who asks `find_spec("deepspeed")` gets a ValueError. With one, they look
-        # for the metadata of an installed deepspeed next, and find none.
+        # Without a specification, `find_spec("deepspeed")` raises a ValueError. With one, callers look for the
+        # metadata of an installed deepspeed next, and find none.
         modules[name].__spec__ = ModuleSpec(name, loader=None, is_package=True)
         modules[name].__path__ = []
         for each in contents:
@@ -67,8 +67,8 @@ PATCH = Patch(
     modules=(),
     transformers=">=5,<6",
     package="<2",
-    why="saving a connector or LoRA weights imports deepspeed to see whether parameters are sharded, also where "
-    "nobody uses it. The stand-in can be imported and nothing else.",
+    why="saving a connector or LoRA weights imports deepspeed to see whether parameters are sharded, also if it is "
+    "not used. The stand-in can be imported and nothing else.",
     until="videollama2 imports deepspeed only for parameters that are sharded",
     install=_install,
 )

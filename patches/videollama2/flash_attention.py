@@ -10,7 +10,7 @@ _CLASSES = ("CLIPVisionModel", "SiglipVisionModel")
 
 
 class TowerFactory:
-    """Stands in for a tower's class and builds that very class, with another attention where flash-attn is missing.
+    """Stands in for a tower's class and builds that very class, with another attention if flash-attn is missing.
 
     Not a subclass: transformers renames the weights of older checkpoints for its own classes only.
     """
@@ -34,7 +34,7 @@ class TowerFactory:
         return isinstance(instance, self.tower_class)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "tower_class":  # while a copy is made, there is none yet
+        if name == "tower_class":  # not set while a copy is made
             raise AttributeError(name)
         return getattr(self.tower_class, name)
 

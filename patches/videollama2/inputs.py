@@ -1,4 +1,4 @@
-"""From what `VideoReferProcessor` makes to what the original model class takes."""
+"""Converting the outputs of `VideoReferProcessor` to the inputs of the original model class."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,20 +20,20 @@ _SENTINELS = {"image": -200, "video": -201}
 def original_inputs(batch: Mapping[str, Any], processor: Any) -> dict[str, Any]:
     """Rewrite a batch of [`VideoReferProcessor`] for the original `Videollama2Qwen2ForCausalLM`.
 
-    Our processor writes one id for each token of a visual, the original takes one for the whole visual. Visuals become
-    the original's list of `(frames, "image" | "video")`, in prompt order, and padding goes to the right.
+    Our processor writes one id for each token of a visual, the original expects one for the whole visual. Visuals
+    become the original's list of `(frames, "image" | "video")`, in prompt order, and padding is moved to the right.
 
     Args:
-        batch (`Mapping`): outputs of the processor, as tensors; with `labels` as well, if you like.
+        batch (`Mapping`): outputs of the processor, as tensors; optionally with `labels`.
         processor ([`VideoReferProcessor`]): the processor that made it.
 
     Returns:
-        `dict`: arguments of the model's `forward` and `generate`: `input_ids`, `attention_mask`, `labels` if there
-        were some, `images` if there are any, and the `region_...` tensors as they are.
+        `dict`: arguments of the model's `forward` and `generate`: `input_ids`, `attention_mask`, `labels` if
+            given, `images` if there are any, and the unchanged `region_...` tensors.
 
     Raises:
-        TensorError: the batch holds no tensors, its visuals are not those that its ids speak of, or its clips have
-            different lengths, which the original does not take.
+        TensorError: the batch does not hold tensors, its visuals are not those of its ids, or its clips have
+            different lengths, which the original does not support.
     """
     ids = batch.get("input_ids")
     if not isinstance(ids, Tensor) or ids.ndim != 2:
@@ -48,7 +48,7 @@ def original_inputs(batch: Mapping[str, Any], processor: Any) -> dict[str, Any]:
     images: list[tuple[Tensor, str] | None] = []
     for row, row_ids in enumerate(ids):
         row_ids, kept = row_ids.clone(), mask[row] != 0
-        # A sample without a visual takes one all the same, of which the original uses nothing.
+        # A sample without a visual consumes one all the same, of which the original uses nothing.
         images += _take_visuals(row, row_ids, kept, visuals, processor) or [None]
         rows.append(row_ids[kept])
         if labels is not None:

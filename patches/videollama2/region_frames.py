@@ -19,7 +19,7 @@ def vision_tower(model: Any) -> Any:
     """The vision tower of an original model.
 
     Raises:
-        ConfigurationError: it has none.
+        ConfigurationError: the model has no vision tower.
     """
     tower = model.get_vision_tower()
     if tower is None:
@@ -62,7 +62,7 @@ def region_features(
         features = tower(take(frames, first))
     if features.shape[1] != side * side:
         raise ConfigurationError(
-            f"The vision tower gives {features.shape[1]} features a frame, which are no {side} x {side} grid. "
+            f"The vision tower gives {features.shape[1]} features a frame, which is not a {side} x {side} grid. "
             "Regions need mm_vision_select_feature='patch'."
         )
     rows = torch.tensor([same[place[key]] for key in masks], device=flat.frames.device)
@@ -86,9 +86,9 @@ def _check_shapes(regions: RegionInputs, side: int, size: int) -> None:
 def _frames(
     wanted: list[tuple[int, int]], input_ids: Tensor, pixels: Tensor | None, images: Any, tower: Any
 ) -> Tensor:
-    """Pixels of frames, named by their sample and by their place as in [`RegionInputs`]."""
+    """Pixels of frames, by sample and by index as in [`RegionInputs`]."""
     assert pixels is not None
-    ids = (input_ids < 0).sum(dim=1).tolist()  # the original knows no other negative ids
+    ids = (input_ids < 0).sum(dim=1).tolist()  # the original has no other negative ids
     shown: dict[int, list[Tensor]] = {}
     found = []
     for sample, place in wanted:
@@ -110,13 +110,13 @@ def _shown_frames(ids: list[int], sample: int, images: Any, size: int) -> list[T
     """Frames of the visuals of one sample, in the order of [`RegionInputs`]: videos come before images.
 
     Args:
-        ids (`list[int]`): number of visuals that each prompt of the batch speaks of.
+        ids (`list[int]`): number of visuals in each prompt of the batch.
         sample (`int`): the sample.
         images, size: visuals of the batch, and the side of their frames.
     """
     if not isinstance(images, (list, tuple)):
         raise TensorError(f"images must be a list of (frames, 'image' or 'video'), but are {short(images)}.")
-    first = sum(max(count, 1) for count in ids[:sample])  # the original takes one also for a prompt without an id
+    first = sum(max(count, 1) for count in ids[:sample])  # the original takes one even for a prompt without an id
     own = images[first : first + ids[sample]]
     if len(own) < ids[sample]:
         raise PromptError(

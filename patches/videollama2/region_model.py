@@ -1,12 +1,12 @@
-"""What the region patch gives the original model class: an object encoder, and places for its tokens.
+"""The additions of the region patch to the original model class: an object encoder, and positions for its tokens.
 
-How `<region>` moves. The original replaces the one id of a visual (-200, -201) by its n tokens, so whatever follows is
-shifted by n - 1 for every visual before it, and pads on the right the samples that end up shorter than the longest. A
-`<region>` id stands once for each object token (as the processor writes it), so it changes no length itself. The shift
-is not computed here but asked of the original's own splicing: in place of labels it gets the position of every id, and
-what comes back says for each place of the result which id is there, or -100 where a visual or padding is.
+How `<region>` moves: the original replaces the one id of a visual (-200, -201) by its n tokens, so all following ids
+are shifted by n - 1 for every visual before them, and it pads samples that end up shorter than the longest on the
+right. A `<region>` id occurs once for each object token (as the processor writes it), so it changes no length. The
+shift is not computed here but read from the original's own splicing: instead of labels it gets the position of every
+id, and its result holds the id at each position, or -100 where a visual or padding is.
 
-From that map follow the places of object tokens, the labels (-100 there) and the attention mask: that of the ids where
+That map gives the positions of object tokens, the labels (-100 there) and the attention mask: that of the ids where
 an id is, 1 where a visual is, 0 where the original padded.
 """
 
@@ -29,7 +29,7 @@ from .region_frames import region_features, vision_tower
 
 __all__ = ["region_methods"]
 
-# Names of the weights in a VideoRefer checkpoint, which this library's object encoder reads as they are.
+# Names of the weights in a VideoRefer checkpoint, which this library's object encoder reads unchanged.
 _KEY_MAPPING = {r"^model\.region_encoder\.feat_linear\.": "object_encoder.projector."}
 
 # This library's port has the same features on the same grid, and object encoders move between the two.
@@ -56,7 +56,7 @@ _generating: ContextVar[bool] = ContextVar("generating", default=False)
 
 
 def region_methods(model_class: Any) -> dict[str, Any]:
-    """Attributes that give the original class regions; those that it has are wrapped.
+    """Return the attributes that give the original class regions; existing ones are wrapped.
 
     Args:
         model_class (`type`): `Videollama2Qwen2ForCausalLM`.
@@ -80,19 +80,19 @@ def region_methods(model_class: Any) -> dict[str, Any]:
 def add_object_encoder(
     self: Any, config: ObjectEncoderConfig | None = None, *, region_token_id: int | None = None
 ) -> Any:
-    """Give the model a new object encoder. It is saved and loaded with the model from then on.
+    """Give the model a new object encoder, which is saved and loaded with the model from then on.
 
     Args:
         config ([`ObjectEncoderConfig`], *optional*): sizes; by default those that fit.
         region_token_id (`int`, *optional*):
-            Id that stands for object tokens in `input_ids`, such as `processor.region_token_id`. It may lie beyond
-            the embedding table, since it is never looked up. May be left out where the configuration has it.
+            Id of object tokens in `input_ids`, such as `processor.region_token_id`. It may be larger than the
+            embedding table, since it is never looked up. It may be left out if the configuration has it.
 
     Returns:
         The model.
 
     Raises:
-        ConfigurationError: there is one already, sizes do not fit, or the id is missing.
+        ConfigurationError: the model has one already, sizes do not fit, or the id is missing.
     """
     if getattr(self, "object_encoder", None) is not None:
         raise ConfigurationError("This model has an object encoder already; load_object_encoder replaces its weights.")
@@ -146,7 +146,7 @@ def save_object_encoder(self: Any, folder: str | os.PathLike) -> None:
 
 
 def load_object_encoder(self: Any, folder_or_id: str | os.PathLike) -> Any:
-    """Load an object encoder saved alone, here or by this library's own models; add one if there is none.
+    """Load a separately saved object encoder, of this patch or of this library's models; add one if there is none.
 
     Returns:
         The model.
@@ -180,7 +180,7 @@ def load_object_encoder(self: Any, folder_or_id: str | os.PathLike) -> Any:
 
 
 def _region_token_id(self: Any) -> int:
-    """Id that stands for object tokens in `input_ids`."""
+    """Id of object tokens in `input_ids`."""
     return self.config.region_token_id
 
 
@@ -205,7 +205,7 @@ def _wrap_init(init: Callable[..., None]) -> Callable[..., None]:
             config.object_encoder_config, config.region_token_id = sizes, config.vocab_size - 1
         if sizes is not None:
             self.object_encoder = ObjectEncoder(ObjectEncoderConfig.from_dict(sizes))
-            self.post_init()  # initialises what is new only
+            self.post_init()  # initializes only the new weights
 
     return init_with_object_encoder
 
@@ -228,7 +228,7 @@ def _wrap_forward(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _generating.get():  # ids that were generated are text, also where one happens to be <region>
+        if _generating.get():  # generated ids are text, even if one happens to be <region>
             return original(self, *args, **kwargs)
         regions = RegionInputs.collect(kwargs)
         given = signature.bind(self, *args, **kwargs).arguments
@@ -283,12 +283,12 @@ def _with_regions(signature: inspect.Signature) -> inspect.Signature:
 def _encode(
     model: Any, input_ids: Tensor | None, regions: RegionInputs | None, images: Any, pad_left: bool
 ) -> _ObjectTokens | None:
-    """Turn regions into object tokens, having checked that each has its place."""
+    """Turn regions into object tokens, after checking that each has its placeholder."""
     if getattr(model, "object_encoder", None) is None:
         if regions is None:
             return None
-        _object_encoder(model)  # says how to get one
-    RegionMixin.check_regions(model, input_ids, regions)  # the same check as in every other host
+        _object_encoder(model)  # the error explains how to get one
+    RegionMixin.check_regions(model, input_ids, regions)  # the same check as in other hosts
     encoder = model.object_encoder
     if regions is None or not bool(regions.lengths.any()):
         if not model.training or input_ids is None:
@@ -316,7 +316,7 @@ def _wrap_splice(original: Callable[..., Any]) -> Callable[..., Any]:
         sent = _on_their_way.get()
         if sent is None:
             return original(self, input_ids, attention_mask, past_key_values, labels, images)
-        _on_their_way.set(None)  # arrived; generation calls this again for every new token
+        _on_their_way.set(None)  # used now; generation calls this again for every new token
         places, tokens, pad_left = sent
         if not len(tokens):
             ids, mask, past, embeds, labels = original(
@@ -346,12 +346,12 @@ def _wrap_splice(original: Callable[..., Any]) -> Callable[..., Any]:
         embeds = _scatter(embeds, places, tokens)
         mask = valid.bool()
         if attention_mask is not None:
-            # Not the original's: it puts the places of a visual first, which is wrong where padding is on the left.
+            # Not the original's: its positions begin with a visual, which is wrong if padding is on the left.
             mask = torch.where(kept, attention_mask.bool().gather(1, at), mask)
         if labels is not None:
             labels = torch.where(kept & ~places, labels.gather(1, at), torch.full_like(source, -100))
         if pad_left and not bool(mask.all()):
-            # The original leaves padding on the right, where generation would go on behind it.
+            # The original leaves padding on the right, where generation would continue after it.
             order = mask.long().argsort(dim=1, stable=True)
             embeds = embeds.gather(1, order.to(embeds.device).unsqueeze(-1).expand_as(embeds))
             mask = mask.gather(1, order)

@@ -1,4 +1,4 @@
-"""`VideoLLaMA2Trainer`, and what of `transformers.Trainer` takes other parameters than it did."""
+"""`VideoLLaMA2Trainer`, and the methods of `transformers.Trainer` whose parameters have changed."""
 
 import functools
 import inspect
@@ -11,7 +11,7 @@ from videorefer_plugin.errors import CheckpointError, PatchError
 
 from ..engine import Changes, Patch, expect_attribute, expect_parameters
 
-# What the original saves of a run that trains the connector alone.
+# The file that the original saves for a run that trains the connector alone.
 _CONNECTOR = "mm_projector.bin"
 
 
@@ -40,17 +40,17 @@ def _install(module: ModuleType | None, changes: Changes) -> str | None:
 
     @functools.wraps(get_train_sampler)
     def get_train_sampler_of(self: Any, train_dataset: Any = None) -> Any:
-        return get_train_sampler(self)  # looks at self.train_dataset, which is what the trainer passes
+        return get_train_sampler(self)  # uses self.train_dataset, which is what the trainer passes
 
     class FormerTrainer(Trainer):
-        """Between the two: takes what `Trainer` took when the original was written, and has its `tokenizer`."""
+        """A class between the two with the former parameters of `Trainer`, and its `tokenizer`."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # Given both, Trainer itself says that there is no such argument.
+            # Given both, Trainer itself raises the error.
             if "tokenizer" in kwargs and "processing_class" not in kwargs:
                 kwargs["processing_class"] = kwargs.pop("tokenizer")
             super().__init__(*args, **kwargs)
-            # The original's models take the number of targets and drop it. If Trainer counts on them, it does not
+            # The original's models accept the number of targets and ignore it. If Trainer relies on them, it does not
             # divide by the number of batches whose gradients it accumulates.
             self.model_accepts_loss_kwargs = False
 
@@ -78,7 +78,7 @@ def _install(module: ModuleType | None, changes: Changes) -> str | None:
 
 
 def _load_connector(model: Any, file: Path) -> None:
-    """Load what the original saved of a run that trains the connector alone; the rest is that of the base model.
+    """Load the file of a run that trains the connector alone; the other weights are those of the base model.
 
     Raises:
         CheckpointError: the file is damaged, of another model, or lacks weights that are trained.
@@ -99,7 +99,8 @@ def _load_connector(model: Any, file: Path) -> None:
             f"the run trains {lacking[0]} ({len(lacking)} weights), which the original does not save where "
             "tune_mm_mlp_adapter is set. Freeze it, or leave tune_mm_mlp_adapter out"
             if lacking
-            else f"its {strange[0]} has no place in this model, or another shape. Delete the checkpoints to start anew"
+            else f"its {strange[0]} is not a weight of this model, or has another shape. Delete the checkpoints to "
+            "start again"
         )
         raise CheckpointError(f"Training cannot go on from {str(file)!r}: {what}.")
     model.load_state_dict(state, strict=False)

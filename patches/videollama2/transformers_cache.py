@@ -1,4 +1,4 @@
-"""`transformers.TRANSFORMERS_CACHE`, which is gone, for `videollama2.model.projector`."""
+"""`transformers.TRANSFORMERS_CACHE`, which was removed, for `videollama2.model.projector`."""
 
 import sys
 from types import ModuleType
@@ -9,8 +9,8 @@ _NAME = "TRANSFORMERS_CACHE"
 
 
 def _install(module: ModuleType | None, changes: Changes) -> str | None:
-    # Not `module`: importing transformers.processing_utils runs transformers/__init__.py once more and puts a new
-    # module in place of the first, which is why this patch waits for both.
+    # Not `module`: importing transformers.processing_utils runs transformers/__init__.py once more, and a new module
+    # replaces the first, which is why this patch waits for both.
     transformers = sys.modules["transformers"]
     if not hasattr(transformers, _NAME):
         from huggingface_hub.constants import HF_HUB_CACHE
