@@ -475,7 +475,7 @@ def test_images_that_cannot_be_read(source, parts, either, clips):
         bad("text-in-bytes", b"hello " * 9, ["Sample 0", "bytes object of 54 bytes", "cannot be opened as a video"]),
         bad("text-in-an-open-file", io.BytesIO(b"hello"), ["Sample 0", "BytesIO", "cannot be opened as a video"]),
         bad("a-text-file", io.StringIO("hello"), ["Sample 0", "str instead of bytes", "binary mode"]),
-        bad("no-base64", "data:video/mp4;base64,x@", ["Sample 0", "URL of 24 characters", "no valid base64"]),
+        bad("no-base64", "data:video/mp4;base64,x@", ["Sample 0", "URL of 24 characters", "not valid base64"]),
         bad("file-url", "file:///no/such.mp4", ["Sample 0", "no file or folder at '/no/such.mp4'"]),
         bad(
             "address",

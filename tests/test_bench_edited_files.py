@@ -101,8 +101,8 @@ DAMAGED = [
     (lambda row: {}, "'configuration'"),
     (lambda row: json.dumps(row).encode("utf-16"), "UTF-16"),
     (lambda row: json.dumps({**row, "id": "é"}, ensure_ascii=False).encode("latin-1"), "is not UTF-8"),
-    (lambda row: json.dumps(row)[:-1] + ', "tokens": NaN}', "NaN is no number"),
-    (lambda row: json.dumps(row)[:-1] + ', "tokens": -Infinity}', "-Infinity is no number"),
+    (lambda row: json.dumps(row)[:-1] + ', "tokens": NaN}', "NaN is not a number"),
+    (lambda row: json.dumps(row)[:-1] + ', "tokens": -Infinity}', "-Infinity is not a number"),
     (lambda row: json.dumps(row)[:-1] + ', "tokens": 1e999}', "the number '1e999' is too large"),
     (lambda row: json.dumps(row)[:-1] + f', "tokens": {"9" * 5000}}}', "is too large"),
     (lambda row: json.dumps(row)[:-1] + f', "tokens": {"[" * 50_000}{"]" * 50_000}}}', "nested more than"),
@@ -311,7 +311,7 @@ RESULTS = [
     ),
     (lambda result: "[" * 100_000, "nested more than"),
     (set_at("benchmark", to=["d"]), "unknown benchmark"),
-    (set_at("scores", "average", to=NAN), "NaN is no number"),
+    (set_at("scores", "average", to=NAN), "NaN is not a number"),
     (set_at("scores", "average", to=HUGE), "expected a number from 0 to 5"),
     (set_at("scores", "average", to="4"), "scores.average is '4': expected a number from 0 to 5"),
     (set_at("scores", "average", to=50), "scores.average is 50: expected a number from 0 to 5"),
@@ -386,7 +386,7 @@ def test_results_of_lmms_eval(tmp_path):
 
 ITEM_FILES = [
     (lambda text: text.replace('"Question"', '"type"', 1), "the key 'type' stands twice"),
-    (lambda text: text.replace('"annotation": [', '"facts": NaN, "annotation": [', 1), "NaN is no number"),
+    (lambda text: text.replace('"annotation": [', '"facts": NaN, "annotation": [', 1), "NaN is not a number"),
     (lambda text: text.replace('"annotation": [', '"facts": 1e999, "annotation": [', 1), "too large"),
     (lambda text: text.replace('"annotation": [', f'"facts": {"9" * 5000}, "annotation": [', 1), ""),
     (lambda text: text.replace('"Question": "', '"Question": "\\udc00', 1), "half a character"),

@@ -435,7 +435,7 @@ def test_content_items_that_are_none(door: Any, name: str) -> None:  # noqa: F81
 @pytest.mark.parametrize("payload", [BASE64[:41], f"{BASE64[:40]}Ä", BASE64[:40] + "====AAAA", "?"])
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_base64_that_is_none(door: Any, kind: str, payload: str) -> None:  # noqa: F811
-    with refused(vr.VideoError, "Sample 1", "no valid base64"):
+    with refused(vr.VideoError, "Sample 1", "not valid base64"):
         door.apply_chat_template([question(TEXT), question({"type": kind, "base64": payload})], **CHAT)
 
 

@@ -323,7 +323,7 @@ def test_the_card_says_what_the_data_is(tmp_path):
         "`bench_d.json`",
         "No person has checked how often the Reviewer is right.",
         "videorefer train check records.json",
-        "0 of 2 record(s) say where their source can be found.",
+        "0 of 2 record(s) name the address of their source.",
     ):
         assert said in card
     assert str(tmp_path) not in card

@@ -100,7 +100,7 @@ WRONG_FILES = {
     "json object": ("t.json", b'{\n"clips": []}', "no JSON.* Expected a list of rows, or one row a line"),
     "doubled key": ("t.json", b'[\n{"video": "a.mp4", "video": "b.mp4", "caption": "x"}]', "line 2: .*twice"),
     "half character": ("t.json", b'[{"video": "a.mp4", "caption": "\\ud800"}]', "line 1: .*surrogate"),
-    "nan": ("t.json", b'[{"video": "a.mp4", "caption": NaN}]', "line 1: NaN is no number"),
+    "nan": ("t.json", b'[{"video": "a.mp4", "caption": NaN}]', "line 1: NaN is not a number"),
     "list of texts": ("t.json", b'["a.mp4"]', "line 1, row 1 is 'a.mp4'; expected an object"),
     "integer caption": ("t.json", b'[{"video": "a.mp4", "caption": 7}]', "row 1: the caption is 7; expected a text"),
     "captions in a list": ("t.json", b'[{"video": "a.mp4", "caption": ["x"]}]', "the caption is .*; expected a text"),

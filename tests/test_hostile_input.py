@@ -490,7 +490,7 @@ BOMBS: dict[str, tuple[Callable[[Any], Any], Callable[[], Any], int, str]] = {
     "giant still WebP": (vr.load_image, lambda: giant_webp(60_000, animated=False), 1, "cannot be read|larger"),
     "many frames": (lambda data: vr.open_video(data).sample(30_000), lambda: giant_webp(8, 20_000), 4, "num_frames"),
     "base64": (vr.open_video, lambda: "data:;base64," + "secreT+/" * MEGABYTE, 8, "cannot be opened"),
-    "wrong base64": (vr.open_video, lambda: "data:;base64," + "secreT+/" * MEGABYTE + "@", 8, "no valid base64"),
+    "wrong base64": (vr.open_video, lambda: "data:;base64," + "secreT+/" * MEGABYTE + "@", 8, "not valid base64"),
     "escapes": (vr.open_video, lambda: "data:," + "%41" * (MEGABYTE // 2), 7, "cannot be opened"),
     "much base64": (vr.open_video, lambda: "data:;base64," + "A" * (200 * MEGABYTE), 1, "has more than 104857600"),
     "base64 without more": (vr.open_video, lambda: "secreT+/" * MEGABYTE, 1, "not a path"),

@@ -309,7 +309,7 @@ def place(place: str) -> dict[str, Any]:
         ([{"type": "region", "region": {"3": {"segmentation": {"size": [9, 9], "counts": "91"}}}}], "size|9x9|64"),
         ([{"type": "region", "region": {"3": None}}], "absent|pixel|no frame"),
         ([{"type": "text", "text": "<region>"}], "without a region"),
-        ([{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,!!!!"}}], "no valid base64"),
+        ([{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,!!!!"}}], "not valid base64"),
         ([{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,"}}], "empty|no content"),
         ([{"type": "video_url", "video_url": {"url": "http://127.0.0.1:1/a.mp4"}}], "not public"),
         ([{"type": "video_url", "video_url": {"url": "http://[::1]:1/a.mp4"}}], "not public"),

@@ -812,7 +812,7 @@ def test_streams_of_what_is_no_file(clips, tmp_path):
         with pytest.raises(VideoError, match="only video files have streams"):
             open_video(source, stream=0)
     assert open_video(clips.sound, stream=0).num_frames == 30
-    with pytest.raises(VideoError, match=r"Stream 1 .*is no video; its video streams are stream 0: h264 80x48"):
+    with pytest.raises(VideoError, match=r"Stream 1 .*is not a video; its video streams are stream 0: h264 80x48"):
         open_video(clips.sound, stream=1)  # sound
 
 
@@ -1299,11 +1299,11 @@ def bad_sources(folder):
         "file that breaks": (Breaking, "Breaking cannot be read .RuntimeError: gone"),
         "data URL without content": (lambda: "data:video/mp4;base64", "21 characters has no content.*comma"),
         "empty data URL": (lambda: "data:video/mp4;base64,", "22 characters is empty"),
-        "no base64": (lambda: "data:;base64," + "secret=@" * 99, "no valid base64"),
-        "two base64": (lambda: base64_url(b"a") + "secret" * 30, "no valid base64"),
-        "cut base64": (lambda: "data:;base64," + "secre" * 201, "no valid base64"),
-        "foreign base64": (lambda: "data:;base64,secret\u00e9\u4e00", "no valid base64"),
-        "half a character": (lambda: "data:,secret\ud800", "no valid percent-encoding"),
+        "no base64": (lambda: "data:;base64," + "secret=@" * 99, "not valid base64"),
+        "two base64": (lambda: base64_url(b"a") + "secret" * 30, "not valid base64"),
+        "cut base64": (lambda: "data:;base64," + "secre" * 201, "not valid base64"),
+        "foreign base64": (lambda: "data:;base64,secret\u00e9\u4e00", "not valid base64"),
+        "half a character": (lambda: "data:,secret\ud800", "not valid percent-encoding"),
         "text in a data URL": (
             lambda: "data:text/plain,secret%20hello",
             "data: URL of 30 characters cannot be opened",
@@ -1379,7 +1379,7 @@ def test_unreadable_images_in_a_folder_are_named_when_read(tmp_path):
         (b"hello", "bytes object of 5 bytes cannot be read as an image"),
         (io.BytesIO(b"hello"), "BytesIO cannot be read as an image"),
         (io.StringIO("hello"), "gives str instead of bytes"),
-        ("data:image/png;base64,secret=@", "no valid base64"),
+        ("data:image/png;base64,secret=@", "not valid base64"),
         ("data:image/png;base64,c2VjcmV0", "data: URL of 30 characters cannot be read as an image"),
         ("secret" * 1000, "text of 6000 characters was given"),
         (None, "NoneType was given"),
