@@ -17,7 +17,7 @@ __all__ = ["PROJECTOR_TYPES", "VideoLLaMA2Config", "count_visual_tokens"]
 
 PROJECTOR_TYPES = {"stc_connector_v35": 0, "stc_connector": 1}  # name -> padding of the strided convolution
 
-_MOST_LAYERS = 10_000  # of a part; each is made before its weights are looked for
+_MOST_LAYERS = 10_000  # of a part; each is built before its weights are read
 
 # SigLIP so400m/14-384 and Qwen2-7B, the parts of the published models.
 _DEFAULT_VISION = {
@@ -74,15 +74,15 @@ class VideoLLaMA2Config(OriginalLayoutMixin, PreTrainedConfig):
         vision_feature_layer (`int`, *optional*, defaults to -2):
             Index of the tower's hidden state that is used, without the tower's last normalization.
         num_frames (`int`, *optional*, defaults to 16):
-            Frames sampled from a video. An image is repeated as often.
+            Frames sampled from a video. An image is repeated that many times.
         image_aspect_ratio (`str`, *optional*, defaults to `"square"`):
             `"square"` resizes frames to a square, `"pad"` centers them on one first.
         image_token_id, video_token_id (`int`, *optional*):
-            Ids that stand for visual tokens in `input_ids`. They may lie beyond the vocabulary, since these positions
+            Ids of visual tokens in `input_ids`. They may lie beyond the vocabulary, since these positions
             never reach the embedding table.
         vision_tower (`str`, *optional*):
-            Name or path that the vision tower came from. Needed only to load original checkpoints that lack the
-            tower's weights. Of a path of this machine no more than the folder's name is saved.
+            Path or Hub id of the original vision tower. Needed only to load original checkpoints that lack the
+            tower's weights. Of a local path, only the folder's name is saved.
 
     Raises:
         ConfigurationError: a projector type, aspect ratio or tower is not supported.

@@ -48,10 +48,10 @@ logger = logging.get_logger(__name__)
 # The checkpoint that is being loaded, and whether weights of another shape are initialized again.
 _judging: ContextVar[tuple[Any, bool] | None] = ContextVar("checkpoint that is being loaded", default=None)
 
-# Arguments that are not the configuration's, although it has an attribute of that name or would drop them.
+# Arguments that are not the configuration's, although it has an attribute with that name or would drop them.
 _OF_WEIGHTS = ("dtype", "torch_dtype", "quantization_config", "trust_remote_code")
 
-# Settings of `save_pretrained` that are about publishing.
+# Settings of `save_pretrained` for publishing.
 _PUBLISHING = ("private", "token", "revision", "card", "tags", "create_pr", "commit_message", "commit_description")
 
 
@@ -89,9 +89,9 @@ class OriginalCheckpointMixin(_Model):
                 For a folder of adapters: the checkpoint to put them on, instead of the one that the folder names.
             output_loading_info (`bool`, *optional*): whether to return the loading information as well.
             kwargs:
-                Everything else that `PreTrainedModel.from_pretrained` takes. `revision` and `subfolder` are the
-                checkpoint's, or of a folder of adapters the base model's; the other arguments that say how files are
-                fetched from the Hub count for every file that is read.
+                Further arguments of `PreTrainedModel.from_pretrained`. `revision` and `subfolder` are the
+                checkpoint's, or for a folder of adapters the base model's; the other arguments for fetching files
+                from the Hub apply to every file that is read.
 
         Raises:
             CheckpointError: the weights, the vision tower or the base model are missing or unsafe to read, or a part

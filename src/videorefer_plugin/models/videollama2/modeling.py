@@ -123,18 +123,18 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
         """Generate as every transformers model does.
 
-        Where all prompts of a batch begin alike, as questions about one video do, what they share is run once. Visuals
+        If all prompts of a batch begin alike, as questions about one video do, the shared part is run once. Visuals
         whose placeholders are in `cache` may be left out. Placeholders are never generated, unless
-        `suppress_tokens` is given (`suppress_tokens=[]` lifts the ban); a generated one is a word like any other.
+        `suppress_tokens` is given (`suppress_tokens=[]` lifts the ban); a generated one is ordinary text.
 
         Raises:
             PromptError: placeholders and visuals do not match.
             TensorError: tensors have the wrong shape or hold NaN or infinity.
         """
-        kwargs.pop("mm_token_type_ids", None)  # placeholders say the same, and nothing here depends on types
+        kwargs.pop("mm_token_type_ids", None)  # redundant with the placeholders, and not used here
         input_ids, inputs = checked_prompt(self, inputs, kwargs, placed="placed_visuals")
         drafts = kwargs.get("placed_visuals") is not None
-        if not drafts:  # else the model that this one drafts for has placed them
+        if not drafts:  # otherwise the model that this one drafts for has inserted them
             self._place_visuals(input_ids, kwargs)
         generation_config = kwargs.get("generation_config") or self.generation_config
         if "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None:
@@ -148,7 +148,7 @@ class VideoLLaMA2ForConditionalGeneration(VideoLLaMA2PreTrainedModel, Generation
         return restore_prompts(super().generate(shared, **kwargs), input_ids)
 
     def _place_visuals(self, input_ids: Tensor | None, inputs: dict[str, Any]) -> None:
-        """Encode visuals, and leave in `inputs` what `prepare_inputs_for_generation` takes."""
+        """Encode visuals, and leave in `inputs` the arguments of `prepare_inputs_for_generation`."""
         pixels = inputs.pop(PIXELS["image"], None), inputs.pop(PIXELS["video"], None)
         encoded = inputs.pop("mm_encoder_outputs", None)
         lengths = inputs.pop("video_lengths", None)

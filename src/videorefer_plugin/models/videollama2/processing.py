@@ -41,7 +41,7 @@ _TEXT_SETTINGS = TEXT_SETTINGS | {"return_mm_token_type_ids", "add_special_token
 
 class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
     r"""
-    Turns prompts with `<video>` or `<image>`, and the visuals that belong to them, into the inputs of a
+    Turns prompts with `<video>` or `<image>`, and their visuals, into the inputs of a
     [`VideoLLaMA2ForConditionalGeneration`].
 
     Args:
@@ -114,7 +114,7 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
             text (`str` or `list[str]`): prompts with an `<image>` or `<video>` for each of their visuals.
             videos:
                 The videos of the prompts, in order, as [`open_video`] takes them: a list, or a list for each sample. A
-                video that stands in several places, as the same object or path, is read once.
+                video that occurs several times, as the same object or path, is read once.
             num_frames (`int`, *optional*): frames to sample from each video, instead of the processor's.
             fps (`float`, *optional*): frames to sample a second, evenly spread, instead of `num_frames`.
             max_frames (`int`, *optional*): the most frames to sample from a video.
@@ -127,10 +127,11 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
             do_sample_frames (`bool`, *optional*, defaults to `True`):
                 Whether to sample; otherwise all frames of every video are used.
             video_metadata (`list[dict]`, *optional*):
-                For frames decoded elsewhere, a dict or `VideoMetadata` for each video: `frames_indices` says which
-                frames of the source these are, all by default, and `fps` and `total_num_frames` are those of the
+                For frames decoded elsewhere, a dict or `VideoMetadata` for each video: `frames_indices` are the
+                    indices
+                of these frames in the source, by default all, and `fps` and `total_num_frames` are those of the
                 source. Regions name source frames.
-            image_aspect_ratio (`str`, *optional*): instead of the processor's.
+            image_aspect_ratio (`str`, *optional*): overrides the processor's.
             return_metadata (`bool`, *optional*, defaults to `False`):
                 Whether to return `video_metadata` too: for each video its frame rate, number of frames, size and the
                 indices of the frames that were sampled.
@@ -139,18 +140,18 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
             return_tensors (`str`, *optional*): `"pt"` for tensors.
             kwargs:
                 Settings of the tokenizer, such as `padding_side`; by default prompts are padded to the longest. And
-                settings of the image processor that leave the size of frames as it is, such as `do_rescale`. Settings
-                may stand in `text_kwargs`, `images_kwargs`, `videos_kwargs` and `common_kwargs`.
+                settings of the image processor that do not change the size of frames, such as `do_rescale`. Settings
+                may also be given in `text_kwargs`, `images_kwargs`, `videos_kwargs` and `common_kwargs`.
 
         Returns:
             `BatchFeature` with `input_ids` and `attention_mask`, and as needed `pixel_values` of shape
             `(num_images, 3, S, S)`, and `pixel_values_videos` of shape `(num_videos, num_frames, 3, S, S)` with
-            `video_lengths` of shape `(num_videos,)`, the number of frames of each video; shorter videos are filled up
+            `video_lengths` of shape `(num_videos,)`, the number of frames of each video; shorter videos are padded
             with zeros.
 
         Raises:
             PromptError: placeholders and visuals do not match.
-            VideoError: a visual cannot be read; the sample is named.
+            VideoError: a visual cannot be read; the message names the sample.
             ConfigurationError: a setting is unknown or has an unknown value.
         """
         plan = self.plan(images=images, text=text, videos=videos, **kwargs)
@@ -173,10 +174,10 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
     def plan(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> PlannedBatch:
         """Match prompts, visuals and regions, and draw the regions, without reading a frame.
 
-        The arguments are those of a call, and so are the errors that can be known without reading frames.
+        The arguments are those of a call, and so are the errors that can be found without reading frames.
 
         Returns:
-            [`PlannedBatch`]: which frames are needed, where regions lie on them, and the prompts.
+            [`PlannedBatch`]: the frames that are needed, the regions on them, and the prompts.
         """
         audio = kwargs.pop("audio", None)
         settings, text_settings = self._split_settings(kwargs)
@@ -211,7 +212,7 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
             changed: settings of the tokenizer, instead of the plan's.
 
         Raises:
-            PromptError: the text was truncated; the sample is named.
+            PromptError: the text was truncated; the message names the sample.
         """
         return self._tokenize(plan.samples, {**plan.text_settings, **changed})
 
@@ -258,7 +259,7 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
         )
 
     def _make_room(self, sample: Sample, clip: Clip) -> None:
-        """Make the placeholder of a visual as long as what stands for it."""
+        """Expand the placeholder of a visual to its number of tokens."""
         image = clip.kind == "image"
         token = self.image_token if image else self.video_token
         frames = self.num_frames if image else len(clip.sampled)
@@ -272,7 +273,7 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
         return []
 
     def _visual_tensors(self, clips: list[Clip], frames: FrameStore) -> dict[str, Tensor]:
-        """Pixels of the images and videos of the batch, shorter videos being filled up with zeros."""
+        """Pixels of the images and videos of the batch, shorter videos padded with zeros."""
         data: dict[str, Tensor] = {}
         images = [frames.get(clip, clip.sampled) for clip in clips if clip.kind == "image"]
         videos = [clip for clip in clips if clip.kind == "video"]
@@ -316,8 +317,8 @@ class VideoLLaMA2Processor(PreparesFrames, JoinsSamples, ProcessorFiles):
         """Format a conversation, or many, and prepare it for the model with `tokenize=True, return_dict=True`.
 
         Content items are `{"type": "video", "video": ...}`, `{"type": "image", "image": ...}` and
-        `{"type": "text", "text": ...}`, and whatever else `as_conversations` reads. Settings of the processor's own
-        call, such as `num_frames`, may be given directly or in `processor_kwargs`. Otherwise this is
+        `{"type": "text", "text": ...}`, and the other forms that `as_conversations` reads. Settings of the processor's
+        own call, such as `num_frames`, may be given directly or in `processor_kwargs`. Otherwise this is
         `ProcessorMixin.apply_chat_template`.
 
         Raises:

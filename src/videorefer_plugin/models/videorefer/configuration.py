@@ -21,7 +21,7 @@ class VideoReferConfig(VideoLLaMA2Config):
         object_encoder_config (`dict` or [`ObjectEncoderConfig`], *optional*):
             Sizes of the object encoder. Widths that are not given follow from the vision tower and language model.
         region_token_id (`int`, *optional*, defaults to 151646):
-            Id that stands for object tokens in `input_ids`.
+            Id of object tokens in `input_ids`.
 
     The other arguments and the errors are those of [`VideoLLaMA2Config`].
     """

@@ -26,7 +26,7 @@ __all__ = ["VideoReferForConditionalGeneration"]
 
 
 class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalGeneration):
-    """A Video LLM that can be pointed at objects.
+    """A Video LLM that answers questions about objects that are marked in a video.
 
     Example:
 
@@ -90,7 +90,7 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         regions: RegionInputs,
         encoded: dict[str, BaseModelOutputWithPooling],
     ) -> None:
-        """Check that masks lie on frames that there are, by the shapes of visuals that are still to be encoded."""
+        """Check that masks lie on existing frames, by the shapes of visuals that are not encoded yet."""
         positions = {kind: (input_ids == self.placeholder_id(kind)).sum(dim=1) for kind in PIXELS}
         shown = torch.zeros_like(positions["video"])
         for kind, name in PIXELS.items():
@@ -142,7 +142,7 @@ class VideoReferForConditionalGeneration(RegionMixin, VideoLLaMA2ForConditionalG
         """See [`RegionMixin.visual_rows`]. A row is a frame.
 
         Raises:
-            TensorError: videos of different lengths were encoded before, and nobody says how long they are.
+            TensorError: encoded videos have different lengths, and `video_lengths` is missing.
         """
         rows, tokens = super().visual_rows(kind, output, inputs)
         lengths = inputs.get("video_lengths") if kind == "video" else None

@@ -32,7 +32,7 @@ class VideoReferProcessorKwargs(VideoLLaMA2ProcessorKwargs, total=False):  # typ
 
 class VideoReferProcessor(VideoLLaMA2Processor):
     r"""
-    Turns prompts with `<region>`, the visuals and the regions that belong to them into the inputs of a
+    Turns prompts with `<region>`, their visuals and their regions into the inputs of a
     [`VideoReferForConditionalGeneration`].
 
     Args:
@@ -116,22 +116,22 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         Args:
             regions (`list[Region]` or `list[list[Region]]`, *optional*):
                 One [`Region`] for each `<region>`, in prompt order; a list for each sample if there are several
-                prompts. A region lies on the visual that stands last before it, unless its `visual` says another.
-            mask_policy (`str`, *optional*): `"keep"` or `"original"`, instead of the processor's.
-            max_frames_per_region (`int`, *optional*): instead of the processor's.
+                prompts. A region lies on the last visual before it, unless its `visual` names another.
+            mask_policy (`str`, *optional*): `"keep"` or `"original"`; overrides the processor's.
+            max_frames_per_region (`int`, *optional*): overrides the processor's.
             kwargs: the arguments of [`VideoLLaMA2Processor.__call__`].
 
         Returns:
-            `BatchFeature` with what [`VideoLLaMA2Processor.__call__`] returns and, if there are regions,
+            `BatchFeature` with the result of [`VideoLLaMA2Processor.__call__`] and, if there are regions,
             `region_masks` of shape `(B, M, grid_height, grid_width)` and dtype `bool`; `region_frames` of shape
-            `(B, M)`, where each mask lies; `region_lengths` of shape `(B, R)`, the number of masks of each region; and
-            `region_pixel_values` of shape `(B, F, 3, S, S)`, the frames with masks that no visual of the sample shows.
-            Every prompt has its row, which ends with zeros where others have more; see [`RegionInputs`].
+            `(B, M)`, the frame of each mask; `region_lengths` of shape `(B, R)`, the number of masks of each region;
+            and `region_pixel_values` of shape `(B, F, 3, S, S)`, the frames with masks that no visual of the sample
+            shows. Every prompt has a row, which is padded with zeros if others have more; see [`RegionInputs`].
 
         Raises:
             PromptError: `<region>` placeholders and regions do not match.
-            RegionError: a region does not fit its video, or has no pixel anywhere; the sample is named.
-            VideoError: a visual cannot be read; the sample is named.
+            RegionError: a region does not fit its video, or has no pixel anywhere; the message names the sample.
+            VideoError: a visual cannot be read; the message names the sample.
             ConfigurationError: a setting is unknown or has an unknown value.
         """
         return super().__call__(images=images, text=text, videos=videos, **kwargs)
@@ -222,8 +222,8 @@ class VideoReferProcessor(VideoLLaMA2Processor):
         """Format a conversation, or many, and prepare it for the model with `tokenize=True, return_dict=True`.
 
         Regions are given as `regions=`, one for each `<region>` in the text (a list for each conversation if there
-        are several), or in place as content items `{"type": "region", "region": Region}`. They lie on the visual that
-        stands last before them in the conversation, unless they name theirs. Otherwise see
+        are several), or as content items `{"type": "region", "region": Region}`. They lie on the last visual before
+        them in the conversation, unless they name theirs. Otherwise see
         [`VideoLLaMA2Processor.apply_chat_template`].
 
         Raises:

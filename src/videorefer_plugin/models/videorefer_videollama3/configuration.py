@@ -22,19 +22,19 @@ __all__ = ["VideoReferVideoLLaMA3Config"]
 class VideoReferVideoLLaMA3Config(OriginalLayoutMixin, VideoLlama3Config):
     r"""
     Configuration of a [`VideoReferVideoLLaMA3ForConditionalGeneration`]: that of transformers' VideoLLaMA3, an object
-    encoder that looks at crops, and what the processor needs to know.
+    encoder that looks at crops, and the settings of the processor.
 
     Args:
         text_config, vision_config (`dict` or `PreTrainedConfig`, *optional*): the language model and the tower.
         object_encoder_config (`dict` or [`CropEncoderConfig`], *optional*):
             Sizes of the object encoder. Widths that are not given follow from the vision tower and language model,
             and the most pixels of a crop from `max_visual_tokens`.
-        region_token_id (`int`, *optional*, defaults to 151668): id that stands for object tokens in `input_ids`.
+        region_token_id (`int`, *optional*, defaults to 151668): id of object tokens in `input_ids`.
         image_token_id, video_token_id (`int`, *optional*):
-            Ids that stand for the tokens of images and of frames. The original code uses the first for both.
-        spatial_merge_size (`int`, *optional*, defaults to 2): side of the blocks of patches that frames are merged by.
+            Ids of the tokens of images and of frames. The original code uses the first for both.
+        spatial_merge_size (`int`, *optional*, defaults to 2): side of the blocks in which patches are merged.
         max_visual_tokens (`int`, *optional*, defaults to 2369): the most tokens of an image, or of a whole clip.
-        vision_tower (`str`, *optional*): where the vision tower came from.
+        vision_tower (`str`, *optional*): path or Hub id of the original vision tower.
 
     Raises:
         ConfigurationError: the object encoder does not fit the tower or the language model.

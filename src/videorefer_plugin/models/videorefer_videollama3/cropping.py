@@ -129,8 +129,8 @@ def cut_crops(regions: Sequence[Sequence[CroppedRegion]], patches: Any) -> list[
         `list`: for each sample, region and mask what `pack_crops` takes.
 
     Raises:
-        VideoError: a frame cannot be read; the sample is named.
-        RegionError: of a video sampled beforehand, a frame was not handed over; the sample is named.
+        VideoError: a frame cannot be read; the message names the sample.
+        RegionError: of a video sampled beforehand, a frame was not handed over; the message names the sample.
     """
     wanted: dict[int, dict[int, list[tuple[CroppedRegion, int]]]] = {}
     clips: dict[int, Clip] = {}

@@ -95,7 +95,7 @@ class VideoReferVideoLLaMA3ForConditionalGeneration(
 
     @property
     def visual_token_ids(self) -> list[int]:
-        """Ids that stand for the tokens of visuals, which are never generated."""
+        """Ids of the tokens of visuals, which are never generated."""
         return [self.config.image_token_id, self.config.video_token_id]
 
     def check_visuals(

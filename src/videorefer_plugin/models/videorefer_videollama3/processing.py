@@ -40,7 +40,7 @@ _TENSORS = ("pixel_values", "masks", "grids", "mask_grids", "lengths")
 
 class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
     r"""
-    Turns prompts with `<region>`, the visuals and the regions that belong to them into the inputs of a
+    Turns prompts with `<region>`, their visuals and their regions into the inputs of a
     [`VideoReferVideoLLaMA3ForConditionalGeneration`].
 
     Users write `<video>`, `<image>` and `<region>`. A video becomes its frames, each after `Time 1.0s:` with the time
@@ -48,7 +48,8 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
     tokens of that frame's crop.
 
     Args:
-        image_processor (`VideoLlama3ImageProcessorPil`): its mean, deviation, patch and interpolation count.
+        image_processor (`VideoLlama3ImageProcessorPil`): only its mean, deviation, patch size and interpolation are
+            used.
         tokenizer (`PreTrainedTokenizerBase`): tokenizer of the language model.
         chat_template (`str`, *optional*): chat template; that of VideoLLaMA3 by default.
         fps (`float`, *optional*, defaults to 1): frames that are shown a second; see the setting of the call.
@@ -57,14 +58,14 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         spatial_merge_size (`int`, *optional*, defaults to 2): side of the blocks of patches of a token of a frame.
         max_visual_tokens (`int`, *optional*, defaults to 2369): the most tokens of an image, or of a whole clip.
         compress_tokens (`bool`, *optional*, defaults to `True`):
-            Whether tokens of a frame are left out whose pixels did not change since the frame before.
+            Whether to leave out tokens whose pixels did not change since the previous frame.
         crop_settings (`dict`, *optional*): settings of the model's [`CropEncoderConfig`].
         mask_policy (`str`, *optional*, defaults to `"keep"`):
             With `"keep"` every object has at least one token, small ones are enlarged up to a limit, and the crop of
-            an object does not depend on other objects. With `"original"` all of this is as in the released code, and
+            an object does not depend on other objects. `"original"` follows the released code in all of this, and
             an object in n frames may also be written as n `<region>` in a row; but an empty mask is an error.
         frame_token, object_token (`str`, *optional*):
-            Tokens of the vocabulary that stand for tokens of frames and of objects.
+            Placeholders in the vocabulary for tokens of frames and of objects.
 
     The other arguments are those of [`VideoReferProcessor`].
     """
@@ -126,7 +127,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
 
     @classmethod
     def _image_processor_of(cls, config: Any, folder: str, hub: dict[str, Any]) -> Any:
-        """That of the vision tower that an original checkpoint names, or the known one's where it is out of reach."""
+        """The image processor of the tower in an original checkpoint, or of the known tower if it is unreachable."""
         values: dict[str, Any] = {"patch_size": config.vision_config.patch_size}
         tower = find_vision_tower(config.vision_tower, folder) if config.vision_tower else None
         try:
@@ -134,7 +135,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
                 own, _ = VideoLlama3ImageProcessorPil.get_image_processor_dict(tower or config.vision_tower, **hub)
                 values |= {name: own[name] for name in ("image_mean", "image_std", "resample") if name in own}
         except (OSError, ValueError):
-            pass  # the defaults are those of the known tower, whose description loading has asked for
+            pass  # the defaults are those of the known tower
         most = config.max_visual_tokens * config.vision_config.patch_size**2
         return VideoLlama3ImageProcessorPil(size={"shortest_edge": _MIN_PIXELS, "longest_edge": most}, **values)
 
@@ -181,16 +182,16 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
         """Prepare a batch for the model.
 
         Args:
-            images, text, videos, regions, mask_policy, max_frames_per_region: as of [`VideoReferProcessor.__call__`].
+            images, text, videos, regions, mask_policy, max_frames_per_region: as in [`VideoReferProcessor.__call__`].
             fps (`float`, *optional*):
-                Frames to show a second, instead of the processor's: of every interval the last frame, labeled with the
-                start of the interval, as the original code does. Frames of which nobody says when they are shown count
-                as 3 a second.
+                Frames to show per second, which overrides the processor's: the last frame of every interval, labeled
+                with the start of the interval, as in the original code. Frames without known times count as 3 per
+                second.
             num_frames (`int`, *optional*): frames to show instead, evenly from the first to the last one.
             max_frames (`int`, *optional*): the most frames to show of a video.
-            compress_tokens (`bool`, *optional*): instead of the processor's.
+            compress_tokens (`bool`, *optional*): overrides the processor's.
             kwargs: `video_start`, `video_end`, `do_sample_frames`, `video_metadata`, `return_metadata` and the
-                settings of the tokenizer, as of [`VideoLLaMA2Processor.__call__`].
+                settings of the tokenizer, as in [`VideoLLaMA2Processor.__call__`].
 
         Returns:
             `BatchFeature` with `input_ids`, `attention_mask`, and as needed `pixel_values` of shape
@@ -200,8 +201,8 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
 
         Raises:
             PromptError: placeholders, visuals and regions do not match.
-            RegionError: a region does not fit its video, or has no pixel; the sample is named.
-            VideoError: a visual cannot be read; the sample is named.
+            RegionError: a region does not fit its video, or has no pixel; the message names the sample.
+            VideoError: a visual cannot be read; the message names the sample.
             ConfigurationError: a setting is unknown or has an unknown value.
         """
         plan = self.plan(images=images, text=text, videos=videos, **kwargs)
@@ -218,7 +219,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
     def plan(self, images: Any = None, text: Any = None, videos: Any = None, **kwargs: Any) -> PlannedBatch:
         """Match prompts, visuals and regions without reading a frame; see [`VideoLLaMA2Processor.plan`].
 
-        Tokens of clips are counted as if no token were left out, which only pixels tell.
+        Tokens of clips are counted before compression, which depends on the pixels.
         """
         if (kwargs.get("mask_policy") or self.mask_policy) == "original" and kwargs.get("regions") is not None:
             text = self._one_placeholder_each(text, kwargs["regions"])
@@ -254,7 +255,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
     def _split_settings(self, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         number = kwargs.get("num_frames")
         settings, text_settings = super()._split_settings(kwargs)
-        settings["num_frames"] = number  # there is no number that holds where none is given
+        settings["num_frames"] = number  # None, if no number is given
         if not isinstance(settings["compress_tokens"], bool):
             raise ConfigurationError(f"compress_tokens must be True or False, but is {settings['compress_tokens']!r}.")
         return settings, text_settings
@@ -309,7 +310,7 @@ class VideoReferVideoLLaMA3Processor(VideoReferProcessor):
             `dict[str, torch.Tensor]`: their pixels and grids, as a call returns them.
 
         Raises:
-            VideoError: a frame cannot be read; the sample is named.
+            VideoError: a frame cannot be read; the message names the sample.
         """
         shown = self._show(plan)
         patches = self.patches
