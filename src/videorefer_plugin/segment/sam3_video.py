@@ -44,7 +44,7 @@ class Sam3Video(Segmenter):
     - `new_threshold`: lowest score of objects that appear while others are followed; by default `threshold`.
     - `post_processing`: implementation of the removal of duplicate masks, holes and sprinkles, which SAM 3 leaves to
       compiled kernels: `"scipy"`, the default; `"kernels"`, which are downloaded when they are first used; or
-          `"none"`.
+      `"none"`.
     """
 
     name = "sam3_video"

@@ -133,7 +133,7 @@ class TrainSettings:
     Attributes:
         parts (`list[str]`): trained parts, out of vision_tower, connector, object_encoder and language_model.
         learning_rate (`float`): learning rate of all parts.
-        learning_rates (`dict[str, float]`): learning rates of trained parts that differ from it.
+        learning_rates (`dict[str, float]`): learning rates of trained parts that differ from `learning_rate`.
         global_batch_size (`int`): records in an optimizer step, over all processes and accumulation.
         batch_size (`int`): records in a batch of one process; accumulation follows from both.
         epochs (`float`), max_steps (`int`, *optional*):
