@@ -358,7 +358,7 @@ def test_a_judge_that_does_not_fit_is_refused_before_anything_is_generated(
         ("records", ["--compare", "exact", "--judge-endpoint", "openai"], "leave --judge-endpoint out"),
         ("records", ["--judge", "endpoint", "--judge-model", "m"], "leave --judge, --judge-model out, or add"),
         ("records", ["--compare", "judge", "--judge-model", "m"], "give --judge endpoint, local, none"),
-        ("records", ["--compare", "judge", "--judge", "local", "--judge-model", "embedded"], "is no chat model"),
+        ("records", ["--compare", "judge", "--judge", "local", "--judge-model", "embedded"], "is not a chat model"),
     ],
 )
 def test_settings_of_a_judge_that_nobody_reads_are_refused(tmp_path, name, options, said):
@@ -481,7 +481,7 @@ def test_a_local_chat_model_judges(bench, tmp_path, chat_model):
 
 
 def test_what_is_no_chat_model(tmp_path):
-    with pytest.raises(BenchError, match="no chat model that can be loaded"):
+    with pytest.raises(BenchError, match="chat model that can be loaded"):
         LocalChat(str(tmp_path)).complete(MESSAGES)
 
 

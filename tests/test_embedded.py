@@ -327,7 +327,7 @@ def test_processes_train_together(tmp_path):
 
 @pytest.mark.slow
 def test_processes_that_cannot_share_a_batch_or_fail_are_reported(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"no multiple of train\.batch_size=2 times 3"):
+    with pytest.raises(ConfigurationError, match=r"not a multiple of train\.batch_size=2 times 3"):
         make_tiny(tmp_path, stages=["language_model"], processes=3)
     world.write_dataset(tmp_path / "world", 1, seed=0, heldout=0)
     with pytest.raises(TrainingError, match=r"tiny/stage0_tower ended with exit code"):

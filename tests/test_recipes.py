@@ -589,7 +589,7 @@ def test_a_check_says_and_draws_what_comes_in_an_epoch(mixture, tmp_path):
     ("arguments", "message"),
     [
         (["--show", "2"], "--show draws records of one file"),
-        (["--figure", "a.foo"], "a.foo is no name of a picture"),
+        (["--figure", "a.foo"], "a.foo is not a name of a picture"),
         (["--figure", "nowhere/a.png"], "no folder 'nowhere'"),
         (['data.files=[{file: "FOLDER/words.json", weight: 0.01}]'], "leaves none of its 6 record"),
         (["data.files=[]"], "The recipe names no data"),

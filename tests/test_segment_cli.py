@@ -344,7 +344,7 @@ WRONG = {
     "no negative": ([*POINT, "--negative", "0:a"], "--negative '0:a'"),
     "negative on a mask": (["--polygon", "0:1,1,9,1,9,9", "--negative", "0:2,2"], "has a mask in frame 0"),
     "before the start": ([*POINT, "--start", "3"], "which is not among those that it is followed through, 3 to 39"),
-    "no start": ([*POINT, "--start", "soon"], "--start 'soon' is no frame"),
+    "no start": ([*POINT, "--start", "soon"], "--start 'soon' is not a frame"),
     "a start beyond": ([*POINT, "--start", "99"], "--start '99': Frame 99"),
     "an end before the start": ([*POINT, "--start", "9", "--end", "0.2s"], "Frames 9 to 2"),
     "points and words": ([*POINT, "--text", "a dog"], "do not go together"),

@@ -381,7 +381,7 @@ def test_a_line_that_is_no_json_is_one_bad_record(media):
     bad = [b'{"a": ', b"\xff\xfe", b"[" * 100_000, b'{"id": 1' + b"0" * 5000 + b"}"]
     path.write_bytes(b"\n".join([json.dumps(all_kinds()["text"]).encode(), *bad]))
     assert [(bad.line, bad.reason.split("(")[0]) for bad in check_data(path).bad] == [
-        (line, "the line is no JSON ") for line in (2, 3, 4, 5)
+        (line, "there is no JSON in the line ") for line in (2, 3, 4, 5)
     ]
 
 

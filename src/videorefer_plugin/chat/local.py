@@ -153,7 +153,7 @@ class LocalChat:
                     AutoModelForCausalLM, self.model, device_map=where, trust_remote_code=False
                 )
             except CheckpointError as error:
-                raise ChatError(f"{self.model!r} is no chat model that can be loaded. {error}") from error
+                raise ChatError(f"{self.model!r} is not a chat model that can be loaded. {error}") from error
             except (OSError, ValueError, ImportError) as error:
                 raise ChatError(f"There is no chat model that can be loaded at {self.model!r}: {error}") from error
             if lacking.missing:

@@ -119,7 +119,7 @@ def _read(completion: Completion, read: Callable[[Any], ValueT]) -> Asked[ValueT
         try:
             json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
-            reason = "it has NaN, infinity or half a character (a lone surrogate), which is no JSON"
+            reason = "it has NaN, infinity or half a character (a lone surrogate), which JSON does not allow"
             continue
         try:
             usable.append((value, read(value)))

@@ -30,7 +30,7 @@ def parse_reply(data: bytes) -> Completion:
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):
-        raise ValueError(f"it is no JSON, and begins with {short(data[:100])}") from None
+        raise ValueError(f"it is not JSON, and begins with {short(data[:100])}") from None
     choices = body.get("choices") if isinstance(body, Mapping) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, Mapping) else None

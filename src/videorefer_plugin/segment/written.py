@@ -65,7 +65,7 @@ def read_frame(text: str, video: Video, option: str) -> int:
     """
     match = _FRAME.fullmatch(text.strip())
     if not match:
-        raise VideoError(f"{option} {text!r} is no frame: expected its number, such as 12, or seconds, such as 1.5s.")
+        raise VideoError(f"{option} {text!r} is not a frame: expected a number, such as 12, or seconds, such as 1.5s.")
     with named(f"{option} {text!r}"):
         frame = int(match["frame"]) if match["frame"] else video.frame_at(float(match["time"]))
         return video._check_indices([frame])[0]

@@ -77,7 +77,7 @@ def build_model(settings: ModelSettings, processor: Any) -> Any:
     """
     dtype = getattr(torch, settings.dtype, None)
     if not isinstance(dtype, torch.dtype):
-        raise ConfigurationError(f"model.dtype={settings.dtype!r} is no dtype; use float32, bfloat16 or float16.")
+        raise ConfigurationError(f"model.dtype={settings.dtype!r} is not a dtype; use float32, bfloat16 or float16.")
     options: dict[str, Any] = {"dtype": dtype}
     if settings.quantization:
         options["quantization_config"] = quantization_config(settings.quantization)

@@ -248,7 +248,7 @@ def _check_state(path: Path) -> None:
     if values.get("global_step") != _number(path):
         raise _damaged(path, f"global_step in {_STATE} is {short(values.get('global_step'))}, unlike its name.")
     if not all(isinstance(entry, dict) for entry in values.get("log_history", ())):
-        raise _damaged(path, f"log_history in {_STATE} has entries that are no objects.")
+        raise _damaged(path, f"log_history in {_STATE} has entries that are not objects.")
     for name, one in (values.get("stateful_callbacks") or {}).items():
         for entry in one if isinstance(one, list) else [one]:
             parts = [entry.get(part) for part in ("args", "attributes")] if isinstance(entry, dict) else [None]

@@ -193,7 +193,7 @@ def check_figure(path: str | os.PathLike) -> Any:
     figure, target = Figure(layout="constrained"), Path(path)
     known = FigureCanvasAgg(figure).get_supported_filetypes()  # needs no display
     if target.suffix[1:].lower() not in known:
-        raise ConfigurationError(f"{target} is no name of a picture; expected one that ends in .png, .pdf or .svg.")
+        raise ConfigurationError(f"{target} is not a name of a picture; expected one that ends in .png, .pdf or .svg.")
     check_file_place(target, ConfigurationError)
     return figure
 

@@ -36,7 +36,7 @@ def quantization_config(settings: dict[str, Any]) -> BitsAndBytesConfig:
     for name, value in settings.items():
         if name.endswith("_dtype") and not isinstance(getattr(torch, str(value), None), torch.dtype):
             raise ConfigurationError(
-                f"{_WHERE}.{name} is {short(value)}, which is no dtype; use bfloat16, float16 or float32."
+                f"{_WHERE}.{name} is {short(value)}, which is not a dtype; use bfloat16, float16 or float32."
             )
     if bool(settings.get("load_in_4bit")) == bool(settings.get("load_in_8bit")):
         raise ConfigurationError(

@@ -96,7 +96,7 @@ class Recipe:
         at_once = self.train.batch_size * processes
         if self.train.global_batch_size % at_once:
             raise ConfigurationError(
-                f"train.global_batch_size={self.train.global_batch_size} is no multiple of train.batch_size="
+                f"train.global_batch_size={self.train.global_batch_size} is not a multiple of train.batch_size="
                 f"{self.train.batch_size} times {processes} process(es), which is {at_once}. Change one of them."
             )
         return self.train.global_batch_size // at_once

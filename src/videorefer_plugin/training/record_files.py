@@ -154,7 +154,7 @@ class _LinesFile(_TextFile):
                 except TwiceError as error:
                     yield Entry(number, position, None, str(error), start)
                 except (ValueError, RecursionError) as error:  # also for bytes that are not UTF-8
-                    yield Entry(number, position, None, f"the line is no JSON ({json_fault(error)})", start)
+                    yield Entry(number, position, None, f"there is no JSON in the line ({json_fault(error)})", start)
 
 
 class _ListFile(_TextFile):
@@ -246,7 +246,7 @@ class _Window:
         try:
             more = self._utf8.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            raise self.error(f"from here on there are bytes that are no UTF-8 ({error.reason})") from error
+            raise self.error(f"from here on, bytes are not UTF-8 ({error.reason})") from error
         self.text, self.at, self._ended = self.text[self.at :] + more, 0, not data
 
 
@@ -313,7 +313,7 @@ class _ParquetFile(RecordFile):
                             row,
                             (group, place),
                             None,
-                            f"a column holds text that is no JSON ({json_fault(error)})",
+                            f"there is no JSON in the text of a column ({json_fault(error)})",
                             row,
                         )
                     place += 1

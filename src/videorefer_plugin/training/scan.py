@@ -254,7 +254,7 @@ def _read(file: RecordFile) -> _Scan | None:
         return None
     try:
         if not path.is_file():
-            raise _DamagedError("it is no file")
+            raise _DamagedError("it is not a file")
         if path.stat().st_size > _MOST_BYTES:
             raise _DamagedError("it is too large")
         with open(path, "rb") as stream:

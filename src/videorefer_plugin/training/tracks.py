@@ -104,7 +104,7 @@ class Track:
         return not _is_left_between(self.shapes, self.frames[first - 1], self.frames[back])
 
     def jumps(self) -> Iterator[Suspicion]:
-        """Yield a suspicion about a step that is much wider than others, though its frames are no further apart."""
+        """Yield a suspicion about a step that is much wider than others, though its frames are not further apart."""
         if len(self.steps) <= _STEPS:
             return
         order = np.argsort(self.steps)[::-1]
