@@ -18,10 +18,7 @@ BESIDE = (-2, 2, -4, 4)  # offsets of the frames in which the object is cut out 
 _SIDE = 160  # to which frames are scaled down for the check
 _AREA = 600  # pixels of the object; if it has fewer, frames are scaled down less
 _SAME = 0.85  # IoU from which two masks count as the same
-_AGAIN = (
-    0.82,
-    0.87,
-)  # IoUs with the mask in a neighboring frame between which its vote grows
+_AGAIN = 0.82, 0.87  # IoUs with the mask in a neighboring frame between which its vote grows
 _DOUBT = 0.4  # factor of a score without a witness
 _FAR = 30.0  # larger differences of color count the same
 
