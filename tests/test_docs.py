@@ -210,9 +210,11 @@ def _known_options(words):
 
     from videorefer_plugin.cli import app
 
-    command = typer.main.get_command(app)
-    while hasattr(command, "commands") and words and not words[0].startswith("-"):
-        command = command.commands[words.pop(0)]
+    context, command = None, typer.main.get_command(app)
+    while hasattr(command, "get_command") and words and not words[0].startswith("-"):
+        context = command.context_class(command, info_name=command.name, parent=context)
+        command = command.get_command(context, name := words.pop(0))
+        assert command is not None, f"There is no command {name!r}."
     return {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
 
 
