@@ -236,7 +236,7 @@ def test_what_cannot_be_kept_fails_its_item_alone(bench, tmp_path, said):
 
     result = evaluate_descriptions(bench / "bench_d.json", OddOnce(), RuleJudge(), tmp_path)
     assert list(result["failed"]) == [items[0].id]
-    assert "cannot be kept" in result["failed"][items[0].id]
+    assert "cannot be stored" in result["failed"][items[0].id]
     assert result["answered"] == 4
 
 

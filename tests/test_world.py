@@ -179,7 +179,7 @@ def test_the_future_is_true_to_the_continued_simulation(seed):
             assert (area[-1] > area[now]) == (kind == "grow")
         elif kind not in ("gone", "leave"):
             assert item.future == item.motion
-            assert np.ptp(scene.centres[index, now:], axis=0).max() > 3
+            assert np.ptp(scene.centers[index, now:], axis=0).max() > 3
 
 
 @examples
@@ -188,26 +188,26 @@ def test_places_and_relations_are_those_of_the_masks(seed):
     clip = clip_of(seed)
     facts, last = clip.facts, clip.facts.frames - 1
 
-    def centre(index, frame):
+    def center(index, frame):
         return np.argwhere(clip.masks[index, frame]).mean(0)[::-1] + 0.5
 
     for index, item in enumerate(facts.objects):
         for frame, place in ((0, item.start), (last, item.end)):
             if place and index not in {event.subject for event in facts.events if event.kind == "behind"}:
-                x, y = centre(index, frame)
+                x, y = center(index, frame)
                 if clip.areas[index, frame] > 20:
                     assert place == f"{'top' if y < 32 else 'bottom'} {'left' if x < 32 else 'right'}"
     for frame, relations in ((0, facts.relations_start), (last, facts.relations_end)):
         assert len({(r.subject, r.object) for r in relations}) == len(relations)
         for relation in relations:
-            x, y = scene_gap = clip.scene.centres[relation.subject, frame] - clip.scene.centres[relation.object, frame]
+            x, y = scene_gap = clip.scene.centers[relation.subject, frame] - clip.scene.centers[relation.object, frame]
             assert abs(scene_gap).max() > 1.6 * abs(scene_gap).min()
             wanted = {"left": x < 0, "right": x > 0, "above": y < 0, "below": y > 0}
             assert wanted[relation.side]
             assert abs(x) > abs(y) if relation.side in ("left", "right") else abs(y) > abs(x)
     for index, near in enumerate(facts.nearest_end):
         if near is not None:
-            away = np.linalg.norm(clip.scene.centres[:, last] - clip.scene.centres[index, last], axis=1)
+            away = np.linalg.norm(clip.scene.centers[:, last] - clip.scene.centers[index, last], axis=1)
             inside = [i for i in range(len(clip)) if i != index and clip.masks[i, last].any()]
             assert min(inside, key=lambda i: away[i]) == near
 
@@ -224,7 +224,7 @@ def test_facts_survive_json():
 def test_objects_start_inside_the_frame_and_large_enough_to_be_seen(seed):
     clip = clip_of(seed)
     reach = np.array([REACH[item.shape] for item in clip.facts.objects]) * clip.scene.radii[:, 0]
-    edge = np.minimum(clip.scene.centres[:, 0], 64 - clip.scene.centres[:, 0]).min(1)
+    edge = np.minimum(clip.scene.centers[:, 0], 64 - clip.scene.centers[:, 0]).min(1)
     assert (edge >= reach).all()
     for index, item in enumerate(clip.facts.objects):
         hidden = item.motion[0] == "behind"

@@ -99,13 +99,13 @@ def check_facts(clip, index, facts):
 
 
 def check_parts(clip, index, text):
-    """What an object does in each of four parts of its clip is what its centre does there."""
+    """What an object does in each of four parts of its clip is what its center does there."""
     if text is None:  # lists of what is told without the clip
         return
     parts = text.split(", ")
     assert len(parts) == 4
     for number, part in enumerate(parts):
-        went = clip.scene.centres[index, 4 * number + 3] - clip.scene.centres[index, 4 * number]
+        went = clip.scene.centers[index, 4 * number + 3] - clip.scene.centers[index, 4 * number]
         if part in DIRECTIONS:
             assert np.dot(DIRECTIONS[part], went) > -0.5
         elif part in ("still", "growing", "shrinking"):

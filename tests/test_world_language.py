@@ -59,7 +59,7 @@ def seen(clip, category, subjects, label):
     """Whether an option is true, as far as tracks, masks and what was drawn tell; None where that takes facts."""
     first = subjects[0]
     item, frames = clip.facts.objects[first], clip.facts.frames
-    path = clip.scene.centres
+    path = clip.scene.centers
     if category in ("color", "shape", "pattern"):
         return getattr(item, category) == label[0]
     if category in ("start", "end"):
@@ -86,7 +86,7 @@ def seen(clip, category, subjects, label):
 
 def will(clip, index, label):
     """Whether an object does something after the clip."""
-    now, masks, path = clip.facts.frames - 1, all_masks(clip), clip.scene.centres[index]
+    now, masks, path = clip.facts.frames - 1, all_masks(clip), clip.scene.centers[index]
     area, kind = masks[index].sum((1, 2)), label[0]
     if kind in ("gone", "leave"):
         return area[-1] == 0 and (area[now] == 0) == (kind == "gone")

@@ -57,7 +57,7 @@ def slow_masks(clip: Clip, frame: int) -> np.ndarray:
     for row in range(scene.stage.size):
         for column in range(scene.stage.size):
             for index in reversed(scene.order):
-                x, y = scene.centres[index, frame]
+                x, y = scene.centers[index, frame]
                 radius = scene.radii[index, frame]
                 if contains(scene.actors[index].shape, (column + 0.5 - x) / radius, (row + 0.5 - y) / radius):
                     masks[index, row, column] = True
@@ -70,11 +70,11 @@ def all_masks(clip: Clip) -> np.ndarray:
     scene = clip.scene
     shapes = [(actor.shape, actor.color, actor.pattern) for actor in scene.actors]
     background = draw_background(np.random.default_rng(0), scene.stage, False)
-    return draw(background, shapes, scene.centres, scene.radii, scene.order, scene.stage.unit)[1]
+    return draw(background, shapes, scene.centers, scene.radii, scene.order, scene.stage.unit)[1]
 
 
 def gap(one: np.ndarray, other: np.ndarray) -> float:
-    """Distance of two masks in pixels, from centre to centre of their nearest pixels."""
+    """Distance of two masks in pixels, from center to center of their nearest pixels."""
     a, b = np.argwhere(one), np.argwhere(other)
     return float(np.sqrt(((a[:, None] - b[None]) ** 2).sum(2)).min())
 
@@ -94,7 +94,7 @@ def _turns(path: np.ndarray) -> int:
 def does(clip: Clip, index: int, label: tuple, first: int = 0, last: int | None = None) -> bool:
     """Whether an object is seen to do what a label of a motion says, in the frames of the clip or in some of them."""
     frames = clip.scene.stage.frames if last is None else last
-    path, radius = clip.scene.centres[index, first:frames], clip.scene.radii[index, first:frames]
+    path, radius = clip.scene.centers[index, first:frames], clip.scene.radii[index, first:frames]
     steps, kind = np.diff(path, axis=0), label[0]
     rests = np.linalg.norm(steps, axis=1) < 1e-9
     if kind in ("grow", "shrink"):
@@ -135,7 +135,7 @@ def _together(clip: Clip, index: int, other: int | str, kind: str, steps: np.nda
     """Motions that have to do with another object."""
     if isinstance(other, str):
         return False  # it is not in the clip
-    paths = clip.scene.centres[:, : clip.scene.stage.frames]
+    paths = clip.scene.centers[:, : clip.scene.stage.frames]
     mine, theirs = paths[index], paths[other]
     apart = np.linalg.norm(mine - theirs, axis=1)
     reach = clip.scene.reaches[[index, other], 0].sum()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from videorefer_plugin._names import public_names
 
-# Loaded when they are first used, so that reading a benchmark does not wait for torch and transformers.
+# Loaded on first use, so that reading a benchmark does not wait for torch and transformers.
 if TYPE_CHECKING:
     from videorefer_plugin.bench.answerers import Answerer as Answerer
     from videorefer_plugin.bench.answerers import BoxText as BoxText

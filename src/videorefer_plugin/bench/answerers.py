@@ -1,4 +1,4 @@
-"""Who answers: models with regions, and models that see frames with marks or with boxes in words instead."""
+"""Answerers: models that take regions, and models that see marks on the frames or boxes as text."""
 
 import os
 import threading
@@ -25,43 +25,43 @@ FRAMES = 16  # as in the paper
 
 
 class Answerer(Protocol):
-    """Somebody who answers items.
+    """The interface of everything that answers items.
 
     Attributes:
-        workers (`int`): how many calls it takes at the same time.
+        workers (`int`): number of concurrent calls that it takes.
     """
 
     workers: int
 
     def settings(self) -> dict[str, Any]:
-        """Everything that its answers depend on."""
+        """Return all settings that the answers depend on."""
         ...
 
     def answer(self, items: Sequence[Item], mode: str) -> Sequence[str | ItemError]:
-        """Answer a batch of items in single- or multi-frame mode, or say why there is no answer to one of them.
+        """Answer a batch of items in single- or multi-frame mode. An item without an answer gets an [`ItemError`].
 
-        What is raised in place of this is about all of the batch, which is tried again, one item after the other.
+        An exception concerns the whole batch, which is then tried again, one item after the other.
         """
         ...
 
 
 class RegionModel(Loaded):
-    """A model of this library, or a host with an attached object encoder: it takes the regions themselves.
+    """A model of this library, or a host with an attached object encoder, which takes regions.
 
-    A batch about one video or picture is answered in a [`VideoSession`], where that takes the model. In a `with` block
-    the session is kept for the next call, until one is about another video or the block is left. A batch about several
-    videos is run as one: with short prompts that is quicker than a session for each.
+    A batch about one video or picture is answered in a [`VideoSession`], if the model supports sessions. In a `with`
+    block, the session is kept for the next calls about the same video. A batch about several videos is run at once,
+    which is faster than a session for each if prompts are short.
 
     Args:
         model: folder or Hub id, or a model in memory (which needs `processor`).
-        object_encoder (*optional*): for a host, what was saved of its object encoder.
-        processor (*optional*): of a model in memory.
-        num_frames (`int`, *optional*): frames to sample; the checkpoint's number by default. The scripts released with
+        object_encoder (*optional*): for a host, folder of the saved object encoder.
+        processor (*optional*): processor of a model in memory.
+        num_frames (`int`, *optional*): frames to sample. Default: the checkpoint's number. The scripts released with
             the paper sample 8.
-        max_frames_per_region (`int`, *optional*): in multi-frame mode, the most frames to use of an object.
-        mask_policy (`str`, *optional*): `"keep"` or `"original"`; the processor's by default.
-        max_new_tokens (`int`): the most tokens of an answer.
-        device (*optional*): where to run.
+        max_frames_per_region (`int`, *optional*): most frames of an object to use in multi-frame mode.
+        mask_policy (`str`, *optional*): `"keep"` or `"original"`. Default: the processor's.
+        max_new_tokens (`int`): most tokens of an answer.
+        device (*optional*): device of the model.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class RegionModel(Loaded):
         model, processor = self.load()
         if not hasattr(processor, "region_token"):
             raise BenchError(
-                f"{self.name!r} takes no regions: give --object-encoder, what was trained for it, or let it see "
-                "--marks"
+                f"{self.name!r} takes no regions: give the encoder that was trained for it as --object-encoder, or "
+                "use --marks"
             )
         with self._lock:
             try:
@@ -122,7 +122,7 @@ class RegionModel(Loaded):
                     self._close()
 
     def __enter__(self) -> "RegionModel":
-        """Until the block is left, keep what is known of a video while items are about it."""
+        """Keep the session of a video for further items about it, until the block is left."""
         self._goes_on = True
         return self
 
@@ -139,7 +139,7 @@ class RegionModel(Loaded):
         except VideoError as error:
             if str(error).startswith("Sample "):
                 raise
-            raise VideoError(f"Sample 0: {error}") from error  # as processors say it, so that failures read the same
+            raise VideoError(f"Sample 0: {error}") from error  # the form of processors, so that failures read the same
 
     def _session_about(self, item: Item) -> VideoSession:
         about = item.video, item.kind
@@ -180,12 +180,12 @@ class RegionModel(Loaded):
 
 
 class FrameAnswerer:
-    """A model that is shown an item's frames, and told or shown where its objects are.
+    """A model that sees an item's frames, with its objects as marks or as text.
 
     Args:
         seer ([`Seer`]): the model.
         num_frames (`int`, *optional*): frames to show; 16 by default.
-        sees (`str`): what it sees of objects.
+        sees (`str`): the form in which it sees objects.
     """
 
     def __init__(self, seer: Seer, num_frames: int | None, sees: str):
@@ -209,7 +209,7 @@ class FrameAnswerer:
         ]
 
     def clip(self, item: Item, mode: str) -> MarkedClip:
-        """What is shown and asked."""
+        """Return the frames and the prompt of an item."""
         raise NotImplementedError
 
 
@@ -224,15 +224,15 @@ class _Marked(FrameAnswerer):
 
 
 class MarkedModel(_Marked):
-    """Any image-text-to-text model of transformers, also ours: it sees the objects marked on the frames.
+    """Any image-text-to-text model of transformers, or a model of this library, that sees marks on the frames.
 
     Args:
         model: folder or Hub id, or a model in memory (which needs `processor`).
         style (`str`): `"contour"`, `"mask"` or `"box"`.
-        processor (*optional*): of a model in memory.
+        processor (*optional*): processor of a model in memory.
         num_frames (`int`): frames to show.
-        max_new_tokens (`int`): the most tokens of an answer.
-        device (*optional*): where to run.
+        max_new_tokens (`int`): most tokens of an answer.
+        device (*optional*): device of the model.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class MarkedModel(_Marked):
 
 
 class MarkedEndpoint(_Marked):
-    """A model behind an OpenAI-compatible endpoint that takes frames: it sees the objects marked on them.
+    """A model behind an OpenAI-compatible endpoint that takes frames with marks on them.
 
     Args:
         chat: the endpoint.
@@ -264,11 +264,10 @@ class MarkedEndpoint(_Marked):
 
 
 class BoxText(FrameAnswerer):
-    """A model that takes boxes in words, as Elysium does (section 4.2.1): frames are unmarked, and the question says
-    where its objects are.
+    """A model that takes boxes as text, as Elysium does (section 4.2.1). The frames are unmarked.
 
-    A single box stands where the object's `<region>` was. In multi-frame mode the boxes of all annotated frames shown
-    are listed before the question, with the number and time of each.
+    A single box replaces the object's `<region>`. In multi-frame mode, the boxes of all annotated frames that are
+    shown are listed before the question, with number and time of each frame.
 
     Args:
         seer ([`Seer`]): the model, a [`FrameModel`] or a [`FrameEndpoint`].

@@ -1,4 +1,4 @@
-"""Boxes in words, for models that read coordinates in the question."""
+"""Boxes as text, for models that read coordinates in the question."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,8 +13,7 @@ __all__ = ["FORMATS", "box_item", "box_text", "frame_words", "known_format", "wo
 
 Write = Callable[[int], str]
 
-# How many steps there are across a frame (those of its pixels if it does not say), how one is written, and what is
-# said about it.
+# The number of steps across a frame (`None`: its pixels), the format of a number, and the description in the prompt.
 FORMATS: dict[str, tuple[int | None, Write, str]] = {
     "0-1": (1000, lambda step: f"{step / 1000:.3f}", "as parts of the frame's width and height, from 0 to 1"),
     "0-100": (100, str, "from 0 to 100 across the frame and down it"),
@@ -25,10 +24,10 @@ FORMATS: dict[str, tuple[int | None, Write, str]] = {
 
 
 def known_format(name: str) -> str:
-    """The format, if there is one of that name.
+    """Return the name of a format if it is known.
 
     Raises:
-        BenchError: there is none.
+        BenchError: the format is unknown.
     """
     if name not in FORMATS:
         raise BenchError(f"boxes are {name!r}: expected one of {', '.join(FORMATS)}")
@@ -36,16 +35,16 @@ def known_format(name: str) -> str:
 
 
 def words_of(box_format: str, size: tuple[int, int]) -> str:
-    """What is said about the numbers of boxes, on frames of this height and width."""
+    """Return the description of a format for the prompt, for frames of this height and width."""
     return FORMATS[box_format][2].format(height=size[0], width=size[1])
 
 
 def box_text(region: Region, frame: int, size: tuple[int, int], box_format: str) -> str | None:
-    """The smallest box around an object as `[x0, y0, x1, y1]`; `None` where it is not on the frame.
+    """Return the smallest box around an object as `[x0, y0, x1, y1]`; `None` if it is not on the frame.
 
-    The numbers are those of the lines around the pixels, so that an object that fills the frame has the box
-    `[0.000, 0.000, 1.000, 1.000]`. What lies between two numbers of the format is rounded outward, so that the object
-    is within its box, and no box is empty.
+    The coordinates are those of the lines around the pixels, so that an object that fills the frame has the box
+    `[0.000, 0.000, 1.000, 1.000]`. They are rounded outward, so that the object is within its box, and no box is
+    empty.
 
     Args:
         region ([`Region`]): the object.
@@ -68,7 +67,7 @@ def box_text(region: Region, frame: int, size: tuple[int, int], box_format: str)
 
 
 def box_item(item: Item, mode: str, box_format: str, num_frames: int) -> MarkedClip:
-    """Sample an item's video as [`show_item`] does, and say where its objects are.
+    """Sample an item's video as [`show_item`] does, and write the boxes of its objects into the prompt.
 
     Raises:
         RegionError: an object does not fit its video.
@@ -81,7 +80,7 @@ def box_item(item: Item, mode: str, box_format: str, num_frames: int) -> MarkedC
 
 
 def _boxes(clip: Clip, region: Region, box_format: str) -> Sequence[tuple[str, str]]:
-    """Where an object is: words for each frame shown that has it, and the box."""
+    """Return the boxes of an object: a name for each shown frame that has it, and the box."""
     found = []
     for frame, place in sorted(clip.place.items()):
         box = box_text(region, frame, clip.size, box_format)
@@ -91,7 +90,7 @@ def _boxes(clip: Clip, region: Region, box_format: str) -> Sequence[tuple[str, s
 
 
 def frame_words(clip: Clip, place: int, frame: int) -> str:
-    """The number of a frame among those shown, from 1, and its time if the video has a clock; empty for a picture."""
+    """Return the number of a shown frame, from 1, and its time if the video has a clock; empty for a picture."""
     if clip.kind == "image":
         return ""
     at = f", at {frame / clip.fps:.2f} s" if clip.video.has_clock else ""

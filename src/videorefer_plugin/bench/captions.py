@@ -1,7 +1,7 @@
 """Caption metrics of `pycocoevalcap`: BLEU@4, METEOR, ROUGE-L, CIDEr and SPICE.
 
-METEOR, SPICE and the tokenizer that all of them are published with run in Java. What is missing is said, metric by
-metric; without Java, captions are cut into words by a rule of this library's, and the table says so.
+METEOR, SPICE and the tokenizer of published scores run in Java. The scores list each missing metric with the reason.
+Without Java, this library cuts captions into words itself, and the table says so.
 """
 
 import contextlib
@@ -37,10 +37,10 @@ class CaptionScores:
 
     Attributes:
         scores (`dict[str, float]`): metric -> score over all items.
-        missing (`dict[str, str]`): metric -> why there is no score.
-        tokenizer (`str`): `"PTB"`, with which scores can be compared with published ones, or `"plain words"`.
-        items (`dict[str, dict[str, float]]`): id -> metric -> score, where the metric gives one for each item.
-        empty (`list[str]`): ids of items without a caption; they count, as an empty one.
+        missing (`dict[str, str]`): metric -> reason for a missing score.
+        tokenizer (`str`): `"PTB"`, whose scores can be compared with published ones, or `"plain words"`.
+        items (`dict[str, dict[str, float]]`): id -> metric -> score, for metrics with a score for each item.
+        empty (`list[str]`): ids of items without a caption, which count as empty captions.
     """
 
     scores: dict[str, float]
@@ -50,23 +50,23 @@ class CaptionScores:
     empty: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """Return everything in the form of JSON."""
         return vars(self)
 
 
 def score_captions(
     references: Mapping[str, Sequence[str]], predictions: Mapping[str, str], metrics: Sequence[str] = METRICS
 ) -> CaptionScores:
-    """Compare captions with true ones.
+    """Compare captions with reference captions.
 
     Args:
-        references: id -> true captions.
+        references: id -> reference captions.
         predictions: id -> caption; a missing one counts as empty.
-        metrics: those wanted.
+        metrics: names of the metrics.
 
     Raises:
-        BenchError: a metric is unknown, an item has no reference, references or captions are no texts, no caption is
-            about an item, or `pycocoevalcap` is not installed.
+        BenchError: a metric is unknown, an item has no reference, references or captions are no texts, no caption
+            belongs to an item, or `pycocoevalcap` is not installed.
     """
     check_kind(BenchError, MAPPING, references=references, predictions=predictions)
     check_kind(BenchError, lists(TEXT, "metrics"), metrics=metrics)
@@ -100,7 +100,7 @@ def score_captions(
             continue
         try:
             score, each = _compute(metric, truth, said)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:  # of a Java program that fails
+        except (OSError, ValueError, subprocess.SubprocessError) as error:  # a Java program failed
             missing[metric] = f"its program failed: {error}"
             continue
         scores[metric] = 100 * score
@@ -135,21 +135,21 @@ def _lacks(metric: str, java: bool) -> str:
         import pycocoevalcap.spice
 
         folder = Path(next(iter(pycocoevalcap.spice.__path__))) / "lib"
-        # Looked for here, because the metric would download it without being asked.
+        # Checked here, because the metric would download it without asking.
         if len(list(folder.glob("stanford-corenlp-3.6.0*.jar"))) < 2:
             return _NO_CORENLP.format(folder=folder)
     return ""
 
 
 def _compute(metric: str, truth: Captions, said: Captions) -> tuple[float, dict[str, float]]:
-    """Score over all items, and of each."""
+    """Return the score over all items, and the score of each."""
     names = sorted(truth) if metric == "SPICE" else list(truth)
-    with contextlib.redirect_stdout(io.StringIO()):  # they print as they go
+    with contextlib.redirect_stdout(io.StringIO()):  # the metrics print progress
         scorer = _scorer(metric)
         try:
             score, each = scorer.compute_score(truth, said)
         except BaseException:
-            # METEOR's wrapper would wait for ever for the lock that it still holds when it is taken down.
+            # METEOR's wrapper would wait forever for the lock that it still holds when it is deleted.
             if metric == "METEOR" and scorer.lock.locked():
                 scorer.lock.release()
             raise

@@ -1,4 +1,4 @@
-"""What a value of a result file has to be, in parts that are put together: `object_of(name=text, items=count)`."""
+"""Checks of values in result files, which can be combined: `object_of(name=text, items=count)`."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ Check = Callable[[Any, str], None]
 
 
 class WrongValueError(ValueError):
-    """A value is not what it has to be; in words."""
+    """A value is invalid. The message names it and the expected form."""
 
 
 def _wrong(value: Any, where: str, expected: str) -> WrongValueError:
@@ -38,13 +38,13 @@ def text(value: Any, where: str) -> None:
 
 
 def count(value: Any, where: str) -> None:
-    """A whole number from 0 up."""
+    """Check a whole number from 0 up."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
         raise _wrong(value, where, "a whole number from 0 up")
 
 
 def number(low: float = 0.0, high: float = math.inf) -> Check:
-    """A finite number of a range."""
+    """Return a check of a finite number in a range."""
 
     def check(value: Any, where: str) -> None:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -55,12 +55,12 @@ def number(low: float = 0.0, high: float = math.inf) -> Check:
 
 
 def or_none(inner: Check) -> Check:
-    """Nothing, or what another check takes."""
+    """Return a check that takes `None`, or values that pass another check."""
     return lambda value, where: None if value is None else inner(value, where)
 
 
 def list_of(inner: Check, length: int | None = None) -> Check:
-    """A list, each of whose values a check takes."""
+    """Return a check of a list whose values pass another check."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, list) or (length is not None and len(value) != length):
@@ -72,7 +72,7 @@ def list_of(inner: Check, length: int | None = None) -> Check:
 
 
 def map_of(inner: Check) -> Check:
-    """An object with any keys, each of whose values a check takes."""
+    """Return a check of an object with any keys whose values pass another check."""
 
     def check(value: Any, where: str) -> None:
         if not isinstance(value, Mapping):
@@ -84,7 +84,7 @@ def map_of(inner: Check) -> Check:
 
 
 def object_of(**keys: Check) -> Check:
-    """An object with these keys; others are left alone."""
+    """Return a check of an object with these keys; others are ignored."""
 
     def check(value: Any, where: str) -> None:
         map_of(lambda *_: None)(value, where)
@@ -97,7 +97,7 @@ def object_of(**keys: Check) -> Check:
 
 
 def share(value: Any, where: str) -> None:
-    """Right answers among all."""
+    """Check a share of right answers."""
     keys = {"right": count, "total": count, "accuracy": or_none(number(0, 1)), "interval": interval(1)}
     object_of(**keys)(value, where)
     right, total = value["right"], value["total"]
@@ -111,5 +111,5 @@ def share(value: Any, where: str) -> None:
 
 
 def interval(high: float) -> Check:
-    """The ends of an interval from 0 on, or nothing."""
+    """Return a check of the ends of an interval from 0 on, or `None`."""
     return or_none(list_of(number(0, high), 2))

@@ -1,4 +1,4 @@
-"""From settings, as a command line gives them, to who answers and who judges."""
+"""Choice of the answerer and the judge by settings, such as those of a command line."""
 
 import os
 from typing import Any
@@ -43,26 +43,26 @@ def make_answerer(
     max_new_tokens: int | None = None,
     workers: int = 4,
 ) -> Answerer:
-    """Who answers.
+    """Return the answerer for some settings.
 
     Args:
-        benchmark: its name, or itself.
+        benchmark: the benchmark, or its name.
         model (`str`): folder or Hub id; with `endpoint`, its name there.
-        answerer (`str`, *optional*): one of `ANSWERERS`. By default `"marks"` or `"box-text"` where `marks` or
+        answerer (`str`, *optional*): one of `ANSWERERS`. Default: `"marks"` if `marks` is given, `"box-text"` if
             `box_format` is given, and `"regions"` otherwise.
-        object_encoder (`str`, *optional*): for a host that takes regions.
-        marks (`str`, *optional*): how objects are drawn; contours by default where they are.
-        box_format (`str`, *optional*): how boxes are written; from 0 to 1 by default where they are.
+        object_encoder (`str`, *optional*): folder of the saved object encoder, for a host that takes regions.
+        marks (`str`, *optional*): style of marks. Default: contours.
+        box_format (`str`, *optional*): format of boxes. Default: from 0 to 1.
         endpoint (`str`, *optional*): address of an OpenAI-compatible endpoint.
         regions (`bool`, *optional*, defaults to `False`): whether the endpoint is one of `videorefer serve`, which
             takes regions.
-        summary_model (`str`, *optional*): who sums up what is said about single frames; the model itself by default.
-        summary_endpoint (`str`, *optional*): where that one is; here by default.
+        summary_model (`str`, *optional*): model that merges the answers about single frames. Default: the same model.
+        summary_endpoint (`str`, *optional*): address of that model. Default: it is loaded here.
         num_frames (`int`, *optional*): see the classes of answerers.
-        max_frames_per_region (`int`, *optional*): see [`RegionModel`]; what the benchmark says by default.
+        max_frames_per_region (`int`, *optional*): see [`RegionModel`]. Default: the benchmark's value.
         mask_policy (`str`, *optional*): see [`RegionModel`].
-        max_new_tokens (`int`, *optional*): the most tokens of an answer; what the benchmark says by default.
-        workers (`int`): requests to an endpoint at the same time.
+        max_new_tokens (`int`, *optional*): most tokens of an answer. Default: the benchmark's value.
+        workers (`int`): concurrent requests to an endpoint.
 
     Raises:
         BenchError: settings exclude each other, or have an unknown value.
@@ -145,7 +145,7 @@ def _kind_of_answerer(answerer: str | None, marks: str | None, box_format: str |
 
 
 def _refuse_region_settings(kind: str, marks: str | None, **given: Any) -> None:
-    """Settings of the regions that other answerers do not see."""
+    """Refuse settings of regions for answerers that do not take regions."""
     for name, value in given.items():
         if value is not None:
             answerer = "--marks" if marks is not None and kind == "marks" else f"--answerer {kind}"
@@ -156,7 +156,7 @@ def _refuse_region_settings(kind: str, marks: str | None, **given: Any) -> None:
 
 
 def _refuse_embedded(option: str, model: str, remedy: str) -> None:
-    """The model of this library where a chat model is loaded, unless there is a folder of that name."""
+    """Refuse the embedded model where a chat model is needed, unless there is a folder of that name."""
     if model == "embedded" and not os.path.isdir(model):
         raise BenchError(
             f"{option} is 'embedded', the model that comes with the package, which answers about videos and is no "
@@ -172,17 +172,17 @@ def make_judge(
     prompt: JudgePrompt | None = None,
     **settings: Any,
 ) -> Judge | None:
-    """Who judges: `"endpoint"`, `"local"`, `"rule"`, or `"none"`.
+    """Return the judge of a kind: `"endpoint"`, `"local"`, `"rule"`, or `"none"`.
 
     Args:
-        kind (`str`): as above.
-        model (`str`, *optional*): of the first two, its name or folder.
-        endpoint (`str`, *optional*): address; that of OpenAI by default.
-        prompt ([`JudgePrompt`], *optional*): what the first two are asked; in the benchmark's words by default.
-        settings: of [`ChatEndpoint`].
+        kind (`str`): the kind.
+        model (`str`, *optional*): name or folder of the model, for the first two kinds.
+        endpoint (`str`, *optional*): address of the endpoint. Default: OpenAI's.
+        prompt ([`JudgePrompt`], *optional*): prompt for the first two kinds. Default: the benchmark's.
+        settings: settings of [`ChatEndpoint`].
 
     Raises:
-        BenchError: the kind is unknown, the model is missing, or there is a prompt that nobody would be asked.
+        BenchError: the kind is unknown, the model is missing, or the judge takes no prompt.
     """
     if kind not in _JUDGES:
         raise BenchError(f"the judge is {short(kind)}: expected one of {', '.join(_JUDGES)}")
@@ -202,7 +202,7 @@ def make_judge(
 
 
 def make_shard(rank: int | None, size: int | None) -> Shard:
-    """The part of this process; as the environment says where nothing is given.
+    """Return the share of this process, from the environment if nothing is given.
 
     Raises:
         BenchError: only one of the two is given.
@@ -213,7 +213,7 @@ def make_shard(rank: int | None, size: int | None) -> Shard:
 
 
 def _device() -> str | None:
-    """The GPU of this process, where a launcher started several."""
+    """Return the GPU of this process if a launcher started several."""
     if "LOCAL_RANK" not in os.environ:
         return None
     import torch

@@ -1,4 +1,4 @@
-"""Scores of Bench-D: what judges said about the descriptions of a model, by dimension."""
+"""Scores of Bench-D: the judge's scores of a model's descriptions, by dimension."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,18 @@ __all__ = ["DescriptionScores", "compatible_table", "score_descriptions"]
 
 @dataclass(frozen=True)
 class DescriptionScores:
-    """What descriptions were given.
+    """The scores of descriptions.
 
     Attributes:
-        items (`list[dict]`): for each item `id`, `description`, `reply` and `scores` (by dimension, as understood).
+        items (`list[dict]`): for each item `id`, `description`, `reply` and `scores` (by dimension, if understood).
         dimensions (`dict`): dimension -> `mean` over the replies that give it, their `count`, `interval`, and
             `missing`, the number of items without it.
         average (`float`, *optional*): mean of the four means; `None` while a dimension has none.
-        average_missing_as_zero (`float`): the same with 0 wherever a score is missing: no less could it be.
-        not_described, not_judged, not_understood (`list[str]`): ids of items without a description; with one, but
-            without a reply; and with a reply in which not all four scores were understood.
-        compatible (`dict`, *optional*): what the released script makes of the replies, if it understands any.
+        average_missing_as_zero (`float`): the average with 0 for each missing score, which is its lower bound.
+        not_described, not_judged, not_understood (`list[str]`): ids of items without a description, of items with a
+            description but no reply, and of items with a reply in which not all four scores were understood.
+        compatible (`dict`, *optional*): the scores that the released script reads from the replies, if it can read
+            any.
     """
 
     items: list[dict[str, Any]]
@@ -38,7 +39,7 @@ class DescriptionScores:
     compatible: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """Return everything in the form of JSON."""
         return vars(self)
 
 
@@ -48,12 +49,12 @@ def score_descriptions(
     """Read replies and average their scores.
 
     Args:
-        items (`Sequence[DescriptionItem]`): the objects described.
+        items (`Sequence[DescriptionItem]`): the objects.
         descriptions: id -> description.
-        replies: id -> what the judge said about it.
+        replies: id -> reply of the judge.
 
     Raises:
-        BenchError: a description or a reply is no text, none is about these objects, or an object is there twice.
+        BenchError: a description or a reply is not a text, none belongs to these objects, or an object is there twice.
     """
     check_kind(BenchError, ITEMS, items=items)
     check_said("descriptions", descriptions, (item.id for item in items))
@@ -91,12 +92,12 @@ def score_descriptions(
 
 
 def compatible_table(replies: Sequence[str | None]) -> dict[str, Any] | None:
-    """What the released script reports for replies in its own format.
+    """Return the report of the released script for replies in its own format.
 
     Returns:
         `dimensions` (full name -> `mean` and `count`, over the replies that have it), `average` (the mean of the four
-        means; `None` where a dimension has no score, on which the script stops) and `dropped`, the number of replies
-        that it drops whole. `None` if it understands no reply at all.
+        means; `None` if a dimension has no score, on which the script stops) and `dropped`, the number of replies that
+        it drops whole. `None` if it understands no reply at all.
     """
     read = [compatible_scores(reply) for reply in replies]
     dimensions = {}

@@ -1,4 +1,4 @@
-"""Chat models as judges and answerers; they live in `videorefer_plugin.chat`."""
+"""Chat models as judges and answerers, from `videorefer_plugin.chat`."""
 
 from videorefer_plugin.chat.base import Chat, Completion, Usage
 from videorefer_plugin.chat.endpoint import ChatEndpoint

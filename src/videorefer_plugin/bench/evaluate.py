@@ -1,4 +1,4 @@
-"""Whole evaluations: read a benchmark, have every item answered (and judged), score, write the result."""
+"""Whole evaluations: read a benchmark, answer (and judge) every item, score, and write the result."""
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -50,34 +50,36 @@ def evaluate(
     """Evaluate a model on a benchmark.
 
     Args:
-        benchmark (`str` or [`Benchmark`]): its name, or with options: `Questions(types=("Color",))`.
+        benchmark (`str` or [`Benchmark`]): name of the benchmark, or the benchmark with options, such as
+        `Questions(types=("Color",))`.
         data: the benchmark's file.
-        answerer: who answers.
-        out: folder of the answers and results. What is there of the same configuration is not done again.
-        judge (*optional*): who scores answers, where the benchmark has judges. Without one, nothing but the answers is
-            written then.
-        mode (`str`, *optional*): `"single"` or `"multi"`; the benchmark's own by default.
-        media_root (*optional*): folder that videos are in; that of the file by default.
-        name (`str`, *optional*): how reports call the model.
-        batch_size (`int`): items answered together.
-        shard: the part that this process answers. The result is complete when the last process has finished.
-        limit (`int`, *optional*): only the first so many items.
-        on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that cannot be used, by the benchmark or by the
-            judge; the result names them. Answers do not depend on it.
-        progress: told what is done, how many items of this process, and of how many.
+        answerer ([`Answerer`]): the model that answers.
+        out: folder for answers and results. Existing answers of the same configuration are used.
+        judge ([`Judge`], *optional*): the judge of the answers, if the benchmark has judges. Without one, such a
+            benchmark writes the answers only.
+        mode (`str`, *optional*): `"single"` or `"multi"`. Default: the benchmark's mode.
+        media_root (*optional*): folder of the videos. Default: the file's folder.
+        name (`str`, *optional*): name of the model in reports.
+        batch_size (`int`): number of items in a batch.
+        shard: the share of the items that this process answers. The result is complete when the last process has
+            finished.
+        limit (`int`, *optional*): number of items to answer, from the first.
+        on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that the benchmark or the judge cannot use. The
+            result names them. Answers do not depend on this setting.
+        progress: called with a label, the number of finished items of this process, and their total.
 
     Returns:
-        What `results/*.json` holds: `benchmark`, `name`, `settings`, `items`, `answered`, `failed` (id -> why),
-        `skipped` (place -> why, if any item was left out), `adapted` (parameters that the answerer's server does not
-        take -> what was done about it, if there are any), and what [`Benchmark.score`] returns under `scores`. Where
-        the benchmark has judges, `scores` is `None` without one; with one there are the judge's settings under
-        `judge`, the first and last day of judgement under `dates`, what could not be judged under `judge_failed`, and
-        what the file of a prompt calls it under `judge_prompt`, parameters that the judge's server does not take under
-        `judge_adapted`, and the items whose judgement is cut off at the most tokens of a reply under `judge_cut_off`.
+        The contents of `results/*.json`: `benchmark`, `name`, `settings`, `items`, `answered`, `failed` (id ->
+        reason), `skipped` (location -> reason, if any item was left out), `adapted` (parameters that the answerer's
+        server does not take -> the remedy, if there are any), and the result of [`Benchmark.score`] under `scores`. If
+        the benchmark has judges, `scores` is `None` without one. With one, `judge` holds the judge's settings, `dates`
+        the first and last day of judging, `judge_failed` the items that could not be judged, `judge_prompt` the name
+        in the prompt's file, `judge_adapted` the parameters that the judge's server does not take, and `judge_cut_off`
+        the items whose judgment is cut off at the most tokens of a reply.
 
     Raises:
-        BenchError: the benchmark is unknown, or has no judges of this kind; or the file, the answers or the endpoint
-            cannot be used.
+        BenchError: the benchmark is unknown or does not take this kind of judge, or the file, the answers or the
+            endpoint cannot be used.
     """
     benchmark = benchmark_of(benchmark)
     check_kind(BenchError, PATH, data=data)
@@ -109,8 +111,8 @@ def evaluate(
     }
     prompt = getattr(judge, "prompt", None)
     if judge is not None:
-        with _judgements(ids, settings, judge, out, shard) as store:
-            store.done()  # what is wrong with them is said before anything is generated
+        with _judgments(ids, settings, judge, out, shard) as store:
+            store.done()  # damaged answers raise an error before anything is generated
             if isinstance(prompt, JudgePrompt):
                 prompt.save(store.folder / "configurations")
     outcome = _answer(ids, items, settings, answerer, out, mode, batch_size, shard, progress)
@@ -129,7 +131,7 @@ def evaluate(
             "dates": [dates[0], dates[-1]] if dates else [],
             "judge_failed": judged.failed,
         }
-        # Beside the judge, whose settings say what was asked for and name its judgements.
+        # Kept apart from `judge`, whose settings identify its judgments.
         adapted = {name: done for row in judged.rows.values() for name, done in row.get("adapted", {}).items()}
         if adapted:
             more["judge_adapted"] = adapted
@@ -137,7 +139,7 @@ def evaluate(
         if cut_off:
             more["judge_cut_off"] = cut_off
         if isinstance(prompt, JudgePrompt) and prompt.name is not None:
-            more["judge_prompt"] = prompt.name  # beside the judge, since what it is called changes no judgement
+            more["judge_prompt"] = prompt.name  # kept apart from `judge`, since its name changes no judgment
     if read.skipped:
         more["skipped"] = read.skipped
     return _write(out, benchmark.name, name, settings, items, outcome, more)
@@ -146,14 +148,14 @@ def evaluate(
 def evaluate_questions(
     data: str | os.PathLike, answerer: Answerer, out: str | os.PathLike, *, mode: str = "single", **settings: Any
 ) -> Result:
-    """Evaluate a model on VideoRefer-Bench-Q; settings are those of [`evaluate`]."""
+    """Evaluate a model on VideoRefer-Bench-Q. The settings are those of [`evaluate`]."""
     return evaluate("q", data, answerer, out, mode=mode, **settings)
 
 
 def evaluate_captions(
     data: str | os.PathLike, answerer: Answerer, out: str | os.PathLike, *, mode: str = "multi", **settings: Any
 ) -> Result:
-    """Evaluate a model's captions, of HC-STVG or of records with true captions; settings are those of [`evaluate`]."""
+    """Evaluate a model's captions, of HC-STVG or of records with captions. The settings are those of [`evaluate`]."""
     return evaluate("captions", data, answerer, out, mode=mode, **settings)
 
 
@@ -166,35 +168,35 @@ def evaluate_descriptions(
     mode: str = "single",
     **settings: Any,
 ) -> Result:
-    """Evaluate a model on VideoRefer-Bench-D; settings are those of [`evaluate`].
+    """Evaluate a model on VideoRefer-Bench-D. The settings are those of [`evaluate`].
 
     Args:
-        judge: who scores the descriptions; nobody if `None`, and nothing but the descriptions is written then.
+        judge ([`Judge`] or `None`): the judge of the descriptions. With `None`, only the descriptions are written.
     """
     return evaluate("d", data, answerer, out, judge=judge, mode=mode, **settings)
 
 
 def require_facts(items: Sequence[Any]) -> None:
-    """Make sure that rules can judge descriptions of these objects.
+    """Make sure that the rules can judge descriptions of these objects.
 
     Raises:
-        BenchError: an item has no facts, or such as no rule understands.
+        BenchError: an item has no facts, or facts that no rule understands.
     """
     RuleJudge().check(items)
 
 
 def _check(judge: Judge, items: Sequence[Any]) -> None:
-    """Let a judge look at items before; one of somebody's own may have nothing to say."""
+    """Let the judge check the items first, if it has a method for that."""
     check = getattr(judge, "check", None)
     if check is not None:
         check(items)
 
 
 def _judgeable(read: Reading[Any], judge: Judge) -> Reading[Any]:
-    """Without the items that a judge cannot use.
+    """Return the reading without the items that a judge cannot use.
 
     Raises:
-        BenchError: none is left.
+        BenchError: no item is left.
     """
     items, skipped = [], dict(read.skipped)
     for item in read.items:
@@ -240,20 +242,20 @@ def _answer(
 
 
 def _adapted(answerer: Any) -> dict[str, str]:
-    """Parameters that the servers of an answerer do not take, and what was done about it."""
+    """Return the parameters that the servers of an answerer do not take, with the remedies."""
     seer = getattr(answerer, "seer", None)
     chats = (getattr(seer, "chat", None), getattr(answerer, "summary", None))
     return {name: done for chat in chats for name, done in getattr(chat, "adapted", {}).items()}
 
 
 def _of_items(outcome: Outcome, items: Sequence[Item]) -> Outcome:
-    """Without the lines of items that a limit leaves out."""
+    """Return the outcome without the lines of items that a limit leaves out."""
     wanted = {item.id for item in items}
     outcome.rows = {key: row for key, row in outcome.rows.items() if key in wanted}
     return outcome
 
 
-def _judgements(
+def _judgments(
     ids: Collection[str], settings: Mapping[str, Any], judge: Judge, out: str | os.PathLike, shard: Shard
 ) -> Store:
     configuration = {"answers": configuration_hash(settings), **judge.settings()}
@@ -275,7 +277,7 @@ def _judge(
     def work(batch: Sequence[Any]) -> list[dict[str, Any] | ItemError]:
         return [judge.judge(item, answers[item.id]) for item in batch]
 
-    with _judgements(ids, settings, judge, out, shard) as store:
+    with _judgments(ids, settings, judge, out, shard) as store:
         outcome: Outcome = run(
             mine,
             work,

@@ -1,4 +1,4 @@
-"""Image models on videos: they answer about one frame after the other, and a language model sums that up (4.2.1)."""
+"""Image models on videos: they answer about single frames, and a language model merges the answers (4.2.1)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,19 +23,19 @@ __all__ = ["FramesThenSummary"]
 
 
 class FramesThenSummary:
-    """An image model that is shown annotated frames one by one, and a chat model that merges its answers.
+    """An image model that sees annotated frames one by one, and a chat model that merges its answers.
 
-    In multi-frame mode these are annotated frames, spread evenly, with each object on one of them at least; in
-    single-frame mode it is the item's one frame, and the answer about it is the answer. So it is for a picture. Of an
-    item without objects, frames of the whole video are shown.
+    In multi-frame mode, the frames are annotated ones, spread evenly, and each object is on at least one of them. In
+    single-frame mode, and for pictures, there is one frame, and the answer about it is the answer. For an item without
+    objects, frames of the whole video are shown.
 
     Args:
         seer ([`Seer`]): the image model, a [`FrameModel`] or a [`FrameEndpoint`].
-        summary ([`Chat`], *optional*): who merges the answers; the image model itself by default.
-        style (`str`, *optional*): how objects are drawn on the frames: `"contour"` (the default), `"mask"` or `"box"`.
-        box_format (`str`, *optional*): in place of marks, boxes in words; see [`BoxText`].
-        num_frames (`int`, *optional*): the most frames to show; 16 by default. There are more only where objects that
-            are never seen together need them.
+        summary ([`Chat`], *optional*): model that merges the answers. Default: the image model.
+        style (`str`, *optional*): style of the marks on the frames: `"contour"` (the default), `"mask"` or `"box"`.
+        box_format (`str`, *optional*): give boxes as text instead of marks; see [`BoxText`].
+        num_frames (`int`, *optional*): most frames to show; 16 by default. There are more only if objects that are
+            never seen together need them.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class FramesThenSummary:
         }
 
     def answer(self, items: Sequence[Item], mode: str) -> list[str | ItemError]:
-        """See [`Answerer`]; as many frames are shown at a time as there are items."""
+        """Answer items; see [`Answerer`]. The number of frames in a batch is that of the items."""
         return [self._answer_apart(item, mode, len(items)) for item in items]
 
     def _answer_apart(self, item: Item, mode: str, at_once: int) -> str | ItemError:
         try:
             return self._answer(item, mode, at_once)
         except OF_ONE as error:
-            return failure_of(item, error)  # what was paid for others stays
+            return failure_of(item, error)  # the paid answers to others are kept
 
     def _answer(self, item: Item, mode: str, at_once: int) -> str:
         clip, objects = _frames_of(item, mode, self.num_frames)
@@ -115,10 +115,10 @@ class FramesThenSummary:
 
 
 def _frames_of(item: Item, mode: str, num_frames: int) -> tuple[Clip, list[Region]]:
-    """An item's video with those frames chosen that have an object, and the objects.
+    """Return an item's video with the chosen frames, all of which have an object, and the objects.
 
-    Frames are spread evenly. Where an object would be on none of them, those that show all take the place of the ones
-    nearest to them, as for models that see all frames at once.
+    Frames are spread evenly. If an object would be on none of them, frames that show all objects replace the nearest
+    ones, as for models that see all frames at once.
     """
     clip = open_clip(Source(item.kind, item.video, 0), 0, Sampling(num_frames=num_frames))
     objects = [region.at_frames(clip.frame_at) for region in item.regions(mode)]
@@ -131,7 +131,7 @@ def _frames_of(item: Item, mode: str, num_frames: int) -> tuple[Clip, list[Regio
 
 
 def _showing_all(seen: Sequence[set[int]], preferred: Sequence[int]) -> list[int]:
-    """A few frames on which each object can be seen: always the one with most of those that lack one yet."""
+    """Return a few frames that show each object: always the one with the most objects that are not shown yet."""
     chosen: list[int] = []
     lacking = list(seen)
     while lacking:

@@ -1,4 +1,4 @@
-"""General video understanding through lmms-eval, which runs as a program of its own."""
+"""General video understanding with lmms-eval, which runs in its own process."""
 
 import importlib.util
 import json
@@ -43,20 +43,20 @@ def general_command(
     limit: int | None = None,
     more: Sequence[str] = (),
 ) -> list[str]:
-    """The command that runs lmms-eval on tasks, with this package's model, and with task folders that this writes.
+    """Write the folders of tasks, and return the command that runs lmms-eval with this package's model on tasks.
 
     Args:
         model (`str`): folder or Hub id of the model.
         tasks: names of tasks of lmms-eval, or of benchmarks of this package, such as `videorefer_bench_q`.
-        out: folder of the results; task folders are written into `tasks` in it.
+        out: folder for the results; the folders of tasks are written to `tasks` in it.
         model_args (*optional*): further settings of [`VideoReferLMMS`].
-        batch_size (`int`): questions answered together.
-        limit (`int`, *optional*): only the first so many of each task.
+        batch_size (`int`): number of questions in a batch.
+        limit (`int`, *optional*): number of questions of each task, from the first.
         more: further arguments of lmms-eval.
 
     Raises:
-        BenchError: a setting cannot be written into lmms-eval's list of settings, there is no task, or the folders
-            cannot be written.
+        BenchError: lmms-eval's list of settings cannot hold a setting, there is no task, or the folders cannot be
+            written.
     """
     if not tasks:
         raise BenchError("there is no task to run: name some, such as mvbench")
@@ -73,10 +73,10 @@ def general_command(
 
 
 def data_files(given: Sequence[str]) -> dict[str, str]:
-    """Name of a benchmark -> its file, from texts such as `"q=questions.json"`.
+    """Return a mapping from benchmark to file, from texts such as `"q=questions.json"`.
 
     Raises:
-        BenchError: a text has no name or no file, or the name is that of no task.
+        BenchError: a text has no name or no file, or no task has the name.
     """
     files = {}
     for text in given:
@@ -106,16 +106,17 @@ def run_general(
     """Run lmms-eval.
 
     Args:
-        command: of [`general_command`].
+        command: result of [`general_command`].
         data (*optional*): files of this package's tasks, by the names of their benchmarks, such as `"q"`.
         media_root (*optional*): folder of their videos.
         mode (`str`): `"single"` or `"multi"`, for the same tasks.
-        judge, judge_url (*optional*): who scores descriptions: `"rule"`, or a chat model behind an endpoint.
+        judge, judge_url (*optional*): judge of descriptions: `"rule"`, or a chat model and the address of its
+            endpoint.
         options (*optional*): options of benchmarks, by their names: `{"q": {"types": ["Color"]}}`.
 
     Raises:
         BenchError: a benchmark has no task or no such option, lmms-eval is not installed, a file of a task is missing,
-            or it failed.
+            or lmms-eval failed.
     """
     if judge_url is not None and judge_url != OPENAI and not names_server(judge_url):
         raise BenchError(
@@ -153,12 +154,12 @@ def run_general(
 
 
 def general_results(folder: str | os.PathLike) -> dict[str, dict[str, float | None]]:
-    """Task -> metric -> value, of the newest results that lmms-eval left in a folder.
+    """Return task -> metric -> value of the newest results of lmms-eval in a folder.
 
-    A value that is no finite number, which lmms-eval writes where nothing was measured, is `None`.
+    A value that is not a finite number, which lmms-eval writes if nothing was measured, is `None`.
 
     Raises:
-        BenchError: a file is not as lmms-eval writes it.
+        BenchError: a file does not have the form of lmms-eval's results.
     """
     found: dict[str, dict[str, float | None]] = {}
     for path in sorted(Path(folder).rglob("*results.json"), key=lambda path: path.stat().st_mtime):
@@ -178,7 +179,7 @@ def general_results(folder: str | os.PathLike) -> dict[str, dict[str, float | No
 
 
 def write_general_result(out: str | os.PathLike, model: str, name: str | None = None) -> Path:
-    """Put what lmms-eval found where reports look for it.
+    """Write the results of lmms-eval to a result file for reports.
 
     Raises:
         BenchError: lmms-eval left no results.

@@ -1,4 +1,4 @@
-"""The files that items of benchmarks stand in: those of training records, and HC-STVG's own."""
+"""Files of benchmark items: those in the format of training records, and HC-STVG's own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +13,14 @@ __all__ = ["item_values", "record_values"]
 
 
 def item_values(source: Path, keep_bad: bool = False) -> list[tuple[str, Any]]:
-    """Items of a file with their places; of HC-STVG's own format, each with its video's name.
+    """Return the items of a file with their locations. In HC-STVG's own format, each gets its video's name.
 
     Args:
         source (`Path`): the file.
-        keep_bad (`bool`): of a line that cannot be read, have the error in the item's place.
+        keep_bad (`bool`): for a line that cannot be read, return the error as the item.
 
     Raises:
-        BenchError: the file cannot be read, with its line.
+        BenchError: the file cannot be read. The message names the line.
     """
     found = _item_values(source)
     bad = None if keep_bad else next((value for _, value in found if isinstance(value, BenchError)), None)
@@ -41,7 +41,7 @@ def _item_values(source: Path) -> list[tuple[str, Any]]:
             except JsonError as error:
                 if error.is_json:
                     raise BenchError(f"{source}, {error}") from error
-                whole = None  # a record a line
+                whole = None  # one record per line
             if isinstance(whole, dict) and whole and all(isinstance(value, dict) for value in whole.values()):
                 return [(f"{source}, {name!r}", {"video": name, **value}) for name, value in whole.items()]
         return list(record_values(file))
@@ -52,7 +52,7 @@ def _item_values(source: Path) -> list[tuple[str, Any]]:
 
 
 def _text_of(source: Path) -> str:
-    """The text of a file; of one that is not UTF-8, nothing, since its lines know where."""
+    """Return the text of a file; empty if it is not UTF-8, since reading its lines finds the error."""
     try:
         return decode(read_file(source, BenchError))
     except JsonError:
@@ -60,10 +60,10 @@ def _text_of(source: Path) -> str:
 
 
 def record_values(file: RecordFile) -> Iterator[tuple[str, Any]]:
-    """Every value of a file with its place, one after another, strictly read; an error where one cannot be.
+    """Yield the values of a file with their locations, strictly read; an error for each that cannot be read.
 
     Raises:
-        BenchError: the file as a whole cannot be read from some point on, with its line or row.
+        BenchError: the file cannot be read from some point on. The message names the line or row.
         RecordError: the same.
     """
     with open(file.path, "rb") as stream:
@@ -72,14 +72,14 @@ def record_values(file: RecordFile) -> Iterator[tuple[str, Any]]:
             value = BenchError(f"{place}: {entry.reason}") if entry.reason else entry.value
             if file.unit == "line":
                 try:
-                    value = _strict(entry, stream, file.path)  # knows the line within the item
+                    value = _strict(entry, stream, file.path)  # finds the line within the item
                 except BenchError as error:
                     value = error
             yield place, value
 
 
 def _entries(file: RecordFile) -> Iterator[Entry]:
-    """What is in a file, as long as it can be read."""
+    """Yield the entries of a file, as long as it can be read."""
     line = 0
     try:
         for entry in file.scan():
@@ -87,13 +87,13 @@ def _entries(file: RecordFile) -> Iterator[Entry]:
             yield entry
     except VideoReferError:
         raise
-    except (RecursionError, ValueError) as error:  # too deep, or too many digits: the strict reader knows the line
+    except (RecursionError, ValueError) as error:  # too deep, or too many digits: the strict reader finds the line
         read_json(file.path, BenchError)
         raise BenchError(f"{file.path}: what follows {file.unit} {line} cannot be read: {error}") from error
 
 
 def _strict(entry: Entry, stream: BinaryIO, source: Path) -> Any:
-    """A value once more, since the reader of records lets numbers and characters pass that are none."""
+    """Read a value again strictly, since the reader of records takes invalid numbers and characters."""
     start, length = entry.position
     stream.seek(start)
     try:

@@ -1,4 +1,4 @@
-"""The items of the benchmarks of the paper; see `bench.benchmarks`, where each lives with its benchmark."""
+"""The items of the paper's benchmarks, from `bench.benchmarks`."""
 
 from videorefer_plugin.bench.benchmarks.captions import CaptionItem, read_captions
 from videorefer_plugin.bench.benchmarks.descriptions import DescriptionItem, read_descriptions

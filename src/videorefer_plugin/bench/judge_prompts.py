@@ -1,4 +1,4 @@
-"""What a chat model that judges is asked: in the words of a benchmark, or in those of a file.
+"""Prompts of chat models that judge: those of benchmarks, or of a file.
 
 ```yaml
 name: the wording of the released script
@@ -34,7 +34,7 @@ __all__ = ["JudgePrompt"]
 _FIELD = re.compile(r"\{([a-z_]+)\}")
 _KEYS = ("system", "user", "name")
 _MOST_BYTES = 1 << 20  # of a file; the longest prompts have a few thousand
-# Wordings of this library whose results are called by a hash of both texts without the boundary between them.
+# Prompts of this library whose hash is that of both texts without the boundary between them.
 _CALLED = {"823d7494df20": "e1d290834396", "83fa26438359": "103dea919741", "5083944b4d68": "f19395348c87"}
 
 Messages = list[dict[str, Any]]
@@ -42,13 +42,13 @@ Messages = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class JudgePrompt:
-    """What a judge is told of every answer.
+    """The prompt of a judge.
 
     Attributes:
-        system (`str`): who it is, and how it replies; nothing is put into this text.
-        user (`str`): about one answer, with `{name}` for each value of `fields`.
-        fields (`Callable`): from an item and the answer to it, to these values.
-        name (`str`, *optional*): what whoever wrote a wording of their own calls it.
+        system (`str`): the judge's task and the form of replies. It has no fields.
+        user (`str`): the text about one answer, with `{name}` for each value of `fields`.
+        fields (`Callable`): function from an item and its answer to these values.
+        name (`str`, *optional*): name of your own prompt, for reports.
     """
 
     system: str
@@ -58,24 +58,24 @@ class JudgePrompt:
 
     @property
     def hash(self) -> str:
-        """A short name for the wording."""
+        """A hash of the prompt."""
         found = text_hash(f"{self.system}\0{self.user}")
         return _CALLED.get(found, found)
 
     def conversations(self, item: Any, answer: str) -> list[Messages]:
-        """What to ask about an answer; the replies to several conversations are kept together."""
+        """Return the conversations about an answer. The replies to several ones are kept together."""
         values = self.fields(item, answer)
         user = _FIELD.sub(lambda match: values.get(match[1], match[0]), self.user)
         return [[{"role": "system", "content": self.system}, {"role": "user", "content": user}]]
 
     def from_file(self, path: str | os.PathLike) -> JudgePrompt:
-        """The same with the wording of a file: YAML (or JSON) with the texts `system` and `user`.
+        """Return the prompt with the texts of a file: YAML (or JSON) with `system` and `user`.
 
-        The user's text has the fields in braces that this prompt has, such as `{reference}`. Other braces, as of JSON,
-        are left as they are. A third text, `name`, is what reports call the wording.
+        The user's text has this prompt's fields in braces, such as `{reference}`. Other braces, as in JSON, are left
+        unchanged. A third text, `name`, names the prompt in reports.
 
         Raises:
-            BenchError: the file cannot be read, is no such YAML, or a text or a field is missing or misplaced.
+            BenchError: the file cannot be read or is not such YAML, or a text or a field is missing or misplaced.
         """
         where = f"The judge's prompt {os.fspath(path)!r}"
         values = _read(Path(path), where)
@@ -95,7 +95,7 @@ class JudgePrompt:
         return replace(self, system=values["system"], user=values["user"], name=name)
 
     def save(self, folder: Path) -> Path:
-        """Keep the wording beside what was judged with it, as a file that [`from_file`] reads.
+        """Save the prompt to the folder of its judgments, as a file that [`from_file`] reads.
 
         Raises:
             BenchError: the folder cannot be written.
@@ -111,7 +111,7 @@ class JudgePrompt:
         return path
 
     def _check_fields(self, values: Mapping[str, str], where: str) -> None:
-        """Make sure that everything a judge has to know is put into the user's text."""
+        """Make sure that the user's text has all fields that the judge needs."""
         known = dict.fromkeys(_FIELD.findall(self.user))
         found = set(_FIELD.findall(values["user"]))
         missing = [name for name in known if name not in found]
@@ -124,7 +124,7 @@ class JudgePrompt:
         misplaced = next((name for name in _FIELD.findall(values["system"]) if name in known), None)
         if misplaced is not None:
             raise BenchError(
-                f"{where} has {{{misplaced}}} in its system text, into which nothing is put: move it to the user's."
+                f"{where} has {{{misplaced}}} in its system text, which takes no fields: move it to the user's."
             )
 
 

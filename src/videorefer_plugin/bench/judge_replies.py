@@ -1,8 +1,8 @@
-"""Reading what a judge says about a description: JSON, or the numbered lines of the released benchmark.
+"""Reading of judges' replies about descriptions: JSON, or the numbered lines of the released benchmark.
 
-As with answers there are two readers. The compatible one finds what the released script finds, and drops what that
-drops. The strict one reads JSON and every way of writing such lines that means the same, and takes no score outside 0
-to 5, nor one that may mean another number ("3-4", "4/10"). What neither understands is counted by those who use them.
+There are two readers, as for answers. The compatible one finds and drops the same scores as the released script. The
+strict one reads JSON and all variants of such lines with the same meaning. It refuses scores outside 0 to 5, and
+scores that may mean another number ("3-4", "4/10"). Callers count the replies that neither understands.
 """
 
 import re
@@ -27,11 +27,11 @@ _LOWEST, _HIGHEST = 0.0, 5.0
 
 
 def compatible_scores(reply: str | None) -> dict[str, float] | None:
-    """Name -> score as the released script finds them; `None` where it drops the whole reply.
+    """Return name -> score as the released script finds them; `None` if it drops the whole reply.
 
-    It takes every `number. name: score`, whatever the name, and keeps the last score of a name. White space of any
-    kind and length, also a line end, has to follow the full stop and the colon; a name is on one line. A score that is
-    no number, such as `4.5.`, or no reply at all, drops everything.
+    The script takes every `number. name: score`, whatever the name, and keeps the last score of a name. White space of
+    any kind and length, also a line end, has to follow the period and the colon; a name is on one line. A score that
+    is not a number, such as `4.5.`, or a missing reply, drops everything.
     """
     if reply is None:
         return None
@@ -42,12 +42,12 @@ def compatible_scores(reply: str | None) -> dict[str, float] | None:
 
 
 def _entries(reply: str) -> Iterator[tuple[str, str]]:
-    """Names and scores as `re.findall` of `\\d+\\.\\s+(.+?):\\s+([\\d.]+)` gives them.
+    """Yield names and scores as `re.findall` of `\\d+\\.\\s+(.+?):\\s+([\\d.]+)` gives them.
 
-    That would take minutes for a reply of many numbers without a score. Here a line in which nothing follows is looked
-    through once.
+    `re.findall` would take minutes for a reply of many numbers without a score. This function scans a line without a
+    score only once.
     """
-    place, barren = 0, -2  # where the last line without a score ends
+    place, barren = 0, -2  # the end of the last line without a score
     while number := _NUMBERED.search(reply, place):
         place = number.end()
         line_end = reply.find("\n", place)
@@ -67,7 +67,7 @@ _NAMES = {
 }
 _NUMBER = r"(?P<score>[+-]?(?:\d+(?:\.\d*)?|\.\d+))"
 _OF_FIVE = r"(?:/|(?:out\s+)?of)\s*5(?:\.0*)?(?![\d.]*\d)"
-# Not part of a longer number, word or range, and of no other whole than 5.
+# Not part of a longer number, word or range, and not out of another total than 5.
 _END = (
     r"(?!\d|\.\d|,\d|[eE][+-]?\d)(?!(?!pts?\b|points?\b|stars?\b|out\b|of\b|and\b)[A-Za-z])"
     r"(?!\.?[ \t*_]*(?:[~\u2010-\u2014-]|to\b|or\b)[ \t*_]*[\d.]*\d)"
@@ -78,7 +78,7 @@ _LINE = re.compile(
     r"(?<![A-Za-z])(?P<name>"
     + "|".join([*(name.replace(" ", r"[\s_-]*") for name in DIMENSIONS.values()), *DIMENSIONS])
     + r")(?![A-Za-z])"
-    r"(?:[\s*_]*\([^()\n]{1,40}\))?(?:\s+score\b)?"  # the name with its short form, or with what scores are out of
+    r"(?:[\s*_]*\([^()\n]{1,40}\))?(?:\s+score\b)?"  # the name with its short form, or with the total of scores
     r"[\s*_\"'`)\]]*[:=|\u2013-][\s*_\"'`(\[]*"
     r"(?:score[\s*_:=]*)?[(\[]?" + _NUMBER + _END,
     re.I,
@@ -87,7 +87,7 @@ _VALUE = re.compile(rf"[\s*_]*{_NUMBER}{_END}(?:[\s*_]*{_OF_FIVE})?(?:\s*(?:pts?
 
 
 def reply_scores(reply: str | None) -> dict[str, float]:
-    """Scores by dimension (`"SC"`, `"AD"`, `"TD"`, `"HD"`) that a reply gives, of those that can be understood.
+    """Return the scores by dimension (`"SC"`, `"AD"`, `"TD"`, `"HD"`) that can be understood in a reply.
 
     Examples:
         >>> reply_scores('{"SC": 5, "AD": 4.5, "TD": {"score": 3, "why": "..."}, "HD": 7}')
@@ -106,7 +106,7 @@ def reply_scores(reply: str | None) -> dict[str, float]:
     for match in _LINE.finditer(said):
         score = _in_range(match["score"])
         code = _NAMES[re.sub(r"[\W_]", "", match["name"]).lower()]
-        found.pop(code, None)  # what is said last counts, also where it makes no sense
+        found.pop(code, None)  # the last mention counts, even if it is invalid
         if score is not None:
             found[code] = score
     return {code: found[code] for code in DIMENSIONS if code in found}

@@ -1,4 +1,4 @@
-"""Judges of answers, behind one small interface: a chat model, or the rules of the shapes world."""
+"""Judges of answers, with one small interface: a chat model, or the rules of the shapes world."""
 
 import copy
 import json
@@ -20,25 +20,25 @@ __all__ = ["ChatJudge", "Judge", "RuleJudge", "judge_for"]
 
 
 class Judge(Protocol):
-    """Somebody who compares an answer with the truth.
+    """The interface of judges, which compare an answer with the truth.
 
     Attributes:
-        name (`str`): how tables call it.
-        workers (`int`): how many calls it takes at the same time.
+        name (`str`): name in tables.
+        workers (`int`): number of concurrent calls that it takes.
     """
 
     name: str
     workers: int
 
     def settings(self) -> dict[str, Any]:
-        """Everything that its judgement depends on."""
+        """Return all settings that its judgment depends on."""
         ...
 
     def check(self, items: Sequence[Any]) -> None:
         """Make sure that items can be judged, before anything is generated.
 
         Raises:
-            BenchError: one cannot.
+            BenchError: an item cannot be judged.
         """
         ...
 
@@ -46,24 +46,24 @@ class Judge(Protocol):
         """Judge an answer.
 
         Returns:
-            `reply` (`str`), in which scores from 0 to 5 are still to be read, and `date` (UTC). A chat model adds
-            `input_tokens` and `output_tokens` (`None` where its side counts none), `cut_off` if the reply ends at the
-            most tokens of one, and `adapted`, the parameters that its server does not take.
+            `reply` (`str`), from which scores are read later, and `date` (UTC). A chat model adds `input_tokens` and
+            `output_tokens` (`None` if the server does not count them), `cut_off` if the reply ends at the most tokens
+            of a reply, and `adapted`, the parameters that its server does not take.
 
         Raises:
             ItemError, ReplyError: there is no reply about this item.
-            BenchError: there will be none about others either.
+            BenchError: there will be no reply about other items either.
         """
         ...
 
 
 class ChatJudge:
-    """A chat model that is asked about each answer.
+    """A chat model that judges each answer.
 
     Args:
-        chat: behind an endpoint, or loaded here.
-        prompt ([`JudgePrompt`], *optional*): what it is asked. By default, in `evaluate`, what the benchmark says; and
-            for the four scores of Bench-D elsewhere.
+        chat: the chat model, behind an endpoint or loaded here.
+        prompt ([`JudgePrompt`], *optional*): its prompt. Default: that of the benchmark in `evaluate`, and elsewhere
+            the prompt for the four scores of Bench-D.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("endpoint", "local")
@@ -86,7 +86,7 @@ class ChatJudge:
             self._conversations(item, "")
 
     def judge(self, item: Any, answer: str) -> dict[str, Any]:
-        """See [`Judge`]; several replies are one `reply` that is a JSON list of texts."""
+        """Judge an answer; see [`Judge`]. Several replies become one `reply`, a JSON list of texts."""
         completions = [self.chat.complete(asked) for asked in self._conversations(item, answer)]
         texts = [completion.text for completion in completions]
         adapted = getattr(self.chat, "adapted", None)
@@ -110,19 +110,19 @@ class ChatJudge:
             TypeError,
             LookupError,
             ValueError,
-        ) as error:  # whatever `fields` meets
+        ) as error:  # any of these may come from `fields`
             raise BenchError(
-                f"{item.place}: item {item.id!r} does not have what the judge's prompt is about: {error}. Choose the "
+                f"{item.place}: item {item.id!r} lacks a value for the judge's prompt: {error}. Choose the "
                 "prompt of this benchmark, which is that of a ChatJudge without one."
             ) from error
 
 
 RULES = "f5058fa73967"
-"""The rules of `videorefer_plugin.world.judge`, as judgements name them; to be changed whenever a rule is."""
+"""The version of the rules of `videorefer_plugin.world.judge` in judgments; change it whenever a rule changes."""
 
 
 class RuleJudge:
-    """The rules of the shapes world, for items that carry its facts; see `videorefer_plugin.world.judge`."""
+    """The rules of the shapes world, for items with facts; see `videorefer_plugin.world.judge`."""
 
     kinds: ClassVar[tuple[str, ...]] = ("rule",)
     name = "rules of the shapes world"
@@ -134,12 +134,12 @@ class RuleJudge:
             "judge": "rule",
             "model": self.name,
             "prompt_hash": RULES,
-        }  # in place of a prompt, the rules themselves
+        }  # the version of the rules instead of a prompt
 
     def check(self, items: Sequence[Any]) -> None:
         """See [`Judge`]."""
         for item in items:
-            self.judge(item, getattr(item, "caption", ""))  # it understands them
+            self.judge(item, getattr(item, "caption", ""))  # fails if the rules do not understand the facts
 
     def judge(self, item: Any, answer: str) -> dict[str, Any]:
         """See [`Judge`]."""
@@ -148,20 +148,20 @@ class RuleJudge:
             raise _no_facts(item)
         try:
             scores = score_description(answer, facts)
-        except (ConfigurationError, TypeError, AttributeError) as error:  # the latter for values of other types
+        except (ConfigurationError, TypeError, AttributeError) as error:  # the latter two for values of other types
             raise ItemError(f"{item.place}: item {item.id!r} has facts that no rule understands: {error}") from error
         return {"reply": json.dumps(scores), "date": _now()}
 
 
 def judge_for(benchmark: Benchmark[Any], judge: Judge) -> Judge:
-    """A judge as a benchmark needs it: a chat model that was told nothing else is asked in the benchmark's words.
+    """Return a judge for a benchmark: a chat model without its own prompt gets the benchmark's.
 
     Raises:
-        BenchError: the benchmark is scored without a judge, or not by judges of this kind.
+        BenchError: the benchmark is scored without a judge, or does not take judges of this kind.
     """
     if not benchmark.needs_judge():
         raise BenchError(f"answers of {benchmark.title} are scored without a judge: leave it out")
-    kinds = getattr(judge, "kinds", benchmark.judges)  # judges of somebody's own know best themselves
+    kinds = getattr(judge, "kinds", benchmark.judges)  # a user's own judge that declares no kinds is accepted
     if not set(kinds) & set(benchmark.judges):
         raise BenchError(
             f"answers of {benchmark.title} cannot be judged by {judge.name!r}, a judge of the kind "

@@ -1,4 +1,4 @@
-"""Where the benchmarks expect their files, and whether these are there. Nothing is downloaded."""
+"""The layouts of the benchmarks' files, and a check of folders. Nothing is downloaded."""
 
 import os
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ __all__ = ["Found", "check_layout", "layouts"]
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of a benchmark.
+    """The result of a check of a benchmark's folder.
 
     Attributes:
-        layout: what was expected.
-        missing (`list[str]`): paths that are not there.
-        problem (`str`): why the items cannot be used, otherwise empty.
-        items (`int`): how many can, if nothing is wrong.
+        layout: the expected files.
+        missing (`list[str]`): missing paths.
+        problem (`str`): why the items cannot be used; empty if they can.
+        items (`int`): number of usable items, if nothing is wrong.
     """
 
     layout: Layout
@@ -30,11 +30,11 @@ class Found:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether nothing is missing or wrong."""
         return not self.missing and not self.problem
 
     def describe(self) -> str:
-        """What there is, in words."""
+        """Return a description of the result."""
         head = f"{self.layout.title}: " + (f"complete, {self.items} items" if self.complete else "not complete")
         lines = [head, *(f"  missing: {path}" for path in self.missing)]
         if self.problem:
@@ -43,11 +43,11 @@ class Found:
 
 
 def check_layout(folder: str | os.PathLike, names: Sequence[str] | None = None) -> list[Found]:
-    """Check folders of benchmarks: that everything is there, and that every item can be used.
+    """Check whether all files of benchmarks are there, and whether every item can be used.
 
     Args:
-        folder: where the files of one benchmark are.
-        names (*optional*): the benchmarks to look for; all that are published by default.
+        folder: folder of the files of one benchmark.
+        names (*optional*): the benchmarks to check. Default: all published ones.
 
     Raises:
         BenchError: a benchmark is unknown.
@@ -67,10 +67,10 @@ def check_layout(folder: str | os.PathLike, names: Sequence[str] | None = None) 
 
 
 def layouts(names: Sequence[str] | None = None) -> dict[str, Layout]:
-    """Name -> layout, of the benchmarks that are published; or of some of them.
+    """Return name -> layout of all published benchmarks, or of some of them.
 
     Raises:
-        BenchError: a name is not that of a published benchmark.
+        BenchError: no published benchmark has one of the names.
     """
     known = {name: one.layout for name, one in benchmarks().items() if one.layout is not None}
     for name in names or ():

@@ -1,9 +1,9 @@
-"""Which option an answer to a multiple-choice question names.
+"""Readers of answers to multiple-choice questions, which find the option that an answer names.
 
-Two readers. The compatible one does what the released script does, for figures that can be compared with the paper's.
-The strict one reads like a careful person: it takes letters only where they stand for an option, follows negation, and
-takes nothing where two options are named or none is. It leaves out what a model thought before it answered, and knows
-the Chinese, Japanese and Korean words for an answer.
+There are two readers. The compatible one does the same as the released script, for figures that can be compared with
+the paper's. The strict one reads like a careful person: it takes only letters that stand for an option, follows
+negation, and takes no option if an answer names none or several. It ignores a model's thoughts before the answer, and
+knows the Chinese, Japanese and Korean words for an answer.
 """
 
 import re
@@ -15,15 +15,15 @@ from videorefer_plugin.chat.reasoning import without_reasoning
 __all__ = ["compatible_correct", "compatible_letter", "gold_letter", "option_letters", "strict_letter"]
 
 
-# --- as the released script ------------------------------------------------------------------------------------------
+# --- compatible ------------------------------------------------------------------------------------------------------
 
 
 def compatible_letter(prediction: str) -> str | None:
-    """The letter that the released script takes from an answer.
+    """Return the letter that the released script takes from an answer.
 
-    That is the first of: a capital in parentheses anywhere, a capital directly before a closing parenthesis, the first
-    character left when full stops are deleted. Where nothing is left the script stops with an error, and this gives
-    `None`.
+    The script takes the first of these: a capital in parentheses anywhere, a capital directly before a closing
+    parenthesis, the first character after periods are deleted. If nothing is left, the script stops with an error, and
+    this function returns `None`.
     """
     found = re.search(r"\(([A-Z])\)", prediction) or re.search(r"([A-Z])\)", prediction)
     if found:
@@ -32,13 +32,13 @@ def compatible_letter(prediction: str) -> str | None:
 
 
 def compatible_gold(answer: str) -> str:
-    """The right letter as the released script takes it: the first capital in parentheses, else the whole string."""
+    """Return the right letter as the released script does: the first capital in parentheses, else the whole string."""
     found = re.search(r"\(([A-Z])\)", answer)
     return found.group(1) if found else answer
 
 
 def compatible_correct(prediction: str, answer: str) -> bool:
-    """Whether the released script counts an answer as right; where it stops with an error, the answer is wrong."""
+    """Return whether the released script counts an answer as right. If the script stops with an error, it is wrong."""
     letter = compatible_letter(prediction)
     return letter is not None and letter.lower() == compatible_gold(answer).lower()
 
@@ -78,7 +78,7 @@ _ALTERNATIVE = re.compile(
 
 
 def option_letters(options: Sequence[str]) -> list[str] | None:
-    """Letters of options such as `"(A) a red car"`; `None` if one has none, or two have the same."""
+    """Return the letters of options such as `"(A) a red car"`; `None` if one has none, or two have the same."""
     letters = []
     for option in options:
         found = re.match(r"\s*\(\s*([A-Za-z])\s*\)|\s*([A-Za-z])\s*[).:、]", _plain(option))
@@ -89,7 +89,7 @@ def option_letters(options: Sequence[str]) -> list[str] | None:
 
 
 def gold_letter(answer: str) -> str | None:
-    """The right letter of `"(A) a car"`, `"[A] a car"`, `"A. a car"`, `"A) a car"`, `"a"` or `"a car (A)"`."""
+    """Return the letter of `"(A) a car"`, `"[A] a car"`, `"A. a car"`, `"A) a car"`, `"a"` or `"a car (A)"`."""
     text = _plain(answer)
     found = (
         re.search(r"\(([A-Z])\)", unicodedata.normalize("NFKC", answer))
@@ -100,18 +100,18 @@ def gold_letter(answer: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """The text with letters and marks in their usual width, and round brackets in place of all others."""
+    """Return the text with letters and marks in their usual width, and all brackets as round ones."""
     return unicodedata.normalize("NFKC", text).translate(_BRACKETS)
 
 
 def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str | None:
-    """The option that an answer names, or `None` if it names none, or several.
+    """Return the letter of the option that an answer names, or `None` if it names none, or several.
 
     Args:
         prediction (`str`): the answer.
-        options (`Sequence[str]`, *optional*): the question's options. Given, letters of no option are not taken, and
-            an answer that repeats the text of one option names it, also behind "Answer:" or "The answer is", and so
-            does a last sentence that begins like this, if no other letter was named before.
+        options (`Sequence[str]`, *optional*): the question's options. If given, letters of no option are not taken. An
+            answer that repeats the text of one option names it, also after "Answer:" or "The answer is", and so does a
+            last sentence that begins like this, if no other letter was named before.
 
     Examples:
         >>> [strict_letter(text) for text in ("The answer is B.", "Not (A), it is (C)", "(A) or (B)", "Both of them")]
@@ -147,19 +147,19 @@ def strict_letter(prediction: str, options: Sequence[str] | None = None) -> str 
 
 
 def _known(letter: str, allowed: set[str] | None) -> str | None:
-    letter = letter.upper()  # of some letters, such as the German sharp s, that is two
+    letter = letter.upper()  # some letters, such as the German sharp s, become two
     return letter if len(letter) == 1 and "A" <= letter <= "Z" and (allowed is None or letter in allowed) else None
 
 
 def _bare(text: str) -> str:
-    """An option's text or an answer, without its letter, case and marks around it."""
+    """Return an option's text or an answer without its letter, case and the marks around it."""
     text = re.sub(r"^[\s(]*[A-Za-z]\s*[).:、]\s*", "", text)
     return re.sub(r"\W+", " ", text).strip().lower()
 
 
 _TAIL = r"(?![A-Za-z0-9_'])(?=\W|$|选项|選項|[项項吧呢啊哦的是因所或和与與及还還だでが]|입니다|이다|번)"
-# From the surest to the least sure ways of naming an option. The last are capitals that stand alone, but for the
-# article and the pronoun. In Chinese, Japanese and Korean no space parts a letter from the words around it.
+# From the surest to the least sure ways of naming an option. The last ones are capitals that stand alone, except the
+# article and the pronoun. In Chinese, Japanese and Korean, no space separates a letter from the words around it.
 _WAYS = (
     (
         re.compile(r"\\(?:boxed|fbox)\s*\((?:[\s(]|\\\w+\s*\()*([A-Za-z])\s*\)"),
@@ -189,7 +189,7 @@ _WAYS = (
 
 
 def _among(text: str, allowed: set[str] | None) -> str | None:
-    """The one option that is named by the surest way in which any is named."""
+    """Return the option that is named in the surest way; `None` if there are several, or none."""
     rejected: set[str] = set()
     named: list[set[str]] = []
     for ways in _WAYS:

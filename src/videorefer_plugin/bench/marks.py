@@ -1,4 +1,4 @@
-"""What models that take no regions see: frames, with objects drawn in a colour of their own each, and numbered."""
+"""Frames for models that take no regions, with objects in different colors and with numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class MarkedClip:
-    """What a model that takes no regions is shown and asked.
+    """The frames and the prompt for a model that takes no regions.
 
     Attributes:
-        frames: uint8 (frames, height, width, 3), with marks if it sees any.
-        metadata (`dict`): which frames of the video these are, as video processors take it.
+        frames: uint8 (frames, height, width, 3), for some answerers with marks.
+        metadata (`dict`): the numbers and times of the frames, in the form of video processors.
         prompt (`str`): the question, without `<region>`.
         kind (`str`): `"video"`, or `"image"` for frames that are shown as pictures.
     """
@@ -49,10 +49,10 @@ class MarkedClip:
 
 
 def known_style(style: str) -> str:
-    """The style, if there is one of that name.
+    """Return the name of a style if it is known.
 
     Raises:
-        BenchError: there is none.
+        BenchError: the style is unknown.
     """
     if style not in STYLES:
         raise BenchError(f"marks are {style!r}: expected one of {', '.join(STYLES)}")
@@ -62,8 +62,8 @@ def known_style(style: str) -> str:
 def show_item(item: Item, mode: str, num_frames: int) -> tuple[Clip, list[Region]]:
     """Sample an item's video, and find its objects.
 
-    Frames are sampled evenly. Annotated ones take the place of the sampled frames nearest to them, as many of each
-    object as there are frames to show, spread evenly. A picture has one frame.
+    Frames are sampled evenly. Annotated frames, evenly spread and at most `num_frames` of each object, replace the
+    sampled frames nearest to them. A picture has one frame.
 
     Raises:
         RegionError: an object does not fit its video.
@@ -80,9 +80,10 @@ def mark_item(item: Item, mode: str, style: str, num_frames: int) -> MarkedClip:
     """Sample an item's video as [`show_item`] does, and draw its objects.
 
     Args:
-        item: of any benchmark.
-        mode (`str`): `"single"` for marks in the item's one frame, `"multi"` for marks in all annotated frames shown.
-        style (`str`): as in [`draw_marks`].
+        item: an item of any benchmark.
+        mode (`str`): `"single"` for marks in the item's one frame, `"multi"` for marks in all shown frames that are
+            annotated.
+        style (`str`): a style of [`draw_marks`].
         num_frames (`int`): frames to show.
 
     Raises:
@@ -102,7 +103,7 @@ def mark_item(item: Item, mode: str, style: str, num_frames: int) -> MarkedClip:
 def mark_frame(
     picture: NDArray[np.uint8], frame: int, objects: Sequence[Region], style: str
 ) -> tuple[NDArray[np.uint8], Mapping[int, Any]]:
-    """A frame with the objects on it drawn, and the masks of these by number, from 1."""
+    """Return a frame with its objects drawn, and their masks by number, from 1."""
     masks = {
         number: region.mask(frame, *picture.shape[:2])
         for number, region in enumerate(objects, 1)
@@ -112,12 +113,12 @@ def mark_frame(
 
 
 def colors_of(count: int) -> list[str]:
-    """Names of the colors of so many objects, numbered from 1."""
+    """Return the names of the colors of some objects, numbered from 1."""
     names = list(COLORS)
     return [names[number % len(names)] for number in range(count)]
 
 
 def frame_messages(clip: MarkedClip) -> Sequence[dict[str, Any]]:
-    """The frames and the question as one message of a chat."""
+    """Return the frames and the question as one message of a chat."""
     said = f"These are {len(clip.frames)} frames of a video, in order.\n" if clip.kind == "video" else ""
     return [picture_message(clip.frames, said + clip.prompt)]

@@ -1,4 +1,4 @@
-"""Options of a benchmark, which are the fields of its class: their types, and values given for them."""
+"""Options of a benchmark, which are the fields of its class: their types and values."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SIMPLE = {str: "a text", bool: "true or false", int: "a whole number", float: "
 
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """An option of a benchmark.
 
     Attributes:
-        name (`str`): of the field.
-        kind (`type`): of its value, or of each of its values: `str`, `bool`, `int` or `float`.
-        several (`bool`): whether it has any number of values.
+        name (`str`): name of the field.
+        kind (`type`): type of its value, or of each of its values: `str`, `bool`, `int` or `float`.
+        several (`bool`): whether it takes any number of values.
         optional (`bool`): whether it can be `None`.
-        default: its value by default.
-        choices (`tuple[str, ...]`): the texts that it can be; any, if there are none.
-        help (`str`): what it is.
+        default: default value.
+        choices (`tuple[str, ...]`): allowed texts; any, if empty.
+        help (`str`): help text.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """What a command line calls it."""
+        """Its name on a command line."""
         return f"--{self.name.replace('_', '-')}"
 
     def read(self, given: Any) -> Any:
-        """The value that is meant.
+        """Return the value for an input.
 
         Raises:
-            BenchError: it cannot be one.
+            BenchError: the input is invalid.
         """
         if given is None and self.optional:
             return None
@@ -69,10 +69,10 @@ class Option:
 
 
 def options_of(benchmark: Any) -> list[Option]:
-    """The options of a benchmark, in the order of its fields.
+    """Return the options of a benchmark, in the order of its fields.
 
     Raises:
-        ConfigurationError: a field can be no option.
+        ConfigurationError: a field cannot be an option.
     """
     hints = get_type_hints(type(benchmark))
     found = []
@@ -91,10 +91,10 @@ def options_of(benchmark: Any) -> list[Option]:
 
 
 def read(benchmark: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of options, as a command line or JSON gives them.
+    """Return the values of options from the inputs of a command line or JSON.
 
     Raises:
-        BenchError: the benchmark has no such option, or a value cannot be one.
+        BenchError: an option is unknown, or a value is invalid.
     """
     known = {option.name: option for option in options_of(benchmark)}
     for name in given:
@@ -105,6 +105,6 @@ def read(benchmark: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kinds(hint: Any) -> tuple[list[Any], bool]:
-    """The types that a value may have, and whether it may be `None`."""
+    """Return the types that a value may have, and whether it may be `None`."""
     kinds = list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
     return [kind for kind in kinds if kind is not type(None)], type(None) in kinds

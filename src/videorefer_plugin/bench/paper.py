@@ -1,4 +1,4 @@
-"""Figures of the paper (arXiv 2501.00599), to stand beside one's own and marked as the paper's."""
+"""Figures of the paper (arXiv 2501.00599), which reports show beside measured ones."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -21,12 +21,12 @@ SOURCE = "arXiv 2501.00599"
 
 
 class PaperRow(NamedTuple):
-    """A row of one of its tables.
+    """A row of a table of the paper.
 
     Attributes:
-        name (`str`): the model, or what was changed of it.
-        mode (`str`): `"single"` or `"multi"`; empty where the paper does not say.
-        values (`dict[str, float]`): by column.
+        name (`str`): the model, or its variant.
+        mode (`str`): `"single"` or `"multi"`; empty if the paper does not name it.
+        values (`dict[str, float]`): values by column.
     """
 
     name: str
@@ -35,12 +35,12 @@ class PaperRow(NamedTuple):
 
 
 class PaperTable(NamedTuple):
-    """One of its tables.
+    """A table of the paper.
 
     Attributes:
-        number (`int`): of the table.
-        rows (`tuple[PaperRow, ...]`): its rows, in its order.
-        model (`str`): the model that the rows are of.
+        number (`int`): number of the table.
+        rows (`tuple[PaperRow, ...]`): rows of the table.
+        model (`str`): model of the rows.
     """
 
     number: int
@@ -100,7 +100,7 @@ BENCH_D = (
     _row("VideoRefer-7B", "multi", _D_COLUMNS, 4.44, 3.27, 3.10, 3.04, 3.46),
 )
 
-# Table 3, on the test set of HC-STVG; the paper does not say in which mode.
+# Table 3, on the test set of HC-STVG. The paper does not name the mode.
 CAPTIONS = (
     _row("Merlin", "", _CAPTION_COLUMNS, 3.3, 11.3, 26.0, 10.5, 20.1),
     _row("Artemis", "", _CAPTION_COLUMNS, 15.5, 18.0, 40.8, 53.2, 25.4),
@@ -129,7 +129,7 @@ ABLATIONS = {
             _row("Multi-frame", "multi", _MODE_COLUMNS, 3.10, 3.04, 3.46, 70.6, 60.5, 72.1),
         ),
     ),
-    "data": PaperTable(  # the paper does not say in which mode; its last row has the averages of single-frame mode
+    "data": PaperTable(  # the paper does not name the mode; its last row has the averages of single-frame mode
         6,
         (
             PaperRow("w/o Regional data", "", {"MVBench": 57.9}),
@@ -152,5 +152,5 @@ ABLATIONS = {
 
 
 def quoted(rows: Sequence[PaperRow], modes: Collection[str]) -> list[PaperRow]:
-    """The rows of the paper's own model in some modes, and of GPT-4o, to be drawn beside one's own."""
+    """Return the rows of the paper's model in some modes, and of GPT-4o, to draw beside measured ones."""
     return [row for row in rows if row.mode in modes and row.name in ("VideoRefer-7B", "GPT-4o")]

@@ -1,7 +1,7 @@
-"""What models are asked.
+"""Prompts of models.
 
-Questions and descriptions are asked as in the released benchmark. The wording of captions and of what is said about
-marks, boxes and single frames is this library's: the paper prints neither.
+The prompts for questions and descriptions are those of the released benchmark. The prompts for captions, marks, boxes
+and single frames are this library's, since the paper does not print them.
 """
 
 import re
@@ -19,7 +19,7 @@ __all__ = [
     "summary_prompt",
 ]
 
-VERSION = 1  # of the prompts, part of the configuration of every answer; raise it when one changes
+VERSION = 1  # of the prompts, part of the configuration of every answer; raise it if a prompt changes
 
 CAPTION_PROMPT = "Please describe in one sentence what the person [<region>] does in the video."
 NO_ANSWER = "(no answer)"
@@ -40,7 +40,7 @@ _LETTER_ONLY = "Answer with the option's letter from the given choices directly.
 _BARE = re.compile(r"(?<!\[)<region>(?!\])")
 _MENTION = re.compile(r"(?:(?P<name><object\d+>)\s*)?\[?<region>\]?")
 
-# How each style shows an object, in words.
+# The description of each style of marks.
 MARK_WORDS = {"contour": "outlined with", "mask": "covered with", "box": "framed with a box in"}
 _WHERE = {
     "single": "in the frame of the video in which it is marked",
@@ -50,23 +50,23 @@ _WHERE = {
 
 
 def question_prompt(question: str, options: Sequence[str]) -> str:
-    """A multiple-choice question of Bench-Q.
+    """Return the prompt of a multiple-choice question of Bench-Q.
 
-    The region stands in brackets, as models were trained to find it: the published questions have
-    `<object1><region>`, and `<object1>[<region>]` is what is asked.
+    The region is put in brackets, as in training: the published questions have `<object1><region>`, and the prompt has
+    `<object1>[<region>]`.
     """
     return f"{_BARE.sub('[<region>]', question)} {' '.join(options)}. {_LETTER_ONLY}"
 
 
 def marked_prompt(prompt: str, colors: Sequence[str], style: str, mode: str) -> str:
-    """A prompt for a model that sees marks drawn on the frames.
+    """Return a prompt for a model that sees marks on the frames.
 
-    The paper has general models run in two modes, which need to be told different things: in single-frame mode the
-    object is marked in one frame, in multi-frame mode in all that are annotated.
+    The paper runs general models in two modes with different prompts: in single-frame mode, the object is marked in
+    one frame, and in multi-frame mode in all annotated ones.
 
     Args:
-        prompt (`str`): with a `<region>` for each object.
-        colors (`Sequence[str]`): name of each object's colour; the objects are numbered from 1 in the same order.
+        prompt (`str`): the prompt with a `<region>` for each object.
+        colors (`Sequence[str]`): name of each object's color. The objects are numbered from 1 in the same order.
         style (`str`): `"contour"`, `"mask"` or `"box"`.
         mode (`str`): `"single"`, `"multi"`, or `"image"` for a picture.
 
@@ -84,7 +84,7 @@ def marked_prompt(prompt: str, colors: Sequence[str], style: str, mode: str) -> 
 
 
 def named_prompt(prompt: str, words: Sequence[str]) -> str:
-    """A prompt with words, which begin with `object NUMBER`, in place of each `<region>`."""
+    """Return a prompt in which texts that begin with `object NUMBER` replace each `<region>`."""
     given = iter(words)
     names: dict[str, str] = {}
 
@@ -95,20 +95,20 @@ def named_prompt(prompt: str, words: Sequence[str]) -> str:
         return said
 
     text = _MENTION.sub(label, prompt)
-    for name, known in names.items():  # mentioned again, without a region
+    for name, known in names.items():  # further mentions, without a region
         text = text.replace(name, known)
     return re.sub(r"object object (\d+)", r"object \1", text)
 
 
 def boxed_prompt(prompt: str, boxes: Sequence[Sequence[tuple[str, str]]], words: str) -> str:
-    """A prompt for a model that reads boxes.
+    """Return a prompt for a model that reads boxes.
 
-    An object that has one box has it in place of its `<region>`; boxes in several frames are listed before.
+    A single box of an object replaces its `<region>`. Boxes in several frames are listed before the question.
 
     Args:
-        prompt (`str`): with a `<region>` for each object.
+        prompt (`str`): the prompt with a `<region>` for each object.
         boxes: for each object, words for the frame (empty for a picture) and `[x0, y0, x1, y1]` in each that has it.
-        words (`str`): what the numbers of boxes are.
+        words (`str`): description of the numbers of boxes.
 
     Examples:
         >>> print(boxed_prompt("What is <region>?", [[("frame 3 of 8", "[1, 2, 30, 40]")]], "from 0 to 100"))
@@ -132,7 +132,7 @@ def boxed_prompt(prompt: str, boxes: Sequence[Sequence[tuple[str, str]]], words:
 
 
 def one_frame_prompt(prompt: str, colors: Sequence[str | None], style: str) -> str:
-    """A prompt about one frame alone; objects that are not on it have no color."""
+    """Return a prompt about one frame alone. Objects that are not on it have no color."""
     said = [
         f"Object {i} is not marked in this picture."
         if color is None
@@ -143,14 +143,16 @@ def one_frame_prompt(prompt: str, colors: Sequence[str | None], style: str) -> s
 
 
 def summary_prompt(prompt: str, objects: int, answers: Sequence[tuple[str, str]]) -> str:
-    """What merges answers about single frames into one about the video.
+    """Return the prompt that asks to merge answers about single frames into one about the video.
 
     Args:
         prompt (`str`): the question, with a `<region>` for each object.
-        objects (`int`): how many there are.
-        answers: words for each frame, and the answer about it.
+        objects (`int`): number of objects.
+        answers: name of each frame, and the answer about it.
     """
     question = named_prompt(prompt, [f"object {i}" for i in range(1, objects + 1)])
     given = "\n".join(f"- {frame}: {' '.join(said.split()) or NO_ANSWER}" for frame, said in answers)
-    before, between, after = re.split(r"\{question\}|\{answers\}", SUMMARY_PROMPT)  # in one go: answers hold anything
+    before, between, after = re.split(
+        r"\{question\}|\{answers\}", SUMMARY_PROMPT
+    )  # in one step: answers hold anything
     return "".join((before, question, between, given, after))

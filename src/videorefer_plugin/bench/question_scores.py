@@ -1,4 +1,4 @@
-"""Scores of Bench-Q: of every answer, by type, over all questions and over types, by both readers of `letters`."""
+"""Scores of Bench-Q for answers, types and all questions, by both readers of `letters`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,14 @@ READERS = ("compatible", "strict")
 
 @dataclass(frozen=True)
 class QuestionScores:
-    """What a model got right.
+    """The scores of answers.
 
     Attributes:
-        items (`list[dict]`): for each item `id`, `type`, `answer`, `prediction` (`None`: none yet) and, by reader,
-            `letter` and `correct`.
+        items (`list[dict]`): for each item `id`, `type`, `answer`, `prediction` (`None` if there is none yet) and, by
+            reader, `letter` and `correct`.
         tables (`dict`): reader -> `types` (type -> `right`, `total`, `accuracy`, `interval`), `overall` (the same over
-            all items), `mean_over_types` and its `mean_interval`, and `no_letter`, how many answers named no option.
+            all items), `mean_over_types` and its `mean_interval`, and `no_letter`, the number of answers without an
+            option.
         differences (`list[str]`): ids of the items that the two readers score differently.
         missing (`list[str]`): ids of the items without an answer, which are counted as wrong.
     """
@@ -35,7 +36,7 @@ class QuestionScores:
     missing: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """Return everything in the form of JSON."""
         return vars(self)
 
 
@@ -44,11 +45,11 @@ def score_questions(items: Sequence[Any], predictions: Mapping[str, str], types:
 
     Args:
         items (`Sequence[QuestionItem]`): the questions.
-        predictions: id -> answer. A question without one counts as answered wrongly, and is listed.
-        types (*optional*): types of one's own, in the order in which tables have them, after the released ones.
+        predictions: id -> answer. A question without one counts as wrong, and is listed.
+        types (*optional*): further types in the order of tables, after the released ones.
 
     Raises:
-        BenchError: a prediction is no text, none is about these questions, or a question is there twice.
+        BenchError: a prediction is not a text, none belongs to these questions, or a question is there twice.
     """
     check_kind(BenchError, ITEMS, items=items)
     check_said("predictions", predictions, (item.id for item in items))
@@ -75,9 +76,9 @@ def score_questions(items: Sequence[Any], predictions: Mapping[str, str], types:
 
 
 def misread(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """On how many answers the compatible reader takes another letter than the answer names, and how many there are.
+    """Return the number of answers from which the compatible reader takes a wrong letter, and the number of answers.
 
-    The released script takes the first letter of an answer in words: of "The cube turned red" it takes T.
+    The released script takes the first letter of an answer in words: from "The cube turned red", it takes T.
     """
     said = [row["letter"] for row in rows if row["prediction"] is not None]
     return sum((one["compatible"] or "").upper() != (one["strict"] or "") for one in said), len(said)

@@ -1,13 +1,13 @@
-"""Reading the items of a benchmark, as they are published.
+"""Reading of the items of a benchmark in the published format.
 
 ```json
 {"id": 0, "video": "DAVIS/JPEGImages/480p/boat", "frame_idx": "57",
  "annotation": [{"0": {"segmentation": {...}}, "57": {"segmentation": {...}}}]}
 ```
 
-`video` is a file or a folder of frames; an item about a picture has an `image` in its place. `annotation` has one
-entry for each `<region>`, in the form of VideoRefer-700K or the JSON form of a region. What else an item has depends
-on its benchmark; see `bench.benchmarks`.
+`video` is a file or a folder of frames; an item about a picture has an `image` instead. `annotation` has one entry for
+each `<region>`, in the form of VideoRefer-700K or the JSON form of a region. Further keys depend on the benchmark; see
+`bench.benchmarks`.
 """
 
 import os
@@ -36,15 +36,15 @@ class Item:
     """One item of a benchmark.
 
     Attributes:
-        id (`str`): its name in answer files: the `id` of the file if every item has one of its own, otherwise the
-            place in the file, from 0.
+        id (`str`): its name in answer files: the `id` in the file if all items have different ones, otherwise the
+            position in the file, from 0.
         video (`Path`): video file, folder of frames, or picture.
         annotation (`list[dict]`): for each object, frame (a string of digits) -> `{"segmentation": ...}`, or the JSON
             form of a region.
-        frame (`int`, *optional*): the frame whose shapes single-frame mode uses.
-        height, width (`int`, *optional*): of the frames that polygons were drawn on; the video's if missing.
+        frame (`int`, *optional*): frame whose shapes single-frame mode uses.
+        height, width (`int`, *optional*): size of the frames that polygons were drawn on. Default: the video's.
         place (`str`): file and line, for messages.
-        kind (`str`): what `video` is shown as: `"video"`, or `"image"` for a picture.
+        kind (`str`): `"video"`, or `"image"` for a picture.
     """
 
     id: str
@@ -58,11 +58,11 @@ class Item:
 
     @property
     def prompt(self) -> str:
-        """What the model is asked, with a `<region>` for each object."""
+        """The prompt, with a `<region>` for each object."""
         raise NotImplementedError
 
     def regions(self, mode: str) -> list[Region]:
-        """The objects of the item.
+        """Return the objects of the item.
 
         Args:
             mode (`str`): `"single"` for their shapes in `frame` alone, `"multi"` for those in all annotated frames.
@@ -95,17 +95,17 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 
 class LeftOutError(BenchError):
-    """Something in a file is no item of a benchmark, and no mistake either: it is left out, and results name it."""
+    """An entry of a file that is not an item of the benchmark, and no error. Results name it among those left out."""
 
 
 @dataclass(frozen=True)
 class Reading(Generic[ItemT]):
-    """What was read of a benchmark's file.
+    """The items of a benchmark's file.
 
     Attributes:
-        items (`list`): those that can be used.
-        skipped (`dict[str, str]`): file and line of each other one -> why it cannot be used.
-        others (`list[str]`): the ids of these.
+        items (`list`): usable items.
+        skipped (`dict[str, str]`): file and line of each other item -> why it cannot be used.
+        others (`list[str]`): ids of the other items.
     """
 
     items: list[ItemT]
@@ -125,15 +125,15 @@ def read_items(
 
     Args:
         path: JSON list, JSON lines, or Parquet.
-        media_root: folder that `video` starts from; that of the file by default.
-        mode (`str`): `"single"` or `"multi"`; what the mode needs is checked, too.
-        make: from an item's values, and what all items have in common, to the item.
+        media_root: folder that `video` is relative to. Default: the file's folder.
+        mode (`str`): `"single"` or `"multi"`. The requirements of the mode are checked, too.
+        make: function from an item's values and its common fields to the item.
         on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that cannot be used.
-        values_of: from the file to places and what stands there, of which each item is made; or why none can be made
-            of it, as an error. By default, the file's own values.
+        values_of: function from the file to locations and values, from which items are made; a value may be an error
+            that says why there is no item. Default: the file's own values.
 
     Raises:
-        BenchError: the file cannot be read; items cannot be used, all named together; or none can.
+        BenchError: the file cannot be read, some items cannot be used (the message lists all of them), or none can.
     """
     for name, value, known in (("mode", mode, MODES), ("on_bad_item", on_bad_item, ON_BAD_ITEM)):
         if value not in known:
@@ -190,12 +190,12 @@ def _item(
 
 
 def _names(given: Any) -> bool:
-    """Whether an item's `id` can be its name."""
+    """Return whether an item's `id` can be its name."""
     return isinstance(given, (str, int, float)) and not isinstance(given, bool)
 
 
 def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
-    """What all items have in common."""
+    """Return the common fields of all items."""
 
     def wrong(reason: str) -> BenchError:
         return BenchError(f"{place}: item {name!r} {reason}")
@@ -237,20 +237,20 @@ def _common(value: Any, name: str, root: Path, place: str) -> dict[str, Any]:
 
 
 def _of_picture(frames: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The annotation of an object in a picture, which may be its segmentation alone, as in training records."""
+    """Return the annotation of an object in a picture, which may be a segmentation alone, as in training records."""
     return {"0": frames} if "segmentation" in frames or "counts" in frames else frames
 
 
 def place_of(common: Mapping[str, Any]) -> str:
-    """File, line and name of an item, for messages."""
+    """Return file, line and name of an item, for messages."""
     return f"{common['place']}: item {common['id']!r}"
 
 
 def text_of(value: Mapping[str, Any], key: str, common: Mapping[str, Any]) -> str:
-    """A text that an item has to have.
+    """Return a text that an item must have.
 
     Raises:
-        BenchError: there is none.
+        BenchError: the text is missing.
     """
     text = value.get(key)
     if not isinstance(text, str) or not text.strip():

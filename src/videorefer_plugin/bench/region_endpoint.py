@@ -1,4 +1,4 @@
-"""A served model that takes the regions themselves, so that one server answers for many workers."""
+"""A served model that takes regions, so that one server answers for many workers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ __all__ = ["RegionEndpoint"]
 
 
 class RegionEndpoint:
-    """A model behind `videorefer serve`: each request has the item's video and its regions.
+    """A model behind `videorefer serve`. Each request has the item's video and its regions.
 
     Args:
-        chat: the endpoint; its further fields say which frames are looked at.
+        chat: the endpoint. Its further fields choose the frames.
     """
 
     def __init__(self, chat: Chat):

@@ -1,4 +1,4 @@
-"""A report of results: tables in Markdown and one picture, with the paper's figures beside one's own."""
+"""Reports of results: tables in Markdown and one picture, with the paper's figures beside the measured ones."""
 
 import os
 from collections.abc import Sequence
@@ -20,17 +20,17 @@ from videorefer_plugin.errors import BenchError
 
 __all__ = ["Found", "find_results", "search_results", "summary", "write_report"]
 
-_RESULTS = "results"  # the folder in one of `--out`
+_RESULTS = "results"  # the folder of results in a folder of `--out`
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was found where results were looked for.
+    """The results that a search found.
 
     Attributes:
         results (`list[dict]`): all results.
-        deeper (`list[str]`): sentences about folders whose results are in folders in them.
-        lacking (`list[str]`): sentences about places without any, with what is there.
+        deeper (`list[str]`): sentences about folders whose results are in their subfolders.
+        lacking (`list[str]`): sentences about paths without results, with their contents.
     """
 
     results: list[dict[str, Any]]
@@ -42,10 +42,10 @@ def find_results(sources: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
     """Read results.
 
     Args:
-        sources: result files, or folders that `videorefer bench` wrote to, or folders of these.
+        sources: result files, folders that `videorefer bench` wrote to, or folders of these.
 
     Raises:
-        BenchError: one of them has none, or a file is something else, or was edited into something else.
+        BenchError: a source has no results, or a file is not a result, for instance after an edit.
     """
     found = search_results(sources)
     if found.lacking:
@@ -54,10 +54,10 @@ def find_results(sources: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
 
 
 def search_results(sources: Sequence[str | os.PathLike]) -> Found:
-    """Read results as [`find_results`] does, also where some of the places have none.
+    """Read results as [`find_results`] does, also if some of the sources have none.
 
     Raises:
-        BenchError: none of them has any, or a file is something else, or was edited into something else.
+        BenchError: no source has results, or a file is not a result, for instance after an edit.
     """
     check_kind(BenchError, lists(PATH, "paths"), sources=sources)
     paths: list[Path] = []
@@ -78,23 +78,21 @@ def search_results(sources: Sequence[str | os.PathLike]) -> Found:
 
 
 def _result_files(folder: Path) -> list[Path]:
-    """The results of a folder of a run; or those in the folder of results itself."""
+    """Return the results of a run's folder, or of a folder of results."""
     of_run = sorted((folder / _RESULTS).glob("*.json"))
-    if (
-        of_run or folder.name != _RESULTS or any(folder.glob("answers-*.jsonl"))
-    ):  # a run may go to a folder of that name
+    if of_run or folder.name != _RESULTS or any(folder.glob("answers-*.jsonl")):  # a run's folder may have that name
         return of_run
     return sorted(folder.glob("*.json"))
 
 
 def _lacking(source: Path) -> str:
-    """Why a place has no results, as far as one can see there."""
+    """Return why a path has no results, judged by its contents."""
     if not source.is_dir():
         return f"{source} has no results: it is not there"
     if any(source.glob("answers-*.jsonl")):
         return (
-            f"{source} has no results, but answers: the run that gave them has not come to its end. The command that "
-            "began it goes on where it was"
+            f"{source} has no results, but answers: the run is not finished. Start the same command again to "
+            "continue it"
         )
     known = ", ".join(f"`{name}`" for name in (*benchmark_names(), GENERAL))
     names = sorted(path.name + "/" * path.is_dir() for path in source.iterdir())
@@ -108,11 +106,11 @@ def write_report(results: Sequence[Result], out: str | os.PathLike) -> list[Path
     """Write a report.
 
     Args:
-        results: of [`find_results`].
-        out: the Markdown file. The picture lies beside it, with the same name.
+        results: results of [`find_results`].
+        out: the Markdown file. The picture is written beside it, with the same name.
 
     Returns:
-        The files written. There is no picture where no result can be drawn.
+        The written files. There is no picture if no result can be drawn.
 
     Raises:
         BenchError: matplotlib is not installed, or the files cannot be written.
@@ -140,7 +138,7 @@ def _write(results: Sequence[Result], target: Path, picture: Path) -> list[Path]
 
 
 def summary(result: Result) -> str:
-    """A result in a few lines, without the paper's figures."""
+    """Return a result in a few lines, without the paper's figures."""
     benchmark = benchmark_of(result["benchmark"])
     items = f"{result['answered']} of {result['items']} items answered"
     lines = [f"{benchmark.title}: {label(result)}: {items}"]
@@ -177,7 +175,7 @@ def _general(results: Sequence[Result]) -> list[str]:
 
 
 def _draw(results: Sequence[Result], path: Path) -> bool:
-    """One part of a picture for each benchmark that has some; whether there was anything to draw."""
+    """Draw one part of a picture for each benchmark with results; return whether there was anything to draw."""
     parts = [(benchmark, benchmark.drawable(own)) for benchmark, own in _by_benchmark(results)]
     parts = [(benchmark, own) for benchmark, own in parts if own]
     if not parts:
@@ -188,7 +186,7 @@ def _draw(results: Sequence[Result], path: Path) -> bool:
     except ImportError as error:
         raise BenchError("The picture needs matplotlib: pip install 'videorefer-plugin[bench]'") from error
     figure = Figure(figsize=(8 * len(parts), 6), layout="constrained")
-    FigureCanvasAgg(figure)  # needs no display, and leaves the program's own settings alone
+    FigureCanvasAgg(figure)  # needs no display, and does not change matplotlib's global settings
     for place, (benchmark, own) in enumerate(parts, 1):
         benchmark.draw(figure.add_subplot(1, len(parts), place, projection=benchmark.projection()), own)
     write_whole(path, partial(figure.savefig, dpi=120, format="png"))

@@ -1,4 +1,4 @@
-"""Reading result files, so that an edited one is an error and no other figure."""
+"""Reading of result files. An edited file is an error, and never another figure."""
 
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,18 @@ from videorefer_plugin.errors import BenchError
 
 __all__ = ["GENERAL", "read_result"]
 
-GENERAL = "general"  # what lmms-eval measured; no benchmark of this library
+GENERAL = "general"  # results of lmms-eval, which is no benchmark of this library
 _GENERAL_CHECK = checks.object_of(
     name=checks.text, scores=checks.map_of(checks.map_of(checks.or_none(checks.number(-1e300))))
 )
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """A result of `videorefer bench`.
+    """Read a result of `videorefer bench`.
 
     Raises:
-        BenchError: the file is none, or a value in it is not what `videorefer bench` writes; names it.
+        BenchError: the file is not a result, or has a value that `videorefer bench` does not write. The message names
+            it.
     """
     try:
         result = parse_json(read_text(path, BenchError))

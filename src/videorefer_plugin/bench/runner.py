@@ -1,4 +1,4 @@
-"""Working through the items of a benchmark: in batches, shared by processes, and only what is not done yet."""
+"""The runner of benchmarks: it works on the unfinished items in batches, which processes can share."""
 
 import os
 import re
@@ -19,22 +19,22 @@ from videorefer_plugin.errors import BenchError, PromptError, RegionError, Video
 __all__ = ["OF_ONE", "WHOLE", "ItemError", "Outcome", "Shard", "failure_of", "run"]
 
 _OF_ITEMS = (VideoError, RegionError, PromptError)
-_GIVE_UP = 8  # failures in a row, after which the fault is not with the items
+_GIVE_UP = 8  # failures in a row after which the items are not the cause
 
 ItemT = TypeVar("ItemT", bound=Item)
 Work = Callable[[Sequence[ItemT]], Sequence["Mapping[str, Any] | ItemError"]]
 
 
 class ItemError(BenchError):
-    """One item could not be worked on; others may."""
+    """One item failed; others may succeed."""
 
 
-OF_ONE = (ItemError, ReplyError, *_OF_ITEMS)  # what goes wrong with one item and not with all
+OF_ONE = (ItemError, ReplyError, *_OF_ITEMS)  # errors that concern one item and not all
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The part of the items that belongs to this process: every `size`-th, from `rank` on."""
+    """The share of the items that belongs to this process: every `size`-th, from `rank` on."""
 
     rank: int = 0
     size: int = 1
@@ -48,10 +48,10 @@ class Shard:
 
     @classmethod
     def from_environment(cls) -> "Shard":
-        """As `accelerate launch` and `torchrun` say it; the only one without them.
+        """Return the shard that `accelerate launch` or `torchrun` set; without them, all items.
 
         Raises:
-            BenchError: what they say is no number, or no such shard.
+            BenchError: their variables are no numbers, or no valid shard.
         """
         try:
             return cls(_number("RANK", "0"), _number("WORLD_SIZE", "1"))
@@ -75,13 +75,13 @@ WHOLE = Shard()
 
 @dataclass
 class Outcome(Generic[ItemT]):
-    """What a run did.
+    """The outcome of a run.
 
     Attributes:
-        rows (`dict`): id -> line, of all items that are done now, by whichever process.
-        fresh (`int`): how many of them this run did.
-        failed (`dict[str, str]`): id -> why; the next run tries them again.
-        open (`list[str]`): ids of items that are not done, for other processes to do or failed.
+        rows (`dict`): id -> line, of all items that are done, by any process.
+        fresh (`int`): number of items that this run did.
+        failed (`dict[str, str]`): id -> reason; the next run tries these items again.
+        open (`list[str]`): ids of items that are not done: those of other processes, and failed ones.
     """
 
     rows: dict[str, dict[str, Any]]
@@ -102,21 +102,21 @@ def run(
 ) -> Outcome:
     """Work on the items of this shard that are not in the store yet, and store each batch as soon as it is done.
 
-    Batches are about one video where that fills them, so that whoever answers can look at it once (see `cut_batches`).
-    Batches are cut before items that are done are left out. So an item meets the same others whether or not a run was
-    interrupted, and its answer cannot depend on that.
+    A batch is about one video if the video has enough items, so that the answerer can encode it once (see
+    `cut_batches`). Batches are cut before finished items are left out. So an item is always with the same others, and
+    its answer does not depend on interruptions.
 
     Args:
         items: all items of the benchmark.
-        work: from a batch to a line, or an error, for each of its items.
-        store: where lines go.
-        batch_size: items worked on together.
-        workers: batches worked on at the same time.
-        shard: the part of the items to work on.
-        progress: told how many items of the shard are done, and of how many.
+        work: function from a batch to a line, or an error, for each of its items.
+        store: store of the lines.
+        batch_size: number of items in a batch.
+        workers: number of concurrent batches.
+        shard: share of the items to work on.
+        progress: called with the number of finished items of the shard, and their total.
 
     Raises:
-        BenchError: many items failed in a row, or the fault is not with an item (a wrong key, say).
+        BenchError: many items failed in a row, or an error does not concern an item (such as a wrong key).
     """
     if batch_size < 1 or workers < 1:
         raise BenchError(f"batch_size is {batch_size} and workers {workers}: expected whole numbers from 1 up")
@@ -135,7 +135,7 @@ def run(
                 continue
             problem = "" if isinstance(result, ItemError) else store.problem({"id": item.id, **result})
             if problem:
-                result = ItemError(f"item {item.id!r}: what was said cannot be kept: {problem}")
+                result = ItemError(f"item {item.id!r}: the answer cannot be stored: {problem}")
             if isinstance(result, ItemError):
                 outcome.failed[item.id] = str(result)
                 in_a_row.add(item, result)
@@ -149,7 +149,7 @@ def run(
         if in_a_row.faults >= _GIVE_UP:
             raise BenchError(
                 f"{in_a_row.items} items failed in a row, the last with: {in_a_row.last}\n"
-                "What was done is kept; start again when the cause is gone."
+                "The finished items are kept. Remove the cause and start again."
             )
     outcome.rows = store.done()
     outcome.failed = {item.id: outcome.failed[item.id] for item in mine if item.id in outcome.failed}
@@ -158,9 +158,9 @@ def run(
 
 
 def cut_batches(items: Sequence[ItemT], batch_size: int) -> list[list[ItemT]]:
-    """Batches about one video each, as far as videos fill them, in the order in which the videos first appear.
+    """Return batches, as far as possible about one video each, in the order in which the videos first appear.
 
-    What a video has beyond full batches goes together with what others have.
+    Items of a video beyond full batches share batches with those of others.
     """
     by_video: dict[Path, list[ItemT]] = {}
     for item in items:
@@ -178,9 +178,9 @@ def cut_batches(items: Sequence[ItemT], batch_size: int) -> list[list[ItemT]]:
 
 
 class _InARow:
-    """Failures without a success between them.
+    """A counter of failures without a success between them.
 
-    What is wrong with a video, or with regions on it, counts once a video, since all items about it follow each other.
+    Errors of a video, or of regions on it, count once per video, since all items about it follow each other.
     """
 
     def __init__(self) -> None:
@@ -203,7 +203,7 @@ class _InARow:
 
 
 def _results(batches: Sequence[Sequence[ItemT]], work: Work, workers: int) -> Iterator[tuple[Sequence[ItemT], Any]]:
-    """Batches with their results, in order, with no more under way than there are workers."""
+    """Yield batches with their results, in order, with at most `workers` in progress."""
     if workers == 1:
         for batch in batches:
             yield batch, work_apart(batch, work)
@@ -224,7 +224,7 @@ def _results(batches: Sequence[Sequence[ItemT]], work: Work, workers: int) -> It
 
 
 def work_apart(batch: Sequence[ItemT], work: Work) -> Sequence[Mapping[str, Any] | ItemError]:
-    """Work on a batch; where an item spoils it, on its items one by one, so that the others are not lost."""
+    """Work on a batch; if it fails, on its items one by one, so that the others are not lost."""
     try:
         return work(batch)
     except OF_ONE as error:
@@ -234,7 +234,7 @@ def work_apart(batch: Sequence[ItemT], work: Work) -> Sequence[Mapping[str, Any]
 
 
 def failure_of(item: Item, error: Exception) -> ItemError:
-    """What went wrong with an item, one of `OF_ONE`, as the outcome of its work."""
+    """Return an error of an item, one of `OF_ONE`, as the outcome of its work."""
     if isinstance(error, ItemError):
         return error
     failure = ItemError(f"item {item.id!r}: {error}")

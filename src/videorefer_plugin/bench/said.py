@@ -1,4 +1,4 @@
-"""What was said about items, as callers hand it over to be scored."""
+"""Checks of the texts about items that callers pass to be scored."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,20 +11,20 @@ from videorefer_plugin.errors import BenchError
 __all__ = ["ITEMS", "check_said"]
 
 ITEMS = lists(methods("an item", "id"), "items, as the functions of benchmarks read them")
-"""What is scored: items by their ids."""
+"""The items to score, with ids."""
 
 
 def check_said(what: str, said: Mapping[str, Any], ids: Iterable[str], optional: bool = True) -> None:
     """Make sure that texts can be scored, so that none counts as missing by mistake.
 
     Args:
-        what (`str`): what they are, for the message.
-        said: id -> text. Ids of further items are no error, those of no item at all are.
-        ids: of the items, each once.
-        optional (`bool`): whether a text may be `None`, where there is none.
+        what (`str`): name of the texts, for the message.
+        said: id -> text. Some ids may be unknown, but not all.
+        ids: ids of the items, each once.
+        optional (`bool`): whether a text may be `None`.
 
     Raises:
-        BenchError: an id or a text is of the wrong type, an item is there twice, or no text is about an item.
+        BenchError: an id or a text has the wrong type, an item is there twice, or no text belongs to an item.
     """
     known = Counter(iter(ids))
     twice = next((name for name, count in known.items() if count > 1), None)

@@ -1,4 +1,4 @@
-"""Models that are shown frames and no regions: loaded here, or behind an endpoint."""
+"""Models that see frames and no regions: loaded here, or behind an endpoint."""
 
 import os
 from collections.abc import Sequence
@@ -23,38 +23,38 @@ logger = logging.get_logger(__name__)
 
 
 class Seer(Protocol):
-    """Somebody who looks at frames, or at none, and answers.
+    """The interface of models that answer about frames, or without frames.
 
     Attributes:
-        workers (`int`): how many calls it takes at the same time.
+        workers (`int`): number of concurrent calls that it takes.
     """
 
     workers: int
 
     def settings(self, num_frames: int) -> dict[str, Any]:
-        """Everything that its answers about so many frames depend on."""
+        """Return all settings that its answers about this number of frames depend on."""
         ...
 
     def look(self, clips: Sequence[MarkedClip]) -> Sequence[str | ReplyError]:
-        """Answer what is asked about each, or say why there is no answer to it while there may be to others."""
+        """Answer the question about each clip. A clip without an answer gets a [`ReplyError`]."""
         ...
 
     def say(self, prompt: str) -> str:
-        """Answer without looking at anything."""
+        """Answer a prompt without frames."""
         ...
 
 
 class Loaded:
-    """A model that is loaded when it is first asked, so that a run with nothing to do loads none.
+    """A model that is loaded on first use, so that a run without work does not load it.
 
     Args:
         model: folder or Hub id, or a model in memory (which needs `processor`).
-        object_encoder (*optional*): for a host, what was saved of its object encoder.
-        processor (*optional*): of a model in memory.
-        device (*optional*): where to run.
+        object_encoder (*optional*): for a host, folder of the saved object encoder.
+        processor (*optional*): processor of a model in memory.
+        device (*optional*): device of the model.
 
     Attributes:
-        workers (`int`): how many calls it takes at the same time.
+        workers (`int`): number of concurrent calls that it takes.
         name (`str`): folder or Hub id.
     """
 
@@ -82,7 +82,7 @@ class Loaded:
             self._loaded = model, processor
 
     def source(self) -> dict[str, Any]:
-        """Which model, and with which weights."""
+        """Return the model's name and a fingerprint of its weights."""
         weights = "in memory" if self._given else fingerprint(self.name)
         found: dict[str, Any] = {"model": self.name, "weights": weights}
         if self.object_encoder is not None:
@@ -93,20 +93,20 @@ class Loaded:
         return found
 
     def load(self) -> tuple[Any, Any]:
-        """The model and its processor, loaded once."""
+        """Return the model and its processor, which are loaded once."""
         if self._loaded is None:
             self._loaded = load_model(self.name, object_encoder=self.object_encoder, device=self.device)
         return self._loaded
 
 
 class FrameModel(Loaded):
-    """Any image-text-to-text model of transformers, also ours, as a [`Seer`].
+    """Any image-text-to-text model of transformers or of this library, as a [`Seer`].
 
     Args:
         model: folder or Hub id, or a model in memory (which needs `processor`).
-        processor (*optional*): of a model in memory.
-        max_new_tokens (`int`): the most tokens of an answer.
-        device (*optional*): where to run.
+        processor (*optional*): processor of a model in memory.
+        max_new_tokens (`int`): most tokens of an answer.
+        device (*optional*): device of the model.
     """
 
     def __init__(self, model: Any, *, processor: Any = None, max_new_tokens: int = 512, device: Any = None):
@@ -119,7 +119,7 @@ class FrameModel(Loaded):
         return {**self.source(), "num_frames": num_frames, "max_new_tokens": self.max_new_tokens}
 
     def look(self, clips: Sequence[MarkedClip]) -> list[str]:
-        """See [`Seer`]; those next to each other that are all videos, or all pictures, in one batch."""
+        """Answer; see [`Seer`]. Adjacent clips that are all videos, or all pictures, form one batch."""
         answers: list[str] = []
         for kind, some in groupby(clips, lambda clip: clip.kind):
             answers += self._generate(list(some), kind == "image")
@@ -165,17 +165,17 @@ class FrameEndpoint:
         try:
             return self._said(frame_messages(clip))
         except ReplyError as error:
-            return error  # what was paid for others stays
+            return error  # the paid answers to others are kept
 
     def _said(self, messages: Sequence[Message]) -> str:
         return said_by(self.chat, messages)
 
 
 def said_by(chat: Chat, messages: Sequence[Message]) -> str:
-    """An answer, also such as is cut off; but what is cut off before it begins is none.
+    """Return an answer, even if it is cut off, unless it is cut off before it begins.
 
     Raises:
-        ReplyError: there is none.
+        ReplyError: there is no answer.
     """
     completion = chat.complete(messages)
     if completion.finish == "length":
@@ -200,15 +200,15 @@ def frame_inputs(
     metadata: list[Any],
     as_images: bool = False,
 ) -> Any:
-    """Inputs of a model for videos whose frames are chosen already.
+    """Return the inputs of a model for videos whose frames are chosen already.
 
     Args:
         model: the model.
         processor: its processor.
         prompts: the question about each.
         videos: uint8 (frames, height, width, 3) each.
-        metadata: what is known of each, as video processors take it.
-        as_images: whether frames are shown as images; those for models that take no video always are.
+        metadata: numbers and times of the frames of each, in the form of video processors.
+        as_images: whether frames are shown as images; always for models that take no video.
     """
     from transformers.feature_extraction_utils import BatchFeature
     from transformers.video_utils import VideoMetadata
@@ -241,8 +241,8 @@ def frame_inputs(
 
 
 def own_inputs(processor: Any, conversations: list[Any], videos: list[Any], metadata: Any = None) -> Any:
-    """Inputs of this library's own models for frames that are chosen already."""
-    # Those that tell a model the times of frames need to know them.
+    """Return the inputs of this library's own models for frames that are chosen already."""
+    # Processors that put the times of frames into the prompt need them.
     timed = {"video_metadata": metadata} if metadata and hasattr(processor, "frame_token") else {}
     for conversation, video in zip(conversations, videos, strict=True):
         for part, frame in zip(conversation[0]["content"], video, strict=False):

@@ -1,4 +1,4 @@
-"""95 % intervals: Wilson's for shares of right answers and what is made of them, the bootstrap for scores."""
+"""95 % intervals: Wilson's for shares of right answers and figures made of them, the bootstrap for scores."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -20,7 +20,7 @@ _SEED = 0  # the same scores always give the same interval
 
 
 def share_interval(right: int, total: int) -> list[float] | None:
-    """Wilson's interval of a share; `None` of nothing."""
+    """Return Wilson's interval of a share; `None` for an empty group."""
     from scipy.stats import binomtest
 
     if not total:
@@ -30,7 +30,7 @@ def share_interval(right: int, total: int) -> list[float] | None:
 
 
 def share_of(group: Collection[bool]) -> dict[str, Any]:
-    """How much of a group is right: `right`, `total`, `accuracy` (`None` of nothing) and its `interval`."""
+    """Return the share of right ones in a group: `right`, `total`, `accuracy` (`None` if empty) and its `interval`."""
     right, total = sum(group), len(group)
     return {
         "right": right,
@@ -41,13 +41,14 @@ def share_of(group: Collection[bool]) -> dict[str, Any]:
 
 
 def mean_of_shares_interval(counts: Sequence[tuple[int, int]]) -> list[float] | None:
-    """Interval of the mean of independent shares, from Wilson's of each.
+    """Return the interval of the mean of independent shares, from Wilson's of each.
 
-    The distances from each share to the ends of its interval are joined as errors of a sum are (G. Zou and A. Donner,
-    Statistics in Medicine 27, 2008). Unlike a bootstrap, it does not shrink to a point where all answers are right.
+    The distances from each share to the ends of its interval are combined like errors of a sum (G. Zou and A. Donner,
+    Statistics in Medicine 27, 2008). Unlike a bootstrap, the interval does not shrink to a point if all answers are
+    right.
 
     Args:
-        counts: right and total, of each group.
+        counts: right and total of each group.
     """
     if not counts or any(not total for _, total in counts):
         return None
@@ -62,14 +63,14 @@ def mean_of_shares_interval(counts: Sequence[tuple[int, int]]) -> list[float] | 
 
 
 def made_of_shares_interval(counts: Sequence[tuple[int, int]], make: Callable[..., Any]) -> list[float] | None:
-    """Interval of a figure that is made of independent shares in any way; `None` where a share is of nothing.
+    """Return the interval of a figure that is any function of independent shares; `None` if a group is empty.
 
-    Shares are drawn from what is known of them (Jeffreys' posterior), and the figure is made of each draw. Unlike a
-    bootstrap, it does not shrink to a point where all answers are right.
+    Shares are drawn from Jeffreys' posterior, and the figure is computed for each draw. Unlike a bootstrap, the
+    interval does not shrink to a point if all answers are right.
 
     Args:
-        counts: right and total, of each group.
-        make: takes arrays of equal length, one for each share, and returns the figure of each draw.
+        counts: right and total of each group.
+        make: function from arrays of equal length, one for each share, to the figure of each draw.
     """
     import numpy as np
 
@@ -82,7 +83,7 @@ def made_of_shares_interval(counts: Sequence[tuple[int, int]], make: Callable[..
 
 
 def mean_interval(values: Sequence[float]) -> list[float] | None:
-    """Bootstrap interval of a mean; `None` of fewer than two values, which tell nothing about their spread."""
+    """Return the bootstrap interval of a mean; `None` for fewer than two values."""
     import numpy as np
     from scipy.stats import bootstrap
 
@@ -100,10 +101,10 @@ def mean_interval(values: Sequence[float]) -> list[float] | None:
 
 
 def mean_of_means_interval(columns: Sequence[Sequence[float | None]]) -> list[float] | None:
-    """Bootstrap interval of the mean of several means, whose values are drawn in rows; `None` of fewer than two rows.
+    """Return the bootstrap interval of the mean of several means, with values drawn in rows; `None` below two rows.
 
     Args:
-        columns: what each mean is of, in the same order; `None` where a row has no such value.
+        columns: values of each mean, in the same order; `None` if a row has no such value.
     """
     import numpy as np
     from scipy.stats import bootstrap

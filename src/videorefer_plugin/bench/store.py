@@ -1,7 +1,7 @@
-"""Answer files: one JSON line an item, keyed by the item's id and the hash of the configuration.
+"""Answer files: one JSON line per item, keyed by the item's id and the hash of the configuration.
 
-Lines are only ever appended, a batch in one write, so that a process which is killed loses no more than the items that
-it was at. Every process of a sharded run has a file of its own; what is done is read from the files of all.
+Lines are only appended, each batch in one write, so that a process that is killed loses only the items in progress.
+Every process of a sharded run has its own file, and reads the finished items from the files of all.
 """
 
 import codecs
@@ -23,14 +23,14 @@ from videorefer_plugin.errors import BenchError
 
 __all__ = ["Store", "configuration_hash", "text_hash", "write_json"]
 
-_TEXTS = {"answers": ("prediction",), "judgements": ("reply", "date")}  # what lines of a kind have to hold
+_TEXTS = {"answers": ("prediction",), "judgements": ("reply", "date")}  # the keys that lines of a kind must have
 
 
 def text_hash(text: str) -> str:
-    """A short name for a text, such as a prompt.
+    """Return a hash of a text, such as a prompt.
 
     Raises:
-        BenchError: the text has half a character.
+        BenchError: the text has a lone surrogate.
     """
     if text_fault(text):
         raise BenchError(f"{short(text)} has half a character (a lone surrogate): give names that are UTF-8")
@@ -38,15 +38,15 @@ def text_hash(text: str) -> str:
 
 
 def configuration_hash(settings: Mapping[str, Any]) -> str:
-    """A short name for everything that answers depend on; the same settings in another order have the same."""
+    """Return a hash of the settings that answers depend on. Their order does not matter."""
     return text_hash(json.dumps(settings, sort_keys=True, ensure_ascii=False))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that appears whole or not at all, with its folder.
+    """Write a JSON file, which appears whole or not at all, and its folder.
 
     Raises:
-        BenchError: it cannot be written.
+        BenchError: the file cannot be written.
     """
     with writing(path, BenchError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +57,12 @@ class Store:
     """The lines of one kind in a folder.
 
     Args:
-        folder: where the files are.
+        folder: folder of the files.
         kind (`str`): first part of their names, such as `"answers"`.
-        configuration (`dict`): the settings that lines of this run depend on; kept beside the lines under their hash.
+        configuration (`dict`): settings that lines of this run depend on. They are saved beside the lines under their
+            hash.
         rank (`int`): number of this process among those that share the items.
-        ids (*optional*): of all items that there are. Lines about others are an error.
+        ids (*optional*): ids of all items. Lines about others are an error.
 
     Raises:
         BenchError: another process writes the same file, or the folder cannot be written.
@@ -88,7 +89,7 @@ class Store:
             raise self._unwritable(error) from error
 
     def close(self) -> None:
-        """Let others write the file."""
+        """Release the file, so that other processes can write it."""
         self._file.close()
 
     def __enter__(self) -> "Store":
@@ -98,16 +99,16 @@ class Store:
         self.close()
 
     def problem(self, row: Mapping[str, Any]) -> str:
-        """Why a line with these values could not be read back, otherwise empty."""
+        """Return why a line with these values could not be read back; empty if it can."""
         reason = _row_problem({**row, "configuration": self.hash}, self.kind)
         bare = next((key for key, value in row.items() if isinstance(value, str) and text_fault(value)), None)
         return reason or ("" if bare is None else f"{bare!r} has half a character (a lone surrogate)")
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add lines, all in one write; each is given the configuration's hash.
+        """Add lines in one write; each gets the configuration's hash.
 
         Raises:
-            BenchError: they cannot be written.
+            BenchError: the lines cannot be written.
         """
         try:
             self._file.append_lines(
@@ -117,10 +118,10 @@ class Store:
             raise self._unwritable(error) from error
 
     def done(self) -> dict[str, dict[str, Any]]:
-        """Item id -> its line, of this configuration, by whichever process.
+        """Return item id -> line, of this configuration, by any process.
 
         Raises:
-            BenchError: a line is not as it was written, so that the file was changed by something else; names it.
+            BenchError: a line was changed after it was written. The message names it.
         """
         rows: dict[str, dict[str, Any]] = {}
         places: dict[str, _Place] = {}
@@ -147,7 +148,7 @@ class Store:
         return BenchError(f"{error} Make room there, or choose another folder.")
 
     def _same(self, row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-        """Whether two processes that met at an item came to the same."""
+        """Return whether two processes that worked on the same item have the same outcome."""
         key = _TEXTS.get(self.kind, ("id",))[0]
         return row[key] == other[key]
 
@@ -166,7 +167,7 @@ class _Place(NamedTuple):
 
 
 def _read_rows(folder: Path, kind: str) -> Iterator[tuple[_Place, dict[str, Any]]]:
-    """Lines of all files of a kind in a folder, of whichever configuration."""
+    """Yield the lines of all files of a kind in a folder, of all configurations."""
     for path in sorted(folder.glob(f"{kind}-*.jsonl")):
         if not re.fullmatch(rf"{kind}-\d+", path.stem):
             continue
@@ -194,9 +195,9 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _is_torn(tail: bytes) -> bool:
-    """Whether what follows the last line end is a part of a line, as a kill or (with zeros) a crash leaves it.
+    """Return whether the text after the last line end is a part of a line, left by a kill or (with zeros) a crash.
 
-    A whole line whose end an editor took away is none.
+    A whole line whose end an editor removed does not count.
     """
     start = tail.removeprefix(codecs.BOM_UTF8).lstrip(b"\0")
     if not start.startswith(b"{"):
@@ -211,7 +212,7 @@ def _is_torn(tail: bytes) -> bool:
 
 
 def _row_problem(row: Mapping[str, Any], kind: str) -> str:
-    """Why a line of a kind cannot be used, otherwise empty."""
+    """Return why a line of a kind cannot be used; empty if it can."""
     for key in ("id", *_TEXTS.get(kind, ())):
         if key not in row:
             return f"the key {key!r} is missing"

@@ -1,4 +1,4 @@
-"""Tables of reports in Markdown, and how the figures in them are written."""
+"""Tables of reports in Markdown, and the format of figures in them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,19 +25,19 @@ _SPECIAL = re.compile(r"[\\`*_\[\]<>&|~$]")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table whose first column is words, and all others are figures."""
+    """Return the lines of a table with text in the first column, and figures in all others."""
     lines = [[_inside(text) for text in cells] for cells in (columns, *rows)]
     lines.insert(1, ["---"] + ["---:"] * (len(columns) - 1))
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 
 def _inside(text: str) -> str:
-    """A text as it can stand in a table."""
+    """Return a text escaped for a table."""
     return " ".join(text.splitlines()).replace("|", "\\|")
 
 
 def cell(value: float | None, interval: Sequence[float] | None = None, digits: int = 1) -> str:
-    """A figure with its interval, or a dash."""
+    """Return a figure with its interval, or a dash."""
     if value is None:
         return "-"
     low_high = f" ({interval[0]:.{digits}f}-{interval[1]:.{digits}f})" if interval else ""
@@ -45,29 +45,29 @@ def cell(value: float | None, interval: Sequence[float] | None = None, digits: i
 
 
 def percent(share: Mapping[str, Any]) -> str:
-    """A share of right answers in percent with its interval, or a dash."""
+    """Return a share of right answers in percent with its interval, or a dash."""
     if share["accuracy"] is None:
         return "-"
     return cell(100 * share["accuracy"], [100 * end for end in share["interval"]] if share["interval"] else None)
 
 
 def mode_of(result: Result) -> str:
-    """In how many frames objects were shown: `"single"` or `"multi"`."""
+    """Return the mode of a result: `"single"` or `"multi"`."""
     return str(result["settings"].get("mode", ""))
 
 
 def label(result: Result) -> str:
-    """The model, what it saw of objects, and the mode."""
+    """Return a label with the model, the form in which it saw objects, and the mode."""
     return f"{result['name']}, {result['settings'].get('sees', '')}, {mode_of(result)}-frame"
 
 
 def escaped(text: Any) -> str:
-    """Somebody's words as they read in Markdown."""
+    """Return a text escaped for Markdown."""
     return _SPECIAL.sub(r"\\\g<0>", " ".join(str(text).split()))
 
 
 def judged_by(result: Result) -> str:
-    """Who judged a result, when, and asked in which wording."""
+    """Return the judge of a result, the dates, and the prompt's hash."""
     judge = result["judge"]
     temperature = f", temperature {judge['temperature']}" if "temperature" in judge else ""
     dates = " to ".join(dict.fromkeys(result["dates"]))
@@ -76,7 +76,7 @@ def judged_by(result: Result) -> str:
 
 
 def comparable(results: Sequence[Result], own: str) -> str:
-    """What judged figures can be compared with, where this library's own wording has this hash."""
+    """Return a sentence on the comparability of judged figures; `own` is the hash of this library's prompt."""
     hashes = {result["judge"]["prompt_hash"] for result in results if result["scores"] is not None}
     if hashes and own not in hashes:
         return "Figures of different judges, or of different wordings of what they are asked, cannot be compared."
@@ -88,12 +88,12 @@ def comparable(results: Sequence[Result], own: str) -> str:
 
 
 def drawn(text: str) -> str:
-    """A text as matplotlib draws it, which would take what is between two `$` for a formula."""
+    """Return a text escaped for matplotlib, which would read a formula between two `$`."""
     return text.replace("$", r"\$")
 
 
 def remarks(result: Result) -> list[str]:
-    """What is missing of a result, as items of a list."""
+    """Return the missing parts of a result, as items of a list."""
     lines = []
     if result["answered"] < result["items"]:
         lines.append(f"- {label(result)}: **incomplete**, {result['answered']} of {result['items']} items answered.")

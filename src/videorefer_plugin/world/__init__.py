@@ -1,7 +1,7 @@
 """The shapes world: clips with exact masks and facts, questions, descriptions, and a benchmark that needs no judge.
 
-A small world, in which a model small enough to be packaged can be trained by the same recipes as a large one, and in
-which everything that is asked has an answer that is known.
+The world is small: a model that can be packaged learns it with the same recipes as a large model, and the true answer
+to every question is known.
 """
 
 from videorefer_plugin.world.bench import bench_clip, bench_d_item, bench_q_items, grounding_clip, grounding_items

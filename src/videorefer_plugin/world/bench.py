@@ -1,8 +1,8 @@
 """The held-out benchmark, in the formats of VideoRefer-Bench-Q and VideoRefer-Bench-D.
 
-Clips of the benchmark have four objects that differ in shape, colour and pattern, with combinations of shape, colour
-and motion that no training clip has. All four options of a question are true of some object of its clip, and which one
-is asked about is drawn last (see `questions.ask`). Letters of the answers are balanced within each type.
+Clips of the benchmark have four objects that differ in shape, color and pattern, with combinations of shape, color and
+motion that no training clip has. All four options of a question are true of some object of its clip, and the object of
+the question is drawn last (see `questions.ask`). Letters of the answers are balanced within each type.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from videorefer_plugin.world.versions import VERSION
 __all__ = ["QUESTIONS_PER_CLIP", "bench_clip", "bench_d_item", "bench_q_items", "grounding_clip", "grounding_items"]
 
 QUESTIONS_PER_CLIP = 2
-_BENCH, _GROUNDING, _LETTERS, _DETAILS = 1, 2, 3, 4  # streams of chance, kept apart from each other
+_BENCH, _GROUNDING, _LETTERS, _DETAILS = 1, 2, 3, 4  # random streams, independent of each other
 
 Item = dict[str, Any]
 
@@ -33,27 +33,27 @@ Item = dict[str, Any]
 def bench_clip(
     seed: int, number: int, size: int = 64, frames: int = 16, version: int = VERSION
 ) -> tuple[Clip, list[Question]]:
-    """Make a clip of the benchmark and its questions, all of one type; the types take turns.
+    """Make a clip of the benchmark and its questions. All have one type; the types alternate from clip to clip.
 
     Args:
-        seed: of the benchmark.
-        number: of the clip, from 0.
+        seed: seed of the benchmark.
+        number: number of the clip, from 0.
         size: side of the square frames in pixels.
         frames: length of the clip.
-        version: of the data. From version 7 on, questions about sequences need the video, for masks tell nothing of
-            colors and patterns, and some options are in other words.
+        version: version of the data. From version 7 on, questions about sequences are about colors and patterns, so
+            that they need the video besides the masks, and some options are reworded.
     """
     check_kind(ConfigurationError, INTEGER, number=number)
     place = number % len(QUESTION_TYPES)
     turn = number // len(QUESTION_TYPES)
     names = [name for name, kind in asked(version, benchmark=True).items() if kind.type == QUESTION_TYPES[place]]
     letters = [_letter(seed, place, turn * QUESTIONS_PER_CLIP + i) for i in range(QUESTIONS_PER_CLIP)]
-    # The second category is far from the first in the list, where neighbours rarely come together in one clip.
+    # The second category is far from the first in the list, because neighbors rarely fit one clip.
     step = max(1, len(names) // 2)
     if all(CATEGORIES[name].theme in CHANGES for name in names):
-        step = 0  # there are no clips for two of them
+        step = 0  # two of them would need clips that do not exist
     chosen = [names[(turn + i * step) % len(names)] for i in range(QUESTIONS_PER_CLIP)]
-    # Of two themes the first by name is the one with clips for both: goals before pairs.
+    # Clips of the theme that comes first by name fit both categories: goals before pairs.
     theme = min((CATEGORIES[name].theme or "" for name in chosen if CATEGORIES[name].theme), default=None)
     attempt = 0
     while True:
@@ -70,12 +70,12 @@ def bench_clip(
 
 
 def _letter(seed: int, place: int, number: int) -> int:
-    """Letters in blocks of four, each a shuffle of all: balanced at any length, without a pattern."""
+    """Return a letter from blocks of four, each a shuffle of all: balanced at any length, without a pattern."""
     return int(seeded(seed, _LETTERS, place, number // len(LETTERS)).permutation(len(LETTERS))[number % len(LETTERS)])
 
 
 def _shared(clip: Clip, subjects: Subject) -> list[int]:
-    """Frames in which all of these objects can be seen well."""
+    """Return the frames in which all of these objects can be seen well."""
     frames = set(clip.clear_frames(subjects[0]))
     return sorted(frames.intersection(*(clip.clear_frames(i) for i in subjects)))
 
@@ -97,17 +97,17 @@ def _q_item(clip: Clip, question: Question, identity: str, video: str, rng: np.r
 
 
 def bench_q_items(clip: Clip, questions: list[Question], name: str, video: str) -> list[Item]:
-    """Items of Bench-Q: `video`, `Question`, `options`, `Answer`, `type`, `frame_idx` and `annotation`.
+    """Return items of Bench-Q with `video`, `Question`, `options`, `Answer`, `type`, `frame_idx` and `annotation`.
 
-    `annotation` has all frames of each object; `frame_idx` is the one for single-frame mode, in which all objects of
-    the question can be seen. `category` is ours: what is asked.
+    `annotation` has all frames of each object; `frame_idx` is the frame for single-frame mode, in which all objects of
+    the question can be seen. `category`, which the original format does not have, is the category of the question.
     """
     rng = seeded(clip.scene.paint_seed, _DETAILS)
     return [_q_item(clip, question, f"{name}/q/{i}", video, rng) for i, question in enumerate(questions)]
 
 
 def bench_d_item(clip: Clip, name: str, video: str) -> Item:
-    """An item of Bench-D: a description of one object, drawn by chance, and the facts that `judge` scores by."""
+    """Return an item of Bench-D: a description of a random object, and the facts that `judge` compares it with."""
     rng = seeded(clip.scene.paint_seed, _DETAILS, 1)
     index = int(rng.integers(len(clip)))
     return {
@@ -125,8 +125,8 @@ def bench_d_item(clip: Clip, name: str, video: str) -> Item:
 def grounding_clip(
     seed: int, number: int, size: int = 64, frames: int = 16, version: int = VERSION
 ) -> tuple[Clip, list[Question]]:
-    """Make a clip of two objects and a question asked of either of them, with the same options and another answer."""
-    names = [name for name in asked(version) if name != "nearest"]  # that takes a third one
+    """Make a clip of two objects and a question about each of them, with the same options and different answers."""
+    names = [name for name in asked(version) if name != "nearest"]  # needs a third object
     category = names[number % len(names)]
     attempt = 0
     while True:
@@ -144,7 +144,7 @@ def grounding_clip(
 
 
 def grounding_items(clip: Clip, questions: list[Question], name: str, video: str) -> list[Item]:
-    """Items in the format of Bench-Q, two for a clip; `pair` is the same for both."""
+    """Return two items in the format of Bench-Q for a clip; `pair` is the same for both."""
     rng = seeded(clip.scene.paint_seed, _DETAILS, 2)
     items = [_q_item(clip, question, f"{name}/q/{i}", video, rng) for i, question in enumerate(questions)]
     return [{**item, "pair": name} for item in items]

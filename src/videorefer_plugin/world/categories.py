@@ -1,4 +1,4 @@
-"""What can be asked of objects: the phrasings of each question, its true answers, and values that could be true."""
+"""The categories of questions about objects: phrasings, true answers, and plausible wrong values."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from videorefer_plugin.world.values import (
 
 __all__ = ["CATEGORIES", "Category", "Subject", "asked", "in_a_way", "partners"]
 
-# --- what is true ---------------------------------------------------------------------------------------------------
+# --- true answers ---------------------------------------------------------------------------------------------------
 
 
 def _each(get: Callable[[Facts, int], Label | None]) -> Callable[[Facts], dict[Subject, Label]]:
-    """Labels of single objects, where there is one."""
+    """Return a function of the facts that gives the label of each object that has one."""
 
     def labels(facts: Facts) -> dict[Subject, Label]:
         found = ((i, get(facts, i)) for i in range(len(facts.objects)))
@@ -43,7 +43,7 @@ def _known(value: str | int | None) -> Label | None:
 
 
 def partners(facts: Facts) -> dict[int, tuple[str, int, bool]]:
-    """For each object that has to do with another one: what, with whom, and whether it is the one that acts."""
+    """Return for each object that interacts: the kind, the other object, and whether the object acts."""
     found = {}
     for event in facts.events:
         if event.object is not None:
@@ -53,7 +53,7 @@ def partners(facts: Facts) -> dict[int, tuple[str, int, bool]]:
 
 
 def _change(what: str) -> Callable[[Facts, int], Label | None]:
-    """What the color or pattern of an object is at first and then, where it changes."""
+    """Return a function that gives the first and second color (or pattern) of an object that changes it."""
 
     def label(facts: Facts, index: int) -> Label | None:
         change = facts.objects[index].change
@@ -81,7 +81,7 @@ def _goal(facts: Facts, index: int) -> Label | None:
         return ("catch" if acts else "escape", other)
     if kind == "approach" and acts:
         return ("reach", other)
-    # What is passed by something has no say in it.
+    # The object that is passed does not act.
     return None if kind == "behind" else {"leave": ("leave",), "still": ("stay",)}.get(str(motion[0]))
 
 
@@ -108,12 +108,12 @@ def _after(facts: Facts) -> dict[Subject, Label]:
 
 
 def _parts(direction: str) -> set[Label]:
-    """Ways to go that a direction is one of: "up left" goes up, too."""
+    """Return all directions that a direction contains: "up left" goes up, too."""
     return {("move", direction), *(("move", part) for part in direction.split())}
 
 
 def in_a_way(facts: Facts, subject: Subject) -> set[Label]:
-    """What an object does, besides what its motion is called; also what it does for a part of the time only."""
+    """Return further true labels of an object's motion, also those that hold for a part of the time only."""
     item = facts.objects[subject[0]]
     actions = [phase.action for phase in item.phases]
     also: set[Label] = {("still",)} if {"still", "grow", "shrink"} & set(actions) else set()
@@ -136,19 +136,19 @@ def _nextin_a_way(facts: Facts, subject: Subject) -> set[Label]:
     return (also | ({("still",)} if action in ("grow", "shrink") else set())) - {item.future or ()}
 
 
-# --- what else could be true ----------------------------------------------------------------------------------------
+# --- plausible wrong values -----------------------------------------------------------------------------------------
 
 
 def _absent(facts: Facts, rng: np.random.Generator) -> str:
-    """Colour and shape of an object that is not in the clip."""
+    """Return color and shape of an object that is not in the clip."""
     while True:
         color, shape = pick(rng, tuple(COLORS)), pick(rng, SHAPES)
         if not any((item.color, item.shape) == (color, shape) for item in facts.objects):
             return f"{color} {shape}"
 
 
-# How often each kind of label is true in training clips, in hundredths: what fills options must not be told from what
-# is true by being rare or frequent. Measured; a test compares them.
+# How often each kind of label is true in training clips, in hundredths: options that are filled in must not be
+# recognized by being rare or frequent. Measured; a test compares them.
 _GOALS = {"stay": 38, "leave": 20, "catch": 16, "escape": 16, "reach": 9}
 _CAUSES = {
     "leave": 18,
@@ -170,9 +170,9 @@ _DEEDS = {"collide": 18, "chase": 34, "behind": 31, "approach": 17}
 
 
 def _any_of(shares: dict[str, int], sides: tuple[str, ...] = ()) -> Callable[[Facts, np.random.Generator], Label]:
-    """A label of a kind drawn by its share; objects in it are not in the clip.
+    """Return a function that draws a label by the shares of the kinds; objects in it are not in the clip.
 
-    `sides` are the arguments of "leave", for kinds that have any there.
+    `sides` are the arguments of "leave", if the kind takes one.
     """
     kinds = [kind for kind, share in shares.items() for _ in range(share)]
     others = {"catch", "escape", "reach", "chased", "chase", "behind", "front", "approach", "approached", "collide"}
@@ -211,7 +211,7 @@ def _plain(facts: Facts, label: Label) -> str:
 
 _BASIC, _SEQUENTIAL, _RELATION, _REASONING, _FUTURE = QUESTION_TYPES
 
-# What is asked of clips, in the order of the types of VideoRefer-Bench-Q.
+# All categories, in the order of the types of VideoRefer-Bench-Q.
 CATEGORIES: dict[str, Category] = {
     "color": Category(
         _BASIC,
@@ -392,7 +392,7 @@ CATEGORIES: dict[str, Category] = {
 
 
 def asked(version: int, benchmark: bool = False) -> dict[str, Category]:
-    """The categories of questions with options in a version of the data; those of its benchmark need the video."""
+    """Return the categories of multiple-choice questions in a version; those of benchmarks need the video."""
     names = [name for name, kind in CATEGORIES.items() if kind.choice and kind.since <= version]
     hidden = benchmark and version >= 7
     return {name: CATEGORIES[name] for name in names if not (hidden and CATEGORIES[name].by_masks)}

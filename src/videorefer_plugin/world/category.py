@@ -1,4 +1,4 @@
-"""What a category of questions is."""
+"""The description of a category of questions."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Subject = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Category:
-    """One thing that can be asked.
+    """A category of questions.
 
     Attributes:
         type (`str`): one of the five types of VideoRefer-Bench-Q.
-        phrasings (`tuple[str, ...]`): of the question, with `<region>` for each object.
-        labels: what is true of each object, or pair of objects, of which it is clear.
-        text: what a label says, as an option.
-        answer (`str`): the whole answer, with the option in place of `{}`.
-        fill: another label that could be true, for options that no object of the clip has.
-        also: further labels that are true of an object in a way, and so are no wrong options.
-        theme (`str`, *optional*): of the scenes where four objects are likely to differ in it.
-        choice (`bool`): whether it is asked with options, too.
-        since (`int`): the first version of the data that it is asked in.
-        by_masks (`bool`): whether masks alone tell it, so that benchmarks ask something else from version 7 on, where
-            its type has any.
+        phrasings (`tuple[str, ...]`): phrasings of the question, with `<region>` for each object.
+        labels: function from facts to the true label of each object, or pair of objects, with a clear one.
+        text: function from a label to the text of an option.
+        answer (`str`): the whole answer, with `{}` for the option.
+        fill: function that draws another plausible label, for options that no object of the clip has.
+        also: further labels that are partly true of an object, and so are not used as wrong options.
+        theme (`str`, *optional*): theme of scenes in which four objects are likely to have different labels.
+        choice (`bool`): whether there are questions with options, too.
+        since (`int`): the first version of the data with this category.
+        by_masks (`bool`): whether masks alone give the answer. From version 7 on, benchmarks then use other categories
+            of the type, if there are any.
     """
 
     type: str

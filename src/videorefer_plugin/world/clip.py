@@ -18,15 +18,15 @@ from videorefer_plugin.world.values import Stage
 
 __all__ = ["Clip", "iter_clips", "make_clip", "seeded"]
 
-_CLEARLY = 0.6  # of the most that is ever seen of an object
+_CLEARLY = 0.6  # share of the most pixels that are ever seen of an object
 
 
 class Clip:
-    """One clip of the shapes world. It is drawn when its pixels are first asked for.
+    """One clip of the shapes world. It is drawn when its pixels are first used.
 
     Attributes:
-        scene (`Scene`): what plays in it.
-        facts (`Facts`): what is true of it.
+        scene (`Scene`): the objects, their tracks and the background.
+        facts (`Facts`): the facts of the clip.
     """
 
     def __init__(self, scene: Scene):
@@ -44,7 +44,7 @@ class Clip:
         return draw(
             background,
             shapes,
-            scene.centres[:, :frames],
+            scene.centers[:, :frames],
             scene.radii[:, :frames],
             scene.order,
             scene.stage.unit,
@@ -53,12 +53,12 @@ class Clip:
 
     @property
     def frames(self) -> NDArray[np.uint8]:
-        """The pictures, uint8 (T, size, size, 3), RGB."""
+        """The frames, uint8 (T, size, size, 3), RGB."""
         return self._drawn[0]
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """What can be seen of each object, bool (N, T, size, size); all False where it is hidden or out of sight."""
+        """The visible mask of each object, bool (N, T, size, size); all False where it is hidden or out of sight."""
         return self._drawn[1]
 
     @cached_property
@@ -67,22 +67,22 @@ class Clip:
         return self.masks.sum((2, 3))
 
     def clear_frames(self, index: int) -> list[int]:
-        """The frames in which most of an object can be seen; at least one."""
+        """Return the frames in which most of an object can be seen; at least one."""
         areas = self.areas[index]
-        # Compared with its size at the time, so that the early frames of a growing object count.
+        # The comparison is with its size at the time, so that the early frames of a growing object count.
         share = areas / self.scene.radii[index, : len(areas)] ** 2
         return [int(frame) for frame in np.flatnonzero(share >= _CLEARLY * share.max())]
 
     def quarter(self, index: int, frame: int) -> str | None:
-        """The quarter of the frame in which an object is, e.g. "top left"; None where that is not clear."""
+        """Return the quarter of the frame that an object is in, e.g. "top left"; None if that is not clear."""
         return quarter(self.scene, index, frame)
 
     def annotation(self, index: int, frames: Iterable[int] | None = None) -> dict[str, dict]:
-        """One object as records have it: frame -> {"segmentation": COCO RLE, or None where it cannot be seen}.
+        """Return one object in the format of records: frame -> {"segmentation": COCO RLE, or None if it is not seen}.
 
         Args:
-            index: of the object.
-            frames: frames of the clip; all by default.
+            index: index of the object.
+            frames: frames of the clip. Default: all.
         """
         chosen = range(self.masks.shape[1]) if frames is None else frames
         return {
@@ -91,21 +91,21 @@ class Clip:
         }
 
     def region(self, index: int, frames: Iterable[int] | None = None) -> Region:
-        """One object as a `Region`.
+        """Return one object as a [`Region`].
 
         Args:
-            index: of the object.
-            frames: frames of the clip; all by default.
+            index: index of the object.
+            frames: frames of the clip. Default: all.
         """
         chosen = range(self.masks.shape[1]) if frames is None else frames
         return Region({frame: self.masks[index, frame] if self.areas[index, frame] else None for frame in chosen})
 
 
 def seeded(*seed: int) -> np.random.Generator:
-    """A source of chance that depends on these numbers alone.
+    """Return a random generator that depends on these numbers alone.
 
     Raises:
-        ConfigurationError: a seed is no whole number from 0 up.
+        ConfigurationError: a seed is not a whole number from 0 up.
     """
     for number in seed:
         if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 0:
@@ -122,20 +122,20 @@ def make_clip(
     theme: str | None = None,
     distinct: bool = False,
 ) -> Clip:
-    """Make a clip; the same arguments give the same clip on every machine.
+    """Make a clip. The same arguments give the same clip on every machine.
 
     Args:
         seed: a number, or several, from 0 up.
-        split: "train" or "heldout". Combinations of shape, colour and motion that one has, the other does not.
+        split: "train" or "heldout". The splits share no combination of shape, color and motion.
         size: side of the square frames in pixels, even, from 48.
-        frames: length of the clip, from 8; shown at 8 frames a second.
-        objects: how many, 2 to 4; by default as chance has it.
-        theme: "mixed", "sequence", "pairs", "goals" or "future": what sort of motion; by default as chance has it.
-            With "colors" or "patterns", objects change these while they move, which chance alone never has.
-        distinct: no two objects share a shape, colour or pattern.
+        frames: length of the clip, from 8; shown at 8 frames per second.
+        objects: number of objects, 2 to 4. Default: random.
+        theme: kind of motion: "mixed", "sequence", "pairs", "goals" or "future". Default: random. With "colors" or
+            "patterns", objects change these while they move; random themes never do.
+        distinct: whether no two objects share a shape, color or pattern.
 
     Raises:
-        ConfigurationError: an argument has a value that does not exist.
+        ConfigurationError: an argument has an unknown value.
 
     Examples:
         >>> clip = make_clip(3, objects=2)
@@ -151,7 +151,8 @@ def iter_clips(
 ) -> Iterator[Clip]:
     """Yield clips without end, in memory.
 
-    Several workers share the work without repeats by `start` (their number) and `step` (how many they are).
+    Several workers share the work without repeats if each sets `start` to its number and `step` to the number of
+    workers.
     """
     check_kind(ConfigurationError, INTEGER, start=start, step=step)
     index = start

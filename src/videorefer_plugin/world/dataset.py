@@ -1,8 +1,8 @@
 """Data sets on disk: videos, images, training records and the held-out benchmark.
 
-Everything is a function of the seed and of the number of the clip. Work is done in parts of some clips each; a part is
-written when it is finished, so that an interrupted run goes on after the last finished part, and several processes may
-write the same folder: what they write is the same, and files appear whole or not at all.
+Everything is a function of the seed and of the number of the clip. The work is split into parts of some clips each. A
+part is written when it is finished, so that an interrupted run continues after the last finished part. Several
+processes may write the same folder: they write the same contents, and files appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ from videorefer_plugin.world.versions import VERSION, Settings, claim, seed_of
 __all__ = ["encode_video", "is_of_shapes_world", "write_dataset"]
 
 _PART = 20  # clips
-_MOST = 10_000_000  # clips, whose names and parts are held in memory; processes
-_GROUNDING_SHARE = 4  # clips of the benchmark for one of the grounding test
-_IMAGE_EVERY = 2  # training clips for one image
-_CHANGING = {3: "colors", 5: "patterns"}  # of six training clips: what objects change
+_MOST = 10_000_000  # clips, because their names and parts are held in memory; also processes
+_GROUNDING_SHARE = 4  # clips of the benchmark for each clip of the grounding test
+_IMAGE_EVERY = 2  # training clips for each image
+_CHANGING = {3: "colors", 5: "patterns"}  # of six training clips, these have objects that change
 _FILMED = "filming.json"
-_FILMING = 7  # the stream of chance of how clips are filmed, apart from those of clips and records
+_FILMING = 7  # the random stream of filming, independent of those of clips and records
 
 
 def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = FPS, filming: Filming = PLAIN) -> None:
-    """Write an mp4 file, H.264 by default; the same frames give the same file.
+    """Write an mp4 file. The same frames give the same file.
 
     Args:
-        path: of the file. It appears when it is complete.
+        path: path of the file. It appears when it is complete.
         frames: uint8 (T, height, width, 3), RGB, with even sides.
-        fps: frames a second.
-        filming: light, contrast and codec; as the frames are, in H.264, by default.
+        fps: frames per second.
+        filming: light, contrast and codec. Default: unchanged frames in H.264.
 
     Raises:
-        ConfigurationError: an argument is of another kind.
+        ConfigurationError: an argument has the wrong type.
     """
     check_kind(ConfigurationError, PATH, path=path)
     check_kind(ConfigurationError, instances(np.ndarray), frames=frames)
@@ -89,7 +89,7 @@ def encode_video(path: str | os.PathLike, frames: NDArray[np.uint8], fps: int = 
 
 
 def is_of_shapes_world(video: Video) -> bool:
-    """Whether a video was written by [`encode_video`], which says so in the file."""
+    """Return whether [`encode_video`] wrote a video; it leaves a comment in the file."""
     check_kind(VideoError, instances(Video, hint="Open it with open_video()."), video=video)
     return video.comment == SHAPES_WORLD
 
@@ -105,36 +105,35 @@ def write_dataset(
     progress: Callable[[int, int], None] | None = None,
     version: int | None = None,
 ) -> dict[str, int]:
-    """Write a data set, or go on with one.
+    """Write a data set, or continues one.
 
     `train_stage0_language.json` to `train_stage3_more.json` are records in the format of VideoRefer-700K about
-    `videos/` and `images/`; what each holds says `stages.STAGES`. `heldout/` is a benchmark of its own, about
-    `heldout/videos/`: `bench_q.json`, `bench_d.json`, and `grounding_q.json` (the same question asked of either of two
-    objects). Paths in a file start from its folder. From version 7 on, `filming.json` says in which light and contrast
-    each training clip was filmed, and how its video is encoded.
+    `videos/` and `images/`; `stages.STAGES` describes the contents of each. `heldout/` is a separate benchmark about
+    `heldout/videos/`: `bench_q.json`, `bench_d.json`, and `grounding_q.json` (the same question about each of two
+    objects). Paths in a file are relative to its folder. From version 7 on, `filming.json` lists the light, the
+    contrast and the encoding of each training clip.
 
     Args:
-        out: the folder.
-        clips: training clips.
-        seed: what everything depends on. More clips of the same seed keep those that are there.
-        heldout: clips of the benchmark, with two questions each; a quarter as many again are for grounding.
+        out: folder to write.
+        clips: number of training clips.
+        seed: seed of all data. A larger number of clips of the same seed keeps the clips that are there.
+        heldout: number of clips of the benchmark, with two questions each. A quarter as many are added for grounding.
         size: side of the square frames in pixels, even, from 48.
         frames: length of the clips, from 8.
-        workers: processes.
-        progress: told after each part how many clips are done, and of how many.
-        version: of what a seed stands for; 6 by default. Version 5 is what the packaged model learnt from;
-            version 6 differs from it in the training records, whose chance comes from the name of their stage. Videos,
-            images and the benchmark are the same in both. In version 7, objects of one clip in three change their
-            colours or patterns, which the benchmark's questions about sequences are about; training clips differ in
-            light, contrast and codec; options may be in other words; and answers to questions with options end with
-            the letter.
+        workers: number of processes.
+        progress: called after each part with the number of finished clips and of all clips.
+        version: version of the data; 6 by default. The packaged model was trained on version 5. Version 6 differs from
+            it in the training records, which are drawn by the name of their stage; videos, images and the benchmark
+            are the same. In version 7, objects of one clip in three change their colors or patterns, and the
+            benchmark's questions about sequences are about these changes; training clips differ in light, contrast and
+            codec; options may be reworded; and answers to questions with options end with the letter.
 
     Returns:
-        File -> number of its records.
+        A mapping from file to the number of its records.
 
     Raises:
-        ConfigurationError: a number makes no sense, there is no such version, or the folder holds a data set of other
-            settings, or cannot be written.
+        ConfigurationError: a number is out of range, the version is unknown, or the folder cannot be written or holds
+            a data set of other settings.
     """
     for name, value, least in (("clips", clips, 0), ("heldout", heldout, 0), ("workers", workers, 1)):
         if not isinstance(value, int) or not least <= value <= _MOST:
@@ -182,13 +181,13 @@ Job = tuple[str, int, int]
 
 
 def _finished(root: Path, settings: Settings, jobs: list[Job], workers: int) -> Iterator[Job]:
-    """Make the parts that are not there yet; yields all in order as they are finished."""
+    """Make the missing parts; yields all parts in order as they are finished."""
     if workers == 1:
         for job in jobs:
             _make_part(root, settings, job)
             yield job
         return
-    # Processes are started afresh: forking one that has threads (a progress bar) may hang.
+    # Processes are spawned: forking a process with threads (a progress bar) may hang.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_signals) as pool:
         futures = [pool.submit(_make_part, root, settings, job) for job in jobs]
         try:
@@ -201,7 +200,7 @@ def _finished(root: Path, settings: Settings, jobs: list[Job], workers: int) -> 
 
 
 def _leave_signals() -> None:
-    """Leave Ctrl-C, which all processes of a terminal get, to the process that started this one."""
+    """Leave Ctrl-C, which all processes of a terminal get, to the parent process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -212,26 +211,26 @@ def _part_file(root: Path, job: Job) -> Path:
 def _make_part(root: Path, settings: Settings, job: Job) -> None:
     if _kept_part(root, job) is None:
         text = json.dumps(_records(root, settings, job))
-        # When another process has finished and removed the folder, this part is not needed as a file any more.
+        # If another process has finished and removed the folder, the file of this part is not needed any more.
         with contextlib.suppress(FileNotFoundError):
             write_whole(_part_file(root, job), text)
 
 
 def _kept_part(root: Path, job: Job) -> dict[str, list[str]] | None:
-    """A part that is there, unless it was made before a stage was added."""
+    """Return an existing part, unless it was made before a stage was added."""
     path = _part_file(root, job)
     if not path.exists():
         return None
     try:
         part = read_object(path, ConfigurationError)
-    except ConfigurationError:  # of an interrupted machine; it is made anew
+    except ConfigurationError:  # the machine was interrupted; the part is made again
         return None
     expected = {stage.file for stage in _own_records()} if job[0] == "train" else set()
     return part if expected <= part.keys() else None
 
 
 def _records(root: Path, settings: Settings, job: Job) -> dict[str, list[str]]:
-    """Write the media of a part which are not there yet; returns file -> its records, as JSON."""
+    """Write the missing media of a part; returns file -> its records, as JSON."""
     kind, first, last = job
     make = {"train": _train_clip, "heldout": _heldout_clip, "grounding": _grounding_clip}[kind]
     files: dict[str, list[str]] = {}
@@ -243,7 +242,7 @@ def _records(root: Path, settings: Settings, job: Job) -> dict[str, list[str]]:
 
 def _train_clip(root: Path, settings: Settings, number: int) -> dict[str, list[dict]]:
     name = f"train-{number:06d}"
-    # Every other clip is like those of the benchmark: questions have four options that are true of some object.
+    # Every other clip is like those of the benchmark: each of the four options is true of some object.
     full: dict[str, Any] = {"objects": 4, "distinct": True} if number % 2 else {}
     filming = PLAIN
     if settings.version >= 7:
@@ -265,7 +264,7 @@ def _train_clip(root: Path, settings: Settings, number: int) -> dict[str, list[d
 
 
 def _own_records() -> list[TrainingStage]:
-    """The stages that have records of their own."""
+    """Return the stages that have records of their own."""
     return [stage for stage in STAGES.values() if stage.kinds]
 
 
@@ -297,7 +296,7 @@ def _grounding_clip(root: Path, settings: Settings, number: int) -> dict[str, li
 
 
 def _assemble(root: Path, settings: Settings, jobs: list[Job]) -> dict[str, int]:
-    """Join the parts into the files of the data set, one record a line, a part in memory at a time."""
+    """Join the parts into the files of the data set, one record per line, with one part in memory at a time."""
     names = [stage.file for stage in _own_records()]
     names += [f"heldout/{name}.json" for name in ("bench_q", "bench_d", "grounding_q")]
     names += [_FILMED] if settings.version >= 7 else []
@@ -320,7 +319,7 @@ def _assemble(root: Path, settings: Settings, jobs: list[Job]) -> dict[str, int]
             os.replace(stream.name, root / name)
     finally:
         for stream in streams.values():
-            with contextlib.suppress(OSError):  # of a full disk, which was said already
+            with contextlib.suppress(OSError):  # such as a full disk, which an earlier error has named
                 stream.close()
             Path(stream.name).unlink(missing_ok=True)
     return written

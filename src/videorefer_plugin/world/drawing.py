@@ -1,6 +1,6 @@
-"""From tracks to pixels: anti-aliased pictures and exact visible masks.
+"""Drawing of clips: anti-aliased pictures and exact visible masks from tracks.
 
-A pixel belongs to an object when its centre lies inside the object's outline and in no object drawn over it; the
+A pixel belongs to an object if its center lies inside the object's outline and in no object that is drawn over it. The
 picture is blended over one pixel around that outline. Nothing else decides masks, so they are exact.
 """
 
@@ -16,19 +16,19 @@ from videorefer_plugin.world.values import COLORS, REACH, Stage
 
 __all__ = ["STAR_DISC", "draw", "draw_background", "outline"]
 
-_DARK = 0.3  # the second colour of a pattern is the first one at this brightness: the hue stays the same
+_DARK = 0.3  # the second color of a pattern is the first one at this brightness: the hue stays the same
 _STAR = [(math.cos(angle), math.sin(angle)) for angle in (math.radians(-90 + 72 * k) for k in range(5))]
 STAR_DISC = 0.8
 _STAR_LINE = REACH["star"] * math.cos(math.radians(72))
 
 
 def outline(shape: str, x: NDArray, y: NDArray) -> NDArray:
-    """Signed distance (negative inside, exact near the edges' middles) to the outline of a shape of radius 1.
+    """Return the signed distance to the outline of a shape of radius 1 (negative inside, exact near edges' middles).
 
     Args:
         shape: one of `values.SHAPES`.
-        x: offsets from the centre, to the right, in radii.
-        y: offsets from the centre, down, in radii; same shape as `x`.
+        x: offsets from the center, to the right, in radii.
+        y: offsets from the center, down, in radii; same shape as `x`.
     """
     if shape == "circle":
         return np.hypot(x, y) - 1
@@ -44,15 +44,15 @@ def outline(shape: str, x: NDArray, y: NDArray) -> NDArray:
             np.maximum(across - 1.1, along - 0.48),
             np.maximum(across - 0.48, along - 1.1),
         )
-    # A star with five points is where at least four of its five lines have the point on their inner side, and a disc
-    # that makes it fat enough for patterns to be seen.
+    # A point is inside a five-pointed star if it is on the inner side of at least four of its five lines. A disc makes
+    # the star fat enough for patterns to be seen.
     lines = np.stack([x * cos + y * sin for cos, sin in _STAR])
     lines.partition(3, axis=0)
     return np.minimum(lines[3] - _STAR_LINE, np.hypot(x, y) - STAR_DISC)
 
 
 def draw_background(rng: np.random.Generator, stage: Stage, cluttered: bool) -> NDArray[np.float32]:
-    """Make a background, float32 (size, size, 3) from 0 to 255: one light grey, or greys with low contrast over it."""
+    """Make a background, float32 (size, size, 3) from 0 to 255: one light gray, or low-contrast grays over it."""
     size = stage.size
     tone = rng.uniform(165, 215)
     picture = np.full((size, size), tone, np.float32)
@@ -71,7 +71,7 @@ def draw_background(rng: np.random.Generator, stage: Stage, cluttered: bool) -> 
 def draw(
     background: NDArray[np.float32],
     shapes: Sequence[tuple[str, str, str]],
-    centres: NDArray,
+    centers: NDArray,
     radii: NDArray,
     order: Sequence[int],
     unit: float,
@@ -81,20 +81,20 @@ def draw(
 
     Args:
         background: (size, size, 3), values from 0 to 255.
-        shapes: (shape, colour, pattern) of each of N objects.
-        centres: (N, T, 2), x and y in pixels; they may lie outside the frame.
+        shapes: (shape, color, pattern) of each of N objects.
+        centers: (N, T, 2), x and y in pixels; they may lie outside the frame.
         radii: (N, T), in pixels.
         order: indices of the objects from the back to the front.
-        unit: pixels of this frame for a pixel of a frame of 64 x 64; scales the patterns.
-        changes: for each object, if any change: "color" or "pattern", what that is at first and then, and the frame
-            from which on it is.
+        unit: pixels of this frame per pixel of a frame of 64 x 64; scales the patterns.
+        changes: for each object, if any change: "color" or "pattern", its first and second value, and the frame at
+            which it changes.
 
     Returns:
         Frames uint8 (T, size, size, 3) and visible masks bool (N, T, size, size).
     """
     count, frames = radii.shape
     size = len(background)
-    # Boxes are cut from a canvas with a border, so that an object at the edge needs no special case.
+    # Boxes are cut from a canvas with a border, so that objects at the edge need no special case.
     boxes = [2 * math.ceil(REACH[shape] * radii[i].max() + 1) + 1 for i, (shape, _, _) in enumerate(shapes)]
     border = max(boxes)
     canvas = np.zeros((frames, size + 2 * border, size + 2 * border, 3), np.float32)
@@ -104,10 +104,10 @@ def draw(
     times = np.arange(frames)[:, None, None]
     for index in order:
         box = boxes[index]
-        corners = np.floor(centres[index]).astype(int) - box // 2
+        corners = np.floor(centers[index]).astype(int) - box // 2
         corners = corners.clip(-border, size + border - box)
         pixels = corners[:, :, None] + np.arange(box)  # (T, 2, box)
-        offsets = (pixels + 0.5 - centres[index][:, :, None]).astype(np.float32)
+        offsets = (pixels + 0.5 - centers[index][:, :, None]).astype(np.float32)
         x, y = np.broadcast_arrays(offsets[:, 0, None, :], offsets[:, 1, :, None])
         shape, color, pattern = shapes[index]
         radius = radii[index].astype(np.float32)[:, None, None]
@@ -135,7 +135,7 @@ def _brightness(pattern: str, x: NDArray, y: NDArray, distance: NDArray, unit: f
     if pattern == "striped":
         dark = np.floor(y / (2.5 * unit)) % 2 == 0
     elif pattern == "dotted":
-        step = 5 * unit  # a dot in the middle of each cell of a grid with a corner in the centre
+        step = 5 * unit  # a dot in the middle of each cell of a grid with a corner in the center
         dark = np.hypot(x % step - step / 2, y % step - step / 2) < 1.5 * unit
     elif pattern == "bordered":
         dark = distance > -1.6 * unit

@@ -1,7 +1,7 @@
-"""What is true of a clip: looks, motions, places, relations, events, and what happens after its end.
+"""The facts of a clip: looks, motions, positions, relations, events, and the continuation after its end.
 
-What objects do is known from their programs; places, relations, sight and the future are observed in the simulated
-tracks, so that they are true of what can be seen.
+The actions of objects are known from their programs. Positions, relations, visibility and the future are observed in
+the simulated tracks, so that they agree with the picture.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from videorefer_plugin.world.values import DIRECTIONS, FPS, Label
 
 __all__ = ["Event", "Facts", "ObjectFacts", "Relation", "observe", "quarter"]
 
-_CLEAR = 3.0  # pixels (of 64) by which a place has to be off the middle of the frame to count as a quarter of it
-_STILL = 1.0  # pixels (of 64): what moves less in the time after the clip stays still
-_SLOPE = 1.6  # one object is beside or above another one when it is this much farther away that way than the other way
+_CLEAR = 3.0  # pixels (of 64) from the middle of the frame from which on a position is in a quarter of it
+_STILL = 1.0  # pixels (of 64): an object that moves less in the time after the clip stays still
+_SLOPE = 1.6  # an object is beside or above another one if its distance that way is this many times the other distance
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens between objects, or to one.
+    """An event between objects, or of one object.
 
     Attributes:
         kind (`str`): "approach" (stops at), "chase", "behind" (passes), "collide" or "leave" (the frame).
-        subject (`int`): index of the object that does it.
-        object (`int`, *optional*): index of the other one.
-        start (`int`): first frame: of the contact, of the chase, of being hidden at all, of being out of sight.
+        subject (`int`): index of the object that acts.
+        object (`int`, *optional*): index of the other object.
+        start (`int`): first frame of the contact, of the chase, of being hidden at all, or of being out of sight.
         stop (`int`): frame after the last one.
     """
 
@@ -46,7 +46,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Relation:
-    """Where one object is, seen from another one: "left", "right", "above" or "below"."""
+    """The position of one object relative to another one: "left", "right", "above" or "below"."""
 
     subject: int
     object: int
@@ -55,20 +55,19 @@ class Relation:
 
 @dataclass(frozen=True)
 class ObjectFacts:
-    """What is true of one object.
+    """The facts of one object.
 
     Attributes:
-        shape (`str`): of `values`.
-        color, pattern (`str`, *optional*): of `values`; None if it changes.
+        shape (`str`): one of the shapes of `values`.
+        color, pattern (`str`, *optional*): one of those of `values`; None if it changes.
         size (`str`, *optional*): "small" or "large"; None if it changes.
-        motion (`Label`): what it does; an int in it is the index of another object.
+        motion (`Label`): its motion; an int in it is the index of another object.
         phases (`tuple[Phase, ...]`): the parts of its motion, which cover the clip.
-        start, end (`str`, *optional*): quarter of the frame in which its centre is in the first and last frame, e.g.
+        start, end (`str`, *optional*): quarter of the frame in which its center is in the first and last frame, e.g.
             "top left"; None when it is near the middle of the frame or (at the end) out of sight.
-        future (`Label`, *optional*): what it does after the clip, by the continued simulation; None if that is no
-            clear case.
-        change (`tuple`, *optional*): "color" or "pattern", what that is first and then, and the frame from which on it
-            is; None if neither changes.
+        future (`Label`, *optional*): its motion after the clip in the continued simulation; None if that is not clear.
+        change (`tuple`, *optional*): "color" or "pattern", its first and second value, and the frame at which it
+            changes; None if neither changes.
     """
 
     shape: str
@@ -85,18 +84,18 @@ class ObjectFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is true of a clip of square frames.
+    """The facts of a clip of square frames.
 
     Attributes:
         size (`int`): side of the frames in pixels.
-        frames (`int`): of the clip.
-        fps (`int`): frames a second.
+        frames (`int`): number of frames.
+        fps (`int`): frames per second.
         background (`str`): "plain" or "cluttered".
-        objects (`tuple[ObjectFacts, ...]`): N objects.
-        events (`tuple[Event, ...]`): in order of their start.
-        relations_start, relations_end (`tuple[Relation, ...]`): clear relations of place in the first and last frame,
-            between objects inside the frame.
-        nearest_end (`tuple[int | None, ...]`): for each object the one nearest to it in the last frame, where it is
+        objects (`tuple[ObjectFacts, ...]`): the facts of N objects.
+        events (`tuple[Event, ...]`): the events in order of their start.
+        relations_start, relations_end (`tuple[Relation, ...]`): clear relative positions in the first and last frame
+            of objects inside the frame.
+        nearest_end (`tuple[int | None, ...]`): for each object the nearest one in the last frame; None if no object is
             clearly nearer than all others.
     """
 
@@ -111,15 +110,15 @@ class Facts:
     nearest_end: tuple[int | None, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The facts as JSON has them."""
+        """Return the facts in the form of JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Facts:
-        """Read what `to_dict` gave, also after it went through JSON.
+        """Read the result of `to_dict`, also after a round trip through JSON.
 
         Raises:
-            ConfigurationError: it is something else.
+            ConfigurationError: the value is something else.
         """
         try:
             objects = tuple(
@@ -149,7 +148,7 @@ class Facts:
 
 
 def observe(scene: Scene) -> Facts:
-    """Find out what is true of a scene."""
+    """Derive the facts from a scene."""
     stage, last = scene.stage, scene.stage.frames - 1
     objects = tuple(
         ObjectFacts(
@@ -180,27 +179,27 @@ def observe(scene: Scene) -> Facts:
 
 
 def _out(scene: Scene, index: int, frame: int) -> bool:
-    """Wholly outside the frame."""
-    centre, reach = scene.centres[index, frame], scene.reaches[index, frame]
-    return bool((centre < -reach).any() or (centre > scene.stage.size + reach).any())
+    """Return whether an object is wholly outside the frame."""
+    center, reach = scene.centers[index, frame], scene.reaches[index, frame]
+    return bool((center < -reach).any() or (center > scene.stage.size + reach).any())
 
 
 def _in(scene: Scene, index: int, frame: int) -> bool:
-    """Wholly inside the frame."""
-    centre, reach = scene.centres[index, frame], scene.reaches[index, frame]
-    return bool((centre >= reach).all() and (centre <= scene.stage.size - reach).all())
+    """Return whether an object is wholly inside the frame."""
+    center, reach = scene.centers[index, frame], scene.reaches[index, frame]
+    return bool((center >= reach).all() and (center <= scene.stage.size - reach).all())
 
 
 def quarter(scene: Scene, index: int, frame: int) -> str | None:
-    """The quarter of the frame in which the centre of an object is, e.g. "top left"; None where that is not clear."""
-    x, y = scene.centres[index, frame] - scene.stage.size / 2
+    """Return the quarter of the frame that an object's center is in, e.g. "top left"; None if that is not clear."""
+    x, y = scene.centers[index, frame] - scene.stage.size / 2
     if min(abs(x), abs(y)) < _CLEAR * scene.stage.unit or _out(scene, index, frame):
         return None
     return f"{'top' if y < 0 else 'bottom'} {'left' if x < 0 else 'right'}"
 
 
 def _future(scene: Scene, index: int) -> Label | None:
-    """What an object does in the frames past the end of the clip."""
+    """Return the motion of an object in the frames past the end of the clip."""
     now, end, label = scene.stage.frames - 1, scene.stage.length - 1, scene.actors[index].label
     if _out(scene, index, now):
         return ("gone",)
@@ -210,12 +209,12 @@ def _future(scene: Scene, index: int) -> Label | None:
         return None
     if label[0] in ("circle", "bounce", "grow", "shrink", "chase"):
         return label
-    moved = scene.centres[index, end] - scene.centres[index, now]
+    moved = scene.centers[index, end] - scene.centers[index, now]
     distance = float(np.hypot(*moved))
     if distance < _STILL * scene.stage.unit:
         return ("still",)
-    # A mover which comes to rest before the end of the simulation does so because it reached something.
-    if np.hypot(*(scene.centres[index, end] - scene.centres[index, end - 1])) < 1e-6:
+    # An object that comes to rest before the end of the simulation has reached something.
+    if np.hypot(*(scene.centers[index, end] - scene.centers[index, end - 1])) < 1e-6:
         return ("reach", _touched(scene, index, end))
     return ("move", _direction(moved / distance))
 
@@ -225,7 +224,7 @@ def _direction(unit: np.ndarray) -> str:
 
 
 def _touched(scene: Scene, index: int, frame: int) -> int:
-    gaps = np.hypot(*(scene.centres[:, frame] - scene.centres[index, frame]).T) - scene.reaches[:, frame]
+    gaps = np.hypot(*(scene.centers[:, frame] - scene.centers[index, frame]).T) - scene.reaches[:, frame]
     gaps[index] = np.inf
     return int(gaps.argmin())
 
@@ -246,7 +245,7 @@ def _events(scene: Scene) -> list[Event]:
             events.append(Event("collide", index, int(rest[0]), turn, turn + 1))
         elif kind == "behind":
             other = int(rest[0])
-            gaps = np.hypot(*(scene.centres[index] - scene.centres[other])[:frames].T)
+            gaps = np.hypot(*(scene.centers[index] - scene.centers[other])[:frames].T)
             covered = np.flatnonzero(gaps < (scene.reaches[index] + scene.reaches[other])[:frames])
             events.append(Event("behind", index, other, int(covered[0]), int(covered[-1]) + 1))
     return events
@@ -257,7 +256,7 @@ def _relations(scene: Scene, frame: int) -> tuple[Relation, ...]:
     relations = []
     for i in inside:
         for j in inside:
-            x, y = scene.centres[i, frame] - scene.centres[j, frame]
+            x, y = scene.centers[i, frame] - scene.centers[j, frame]
             if i == j or math.hypot(x, y) < 2 * _CLEAR * scene.stage.unit:
                 continue
             if abs(x) > _SLOPE * abs(y):
@@ -269,7 +268,7 @@ def _relations(scene: Scene, frame: int) -> tuple[Relation, ...]:
 
 def _nearest(scene: Scene, frame: int) -> tuple[int | None, ...]:
     inside = np.array([_in(scene, i, frame) for i in range(len(scene.actors))])
-    gaps = np.linalg.norm(scene.centres[:, None, frame] - scene.centres[None, :, frame], axis=2)
+    gaps = np.linalg.norm(scene.centers[:, None, frame] - scene.centers[None, :, frame], axis=2)
     np.fill_diagonal(gaps, np.inf)
     gaps[:, ~inside] = np.inf
     found: list[int | None] = []

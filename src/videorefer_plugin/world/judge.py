@@ -3,17 +3,17 @@
 The benchmark has a language model compare a description with the truth. In the shapes world the truth is known and the
 language is small, so that rules can do it. A description is taken apart into claims:
 
-- its subject is the first object that it names; "it", and the same colour and shape again, are the subject;
-- claims of look: colour, shape, pattern and size of the subject;
-- claims of time: what the subject does, in order; what others do to it; its place at the start and at the end;
-- claims of presence: every other object that is named by colour and shape;
+- its subject is the first object that it names; "it", and the same color and shape again, are the subject;
+- claims of look: color, shape, pattern and size of the subject;
+- claims of time: what the subject does, in order; what others do to it; its position at the start and at the end;
+- claims of presence: every other object that is named by color and shape;
 - every word that the shapes world does not know is a claim, too, and a false one.
 
-Then, each from 0 to 5:
+The scores are, each from 0 to 5:
 
-- SC (subject correspondence): 5 if colour and shape of the subject are right, 2.5 if one of them is, else 0.
-- AD (appearance): 5 x right claims of look / what is known of the look.
-- TD (temporal): 5 x right claims of time / (what is known of time + false claims of time). Actions count in order.
+- SC (subject correspondence): 5 if color and shape of the subject are right, 2.5 if one of them is, else 0.
+- AD (appearance): 5 x right claims of look / known facts of the look.
+- TD (temporal): 5 x right claims of time / (known facts of time + false claims of time). Actions count in order.
 - HD (hallucination): 5 x right claims / all claims; 0 if there are none, for saying nothing is no description.
 """
 
@@ -40,12 +40,12 @@ _PASSIVE = {"chase": "chased by", "approach": "approached by", "behind": "passed
 
 
 def description_facts(facts: Facts, index: int) -> dict[str, Any]:
-    """What a description of an object is scored against; fit for JSON.
+    """Return the facts that a description of an object is scored against, in the form of JSON.
 
     Returns:
         `color`, `shape`, `pattern`, `size`, `start`, `end` (each None where it is not clear, or changes), `actions`
-        (what it does, in order), `also` (further actions that are true in a way, and so neither asked for nor false),
-        `passive` (what others do to it) and `others` (colour and shape of all other objects).
+        (its actions, in order), `also` (further actions that are partly true, and so neither required nor false),
+        `passive` (what others do to it) and `others` (color and shape of all other objects).
     """
     item = facts.objects[index]
     kind, other, acts = partners(facts).get(index, ("", 0, True))
@@ -67,17 +67,17 @@ def _actions(facts: Facts, label: Label) -> list[str]:
 
 
 def score_description(text: str, facts: Mapping[str, Any]) -> dict[str, float]:
-    """Score a description of an object; the rules are those at the head of this module.
+    """Score a description of an object by the rules at the head of this module.
 
     Args:
         text: the description.
-        facts: as `description_facts` gives them.
+        facts: the result of `description_facts`.
 
     Returns:
         "SC", "AD", "TD" and "HD", each from 0 to 5.
 
     Raises:
-        ConfigurationError: the facts are none.
+        ConfigurationError: the facts lack a key.
 
     Examples:
         >>> facts = {"color": "red", "shape": "star", "pattern": "plain", "size": "small", "start": "top left",
@@ -103,7 +103,7 @@ def score_description(text: str, facts: Mapping[str, Any]) -> dict[str, float]:
         truth = facts[key] if key == "passive" else [facts[key]] if facts[key] else []
         expected += len(truth)
         right += len(set(truth) & set(claims))
-        # A place that is not clear is no place of which something false could be said.
+        # No claim about an unclear position can be false.
         wrong += sorted(set(claims) - set(truth)) if truth or key == "passive" else []
 
     present = [other for other in said.others if other in facts["others"]]
@@ -123,7 +123,7 @@ def _same(said: str, true: str) -> bool:
 
 
 def _followed(said: Sequence[str], true: Sequence[str]) -> list[str]:
-    """The longest part of what is said that is true in this order (there are at most two true actions)."""
+    """Return the longest sequence of claimed actions that is true in this order (at most two actions are true)."""
     for first, a in enumerate(said):
         if len(true) == 2 and _same(a, true[0]):
             for b in said[first + 1 :]:
@@ -140,10 +140,10 @@ class Claims:
     """What a description claims, in the words of [`description_facts`].
 
     Attributes:
-        looks: of its subject: "color", "shape", "pattern" and "size", as far as they are said.
+        looks: look of its subject: those of "color", "shape", "pattern" and "size" that it names.
         actions: what the subject does, in order.
         passive: what others do to it.
-        start, end: its places; one each, unless the description contradicts itself.
+        start, end: positions of the subject; one each, unless the description contradicts itself.
         others: color and shape of all other objects that are named.
         unknown: words that the shapes world does not have.
     """
@@ -182,7 +182,7 @@ _ACTION = re.compile(
 )
 _OTHER_ACTION = re.compile(r"^@(\d+) (chases|moves to|passes behind) (?:it|@0)\b")
 _OTHER_KIND = {"chases": "chase", "moves to": "approach", "passes behind": "behind"}
-# Words that say nothing false, though the shapes world does without them.
+# Words that claim nothing false, although the shapes world does not use them.
 _HARMLESS = {
     *("also", "an", "another", "be", "begin", "begins", "by", "chased", "clip", "ending", "goes", "he", "image", "no"),
     *("not", "one", "starting", "when", "while"),
@@ -203,7 +203,7 @@ _FORMS = {
 
 
 def read_description(text: str) -> Claims:
-    """Take a description apart, as the head of this module says."""
+    """Take a description apart into the claims that the head of this module lists."""
     claims = Claims()
     plain = re.sub(r"\s+", " ", text.lower())
     claims.unknown = sorted(set(language.words(plain)) - language.VOCABULARY - _HARMLESS - set(_FORMS))
@@ -236,7 +236,7 @@ def _read_sentence(part: str, names: list[str], claims: Claims) -> None:
         claims.passive.append(f"{_PASSIVE[_OTHER_KIND[other[2]]]} {names[int(other[1])]}")
         return
     if re.match(r"@[1-9]", part):
-        return  # about another object only: nothing is known here that it could be held against
+        return  # about another object only: there are no facts here to compare it with
     for pattern in _PLACES:
         for found in pattern.findall(part):
             *_, when = sorted(found, key=lambda word: word in ("start", "begin", "end"))

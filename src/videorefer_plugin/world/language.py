@@ -1,7 +1,7 @@
-"""The language of the shapes world: few words, short sentences, one way to say each thing.
+"""The language of the shapes world: few words, short sentences, and one wording for each fact.
 
-Questions have several phrasings (`categories.py`), answers have one, so that a small model can learn them and a rule
-can tell whether they are true.
+Questions have several phrasings (`categories.py`). Answers have one, so that a small model can learn them and a rule
+can check them.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ VOCABULARY = frozenset(
     there they this to top triangle turns up video waits want wants what where which why will with yellow
     """.split()  # noqa: SIM905 (read as lines of words)
 )
-"""Every word that is said in this world, questions and prompts included."""
+"""All words of this world, including those of questions and prompts."""
 
 _SIDES = {"left": "to the left", "right": "to the right", "above": "above", "below": "below"}
 _BOUNCE = {"sideways": "left and right", "upright": "up and down"}
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
+    """Return the words of a text in lower case, without punctuation."""
     return re.findall(r"[a-z]+", text.lower().replace("<region>", " ").replace("<video>", " ").replace("<image>", " "))
 
 
 def sentence(text: str) -> str:
-    """The text with a capital letter and a full stop."""
+    """Return the text with a capital letter and a period."""
     return f"{text[0].upper()}{text[1:]}."
 
 
 def name(facts: Facts, who: int | str) -> str:
-    """An object by colour and shape, e.g. "the red circle"; `who` is its index, or colour and shape themselves.
+    """Return the name of an object, e.g. "the red circle". `who` is its index, or its color and shape.
 
-    One that changes its colour is called by its shape alone.
+    An object that changes its color is named by its shape alone.
     """
     if isinstance(who, str):
         return f"the {who}"
@@ -75,15 +75,15 @@ def name(facts: Facts, who: int | str) -> str:
 
 
 def look(item: ObjectFacts) -> str:
-    """All that can be said of a look, e.g. "a small striped red circle"; only what does not change."""
+    """Return the whole look, e.g. "a small striped red circle", without parts that change."""
     return " ".join(filter(None, ("a", item.size, item.pattern, item.color, item.shape)))
 
 
-# --- what labels say ------------------------------------------------------------------------------------------------
+# --- wording of labels ----------------------------------------------------------------------------------------------
 
 
 def doing(facts: Facts, label: Label) -> str:
-    """What an object does, e.g. "moves left, then up"."""
+    """Return the motion of an object, e.g. "moves left, then up"."""
     kind, *rest = label
     if kind == "two":
         first, last = map(str, rest)
@@ -109,17 +109,17 @@ def doing(facts: Facts, label: Label) -> str:
 
 
 def phase(action: str) -> str:
-    """What an object does in one phase: "moves left" or "stays still"."""
+    """Return the motion of an object in one phase: "moves left" or "stays still"."""
     return "stays still" if action == "still" else f"moves {action}"
 
 
 def part(action: str) -> str:
-    """What an object does in a part of a clip, e.g. "left" or "growing"."""
+    """Return the motion of an object in a part of a clip, e.g. "left" or "growing"."""
     return {"bounce": "bouncing", "grow": "growing", "shrink": "shrinking"}.get(action, action)
 
 
 def next_action(facts: Facts, label: Label) -> str:
-    """What an object does after the clip, e.g. "will move left"."""
+    """Return the motion of an object after the clip, e.g. "will move left"."""
     kind, *rest = label
     if kind == "bounce":
         return f"will keep bouncing {_BOUNCE[str(rest[0])]}"
@@ -137,7 +137,7 @@ def next_action(facts: Facts, label: Label) -> str:
 
 
 def goal(facts: Facts, label: Label) -> str:
-    """What an object wants, e.g. "to catch the red circle"."""
+    """Return the goal of an object, e.g. "to catch the red circle"."""
     kind, *rest = label
     if rest:
         verb = {"catch": "to catch", "escape": "to get away from", "reach": "to reach"}[str(kind)]
@@ -146,7 +146,7 @@ def goal(facts: Facts, label: Label) -> str:
 
 
 def cause(facts: Facts, label: Label) -> str:
-    """What happens to an object and why, e.g. "it turns back because it hits the red circle"."""
+    """Return an event and its reason, e.g. "it turns back because it hits the red circle"."""
     kind, *rest = label
     other = name(facts, rest[0]) if rest else ""
     return {
@@ -162,7 +162,7 @@ def cause(facts: Facts, label: Label) -> str:
 
 
 def deed(label: Label) -> str:
-    """What one of two objects does to the other, e.g. "the first chases the second"."""
+    """Return the action of one of two objects on the other, e.g. "the first chases the second"."""
     kind, *rest = label
     if kind == "collide":
         return "they hit each other"
@@ -172,16 +172,16 @@ def deed(label: Label) -> str:
 
 
 def side(label: Label) -> str:
-    """Where one object is, seen from another one, e.g. "to the left"."""
+    """Return the position of one object relative to another one, e.g. "to the left"."""
     return _SIDES[str(label[0])]
 
 
 def change(label: Label) -> str:
-    """What something is at first and then, e.g. "red, then blue"."""
+    """Return the two values of a change, e.g. "red, then blue"."""
     return f"{label[0]}, then {label[1]}"
 
 
-# How options may say the same in other words, so that they have to be read; of those that none fits, "it is" does.
+# Other wordings of options, so that a model has to read them; an option that fits none of them gets "it is".
 _REWORDED = (
     (r"\bmoves\b", "goes"),
     (r"\bwill move\b", "will go"),
@@ -199,7 +199,7 @@ _REWORDED = (
 
 
 def reworded(text: str) -> str:
-    """An option in other words, e.g. "it goes left" for "it moves left", and "it is red" for "red"."""
+    """Return another wording of an option, e.g. "it goes left" for "it moves left", and "it is red" for "red"."""
     changed = text
     for pattern, instead in _REWORDED:
         changed = re.sub(pattern, instead, changed)
@@ -212,18 +212,18 @@ def reworded(text: str) -> str:
 
 
 def short(facts: Facts, index: int) -> str:
-    """A short caption, e.g. "A small striped red circle that moves left."."""
+    """Return a short caption, e.g. "A small striped red circle that moves left."."""
     item = facts.objects[index]
     return sentence(f"{look(item)} that {doing(facts, item.motion)}")
 
 
 def detailed(facts: Facts, index: int, rng: np.random.Generator | None = None) -> str:
-    """A detailed description: look, place, motion, what others do to it, and place at the end.
+    """Return a detailed description: look, position, motion, actions of others on the object, and position at the end.
 
     Args:
-        facts: of the clip.
-        index: of the object.
-        rng: chooses between two ways to say it; without it, the first one is used.
+        facts: facts of the clip.
+        index: index of the object.
+        rng: chooses between two wordings. Without it, the first one is used.
     """
     item = facts.objects[index]
     plainly = rng is None or pick(rng, (True, False))
@@ -235,7 +235,7 @@ def detailed(facts: Facts, index: int, rng: np.random.Generator | None = None) -
     if item.change:
         parts.append(f"it is {change(item.change[1:3])}")
     for number, other in enumerate(facts.objects):
-        if other.motion[-1] == index and other.motion[0] != "collide":  # in a collision both say it of themselves
+        if other.motion[-1] == index and other.motion[0] != "collide":  # a collision is the motion of both
             done = {"approach": "moves to it and stops", "chase": "chases it", "behind": "passes behind it"}
             parts.append(f"{name(facts, number)} {done[str(other.motion[0])]}")
     if item.end:
@@ -244,11 +244,11 @@ def detailed(facts: Facts, index: int, rng: np.random.Generator | None = None) -
 
 
 def scene_caption(facts: Facts, order: list[int]) -> str:
-    """What is in a clip, without regions: one sentence for each object, in the order given."""
+    """Return a caption of a clip, without regions: one sentence for each object, in the order given."""
     return " ".join(sentence(f"{look(facts.objects[i])} {doing(facts, facts.objects[i].motion)}") for i in order)
 
 
 def image_caption(items: list[tuple[ObjectFacts, str | None]]) -> str:
-    """What is in one frame, without regions: objects in the order given, each with its quarter of the frame."""
+    """Return a caption of one frame, without regions: each object, in the order given, with its quarter."""
     said = [f"{look(item)} is at the {quarter}" if quarter else f"there is {look(item)}" for item, quarter in items]
     return " ".join(map(sentence, said))

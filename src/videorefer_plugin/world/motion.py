@@ -1,8 +1,8 @@
-"""Motion programs: how one object, or two that have to do with each other, move through a clip and past its end.
+"""Motion programs: the paths of one object, or of two that interact, through a clip and past its end.
 
-A program is planned first (`Plan`: labels only), so that shapes and colours can be chosen for it, and then worked out
-(`work_out`) as paths relative to an origin that is still to be placed. Lengths in the code are in pixels of a frame of
-64 x 64 and are scaled by `Stage.unit`.
+A program is first planned (`Plan`: labels only), so that shapes and colors can be chosen for it, and then worked out
+(`work_out`) as paths relative to an origin, which is chosen later. Lengths in the code are in pixels of a frame of 64
+x 64 and are scaled by `Stage.unit`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Phase:
 
     Attributes:
         action (`str`): a direction, "still", "circle", "bounce", "grow", "shrink" or "gone" (out of the frame).
-        start (`int`): first frame of it.
+        start (`int`): first frame.
         stop (`int`): frame after the last one.
     """
 
@@ -51,11 +51,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one object, or two together, will do.
+    """The planned motion of one object, or of two that interact.
 
     Attributes:
         kind (`str`): "solo", "edge" (goes on to leave the frame after the clip), or one of `PAIRS`.
-        labels (`tuple[Label, ...]`): of each object; an int in a label is a place in this tuple.
+        labels (`tuple[Label, ...]`): label of each object; an int in a label is an index into this tuple.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Plan:
 
 @dataclass
 class Course:
-    """The way of one object: path (L, 2) relative to the origin, radius (L,), what it is called and its phases."""
+    """The track of one object: path (L, 2) relative to the origin, radius (L,), label and phases."""
 
     label: Label
     path: NDArray[np.float64]
@@ -80,21 +80,21 @@ class Troupe:
     courses: list[Course]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    behind: bool = False  # the first is drawn below the second
+    behind: bool = False  # the first object is drawn below the second
 
 
 def work_out(plan: Plan, shapes: Sequence[str], stage: Stage, rng: np.random.Generator, crowd: int) -> Troupe | None:
     """Choose sizes and speeds for a plan.
 
     Args:
-        plan: what to do.
-        shapes: of the objects of the plan, in order.
+        plan: the planned motion.
+        shapes: shapes of the plan's objects, in order.
         stage: size of the frames and length of the clip.
-        rng: source of chance.
-        crowd: objects in the clip; the more, the smaller they are.
+        rng: random generator.
+        crowd: number of objects in the clip; the more, the smaller they are.
 
     Returns:
-        The courses, or None when this choice does not fit into the frame: try again.
+        The courses, or None if this choice does not fit into the frame; then try again.
     """
     if len(shapes) == 1:
         troupe = _solo(plan, REACH[shapes[0]], stage, rng, crowd)
@@ -112,7 +112,7 @@ def _radius(size: str, stage: Stage, rng: np.random.Generator) -> float:
 
 
 def _inside(courses: Sequence[Course], reach: Sequence[float], stage: Stage, until: int) -> Troupe:
-    """The troupe whose objects are wholly inside the frame up to a frame."""
+    """Return the troupe whose objects are wholly inside the picture up to a frame."""
     extent = [(r * course.radius + _MARGIN)[:until, None] for r, course in zip(reach, courses, strict=True)]
     low = [(e - c.path[:until]).max(0) for e, c in zip(extent, courses, strict=True)]
     high = [(stage.size - e - c.path[:until]).min(0) for e, c in zip(extent, courses, strict=True)]
@@ -153,7 +153,7 @@ def _solo(plan: Plan, reach: float, stage: Stage, rng: np.random.Generator, crow
         height = abs(np.sin(2 * math.pi * times / end)) * rng.uniform(12, 16) * stage.unit
         path[:, 0 if label[1] == "sideways" else 1] = -height
     elif kind in ("grow", "shrink"):
-        # It goes on for a while after the clip, but not to nothing.
+        # The change continues for a while after the clip, but the object does not vanish.
         share = np.minimum(times / (end - 1), 1.3)
         small, large = SMALL[0] * stage.unit, rng.uniform(8.6, 9.4) * stage.unit
         radius = small + (large - small) * (share if kind == "grow" else 1 - share)
@@ -164,7 +164,7 @@ def _solo(plan: Plan, reach: float, stage: Stage, rng: np.random.Generator, crow
 
 
 def _two(label: Label, stage: Stage, rng: np.random.Generator) -> tuple[NDArray[np.float64], tuple[Phase, ...]]:
-    """The path of a two-phase motion: one action up to the turn, the other one from there on."""
+    """Return the path of a two-phase motion: one action up to the turn, and the other one from there on."""
     _, first, last = map(str, label)
     times = np.arange(stage.length, dtype=float)
     turn = stage.frames // 2 + int(rng.integers(-1, 2))
@@ -185,7 +185,7 @@ def _bound(troupe: Troupe, direction: str, start: float, stage: Stage) -> Troupe
 
 
 def _leave(label: Label, reach: float, stage: Stage, rng: np.random.Generator, crowd: int) -> Troupe:
-    """Out of sight in the last part of the clip, and for good."""
+    """Return an object that leaves the frame in the last part of the clip, for good."""
     direction = {"top": "up", "bottom": "down"}.get(str(label[1]), str(label[1]))
     size = _size(rng, crowd)
     radius = _radius(size, stage, rng)
@@ -199,7 +199,7 @@ def _leave(label: Label, reach: float, stage: Stage, rng: np.random.Generator, c
 
 
 def _edge(label: Label, reach: float, stage: Stage, rng: np.random.Generator) -> Troupe:
-    """Inside to the end of the clip, and out of sight before the end of what is simulated."""
+    """Return an object that is inside to the end of the clip, and out of sight before the end of the simulation."""
     direction = str(label[1])
     radius = _radius("small", stage, rng)
     speed = rng.uniform(28, 36) * stage.unit / (stage.frames - 1)
@@ -218,7 +218,7 @@ def _edge(label: Label, reach: float, stage: Stage, rng: np.random.Generator) ->
 
 
 def _extent(shape: str, direction: NDArray[np.float64]) -> float:
-    """How far a shape of radius 1 reaches in a direction."""
+    """Return how far a shape of radius 1 reaches in a direction."""
     return max([x * direction[0] + y * direction[1] for x, y in CORNERS[shape]], default=1.0)
 
 
@@ -230,7 +230,7 @@ def _pair(plan: Plan, shapes: Sequence[str], stage: Stage, rng: np.random.Genera
         sizes = [_size(rng, crowd + 1), _size(rng, crowd + 1)]
         radii = [_radius(size, stage, rng) for size in sizes]
     if plan.kind == "chase":
-        # The way may turn, so that they meet from all sides.
+        # The path may turn, so that the objects meet from all sides.
         paths, phases = _chase(plan, sum(REACH[s] * r for s, r in zip(shapes, radii, strict=True)), stage, rng)
     else:
         programs = {"approach": _go_to, "reach": _go_to, "collide": _collide, "behind": _pass_behind}
@@ -252,7 +252,7 @@ _Paths = tuple[list[NDArray[np.float64]], list[tuple[Phase, ...]]]
 
 
 def _go_to(plan: Plan, direction: str, contact: float, stage: Stage, rng: np.random.Generator) -> _Paths:
-    """The first goes straight to the second and stops there: within the clip (approach) or after it (reach)."""
+    """Move the first object straight to the second, where it stops: within the clip (approach) or after it (reach)."""
     end, times = stage.frames, np.arange(stage.length, dtype=float)
     if plan.kind == "approach":
         arrival = int(end * rng.uniform(0.5, 0.7))
@@ -263,24 +263,24 @@ def _go_to(plan: Plan, direction: str, contact: float, stage: Stage, rng: np.ran
         arrival = end - 1 + int(rng.integers(2, stage.future - 2))
         way = speed * arrival
         steps = (Phase(direction, 0, end),)
-    left = way - np.minimum(times / arrival, 1) * way + contact  # distance still to go, from centre to centre
+    left = way - np.minimum(times / arrival, 1) * way + contact  # distance still to go, from center to center
     still = (Phase("still", 0, end),)
     return [-left[:, None] * _vector(direction), np.zeros((stage.length, 2))], [steps, still]
 
 
 def _chase(plan: Plan, contact: float, stage: Stage, rng: np.random.Generator) -> _Paths:
-    """The first follows the second on its own path, some frames behind."""
+    """Let the first object follow the path of the second, some frames behind."""
     end, times = stage.frames, np.arange(stage.length, dtype=float)
     target = plan.labels[1]
     if target[0] == "two":
         path, steps = _two(target, stage, rng)
-        contact *= math.sqrt(2)  # while they are on both sides of the corner, the way is longer than the distance
+        contact *= math.sqrt(2)  # around a corner, the path is longer than the distance
     else:
         path = _straight(str(target[1]), rng.uniform(14, 20) * stage.unit / (end - 1), times)
         steps = (Phase(str(target[1]), 0, end),)
     speed = float(np.linalg.norm(path[1] - path[0]))
     lag = (contact + rng.uniform(2, 5) * stage.unit) / speed
-    # Before frame 0 the path goes on backwards, straight.
+    # Before frame 0, the path is continued backwards in a straight line.
     late = times - lag
     extra = np.minimum(late, 0)[:, None] * (path[1] - path[0])
     late = late.clip(0)
@@ -293,7 +293,7 @@ def _chase(plan: Plan, contact: float, stage: Stage, rng: np.random.Generator) -
 
 
 def _pass_behind(plan: Plan, direction: str, contact: float, stage: Stage, rng: np.random.Generator) -> _Paths:
-    """The first goes straight behind the second, from one side of it to the other."""
+    """Move the first object straight behind the second, from one side of it to the other."""
     half = contact + rng.uniform(1, 3) * stage.unit
     share = np.arange(stage.length) / (stage.frames - 1)
     aside = rng.uniform(-1, 1) * stage.unit * _vector(direction)[::-1]
@@ -303,7 +303,7 @@ def _pass_behind(plan: Plan, direction: str, contact: float, stage: Stage, rng: 
 
 
 def _collide(plan: Plan, direction: str, contact: float, stage: Stage, rng: np.random.Generator) -> _Paths:
-    """The two meet half-way and go back where they came from."""
+    """Let the two objects meet half-way and go back to where they came from."""
     end, times = stage.frames, np.arange(stage.length, dtype=float)
     meeting = end // 2 + int(rng.integers(-1, 2))
     speed = rng.uniform(10, 13) * stage.unit / (end / 2)

@@ -1,4 +1,4 @@
-"""Objects that a text of the shapes world names: what it says of their look, and where."""
+"""The objects that a text of the shapes world names, with their looks and positions in the text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from videorefer_plugin.world.values import COLORS, PATTERNS, SHAPES, SIZES
 __all__ = ["ADJECTIVES", "LOOKS", "Mention", "mentions"]
 
 LOOKS = {"color": tuple(COLORS), "shape": SHAPES, "pattern": PATTERNS, "size": SIZES}
-"""What can be said of a look, and the words for it."""
+"""The parts of a look, with the words for each."""
 
 ADJECTIVES = "|".join([*COLORS, *PATTERNS, *SIZES])
 _MANY = r"two|three|four|five|six|some|several|many|few|both|all|these|those"
@@ -19,7 +19,7 @@ _MENTION = re.compile(
     rf"(?P<said>(?:(?:{ADJECTIVES}),? ){{0,9}})(?P<shape>{'|'.join(SHAPES)})(?P<plural>e?s)?\b",
     re.IGNORECASE,
 )
-_MOTION = re.compile(r"\bin (?:a circle|circles)\b", re.IGNORECASE)  # which names no object
+_MOTION = re.compile(r"\bin (?:a circle|circles)\b", re.IGNORECASE)  # does not name an object
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Mention:
     """An object that a text names.
 
     Attributes:
-        looks (`dict`): "color", "shape", "pattern" and "size", as far as they are said.
+        looks (`dict`): those of "color", "shape", "pattern" and "size" that the text names.
         text (`str`): the words, with the article.
-        first (`bool`): whether it is the first object that is named in its sentence.
+        first (`bool`): whether it is the first object in its sentence.
         singular (`bool`): whether it is one object.
     """
 
@@ -39,12 +39,12 @@ class Mention:
     singular: bool
 
     def agrees_with(self, other: dict[str, str]) -> bool:
-        """Whether nothing that is said of it differs from what is said of another one."""
+        """Return whether no part of its look differs from those of another one."""
         return all(other.get(key, value) == value for key, value in self.looks.items())
 
 
 def mentions(text: str) -> list[Mention]:
-    """All objects that a text names by their shape, in order; one that is named again is there again.
+    """Return all objects that a text names by their shape, in order. An object that is named twice is returned twice.
 
     Examples:
         >>> [(one.text, one.first) for one in mentions("A small red star moves to the blue cross and stops.")]

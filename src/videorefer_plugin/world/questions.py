@@ -1,9 +1,8 @@
-"""Questions about objects: what is asked, what is true, and four options of which exactly one is.
+"""Questions about objects, with four options of which exactly one is true.
 
-A question of a benchmark must not be answerable without its region. So the options are the answers that four objects
-(or pairs of objects) of the same clip would have, and which of them is asked about is drawn last: neither the text nor
-the whole video says anything about the answer. Only where a clip has too few objects do other values of the same kind
-fill the options.
+A question of a benchmark must not be answerable without its region. So the options are the answers for four objects
+(or pairs of objects) of the same clip, and the object of the question is drawn last: neither the text nor the whole
+video gives away the answer. Other values of the same kind fill the options only if a clip has too few objects.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ class Question:
     """A question with four options, one of which is true.
 
     Attributes:
-        category (`str`): of `CATEGORIES`.
+        category (`str`): one of `CATEGORIES`.
         text (`str`): the question, with `<region>` for each subject.
         subjects (`tuple[int, ...]`): indices of the objects, in the order of their `<region>`.
-        labels (`tuple[Label, ...]`): of the options.
-        options (`tuple[str, ...]`): e.g. "(A) red".
+        labels (`tuple[Label, ...]`): labels of the options.
+        options (`tuple[str, ...]`): texts such as "(A) red".
         answer (`int`): index of the true option.
-        spread (`int`): how many of the options are true of some object of the clip; 4 is the fairest.
+        spread (`int`): number of options that are true of some object of the clip; 4 is the fairest.
     """
 
     category: str
@@ -47,18 +46,18 @@ class Question:
 
     @property
     def type(self) -> str:
-        """One of the five types of VideoRefer-Bench-Q."""
+        """The type of the question, one of the five of VideoRefer-Bench-Q."""
         return CATEGORIES[self.category].type
 
     @property
     def prompt(self) -> str:
-        """The question as VideoRefer-Bench-Q puts it to a model."""
+        """The prompt in the format of VideoRefer-Bench-Q."""
         question = self.text.replace("<region>", "[<region>]")
         return f"{question} {' '.join(self.options)}. Answer with the option's letter from the given choices directly."
 
 
 def holds(category: str, facts: Facts, subjects: Subject, label: Label) -> bool:
-    """Whether a label is true of an object, in any way."""
+    """Return whether a label is true of an object, at least partly."""
     known = CATEGORIES[category].labels(facts).get(subjects)
     return label == known or label in CATEGORIES[category].also(facts, subjects)
 
@@ -72,20 +71,20 @@ def ask(
     subjects: Sequence[Subject] | None = None,
     reworded: bool = False,
 ) -> list[Question]:
-    """Make a question with four options, or the same one of several objects.
+    """Make a question with four options, or the same question about several objects.
 
     Args:
-        category: of `CATEGORIES`.
-        facts: of the clip.
-        rng: source of chance.
-        full: make none unless all four options are true of some object of the clip.
-        letter: index of the true option of the first question; by default as chance has it.
-        subjects: ask it of each of these, whose answers must differ, with the same options; by default of one object
-            drawn by chance.
-        reworded: some of the options, drawn by chance, say what they do in other words than answers without options.
+        category: one of `CATEGORIES`.
+        facts: facts of the clip.
+        rng: random generator.
+        full: make no question unless each of the four options is true of some object of the clip.
+        letter: index of the true option of the first question. Default: random.
+        subjects: objects of the questions, whose answers must differ; the options are the same. Default: one random
+            object.
+        reworded: whether some randomly chosen options get another wording than answers without options.
 
     Returns:
-        The questions; none when the clip does not have what it takes.
+        The questions; an empty list if the clip does not allow them.
     """
     kind = CATEGORIES[category]
     known = kind.labels(facts)
@@ -123,7 +122,7 @@ def _options(
     full: bool,
     needed: list[Label],
 ) -> list[Label] | None:
-    """Four labels such that exactly one is true of every object which has one of them."""
+    """Return four labels such that exactly one is true of every object which has one of them."""
 
     def fits(labels: Sequence[Label]) -> bool:
         return all(len(true[s].intersection(labels)) == 1 for s, label in known.items() if label in labels)
@@ -137,7 +136,7 @@ def _options(
         if len(chosen) < 4 and label not in chosen and fits([*chosen, label]):
             chosen.append(label)
     if full:
-        # Which four of more were taken does not depend on the answer, for that is drawn afterwards.
+        # The choice of four does not depend on the answer, which is drawn afterwards.
         return chosen if len(chosen) == 4 else None
     if not needed and chosen:
         chosen.insert(0, chosen.pop(int(rng.integers(len(chosen)))))
@@ -153,7 +152,7 @@ def _options(
 
 
 def open_questions(facts: Facts) -> list[tuple[str, Subject, str]]:
-    """Everything that can be asked of a clip without options: (category, subjects, answer)."""
+    """Return all questions about a clip without options, as (category, subjects, answer)."""
     return [
         (name, subject, language.sentence(kind.answer.format(kind.text(facts, label))))
         for name, kind in CATEGORIES.items()

@@ -1,4 +1,4 @@
-"""Scenes: which objects play in a clip, what they do, and where; everything about a clip but its pixels."""
+"""Scenes: the objects of a clip, their motions and positions; everything about a clip but its pixels."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from videorefer_plugin.world.values import (
 
 __all__ = ["CHANGES", "THEMES", "Actor", "Scene", "make_scene"]
 
-_CLEARANCE = 1.5  # pixels (of 64) between objects that have nothing to do with each other
+_CLEARANCE = 1.5  # pixels (of 64) between objects that do not interact
 _ATTEMPTS = 10
-_ORIGINS = 64  # places tried at once for a troupe
+_ORIGINS = 64  # positions tried at once for a troupe
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Actor:
     """One object of a scene.
 
     Attributes:
-        shape, color, pattern (`str`): of `values`.
+        shape, color, pattern (`str`): one of those of `values`.
         size (`str`, *optional*): "small" or "large"; None if it changes.
-        label (`Label`): what it does; an int is the index of another object.
+        label (`Label`): its motion; an int is the index of another object.
         phases (`tuple[Phase, ...]`): the parts of its motion, which cover the clip.
-        change (`tuple`, *optional*): "color" or "pattern", what that is first and then, and the frame from which on it
-            is. One of the two values is that which is given above.
+        change (`tuple`, *optional*): "color" or "pattern", its first and second value, and the frame at which it
+            changes. One of the two values is the color or pattern above.
     """
 
     shape: str
@@ -61,20 +61,20 @@ class Scene:
     Attributes:
         stage (`Stage`): size and length.
         split (`str`): "train" or "heldout".
-        theme (`str`): of `THEMES`.
+        theme (`str`): one of `THEMES`.
         actors (`tuple[Actor, ...]`): N objects.
-        centres (`NDArray` of shape (N, L, 2)): x and y in pixels; L frames, of the clip and past its end.
+        centers (`NDArray` of shape (N, L, 2)): x and y in pixels; L frames, of the clip and past its end.
         radii (`NDArray` of shape (N, L)): in pixels.
         order (`tuple[int, ...]`): objects from the back to the front.
-        cluttered (`bool`): whether the background is.
-        paint_seed (`int`): of the background.
+        cluttered (`bool`): whether the background is cluttered.
+        paint_seed (`int`): seed of the background.
     """
 
     stage: Stage
     split: str
     theme: str
     actors: tuple[Actor, ...]
-    centres: NDArray[np.float64]
+    centers: NDArray[np.float64]
     radii: NDArray[np.float64]
     order: tuple[int, ...]
     cluttered: bool
@@ -82,7 +82,7 @@ class Scene:
 
     @property
     def reaches(self) -> NDArray[np.float64]:
-        """Radius of the circle into which each object fits, (N, L), in pixels."""
+        """The radius of the circle into which each object fits, (N, L), in pixels."""
         return self.radii * np.array([REACH[actor.shape] for actor in self.actors])[:, None]
 
 
@@ -94,19 +94,19 @@ def make_scene(
     theme: str | None = None,
     distinct: bool = False,
 ) -> Scene:
-    """Make up a scene.
+    """Make a random scene.
 
     Args:
-        rng: source of chance.
-        split: every object has a combination of shape, colour and motion that belongs to this split.
+        rng: random generator.
+        split: split that every object's combination of shape, color and motion belongs to.
         stage: size and length of the clip.
-        objects: how many, 2 to 4; by default as chance has it.
-        theme: of `THEMES` or [`CHANGES`]; by default one of the former as chance has it.
-        distinct: no two objects share a shape, colour or pattern (else, no two share both shape and colour). Where
-            colours or patterns change, no two share a shape, and two or three have the same colour at a time.
+        objects: number of objects, 2 to 4. Default: random.
+        theme: one of `THEMES` or [`CHANGES`]. Default: a random one of `THEMES`.
+        distinct: whether no two objects share a shape, color or pattern (otherwise, no two share both shape and
+            color). If colors or patterns change, no two share a shape, and two or three have the same color at a time.
 
     Raises:
-        ConfigurationError: an argument has a value that does not exist.
+        ConfigurationError: an argument has an unknown value.
     """
     if split not in SPLITS:
         raise ConfigurationError(f"split is {split!r}: expected one of {', '.join(SPLITS)}")
@@ -151,15 +151,15 @@ def _attempt(
     paths = np.concatenate([[course.path for course in troupe.courses] for troupe in troupes])
     radii = np.concatenate([[course.radius for course in troupe.courses] for troupe in troupes])
     reaches = radii * np.array([REACH[look[0]] for look in looks])[:, None]
-    centres = _place(rng, troupes, firsts, paths, reaches, stage)
-    if centres is None:
+    centers = _place(rng, troupes, firsts, paths, reaches, stage)
+    if centers is None:
         return None
     depth = rng.random(count)
     for troupe, first in zip(troupes, firsts, strict=True):
         if troupe.behind:
             depth[first : first + 2].sort()
     changes = _changes(rng, CHANGES[theme], looks, stage) if theme in CHANGES else None
-    # Objects are listed by chance, so that an index says nothing about what an object does.
+    # Objects are listed in random order, so that an index does not give away an object's motion.
     shuffle = rng.permutation(count)
     place = np.argsort(shuffle)
     actors = []
@@ -175,7 +175,7 @@ def _attempt(
         split,
         theme,
         tuple(actors),
-        centres[shuffle],
+        centers[shuffle],
         radii[shuffle],
         tuple(int(i) for i in np.argsort(depth[shuffle])),
         bool(rng.random() < 0.5),
@@ -186,7 +186,7 @@ def _attempt(
 def _looks(
     rng: np.random.Generator, split: str, labels: Sequence[Label], distinct: bool
 ) -> list[tuple[str, str, str]] | None:
-    """Shape, colour and pattern for every object, such that its combination with the motion is in the split."""
+    """Return shape, color and pattern of every object, such that the combination with its motion is in the split."""
     looks: list[tuple[str, str, str]] = []
     patterns = rng.permutation(len(PATTERNS)) if distinct else rng.integers(len(PATTERNS), size=len(PATTERNS))
     for label, pattern in zip(labels, patterns, strict=False):
@@ -205,10 +205,10 @@ def _looks(
 def _changes(
     rng: np.random.Generator, what: str, looks: Sequence[tuple[str, str, str]], stage: Stage
 ) -> list[tuple[str, str, str, int]]:
-    """How the objects change, in the middle of the clip: no two alike, but each begins as others do.
+    """Return the changes of the objects in the middle of the clip: no two are equal, but each starts like others.
 
-    So what one frame shows of an object does not tell which of the changes is its own. One of its values is that of
-    its look, whose combination with the motion belongs to the split.
+    So a single frame does not tell which of the changes is an object's own. One of the two values is that of its look,
+    whose combination with the motion belongs to the split.
     """
     own = [look[1 if what == "color" else 2] for look in looks]
     frames = rng.integers(3 * stage.frames // 8, 5 * stage.frames // 8 + 1, size=len(looks))
@@ -234,33 +234,33 @@ def _place(
     reaches: NDArray[np.float64],
     stage: Stage,
 ) -> NDArray[np.float64] | None:
-    """Add to each troupe's paths an origin where it never comes near another one; None if none is found."""
-    # Those with the least room choose first.
+    """Shift each troupe's paths to an origin where it never comes near another one; None if none is found."""
+    # The troupes with the least room choose first.
     order = sorted(range(len(troupes)), key=lambda i: float(np.prod(troupes[i].high - troupes[i].low + 1)))
     for _ in range(3):
-        centres = paths.copy()
+        centers = paths.copy()
         placed: list[int] = []
         for i in order:
             mine = list(range(firsts[i], firsts[i] + len(troupes[i].courses)))
             origins = rng.uniform(troupes[i].low, troupes[i].high, (_ORIGINS if placed else 1, 2))
-            gaps = paths[mine][:, None] - centres[placed][None]  # (m, n, L, 2)
+            gaps = paths[mine][:, None] - centers[placed][None]  # (m, n, L, 2)
             apart = reaches[mine][:, None] + reaches[placed][None] + _CLEARANCE * stage.unit  # (m, n, L)
             x = gaps[None, ..., 0] + origins[:, 0, None, None, None]
             y = gaps[None, ..., 1] + origins[:, 1, None, None, None]
             free = (x * x + y * y > apart * apart).all((1, 2, 3))
             if not free.any():
                 break
-            centres[mine] += origins[free.argmax()]
+            centers[mine] += origins[free.argmax()]
             placed += mine
         else:
-            return centres
+            return centers
     return None
 
 
 # --- themes ---------------------------------------------------------------------------------------------------------
 
 
-# As often as listed; there are more ways to move than to stay.
+# Drawn as often as listed; there are more ways to move than to stay.
 _SOLO_KINDS = (
     *("still", "circle", "bounce", "grow", "shrink", "leave", "two", "edge", "move", "diagonal"),
     *("bounce", "leave", "two", "edge", "move", "diagonal"),
@@ -285,7 +285,7 @@ def _any_solo(rng: np.random.Generator) -> Plan:
 
 
 def _solos(rng: np.random.Generator, count: int, *others: Plan) -> list[Plan]:
-    """The other plans and solos, `count` objects in all, no two solos alike."""
+    """Return the other plans and solos, `count` objects in all, with no two solos alike."""
     plans = list(others)
     while sum(len(plan.labels) for plan in plans) < count:
         plan = _any_solo(rng)
@@ -295,7 +295,7 @@ def _solos(rng: np.random.Generator, count: int, *others: Plan) -> list[Plan]:
 
 
 def _staying(rng: np.random.Generator, count: int) -> list[Plan]:
-    """Motions of objects that can be seen from the first frame to the last."""
+    """Return motions of objects that can be seen from the first frame to the last."""
     while True:
         plans = _solos(rng, count)
         if not any(plan.kind == "edge" or plan.labels[0][0] == "leave" for plan in plans):
@@ -305,7 +305,7 @@ def _staying(rng: np.random.Generator, count: int) -> list[Plan]:
 def _any_pair(rng: np.random.Generator, kind: str) -> Plan:
     if kind == "chase":
         first = pick(rng, STRAIGHT)
-        # A turn to the side: one that turns back would run into the one that chases it.
+        # A turn to the side: an object that turns back would run into its chaser.
         last = pick(rng, [action for action in STRAIGHT if AXES[action] != AXES[first]])
         return Plan("chase", (("chase", 1), ("move", first) if rng.random() < 0.7 else ("two", first, last)))
     if kind == "collide":
@@ -320,7 +320,7 @@ def _mixed(rng: np.random.Generator, count: int) -> list[Plan]:
 
 
 def _sequence(rng: np.random.Generator, count: int) -> list[Plan]:
-    """Two-phase motions; no two objects begin alike, or end alike."""
+    """Return two-phase motions; no two objects begin alike, or end alike."""
     while True:
         firsts, lasts = rng.permutation(ACTIONS)[:count], rng.permutation(ACTIONS)[:count]
         if (firsts != lasts).all():
@@ -328,19 +328,19 @@ def _sequence(rng: np.random.Generator, count: int) -> list[Plan]:
 
 
 def _pairs(rng: np.random.Generator, count: int) -> list[Plan]:
-    """Objects that have to do with each other, two by two, each couple in another way."""
-    # Listed more often is what no other theme has, so that it does not become rare.
+    """Return objects that interact in pairs, each pair in another way."""
+    # Interactions that no other theme has are listed more often, so that they do not become rare.
     kinds = ["behind"] * 4 + ["collide"] * 3 + ["approach", "chase"]
     kinds = list(dict.fromkeys(kinds[i] for i in rng.permutation(len(kinds))))
     return _solos(rng, count, *(_any_pair(rng, kind) for kind in kinds[: count // 2]))
 
 
 def _goals(rng: np.random.Generator, count: int) -> list[Plan]:
-    """Objects that want something: to catch, to get away, to reach, to leave, to stay."""
+    """Return objects with goals: to catch, to get away, to reach, to leave, or to stay."""
     leave = Plan("solo", (("leave", pick(rng, ("left", "right", "top", "bottom"))),))
     still = Plan("solo", (("still",),))
     chase, approach = _any_pair(rng, "chase"), _any_pair(rng, "approach")
-    # The partner of an approach stays in its place already; a second object that does would be the same answer.
+    # The partner of an approach stays where it is already; a second such object would have the same answer.
     casts = {
         2: ([chase], [approach], [leave, still]),
         3: ([chase, leave], [chase, still], [approach, leave]),
@@ -350,7 +350,7 @@ def _goals(rng: np.random.Generator, count: int) -> list[Plan]:
 
 
 def _future(rng: np.random.Generator, count: int) -> list[Plan]:
-    """Objects that go on in ways worth asking about."""
+    """Return objects whose motion after the clip is worth a question."""
     kind = pick(rng, ("reach", "reach", "chase", "none", "none"))
     pair = [] if kind == "none" else [_any_pair(rng, kind)]
     edge = [Plan("edge", (("move", pick(rng, STRAIGHT)),))] if rng.random() < 0.5 else []
@@ -367,4 +367,4 @@ THEMES: dict[str, Callable[[np.random.Generator, int], list[Plan]]] = {
     "future": _future,
 }
 CHANGES = {"colors": "color", "patterns": "pattern"}
-"""Themes of objects that change while they move, which come only where they are asked for: what it is that changes."""
+"""Themes of objects that change while they move, with the property that changes. They are never drawn at random."""

@@ -29,9 +29,9 @@ __all__ = [
 ]
 
 TURNS = 6  # of a conversation
-_LOOKS = ("color", "shape", "pattern", "size", "look")  # what a name answers
-_MOTIONS = ("doing", "order", "first", "last")  # what a short caption answers
-SHEET = (  # what a list of facts has one of each of: what says nearly the same is not said twice
+_LOOKS = ("color", "shape", "pattern", "size", "look")  # categories that a name answers
+_MOTIONS = ("doing", "order", "first", "last")  # categories that a short caption answers
+SHEET = (  # a list of facts has one category of each group, because those of a group say nearly the same
     ("color", "shape", "pattern", "size"),
     ("start", "end"),
     ("doing", "order", "first", "last", "goal", "cause"),
@@ -39,30 +39,30 @@ SHEET = (  # what a list of facts has one of each of: what says nearly the same 
     ("next",),
     ("colors", "patterns"),
 )
-_KEYS = {"partner": "meet", "cause": "why"}  # in a list of facts; the others are called as their categories
-ALONE = (  # the same for lists that have to do without the clip
+_KEYS = {"partner": "meet", "cause": "why"}  # keys in a list of facts; the others are the names of their categories
+ALONE = (  # the same for lists without the clip
     ("color", "shape", "pattern", "size", "start", "end"),
     ("doing", "order", "first", "last"),
     ("goal", "cause"),
     ("next",),
     ("colors", "patterns"),
 )
-NAMED = (  # the same for lists about objects that are called by colour and shape
+NAMED = (  # the same for lists about objects that the question names by color and shape
     ("pattern", "size", "start", "end"),
     ("doing", "order", "first", "last", "goal", "cause"),
     ("next",),
     ("colors", "patterns"),
 )
-_PARTS = 4  # of a clip; a list that goes with it says what the object does in each: where it turns, comes and stops
-# Before the answers of such questions with options, what the objects do in each part: what follows from how an object
-# moves is learnt far sooner when that is said first.
+_PARTS = 4  # of a clip; a list with the clip has the object's motion in each part: where it turns, comes and stops
+# The answers to such multiple-choice questions begin with the motion in each part: a model learns the conclusions from
+# a motion far sooner if the motion comes first.
 CHANGING = ("colors", "patterns")
 FROM_PARTS = ("doing", "order", "first", "last", "deed", "goal", "cause", "next", *CHANGING)
-# How often questions of each type are tried; with these weights, all five are about as frequent in the end.
+# How often questions of each type are tried; with these weights, all five types become about equally frequent.
 _CHOICE_WEIGHTS = (0.6, 4.0, 1.0, 2.0, 1.0)
-_TRIES = 60  # for a conversation of a mix; of clips with few objects, it may have less turns than others
-# Where not all options are true of objects of the clip, these answers would be right far more often than one time in
-# four that they are offered, and be learnt instead of looked for. So many of such questions are kept.
+_TRIES = 60  # for a conversation of a mix; with few objects in a clip, it may have fewer turns than others
+# If not all options are true of objects of the clip, these answers would be right far more often than one time in
+# four, and a model would learn them instead of looking. This share of such questions is kept.
 _KEPT = {
     ("doing", "still"): 0.6,
     ("goal", "stay"): 0.35,
@@ -77,11 +77,11 @@ Asked = tuple[str, Subject, str]  # category, objects, answer
 
 @dataclass(frozen=True)
 class Mix:
-    """Which questions with options are asked where what objects do in each part comes before what follows from it.
+    """The mix of multiple-choice questions in conversations whose answers begin with the motion in each part.
 
     Attributes:
         types: how often questions of each type are tried, in the order of `QUESTION_TYPES`.
-        often: category -> so many times as often as others of its type; the hardest to learn.
+        often: category -> factor by which it is more frequent than others of its type, for those hardest to learn.
     """
 
     types: tuple[float, ...]
@@ -89,7 +89,7 @@ class Mix:
 
 
 def open_turns(facts: Facts, rng: np.random.Generator) -> list[Turn]:
-    """Questions about objects of a clip, of different categories."""
+    """Return questions about objects of a clip, of different categories."""
     by_category: dict[str, list[Asked]] = {}
     for one in open_questions(facts):
         by_category.setdefault(one[0], []).append(one)
@@ -109,14 +109,14 @@ def choices(
     version: int = VERSION,
     letters: bool = True,
 ) -> list[Turn]:
-    """Questions with options, of some categories not; of types that few clips have, more where they are.
+    """Return multiple-choice questions. Some categories are excluded; types that few clips have are preferred.
 
-    With a mix, answers that follow from how objects move come after what these do in each part. Of each object, one
-    such question is asked: in others, that would be copied from above. From version 7 of the data on, some options are
-    in other words, and with `letters` the letter comes after the words, as the benchmark asks for it.
+    With a mix, answers that follow from a motion begin with the motion in each part. Each object gets one such
+    question: in further ones, the motion could be copied from above. From version 7 of the data on, some options are
+    reworded, and with `letters` the letter comes after the words, as the benchmark expects it.
     """
     turns: list[Turn] = []
-    done: set[tuple[str, Subject]] = set()  # again, the answer would be copied from above
+    done: set[tuple[str, Subject]] = set()  # a second time, the answer could be copied from above
     names: dict[str, list[str]] = {}
     for name, kind in asked(version).items():
         if name not in without:
@@ -140,7 +140,8 @@ def choices(
                 continue
             done |= told
             letter, said = question.options[question.answer].split(" ", 1)
-            # The letter is looked up by the words. In words alone, it is what exercises of its own are for.
+            # The model looks up the letter by the words. Conversations without a visual have separate exercises for
+            # letters.
             answer = f"Answer: {said} {letter}" if letters and version >= 7 else f"Answer: {said}"
             if in_parts:
                 whole = _changed if category in CHANGING else _parts
@@ -152,7 +153,7 @@ def choices(
 def verbal(
     facts: Facts, rng: np.random.Generator, count: int, plainly: bool, version: int = VERSION
 ) -> list[tuple[str, str]]:
-    """A conversation in words: a description stands where an object would, a detailed one if `plainly`."""
+    """Return a conversation in text alone, with a description for each object: a detailed one if `plainly`."""
     found = [*open_turns(facts, rng), *choices(facts, rng, version=version, letters=False)]
     turns = []
     for place in rng.permutation(len(found))[:count]:
@@ -170,7 +171,7 @@ def verbal(
 
 
 def sheet(facts: Facts, rng: np.random.Generator, index: int, groups: Sequence[tuple[str, ...]], by_part: bool) -> str:
-    """A list of facts about an object, one of each group, in any order: "next: it will move left. color: red."."""
+    """Return a list of facts about an object in random order: "next: it will move left. color: red."."""
     said = []
     for names in groups:
         known = [
@@ -187,7 +188,7 @@ def sheet(facts: Facts, rng: np.random.Generator, index: int, groups: Sequence[t
 
 
 def _parts(facts: Facts, index: int) -> str:
-    """What an object does in the middle of each part of the clip: "part: up, up, still, still."."""
+    """Return the motion in the middle of each part of the clip: "part: up, up, still, still."."""
     middles = [(2 * part + 1) * facts.frames // (2 * _PARTS) for part in range(_PARTS)]
     phases = facts.objects[index].phases
     actions = [phase.action for at in middles for phase in phases if phase.start <= at < phase.stop]
@@ -195,7 +196,7 @@ def _parts(facts: Facts, index: int) -> str:
 
 
 def _changed(facts: Facts, index: int) -> str:
-    """What a color or pattern that changes is in the middle of each part: "part: red, red, blue, blue."."""
+    """Return the changing color or pattern in the middle of each part: "part: red, red, blue, blue."."""
     change = facts.objects[index].change
     if change is None:
         raise ValueError("the object does not change")

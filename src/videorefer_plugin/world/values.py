@@ -1,4 +1,4 @@
-"""The values that everything in the shapes world is made of, and the geometry that goes with their names."""
+"""The values of the shapes world (shapes, colors, patterns, motions), and the geometry of their names."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ __all__ = [
 T = TypeVar("T")
 
 Label = tuple[str | int, ...]
-"""What can be said of an object: a kind and its arguments, e.g. ("move", "left"); an int is the index of an object."""
+"""A fact about an object: a kind and its arguments, e.g. ("move", "left"); an int is the index of an object."""
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross")
-# The corners of what each shape of radius 1 fits into; a circle has none. The shapes have about equal areas.
+# The corners of the hull of each shape of radius 1; a circle has none. The shapes have about equal areas.
 CORNERS: dict[str, list[tuple[float, float]]] = {
     "circle": [],
     "square": [(x, y) for x in (-0.9, 0.9) for y in (-0.9, 0.9)],
@@ -55,9 +55,9 @@ CORNERS: dict[str, list[tuple[float, float]]] = {
     ],
     "cross": [(x * a, y * b) for a, b in ((1.1, 0.48), (0.48, 1.1)) for x in (-1, 1) for y in (-1, 1)],
 }
-# Reach of a shape of radius 1: the distance from its centre to its farthest point.
+# Reach of a shape of radius 1: the distance from its center to its farthest point.
 REACH = {shape: max([math.hypot(*corner) for corner in corners], default=1.0) for shape, corners in CORNERS.items()}
-# Hues far apart, so that they are still told apart after the chroma subsampling of H.264.
+# The hues are far apart, so that they can be told apart after the chroma subsampling of H.264.
 COLORS = {
     "red": (215, 30, 35),
     "orange": (250, 140, 20),
@@ -86,34 +86,34 @@ DIRECTIONS = {
 }
 STRAIGHT = ("left", "right", "up", "down")
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
-ACTIONS = (*STRAIGHT, "still")  # what a phase of a two-phase motion can be
+ACTIONS = (*STRAIGHT, "still")  # the phases of a two-phase motion
 AXES = {"left": "sideways", "right": "sideways", "up": "upright", "down": "upright"}
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
 
 SPLITS = ("train", "heldout")
 FPS = 8
-_HELDOUT_IN = 5  # one of five combinations of shape, colour and motion is held out
+_HELDOUT_IN = 5  # one of five combinations of shape, color and motion is held out
 
 
 class Stage(NamedTuple):
-    """Where a clip plays: side of its square frames in pixels, number of frames, and frames simulated past its end."""
+    """The size of a clip: side of its square frames in pixels, number of frames, and frames simulated past its end."""
 
     size: int = 64
     frames: int = 16
 
     @property
     def future(self) -> int:
-        """Frames that are simulated past the end of the clip, to know what happens next."""
+        """The number of frames that are simulated past the end of the clip, to know its continuation."""
         return self.frames // 2
 
     @property
     def length(self) -> int:
-        """Frames simulated in all."""
+        """The number of all simulated frames."""
         return self.frames + self.future
 
     @property
     def unit(self) -> float:
-        """How many pixels of this frame are one pixel of a frame of 64 x 64."""
+        """The pixels of this frame per pixel of a frame of 64 x 64."""
         return self.size / 64
 
     def check(self) -> Stage:
@@ -130,17 +130,17 @@ class Stage(NamedTuple):
 
 
 def motion_key(label: Label) -> str:
-    """The kind of a motion without its partner, e.g. "move left" or "chase": what the splits go by."""
+    """Return the kind of a motion without its partner, e.g. "move left" or "chase", which the splits depend on."""
     return " ".join(part for part in label if isinstance(part, str))
 
 
 @cache
 def combinations(split: str, motion: str) -> tuple[tuple[str, str], ...]:
-    """Pairs (shape, colour) that may be seen with a motion in a split; every pair belongs to exactly one split.
+    """Return the pairs (shape, color) that a motion may have in a split; every pair belongs to exactly one split.
 
     Args:
         split: "train" or "heldout".
-        motion: as `motion_key` gives it.
+        motion: a result of `motion_key`.
     """
     every = [(shape, color) for shape in SHAPES for color in COLORS]
     held = {pair for pair in every if zlib.crc32("/".join((*pair, motion)).encode()) % _HELDOUT_IN == 0}
@@ -148,5 +148,5 @@ def combinations(split: str, motion: str) -> tuple[tuple[str, str], ...]:
 
 
 def pick(rng: np.random.Generator, values: Sequence[T]) -> T:
-    """One of the values, each as likely; many times faster than `rng.choice`."""
+    """Return one of the values, all equally likely; many times faster than `rng.choice`."""
     return values[int(rng.integers(len(values)))]

@@ -1,1 +1,1 @@
-"""Benchmarks, one file each: how items are read, asked, scored, summed up and reported."""
+"""The benchmarks, one file each: how items are read, asked, scored, summarized and reported."""

@@ -1,4 +1,4 @@
-"""What a benchmark is. Everything else here (the runner, the command line, reports, lmms-eval) asks this class."""
+"""The base class of benchmarks. The runner, the command line, reports and lmms-eval use this class alone."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["Benchmark", "Layout", "Task"]
 
 @dataclass(frozen=True)
 class Layout:
-    """Files of a published benchmark.
+    """The files of a published benchmark.
 
     Attributes:
-        title (`str`): what it is.
-        file (`str`): its items, from the benchmark's folder.
-        media (`tuple[str, ...]`): folders of videos, from the same folder.
-        media_root (`str`): the folder that the items' paths start from.
-        source (`str`): where to get it.
+        title (`str`): title of the benchmark.
+        file (`str`): file of its items, relative to the benchmark's folder.
+        media (`tuple[str, ...]`): folders of videos, relative to the same folder.
+        media_root (`str`): folder that the items' paths are relative to.
+        source (`str`): where to get the files.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Layout:
     source: str
 
     def describe(self, name: str) -> str:
-        """Where everything of the benchmark of a name comes from and belongs, in words."""
+        """Return a text that says where to get the benchmark's files and where to put them."""
         paths = "\n".join(f"    {path}" for path in (self.file, *self.media))
         return (
             f"{self.title}\n  from {self.source}\n  expected in one folder:\n{paths}\n"
@@ -52,11 +52,11 @@ class Task:
     """A benchmark as a task of lmms-eval.
 
     Attributes:
-        name (`str`): of the task.
+        name (`str`): name of the task.
         variable (`str`): environment variable that names the benchmark's file.
         figures (`dict[str, bool]`): names of [`Benchmark.figures`] -> whether higher is better.
-        by_item (`bool`): whether the figures of all items are the means of those of each item alone, so that lmms-eval
-            can average them itself, and say how sure they are.
+        by_item (`bool`): whether the figures are the means of those of single items, so that lmms-eval can average
+            them itself and give their standard errors.
     """
 
     name: str
@@ -67,25 +67,25 @@ class Task:
 
 @dataclass(frozen=True)
 class Benchmark(ABC, Generic[ItemT]):
-    """A benchmark. To add one, subclass this in a file of its own and give it a `register_benchmark` line.
+    """The base class of benchmarks. To add a benchmark, subclass it in a new file and call `register_benchmark`.
 
-    The fields of a subclass are its options: each is an option of `videorefer bench NAME`, described by the field's
-    `metadata["help"]`, and becomes part of the configuration that answers depend on unless it has its default value.
-    They have defaults, and are texts (of `metadata["choices"]`, if that is there), numbers, `bool`, tuples of these of
-    any length, such as `tuple[str, ...]`, or `None`.
+    The fields of a subclass are its options: each becomes an option of `videorefer bench NAME`, with the help text in
+    the field's `metadata["help"]`. A value other than the default is part of the configuration that answers depend on.
+    Fields need defaults. They are texts (limited to `metadata["choices"]`, if given), numbers, `bool`, tuples of these
+    of any length, such as `tuple[str, ...]`, or `None`.
 
     Attributes:
-        name (`str`): short; that of its command, and in the names of files.
-        title (`str`): what reports call it.
-        about (`str`): what it measures, for the command's help.
-        mode (`str`): the mode by default: objects in their `"single"` frame, or in all of `"multi"`.
-        max_new_tokens (`int`): the most tokens of an answer, by default.
-        max_frames_per_region (`int`, *optional*): in multi-frame mode, the most frames of an object, by default.
-        layout ([`Layout`], *optional*): where its files come from and belong, if it is published.
-        task ([`Task`], *optional*): itself as a task of lmms-eval.
+        name (`str`): short name, which its command and files have.
+        title (`str`): name in reports.
+        about (`str`): summary for the command's help.
+        mode (`str`): default mode: objects in their `"single"` frame, or in all of `"multi"`.
+        max_new_tokens (`int`): default for the most tokens of an answer.
+        max_frames_per_region (`int`, *optional*): default for the most frames of an object in multi-frame mode.
+        layout ([`Layout`], *optional*): its files, if it is published.
+        task ([`Task`], *optional*): its task in lmms-eval.
         judges (`tuple[str, ...]`): kinds of judges that score answers, of `"endpoint"`, `"local"`, `"rule"` and
             `"none"`; empty if answers are scored without one.
-        judge_prompt ([`JudgePrompt`], *optional*): what a chat model that judges is asked.
+        judge_prompt ([`JudgePrompt`], *optional*): the prompt of a chat model that judges.
     """
 
     name: ClassVar[str]
@@ -99,45 +99,45 @@ class Benchmark(ABC, Generic[ItemT]):
     judges: ClassVar[tuple[str, ...]] = ()
     judge_prompt: ClassVar[JudgePrompt | None] = None
 
-    # --- what every benchmark has to say -----------------------------------------------------------------------------
+    # --- required methods --------------------------------------------------------------------------------------------
 
     @abstractmethod
     def item(self, value: Mapping[str, Any], common: dict[str, Any]) -> ItemT:
-        """One item.
+        """Return an item.
 
         Args:
-            value: as it stands in the file.
-            common: what all items have, read already: the fields of [`Item`].
+            value: the value in the file.
+            common: the fields of [`Item`], which are read already.
 
         Raises:
-            BenchError: it cannot be used.
+            BenchError: the item cannot be used.
         """
 
     @abstractmethod
     def score(
         self, items: Sequence[ItemT], answers: Mapping[str, str], replies: Mapping[str, str | None]
     ) -> dict[str, Any]:
-        """Score answers; fit for JSON.
+        """Score answers, and return the scores in the form of JSON.
 
         Args:
             items: all items, also those without an answer.
             answers: id -> answer.
-            replies: id -> what the judge said about it, if the benchmark has judges.
+            replies: id -> reply of the judge, if the benchmark has judges.
         """
 
     @abstractmethod
     def summary(self, result: Result) -> list[str]:
-        """A result in a few lines, for the terminal."""
+        """Return a result in a few lines, for the terminal."""
 
     @abstractmethod
     def section(self, results: Sequence[Result]) -> list[str]:
-        """Results as lines of a report in Markdown, with the paper's figures beside them where it has some."""
+        """Return results as lines of a report in Markdown, with the paper's figures if there are any."""
 
     @abstractmethod
     def figures(self, scores: Mapping[str, Any]) -> dict[str, float | None]:
-        """The figures that sum scores up; `None` where one could not be measured."""
+        """Return the figures that summarize scores; `None` for those that could not be measured."""
 
-    # --- what most do not have to say --------------------------------------------------------------------------------
+    # --- optional methods --------------------------------------------------------------------------------------------
 
     def read(
         self,
@@ -149,59 +149,60 @@ class Benchmark(ABC, Generic[ItemT]):
         """Read the items of a file.
 
         Args:
-            data: JSON list, JSON lines, or Parquet; or what [`values`] reads.
-            media_root (*optional*): folder that `video` starts from; that of the file by default.
-            mode (`str`, *optional*): `"single"` or `"multi"`; the benchmark's own by default.
+            data: JSON list, JSON lines, or Parquet, or another format that [`values`] reads.
+            media_root (*optional*): folder that `video` is relative to. Default: the file's folder.
+            mode (`str`, *optional*): `"single"` or `"multi"`. Default: the benchmark's mode.
             on_bad_item (`str`): `"error"`, or `"skip"` to leave out items that cannot be used.
 
         Raises:
-            BenchError: the file cannot be read; items cannot be used, all named together; or none can.
+            BenchError: the file cannot be read, some items cannot be used (the message lists all of them), or none
+                can.
         """
         return read_items(data, media_root, mode or self.mode, self.item, on_bad_item, self.values)
 
     def values(self, source: Path) -> list[tuple[str, Any]]:
-        """Places in a file, each with what [`item`] makes an item of, or with the [`BenchError`] that says why not.
+        """Return the locations in a file, each with the value for [`item`], or with a [`BenchError`] if there is none.
 
-        Those of the file itself by default; a benchmark in a format of its own says here what stands for an item.
+        The default reads one value per item of the file. Override this method for another format.
         """
         return item_values(source, keep_bad=True)
 
     def files(self, data: str | os.PathLike) -> list[Path]:
-        """The files that items are made of. Answers belong to what was in them."""
+        """Return the files that items are read from. Answers are only valid for their contents."""
         return [Path(data)]
 
     def prompt(self, item: ItemT) -> str:
-        """What the model is asked, with a `<region>` for each object."""
+        """Return the prompt of an item, with a `<region>` for each object."""
         return item.prompt
 
     def settings(self) -> dict[str, Any]:
-        """Options that are not as they are by default; part of the configuration that answers depend on."""
+        """Return the options that differ from their defaults, which are part of the configuration of answers."""
         default = {one.name: one.default for one in fields(self)}
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
     def with_options(self, given: Mapping[str, Any]) -> Benchmark[ItemT]:
-        """The same benchmark with other options, as a command line or JSON gives them.
+        """Return the benchmark with other options, in the form of a command line or JSON.
 
         Raises:
-            BenchError: it has no such option, or a value cannot be one.
+            BenchError: an option is unknown, or a value is invalid.
         """
         return replace(self, **options.read(self, given))
 
     def of(self, result: Result) -> Benchmark[ItemT]:
-        """The same benchmark with the options of a result, which may be one of an older version with others."""
+        """Return the benchmark with the options of a result, which may come from an older version with others."""
         known = {one.name for one in fields(self)}
         given = result["settings"].get("options", {})
         return self.with_options({name: value for name, value in given.items() if name in known})
 
     def needs_judge(self) -> bool:
-        """Whether answers are scored by a judge, with these options."""
+        """Return whether a judge scores the answers, with these options."""
         return bool(self.judges)
 
     def check_result(self, result: Result) -> None:
-        """Make sure that a result is one of this benchmark.
+        """Make sure that a result belongs to this benchmark.
 
         Raises:
-            WrongValueError: a value is not what it has to be.
+            WrongValueError: a value is invalid.
         """
         checks.object_of(**_RUN)(result, "result")
         checks.map_of(checks.text)(result.get("skipped", {}), "result.skipped")
@@ -220,19 +221,19 @@ class Benchmark(ABC, Generic[ItemT]):
             checks.object_of(judge=judged, dates=checks.list_of(checks.text))(result, "result")
 
     def check_scores(self, value: Any, where: str) -> None:
-        """Make sure that `scores` of a result are what [`score`] writes, so that an edited file is an error.
+        """Make sure that `scores` of a result have the form that [`score`] writes, so that an edited file is an error.
 
         Raises:
-            WrongValueError: a value is not what it has to be.
+            WrongValueError: a value is invalid.
         """
         checks.object_of()(value, where)
 
     def projection(self) -> str | None:
-        """The projection of the axes that [`draw`] takes."""
+        """Return the projection of the axes that [`draw`] takes."""
         return None
 
     def drawable(self, results: Sequence[Result]) -> list[Result]:
-        """Those of its results that [`draw`] draws; none, if it has no picture."""
+        """Return the results that [`draw`] can draw; none, if the benchmark has no picture."""
         return []
 
     def draw(self, axes: Any, results: Sequence[Result]) -> None:

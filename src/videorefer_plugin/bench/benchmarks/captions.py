@@ -1,4 +1,4 @@
-"""Captions of people: those of HC-STVG, or of boxes of one's own."""
+"""Captions of people: those of HC-STVG, or of your own boxes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CaptionItem(Item):
 
     @property
     def prompt(self) -> str:
-        """The question for one sentence."""
+        """The question, which asks for one sentence."""
         return CAPTION_PROMPT
 
 
@@ -56,7 +56,7 @@ _SCORES = checks.object_of(
 
 @dataclass(frozen=True)
 class Captions(Benchmark[CaptionItem]):
-    """See the module."""
+    """The benchmark of the metrics BLEU@4, METEOR, ROUGE-L, CIDEr and SPICE."""
 
     name: ClassVar[str] = "captions"
     title: ClassVar[str] = "Captions"
@@ -101,7 +101,7 @@ class Captions(Benchmark[CaptionItem]):
         return score_captions({item.id: item.references for item in items}, answers).to_dict()
 
     def figures(self, scores: Mapping[str, Any]) -> dict[str, float | None]:
-        """The metrics, called as lmms-eval calls them."""
+        """Return the metrics under their names in lmms-eval."""
         return {name: scores["scores"].get(metric) for name, metric in _TASK_METRICS.items()}
 
     def summary(self, result: Result) -> list[str]:
@@ -145,12 +145,12 @@ def read_captions(
 ) -> list[CaptionItem]:
     """Read captions with boxes: HC-STVG's own file, or records like those of Bench-D.
 
-    HC-STVG maps a video's name to `bbox` (one `[x, y, width, height]` a frame, from `st_frame` on), `img_size` and the
-    sentence (`English` or `caption`). In records, `boxes` (frame -> `[x0, y0, x1, y1]`) may stand for `annotation`,
-    and `caption` may be a list of several sentences.
+    HC-STVG maps a video's name to `bbox` (one `[x, y, width, height]` per frame, from `st_frame` on), `img_size` and
+    the sentence (`English` or `caption`). Records may have `boxes` (frame -> `[x0, y0, x1, y1]`) instead of
+    `annotation`, and a list of several sentences as `caption`.
 
     Raises:
-        BenchError: as in [`read_questions`], or a box has no area.
+        BenchError: see [`read_questions`]; or a box has no area.
     """
     return Captions().read(path, media_root, mode).items
 
@@ -165,7 +165,7 @@ def _hc_stvg_boxes(value: Mapping[str, Any], where: str) -> dict[str, list[float
 
 
 def _box_annotation(boxes: Mapping[str, Sequence[float]], where: str) -> dict[str, Any]:
-    """Boxes as polygons, the form that annotations have."""
+    """Return boxes as polygons, which is the form of annotations."""
     annotation = {}
     for frame, box in boxes.items():
         try:

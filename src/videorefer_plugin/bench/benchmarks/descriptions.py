@@ -28,7 +28,7 @@ class DescriptionItem(Item):
 
     Attributes:
         caption (`str`): a true description, which answers are compared with.
-        facts (`dict`, *optional*): in the shapes world, what is true of the object, for its judge.
+        facts (`dict`, *optional*): in the shapes world, the facts of the object, for the judge.
     """
 
     caption: str = ""
@@ -36,7 +36,7 @@ class DescriptionItem(Item):
 
     @property
     def prompt(self) -> str:
-        """What the benchmark asks of every object."""
+        """The question, which is the same for every object."""
         return description_prompt(self.kind)
 
 
@@ -88,7 +88,7 @@ _SCORES = checks.object_of(
 
 @dataclass(frozen=True)
 class Descriptions(Benchmark[DescriptionItem]):
-    """See the module."""
+    """The benchmark of descriptions, which a judge scores."""
 
     name: ClassVar[str] = "d"
     title: ClassVar[str] = "VideoRefer-Bench-D"
@@ -125,7 +125,7 @@ class Descriptions(Benchmark[DescriptionItem]):
         return score_descriptions(items, answers, replies).to_dict()
 
     def figures(self, scores: Mapping[str, Any]) -> dict[str, float | None]:
-        """Means by dimension, their mean, and how many items lack a score."""
+        """Return the mean of each dimension, their mean, and the number of items without a score."""
         means = {code: scores["dimensions"][code]["mean"] for code in DIMENSIONS}
         lacking = float(len(scores["not_understood"]) + len(scores["not_judged"]))
         return {**means, "average": scores["average"], "not_understood": lacking}
@@ -182,15 +182,15 @@ class Descriptions(Benchmark[DescriptionItem]):
         _SCORES(value, where)
 
     def projection(self) -> str:
-        """That of a radar."""
+        """Return the projection of a radar chart."""
         return "polar"
 
     def drawable(self, results: Sequence[Result]) -> list[Result]:
-        """Those that are judged."""
+        """Return the results that are judged."""
         return [result for result in results if result["scores"] is not None]
 
     def draw(self, axes: Any, results: Sequence[Result]) -> None:
-        """A radar of the four dimensions."""
+        """Draw a radar chart of the four dimensions."""
         codes = list(DIMENSIONS)
         angles = [2 * math.pi * place / len(codes) for place in range(len(codes))]
         series: list[tuple[str, list[float], bool]] = []
@@ -214,5 +214,5 @@ class Descriptions(Benchmark[DescriptionItem]):
 def read_descriptions(
     path: str | os.PathLike, media_root: str | os.PathLike | None = None, mode: str = "multi"
 ) -> list[DescriptionItem]:
-    """Read a file of VideoRefer-Bench-D; as [`read_questions`]."""
+    """Read a file of VideoRefer-Bench-D. The arguments are those of [`read_questions`]."""
     return Descriptions().read(path, media_root, mode).items

@@ -1,20 +1,20 @@
-"""Detailed captions of objects in pictures, as DLC-Bench has them: a judge answers questions about each caption.
+"""DLC-Bench: detailed captions of objects in pictures. A judge answers questions about each caption.
 
 The published benchmark ("Describe Anything", arXiv 2504.16072) has three files in a folder: `annotations.json` in
-COCO's format; `qa.json`, from an annotation's id to questions; and `class_names.json`, from the same to what the
-object is. The file to give is `qa.json`. Items of one's own are read as those of other benchmarks:
+COCO's format; `qa.json`, which maps an annotation's id to questions; and `class_names.json`, which maps the id to the
+object's class. Give `qa.json` as the file. Your own items have the form of other benchmarks:
 
 ```json
 {"id": 0, "image": "images/dog.png", "annotation": [{"segmentation": {...}}],
  "questions": [{"kind": "recognition", "question": "Is it a dog?", "choices": [["Yes", 1], ["No", 0]]},
-               {"kind": "positive", "question": "Which colour is it?",
+               {"kind": "positive", "question": "Which color is it?",
                 "choices": [["Brown", 1], ["White", -1], ["Not said", 0]]}]}
 ```
 
-Rules are those of the released script: an item's positive score is the mean over what the chosen options are worth in
-its positive questions, its negative score that over the negative ones; where the object was not recognized, nothing is
-worth more than 0. The released judge is Llama-3.1-8B, which sees the caption and no picture. What judges are told is
-this library's own wording.
+The rules are those of the released script: an item's positive score is the mean worth of the chosen options over its
+positive questions, and its negative score that over the negative ones. If the object was not recognized, no option is
+worth more than 0. The released judge is Llama-3.1-8B, which sees the caption and no picture. The judge's prompt is
+this library's own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["DetailItem", "DetailedCaptions", "JudgeQuestion"]
 
 KINDS = ("recognition", "positive", "negative")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_WORTH = {"correct": 1.0, "incorrect": 0.0}  # what the released script calls the choices of a recognition question
+_WORTH = {"correct": 1.0, "incorrect": 0.0}  # the released script's names for the choices of a recognition question
 _COLUMNS = ("positive", "negative", "average", "recognized")
 _LACKING = ("not_described", "not_judged", "not_understood")
 _FILES = ("annotations.json", "class_names.json")  # beside qa.json
@@ -57,7 +57,8 @@ class JudgeQuestion(NamedTuple):
         kind (`str`): one of `KINDS`.
         text (`str`): the question.
         options (`list[str]`): such as `"(A) brown"`.
-        worth (`list[float]`): of each option, from -1 to 1; of a recognition question, more than 0 if it means yes.
+        worth (`list[float]`): worth of each option, from -1 to 1. In a recognition question, options that mean yes are
+        worth more than 0.
     """
 
     kind: str
@@ -66,7 +67,7 @@ class JudgeQuestion(NamedTuple):
     worth: list[float]
 
     def read(self, reply: str) -> float | None:
-        """What the option is worth that a reply names; `None` if it names none, or several."""
+        """Return the worth of the option that a reply names; `None` if it names none, or several."""
         letter = strict_letter(reply, self.options)
         return None if letter is None else self.worth[_LETTERS.index(letter)]
 
@@ -76,19 +77,19 @@ class DetailItem(Item):
     """An object to describe in detail.
 
     Attributes:
-        questions (`tuple[JudgeQuestion, ...]`): what the judge is asked about the description.
+        questions (`tuple[JudgeQuestion, ...]`): the judge's questions about the description.
     """
 
     questions: tuple[JudgeQuestion, ...] = ()
 
     @property
     def prompt(self) -> str:
-        """What is asked of every object."""
+        """The question, which is the same for every object."""
         return description_prompt(self.kind)
 
 
 class _QuestionPrompt(JudgePrompt):
-    """A prompt about one question, with which all those of an item are asked."""
+    """A prompt with one question; the judge gets one for each question of an item."""
 
     def conversations(self, item: Any, answer: str) -> list[Messages]:
         """See [`JudgePrompt`]."""
@@ -122,7 +123,7 @@ _SCORES = checks.object_of(
 
 @dataclass(frozen=True)
 class DetailedCaptions(Benchmark[DetailItem]):
-    """See the module."""
+    """The benchmark of detailed captions; see the module."""
 
     name: ClassVar[str] = "dlc"
     title: ClassVar[str] = "DLC-Bench"
@@ -173,9 +174,9 @@ class DetailedCaptions(Benchmark[DetailItem]):
     def score(
         self, items: Sequence[DetailItem], answers: Mapping[str, str], replies: Mapping[str, str | None]
     ) -> dict[str, Any]:
-        """Worth of descriptions, from -1 to 1.
+        """Score descriptions from -1 to 1.
 
-        A reply that names no option is worth 0, as in the released script, and counted under `unclear`. Where it is
+        A reply that names no option is worth 0, as in the released script, and is counted under `unclear`. If it is
         the reply about recognition, the item has no scores, and is among those not understood.
         """
         check_said("answers", answers, (item.id for item in items))
@@ -203,7 +204,7 @@ class DetailedCaptions(Benchmark[DetailItem]):
         }
 
     def figures(self, scores: Mapping[str, Any]) -> dict[str, float | None]:
-        """Means of both kinds of questions, their mean, how many were recognized, and how many items lack scores."""
+        """Return the means of both kinds of questions, their mean, the share recognized, and the items not scored."""
         return {
             "positive": scores["positive"]["mean"],
             "negative": scores["negative"]["mean"],
@@ -253,10 +254,10 @@ class DetailedCaptions(Benchmark[DetailItem]):
 
 
 def _published(source: Path) -> dict[str, list[Any]] | None:
-    """The questions of the published form: annotation's id -> list; `None` if a file is in another form."""
+    """Return the questions of the published form, annotation's id -> list; `None` for a file in another form."""
     try:
         value = parse_json(read_text(source, BenchError)) if source.suffix == ".json" else None
-    except JsonError:  # one item a line, or whoever reads items says what is wrong
+    except JsonError:  # one item per line, or a file that the reader of items refuses
         return None
     if isinstance(value, dict) and "annotations" in value:
         raise BenchError(f"{source} has the annotations: give the file with the questions, such as qa.json beside it")
@@ -265,7 +266,7 @@ def _published(source: Path) -> dict[str, list[Any]] | None:
 
 
 def _joined(source: Path, questions: Mapping[str, list[Any]]) -> list[tuple[str, Any]]:
-    """What the published files say of each object."""
+    """Return the items, joined from the published files."""
     coco, names = (read_json(source.parent / name, BenchError) for name in _FILES)
     if not isinstance(coco, dict) or not isinstance(names, dict):
         raise BenchError(f"{source.parent} needs JSON objects in {' and '.join(_FILES)}")
@@ -313,7 +314,7 @@ def _recognition(name: str) -> dict[str, Any]:
 
 
 def _question(value: Any, common: Mapping[str, Any]) -> JudgeQuestion:
-    """A question as either form has it."""
+    """Return a question, given in either form."""
     where = common["place"]
     if not isinstance(value, Mapping):
         raise BenchError(f"{where} is {short(value)}: expected an object")
@@ -345,7 +346,7 @@ def _choice(value: Any, recognition: bool, where: str) -> tuple[str, float]:
 
 
 def _row(item: DetailItem, said: str | None, reply: str | None) -> dict[str, Any]:
-    """What an item is worth."""
+    """Return the scores of an item."""
     replies = None if said is None else _replies(reply, len(item.questions))
     row: dict[str, Any] = dict.fromkeys(("recognized", "positive", "negative"))
     row |= {"id": item.id, "description": said, "replies": replies, "worth": []}
@@ -367,7 +368,7 @@ def _row(item: DetailItem, said: str | None, reply: str | None) -> dict[str, Any
 
 
 def _replies(reply: str | None, count: int) -> list[str] | None:
-    """The replies to an item's questions, as a [`ChatJudge`] keeps them."""
+    """Return the replies to an item's questions from the text that a [`ChatJudge`] keeps."""
     if reply is None or count == 1:
         return None if reply is None else [reply]
     try:
@@ -383,7 +384,7 @@ def _mean(values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def _cells(scores: Mapping[str, Any]) -> list[str]:
-    """The figures of a result, in the order of `_COLUMNS`."""
+    """Return the figures of a result, in the order of `_COLUMNS`."""
     means = [(scores[kind]["mean"], scores[kind]["interval"]) for kind in _COLUMNS[:3]]
     shown = [cell(mean and 100 * mean, ends and [100 * end for end in ends]) for mean, ends in means]
     return [*shown, percent(scores["recognized"])]

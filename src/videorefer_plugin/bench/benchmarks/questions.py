@@ -26,9 +26,9 @@ class QuestionItem(Item):
     """A multiple-choice question of Bench-Q.
 
     Attributes:
-        question (`str`): with a `<region>` for each object.
-        options (`list[str]`): such as `"(A) a red car"`.
-        answer (`str`): the right one, `"(A) a red car"` or its letter.
+        question (`str`): the question, with a `<region>` for each object.
+        options (`list[str]`): options such as `"(A) a red car"`.
+        answer (`str`): the right option, `"(A) a red car"`, or its letter.
         type (`str`): one of `QUESTION_TYPES`.
     """
 
@@ -39,7 +39,7 @@ class QuestionItem(Item):
 
     @property
     def prompt(self) -> str:
-        """The question with its options, as the benchmark asks it."""
+        """The question with its options in the benchmark's format."""
         return question_prompt(self.question, self.options)
 
 
@@ -65,12 +65,12 @@ _ITEMS = checks.list_of(
         letter=checks.object_of(**dict.fromkeys(READERS, checks.or_none(checks.text))),
     )
 )
-_MOST = 0.5  # of the answers: from here on the compatible figure is that of chance
+_MOST = 0.5  # share of misread answers from which on the compatible figure is that of chance
 
 
 @dataclass(frozen=True)
 class Questions(Benchmark[QuestionItem]):
-    """See the module."""
+    """The benchmark of multiple-choice questions."""
 
     name: ClassVar[str] = "q"
     title: ClassVar[str] = "VideoRefer-Bench-Q"
@@ -89,7 +89,7 @@ class Questions(Benchmark[QuestionItem]):
     )
 
     types: tuple[str, ...] = field(
-        default=(), metadata={"help": "A type of question of your own; may be given several times."}
+        default=(), metadata={"help": "Further type of question, for your own files. May be repeated."}
     )
 
     def item(self, value: Mapping[str, Any], common: dict[str, Any]) -> QuestionItem:
@@ -126,7 +126,7 @@ class Questions(Benchmark[QuestionItem]):
         return score_questions(items, answers, self.types).to_dict()
 
     def figures(self, scores: Mapping[str, Any]) -> dict[str, float | None]:
-        """Accuracy over items, as each of the two readers reads answers."""
+        """Return the accuracy over items by each of the two readers."""
         found = {reader: read["overall"]["accuracy"] for reader, read in scores["tables"].items()}
         return {"accuracy": found["compatible"], "strict_accuracy": found["strict"]}
 
@@ -183,11 +183,11 @@ class Questions(Benchmark[QuestionItem]):
             _ITEMS(value["items"], f"{where}.items")
 
     def drawable(self, results: Sequence[Result]) -> list[Result]:
-        """All of them."""
+        """Return all results."""
         return list(results)
 
     def draw(self, axes: Any, results: Sequence[Result]) -> None:
-        """Bars by type of question."""
+        """Draw bars by type of question."""
         types = _types(results)
         columns = (*types, "over items")
         series: list[tuple[str, list[float | None], bool]] = []
@@ -219,7 +219,7 @@ class Questions(Benchmark[QuestionItem]):
 
 
 def _in_words(result: Result) -> bool:
-    """Whether most answers are none that the compatible reader understands, so that the strict figures count."""
+    """Return whether the compatible reader misreads most answers, so that the strict figures count."""
     wrong, total = misread(result["scores"].get("items", ()))
     return wrong > _MOST * total
 
@@ -229,13 +229,13 @@ def _is_void(result: Result, reader: str) -> bool:
 
 
 def _tables(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
-    """The reader whose figures count comes first: the paper's, where answers are such as it understands."""
+    """Return the figures of both readers, first those that count: the paper's, unless its reader misreads answers."""
     tables = result["scores"]["tables"]
     return [(reader, tables[reader]) for reader in (READERS[::-1] if _in_words(result) else READERS)]
 
 
 def _types(results: Sequence[Result]) -> list[str]:
-    """The types of questions: the released ones, and others that there are."""
+    """Return the types of questions: the released ones, and further ones of the results."""
     found = [kind for result in results for read in result["scores"]["tables"].values() for kind in read["types"]]
     return list(dict.fromkeys((*QUESTION_TYPES, *found)))
 
@@ -247,11 +247,12 @@ def read_questions(
 
     Args:
         path: JSON list or JSON lines.
-        media_root: folder that `video` starts from; that of the file by default.
-        mode (`str`): `"single"` or `"multi"`; what the mode needs is checked, too.
+        media_root: folder that `video` is relative to. Default: the file's folder.
+        mode (`str`): `"single"` or `"multi"`. The requirements of the mode are checked, too.
 
     Raises:
-        BenchError: items cannot be used, all named together: video missing, type unknown, options without letters,
-            no option with the answer's letter, as many `<region>` as annotations lacking, or no usable `frame_idx`.
+        BenchError: some items cannot be used. The message lists all of them: the video is missing, the type is
+            unknown, options lack letters, no option has the answer's letter, the numbers of `<region>` and annotations
+            differ, or `frame_idx` cannot be used.
     """
     return Questions().read(path, media_root, mode).items

@@ -1,18 +1,17 @@
-"""Any file of training records (the format of VideoRefer-700K) as a benchmark: every answer in it is asked for.
+"""Files of training records (the format of VideoRefer-700K) as benchmarks with an item for every answer.
 
-Each answer of a record is one item, called by the record's id, from the second on with its number, as in `7#2`. A
-question that has a `<region>` of its own is asked alone, and so is the first. One without is a further question about
-what was spoken of, and asked with all that was said before it in the record, true answers included. A system message
-stands before every question. Records of text alone, and answers to no words at all, are left out, and the result names
-them.
+Each answer of a record is one item. Its id is that of the record, from the second answer on with a number, as in
+`7#2`. The first question, and each question with a `<region>`, is asked alone. A further question without a region is
+asked after the conversation before it, with the true answers. A system message comes before every question. Records of
+text alone, and answers to empty questions, are left out, and the result names them.
 
-Items are grouped by the record's `type`, if it has one, otherwise by how answers are compared:
+Items are grouped by the record's `type`, if it has one, and otherwise by the way in which answers are compared:
 
-- `exact`: as text, in which case, white space, and marks at the end do not count;
-- `choice`: by the option that they name, of those in the question, `(A) ... (B) ...`, as in Bench-Q;
-- `judge`: by a chat model that is shown question and true answer, and says whether the answer agrees with it.
+- `exact`: as text, without regard to case, white space, and punctuation at the end;
+- `choice`: by the option that they name, out of those in the question, `(A) ... (B) ...`, as in Bench-Q;
+- `judge`: by a chat model that sees question and true answer, and decides whether the answer agrees with it.
 
-`auto` compares by option where a question has options and the true answer names one of them, and otherwise as text.
+`auto` compares by option if the question has options and the true answer names one of them, and otherwise as text.
 """
 
 from __future__ import annotations
@@ -53,12 +52,13 @@ class RecordItem(Item):
     """A question of a record.
 
     Attributes:
-        asked (`str`): what the model is asked: the question, maybe with what was said before it.
-        question (`str`): without that.
-        answer (`str`): the true one.
-        compare (`str`): how answers are compared with it: `"exact"`, `"choice"` or `"judge"`.
-        options (`tuple[str, ...]`): those in the question, such as `"(A) a red car"`, if they are compared.
-        type (`str`): its group.
+        asked (`str`): the prompt: the question, for some items after the conversation before it.
+        question (`str`): the question alone.
+        answer (`str`): the true answer.
+        compare (`str`): the comparison of answers with it: `"exact"`, `"choice"` or `"judge"`.
+        options (`tuple[str, ...]`): the options of the question, such as `"(A) a red car"`, if answers are compared by
+        option.
+        type (`str`): group of the item.
     """
 
     asked: str = ""
@@ -94,7 +94,7 @@ _LISTS = ("missing", "unclear", "not_judged")
 
 @dataclass(frozen=True)
 class Records(Benchmark[RecordItem]):
-    """See the module."""
+    """The benchmark of training records; see the module."""
 
     name: ClassVar[str] = "records"
     title: ClassVar[str] = "Records"
@@ -108,7 +108,7 @@ class Records(Benchmark[RecordItem]):
 
     compare: str = field(
         default="auto",
-        metadata={"help": "How answers are compared: auto, exact, choice or judge.", "choices": COMPARISONS},
+        metadata={"help": "Comparison of answers: auto, exact, choice or judge.", "choices": COMPARISONS},
     )
 
     def __post_init__(self) -> None:
@@ -120,7 +120,7 @@ class Records(Benchmark[RecordItem]):
         return self.compare == "judge"
 
     def values(self, source: Path) -> list[tuple[str, Any]]:
-        """See [`Benchmark`]; one for each answer."""
+        """Return one value for each answer; see [`Benchmark`]."""
         return [one for place, value in item_values(source, keep_bad=True) for one in _questions(value, place)]
 
     def item(self, value: Mapping[str, Any], common: dict[str, Any]) -> RecordItem:
@@ -156,16 +156,16 @@ class Records(Benchmark[RecordItem]):
     def score(
         self, items: Sequence[RecordItem], answers: Mapping[str, str], replies: Mapping[str, str | None]
     ) -> dict[str, Any]:
-        """Right answers by group.
+        """Score right answers by group.
 
-        A question without an answer counts as answered wrongly. Answers without a judgement that can be understood do
-        not count, and are named.
+        A question without an answer counts as wrong. Answers without an understandable judgment do not count; the
+        scores list them.
         """
         check_said("answers", answers, (item.id for item in items))
         check_said("replies", replies, (item.id for item in items))
         rows = [_row(item, answers.get(item.id), replies.get(item.id)) for item in items]
         readers = list(dict.fromkeys(reader for row in rows for reader in row["right"]))
-        if "strict" in readers:  # both readers of options, and what is compared as text counts in either
+        if "strict" in readers:  # both readers of options; items that are compared as text count in either
             readers = ["strict", "compatible"]
         counts = {kind: sum(item.compare == kind for item in items) for kind in COMPARISONS[1:]}
         said = [row for row in rows if row["prediction"] is not None]
@@ -179,7 +179,7 @@ class Records(Benchmark[RecordItem]):
         }
 
     def figures(self, scores: Mapping[str, Any]) -> dict[str, float | None]:
-        """Accuracy over items, strictly read where it is that of options."""
+        """Return the accuracy over items, by the strict reader for options."""
         return {"accuracy": next(iter(scores["tables"].values()))["overall"]["accuracy"]}
 
     def summary(self, result: Result) -> list[str]:
@@ -209,7 +209,7 @@ class Records(Benchmark[RecordItem]):
             judged = f"{judged_by(result)}; " if result.get("judge") else ""
             notes.append(f"- {label(result)}: {judged}{_said(result)}.")
             for words, key in (
-                ("name no option, or judgements not understood", "unclear"),
+                ("name no option, or judgments not understood", "unclear"),
                 ("not judged", "not_judged"),
             ):
                 if result["scores"][key]:
@@ -231,7 +231,7 @@ class Records(Benchmark[RecordItem]):
 
 
 def _questions(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """The questions of a record, each as the value of an item; or why it has none."""
+    """Yield the questions of a record, each as the value of an item, or errors that say why there is none."""
     if isinstance(value, BenchError):  # a line that cannot be read
         yield place, value
         return
@@ -262,20 +262,20 @@ def _questions(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _objects(record: Record, turns: Sequence[Mapping[str, str]], start: int, alone: bool) -> list[dict[str, Any]]:
-    """The objects of a question, and of what is said before it if that is asked, too."""
+    """Return the objects of a question, and of the conversation before it unless the question is asked alone."""
     first = sum(turn["content"].count(REGION_TOKEN) for turn in turns[:start])
     last = first + turns[start]["content"].count(REGION_TOKEN)
     return (record.annotation or [])[first if alone else 0 : last]
 
 
 def _first_frame(item: Item) -> int | None:
-    """The first frame in which all objects can be seen, for single-frame mode; any where there are none."""
+    """Return the first frame in which all objects can be seen, for single-frame mode; any if there are no objects."""
     seen = [set(region.present) for region in item.regions("multi")]
     return min(set.intersection(*seen), default=None) if seen else 0
 
 
 def _options(question: str) -> tuple[str, ...]:
-    """The lettered options in a question, from (A) on; none if there are fewer than two."""
+    """Return the lettered options in a question, from (A) on; none if there are fewer than two."""
     starts = [match.start() for match in _OPTION.finditer(question)]
     parts = [question[start:end].strip() for start, end in pairwise([*starts, None])]
     letters = option_letters(parts) if parts else None
@@ -288,7 +288,7 @@ def _options(question: str) -> tuple[str, ...]:
 
 
 def _row(item: RecordItem, said: str | None, reply: str | None) -> dict[str, Any]:
-    """Whether an answer is right, by each reader; `None` where that is not known."""
+    """Return whether an answer is right, by each reader; `None` if that is not known."""
     right: dict[str, bool | None]
     unclear = False
     if item.compare == "judge":
@@ -312,9 +312,9 @@ def _row(item: RecordItem, said: str | None, reply: str | None) -> dict[str, Any
 
 
 def _normal(text: str) -> str:
-    """A text as it is compared with others."""
+    """Return the form of a text that is compared."""
     words = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    return words.rstrip(" .!?。！？") or words  # an answer of nothing but marks is no empty one
+    return words.rstrip(" .!?。！？") or words  # an answer of punctuation alone is not empty
 
 
 def _table(rows: Sequence[Mapping[str, Any]], reader: str) -> dict[str, Any]:
@@ -328,10 +328,10 @@ def _table(rows: Sequence[Mapping[str, Any]], reader: str) -> dict[str, Any]:
 
 
 def _said(result: Result) -> str:
-    """What was compared, and what is missing, in words."""
+    """Return a sentence about the comparisons and the missing answers."""
     scores = result["scores"]
     compared = ", ".join(f"{count} by {kind}" for kind, count in scores["compared"].items())
     return (
         f"compared: {compared or 'none'}; without an answer, and wrong: {len(scores['missing'])}; answers that name "
-        f"no option, or judgements not understood: {len(scores['unclear'])}; not judged: {len(scores['not_judged'])}"
+        f"no option, or judgments not understood: {len(scores['unclear'])}; not judged: {len(scores['not_judged'])}"
     )

@@ -1,4 +1,4 @@
-"""Which benchmarks there are."""
+"""The registry of benchmarks."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _LOADED: dict[str, Benchmark[Any]] = {}
 
 
 def register_benchmark(name: str, path: str) -> None:
-    """Make a benchmark known under a name.
+    """Register a benchmark under a name.
 
     An installed package calls it from an entry point of the group `videorefer_plugin.plugins`.
 
     Args:
-        name (`str`): that of its command, as in `videorefer bench NAME`.
-        path (`str`): its class, `"package.module:Class"`, a subclass of [`Benchmark`]; imported when it is used.
+        name (`str`): name of the benchmark and of its command, `videorefer bench NAME`.
+        path (`str`): path of its class, `"package.module:Class"`, a subclass of [`Benchmark`], which is imported on
+            use.
 
     Raises:
-        ConfigurationError: the path has no class, or the name cannot be one, or is taken.
+        ConfigurationError: the path has no class, or the name is invalid or taken.
     """
     if not isinstance(name, str) or not re.fullmatch("[a-z0-9][a-z0-9_-]*", name):
         raise ConfigurationError(
@@ -46,27 +47,27 @@ def register_benchmark(name: str, path: str) -> None:
 
 
 def benchmark_names() -> list[str]:
-    """The names of all benchmarks, in the order of their registration; none is imported."""
+    """Return the names of all benchmarks in the order of their registration, without importing them."""
     load_plugins()
     return list(_PATHS)
 
 
 def path_of(name: str) -> str:
-    """Where the class of a benchmark is, `"package.module:Class"`."""
+    """Return the path of a benchmark's class, `"package.module:Class"`."""
     return _PATHS[name]
 
 
 def benchmarks() -> dict[str, Benchmark[Any]]:
-    """All benchmarks by name, in the order of their registration."""
+    """Return all benchmarks by name, in the order of their registration."""
     return {name: benchmark_of(name) for name in benchmark_names()}
 
 
 def benchmark_of(name: str | Benchmark[Any]) -> Benchmark[Any]:
-    """The benchmark of a name, with the options that it has by default; one that is given is returned.
+    """Return the benchmark of a name, with default options. A [`Benchmark`] is returned unchanged.
 
     Raises:
-        BenchError: there is none of that name.
-        ConfigurationError: its class cannot be found, or is no benchmark.
+        BenchError: there is no benchmark of that name.
+        ConfigurationError: its class cannot be found, or is not a benchmark.
     """
     if isinstance(name, Benchmark):
         return name
@@ -82,7 +83,7 @@ def benchmark_of(name: str | Benchmark[Any]) -> Benchmark[Any]:
             raise ConfigurationError(f"{_PATHS[name]!r} is no subclass of Benchmark.")
         try:
             benchmark: Benchmark[Any] = found()
-        except (TypeError, ValueError) as error:  # it lacks a method, or the default of a field, or refuses it
+        except (TypeError, ValueError) as error:  # it lacks a method or the default of a field, or refuses a default
             raise ConfigurationError(f"The benchmark {name!r} cannot be made: {error}") from error
         if getattr(benchmark, "name", None) != name:
             raise ConfigurationError(

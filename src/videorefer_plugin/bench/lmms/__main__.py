@@ -1,4 +1,4 @@
-"""`python -m videorefer_plugin.bench.lmms FOLDER` writes task folders for lmms-eval's `--include_path`."""
+"""`python -m videorefer_plugin.bench.lmms FOLDER` writes folders of tasks for lmms-eval's `--include_path`."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from videorefer_plugin.errors import BenchError
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", help="written if it is not there")
+    parser.add_argument("folder", help="folder to write the tasks to")
     arguments = parser.parse_args()
     try:
         print(write_tasks(arguments.folder))

@@ -1,10 +1,9 @@
-"""What task folders call: documents of the benchmarks, and what becomes of answers.
+"""The functions that folders of tasks call: documents of the benchmarks, and scores of answers.
 
-Each benchmark's file is named by the variable of its task, such as `VIDEOREFER_BENCH_Q`. Videos lie in
-`VIDEOREFER_BENCH_MEDIA`, beside the file if it is not set. `VIDEOREFER_BENCH_MODE` is `single` or `multi` (the former
-if it is not set). Answers are judged as `VIDEOREFER_JUDGE` says: `rule`, or the name of a model behind
-`VIDEOREFER_JUDGE_URL`. `VIDEOREFER_BENCH_OPTIONS` holds benchmarks' own options in JSON, such as
-`{"q": {"types": ["Color"]}}`.
+The environment variable of a task, such as `VIDEOREFER_BENCH_Q`, names its benchmark's file. `VIDEOREFER_BENCH_MEDIA`
+is the folder of the videos (default: the file's folder). `VIDEOREFER_BENCH_MODE` is `single` (the default) or `multi`.
+`VIDEOREFER_JUDGE` names the judge: `rule`, or a model behind `VIDEOREFER_JUDGE_URL`. `VIDEOREFER_BENCH_OPTIONS` holds
+options of benchmarks in JSON, such as `{"q": {"types": ["Color"]}}`.
 """
 
 import json
@@ -29,11 +28,11 @@ Document = dict[str, Any]
 
 
 class RegionVideo(str):
-    """A video's path that carries the regions of a question; to other models it is a path.
+    """A video's path with the regions of a question. For other models, it is a path.
 
     Attributes:
-        regions (`list[Region]`): in the order of the question.
-        kind (`str`): what it is shown as, `"video"` or `"image"`.
+        regions (`list[Region]`): the regions in the order of the question.
+        kind (`str`): `"video"` or `"image"`.
     """
 
     regions: list[Region]
@@ -41,15 +40,16 @@ class RegionVideo(str):
 
 
 class Functions(NamedTuple):
-    """What the file of a task names.
+    """The functions that the file of a task names.
 
     Attributes:
-        docs (`Callable`): the items, in place of the line that the task's folder comes with.
-        visual (`Callable`): the video of a document, with its regions.
-        text (`Callable`): what the model is asked.
-        answer (`Callable`): nothing, since answers are compared in `results`.
-        results (`Callable`): of a document and the answer to it, the figures of this item or what they are made of.
-        figures (`list[Callable]`): for each figure of the task, from what `results` gave to its value.
+        docs (`Callable`): returns the items, which replace the placeholder in the task's folder.
+        visual (`Callable`): returns the video of a document, with its regions.
+        text (`Callable`): returns the prompt of a document.
+        answer (`Callable`): returns an empty text, since `results` compares the answers.
+        results (`Callable`): returns the figures of a document and its answer, or the values that they are computed
+            from.
+        figures (`list[Callable]`): for each figure of the task, computes its value from the outputs of `results`.
     """
 
     docs: Callable[[Any], Any]
@@ -61,11 +61,11 @@ class Functions(NamedTuple):
 
 
 def functions(name: str, path: str) -> Functions:
-    """The functions of a benchmark's task.
+    """Return the functions of a benchmark's task.
 
     Args:
-        name (`str`): of the benchmark.
-        path (`str`): its class, as in [`register_benchmark`], for this process may not know it yet.
+        name (`str`): name of the benchmark.
+        path (`str`): path of its class, as in [`register_benchmark`], since it may not be registered in this process.
     """
     register_benchmark(name, path)
 
@@ -83,19 +83,19 @@ def functions(name: str, path: str) -> Functions:
 
 
 def item_of(document: Document) -> Item:
-    """The item that a document stands for."""
+    """Return the item of a document."""
     return _items(document["benchmark"])[document["id"]]
 
 
 def _task(name: str) -> Task:
     task = benchmark_of(name).task
-    assert task is not None  # no folder is written for others
+    assert task is not None  # there are no folders for others
     return task
 
 
 @cache
 def _benchmark(name: str) -> Benchmark[Any]:
-    """The benchmark of a name, with the options that the environment gives."""
+    """Return the benchmark of a name, with the options of the environment."""
     own = task_options(os.environ.get(OPTIONS)).get(name, {})
     return benchmark_of(name).with_options(own)
 
@@ -117,13 +117,13 @@ def _mode() -> str:
 
 
 def documents_of(name: str) -> list[Document]:
-    """The items' names and prompts. The items themselves stay here: their frames are no columns of a data set."""
+    """Return the items' names and prompts. The items stay in this process, since a data set cannot hold them."""
     benchmark = _benchmark(name)
     return [{"benchmark": name, "id": key, "prompt": benchmark.prompt(item)} for key, item in _items(name).items()]
 
 
 def _data_set(name: str) -> Any:
-    from datasets import Dataset  # comes with lmms-eval
+    from datasets import Dataset  # installed with lmms-eval
 
     return Dataset.from_list(documents_of(name))
 
@@ -150,7 +150,7 @@ def _results(document: Document, results: Sequence[str]) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _figures(name: str, cells: str) -> dict[str, float | None]:
-    """All figures of some answers: lmms-eval asks for one after another."""
+    """Return all figures of some answers; cached, because lmms-eval asks for one after another."""
     benchmark, said = _benchmark(name), json.loads(cells)
     items = [_items(name)[cell["id"]] for cell in said]
     answers = {cell["id"]: cell["answer"] for cell in said}
@@ -159,7 +159,7 @@ def _figures(name: str, cells: str) -> dict[str, float | None]:
 
 
 def _reply(name: str, item: Item, answer: str) -> str | None:
-    """What the judge says; nothing, if it says nothing about this item."""
+    """Return the judge's reply; `None` if there is none about this item."""
     try:
         return str(_judge(name).judge(item, answer)["reply"])
     except (ItemError, ReplyError):

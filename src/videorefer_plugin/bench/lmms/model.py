@@ -1,4 +1,4 @@
-"""Models of this library, and hosts with an object encoder, as a model of lmms-eval."""
+"""The model of lmms-eval for models of this library, and for hosts with an object encoder."""
 
 import os
 from collections.abc import Sequence
@@ -16,21 +16,21 @@ from videorefer_plugin.errors import BenchError
 
 __all__ = ["VideoReferLMMS"]
 
-# What tasks ask of `generate`; anything else of theirs is about other models.
+# Settings of `generate` that tasks may give; their other settings concern other models.
 _GENERATION = ("do_sample", "temperature", "top_p", "top_k", "num_beams", "repetition_penalty")
 
 
 class VideoReferLMMS(lmms):
-    """The model that lmms-eval runs as `--model videorefer --model_args pretrained=...`.
+    """The model that lmms-eval runs with `--model videorefer --model_args pretrained=...`.
 
     Args:
-        pretrained (`str`): folder or Hub id, or "embedded" for the model that comes with the package.
-        object_encoder (`str`, *optional*): for a host, what was saved of its object encoder.
-        num_frames (`int`, *optional*): frames to sample; the checkpoint's number by default.
-        max_frames_per_region (`int`, *optional*): the most frames to use of an object.
+        pretrained (`str`): folder or Hub id, or "embedded" for the embedded model.
+        object_encoder (`str`, *optional*): for a host, folder of the saved object encoder.
+        num_frames (`int`, *optional*): frames to sample. Default: the checkpoint's number.
+        max_frames_per_region (`int`, *optional*): most frames of an object to use.
         mask_policy (`str`, *optional*): `"keep"` or `"original"`.
-        batch_size (`int`): requests answered together.
-        device (`str`, *optional*): where to run.
+        batch_size (`int`): number of requests in a batch.
+        device (`str`, *optional*): device of the model.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class VideoReferLMMS(lmms):
         )
 
     def generate_until(self, requests: Sequence[Instance]) -> list[str]:
-        """Answer requests in their order, a batch at a time; see lmms-eval."""
+        """Answer requests in their order, in batches; see lmms-eval."""
         answers: list[str] = []
         batch: list[tuple[Any, list[Any]]] = []
         settings: dict[str, Any] = {}
@@ -83,7 +83,7 @@ class VideoReferLMMS(lmms):
         model, processor = self._answerer.load()
         generation = {name: settings[name] for name in _GENERATION if settings.get(name) is not None}
         if not generation.get("do_sample", False):
-            # Sampling settings beside greedy decoding mean nothing, and transformers says so each time.
+            # Sampling settings have no effect in greedy decoding, and transformers would warn each time.
             generation = {
                 name: value for name, value in generation.items() if name not in ("temperature", "top_p", "top_k")
             }
@@ -100,18 +100,18 @@ class VideoReferLMMS(lmms):
         return [_cut(text, [until] if isinstance(until, str) else until) for text in texts]
 
     def loglikelihood(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
-        """Not offered: tasks that compare likelihoods need another model class."""
+        """Raise an error: tasks that compare likelihoods are not supported."""
         raise BenchError(
             "videorefer answers questions; tasks that compare likelihoods are not supported: choose others"
         )
 
     def generate_until_multi_round(self, requests: Sequence[Instance]) -> list[str]:
-        """Not offered: a task asks further questions about earlier answers."""
+        """Raise an error: tasks with several rounds of questions are not supported."""
         raise BenchError("videorefer has no tasks in several rounds: choose others")
 
 
 def _conversation(text: str, visuals: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
-    """One user message, and the regions that it speaks of."""
+    """Return one user message, and its regions."""
     regions = [region for visual in visuals if isinstance(visual, RegionVideo) for region in visual.regions]
     content: list[dict[str, Any]] = []
     if len(visuals) > 1:
@@ -120,7 +120,7 @@ def _conversation(text: str, visuals: list[Any]) -> tuple[list[dict[str, Any]], 
         kind = "video" if isinstance(visuals[0], (str, os.PathLike, list)) else "image"
         kind = visuals[0].kind if isinstance(visuals[0], RegionVideo) else kind
         content.append({"type": kind, kind: visuals[0]})
-    # Other benchmarks' texts may hold placeholders, which would stand for visuals here.
+    # Texts of other benchmarks may hold placeholders, which would be taken for visuals here.
     for token in ("<image>", "<video>", *(() if regions else ("<region>",))):
         text = text.replace(token, "")
     content.append({"type": "text", "text": text})
@@ -128,7 +128,7 @@ def _conversation(text: str, visuals: list[Any]) -> tuple[list[dict[str, Any]], 
 
 
 def _cut(text: str, ends: Sequence[str]) -> str:
-    """A text up to the first of some endings. Tasks give blank lines by default, which answers may have."""
+    """Return a text up to the first of some endings. The default of tasks, blank lines, may be part of answers."""
     for end in ends:
         if end.strip():
             text = text.split(end)[0]

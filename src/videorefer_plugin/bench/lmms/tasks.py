@@ -1,4 +1,4 @@
-"""Task folders: what lmms-eval reads of a benchmark, written from the benchmark itself."""
+"""Folders of tasks for lmms-eval, which are generated from the benchmarks."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from videorefer_plugin.bench.lmms.documents import functions
 
 docs, visual, text, answer, results, figures = functions({name}, {path})
 '''
-_PLACEHOLDER = "placeholder.jsonl"  # lmms-eval wants a file, in whose place `docs` puts the items
+_PLACEHOLDER = "placeholder.jsonl"  # lmms-eval requires a file, whose contents `docs` replaces by the items
 
 
 class _Function(str):
@@ -39,15 +39,15 @@ _Dumper.add_representer(_Function, lambda dumper, name: dumper.represent_scalar(
 
 
 def tasks() -> dict[str, Task]:
-    """Name of a benchmark -> its task, of those that have one."""
+    """Return name -> task of the benchmarks that have one."""
     return {name: benchmark.task for name, benchmark in benchmarks().items() if benchmark.task is not None}
 
 
 def task_options(given: str | None) -> dict[str, dict[str, Any]]:
-    """Name of a benchmark -> its options, from JSON such as `{"q": {"types": ["Color"]}}`.
+    """Return the options by name of benchmark, from JSON such as `{"q": {"types": ["Color"]}}`.
 
     Raises:
-        BenchError: it is something else.
+        BenchError: the text is not such JSON.
     """
     try:
         options = parse_json(given) if given else {}
@@ -68,7 +68,7 @@ def write_tasks(folder: str | os.PathLike) -> Path:
         The folder.
 
     Raises:
-        BenchError: it cannot be written.
+        BenchError: the folder cannot be written.
     """
     root = check_folder_place(folder, BenchError)
     for name, benchmark in benchmarks().items():
