@@ -1,4 +1,4 @@
-"""The model that comes with the package. It knows the shapes world only (see `videorefer_plugin.world`)."""
+"""The embedded model, which is part of the package. It knows the shapes world only (see `videorefer_plugin.world`)."""
 
 import os
 from importlib import resources
@@ -14,13 +14,13 @@ SHAPES_WORLD = "A clip of the shapes world"
 
 
 def tiny_checkpoint() -> str:
-    """Folder of the embedded model: a VideoRefer checkpoint of a few MB, made by the recipes `tiny/`.
+    """Return the folder of the embedded model: a VideoRefer checkpoint of a few MB, made by the recipes `tiny/`.
 
-    It loads like any other (`AutoModel.from_pretrained`, [`ask`]), on a CPU in seconds. Its card in the same folder
-    says how it was trained and what was measured.
+    The checkpoint loads like any other (`AutoModel.from_pretrained`, [`ask`]), on a CPU in seconds. The card in the
+    same folder describes its training and its results.
 
     Raises:
-        CheckpointError: this installation came without it.
+        CheckpointError: this installation has no embedded model.
 
     Examples:
         >>> from pathlib import Path
@@ -37,7 +37,7 @@ def tiny_checkpoint() -> str:
 
 
 def checkpoint(model: str) -> str:
-    """The folder or Hub id that is meant where a command names a model: "embedded" comes with the package."""
+    """Return the folder or Hub id for a model's name in a command; "embedded" stands for the embedded model."""
     return tiny_checkpoint() if model == "embedded" else model
 
 

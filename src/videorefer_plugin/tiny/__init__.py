@@ -1,1 +1,1 @@
-"""The workshop of the embedded model: its parts, how it is made, measured and taken apart, and its demonstration."""
+"""Tools for the embedded model: its parts, training, measurement, ablations and demonstration."""

@@ -35,7 +35,7 @@ def ablate(
 ) -> Path:
     """Train each row of a table from the same start, measure it on the held-out benchmark, and write the table.
 
-    What is finished is not done again: rows that begin with the same stages share them, also between tables.
+    Finished work is kept. Rows that begin with the same stages share them, also between tables.
 
     Args:
         table (`str`): `"modes"`, `"unions"` or `"data"`.
@@ -43,19 +43,19 @@ def ablate(
         start (`str` or `os.PathLike`): checkpoint after stage 1, or before the first of `stages`.
         out (`str` or `os.PathLike`): folder for checkpoints, answers and tables.
         overrides (`Sequence[str]`): settings to change in all recipes, such as `train.max_steps=200`.
-        limit (`int`, *optional*): only the first so many questions, and as many descriptions.
-        batch_size (`int`, *optional*, defaults to 8): items answered together.
-        share (`float`, *optional*, defaults to 1): part of each recipe's steps that is run, above 0.
-        stages (`Sequence[str]`, *optional*): which of a row's stages are run, such as `"stage3"`; all by default.
-        say (*optional*): told what is being done.
-        processes (`int`, *optional*, defaults to 1): that train together.
+        limit (`int`, *optional*): number of questions, and of descriptions, from the first.
+        batch_size (`int`, *optional*, defaults to 8): number of items in a batch.
+        share (`float`, *optional*, defaults to 1): share of each recipe's steps to run, above 0.
+        stages (`Sequence[str]`, *optional*): stages of a row to run, such as `"stage3"`. Default: all.
+        say (*optional*): called with a message at each step.
+        processes (`int`, *optional*, defaults to 1): number of processes that train together.
 
     Returns:
         `Path`: the table, in Markdown.
 
     Raises:
-        ConfigurationError: there is no such table or stage, or no benchmark, or `share` is out of range, or the folder
-            holds rows that were trained from another start or with other settings.
+        ConfigurationError: the table or a stage is unknown, the benchmark is missing, `share` is out of range, or the
+            folder holds rows that were trained from another start or with other settings.
         BenchError: items of the benchmark cannot be used.
         TrainingError: a stage failed.
     """
@@ -106,7 +106,7 @@ def ablate(
 
 
 def _check_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Keep with what is trained in a folder how it was, and let nothing else be taken for it."""
+    """Save the settings of a folder's checkpoints, and refuse other settings in the same folder."""
     path = out / "ablation.json"
     if not path.exists():
         write_whole(path, json.dumps(settings, indent=2) + "\n")
@@ -151,7 +151,7 @@ def _train(
 
 
 def _folders(row: Variant, out: Path) -> Iterator[tuple[Stage, Path]]:
-    """The stages of a row, and the folder of each, which rows that begin alike share."""
+    """Yield the stages of a row with their folders, which rows share if they begin with the same stages."""
     label = "".join(setting.rpartition(".")[2].replace("=", "") + "_" for setting in row.settings)
     done = []
     for stage in (STAGES[name] for name in row.stages):
@@ -160,17 +160,17 @@ def _folders(row: Variant, out: Path) -> Iterator[tuple[Stage, Path]]:
 
 
 def _left_out(stage: Stage, row: Variant) -> list[str]:
-    """Kinds of a stage's records that stand for kinds of data which a row is without."""
+    """Return the kinds of a stage's records that belong to kinds of data which a row leaves out."""
     return [kind.name for kind in stage.kinds if kind.product not in (None, *row.products)]
 
 
 def _without(kinds: Sequence[str]) -> str:
-    """The part of a name that says which kinds of records were left out."""
+    """Return the part of a name that lists the kinds of records that were left out."""
     return f"-without-{'-'.join(kinds)}" if kinds else ""
 
 
 def _records(path: Path, left_out: Sequence[str], out: Path) -> Path:
-    """The file, or one without some kinds of its records, which their ids tell."""
+    """Return a file of records, or a copy without some kinds of records, which are recognized by their ids."""
     if not left_out:
         return path
     chosen = out / f"{path.stem}{_without(left_out)}.json"

@@ -1,4 +1,4 @@
-"""The table that an ablation ends with, and the paper's beside it."""
+"""The table of an ablation, and the paper's table beside it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def ablation_table(
     share: float,
     stages: Sequence[str] | None,
 ) -> str:
-    """A line a row: accuracies of questions by type and of all, scores of descriptions by dimension and their mean."""
+    """Return a table with accuracies of questions by type and scores of descriptions by dimension, and their means."""
     columns = [*QUESTION_TYPES, "overall", *results[0][1]["dimensions"], "average"]
     lines = _head(table, columns)
     for row, (asked, described) in zip(rows, results, strict=True):
@@ -43,7 +43,7 @@ def ablation_table(
 
 
 def paper_table(table: str) -> list[str]:
-    """The lines of the paper's own table."""
+    """Return the lines of the paper's own table."""
     paper = ABLATIONS[table]
     columns = list(dict.fromkeys(column for row in paper.rows for column in row.values))
     lines = _head(table, columns)

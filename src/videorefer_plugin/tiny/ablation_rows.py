@@ -12,7 +12,7 @@ UNIONS = (1, 4, 8, 16)
 
 
 def trained_stages(products: tuple[str, ...] = PRODUCTS) -> tuple[str, ...]:
-    """The stages that stand for these kinds of data, in the order of training."""
+    """Return the stages of these kinds of data, in the order of training."""
     return tuple(name for name, stage in STAGES.items() if stage.product in products)
 
 
@@ -21,11 +21,11 @@ class Variant:
     """One row of a table.
 
     Attributes:
-        name (`str`): what the row is called.
-        mode (`str`): in how many frames objects are shown: `"single"` or `"multi"`.
-        stages (`tuple[str, ...]`): that are run one after the other, from the same start.
-        products (`tuple[str, ...]`): kinds of data that the stages may use; records of others are left out.
-        settings (`tuple[str, ...]`): changes of the recipes.
+        name (`str`): name of the row.
+        mode (`str`): mode of the objects: `"single"` or `"multi"`.
+        stages (`tuple[str, ...]`): stages to run one after the other, from the same start.
+        products (`tuple[str, ...]`): kinds of data that the stages may use; records of other kinds are left out.
+        settings (`tuple[str, ...]`): settings to change in the recipes.
     """
 
     name: str
@@ -36,17 +36,17 @@ class Variant:
 
 
 def variants(table: str) -> list[Variant]:
-    """The rows of a table.
+    """Return the rows of a table.
 
     Raises:
-        ConfigurationError: there is no such table.
+        ConfigurationError: the table is unknown.
     """
-    if table == "modes":  # table 5: one training, asked in two ways
+    if table == "modes":  # table 5: one training, measured in two modes
         return [Variant("single-frame", "single"), Variant("multi-frame", "multi")]
     if table == "unions":  # table 7
         frames = "data.max_frames_per_region=16"
         return [Variant(f"u = {u}", settings=(f"model.max_tokens_per_region={u}", frames)) for u in UNIONS]
-    if table == "data":  # table 6: each row has one kind of data more
+    if table == "data":  # table 6: each row adds one kind of data
         shares = [PRODUCTS[: count + 1] for count in range(len(PRODUCTS))]
         more = [Variant(f"+ {some[-1]}", stages=trained_stages(some), products=some) for some in shares]
         return [Variant("none", stages=()), *more]

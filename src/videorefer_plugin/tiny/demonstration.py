@@ -21,18 +21,32 @@ from videorefer_plugin.world.questions import ask
 
 __all__ = ["Demonstration", "demonstrate"]
 
-_ASKED = ("look", "doing", "start", "cause", "next", "partner", "side", "last")  # what is asked, in this order
-_WITH_OPTIONS = ("doing", "cause", "next", "last")  # what follows from motion: the embedded model learnt it this way
+_ASKED = (
+    "look",
+    "doing",
+    "start",
+    "cause",
+    "next",
+    "partner",
+    "side",
+    "last",
+)  # categories of the questions, in this order
+_WITH_OPTIONS = (
+    "doing",
+    "cause",
+    "next",
+    "last",
+)  # conclusions from motion, which the embedded model learned with options
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What a demonstration did.
+    """The result of a demonstration.
 
     Attributes:
         video, picture (`Path`): files that it wrote.
-        lines (`list[Line]`): questions, answers and truths.
-        seconds (`float`): for loading the model and answering.
+        lines (`list[Line]`): questions, answers and true answers.
+        seconds (`float`): time to load the model and to answer.
     """
 
     video: Path
@@ -52,8 +66,8 @@ def demonstrate(
     Args:
         model (`str` or `os.PathLike`): folder or Hub id of a checkpoint.
         out (`str` or `os.PathLike`): folder for `demo.mp4` and `demo.png`.
-        seed (`int`, *optional*, defaults to 0): which clip.
-        progress (*optional*): told what is being done.
+        seed (`int`, *optional*, defaults to 0): seed of the clip.
+        progress (*optional*): called with a message at each step.
 
     Raises:
         ConfigurationError: the folder cannot be written.
@@ -88,7 +102,7 @@ def _demonstrate(model: str | os.PathLike, folder: Path, seed: int, progress: Ca
     return Demonstration(video, picture, lines, seconds)
 
 
-_VERSION = 6  # of the data, whose benchmark the embedded model was made for
+_VERSION = 6  # of the data; the embedded model was made for its benchmark
 _SEED = 7000  # of clips that neither training nor the benchmark's default seeds use
 
 
@@ -101,14 +115,14 @@ class _Question:
     options: tuple[str, ...] | None = None
 
     def is_right(self, said: str) -> bool:
-        """Whether an answer names the right option; without options, whether it is the truth word for word."""
+        """Return whether an answer names the right option; without options, whether it equals the true answer."""
         if self.options is None:
             return _plain(said) == _plain(self.truth)
         return strict_letter(said, self.options) == strict_letter(self.truth, self.options)
 
 
 def _questions(clip: Clip) -> list[_Question]:
-    """Questions with true answers, each about another object than the one before, as far as the clip has them."""
+    """Return questions with true answers, each about another object than the one before, if the clip allows it."""
     known: dict[str, list[tuple[tuple[int, ...], str]]] = {}
     for category, subject, truth in open_questions(clip.facts):
         known.setdefault(category, []).append((subject, truth))

@@ -16,7 +16,7 @@ from videorefer_plugin.hub.run_summary import Result
 
 __all__ = ["DESCRIPTION_TOKENS", "QUESTION_TOKENS", "measure", "shuffle_regions"]
 
-QUESTION_TOKENS, DESCRIPTION_TOKENS = 64, 96  # answers may be no longer; they come after what objects do in each part
+QUESTION_TOKENS, DESCRIPTION_TOKENS = 64, 96  # most tokens of answers, which begin with the motion in each part
 _Q, _D = "VideoRefer-Bench-Q, shapes world", "VideoRefer-Bench-D, shapes world"
 
 
@@ -31,15 +31,15 @@ def measure(
     """Measure a checkpoint on questions, descriptions and grounding, in single- and multi-frame mode.
 
     Args:
-        checkpoint (`str` or `os.PathLike`): its folder.
+        checkpoint (`str` or `os.PathLike`): folder of the checkpoint.
         world (`str` or `os.PathLike`): folder of a data set of the shapes world with a benchmark.
-        out (`str` or `os.PathLike`): folder of answers and results, or one to go on with.
-        limit (`int`, *optional*): only the first so many items of each file.
-        batch_size (`int`, *optional*, defaults to 8): items answered together.
-        say (*optional*): told what is being done.
+        out (`str` or `os.PathLike`): folder for answers and results. A run in it is continued.
+        limit (`int`, *optional*): number of items of each file, from the first.
+        batch_size (`int`, *optional*, defaults to 8): number of items in a batch.
+        say (*optional*): called with a message at each step.
 
     Returns:
-        `list[Result]`: shares in percent, scores from 0 to 5.
+        `list[Result]`: shares in percent, and scores from 0 to 5.
     """
     from videorefer_plugin.bench.answerers import RegionModel
     from videorefer_plugin.bench.evaluate import evaluate_descriptions, evaluate_questions
@@ -99,7 +99,7 @@ def measure(
 
 
 def shuffle_regions(items: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
-    """Items of Bench-Q with the regions of another one's clip, which has as many of them."""
+    """Return items of Bench-Q, each with the same number of regions from the clip of another item."""
     chance = np.random.default_rng(seed)
     shuffled = [dict(item) for item in items]
     for count in {len(item["annotation"]) for item in items}:

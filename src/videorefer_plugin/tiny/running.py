@@ -1,4 +1,4 @@
-"""Run a recipe of the workshop, in one process or in several of this machine."""
+"""Running of the recipes of the embedded model, in one process or in several on this machine."""
 
 import os
 import subprocess
@@ -12,11 +12,11 @@ from videorefer_plugin.errors import TrainingError
 __all__ = ["READY", "features_in", "run_recipe", "shared_recipe"]
 
 READY = "trainer_state.json"
-"""The file in a folder that is written when its recipe has run to the end."""
+"""The file in a folder that marks that its recipe has run to the end."""
 
 
 def features_in(folder: Path, recipe: str, overrides: Sequence[str]) -> list[str]:
-    """The setting that lets a recipe share a folder of features with others, if it keeps any."""
+    """Return the setting that lets a recipe share a folder of features with others, if it keeps features."""
     from videorefer_plugin.training.recipe import load_recipe
 
     data = load_recipe(recipe, overrides).data
@@ -24,10 +24,10 @@ def features_in(folder: Path, recipe: str, overrides: Sequence[str]) -> list[str
 
 
 def shared_recipe(name: str, settings: Sequence[str], processes: int) -> Any:
-    """Load a recipe whose batches are shared among processes; each sees no more at once than its share.
+    """Load a recipe whose batches are shared among processes.
 
     Raises:
-        ConfigurationError: the recipe is wrong, or its batches cannot be shared among so many processes.
+        ConfigurationError: the recipe is wrong, or its batches cannot be shared among this number of processes.
     """
     from videorefer_plugin.training.recipe import load_recipe
 
@@ -39,11 +39,11 @@ def shared_recipe(name: str, settings: Sequence[str], processes: int) -> Any:
 
 
 def run_recipe(name: str, settings: Sequence[str], processes: int = 1) -> None:
-    """Run a recipe, in this process or in several of this machine.
+    """Run a recipe, in this process or in several on this machine.
 
     Raises:
         ConfigurationError: see [`shared_recipe`].
-        TrainingError: it failed in other processes.
+        TrainingError: the recipe failed in other processes.
     """
     recipe = shared_recipe(name, settings, processes)
     if processes == 1:
@@ -62,4 +62,4 @@ def run_recipe(name: str, settings: Sequence[str], processes: int = 1) -> None:
     command = [*launcher, "-m", "videorefer_plugin.cli", "train", "run", name, *changed]
     code = subprocess.run(command, env=environment, check=False).returncode
     if code:
-        raise TrainingError(f"{name} ended with exit code {code}; what went wrong is said above.")
+        raise TrainingError(f"{name} ended with exit code {code}; the error is shown above.")

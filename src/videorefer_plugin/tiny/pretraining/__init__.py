@@ -1,1 +1,1 @@
-"""Pre-training: how the parts are made that other models take from elsewhere."""
+"""Pretraining of the parts that other models take from published checkpoints."""

@@ -1,9 +1,8 @@
-"""Train the connector of a small model to tell what is where in a clip, and which way it goes.
+"""Pretraining of a small model's connector to identify and locate objects in a clip, and to tell their motion.
 
-Stage 1 teaches a connector by captions of whole clips, which takes very many of them. Where objects and their masks
-are known, more can be learnt from each clip: what the connector makes of the places that an object covers in a step of
-time is to name the object in the language model's own words, and to tell its place and its motion. The heads that read
-this are thrown away.
+Stage 1 trains a connector on captions of whole clips, which takes very many of them. If objects and their masks are
+known, each clip teaches more: the connector's tokens at the positions of an object have to predict the object's name
+in the language model's own words, its position and its motion. The heads that predict these are discarded.
 """
 
 from collections.abc import Sequence
@@ -27,18 +26,20 @@ from videorefer_plugin.video import Video, open_video
 
 __all__ = ["ClipReader", "ConnectorPart"]
 
-_JOINED = 2  # frames, rows and columns that the connector makes one of
-_MOTION = 0.05  # of the frame's side: about the motion between two frames of a clip, which is to weigh like places do
+_JOINED = 2  # frames, rows and columns that the connector merges into one
+_MOTION = (
+    0.05  # of the frame's side: about the motion between two frames of a clip, to give it the same weight as positions
+)
 
 
 class ClipReader(nn.Module):
-    """A connector, with heads that read from its tokens what objects are, where they are, and which way they go.
+    """A connector, with heads that predict names, positions and motions of objects from its tokens.
 
-    Names are read with the embeddings of the language model, so that tokens of clips come to lie near its words.
+    Names are predicted with the embeddings of the language model, so that tokens of clips become similar to its words.
 
     Args:
         connector (`nn.Module`): the connector.
-        embeddings (`torch.Tensor` of shape `(vocab_size, hidden_size)`): of the language model's words.
+        embeddings (`torch.Tensor` of shape `(vocab_size, hidden_size)`): embeddings of the language model.
     """
 
     def __init__(self, connector: nn.Module, embeddings: Tensor):
@@ -58,13 +59,12 @@ class ClipReader(nn.Module):
 
         Args:
             features (`torch.Tensor` of shape `(num_clips, num_frames, grid_height, grid_width, vision_hidden_size)`):
-                what the vision tower makes of the frames.
-            shares (`torch.Tensor` of shape `(num_sights, num_tokens)`): how much of each token's place an object
-                covers, in one step of time; zero in the others.
-            clips (`torch.LongTensor` of shape `(num_sights,)`): the clip in which that is.
-            places, motions (`torch.Tensor` of shape `(num_sights, 2)`): where the object is (x, y, in halves of the
-                frame, from its middle), and how far it goes from one frame to the next; NaN where it is not in both.
-            labels (`torch.LongTensor` of shape `(num_sights, num_names)`): tokens that name it, padded with -100.
+            features of the frames from the vision tower. shares (`torch.Tensor` of shape `(num_sights, num_tokens)`):
+            share of each token's area that an object covers in one time step; zero in other steps. clips
+            (`torch.LongTensor` of shape `(num_sights,)`): index of the clip. places, motions (`torch.Tensor` of shape
+            `(num_sights, 2)`): position of the object (x, y, in halves of the frame, from its middle), and its motion
+            from one frame to the next; NaN if it is not in both. labels (`torch.LongTensor` of shape `(num_sights,
+            num_names)`): tokens that name it, padded with -100.
         """
         tokens = self.connector(features)[clips]
         pooled = self.norm((shares[:, None] @ tokens).squeeze(1) / shares.sum(1, keepdim=True))
@@ -93,14 +93,14 @@ class ConnectorPart:
         self.whole = model.requires_grad_(False)
         if recipe.data.num_frames is not None:
             self.processor.num_frames = model.config.num_frames = recipe.data.num_frames
-        self.processor.max_frames_per_region = None  # of a record's, which the data set has chosen
+        self.processor.max_frames_per_region = None  # the data set has chosen the frames
         connector = model.model.connector.requires_grad_(True)
         embeddings: Any = model.get_input_embeddings()
         self.model = ClipReader(connector, embeddings.weight)
         self.seen: dict[int, dict[str, Tensor]] = {}
 
     def collator(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Join what records show; each is read once and kept."""
+        """Join the inputs of records. Each record is read once and kept."""
         for sample in samples:
             if sample["index"] not in self.seen:
                 self.seen[sample["index"]] = self._read(sample)
@@ -130,21 +130,21 @@ class ConnectorPart:
         device = next(self.whole.parameters()).device
         features = self.whole.model.get_frame_features(pixels.to(device)).half().cpu()
         lengths = inputs["region_lengths"][0].tolist()
-        shown = inputs["region_frames"][0].clamp(min=0) - 1  # of each mask, its frame in the clip or -1
+        shown = inputs["region_frames"][0].clamp(min=0) - 1  # the frame of each mask in the clip, or -1
         video = open_video(sample["visual"])
         covered, places, labels = [], [], []
         parts = zip(inputs["region_masks"][0].split(lengths), names, strict=True)
         owners = shown.split(lengths)
-        # This policy takes the masks of a region as they are given, the other in order of time.
+        # This policy takes the masks of a region in the order given, the other one in order of time.
         as_given = self.processor.mask_policy == "original"
         for (masks, name), frames, region in zip(parts, owners, sample["regions"], strict=True):
             grid = torch.zeros(len(pixels), *masks.shape[1:])
-            centre = torch.full((len(pixels), 2), torch.nan)
+            center = torch.full((len(pixels), 2), torch.nan)
             grid[frames[frames >= 0]] = masks[frames >= 0].float()
-            exact = _centres(region, region.order if as_given else frames_with_object(region), video)
-            centre[frames[frames >= 0]] = exact[frames >= 0]
+            exact = _centers(region, region.order if as_given else frames_with_object(region), video)
+            center[frames[frames >= 0]] = exact[frames >= 0]
             covered.append(grid)
-            places.append(centre)
+            places.append(center)
             labels.append(name)
         return {"features": features, **_sights(torch.stack(covered), torch.stack(places), labels)}
 
@@ -155,8 +155,8 @@ class ConnectorPart:
         self.processor.save_pretrained(folder)
 
 
-def _centres(region: Region, frames: Sequence[int], video: Video) -> Tensor:
-    """Centre of an object in each of the frames (x, y, in halves of the frame), `(num_masks, 2)`; NaN without it."""
+def _centers(region: Region, frames: Sequence[int], video: Video) -> Tensor:
+    """Return an object's center in each frame (x, y, in halves of the frame), `(num_masks, 2)`; NaN without it."""
     found = []
     for _, drawn in region.masks(video.height, video.width, frames):
         mask = torch.from_numpy(drawn).float()
@@ -167,11 +167,11 @@ def _centres(region: Region, frames: Sequence[int], video: Video) -> Tensor:
 
 
 def _sights(covered: Tensor, places: Tensor, names: list[Tensor]) -> dict[str, Any]:
-    """What is seen of each object in each step of time.
+    """Return the inputs of the loss for each object and time step.
 
     Args:
-        covered (`torch.Tensor` of shape `(num_objects, num_frames, grid_height, grid_width)`): the objects.
-        places (`torch.Tensor` of shape `(num_objects, num_frames, 2)`): where they are; NaN where they are not seen.
+        covered (`torch.Tensor` of shape `(num_objects, num_frames, grid_height, grid_width)`): masks of the objects.
+        places (`torch.Tensor` of shape `(num_objects, num_frames, 2)`): positions; NaN where objects are not seen.
         names (`list[torch.Tensor]`): tokens of their names.
     """
     steps = covered.shape[1] // _JOINED

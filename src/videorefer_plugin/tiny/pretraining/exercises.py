@@ -1,8 +1,8 @@
-"""Exercises in words alone, from which a small language model learns to say which letter an option has.
+"""Text exercises that teach a small language model the letters of options.
 
-To look up an option's letter, a model has to carry each letter to the words behind it, and to match these with the
-words that it said. A small one learns that at once, after hundreds of steps at chance, and only where many letters are
-asked for in each step; word by word at first, and options of several words only after single ones.
+To look up an option's letter, a model has to attach each letter to the words after it, and to match these with the
+words of its answer. A small model learns this suddenly, after hundreds of steps at chance, and only if each step asks
+for many letters. It learns single words first, and options of several words afterwards.
 """
 
 import re
@@ -19,20 +19,20 @@ __all__ = ["EXERCISES", "Exercise", "Exercises"]
 
 EXERCISES = ("colors", "words", "options")
 _QUESTION = re.compile(r"(?:\([A-Z]\) .*?){2,}\. Answer with")
-_ASKED = 3  # letters of an exercise that is no question
-_IN_QUESTIONS = 0.4  # of the last exercises are whole questions
-_WORDS = 3  # of an option that is made up, at most
-_KEPT_BACK = 8  # one of so many sets of options is only asked to see how far a model is
+_ASKED = 3  # letters of an exercise that is not a question
+_IN_QUESTIONS = 0.4  # share of the last exercises that are whole questions
+_WORDS = 3  # most words of an option that is made up
+_KEPT_BACK = 8  # one of this many sets of options is kept for measuring
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A text, and the letters in it that are to be known.
+    """A text, and the letters in it that the model has to predict.
 
     Attributes:
-        text (`str`): of the exercise, or the answer to its question.
-        question (`str`, *optional*): what it answers, as a user's message.
-        letters (`tuple[int, ...]`): places of the letters in the text.
+        text (`str`): text of the exercise, or the answer to its question.
+        question (`str`, *optional*): the question, as a user's message.
+        letters (`tuple[int, ...]`): positions of the letters in the text.
     """
 
     text: str
@@ -44,10 +44,10 @@ class Exercises:
     """Exercises by number, each a function of the seed and its number.
 
     Args:
-        kind (`str`): `"colors"`: options are colors; `"words"`: all words that options have; `"options"`: whole
-            options of questions in another order, and made up ones that share words, some of them in questions.
-        questions (`Sequence[str]`): of records, from which those with options are taken.
-        seed (`int`): of all exercises.
+        kind (`str`): `"colors"`: options are colors; `"words"`: options are words of options; `"options"`: whole
+            options of questions in another order, and made-up ones that share words, some of them in questions.
+        questions (`Sequence[str]`): questions of records. Those with options are used.
+        seed (`int`): seed of all exercises.
 
     Raises:
         ConfigurationError: no question has four options.
@@ -69,11 +69,11 @@ class Exercises:
         self.words = sorted({word for _, options in sets for option in options for word in option.split()})
 
     def make(self, number: int, kept_back: bool = False) -> Exercise:
-        """One exercise.
+        """Return an exercise.
 
         Args:
-            number (`int`): of the exercise, from 0.
-            kept_back (`bool`): whether it is one of those that nothing is learnt from.
+            number (`int`): number of the exercise, from 0.
+            kept_back (`bool`): whether it is one of those for measuring, which are not trained on.
         """
         rng = np.random.default_rng([self.seed, int(kept_back), number])
         stem = None
@@ -98,7 +98,7 @@ class Exercises:
         return Exercise(text, None, tuple(places))
 
     def _made_up(self, rng: np.random.Generator) -> list[str]:
-        """Options of one to three of the same few words."""
+        """Return options of one to three of the same few words."""
         few = [self.words[i] for i in rng.permutation(len(self.words))[: len(LETTERS) + 1]]
         made: list[str] = []
         while len(made) < len(LETTERS):
@@ -113,7 +113,7 @@ def _some(rng: np.random.Generator, values: Sequence[str], count: int = len(LETT
 
 
 def _options(question: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What is asked, and its options in any order, of a question with four of them."""
+    """Yield the question without its options, and the options in any order, if there are four."""
     found = _QUESTION.search(question)
     if found:
         listed = found[0].removesuffix(". Answer with")

@@ -1,4 +1,4 @@
-"""Train a language model from nothing, with its tokenizer, on conversations in words."""
+"""Pretraining of a language model and its tokenizer on conversations without visuals."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ __all__ = ["LanguageModelPart"]
 
 
 class LanguageModelPart:
-    """Learns to answer in conversations without a visual."""
+    """A language model that learns to answer in conversations without a visual."""
 
     def __init__(self, settings: PretrainSettings, dataset: VideoReferDataset, max_length: int | None):
         sizes = dict(settings.sizes)
@@ -32,8 +32,8 @@ class LanguageModelPart:
     def collator(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Join conversations."""
         inputs = self.collate(samples)
-        # Padding comes last, where nothing that is learnt attends to it: without a mask, attention is causal alone,
-        # which is faster.
+        # Padding comes last, where no supervised token attends to it. Without a mask, attention is causal only, which
+        # is faster.
         return {name: inputs[name] for name in ("input_ids", "labels")}
 
     def save(self, folder: Path) -> None:

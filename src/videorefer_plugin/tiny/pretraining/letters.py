@@ -1,4 +1,4 @@
-"""Teach a language model that was made from nothing which letter an option has, in exercises of words alone."""
+"""Training of a pretrained language model on the letters of options, in exercises without visuals."""
 
 import logging
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ __all__ = ["LettersPart"]
 logger = logging.getLogger(__name__)
 
 _IGNORED = -100
-_MEASURED = 128  # exercises that are asked to see how far the model is
+_MEASURED = 128  # exercises for measuring
 _AT_ONCE = 64
-_FRESH = "colors"  # the first exercise, before which the letters are nothing but where they were left
+_FRESH = "colors"  # the first exercise, before which the letters are untrained
 
 
 class LettersPart:
-    """A language model that learns the letters of options, and nothing else: the loss is that of letters alone.
+    """A language model that learns the letters of options; the loss is that of letters alone.
 
-    The run ends when the model knows enough of the letters of exercises that were kept back, or at its last step.
+    The run ends when the model knows enough letters of the exercises for measuring, or at its last step.
 
     Args:
-        recipe ([`Recipe`]): with `pretrain.exercise` and `pretrain.until`.
+        recipe ([`Recipe`]): recipe with `pretrain.exercise` and `pretrain.until`.
         dataset ([`VideoReferDataset`]): records whose questions have options.
 
     Raises:
@@ -62,7 +62,7 @@ class LettersPart:
         self.callback = _UntilKnown(self, settings.until, train.log_every)
 
     def _forget_letters(self) -> None:
-        """Give letters and their brackets new vectors: what is never said drifts to where no token is told apart."""
+        """Give letters and their brackets new vectors: those of unused tokens become too similar to tell apart."""
         text = "".join(f"{before}({letter})" for before in ("", " ") for letter in LETTERS)
         ids = sorted(set(self.tokenizer(text, add_special_tokens=False).input_ids))
         table = self.model.get_input_embeddings().weight
@@ -70,11 +70,11 @@ class LettersPart:
             table[ids] = torch.randn(len(ids), table.shape[1]) * self.model.config.initializer_range
 
     def collator(self, samples: Sequence[int]) -> dict[str, Tensor]:
-        """The exercises of these numbers, with labels for their letters."""
+        """Return the exercises of these numbers, with labels for their letters."""
         return self.batch([self.exercises.make(number) for number in samples])
 
     def batch(self, exercises: Sequence[Exercise]) -> dict[str, Tensor]:
-        """Tokens and labels of exercises, `(batch, length)`, padded on the right, where nothing attends to it."""
+        """Return tokens and labels of exercises, `(batch, length)`, padded on the right."""
         texts, heads = [], []
         for exercise in exercises:
             head = "" if exercise.question is None else self._asked(exercise.question)
@@ -99,7 +99,7 @@ class LettersPart:
 
     @torch.no_grad()
     def known(self) -> float:
-        """Share of the letters of exercises that were kept back which the model knows, from 0 to 1."""
+        """Return the share of letters in the exercises for measuring that the model knows, from 0 to 1."""
         training = self.model.training
         self.model.eval()
         device, right = next(self.model.parameters()).device, []
@@ -119,7 +119,7 @@ class LettersPart:
 
 
 class _Numbers(Dataset):
-    """The numbers of exercises, which are made where batches are."""
+    """The numbers of exercises; the collator makes the exercises."""
 
     def __init__(self, count: int):
         self.count = count
@@ -132,7 +132,7 @@ class _Numbers(Dataset):
 
 
 class _UntilKnown(TrainerCallback):
-    """Ends a run as soon as enough letters are known, and says so in its log, or that they are not in the end."""
+    """Ends a run as soon as enough letters are known, and logs that, or warns at the end if they are not."""
 
     def __init__(self, part: LettersPart, until: float, every: int):
         self.part, self.until, self.every = part, until, every
@@ -143,7 +143,7 @@ class _UntilKnown(TrainerCallback):
             return
         share = torch.tensor(self.part.known(), device=args.device)
         known = float(self.trainer.accelerator.reduce(share, reduction="mean"))  # all processes end at the same step
-        due = control.should_log  # which writing a log takes for done
+        due = control.should_log  # writing a log resets this
         self.trainer.log({"letters_known": round(known, 4)})
         control.should_log = due
         if known >= self.until:
@@ -151,7 +151,7 @@ class _UntilKnown(TrainerCallback):
         elif state.global_step >= state.max_steps:
             logger.warning(
                 "After %d steps, %.1f %% of letters are known, less than the %.1f %% that pretrain.until asks for. "
-                "What comes next may not learn them; train.max_steps gives the exercise more time.",
+                "Later stages may not learn them; train.max_steps gives the exercise more time.",
                 state.global_step,
                 100 * known,
                 100 * self.until,

@@ -1,4 +1,4 @@
-"""Tokenizers and processors of parts that are made from nothing."""
+"""Tokenizers and processors of pretrained parts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,16 +10,16 @@ from videorefer_plugin.training.dataset import VideoReferDataset
 
 __all__ = ["image_processor", "processor_of", "texts_of", "train_tokenizer"]
 
-_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # as Qwen2 has them
+_SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # those of Qwen2
 _TEMPLATE = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|im_start|>assistant\n"
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Qwen2Tokenizer:
-    """Learn a byte-level tokenizer of Qwen2's kind.
+    """Train a byte-level tokenizer of Qwen2's kind.
 
     Args:
-        texts (`Iterator[str]`): what it is to read.
-        vocab_size (`int`): most tokens that it may have, special ones included.
+        texts (`Iterator[str]`): training texts.
+        vocab_size (`int`): most tokens of the vocabulary, special ones included.
     """
     empty = Qwen2Tokenizer(vocab={_SPECIAL[0]: 0}, merges=[])
     tokenizer = empty.train_new_from_iterator(texts, vocab_size=vocab_size, new_special_tokens=list(_SPECIAL[1:]))
@@ -28,17 +28,17 @@ def train_tokenizer(texts: Iterator[str], vocab_size: int) -> Qwen2Tokenizer:
 
 
 def texts_of(dataset: VideoReferDataset) -> Iterator[str]:
-    """What a tokenizer is to read: all conversations, and what stands between their turns."""
+    """Yield the training texts of a tokenizer: all conversations, and the text between their turns."""
     yield _TEMPLATE
     for index in range(len(dataset)):
         yield "\n".join(turn["content"] for turn in dataset[index]["record"].conversations)
 
 
 def image_processor(size: int) -> Any:
-    """Frames of this side, as SigLIP takes them."""
+    """Return SigLIP's image processor for frames of this side."""
     return SiglipImageProcessor(size={"height": size, "width": size}, resample=3)
 
 
 def processor_of(images: Any, tokenizer: Any, patch_size: int) -> VideoReferProcessor:
-    """The processor of a model that would have these parts."""
+    """Return the processor of a model with these parts."""
     return VideoReferProcessor(images, tokenizer, patch_size=patch_size)

@@ -1,9 +1,9 @@
-"""Make the parts that other models take from elsewhere: tokenizer, language model, vision tower and connector.
+"""Pretraining of tokenizer, language model, vision tower and connector.
 
-A model so small that nobody has trained its parts needs them made first: the language model learns conversations in
-words, and the tower learns to name what is below a mask. Both are saved as the parts of other models are, so that
-stage 1 cannot tell the difference. The connector, which only fits the two that it lies between, learns in the model
-that stage 1 made of them what is where in a clip, and which way it goes (see `connector`).
+There are no published parts for a model this small, so they are trained first: the language model on conversations
+without visuals, and the tower on naming the objects of masks. Both are saved like the parts of other models, so that
+stage 1 uses them in the same way. The connector fits only these two parts. It is trained in the model of stage 1 to
+identify and locate objects in a clip, and to tell their motion (see `connector`).
 """
 
 import logging
@@ -33,11 +33,11 @@ logger = logging.getLogger(__name__)
 
 
 def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
-    """Run a recipe that has a `pretrain` section, and save the part that it makes.
+    """Run a recipe that has a `pretrain` section, and save the part that it trains.
 
     Args:
-        recipe ([`Recipe`]): what to do.
-        resume (`bool`, *optional*, defaults to `True`): whether to go on from a checkpoint in the output folder.
+        recipe ([`Recipe`]): recipe to run.
+        resume (`bool`, *optional*, defaults to `True`): whether to resume from a checkpoint in the output folder.
 
     Returns:
         `transformers.Trainer`: the trainer, with the part and its log.
@@ -46,7 +46,7 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
         ConfigurationError: the recipe cannot be run.
         RecordError: the data hold bad records.
     """
-    recipe.check()  # it may have been made or changed since it was read
+    recipe.check()  # it may have been made or changed in Python
     settings = recipe.pretrain
     if settings is None:
         raise ConfigurationError(f"{recipe.name} has no pretrain section, so there is no part to make.")
@@ -62,7 +62,7 @@ def pretrain(recipe: Recipe, *, resume: bool = True) -> Any:
 def _train(recipe: Recipe, settings: PretrainSettings, arguments: Any, checkpoint: str | None) -> Any:
     dataset = recipe_dataset(recipe, recipe.data.files)
     part = _part(recipe, settings, dataset)
-    # Towers have a layer above the one whose features are used, and not every batch has all that is learnt from.
+    # Towers have a layer above the one whose features are used, and some batches lack a target.
     arguments.ddp_find_unused_parameters = settings.part != "language_model"
     started = time.monotonic()
     identity = identity_of(recipe, records=len(dataset))
@@ -105,7 +105,7 @@ def _part(recipe: Recipe, settings: PretrainSettings, dataset: VideoReferDataset
 
 
 class _PartTrainer(VideoReferTrainer):
-    """A trainer of one part, of which there is nothing to tell apart."""
+    """A trainer of one part, whose gradients are not split into groups."""
 
     def measure_gradients(self) -> None:
         """Do nothing: the norm of all gradients is that of the part."""

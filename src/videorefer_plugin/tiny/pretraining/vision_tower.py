@@ -1,4 +1,4 @@
-"""Train a vision tower from nothing, to name what is below a mask."""
+"""Pretraining of a vision tower that names the objects of masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,20 +18,20 @@ from videorefer_plugin.training.recipe import PretrainSettings
 
 __all__ = ["RegionNamer", "VisionTowerPart"]
 
-_NAME_TOKENS = 1024  # that names of objects are made of, at most
+_NAME_TOKENS = 1024  # most different tokens of names
 
 
 class RegionNamer(nn.Module):
-    """A vision tower with heads that say what is below a mask, where it is, and what is nearest to it.
+    """A vision tower with heads that predict name, position and nearest neighbor of the object of a mask.
 
-    The names of an object are the tokens of what is said of it, learnt as labels all of which are true at once. The
-    place of an object, and the way to the nearest other one, come from the masks. The heads are thrown away after
-    training.
+    The names of an object are the tokens of its answer, which are learned as labels that are all true at once. The
+    position of an object, and the direction to the nearest other one, come from the masks. The heads are discarded
+    after training.
 
     Args:
         tower (`SiglipVisionModel`): the tower.
         feature_layer (`int`): index of the hidden state that is used.
-        vocab_size (`int`): of the tokenizer.
+        vocab_size (`int`): size of the tokenizer's vocabulary.
     """
 
     def __init__(self, tower: SiglipVisionModel, feature_layer: int, vocab_size: int):
@@ -78,7 +78,7 @@ class RegionNamer(nn.Module):
 
 
 def _places(masks: Tensor) -> Tensor:
-    """Centre (x, y, in halves of the frame) and extent (square root of the area) of each mask, `(num_masks, 3)`."""
+    """Return center (x, y, in halves of the frame) and extent (root of the area) of each mask, `(num_masks, 3)`."""
     rows, columns = masks.shape[1:]
     weights = masks.float()
     area = weights.sum((1, 2)).clamp(min=1)
@@ -88,7 +88,7 @@ def _places(masks: Tensor) -> Tensor:
 
 
 def _nearest(places: Tensor, frames: Tensor) -> Tensor:
-    """Index of the nearest other mask of the same frame, -1 where there is none."""
+    """Return the index of the nearest other mask of the same frame, -1 if there is none."""
     distance = torch.cdist(places[:, :2], places[:, :2])
     distance.masked_fill_(frames[:, None] != frames, float("inf")).fill_diagonal_(float("inf"))
     nearest, index = distance.min(1)
@@ -96,7 +96,7 @@ def _nearest(places: Tensor, frames: Tensor) -> Tensor:
 
 
 class VisionTowerPart:
-    """Learns to name objects: each turn of a record is about one object, and its answer is the name."""
+    """A vision tower that learns to name objects. Each turn of a record names one object."""
 
     def __init__(self, settings: PretrainSettings, dataset: VideoReferDataset):
         self.tokenizer = train_tokenizer(texts_of(dataset), _NAME_TOKENS)
@@ -105,10 +105,10 @@ class VisionTowerPart:
         self.model = RegionNamer(SiglipVisionModel(config), settings.feature_layer, len(self.tokenizer))
         self.processor = processor_of(self.image_processor, self.tokenizer, config.patch_size)
         self.seen: dict[int, dict[str, Any]] = {}
-        self.processor.num_frames = 2  # of the clip, which is not looked at here; fewer make no token
+        self.processor.num_frames = 2  # of the clip, which is not used here; fewer give no token
 
     def collator(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Join what records show; each is read once and kept, for decoding takes longer than learning from it."""
+        """Join the inputs of records. Each record is read once and kept, since decoding takes longer than training."""
         for sample in samples:
             if sample["index"] not in self.seen:
                 self.seen[sample["index"]] = self._read(sample)
@@ -141,6 +141,6 @@ class VisionTowerPart:
         }
 
     def save(self, folder: Path) -> None:
-        """Save the tower alone, and how it takes frames."""
+        """Save the tower alone, and its image processor."""
         self.model.tower.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
