@@ -1583,6 +1583,10 @@ def test_a_damaged_file_has_a_digest(clips, tmp_path):
     assert open_video(cut).digest() != open_video(clips.mkv).digest()
 
 
+def test_the_repr_names_the_file_once(clips):
+    assert repr(open_video(clips.mkv)).startswith(f"FileVideo('{clips.mkv}', num_frames=")
+
+
 def test_an_address_has_the_digest_of_its_file_and_a_path_without_a_password(clips):
     with served(clips.mkv) as address:
         video = open_video(address.replace("://", "://me:hidden@") + "?token=hidden&part=1")

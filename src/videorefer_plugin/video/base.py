@@ -83,7 +83,7 @@ class Video(abc.ABC):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.name!r}, num_frames={self.num_frames}, height={self.height}, "
+            f"{type(self).__name__}({self.name}, num_frames={self.num_frames}, height={self.height}, "
             f"width={self.width}, fps={self.fps:.6g})"
         )
 
