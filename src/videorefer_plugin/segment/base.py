@@ -153,8 +153,8 @@ class Segmenter(abc.ABC):
         told = self._track(video, list(prompts), start, end, list(known) or [Collected() for _ in prompts])
         return self._checked(told, video, len(prompts))
 
-    def _checked(self, told: Iterator[Tracked | Note], video: Video, objects: int) -> Iterator[Tracked | Note]:
-        with closing(told) if hasattr(told, "close") else nullcontext():
+    def _checked(self, told: Any, video: Video, objects: int) -> Iterator[Tracked | Note]:
+        with closing(told) if hasattr(told, "close") else nullcontext():  # a generator, or any other iterator
             for event in told:
                 if isinstance(event, Tracked):
                     if not 0 <= event.number < objects:
