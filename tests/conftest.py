@@ -172,13 +172,13 @@ def desk(tmp_path, monkeypatch, demo_folder):
     for host, folder in ((llava, "host"), (QWEN2_VL, "qwen2-vl")):
         host.model().save_pretrained(tmp_path / "path" / "to" / folder)
         host.processor().save_pretrained(tmp_path / "path" / "to" / folder)
-    shutil.copytree(demo_folder, tmp_path / "demo")
     pictures = list(np.random.default_rng(0).integers(0, 256, (30, 120, 160, 3), dtype=np.uint8))
     media.write_video(tmp_path / "dog.mp4", pictures)
     Image.fromarray(pictures[0]).save(tmp_path / "dog.png")
     records = training_data.all_kinds()
     training_data.write_media(tmp_path)
     training_data.write_json(tmp_path / "my-data.json", [records["compressed"], records["image"]] * 4)
+    shutil.copytree(demo_folder, tmp_path / "demo")
     # The original code looks for the tower from the working directory, and is not on the package index.
     shutil.copytree(CHECKPOINT.parent / "siglip-tiny-patch6-42", tmp_path / "siglip-tiny-patch6-42")
     with on_path(*(() if importlib.util.find_spec("videollama2") else (STANDINS,))):
