@@ -236,7 +236,22 @@ def test_a_data_card_shows_the_counts_of_a_report():
 # --- packaging -------------------------------------------------------------------------------------------------------
 
 
-def test_a_wheel_carries_all_modules_and_the_templates_where_the_library_looks_for_them(tmp_path):
+def _data_files(source):
+    """Files other than modules that the installed package reads, by their names in a wheel: all but notes on them."""
+    roots = {source / "src" / "videorefer_plugin": ""} | {
+        source / name: f"{name}/" for name in ("hub_cards", "recipes", "patches")
+    }
+    found = [
+        f"videorefer_plugin/{prefix}{path.relative_to(root).as_posix()}"
+        for root, prefix in roots.items()
+        for path in root.rglob("*")
+        if path.is_file() and (path.suffix != ".py" or prefix)
+    ]
+    assert {Path(name).suffix for name in found} >= {".jinja", ".yaml", ".safetensors", ".typed", ".mp4"}
+    return found
+
+
+def test_a_wheel_carries_all_files_and_the_templates_where_the_library_looks_for_them(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     source, wheels = tmp_path / "source", tmp_path / "wheels"
     hidden = shutil.ignore_patterns(".*", "tests", "build", "dist", "__pycache__", "*.egg-info")
@@ -252,9 +267,8 @@ def test_a_wheel_carries_all_modules_and_the_templates_where_the_library_looks_f
     modules = [path.relative_to(source / "src").as_posix() for path in source.glob("src/videorefer_plugin/**/*.py")]
     assert len(modules) > 300
     assert set(modules) <= set(names)
+    assert [name for name in _data_files(source) if name not in names] == []
     assert not [name for name in names if name.split("/")[0] in ("docs", "tests")]
-    assert "videorefer_plugin/hub_cards/model_card.md.jinja" in names
-    assert "videorefer_plugin/hub_cards/dataset_card.md.jinja" in names
     code = (
         "import videorefer_plugin, videorefer_plugin.hub_cards as cards\n"
         "from videorefer_plugin.hub.cards import _template_folder, dataset_card\n"
