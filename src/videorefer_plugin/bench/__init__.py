@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from videorefer_plugin.bench.judges import Judge as Judge
     from videorefer_plugin.bench.judges import RuleJudge as RuleJudge
     from videorefer_plugin.bench.marks import draw_marks as draw_marks
+    from videorefer_plugin.bench.marks import mark_item as mark_item
     from videorefer_plugin.bench.question_scores import score_questions as score_questions
     from videorefer_plugin.bench.report import find_results as find_results
     from videorefer_plugin.bench.report import write_report as write_report

@@ -77,7 +77,9 @@ def show_item(item: Item, mode: str, num_frames: int) -> tuple[Clip, list[Region
 
 
 def mark_item(item: Item, mode: str, style: str, num_frames: int) -> MarkedClip:
-    """Sample an item's video as [`show_item`] does, and draw its objects.
+    """Sample an item's video, and draw its objects: the frames and the question that a model without regions gets.
+
+    Frames are sampled evenly, and annotated frames replace the sampled frames nearest to them. A picture has one frame.
 
     Args:
         item: an item of any benchmark.
@@ -85,6 +87,10 @@ def mark_item(item: Item, mode: str, style: str, num_frames: int) -> MarkedClip:
             annotated.
         style (`str`): a style of [`draw_marks`].
         num_frames (`int`): frames to show.
+
+    Returns:
+        `MarkedClip`: `frames`, `uint8` of shape `(frames, height, width, 3)`, with marks; `metadata`, which says which
+        frames of the video these are; `prompt`, the question without `<region>`; and `kind`, `"video"` or `"image"`.
 
     Raises:
         RegionError: an object does not fit its video.
