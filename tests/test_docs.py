@@ -151,6 +151,13 @@ def test_the_table_of_contents_names_every_page_written_by_hand():
 MADE = {
     "attach.md": ["my-object-encoder/object_encoder.safetensors"],
     "train.md": ["my-adapter/adapter_model.safetensors", "my-host-adapter/adapter_model.safetensors"],
+    "data-engine.md": ["engine/run/records.json", "engine/run/review/review.html", "engine/figures/data_types.png"],
+    "evaluate.md": ["results/report.md", "results/report.png"],
+    "publish.md": ["converted/model.safetensors"],
+    "describe.md": ["frame.png", "masks.png", "circle.json"],
+    "lora.md": ["my-adapter/adapter_model.safetensors"],
+    "records.md": ["run/records.json", "run/provenance.jsonl", "run/records.json.look"],
+    "marks.md": ["marked.png", "report.md"],
 }
 """What the blocks of a page leave in the desk."""
 
