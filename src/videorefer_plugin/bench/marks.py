@@ -79,7 +79,7 @@ def show_item(item: Item, mode: str, num_frames: int) -> tuple[Clip, list[Region
 def mark_item(item: Item, mode: str, style: str, num_frames: int) -> MarkedClip:
     """Sample an item's video, and draw its objects: the frames and the question that a model without regions gets.
 
-    Frames are sampled evenly, and annotated frames replace the sampled frames nearest to them. A picture has one frame.
+    Frames are sampled evenly; annotated frames replace the sampled frames nearest to them. A picture has one frame.
 
     Args:
         item: an item of any benchmark.
