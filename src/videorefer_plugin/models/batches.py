@@ -15,7 +15,7 @@ from videorefer_plugin.inputs.matching import check_at_least_one
 __all__ = ["JoinsSamples", "PreparedBatch", "collates_prepared", "is_by_position", "join_samples"]
 
 _FILL = {"labels": -100, "special_tokens_mask": 1}  # 0 elsewhere
-# What belongs to visuals and regions is laid out by these, whatever its shape.
+# Prefixes of tensors of visuals and regions, whose layout these names decide.
 _NOT_BY_POSITION = ("pixel_", "image_", "video_", "region_", "object_")
 
 
@@ -29,7 +29,7 @@ def collates_prepared(collate: Callable[..., Any], pad_token_id: int | None) -> 
     def join(items: Sequence[Any]) -> Any:
         if not all(isinstance(item, PreparedBatch) for item in items):
             return collate(items)
-        # Answers are written at the end, so padding stands in front.
+        # Answers are generated at the end, so padding goes to the front.
         return join_samples(items, pad_token_id=pad_token_id, padding_side="left")
 
     return join
@@ -54,18 +54,18 @@ class JoinsSamples:
         """Join samples into a batch, as `pad` of a tokenizer does.
 
         Args:
-            encoded_inputs (`list[BatchFeature]`): what this processor returned for each sample, as tensors.
+            encoded_inputs (`list[BatchFeature]`): the outputs of this processor for each sample, as tensors.
             padding (`bool` or `str`, *optional*): `True` or `"longest"`, or `"max_length"` for at least `max_length`.
             max_length (`int`, *optional*): with `padding="max_length"`, the length to pad to.
             pad_to_multiple_of (`int`, *optional*): divisor of the length of the batch.
-            padding_side (`str`, *optional*): `"left"` or `"right"`, instead of the processor's.
+            padding_side (`str`, *optional*): `"left"` or `"right"`; overrides the processor's.
             return_attention_mask (`bool`, *optional*): `False` leaves `attention_mask` out.
             return_tensors (`str`, *optional*): `"pt"`.
             verbose (`bool`, *optional*): accepted because tokenizers accept it, and ignored.
 
         Returns:
-            `BatchFeature` with the tensors of all samples: `input_ids` and whatever stands at positions of shape
-            `(batch, length)`, `region_...` with a row for each sample, and visuals one after the other.
+            `BatchFeature` with the tensors of all samples: `input_ids` and other tensors by position of shape
+            `(batch, length)`, `region_...` with a row for each sample, and concatenated visuals.
 
         Raises:
             TensorError: there are no samples, or their tensors do not fit together.
@@ -106,21 +106,21 @@ def join_samples(
 ) -> dict[str, Any]:
     """Join samples into one batch.
 
-    What stands at positions of the prompt is padded to the longest prompt. Tensors of regions get a row for each
-    sample, also where a sample has none. All others are put one after the other along their first dimension, and
-    filled up with zeros at the end of the others. Lists are joined, single numbers become a tensor, and whatever else
-    there is becomes a list.
+    Tensors with a value for each position of the prompt are padded to the longest prompt. Tensors of regions get a row
+    for each sample, also if a sample has none. All others are concatenated along their first dimension, and padded
+    with zeros at the end of their other dimensions. Lists are joined, single numbers become a tensor, and all other
+    values become a list.
 
     Args:
         samples (`Sequence[Mapping]`):
-            What a processor returned for each sample, with `return_tensors="pt"`; several prompts may be in one.
-        pad_token_id (`int`, *optional*): what `input_ids` are padded with.
+            The outputs of a processor for each sample, with `return_tensors="pt"`; one may hold several prompts.
+        pad_token_id (`int`, *optional*): the padding of `input_ids`.
         padding_side (`str`, *optional*, defaults to `"left"`): where prompts are padded.
         min_length, multiple_of (`int`, *optional*): lower bound and divisor of the length of the batch.
 
     Raises:
         TensorError: there are no samples, one has no `input_ids`, or tensors do not fit together.
-        ConfigurationError: there is something to pad, and the tokenizer has no padding token.
+        ConfigurationError: padding is needed, and the tokenizer has no padding token.
     """
     if not isinstance(samples, Sequence) or not samples or not all(isinstance(one, Mapping) for one in samples):
         raise TensorError(
@@ -191,7 +191,7 @@ def _pad_prompt(value: Tensor, length: int, fill: int, side: str) -> Tensor:
 
 
 def _with_rows(values: list[Tensor | None], prompts: list[Tensor]) -> list[Tensor]:
-    """The same with empty rows for samples that have no regions."""
+    """Return the same with empty rows for samples without regions."""
     example = next(value for value in values if value is not None)
     empty = [0] * (example.ndim - 1)
     return [

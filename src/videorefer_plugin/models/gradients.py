@@ -12,7 +12,7 @@ __all__ = ["no_grad_if_frozen"]
 def no_grad_if_frozen(parameters: Iterable[nn.Parameter], *inputs: Tensor) -> contextlib.AbstractContextManager:
     """`torch.no_grad()`, unless one of the parameters or inputs needs gradients.
 
-    A frozen vision tower keeps no activations then, whatever hooks (those of PEFT, say) make of its inputs.
+    A frozen vision tower keeps no activations then, even if hooks (such as those of PEFT) change its inputs.
 
     Args:
         parameters (`Iterable[nn.Parameter]`): of the modules that run in this context.

@@ -50,7 +50,7 @@ def settle_dtypes(model: Any) -> None:
         return
     kept = tuple(model._keep_in_fp32_modules or ()) if dtype == torch.float16 else ()
     for name, parameter in model.named_parameters():
-        # Quantized ones are of classes of their own.
+        # Quantized ones have other classes.
         if type(parameter) is nn.Parameter and parameter.is_floating_point():
             wanted = torch.float32 if any(f".{part}." in f".{name}" for part in kept) else dtype
             if parameter.dtype != wanted:

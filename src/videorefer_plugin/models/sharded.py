@@ -23,7 +23,7 @@ def is_sharded(model: nn.Module) -> bool:
     if "deepspeed" in sys.modules and _zero3():
         return True
     fsdp = sys.modules.get("torch.distributed.fsdp")
-    if fsdp is None:  # nobody has used it
+    if fsdp is None:  # it was never imported
         return False
     return any(isinstance(module, (fsdp.FSDPModule, fsdp.FullyShardedDataParallel)) for module in model.modules())
 

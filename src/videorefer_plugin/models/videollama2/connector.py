@@ -15,7 +15,7 @@ __all__ = ["STCConnector"]
 class BlockConv3d(nn.Conv3d):
     """A convolution whose blocks do not overlap, on channels in front, `(v, d, t, h, w)` to `(v, t', h', w', d)`.
 
-    It is one matrix product, which rounds alike whatever the number of threads.
+    It is one matrix product, which rounds alike for any number of threads.
     """
 
     def forward(self, hidden: Tensor) -> Tensor:

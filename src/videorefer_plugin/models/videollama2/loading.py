@@ -186,7 +186,7 @@ class OriginalCheckpointMixin(_Model):
                 return cls.config_class.from_dict(flat, name_or_path=source.name_or_path, **tower), kwargs
             if not tower:
                 return source, kwargs
-            config = copy.deepcopy(source)  # the caller's stays as it is
+            config = copy.deepcopy(source)  # the caller's is not changed
             config.vision_tower = tower["vision_tower"]
             return config, kwargs
         hub = hub_arguments(kwargs)

@@ -38,7 +38,7 @@ class FlatCrops(NamedTuple):
 class CropInputs(NamedTuple):
     """The regions of a batch for an object encoder that looks at crops, one row for each sample.
 
-    Rows of several calls can be stacked, or concatenated once they are padded with zeros to the same shape.
+    Rows of several calls can be stacked, or concatenated after they are padded with zeros to the same shape.
 
     Attributes:
         pixel_values (`torch.Tensor` of shape `(batch, max_patches, patch_values)`):
@@ -204,8 +204,8 @@ def distinct_crops(flat: FlatCrops) -> tuple[Tensor, Tensor, Tensor | None]:
     """Remove crops that are equal to an earlier one, which the vision tower need not see again.
 
     Returns:
-        `tuple`: patches and grids of the others; and for each patch of all crops its row among those, or `None` where
-        every crop is there.
+        `tuple`: patches and grids of the others; and for each patch of all crops its row among those, or `None` if
+            all crops differ.
     """
     sizes = flat.grids.prod(dim=1).tolist()
     parts, grids = flat.pixel_values.split(sizes), [tuple(grid) for grid in flat.grids.tolist()]

@@ -26,7 +26,7 @@ else:
 class RegionGeneration(_Host):
     """The part of [`RegionMixin`] that generates."""
 
-    # Whether mask-carrying frames come as pixels of their own; see `RegionInputs.collect`.
+    # Whether mask-carrying frames are passed as separate pixels; see `RegionInputs.collect`.
     _regions_with_pixels = True
 
     # Names of the tensors of regions that `forward` takes, after `region_`.
@@ -44,11 +44,12 @@ class RegionGeneration(_Host):
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
         """Generate as every transformers model does; also takes the region tensors of [`RegionMixin.forward`].
 
-        A conversation goes on from its cache: positions that are in `cache` need no regions and no visuals. Those of
-        the whole conversation may be handed over as well.
+        A conversation continues from its cache: positions that are in `cache` need no regions and no visuals, but
+            those of
+        the whole conversation may be passed as well.
 
         Placeholders are never generated, unless `suppress_tokens` is given (`suppress_tokens=[]` lifts the ban); a
-        generated one is a word like any other.
+        generated one is ordinary text.
 
         Raises:
             TensorError: region tensors are incomplete or do not fit.
@@ -58,7 +59,7 @@ class RegionGeneration(_Host):
         regions = self.collect_regions(kwargs)
         if kwargs.get("inputs_embeds") is not None:
             input_ids = None  # ids beside embeddings are not run
-        if kwargs.get("placed_objects") is None:  # else the model that this one drafts for has placed them
+        if kwargs.get("placed_objects") is None:  # otherwise the model that this one drafts for has inserted them
             self._place_objects(input_ids, regions, kwargs)
         generation_config = kwargs.get("generation_config") or self.generation_config
         unset = "suppress_tokens" not in kwargs and generation_config.suppress_tokens is None
@@ -70,7 +71,7 @@ class RegionGeneration(_Host):
         return True
 
     def _place_objects(self, input_ids: Tensor | None, regions: RegionInputs | None, inputs: dict[str, Any]) -> None:
-        """Compute object tokens, and leave in `inputs` what `prepare_inputs_for_generation` takes."""
+        """Compute object tokens, and leave in `inputs` the arguments of `prepare_inputs_for_generation`."""
         prompt = Prompt.of(input_ids, inputs)
         tokens, counts = inputs.pop("object_tokens", None), inputs.pop("object_token_counts", None)
         if tokens is not None:
@@ -146,13 +147,14 @@ class RegionGeneration(_Host):
         return prompt.input_ids
 
     def visuals_beyond(self, input_ids: Tensor, encoded: dict[str, Any], cached: int) -> dict[str, Any]:
-        """The part of encoded visuals that a host takes whose first `cached` columns are in the cache."""
+        """The part of encoded visuals that a host needs if its first `cached` columns are in the cache."""
         return encoded
 
     def object_places(self, input_ids: Tensor, counts: Tensor, width: int) -> Tensor:
         """For each column, return its row among object tokens of shape `(batch * width, hidden_size)`, or -1.
 
-        A sample has as many places as object tokens; a model may write the same id into its answer, which is text.
+        A sample has as many positions as object tokens; further ids of `<region>` are part of an answer, which is
+        text.
         """
         found = input_ids == self.region_token_id
         number = found.cumsum(dim=1)
@@ -207,7 +209,7 @@ def _holds(input_ids: Tensor, placeholders: Any) -> bool:
 def _with_placeholders(
     input_ids: Tensor, encoded: dict[str, Any], placeholders: dict[str, int], room: list[int]
 ) -> Tensor:
-    """Ids with the placeholders of visuals before them that lie in the cache, equally many visuals a sample.
+    """Prepend the placeholders of visuals in the cache to the ids, with equally many visuals in each sample.
 
     Args:
         input_ids (`torch.LongTensor` of shape `(batch, length)`): ids after the cache.
@@ -216,7 +218,7 @@ def _with_placeholders(
         room (`list[int]`): number of positions of each sample in the cache, padding aside.
 
     Raises:
-        PromptError: it is not to be told which sample a visual belongs to.
+        PromptError: it is unclear which sample a visual belongs to.
     """
     batch = len(input_ids)
     parts = [input_ids]
@@ -225,7 +227,7 @@ def _with_placeholders(
         lengths = [] if output is None else [len(visual) for visual in output.pooler_output]
         each, left = divmod(len(lengths), batch)
         totals = {sum(lengths[sample * each : (sample + 1) * each]) for sample in range(batch)}
-        # Where no sample has room for one visual more, all have equally many.
+        # If no sample has room for one more visual, all have equally many.
         several = bool(lengths) and batch > 1 and max(room) >= (each + 1) * min(lengths)
         if left or len(totals) > 1 or several:
             raise PromptError(
@@ -238,7 +240,7 @@ def _with_placeholders(
 
 
 def _cached_positions(input_ids: Tensor, past: int, attention_mask: Any) -> list[int]:
-    """Number of positions of each sample in a cache, without padding where the mask tells."""
+    """Number of positions of each sample in a cache, without padding if a mask is given."""
     if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2 and attention_mask.shape[1] >= past:
         return attention_mask[:, :past].sum(dim=1).tolist()
     return [past] * len(input_ids)

@@ -24,23 +24,23 @@ class RunsInStep(_Host):
     def run_in_step(
         self, input_ids: Tensor, regions: Any, inputs: dict[str, Any], known: dict[str, Any] | None
     ) -> Tensor | None:
-        """Run tower and connector over blank frames where another process has visuals of a kind and this one has none.
+        """Run tower and connector over blank frames if another process has visuals of a kind and this one has none.
 
-        Nothing is done, and nobody is asked, where every process has the whole model.
+        If every process holds the whole model, nothing is done, without any communication.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with placeholders.
             regions ([`RegionInputs`], *optional*): the regions.
-            inputs (`dict`): the other keyword arguments; visuals are encoded and put there as `mm_encoder_outputs`.
-            known (`dict`, *optional*): visuals that were encoded before.
+            inputs (`dict`): the other keyword arguments; encoded visuals are added as `mm_encoder_outputs`.
+            known (`dict`, *optional*): visuals that are already encoded.
 
         Returns:
             `torch.Tensor` of shape `()`: zero, whose gradients are zero for all that was run over blank frames; `None`
             if all processes have visuals of the same kinds.
 
         Raises:
-            ConfigurationError: the object encoder looks at crops, of which processes have different numbers.
-            PromptError: processes have visuals of different kinds, and this host knows no blank ones.
+            ConfigurationError: the object encoder looks at crops, whose number differs between processes.
+            PromptError: processes have visuals of different kinds, and this host has no blank ones.
         """
         if torch.compiler.is_compiling() or not is_sharded(self):
             return None
@@ -85,7 +85,7 @@ class RunsInStep(_Host):
         """Arguments of `forward` that show the smallest visual of a kind, black all over.
 
         Raises:
-            PromptError: this host knows none.
+            PromptError: this host has none.
         """
         raise PromptError(
             f"The weights of this {type(self).__name__} are shared out among processes, of which some have a {kind} "
@@ -99,7 +99,7 @@ class RunsInStep(_Host):
 
 
 def _sum(output: Any) -> Tensor:
-    """Sum of all that the decoder gets to see of visuals."""
+    """Sum of all visual values that the decoder receives."""
     parts = [output.pooler_output, getattr(output, "deepstack_features", None)]
     total = []
     while parts:

@@ -44,21 +44,22 @@ class FlatRegions(NamedTuple):
 class RegionInputs(NamedTuple):
     """The regions of a batch, one row for each sample, as the processor makes them.
 
-    Rows of several calls can be stacked, or concatenated once they are padded with zeros to the same shape: whatever
-    is counted is counted within the sample.
+    Rows of several calls can be stacked, or concatenated after they are padded with zeros to the same shape: all
+        indices
+    are relative to the sample.
 
     Attributes:
         masks (`torch.Tensor` of shape `(batch, max_masks, grid_height, grid_width)`):
             Masks on the feature grid, region by region, and within a region in the order in which they are merged.
         frames (`torch.LongTensor` of shape `(batch, max_masks)`):
-            Where each mask lies, counted from 1: `k` is the k-th frame that the sample's own visuals show (those of
-            its videos in prompt order, then its images), or the k-th row of features where a host fuses frames; `-k`
+            The frame of each mask, counted from 1: `k` is the k-th frame that the sample's own visuals show (those of
+            its videos in prompt order, then its images), or the k-th row of features if a host fuses frames; `-k`
             is the k-th frame of the sample's `pixel_values`; 0 means that there is no mask.
         lengths (`torch.LongTensor` of shape `(batch, max_regions)`):
-            Number of masks of each region; 0 where there is no region.
+            Number of masks of each region; 0 if there is no region.
         pixel_values (`torch.Tensor` of shape `(batch, max_frames, 3, image_size, image_size)`, *optional*):
-            Frames with masks that no visual of the sample shows, filled up with zeros; `None` with a host, to which
-            all of them are shown. The processor's `max_frames_per_region` keeps it small.
+            Frames with masks that no visual of the sample shows, padded with zeros; `None` for a host, which sees all
+            of them. The processor's `max_frames_per_region` keeps it small.
     """
 
     masks: Tensor
@@ -73,7 +74,7 @@ class RegionInputs(NamedTuple):
         Args:
             inputs (`dict`): keyword arguments of `forward` or `generate`.
             with_pixels (`bool`, *optional*, defaults to `True`):
-                Whether mask-carrying frames come as pixels of their own, or are among those that the host sees.
+                Whether mask-carrying frames are passed as separate pixels, or are among those that the host sees.
 
         Raises:
             TensorError: some are missing, their shapes or values do not fit, or they have an old layout.
@@ -109,11 +110,11 @@ class RegionInputs(NamedTuple):
         return regions
 
     def count_tokens(self, config: Any) -> list[list[int]]:
-        """Number of object tokens of each region of each row; 0 where there is no region."""
+        """Return the number of object tokens of each region of each row; 0 if there is no region."""
         return [[config.num_tokens(length) for length in own] for own in self.lengths.tolist()]
 
     def flatten(self) -> FlatRegions:
-        """Leave the padding out; while compiling, when shapes must not depend on values, it is a last region."""
+        """Remove the padding; while compiling, when shapes must not depend on values, it becomes a last region."""
         frames = self.frames.flatten()
         lengths = self.lengths.to(frames.device)
         if torch.compiler.is_compiling():
@@ -128,7 +129,7 @@ class RegionInputs(NamedTuple):
         return FlatRegions(masks, samples[order], frames[order], lengths)
 
     def for_samples(self, positions: Tensor) -> "RegionInputs":
-        """The same with a row for every sample, also where those without regions were left out.
+        """Return the same with a row for every sample, also if samples without regions were left out.
 
         Args:
             positions (`torch.LongTensor` of shape `(batch,)`): number of `<region>` positions of each sample.
@@ -149,10 +150,10 @@ class RegionInputs(NamedTuple):
 
 
 def frames_with_masks(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The frames of one sample that carry masks, each once, whether or not one of its visuals shows them.
+    """Return the frames of one sample that carry masks, each once, including those that no visual shows.
 
     Args:
-        inputs (`Mapping[str, torch.Tensor]`): what the processor returned for one prompt with regions.
+        inputs (`Mapping[str, torch.Tensor]`): the outputs of the processor for one prompt with regions.
 
     Returns:
         `tuple[torch.Tensor, torch.LongTensor]`: frames of shape `(num_frames, 3, image_size, image_size)`, and the row
@@ -263,7 +264,7 @@ def check_shown(regions: FlatRegions, shown: Tensor) -> None:
         shown (`torch.LongTensor` of shape `(num_masks,)`): for each mask, number of rows of features of its sample.
 
     Raises:
-        TensorError: a mask lies beyond them; its sample is named.
+        TensorError: a mask lies beyond them; the message names the sample.
     """
     if torch.compiler.is_compiling() or not bool((regions.frames > shown).any()):
         return
@@ -285,9 +286,9 @@ def check_placeholders(positions: list[int], tokens: list[list[int]]) -> None:
             without regions may be left out altogether.
 
     Raises:
-        PromptError: they do not fit together; the first sample is named.
+        PromptError: they do not fit together; the message names the first sample.
     """
-    rows = samples_of_rows(positions, len(tokens)) if tokens else []  # without any, the first sample is named
+    rows = samples_of_rows(positions, len(tokens)) if tokens else []  # without any, the error names the first sample
     by_sample: list[list[int]] = [[] for _ in positions]
     for sample, own in zip(rows, tokens, strict=True):
         by_sample[sample] = [count for count in own if count]

@@ -48,7 +48,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
             config ([`ObjectEncoderConfig`] or [`CropEncoderConfig`]): the configuration of the object encoder.
 
         Returns:
-            The handles that take the hooks away again.
+            The handles that remove the hooks.
         """
         self.object_encoder = build_encoder(config)
         handles = [self.get_decoder().register_forward_pre_hook(scatter_object_tokens, with_kwargs=True)]
@@ -65,7 +65,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         """Id of object tokens in `input_ids`."""
         return self.config.region_token_id
 
-    # ------------------------------------------------------------------ what a host provides
+    # ------------------------------------------------------------------ implemented by hosts
 
     def get_vision_tower(self) -> torch.nn.Module:
         """The vision tower, which training treats differently from the connector."""
@@ -78,7 +78,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
 
         Args:
             inputs (`dict`): keyword arguments of `forward`; those that are used up are removed.
-            mm_encoder_outputs (`dict`, *optional*): outputs computed before, which are kept.
+            mm_encoder_outputs (`dict`, *optional*): earlier outputs, which are kept.
         """
         raise NotImplementedError
 
@@ -132,7 +132,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
             input_ids (`torch.LongTensor` of shape `(batch, length)`): ids with `<region>` placeholders.
             regions ([`RegionInputs`]): the regions.
             encoded (`dict`): outputs of the vision tower for the batch's images and videos.
-            inputs (`dict`, *optional*): the other keyword arguments, which a host may need to lay `encoded` out.
+            inputs (`dict`, *optional*): the other keyword arguments, which a host may need to arrange `encoded`.
 
         Returns:
             `tuple[torch.Tensor, torch.LongTensor]`: tokens of shape `(batch, max_tokens, hidden_size)`, and the
@@ -154,7 +154,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         """Arrange object tokens by sample. See [`RegionMixin.get_object_tokens`]."""
         if len(output.counts) % len(input_ids) or not torch.compiler.is_compiling():
             return self.tokens_by_sample(input_ids, output.tokens)
-        # As many places a sample as it has masks, since no shape may depend on values; padding is a last region.
+        # As many positions per sample as it has masks, since no shape may depend on values; padding is a last region.
         each = output.counts.unflatten(0, (len(input_ids), -1)).sum(dim=1)
         places = torch.arange(len(output.tokens) // len(input_ids), device=each.device)
         places = (each.cumsum(0) - each)[:, None] + places
@@ -222,7 +222,8 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         """Check before the forward pass that every `<region>` has its region.
 
         Raises:
-            PromptError: the numbers of `<region>` positions and object tokens differ; the first sample is named.
+            PromptError: the numbers of `<region>` positions and object tokens differ; the message names the first
+                sample.
             TensorError: `input_ids` is not a tensor of shape `(batch, length)`.
         """
         if input_ids is None:
@@ -242,7 +243,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         """Check precomputed object tokens.
 
         Raises:
-            PromptError: they have no `<region>` positions or counts, or there are region tensors as well.
+            PromptError: they have no `<region>` positions or counts, or region tensors are given as well.
             TensorError: their shapes do not fit.
         """
         if regions is not None:
@@ -283,10 +284,10 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         """Run the host with object tokens at the positions of `<region>`.
 
         After a `cache`, only the `<region>`s of these `input_ids` need regions, and visuals whose placeholders are in
-        the cache may come along for them. Single ids after a cache are taken for words that the model wrote.
+        the cache may be passed for them. Single ids after a cache are treated as generated text.
 
         Takes the tensors of [`RegionInputs`] under the names `region_masks`, `region_frames`, `region_lengths` and
-        `region_pixel_values`, or object tokens computed before.
+        `region_pixel_values`, or precomputed object tokens.
         """
         self.place_regions(kwargs)
         return super().forward(**kwargs)
@@ -302,7 +303,7 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         placed = inputs.pop("placed_objects", None)
         known = inputs.pop("mm_encoder_outputs", None)
         checked = {name: value for name, value in inputs.items() if name not in ("input_ids", "labels")}
-        if placed is None:  # else `generate` has looked at what it was given
+        if placed is None:  # otherwise `generate` has checked its arguments
             check_call(self, input_ids, checked)
         check_labels(self, labels, inputs.get("inputs_embeds") if input_ids is None else input_ids)
         for name in ("input_ids", "labels"):
@@ -319,13 +320,14 @@ class RegionMixin(FeatureRows, CropRegions, RegionGeneration, RunsInStep):
         if placed is None or input_ids is None:
             return
         tokens, places = placed
-        if nothing is not None:  # nobody else sees to it that tower and connector have gradients
+        if nothing is not None:  # the only gradients of tower and connector in this batch
             tokens = tokens + nothing.to(tokens)
             placed = tokens, places
         if len(tokens) or self.training or nothing is not None:
             if regions is None and self.has_pixels(inputs):
                 self.check_visuals(input_ids, inputs, None, inputs["mm_encoder_outputs"])
-            # Encoded here, because some hosts pass every argument on to their vision tower, and that one is not its.
+            # Encoded here, because some hosts pass every argument on to their vision tower, which does not take this
+            # one.
             encoded = self.encode_visuals(inputs, inputs["mm_encoder_outputs"])
             inputs["mm_encoder_outputs"] = encoded or (None if nothing is None else {})
             inputs[SCATTER] = placed

@@ -130,7 +130,7 @@ def cut_crops(regions: Sequence[Sequence[CroppedRegion]], patches: Any) -> list[
 
     Raises:
         VideoError: a frame cannot be read; the message names the sample.
-        RegionError: of a video sampled beforehand, a frame was not handed over; the message names the sample.
+        RegionError: the video was sampled beforehand, and a frame was not passed; the message names the sample.
     """
     wanted: dict[int, dict[int, list[tuple[CroppedRegion, int]]]] = {}
     clips: dict[int, Clip] = {}

@@ -131,7 +131,7 @@ class VideoReferVideoLLaMA3ForConditionalGeneration(
     def place_regions(self, inputs: dict[str, Any]) -> None:
         """See [`RegionMixin.place_regions`]."""
         if inputs.get("labels") is not None and inputs.get("use_cache") is None:
-            # Nobody goes on from a training batch, and with a cache packed samples would see each other.
+            # A training batch is never continued, and with a cache packed samples would attend to each other.
             inputs["use_cache"] = False
         super().place_regions(inputs)
 
