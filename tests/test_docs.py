@@ -175,7 +175,7 @@ def registries(monkeypatch):
 @pytest.mark.parametrize("path", PAGES, ids=[path.relative_to(DOCS).as_posix() for path in PAGES])
 def test_blocks_run(path, desk, registries):
     run_blocks(read_blocks(path), path.name)
-    assert [file for file in MADE.get(path.name, []) if not (desk / file).is_file()] == []
+    assert [file for file in MADE.get(path.name, []) if not (desk / file).exists()] == []
 
 
 def _run(page):
