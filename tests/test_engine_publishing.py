@@ -191,7 +191,7 @@ def test_provenance_of_other_records(tmp_path):
         ("provenance.jsonl", "[]", "cannot be read"),
         ("provenance.jsonl", '{"record": "a", "source": {"id": 3}, "objects": []}', "its 'id' is 3"),
         ("provenance.jsonl", '{"record": "a", "source": {"id": "a"}, "objects": 3}', "its 'objects' is 3"),
-        ("report.json", "{}", "does not say what came of the run"),
+        ("report.json", "{}", "does not hold the counts of the run"),
         ("report.json", "[]", "it is []"),
         ("report.json", '{"name": 5}', "name is 5"),
         ("run.json", '{"recipe": null}', "its 'recipe' is None"),

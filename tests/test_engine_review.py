@@ -154,7 +154,7 @@ def test_provenance_of_other_records_is_refused(tmp_path):
     folder = make_run(tmp_path, [True, True])
     lines = (folder / "provenance.jsonl").read_text().splitlines()
     (folder / "provenance.jsonl").write_text("\n".join(reversed(lines)) + "\n")
-    with pytest.raises(EngineError, match="says nothing about"):
+    with pytest.raises(EngineError, match="does not fit the record"):
         draw_review(folder)
 
 
@@ -466,7 +466,7 @@ def test_what_was_drawn_must_be_readable(tmp_path, content):
     folder = make_run(tmp_path, [True])
     draw_review(folder)
     (folder / "review" / "review.json").write_text(content)
-    with pytest.raises(EngineError, match="what was drawn"):
+    with pytest.raises(EngineError, match="the drawn items"):
         read_filled(folder)
 
 
@@ -482,7 +482,7 @@ def test_what_was_drawn_must_be_readable(tmp_path, content):
 def test_records_that_were_damaged(tmp_path, name, content):
     folder = make_run(tmp_path, [True])
     (folder / name).write_text(content)
-    with pytest.raises(EngineError, match="says nothing about"):
+    with pytest.raises(EngineError, match="does not fit the record"):
         draw_review(folder)
 
 

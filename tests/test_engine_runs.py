@@ -286,7 +286,7 @@ def test_many_failures_in_a_row_stop_the_run(tmp_path):
     down = {f"v{number}": "failure" for number in range(12)}
     given = values(tmp_path, annotator={"settings": {"bad": down}})
     message = (
-        r"8 videos in a row failed at the annotator; the last one, 'v7': The endpoint is down. What was done is kept"
+        r"8 videos in a row failed at the annotator; the last one, 'v7': The endpoint is down. Finished work is kept"
     )
     with pytest.raises(EngineError, match=message):
         run(given)
@@ -387,7 +387,7 @@ def test_a_full_disk_stops_the_run_with_a_reason(desk):
     given = values(desk, captioner={"settings": {"bad": {"v1": "full"}, "fixed": str(desk / "fixed")}})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(EngineError, match=r"What was done cannot be written down: .*start the same run again"):
+        with pytest.raises(EngineError, match=r"Finished work cannot be written: .*start the same run again"):
             run(given)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -502,7 +502,7 @@ def test_a_plan_counts_what_failed_sources_took(desk):
     bad = {"cost": 0.5, "prices": [1, 1], "bad": {"v1": "failure"}}
     plan = plan_engine(recipe_of(values(desk, annotator={"settings": bad})), sample=COUNT)
     assert {one.stage: one for one in plan.stages}["annotator"].cost == 0.5 * 3 * COUNT / (COUNT - 1)
-    assert any("A sampled source failed; what it took counts" in note for note in plan.notes)
+    assert any("A sampled source failed; its cost counts" in note for note in plan.notes)
 
 
 def test_tokens_that_nobody_counts_are_unknown_in_plans_and_in_reports(desk):
@@ -544,7 +544,7 @@ def test_a_plan_does_one_source_that_the_run_does_not_do_again(desk):
         ({"limit": 0}, "The limit is 0; expected a number of sources from 1 up"),
         ({"max_cost": -1}, "The highest cost is -1; expected a number above 0"),
         ({"max_cost": float("nan")}, "expected a number above 0"),
-        ({"max_cost": 3}, "what analyzer, segmentor, annotator, captioner, reviewer, ... costs is not known"),
+        ({"max_cost": 3}, "the cost of analyzer, segmentor, annotator, captioner, reviewer, ... is not known"),
     ],
 )
 def test_limits_that_cannot_be_held_are_refused_first(desk, options, message):
@@ -767,7 +767,7 @@ def test_what_is_wrong_is_said_and_exits_with_1(desk, written):
             "Unknown setting annotator.batchsize; did you mean annotator.batch_size?",
         ),
         (("run", "engine/detailled"), "did you mean 'engine/detailed'?"),
-        (("run", path, "--max-cost", "1"), "costs is not known"),
+        (("run", path, "--max-cost", "1"), "is not known. Give it prices"),
         (("retry", folder), "holds no run.json"),
         (("plan", path, "source.files=[none.json]"), "none.json"),
         (("run", path, "benchmark.json"), "Cannot read the override 'benchmark.json'"),
@@ -832,8 +832,8 @@ def test_recipes_and_agents_are_listed():
         ({"seed": 2.5}, "seed"),
         ({"product": "long"}, "product must be one of 'short', 'detailed', 'qa', but is 'long'"),
         ({"annotator": None}, "'detailed' needs these stages: .*annotator missing"),
-        ({"product": "short"}, "'short' needs these stages: analyzer, segmentor or none; .*refiner of no use"),
-        ({"product": "qa"}, "'qa' needs these stages: annotator, refiner; .*analyzer, segmentor.* of no use"),
+        ({"product": "short"}, "'short' needs these stages: analyzer, segmentor or none; .*refiner not used"),
+        ({"product": "qa"}, "'qa' needs these stages: annotator, refiner; .*analyzer, segmentor.* not used"),
         ({"annotator": {"workers": 0}}, r"annotator\.workers must be a whole number \(int\) of at least 1"),
         ({"annotator": {"batch_size": 0}}, r"annotator\.batch_size must be"),
         ({"annotator": {"gpus": -1}}, r"annotator\.gpus must be"),

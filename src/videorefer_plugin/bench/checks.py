@@ -32,7 +32,7 @@ def _wrong(value: Any, where: str, expected: str) -> WrongValueError:
 
 
 def text(value: Any, where: str) -> None:
-    """A text."""
+    """Check a text."""
     if not isinstance(value, str):
         raise _wrong(value, where, "a text")
 

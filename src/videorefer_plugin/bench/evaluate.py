@@ -51,7 +51,7 @@ def evaluate(
 
     Args:
         benchmark (`str` or [`Benchmark`]): name of the benchmark, or the benchmark with options, such as
-        `Questions(types=("Color",))`.
+            `Questions(types=("Color",))`.
         data: the benchmark's file.
         answerer ([`Answerer`]): the model that answers.
         out: folder for answers and results. Existing answers of the same configuration are used.

@@ -150,7 +150,7 @@ def run_general(
     environment = {**os.environ, **{key: str(value) for key, value in given.items() if value is not None}}
     done = subprocess.run(list(command), env=environment)
     if done.returncode:
-        raise BenchError(f"lmms-eval ended with status {done.returncode}; what it said is above")
+        raise BenchError(f"lmms-eval ended with status {done.returncode}; its output is above")
 
 
 def general_results(folder: str | os.PathLike) -> dict[str, dict[str, float | None]]:

@@ -79,7 +79,7 @@ def comparable(results: Sequence[Result], own: str) -> str:
     """Return a sentence on the comparability of judged figures; `own` is the hash of this library's prompt."""
     hashes = {result["judge"]["prompt_hash"] for result in results if result["scores"] is not None}
     if hashes and own not in hashes:
-        return "Figures of different judges, or of different wordings of what they are asked, cannot be compared."
+        return "Figures of different judges, or of different prompts of a judge, cannot be compared."
     wording, these = ("", "these") if hashes <= {own} else (f" {own}", "those of it")
     return (
         f"The judge's wording{wording} is this library's, so that figures published elsewhere cannot be compared with "

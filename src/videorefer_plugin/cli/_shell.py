@@ -59,7 +59,7 @@ def _unprinted(error: OSError) -> SystemExit:
     """Return the exit of a command whose output cannot be written; the end of the process does not try again."""
     with suppress(OSError, ValueError, AttributeError):  # a stream without a file, or none
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(error, BrokenPipeError):  # where nobody reads any more, nobody asks why
+    if not isinstance(error, BrokenPipeError):  # after a broken pipe, nobody reads the message
         print(_refusal(error), file=sys.stderr)
     return SystemExit(_FAILED)
 
@@ -124,7 +124,7 @@ def _refusal(error: OSError) -> str:
     """Return the message of the system's error, with the file or folder if the system named one."""
     said = error.strerror or str(error) or type(error).__name__
     if error.filename is None:
-        return f"The system could not read or write what it was asked to: {said}."
+        return f"The system could not read or write a file: {said}."
     named = cut(os.fsdecode(error.filename), _LONGEST_NAME)
     return f"{named!r} cannot be used: {said}. Name another file or folder, or free this one."
 

@@ -33,7 +33,7 @@ class Mode(str, Enum):
 
 
 class Marks(str, Enum):
-    """How objects are drawn for models that take no regions."""
+    """The styles of marks for models that take no regions."""
 
     contour = "contour"
     mask = "mask"
@@ -50,7 +50,7 @@ class Answerers(str, Enum):
 
 
 class BoxFormat(str, Enum):
-    """How boxes are written."""
+    """The formats of boxes in text."""
 
     of_one = "0-1"
     of_hundred = "0-100"

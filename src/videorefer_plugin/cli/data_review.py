@@ -87,7 +87,7 @@ def review(
         warn(errors, f"{name} cannot be seen: {fault}")
     console.print(f"Look at {drawn.folder}/review.html, or fill in {drawn.folder}/review.csv.", highlight=False)
     console.print(
-        f"Put what the page gives at {drawn.folder}/review.csv. Then: videorefer data review {folder} --filled "
+        f"Save the table of the page as {drawn.folder}/review.csv. Then: videorefer data review {folder} --filled "
         f"{drawn.folder}/review.csv",
         highlight=False,
         soft_wrap=True,

@@ -1,14 +1,14 @@
 """The data engine: five agents that turn videos with captions into object-level data (paper, section 3.1).
 
-A run is a recipe ([`load_engine_recipe`], [`run_engine`]). An agent of one's own is a subclass of [`Agent`], which a
-recipe names as `backend: package.module:Class`, or by the name under which [`register_agent`] has it.
+A run follows a recipe ([`load_engine_recipe`], [`run_engine`]). Your own agent is a subclass of [`Agent`], which a
+recipe names as `backend: package.module:Class`, or by the name given to [`register_agent`].
 """
 
 from typing import TYPE_CHECKING
 
 from videorefer_plugin._names import public_names
 
-# Loaded when they are first used, so that a command does not wait for what it has no use for.
+# Loaded on first use, so that a command does not wait for packages that it does not use.
 if TYPE_CHECKING:
     from videorefer_plugin.data_engine.agent import STAGES as STAGES
     from videorefer_plugin.data_engine.agent import Agent as Agent

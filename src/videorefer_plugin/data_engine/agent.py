@@ -1,4 +1,4 @@
-"""What every agent is."""
+"""The base class of agents."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from videorefer_plugin.errors import EngineError
 __all__ = ["STAGES", "Agent", "BatchInterrupted", "BatchResult", "BatchStoppedError"]
 
 STAGES = ("analyzer", "segmentor", "annotator", "captioner", "reviewer", "refiner")
-"""What agents do, in this order. The captioner is the Reviewer's first half, which sees the mask and not the words.
+"""The stages in their order. The captioner is the first half of the Reviewer; it sees the mask and not the words.
 
-The paper has the Annotator before the Segmentor. Neither uses what the other one says, so the order changes no result;
-here the Video LLM is not asked about objects that are not found, and may see the object that it is asked about.
+In the paper, the Annotator comes before the Segmentor. Neither uses the other's output, so the order changes no
+result. In this order, the Video LLM is not asked about objects that are not found, and may see the object of the
+question.
 """
 
 BatchResult = Made | Failure | Spent | None
-"""What is there of an item when its batch is stopped: a result, what was spent on it in vain, or nothing."""
+"""The state of an item when its batch is stopped: a result, the cost without a result, or nothing."""
 
 
 class BatchStoppedError(EngineError):
-    """No item will fare better, in the midst of a batch; what there is of it until then is not lost.
+    """An error that concerns all items, raised within a batch. The results so far are not lost.
 
     Attributes:
-        results (`Sequence[BatchResult]`): of each item of the batch.
+        results (`Sequence[BatchResult]`): result of each item of the batch.
     """
 
     def __init__(self, message: str, results: Sequence[BatchResult] = ()):
@@ -35,10 +36,10 @@ class BatchStoppedError(EngineError):
 
 
 class BatchInterrupted(KeyboardInterrupt):
-    """The user stopped the work in the midst of a batch; what there is of it until then is not lost.
+    """An interruption by the user within a batch. The results so far are not lost.
 
     Attributes:
-        results (`Sequence[BatchResult]`): of each item of the batch.
+        results (`Sequence[BatchResult]`): result of each item of the batch.
     """
 
     def __init__(self, results: Sequence[BatchResult] = ()):
@@ -47,15 +48,14 @@ class BatchInterrupted(KeyboardInterrupt):
 
 
 class Agent(abc.ABC):
-    """One of the agents, with one of its backends.
+    """The base class of agents: one stage, with one of its backends.
 
-    Making one is cheap and checks its settings. Weights are loaded, and packages that only the work needs are
-    imported, when it is first asked to work. What it makes of a video depends on the [`VideoItem`] and on [`identity`]
-    alone.
+    The constructor is cheap and checks the settings. The first `run` loads weights and imports the packages that only
+    the work needs. The result for a video depends on the [`VideoItem`] and on [`identity`] alone.
 
     Attributes:
-        stage (`str`): of [`STAGES`].
-        threads (`bool`): whether several threads may use it at once, as is right for what waits for an endpoint.
+        stage (`str`): one of [`STAGES`].
+        threads (`bool`): whether several threads may use it at once, which suits agents that wait for an endpoint.
     """
 
     stage: ClassVar[str]
@@ -63,9 +63,9 @@ class Agent(abc.ABC):
 
     @abc.abstractmethod
     def identity(self) -> dict[str, Any]:
-        """All that its results depend on, fit for JSON: settings, version of its prompts, models and their revisions.
+        """Return everything that results depend on, in the form of JSON: settings, prompts, models and revisions.
 
-        It has no keys, no addresses of this machine's files beyond what names a checkpoint, and nothing random.
+        It contains no keys, no paths of this machine except those of checkpoints, and nothing random.
         """
 
     @abc.abstractmethod
@@ -73,14 +73,14 @@ class Agent(abc.ABC):
         """Work on a batch of videos.
 
         Returns:
-            For each item what was made of it, or why nothing was.
+            For each item its result, or the reason why there is none.
 
         Raises:
-            VideoReferError: one of the items spoils the batch. They are then given one by one, and the error of a
-                single item becomes its [`Failure`].
-            EngineError: no item will fare better, such as with a wrong key. The run stops, and can go on later. Where
-                something was made of other items, it is a `BatchStoppedError`, so that they are not worked on again.
+            VideoReferError: an item makes the batch fail. The items are then run one by one, and the error of a single
+                item becomes its [`Failure`].
+            EngineError: the error concerns all items, such as a wrong key. The run stops, and can be continued later.
+                If other items have results, it is a `BatchStoppedError`, so that these are kept.
         """
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
-        """Let go of models and connections; the next `run` loads them again."""
+    def close(self) -> None:  # noqa: B027 - most agents hold no resources
+        """Release models and connections. The next `run` loads them again."""

@@ -33,28 +33,29 @@ from videorefer_plugin.world.nouns import LOOKS
 
 __all__ = ["Comparison", "EngineDemonstration", "compare", "demonstrate_engine", "render_clips"]
 
-_STREAM = 5  # of chance: training, benchmark and their questions have others, so that these clips are in none of them
-_SAME_OBJECT = 0.5  # overlap with an object, from which a masklet shows that object
+_STREAM = 5  # random stream, different from those of training and the benchmark, so that these clips are in neither
+_SAME_OBJECT = 0.5  # overlap with an object from which on a masklet shows that object
 _RECIPE = "engine/shapes"
 _RUN, _PICTURES, _TRUTH = "run", "pictures", "truth.json"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the engine made, beside the truth.
+    """The comparison of the engine's results with the truth.
 
     Attributes:
-        objects (`int`): in the clips.
-        named (`int`): of those, that the Analyzer named.
-        found (`int`): of the named ones, that the Segmentor found.
-        overlap (`float`, *optional*): of their masklets with the truth (intersection over union), the mean over frames
-            in which one of both shows the object, and over objects.
-        right_object (`int`): masklets that show the object whose name they have.
-        kept_right, kept_wrong, discarded_right, discarded_wrong (`int`): the Reviewer's verdicts; a description is
-            right if its color and shape, and all else that it says of the look, are those of the object in the mask.
-        scores (`dict[str, float]`): of the descriptions in the records that were kept, the mean of each dimension of
-            VideoRefer-Bench-D, from 0 to 5.
-        records, discarded (`int`): how many there are.
+        objects (`int`): objects in the clips.
+        named (`int`): objects that the Analyzer named.
+        found (`int`): named objects that the Segmentor found.
+        overlap (`float`, *optional*): mean overlap (intersection over union) of their masklets with the truth, over
+            the frames in which either shows the object, and over objects.
+        right_object (`int`): masklets that show the named object.
+        kept_right, kept_wrong, discarded_right, discarded_wrong (`int`): the Reviewer's verdicts. A description is
+            right if all of its claims about the look, which include color and shape, are true of the object in the
+            mask.
+        scores (`dict[str, float]`): mean scores of the kept descriptions in each dimension of VideoRefer-Bench-D, from
+            0 to 5.
+        records, discarded (`int`): number of records, and of discarded ones.
         dropped (`dict[str, int]`): "stage: kind" -> objects.
     """
 
@@ -75,15 +76,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class EngineDemonstration:
-    """What a demonstration of the data engine did.
+    """The result of a demonstration of the data engine.
 
     Attributes:
-        folder (`str`): of the run.
-        records (`str`): file of records that training reads.
+        folder (`str`): folder of the run.
+        records (`str`): file of records for training.
         pictures (`str`): folder with a picture of each object.
-        seed, clips (`int`): what was rendered.
-        compared ([`Comparison`]): what came of it.
-        seconds (`float`): for all of it.
+        seed, clips (`int`): seed and number of the clips.
+        compared ([`Comparison`]): comparison with the truth.
+        seconds (`float`): total time.
     """
 
     folder: str
@@ -95,7 +96,7 @@ class EngineDemonstration:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the result in the form of JSON."""
         return asdict(self)
 
 
@@ -106,20 +107,20 @@ def demonstrate_engine(
     overrides: Sequence[str] = (),
     progress: Callable[[str, int, int], Any] = lambda what, done, total: None,
 ) -> EngineDemonstration:
-    """Render captioned clips of the shapes world, make data of them, and compare it with the truth.
+    """Render captioned clips of the shapes world, make data from them, and compare it with the truth.
 
     Args:
         out (`str` or `os.PathLike`): folder for `clips/`, their table `captions.json`, the run's folder `run/`,
-            `truth.json` (id of a record -> whether its description is right, with which `data review` fills its table
-            in), and `pictures/`. The same command goes on with a run that was interrupted.
-        seed (`int`, *optional*, defaults to 0): which clips.
-        clips (`int`, *optional*, defaults to 8): how many.
+            `truth.json` (id of a record -> whether its description is right, from which `data review` fills its
+            table), and `pictures/`. The same command continues an interrupted run.
+        seed (`int`, *optional*, defaults to 0): seed of the clips.
+        clips (`int`, *optional*, defaults to 8): number of clips.
         overrides (`Sequence[str]`): settings of the recipe `engine/shapes` to change.
-        progress (*optional*): told of a stage, how much of it is done, and how much there is.
+        progress (*optional*): called with a stage, the amount done and the total.
 
     Raises:
-        ConfigurationError: a number or a setting is none.
-        EngineError: the folder is one of other clips or of another run.
+        ConfigurationError: a number or a setting is invalid.
+        EngineError: the folder holds other clips or another run.
     """
     started = time.monotonic()
     check_at_least_one(clips, "clips")
@@ -127,7 +128,7 @@ def demonstrate_engine(
     folder = check_folder_place(out, EngineError)
     own = {
         "source.files": [str(folder / "captions.json")],
-        "source.license": "Apache-2.0",  # of this package, which draws the clips
+        "source.license": "Apache-2.0",  # the license of this package, which draws the clips
         "output.folder": str(folder / _RUN),
         "seed": seed,
     }
@@ -146,7 +147,7 @@ def demonstrate_engine(
 
 
 def _refuse_other(folder: Path, seed: int, clips: int) -> None:
-    """Make sure that a folder with a run has these clips, before any of its files are written anew."""
+    """Make sure that a folder with a run has these clips, before any of its files are overwritten."""
     table = folder / "captions.json"
     if not table.exists() or not (folder / _RUN / RUN).exists():
         return
@@ -171,10 +172,10 @@ def render_clips(
     count: int,
     progress: Callable[[str, int, int], Any] = lambda what, done, total: None,
 ) -> dict[str, Clip]:
-    """Render clips into `clips/`, and write `captions.json`, a table of videos and captions; returns id -> clip.
+    """Render clips into `clips/`, and write `captions.json`, a table of videos and captions. Returns id -> clip.
 
-    Their combinations of shape, color and motion are those of training, so that what is made of them says nothing
-    about the held-out benchmark.
+    Their combinations of shape, color and motion are those of training, so that the results do not disclose the
+    held-out benchmark.
     """
     (folder / "clips").mkdir(parents=True, exist_ok=True)
     made: dict[str, Clip] = {}
@@ -197,7 +198,7 @@ def render_clips(
 
 @dataclass(frozen=True)
 class _Row:
-    """An object in a record, with what each agent made of it."""
+    """An object in a record, with the results of each agent."""
 
     record: str
     source: str
@@ -220,15 +221,15 @@ def _rows(folder: Path) -> list[_Row]:
 
 
 def compare(folder: Path, clips: Mapping[str, Clip]) -> tuple[Comparison, dict[str, bool]]:
-    """Compare the records in a run's folder with the clips that they were made of.
+    """Compare the records in a run's folder with their clips.
 
     Args:
-        folder (`Path`): of the run.
+        folder (`Path`): folder of the run.
         clips (`Mapping[str, Clip]`): id of a source -> its clip.
 
     Returns:
-        The comparison, and id of a record -> whether its description is right, of those that were kept and those that
-        were discarded.
+        The comparison, and a mapping from the id of each record, kept or discarded, to whether its description is
+        right.
     """
     rows = _rows(folder)
     judged = [_judge(row, clips[row.source]) for row in rows]
@@ -257,7 +258,7 @@ def compare(folder: Path, clips: Mapping[str, Clip]) -> tuple[Comparison, dict[s
 
 
 class _Judged(NamedTuple):
-    """What is true of an object in a record: overlap of its masks with what it is called, and so on."""
+    """The truth about an object in a record, such as the overlap of its masks with the named object."""
 
     overlap: float | None
     right_object: bool
@@ -270,7 +271,7 @@ def _judge(row: _Row, clip: Clip) -> _Judged:
     overlaps = [masklet_overlap(row.region, clip, index) for index in range(len(clip))]
     own = overlaps[names.index(row.name)] if row.name in names else None
     shown = int(np.argmax(overlaps))
-    if overlaps[shown] < _SAME_OBJECT:  # the mask is of nothing that anything could be said of
+    if overlaps[shown] < _SAME_OBJECT:  # the mask shows no object
         return _Judged(own, False, False, {})
     facts = description_facts(clip.facts, shown)
     refined = row.history.get("refiner")
@@ -283,7 +284,7 @@ def _names(clip: Clip) -> list[str]:
 
 
 def masklet_overlap(region: Region, clip: Clip, index: int) -> float:
-    """Intersection over union of a masklet and an object, the mean over frames in which one of both shows it."""
+    """Return the mean intersection over union of a masklet and an object, over frames in which either shows it."""
     size = clip.scene.stage.size
     present = set(region.present)
     shares = []
@@ -295,7 +296,7 @@ def masklet_overlap(region: Region, clip: Clip, index: int) -> float:
 
 
 def is_right(description: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Whether a description, as the Annotator made it, is of the object that these facts are about."""
+    """Return whether an Annotator's description fits the object of these facts."""
     looks = read_description(f"{description['appearance']} {description['dynamic']}").looks
     said = {"color", "shape"} <= set(looks)
     return said and all(facts[key] in (None, looks[key]) for key in LOOKS if key in looks)

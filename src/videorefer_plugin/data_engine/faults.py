@@ -1,4 +1,4 @@
-"""Faults that are planted, to measure what the Reviewer finds: wrong descriptions, and masks of something else."""
+"""Planted faults, to measure the Reviewer: wrong descriptions, and masks of something else."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from videorefer_plugin.regions import encode_rle
 __all__ = ["FAULTS", "Planted", "plant"]
 
 FAULTS = ("description_of_other", "description_of_other_video", "mask_of_other", "mask_of_background")
-"""What an object may get instead of its own: the description of another object of its video, or of another video's;
-the masks of another object; or its own masks moved to where no object is."""
+"""Kinds of faults: the description of another object of the same video, or of another video; the masks of another
+object; or the object's own masks, moved to the background."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Planted:
     """A video with faults.
 
     Attributes:
-        item ([`VideoItem`]): as the captioner is to get it.
-        faults (`dict[int, str]`): number of an object -> which of [`FAULTS`] it has; others have none.
+        item ([`VideoItem`]): input of the captioner.
+        faults (`dict[int, str]`): number of an object -> its fault, one of [`FAULTS`]; other objects have none.
     """
 
     item: VideoItem
@@ -35,17 +35,17 @@ class Planted:
 
 
 def plant(items: Sequence[VideoItem], share: float, seed: int = 0, kinds: Sequence[str] = FAULTS) -> list[Planted]:
-    """Plant faults in some of the objects, which have masks and descriptions; each depends on the seed alone.
+    """Plant faults in some of the objects, which have masks and descriptions. Each fault depends on the seed alone.
 
     Args:
-        items (`Sequence[VideoItem]`): videos, as the captioner would get them.
-        share (`float`): of the objects that get a fault, from 0 to 1.
-        seed (`int`, *optional*, defaults to 0): which ones, and which faults.
-        kinds (`Sequence[str]`, *optional*): of faults, of [`FAULTS`]; of those that an object can have, each is as
-            likely. An object that can have none, such as the only one of the only video, gets none.
+        items (`Sequence[VideoItem]`): videos as inputs of the captioner.
+        share (`float`): share of the objects that get a fault, from 0 to 1.
+        seed (`int`, *optional*, defaults to 0): seed of the choice of objects and faults.
+        kinds (`Sequence[str]`, *optional*): kinds of faults out of [`FAULTS`]. The possible kinds of an object are
+            equally likely. An object without a possible kind, such as the only one of the only video, gets none.
 
     Raises:
-        ConfigurationError: the share is none, or a kind is unknown.
+        ConfigurationError: the share is invalid, or a kind is unknown.
     """
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
         raise ConfigurationError(f"The share of faults is {short(share)}; expected a number from 0 to 1.")
@@ -74,19 +74,19 @@ def plant(items: Sequence[VideoItem], share: float, seed: int = 0, kinds: Sequen
 def _spoiled(
     kind: str, one: ObjectItem, beside: Sequence[ObjectItem], elsewhere: Sequence[ObjectItem], chance: random.Random
 ) -> ObjectItem | None:
-    """The object with a fault; none if it cannot have this one."""
+    """Return the object with a fault; None if it cannot have this fault."""
     if kind == "mask_of_background":
         moved = None if one.found is None else _moved(one.found, [other.found for other in beside if other.found])
         return None if moved is None else replace(one, found=moved)
     takes = "found" if kind == "mask_of_other" else "description"
     from_where = elsewhere if kind == "description_of_other_video" else beside
-    # What says the same would be no fault.
+    # An equal description would not be a fault.
     able = [other for other in from_where if getattr(other, takes) not in (None, getattr(one, takes))]
     return replace(one, **{takes: getattr(chance.choice(able), takes)}) if able else None
 
 
 def _moved(found: Found, others: Sequence[Found]) -> Found | None:
-    """The masks moved, all by the same, to where they cover the least of any object; none if they are everywhere."""
+    """Return the masks, all moved by the same shift to where they cover the fewest objects; None if there is none."""
     height, width = found.height, found.width
     masks = {frame: found.region.mask(frame, height, width) for frame in found.region.present}
     taken = {

@@ -1,4 +1,4 @@
-"""What pictures of records and benchmark files show: counted in one pass, from the records alone."""
+"""Counts for pictures of records and benchmark files, in one pass over the records."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ OBJECT_TYPES = (
     "questions with options",
     "other questions",
 )
-"""What a turn about an object can be. The first five are the types of VideoRefer-700K."""
+"""The types of turns about objects. The first five are those of VideoRefer-700K."""
 
 _KINDS = {"basic": "basic questions", "reasoning": "reasoning questions", "future": "future predictions"}
 _ORIGINS = {"records": "provenance.jsonl", "discarded": "discarded_provenance.jsonl"}
 _OPTIONS = re.compile(r"\(A\).*\(B\)", re.DOTALL)
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
-_OPENED = 300  # videos, of which the duration is looked at
-_LONGEST = 500  # words, frames or objects; what is longer counts as this
+_OPENED = 300  # videos that are opened for their duration
+_LONGEST = 500  # words, frames or objects; larger numbers count as this
 
 
 @dataclass
 class RecordFigures:
-    """What some files of records hold.
+    """The counts of some files of records.
 
     Attributes:
-        name (`str`): what the files are called together.
-        records, bad (`int`): all records, and those that are none and are not counted any further.
+        name (`str`): name of the files as a group.
+        records, bad (`int`): all records, and bad ones, which are not counted any further.
         media (`Counter`): kind of record, such as "video, with objects" -> records.
-        types (`Counter`): of `OBJECT_TYPES` -> turns about objects.
+        types (`Counter`): type, one of `OBJECT_TYPES` -> turns about objects.
         words (`dict[str, Counter]`): type -> words of an answer -> turns.
         frames (`Counter`): frames in which an object is given -> objects.
         objects (`Counter`): different objects of a record -> records with objects.
-        nouns (`Counter`): what an object is called -> objects; only of records with their provenance.
+        nouns (`Counter`): noun of an object -> objects; only for records with their provenance.
         seconds (`list[float]`): durations of some of the videos.
-        videos (`int`): different videos.
+        videos (`int`): number of different videos.
     """
 
     name: str
@@ -104,13 +104,13 @@ class RecordFigures:
 
 @dataclass
 class BenchCounts:
-    """What a benchmark file holds.
+    """The counts of a benchmark file.
 
     Attributes:
-        name (`str`): of the file.
+        name (`str`): name of the file.
         kind (`str`): `"q"` or `"d"`.
-        items (`int`): how many.
-        videos (`int`): different ones.
+        items (`int`): number of items.
+        videos (`int`): number of different videos.
         types (`Counter`): type of question -> items.
         words (`Counter`): words of the question or caption -> items.
         options (`Counter`): options of a question -> items.
@@ -130,10 +130,10 @@ class BenchCounts:
 
 
 def is_bench(path: Path) -> bool:
-    """Whether a file holds items of a benchmark and no training records.
+    """Return whether a file holds items of a benchmark, and not training records.
 
     Raises:
-        RecordError: it cannot be read.
+        RecordError: the file cannot be read.
     """
     first = next(open_record_file(path).scan(), None)
     value = first.value if first is not None else None
@@ -141,13 +141,13 @@ def is_bench(path: Path) -> bool:
 
 
 def record_counts(name: str, paths: list[Path], media_root: Path | None = None, seed: int = 0) -> RecordFigures:
-    """Count what files of records hold. Media need not be there; durations are of those that are.
+    """Count the contents of files of records. Media are only needed for durations.
 
     Args:
-        name (`str`): what they are called together.
-        paths (`list[Path]`): of the files. Where `provenance.jsonl` lies beside `records.json`, it says more.
-        media_root (`Path`, *optional*): folder that paths of videos start from; that of each file by default.
-        seed (`int`): of the choice of videos that are opened.
+        name (`str`): name of the files as a group.
+        paths (`list[Path]`): paths of the files. A `provenance.jsonl` beside `records.json` is used, too.
+        media_root (`Path`, *optional*): folder that paths of videos are relative to. Default: each file's folder.
+        seed (`int`): seed of the choice of videos to open.
 
     Raises:
         EngineError: there is no usable record.
@@ -171,17 +171,17 @@ def record_counts(name: str, paths: list[Path], media_root: Path | None = None, 
         try:
             opened = open_video(video)
         except VideoReferError:
-            continue  # `train check` speaks of it
+            continue  # `train check` reports it
         counts.seconds.append(opened.num_frames / opened.fps)
     return counts
 
 
 def bench_counts(path: Path) -> BenchCounts:
-    """Count what a benchmark file holds; its videos need not be there.
+    """Count the contents of a benchmark file; its videos are not needed.
 
     Raises:
-        BenchError: it cannot be read.
-        EngineError: an item is none.
+        BenchError: the file cannot be read.
+        EngineError: an item is invalid.
     """
     items = item_values(path)
     asks = any(isinstance(value, Mapping) and "Question" in value for _, value in items)
@@ -211,7 +211,7 @@ def bench_counts(path: Path) -> BenchCounts:
 
 
 def _with_origin(path: Path) -> Iterator[tuple[Any, Mapping[str, Any] | None]]:
-    """Records with their lines of the provenance, as long as these belong to them."""
+    """Yield records with their lines of the provenance, as long as these belong to them."""
     beside = path.with_name(_ORIGINS[path.stem]) if path.stem in _ORIGINS else None
     with ExitStack() as stack:
         lines = stack.enter_context(open(beside, encoding="utf-8")) if beside and beside.is_file() else None
@@ -226,7 +226,7 @@ def _with_origin(path: Path) -> Iterator[tuple[Any, Mapping[str, Any] | None]]:
 
 
 def _entries(values: Any, kind: type) -> list[Any]:
-    """What is of this kind in a list; nothing where something else stands instead of one."""
+    """Return the entries of a type in a list; an empty list if the value is not a list."""
     return [value for value in values if isinstance(value, kind)] if isinstance(values, list) else []
 
 

@@ -1,4 +1,4 @@
-"""Pictures of data: of records (paper, Fig. 9), of what stages are trained on (Fig. 8), of benchmarks (Fig. 5)."""
+"""Pictures of data: records (paper, Fig. 9), training data of stages (Fig. 8), and benchmarks (Fig. 5)."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ _MEDIA = (
     "image, without objects",
     "text, without objects",
 )
-# Told apart also by those who see few colors (M. Okabe and K. Ito).
+# Colors that color-blind people can tell apart (M. Okabe and K. Ito).
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 _MOST_NOUNS = 20
 _BARS = 24
 _FEW = 4
-_LABELED = 0.05  # a share that is large enough for a number in its piece of the ring
+_LABELED = 0.05  # a share from which on a piece of the ring has a number
 
 
 def draw_figures(
     files: Sequence[str | os.PathLike], out: str | os.PathLike, media_root: Path | None = None, seed: int = 0
 ) -> list[Path]:
-    """Draw what files of records or of benchmarks hold.
+    """Draw statistics of files of records or of benchmarks.
 
-    Of all records together, `data_types.png` shows what turns are about, how long answers are, in how many frames
-    objects are given, what they are called and how long videos are, as far as that is known. `stages.png` shows the
-    media of each stage. Of each benchmark file, `bench_NAME.png` shows its types of questions, lengths and objects.
+    `data_types.png` shows the types of turns, the lengths of answers, the frames of objects, their nouns and the
+    durations of videos, as far as they are known, of all records together. `stages.png` shows the media of each stage.
+    `bench_NAME.png` shows the types of questions, lengths and objects of a benchmark file.
 
     Args:
-        files: record or benchmark files. `STAGE=FILE` says what stage of training records belong to; several files
-            may be of the same stage. Without it, each file is a stage of its own.
-        out: folder for the pictures; it is made.
-        media_root (`Path`, *optional*): folder that paths of videos start from; that of each file by default.
-        seed (`int`): of the choice of videos that are opened for their duration.
+        files: record or benchmark files. `STAGE=FILE` names the stage of training records; several files may belong to
+            the same stage. Without it, each file is a separate stage.
+        out: folder for the pictures, which is created.
+        media_root (`Path`, *optional*): folder that paths of videos are relative to. Default: each file's folder.
+        seed (`int`): seed of the choice of videos that are opened for their duration.
 
     Returns:
-        The pictures written.
+        The written pictures.
 
     Raises:
         ConfigurationError: there are no files, or the folder cannot be written.
-        EngineError: matplotlib is not installed, or a file holds nothing that can be shown.
+        EngineError: matplotlib is not installed, or a file has no contents that can be shown.
         RecordError, BenchError: a file cannot be read.
     """
     figure = _figure_class()
@@ -97,7 +97,7 @@ def draw_figures(
 
 
 def _free_name(path: Path, taken: Container[str]) -> str:
-    """The picture of a benchmark file: called as the file, if need be with its folder, or else numbered."""
+    """Return the picture's path for a benchmark file: the file's name, if necessary with its folder or a number."""
     beside = f"{path.absolute().parent.name}_{path.stem}"
     numbered = (f"{beside}_{number}" for number in itertools.count(2))
     return next(
@@ -116,14 +116,14 @@ def _figure_class() -> Any:
 
     def make(columns: int, rows: int) -> Any:
         figure = Figure(figsize=(6 * columns, 4.5 * rows), layout="constrained")
-        FigureCanvasAgg(figure)  # needs no display, and leaves the program's own settings alone
+        FigureCanvasAgg(figure)  # needs no display, and does not change matplotlib's global settings
         return figure
 
     return make
 
 
 def _named(given: str) -> tuple[str, Path]:
-    """The stage that is named before a file, or what the file is called."""
+    """Return the stage that is named before a file, or the file's name, and the file."""
     name, separator, path = given.partition("=")
     if separator and name and path and not os.path.exists(given):
         return name, Path(path)
@@ -132,7 +132,7 @@ def _named(given: str) -> tuple[str, Path]:
 
 
 def _together(counts: Sequence[RecordFigures]) -> RecordFigures:
-    """All records; the same video in several files counts in each."""
+    """Return the counts of all records. A video in several files counts in each."""
     whole = RecordFigures(listed(one.name for one in counts))
     for one in counts:
         whole.records, whole.bad, whole.videos = (
@@ -152,7 +152,7 @@ def _together(counts: Sequence[RecordFigures]) -> RecordFigures:
 
 
 def _draw_types(figure: Any, counts: RecordFigures) -> Any:
-    """Fig. 9 of the paper, with what else is known about the records."""
+    """Draw Fig. 9 of the paper, with further counts of the records."""
     parts = [functools.partial(_ring, title="turns about objects, by type", counts=counts.types, order=OBJECT_TYPES)]
     if counts.types:
         parts.append(functools.partial(_lengths, counts=counts))
@@ -173,7 +173,7 @@ def _draw_types(figure: Any, counts: RecordFigures) -> Any:
 
 
 def _draw_stages(figure: Any, counts: Sequence[RecordFigures]) -> Any:
-    """Fig. 8 of the paper: what each stage is trained on."""
+    """Draw Fig. 8 of the paper: the training data of each stage."""
     parts = [
         functools.partial(
             _ring, title=f"{one.name}: {one.records - one.bad:,} records", counts=one.media, order=_MEDIA
@@ -186,7 +186,7 @@ def _draw_stages(figure: Any, counts: Sequence[RecordFigures]) -> Any:
 
 
 def _draw_bench(figure: Any, counts: BenchCounts) -> Any:
-    """Fig. 5 of the paper."""
+    """Draw Fig. 5 of the paper."""
     text = "question" if counts.kind == "q" else "description"
     parts = []
     if counts.kind == "q":
@@ -250,7 +250,7 @@ def _label_wedge(axes: Any, wedge: Any, text: str) -> None:
 
 
 def _histogram(axes: Any, *, title: str, counts: Counter[int], of: str) -> None:
-    """Bars of single numbers, or of ranges where there are many."""
+    """Draw bars of single numbers, or of ranges if there are many numbers."""
     axes.set_title(title)
     axes.set_ylabel(of)
     if not counts:
@@ -271,7 +271,7 @@ def _histogram(axes: Any, *, title: str, counts: Counter[int], of: str) -> None:
 
 
 def _lengths(axes: Any, *, counts: RecordFigures) -> None:
-    """How long answers are, by type, as a box: quartiles, and 5 and 95 of a hundred."""
+    """Draw the lengths of answers by type as boxes: quartiles, and the percentiles 5 and 95."""
     axes.set_title("words of an answer")
     kinds = [kind for kind in OBJECT_TYPES if counts.words.get(kind)]
     for place, kind in enumerate(kinds):
@@ -298,7 +298,7 @@ def _quantile(counts: Mapping[int, int], share: float) -> int:
 
 
 def _nouns(axes: Any, *, counts: Counter[str]) -> None:
-    axes.set_title(f"what objects are called, {min(_MOST_NOUNS, len(counts))} of {len(counts):,} names")
+    axes.set_title(f"nouns of objects, {min(_MOST_NOUNS, len(counts))} of {len(counts):,} names")
     found = counts.most_common(_MOST_NOUNS)
     names = [_plain(cut(name, 22)) for name, _ in found]
     axes.barh(range(len(found)), [count for _, count in found], color=_COLORS[2])
@@ -315,7 +315,7 @@ def _durations(axes: Any, *, counts: RecordFigures) -> None:
 
 
 def _plain(text: str) -> str:
-    """A text without what matplotlib takes for a formula; what its font lacks is written as its number."""
+    """Return a text escaped for matplotlib's formulas, with the numbers of characters that its font lacks."""
     known = _known_characters()
     shown = "".join(
         letter if ord(letter) in known else letter.encode("ascii", "backslashreplace").decode() for letter in text

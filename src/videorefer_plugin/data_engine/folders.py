@@ -1,4 +1,4 @@
-"""The folder of a run: who may use it, what it was made with, and what differs now."""
+"""The folder of a run: its lock, its settings, and differences from them."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ __all__ = [
 ]
 
 _MOST_NAMED = 6  # differences in a message
-_OWN = "sources.jsonl"  # may be there before run.json is
+_OWN = "sources.jsonl"  # may exist before run.json
 
 
 class RunFolder:
     """The folder of a run, which one process at a time may use.
 
-    `run.json` says what the run is, `sources.jsonl` is what was read, `stages/` is the ledger, and `failed.jsonl` has
-    the dead letters.
+    `run.json` describes the run, `sources.jsonl` has its sources, `stages/` is the ledger, and `failed.jsonl` has the
+    dead letters.
 
     Args:
-        path (`Path`): of the folder.
+        path (`Path`): path of the folder.
     """
 
     def __init__(self, path: Path):
@@ -51,10 +51,10 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes out.
+        """Lock the folder for this process.
 
         Raises:
-            EngineError: another one uses it, it cannot be written, or it holds something else.
+            EngineError: another process uses the folder, it cannot be written, or it holds something else.
         """
         from filelock import FileLock, Timeout
 
@@ -92,7 +92,7 @@ class RunFolder:
             )
 
     def _tidy(self) -> None:
-        """Remove what a process that was killed was about to write, and its locks."""
+        """Remove the temporary files and locks of a process that was killed."""
         for item in self.path.iterdir():
             if UNFINISHED.fullmatch(item.name):
                 item.unlink(missing_ok=True)
@@ -100,10 +100,10 @@ class RunFolder:
             item.unlink(missing_ok=True)
 
     def read(self) -> dict[str, Any] | None:
-        """What `run.json` says; `None` if nothing was begun.
+        """Return the contents of `run.json`; `None` if there is no run yet.
 
         Raises:
-            EngineError: it cannot be read, or is something else.
+            EngineError: the file cannot be read, or is something else.
         """
         if not self.run.is_file():
             return None
@@ -114,10 +114,10 @@ class RunFolder:
         return said
 
     def recipe(self) -> EngineRecipe:
-        """The recipe of the run that was done here.
+        """Return the recipe of the folder's run.
 
         Raises:
-            EngineError: there is none.
+            EngineError: there is no run.
         """
         said = self.read()
         if said is None:
@@ -127,14 +127,14 @@ class RunFolder:
         return recipe_of({**said["recipe"], "output": {**said["recipe"].get("output", {}), "folder": str(self.path)}})
 
     def ledger_bytes(self) -> int:
-        """The size of the ledger, which grows with every piece of work."""
+        """Return the size of the ledger, which grows with all work."""
         return sum(shard.stat().st_size for shard in self.stages.glob("*.jsonl"))
 
     def write(self, path: Path, lines: Iterator[str]) -> None:
-        """Write a file that appears whole.
+        """Write a file, which appears whole.
 
         Raises:
-            EngineError: it cannot be written.
+            EngineError: the file cannot be written.
         """
 
         def into(name: str) -> None:
@@ -149,7 +149,7 @@ class RunFolder:
     def write_run(
         self, recipe: EngineRecipe, identities: Mapping[str, Any], keys: Mapping[str, str], read: Mapping[str, Any]
     ) -> None:
-        """Write `run.json`, without passwords that stand in addresses of the recipe."""
+        """Write `run.json`, without passwords in addresses of the recipe."""
         said = {
             "version": version("videorefer-plugin"),
             "recipe": without_secrets(recipe.to_dict()),
@@ -160,14 +160,14 @@ class RunFolder:
         self.write(self.run, iter([json.dumps(said, indent=1) + "\n"]))
 
     def write_sources(self, sources: Sequence[Source]) -> None:
-        """Write the snapshot."""
+        """Write the snapshot of the sources."""
         self.write(self.sources, _source_lines(sources))
 
     def sources_digest(self) -> str | None:
-        """A short name for all that the snapshot holds; `None` if there is none.
+        """Return a digest of the snapshot of the sources; `None` if there is none.
 
         Raises:
-            EngineError: it cannot be read.
+            EngineError: the snapshot cannot be read.
         """
         digest = hashlib.sha256()
         try:
@@ -184,7 +184,7 @@ def _source_lines(sources: Sequence[Source]) -> Iterator[str]:
 
 
 def files_digest(settings: SourceSettings) -> str:
-    """A short name for the files that sources are read from: what tables hold, and what lies in folders."""
+    """Return a digest of the files that sources are read from: contents of tables, and lists of folders."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
     for name in [*settings.files, *settings.exclude]:
         path = Path(name)
@@ -192,7 +192,7 @@ def files_digest(settings: SourceSettings) -> str:
             if path.is_dir():
                 for item in sorted(path.rglob("*")):
                     said = f"{item.relative_to(path)} {item.stat().st_size if item.is_file() else ''}\n"
-                    digest.update(os.fsencode(said))  # the name of a file need not be UTF-8
+                    digest.update(os.fsencode(said))  # names of files may not be UTF-8
             elif path.is_file():
                 _add_file(digest, path)
         except OSError as error:
@@ -207,16 +207,16 @@ def _add_file(digest: Any, path: Path) -> None:
 
 
 def read_summary(found: SourceList, files: str) -> dict[str, Any]:
-    """What `run.json` says of the sources."""
+    """Return the entry of `run.json` about the sources."""
     digest = hashlib.sha256()
     for line in _source_lines(found.sources):
         digest.update(line.encode())
-    sources = digest.hexdigest()[:16]  # as `RunFolder.sources_digest` has it
+    sources = digest.hexdigest()[:16]  # equal to `RunFolder.sources_digest`
     return {"files": files, "sources": sources, "counts": dict(found.counts), "notes": list(found.notes)}
 
 
 def changed_settings(before: Mapping[str, Any], recipe: EngineRecipe, identities: Mapping[str, Any]) -> list[str]:
-    """What a run depends on and is not as it was, in words."""
+    """Return sentences about changed settings that a run depends on."""
     old = {name: before["recipe"].get(name) for name in ("product", "seed")} | before["identities"]
     new = {"product": recipe.product, "seed": recipe.seed, **identities}
     return list(_differences(old, new, ""))
@@ -231,12 +231,12 @@ def _differences(old: Any, new: Any, where: str) -> Iterator[str]:
 
 
 def changed_sources(snapshot: Path, sources: Sequence[Source]) -> list[str]:
-    """How the sources differ from those of the snapshot, in words."""
+    """Return sentences about the differences of the sources from those of the snapshot."""
     try:
         with open(snapshot, encoding="utf-8") as stream:
             before = {one.id: one.digest for one in map(Source.from_json, map(json.loads, stream))}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        return [f"the sources are others, and what they were cannot be read from {snapshot}"]
+        return [f"the sources are others, and the earlier ones cannot be read from {snapshot}"]
     now = {source.id: source.digest for source in sources}
     kinds = {
         "new": [name for name in now if name not in before],
@@ -248,9 +248,9 @@ def changed_sources(snapshot: Path, sources: Sequence[Source]) -> list[str]:
 
 
 def refuse_changes(folder: Path, changes: Sequence[str]) -> EngineError:
-    """The error about a folder that holds another run."""
+    """Return the error about a folder that holds another run."""
     said = listed(changes, _MOST_NAMED, "; ")
     return EngineError(
         f"{folder} holds a run that differs: {said}. Give another output.folder (--out) for a run of its own, or "
-        "accept the changes (--accept-changes): what does not depend on them is kept, and the rest is done anew."
+        "accept the changes (--accept-changes): work that does not depend on them is kept, and the rest is done again."
     )

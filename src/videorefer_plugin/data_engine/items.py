@@ -1,4 +1,4 @@
-"""What agents are given, and what they make: plain values, which are written to the ledger as JSON and read back."""
+"""The inputs and results of agents: plain values, which are written to the ledger as JSON and read back."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ __all__ = [
 
 
 def seed_of(*parts: Any) -> int:
-    """A seed, from 0 to 2^32 - 1, that depends on these values alone; the same on every machine and in every order."""
+    """Return a seed, from 0 to 2^32 - 1, that depends on these values alone, and is the same on every machine."""
     text = json.dumps(parts, ensure_ascii=False)
     return int(hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8], 16)
 
 
-# --- what comes in ---------------------------------------------------------------------------------------------------
+# --- sources ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class GivenObject:
-    """An object that comes with its masks and an expression for it.
+    """An object of a source with masks and an expression.
 
     Attributes:
-        expression (`str`): such as "the man in red".
+        expression (`str`): expression such as "the man in red".
         annotation (`dict`): frame of the source video, as a string of digits -> {"segmentation": COCO RLE, polygons or
-            None}, as records of VideoRefer-700K have it.
+            None}, in the format of VideoRefer-700K.
     """
 
     expression: str
@@ -62,14 +62,14 @@ class Source:
     """A video or an image that data is made from.
 
     Attributes:
-        id (`str`): its name in the run; no two sources share one.
-        path (`str`): of the file.
-        caption (`str`): what was written about it as a whole; may be empty where objects are given.
+        id (`str`): unique name in the run.
+        path (`str`): path of the file.
+        caption (`str`): caption of the whole video; may be empty if objects are given.
         kind (`str`): "video" or "image".
-        objects (`tuple[GivenObject, ...]`): objects whose masks are given.
-        height, width (`int`, *optional*): of the frames that polygons of given objects were drawn on, in pixels.
-        language (`str`, *optional*): of the caption, a code such as "en", where the table says it.
-        license, address (`str`, *optional*): under which terms it may be used, and where it comes from.
+        objects (`tuple[GivenObject, ...]`): objects with given masks.
+        height, width (`int`, *optional*): size of the frames that polygons of given objects were drawn on, in pixels.
+        language (`str`, *optional*): language of the caption, a code such as "en", if the table names it.
+        license, address (`str`, *optional*): license and origin of the video.
     """
 
     id: str
@@ -84,27 +84,27 @@ class Source:
     address: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As `from_json` reads it."""
+        """Return the source in the form that `from_json` reads."""
         said = {item.name: getattr(self, item.name) for item in fields(self)}
         said["objects"] = [{"expression": one.expression, "annotation": one.annotation} for one in self.objects]
         return {key: value for key, value in said.items() if value not in (None, [], "")}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Source:
-        """Read what `to_json` gave, also after it went through JSON."""
+        """Read the result of `to_json`, also after a round trip through JSON."""
         objects = tuple(GivenObject(**given) for given in value.get("objects", ()))
         return cls(**{**value, "objects": objects})
 
     @functools.cached_property
     def digest(self) -> str:
-        """A short name for all that it says."""
+        """A digest of all values."""
         return _digest(self.to_json())
 
     @functools.cached_property
     def work_digest(self) -> str:
-        """A short name for what agents work on; what they made is made again when that changes.
+        """A digest of the values that agents use; if it changes, their work is done again.
 
-        Under which terms it may be used and where it comes from stand in records alone.
+        License and address are not part of it, since only records have them.
         """
         return _digest({key: value for key, value in self.to_json().items() if key not in _NOT_WORKED_ON})
 
@@ -116,18 +116,18 @@ def _digest(said: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
-# --- what agents make ------------------------------------------------------------------------------------------------
+# --- results of agents -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Noun:
-    """An object that a caption speaks of; made by the Analyzer.
+    """An object that a caption names; made by the Analyzer.
 
     Attributes:
-        text (`str`): the bare noun with what tells it apart from others of its kind, such as "red car".
-        expression (`str`): the whole words of the caption about it, such as "a red car with a trailer"; `text` if the
-            caption says no more.
-        role (`str`): "subject", or "other" of what else is in the scene.
+        text (`str`): the noun with the words that distinguish it from others of its kind, such as "red car".
+        expression (`str`): all words of the caption about it, such as "a red car with a trailer"; `text` if there are
+            no more.
+        role (`str`): "subject", or "other" for other things in the scene.
         singular (`bool`): whether it is a single object.
     """
 
@@ -139,18 +139,18 @@ class Noun:
 
 @dataclass(frozen=True)
 class Found:
-    """Where an object is; made by the Segmentor.
+    """The masks of an object; made by the Segmentor.
 
     Attributes:
         annotation (`dict`): frame of the source video, as a string of digits -> {"segmentation": COCO RLE, or None
             where it is absent}.
-        height, width (`int`): of the frames in pixels.
-        frame (`int`): the frame in which it was found first.
-        box (`tuple[float, ...]`): around it there, (x0, y0, x1, y1) in pixels.
-        score (`float`): of the finder, from 0 to 1.
+        height, width (`int`): size of the frames in pixels.
+        frame (`int`): the frame in which it was first found.
+        box (`tuple[float, ...]`): box around it in that frame, (x0, y0, x1, y1) in pixels.
+        score (`float`): score of the finder, from 0 to 1.
         scores (`dict`): frame, as a string -> score of the follower, from 0 to 1.
-        checks (`dict`): name of a check of the masklet -> its figure; empty if none was made.
-        notes (`tuple[str, ...]`): what is to be known about it, such as where it was lost.
+        checks (`dict`): name of a check of the masklet -> its figure; empty without checks.
+        notes (`tuple[str, ...]`): notes about it, such as the frame in which it was lost.
     """
 
     annotation: dict[str, Any]
@@ -165,18 +165,18 @@ class Found:
 
     @property
     def region(self) -> Region:
-        """The object as a `Region`."""
+        """The object as a [`Region`]."""
         return Region.from_annotation(self.annotation)
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a Video LLM says of an object; made by the Annotator.
+    """The description of an object by a Video LLM; made by the Annotator.
 
     Attributes:
-        dynamic (`str`): its actions and movements; empty if it has none but static ones.
+        dynamic (`str`): its actions and movements; empty if there are only static ones.
         appearance (`str`): its look and state.
-        filtered (`tuple[str, ...]`): sentences about static "actions" that were taken out of `dynamic`.
+        filtered (`tuple[str, ...]`): sentences about static "actions" that were removed from `dynamic`.
     """
 
     dynamic: str
@@ -185,17 +185,17 @@ class Description:
 
     @property
     def text(self) -> str:
-        """Both, the look first."""
+        """Both texts, the look first."""
         return " ".join(filter(None, (self.appearance, self.dynamic)))
 
 
 @dataclass(frozen=True)
 class RegionCaption:
-    """What a region captioner says of a mask, of which it is not told whose it is; made for the Reviewer.
+    """The caption of a mask by a model that does not know the object's name; made for the Reviewer.
 
     Attributes:
-        text (`str`): its words.
-        frame (`int`): of the source video, in which it was shown.
+        text (`str`): the caption.
+        frame (`int`): frame of the source video in which the mask was shown.
     """
 
     text: str
@@ -204,12 +204,12 @@ class RegionCaption:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether description and region caption mean the same object; made by the Reviewer.
+    """The verdict whether description and region caption mean the same object; made by the Reviewer.
 
     Attributes:
         same (`bool`): the verdict.
-        reason (`str`): in words.
-        score (`float`, *optional*): how sure it is or how similar they are, where it says so.
+        reason (`str`): reason in words.
+        score (`float`, *optional*): confidence or similarity, if the Reviewer gives one.
     """
 
     same: bool
@@ -223,9 +223,9 @@ class Question:
 
     Attributes:
         kind (`str`): "basic", "reasoning" or "future" (paper, section 3.1.2).
-        question (`str`): with one `<region>` for each object that it is about.
+        question (`str`): the question, with one `<region>` for each object.
         answer (`str`): the answer.
-        objects (`tuple[int, ...]`): numbers of the objects ([`ObjectItem`]) that `<region>` stands for, in order.
+        objects (`tuple[int, ...]`): numbers of the objects ([`ObjectItem`]) of each `<region>`, in order.
     """
 
     kind: str
@@ -236,15 +236,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Refined:
-    """What becomes a record; made by the Refiner.
+    """The contents of a record; made by the Refiner.
 
     Attributes:
-        description (`str`): one coherent description; empty if only questions were asked for.
-        questions (`tuple[Question, ...]`): in the order of the conversation. Of questions about several objects, only
-            the first of them has them.
-        conversation (`bool`): whether the questions are rounds of one conversation; else each stands alone.
-        new_words (`float`, *optional*): share of words of the description that stand in none of the texts that it was
-            made from, from 0 to 1; roughly what may be invented.
+        description (`str`): one coherent description; empty if the product is questions.
+        questions (`tuple[Question, ...]`): questions in the order of the conversation. Questions about several objects
+            belong to the first of them only.
+        conversation (`bool`): whether the questions are rounds of one conversation; otherwise they are independent.
+        new_words (`float`, *optional*): share of words of the description that are in none of its source texts, from 0
+            to 1; a rough measure of invention.
     """
 
     description: str = ""
@@ -255,11 +255,11 @@ class Refined:
 
 @dataclass(frozen=True)
 class Drop:
-    """Why an object is left out from here on, which is no failure: the same agent would say the same again.
+    """The reason to drop an object. It is not a failure: the same agent would drop the object again.
 
     Attributes:
-        kind (`str`): by which it is counted: "not_found", "ambiguous", "lost", "plural", "refused", "static" or such.
-        reason (`str`): in a sentence.
+        kind (`str`): kind for counts: "not_found", "ambiguous", "lost", "plural", "refused", "static" and others.
+        reason (`str`): reason in a sentence.
     """
 
     kind: str
@@ -268,14 +268,13 @@ class Drop:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a piece of work took.
+    """The cost of a piece of work.
 
     Attributes:
-        calls (`int`): how often a model was asked.
-        input_tokens, output_tokens (`int`): as its side counts them.
-        cost (`float`): in the currency of the prices; 0 without prices.
-        uncounted (`int`): calls whose tokens the model's side does not count, so that they are unknown, and not among
-            these.
+        calls (`int`): number of calls of a model.
+        input_tokens, output_tokens (`int`): tokens, as the server counts them.
+        cost (`float`): cost in the currency of the prices; 0 without prices.
+        uncounted (`int`): calls without a count of tokens by the server; their tokens are unknown, and not included.
     """
 
     calls: int = 0
@@ -295,7 +294,7 @@ class Spent:
 
 
 def token_words(tokens: float, calls: float, uncounted: float) -> str:
-    """How many tokens calls took, and that this is unknown of those whose tokens nobody counts."""
+    """Return the number of tokens of calls as text, with a note if some were not counted."""
     if calls and uncounted >= calls:
         return "unknown"
     return f"{tokens:,.0f}" + " + unknown" * bool(uncounted)
@@ -303,12 +302,12 @@ def token_words(tokens: float, calls: float, uncounted: float) -> str:
 
 @dataclass(frozen=True)
 class Made:
-    """What an agent made of one video.
+    """The result of an agent for one video.
 
     Attributes:
-        objects (`tuple`): for each object that it was given, in order, what it made of it, or [`Drop`]. The Analyzer,
-            which is given none, makes the objects: their nouns.
-        spent ([`Spent`]): what it took.
+        objects (`tuple`): for each input object, in order, its result or a [`Drop`]. The Analyzer, which has no input
+            objects, returns nouns.
+        spent ([`Spent`]): cost of the work.
     """
 
     objects: tuple[Any, ...]
@@ -317,12 +316,12 @@ class Made:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an agent could make nothing of a video this time; it goes to the dead letters and can be tried again.
+    """The reason why an agent has no result for a video. It goes to the dead letters, and can be tried again.
 
     Attributes:
-        kind (`str`): by which it is counted, such as "video", "endpoint" or "reply".
-        reason (`str`): in a sentence.
-        spent ([`Spent`]): what it took all the same.
+        kind (`str`): kind for counts, such as "video", "endpoint" or "reply".
+        reason (`str`): reason in a sentence.
+        spent ([`Spent`]): cost of the work.
     """
 
     kind: str
@@ -331,9 +330,9 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """The failure that an error stands for, counted by what it is about, such as "video".
+        """Return the failure for an error, with a kind such as "video".
 
-        What is none of our errors is "unexpected", and also says where it came from, since nobody else would know.
+        An error of another library has the kind "unexpected", and its reason names the code that raised it.
         """
         if isinstance(error, VideoReferError):
             return cls(type(error).__name__.removesuffix("Error").lower(), str(error))
@@ -341,18 +340,18 @@ class Failure:
         return cls("unexpected", f"{type(error).__name__}: {error} ({where})")
 
 
-# --- what agents are given -------------------------------------------------------------------------------------------
+# --- inputs of agents ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class ObjectItem:
-    """An object of a video, with what agents have made of it so far.
+    """An object of a video, with the results of agents so far.
 
     Attributes:
-        number (`int`): among the objects of its video, from 0, in the order in which the Analyzer or the source has
-            them; those that were dropped keep theirs.
-        noun ([`Noun`]): what it is called.
-        found, description, caption, verdict, refined (*optional*): what agents made.
+        number (`int`): number among the objects of its video, from 0, in the order of the Analyzer or the source.
+            Dropped objects keep their numbers.
+        noun ([`Noun`]): noun of the object.
+        found, description, caption, verdict, refined (*optional*): results of agents.
     """
 
     number: int
@@ -365,11 +364,11 @@ class ObjectItem:
 
     @property
     def is_discarded(self) -> bool:
-        """Whether the Reviewer found that its description and its mask do not belong together; it is kept apart."""
+        """Whether the Reviewer found that its description does not fit its mask; such objects are kept apart."""
         return self.verdict is not None and not self.verdict.same
 
     def having(self, made: Any) -> ObjectItem:
-        """This object with what one more agent has made of it."""
+        """Return the object with the result of one more agent."""
         return replace(self, **{_FIELD_OF[type(made)]: made})
 
 
@@ -385,12 +384,12 @@ _FIELD_OF = {
 
 @dataclass(frozen=True)
 class VideoItem:
-    """One source, as an agent is given it.
+    """One source, as an input of agents.
 
     Attributes:
         source ([`Source`]): the video or image.
-        seed (`int`): for what is left to chance; of this source and the run alone.
-        objects (`tuple[ObjectItem, ...]`): those that were not dropped.
+        seed (`int`): seed of random choices, which depends on this source and the run alone.
+        objects (`tuple[ObjectItem, ...]`): objects that were not dropped.
     """
 
     source: Source

@@ -1,4 +1,4 @@
-"""Codes and names of languages, as captions and chat models have them."""
+"""Codes and names of languages, as captions and chat models use them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 __all__ = ["is_language", "language_of"]
 
-# Of each language its code of two letters, those of three, and its names.
+# For each language its two-letter code, its three-letter codes, and its names.
 _TABLE = """
     ar ara arabic, bg bul bulgarian, bn ben bengali bangla, ca cat catalan, cs ces cze czech, da dan danish,
     de deu ger german deutsch, el ell gre greek, en eng english, es spa spanish castilian español, et est estonian,
@@ -27,9 +27,9 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 def language_of(said: str) -> str:
-    """The language of a code or name, wherever it is spoken: "en" of "en-US", "eng" and "English".
+    """Return the language of a code or name, without the country: "en" for "en-US", "eng" and "English".
 
-    Of one that is not known, the word itself, so that it is only the same as itself.
+    For an unknown language, the word itself is returned, so that it only equals itself.
     """
     words = _WORD.findall(said.casefold())
     if _CODE.fullmatch(said.strip()):
@@ -38,5 +38,5 @@ def language_of(said: str) -> str:
 
 
 def is_language(said: str) -> bool:
-    """Whether a text is the code of a language, or the name of a known one."""
+    """Return whether a text is the code of a language, or the name of a known one."""
     return bool(_CODE.fullmatch(said.strip())) or said.strip().casefold() in _CODES

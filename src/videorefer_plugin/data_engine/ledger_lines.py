@@ -1,4 +1,4 @@
-"""Which lines of a ledger belong together: those of a source, each of which was made from the ones before it."""
+"""The lines of a ledger about each source, each of which was made from the ones before it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from videorefer_plugin.data_engine.state import row_key
 __all__ = ["DONE", "FAILED", "FAILURE", "NOT_DONE", "Line", "LineFiles", "StageLines", "longest"]
 
 NOT_DONE, DONE, FAILED = range(3)
-FAILURE = b"\xff" * 8  # in place of what was made
+FAILURE = b"\xff" * 8  # stands for a missing result
 
 _OPEN_FILES = 64  # of a ledger at the same time
 _KEY_BYTES = 12  # of `row_key`
@@ -24,13 +24,13 @@ _ORIGIN_BYTES = 8  # of `origin_of`
 
 
 class LineFiles:
-    """Lines of files at known places, with a limited number of files open."""
+    """A reader of lines at known offsets, with a limited number of open files."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
 
     def line(self, path: Path, offset: int) -> Any:
-        """The value of the line that begins there."""
+        """Return the value of the line that begins at an offset."""
         stream = self._open.pop(path, None) or open(path, "rb")  # noqa: SIM115 - closed by `close`
         self._open[path] = stream
         if len(self._open) > _OPEN_FILES:
@@ -39,13 +39,13 @@ class LineFiles:
         return json.loads(stream.readline())
 
     def close(self) -> None:
-        """Let go of them."""
+        """Close the files."""
         while self._open:
             self._open.popitem()[1].close()
 
 
 class Line(NamedTuple):
-    """Where a line is, what it was made from, and what came of it."""
+    """The location of a line, its input, and its outcome."""
 
     file: int
     offset: int
@@ -54,13 +54,13 @@ class Line(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether it says why nothing was made."""
+        """Whether it is a failure."""
         return self.made == FAILURE
 
 
 @dataclass
 class StageLines:
-    """What is known of one stage, of source after source: whether it is done, and where its line is."""
+    """The state of one stage for all sources: whether it is done, and where its line is."""
 
     key: str
     keys: bytearray = field(default_factory=bytearray)
@@ -69,11 +69,11 @@ class StageLines:
     offsets: array[int] = field(default_factory=lambda: array("q"))
     origins: bytearray = field(default_factory=bytearray)
     made: bytearray = field(default_factory=bytearray)
-    others: dict[int, list[Line]] = field(default_factory=dict)  # of sources that have several lines
+    others: dict[int, list[Line]] = field(default_factory=dict)  # of sources with several lines
     done: int = 0
 
     def add(self, source: Source, seed: int) -> None:
-        """Take in one more source, of which nothing is done yet."""
+        """Add a source without any work."""
         self.keys += bytes.fromhex(row_key(source, seed, self.key))
         self.status.append(NOT_DONE)
         self.files.append(-1)
@@ -83,21 +83,21 @@ class StageLines:
 
     @property
     def failures(self) -> int:
-        """Number of sources that failed here."""
+        """The number of sources that failed at this stage."""
         return self.status.count(FAILED)
 
     @property
     def unused(self) -> int:
-        """Number of lines that were made from something else than the lines before them are now."""
+        """The number of lines whose input was different from the lines that are used before them."""
         unused = sum(map(len, self.others.values()))
         return unused + sum(file >= 0 and not status for file, status in zip(self.files, self.status, strict=True))
 
     def key_of(self, number: int) -> str:
-        """The `key` of the lines about a source that are of this work."""
+        """Return the `key` of the lines about a source for this stage."""
         return self.keys[number * _KEY_BYTES : (number + 1) * _KEY_BYTES].hex()
 
     def lines(self, number: int) -> list[Line]:
-        """The lines about a source; the one first that is used, if any is."""
+        """Return the lines about a source, first the one that is used, if there is one."""
         if self.files[number] < 0:
             return []
         place = slice(number * _ORIGIN_BYTES, (number + 1) * _ORIGIN_BYTES)
@@ -106,7 +106,7 @@ class StageLines:
         return [first, *self.others.get(number, ())]
 
     def keep(self, number: int, lines: Sequence[Line]) -> None:
-        """Keep these lines about a source, and no others."""
+        """Keep only these lines about a source."""
         first, others = lines[0] if lines else Line(-1, 0, FAILURE, FAILURE), list(lines[1:])
         place = slice(number * _ORIGIN_BYTES, (number + 1) * _ORIGIN_BYTES)
         self.files[number], self.offsets[number] = first.file, first.offset
@@ -116,7 +116,7 @@ class StageLines:
             self.others[number] = others
 
     def take(self, number: int, line: Line) -> None:
-        """Take in one more line: instead of an earlier failure with the same; of several results, all are kept."""
+        """Add a line. It replaces an earlier failure with the same input; several results are all kept."""
         there = self.lines(number)
         same = [one for one in there if one.origin == line.origin]
         if any(not one.failed for one in same) if line.failed else any(one.made == line.made for one in same):
@@ -128,7 +128,7 @@ class StageLines:
             self.keep(number, [*there[:failure], line, *there[failure + 1 :]])
 
     def use(self, number: int, line: Line | None) -> None:
-        """Have this line count for a source, or none."""
+        """Use this line for a source, or none."""
         if line is not None:
             self.keep(number, [line, *(one for one in self.lines(number) if one != line)])
         self.done += (line is not None) - (self.status[number] != NOT_DONE)
@@ -136,9 +136,9 @@ class StageLines:
 
 
 def longest(stages: Sequence[StageLines], number: int, origin: bytes) -> list[Line]:
-    """The lines about a source, stage after stage, each of which was made from those before it.
+    """Return the lines about a source, stage by stage, each of which was made from those before it.
 
-    Where a stage was done several times, those count that most was made from.
+    If a stage was done several times, the line with the most following stages is used.
     """
     best: list[Line] = []
     for line in stages[0].lines(number) if stages else ():

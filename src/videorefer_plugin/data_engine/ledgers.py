@@ -1,4 +1,4 @@
-"""What a run has done so far: where in the ledger's files the lines about each source are."""
+"""The index of a run's work: the positions of the lines about each source in the ledger's files."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ _ORIGIN = re.compile("[0-9a-f]{16}")
 
 
 class RunLedger:
-    """The lines that all processes of a run have written, found by source and stage.
+    """An index, by source and stage, of the lines that all processes of a run have written.
 
-    What agents made stays in the files; memory grows by some fifty bytes for each source and stage.
+    The results of agents stay in the files. Memory grows by some fifty bytes for each source and stage.
 
     Args:
-        sources (`Path`): the snapshot of the sources, a line of JSON each.
-        folder (`Path`): of the ledger's files.
-        seed (`int`): of the run.
+        sources (`Path`): snapshot of the sources, a line of JSON each.
+        folder (`Path`): folder of the ledger's files.
+        seed (`int`): seed of the run.
         keys (`Mapping[str, str]`): stage -> its key, in order; see [`stage_keys`].
-        limit (`int`, *optional*): of the first sources, to which the run is restricted.
+        limit (`int`, *optional*): number of the first sources, to which the run is restricted.
 
     Attributes:
-        cost (`float`): of all lines that were read, also of those that are not used any more.
-        given, only_given (`int`): sources that give objects, and those of them that have no caption.
-        spent, seconds (`dict`): stage -> what it took, of the same lines.
-        tries (`dict[int, int]`): number of a source -> how often it failed.
+        cost (`float`): cost of all lines, also of those that are not used any more.
+        given, only_given (`int`): sources with given objects, and those of them without a caption.
+        spent, seconds (`dict`): stage -> cost and time of the same lines.
+        tries (`dict[int, int]`): number of a source -> number of failures.
 
     Raises:
-        EngineError: a file cannot be read, or is damaged; names the line.
+        EngineError: a file cannot be read, or is damaged. The message names the line.
     """
 
     def __init__(self, sources: Path, folder: Path, seed: int, keys: Mapping[str, str], limit: int | None = None):
@@ -65,7 +65,7 @@ class RunLedger:
         self.spent: dict[str, Spent] = {}
         self.seconds: dict[str, float] = {}
         self._forgotten: dict[int, tuple[str, Line]] = {}
-        self._touched = bytearray()  # 1 for sources about which something new was written or heard
+        self._touched = bytearray()  # 1 for sources with new lines or reports
         self._places = array("q")
         self._paths: list[Path] = []
         self._read: dict[Path, tuple[int, int]] = {}  # bytes and lines that were read
@@ -75,16 +75,16 @@ class RunLedger:
 
     @property
     def size(self) -> int:
-        """Number of sources."""
+        """The number of sources."""
         return len(self._places)
 
     @property
     def outdated(self) -> int:
-        """Lines that are not used: of other settings or sources, or made from something that was made anew since."""
+        """The number of unused lines: of other settings or sources, or with an input that was made again since."""
         return self._outdated + sum(one.unused for one in self.stages.values())
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._files.close()
 
     def _take_sources(self, limit: int | None) -> None:
@@ -104,7 +104,7 @@ class RunLedger:
                 stage.add(source, self._seed)
 
     def refresh(self) -> None:
-        """Take in what was written since the last time."""
+        """Read the lines that were written since the last time."""
         for path in sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else ():
             if path not in self._read:
                 self._paths.append(path)
@@ -120,17 +120,17 @@ class RunLedger:
             number = self._touched.find(1, number + 1)
 
     def _settle(self, stages: Sequence[StageLines], number: int) -> None:
-        """Find out which lines about a source belong together."""
+        """Choose the lines about a source that belong together."""
         chosen = longest(stages, number, bytes.fromhex(origin_of({})))
         for stage, line in zip_longest(stages, chosen):
             stage.use(number, line)
 
     def _take(self, file: int, offset: int, row: dict[str, Any]) -> None:
         if "spent" not in row:
-            return  # the first line, which says what the file is
+            return  # the first line, which describes the file
         self._add_spent(row)
         if "key" not in row:
-            return  # about what was spent in vain
+            return  # about a cost without a result
         number, stage = self.numbers.get(row["id"]), self.stages.get(row["stage"])
         if stage is None or number is None or stage.key_of(number) != row["key"]:
             self._outdated += row["id"] in self.numbers or stage is None
@@ -147,7 +147,7 @@ class RunLedger:
         self.seconds[row["stage"]] = self.seconds.get(row["stage"], 0.0) + row["seconds"]
 
     def note(self, state: State) -> list[dict[str, Any]]:
-        """Take in what an executor has done, and return the lines that are new."""
+        """Add the work of an executor, and return the new lines."""
         new = []
         for name, row in state.rows.items():
             stage = self.stages[name]
@@ -159,12 +159,12 @@ class RunLedger:
         return new
 
     def failed_stage(self, number: int) -> str | None:
-        """The stage at which a source failed."""
+        """Return the stage at which a source failed."""
         name = self._first_not_done(number)
         return name if name is not None and self.stages[name].status[number] == FAILED else None
 
     def next_stage(self, number: int) -> str | None:
-        """The stage that a source waits for; `None` if it failed or is finished."""
+        """Return the stage that a source waits for; `None` if it failed or is finished."""
         name = self._first_not_done(number)
         return name if name is not None and self.stages[name].status[number] == NOT_DONE else None
 
@@ -172,12 +172,12 @@ class RunLedger:
         return next((name for name, one in self.stages.items() if one.status[number] != DONE), None)
 
     def failed(self) -> list[int]:
-        """Sources that failed, those first that were tried least."""
+        """Return the sources that failed, those with the fewest tries first."""
         found = [number for number in range(self.size) if self.failed_stage(number) is not None]
         return sorted(found, key=lambda number: self.tries.get(number, 0))
 
     def forget_failures(self, numbers: list[int]) -> None:
-        """Have the stages at which sources failed done again."""
+        """Forget failures, so that these stages are done again."""
         for number in numbers:
             name = self.failed_stage(number)
             if name is not None:
@@ -188,7 +188,7 @@ class RunLedger:
                 stage.keep(number, others)
 
     def remember_failures(self) -> None:
-        """Take in again the failures that were to be forgotten, where the stage was not done again."""
+        """Restore forgotten failures of stages that were not done again."""
         stages = list(self.stages.values())
         for number, (name, line) in self._forgotten.items():
             if self.stages[name].status[number] == NOT_DONE:
@@ -197,7 +197,7 @@ class RunLedger:
         self._forgotten.clear()
 
     def state(self, number: int) -> State:
-        """A source, with its lines as far as they were read."""
+        """Return a source, with its lines that were read."""
         source = Source.from_json(self._files.line(self._sources, self._places[number]))
         state = State(source, self._seed, {}, number)
         for name, stage in self.stages.items():
@@ -208,29 +208,29 @@ class RunLedger:
         return state
 
     def settled(self) -> Iterator[State]:
-        """All sources that failed or are finished, in their order."""
+        """Yield all sources that failed or are finished, in their order."""
         self.refresh()
         return (self.state(number) for number in range(self.size) if self.next_stage(number) is None)
 
 
 @dataclass
 class Waiting:
-    """What is still to be done, read from the ledger as it is needed: iterating over it gives it as it is by then.
+    """The unfinished sources. Each iteration reads their current state from the ledger.
 
     Attributes:
-        ledger ([`RunLedger`]): of the run.
-        numbers (`list[int]`, *optional*): the sources that this is about, in the order in which to do them; all.
+        ledger ([`RunLedger`]): ledger of the run.
+        numbers (`list[int]`, *optional*): the sources to work on, in this order. Default: all.
     """
 
     ledger: RunLedger
     numbers: list[int] | None = None
 
     def __iter__(self) -> Iterator[State]:
-        """All sources that are not finished and did not fail."""
+        """Yield all sources that are not finished and did not fail."""
         return self._those(None)
 
     def at(self, stage: str) -> Iterator[State]:
-        """The sources that wait for a stage."""
+        """Yield the sources that wait for a stage."""
         return self._those(stage)
 
     def _those(self, stage: str | None) -> Iterator[State]:
@@ -242,7 +242,7 @@ class Waiting:
 
 
 def _lines(path: Path, start: int, number: int) -> Iterator[tuple[int, bytes, tuple[Path, int]]]:
-    """Whole lines from a place on, with where each begins."""
+    """Yield whole lines from an offset on, with the offset of each."""
     try:
         for place, (offset, line) in enumerate(read_lines(path, start=start), number + 1):
             yield offset, line, (path, place)
@@ -251,7 +251,7 @@ def _lines(path: Path, start: int, number: int) -> Iterator[tuple[int, bytes, tu
 
 
 def _parsed(line: bytes, place: tuple[Path, int]) -> dict[str, Any]:
-    """The line's value, which has to be what a run writes."""
+    """Return the value of a line, which must have the form that a run writes."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -289,7 +289,7 @@ def _is_row(row: Any) -> bool:
 
 
 def _says_spent(row: Mapping[str, Any]) -> bool:
-    """Whether a line says what was spent, and at which stage."""
+    """Return whether a line has a stage and its cost."""
     spent = row.get("spent")
     return (
         isinstance(row.get("stage"), str)
@@ -302,7 +302,7 @@ def _says_spent(row: Mapping[str, Any]) -> bool:
 
 def _damaged(place: tuple[Path, int], fault: str) -> EngineError:
     path, number = place
-    remedy = "Delete that line, and the same command does again what it was about."
+    remedy = "Delete that line, and the same command does this work again."
     if path.name == "sources.jsonl":
-        remedy = "Delete that file, and the same command reads the sources anew."
+        remedy = "Delete that file, and the same command reads the sources again."
     return EngineError(f"Line {number} of {path} is damaged: {fault}. {remedy}")

@@ -1,4 +1,4 @@
-"""Records without paths of this machine, which are nobody else's business and of no use to anybody."""
+"""Removal of this machine's paths from records, which are private and do not help anyone else."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from videorefer_plugin.errors import PublishError
 
 __all__ = ["LocalNames"]
 
-_PATH = re.compile(r"(?:file://|(?<![\w/.:~-]))~?(?:/[^\s/'\"]+)+/([^\s/'\"]+)")  # none within an address
+_PATH = re.compile(r"(?:file://|(?<![\w/.:~-]))~?(?:/[^\s/'\"]+)+/([^\s/'\"]+)")  # not within an address
 
 
 class LocalNames:
-    """Turns names of videos into such that start from a folder of videos, and takes paths out of all else.
+    """Makes names of videos relative to a folder of videos, and removes paths from all other texts.
 
     Args:
-        folder (`Path`): of the records, from which relative names start.
-        names (`Iterable[str]`): of all videos and images.
-        media_root (`Path`, *optional*): the folder of videos; the deepest one that holds all of them by default.
+        folder (`Path`): folder of the records, which relative names refer to.
+        names (`Iterable[str]`): names of all videos and images.
+        media_root (`Path`, *optional*): folder of videos. Default: the deepest folder that holds all of them.
 
     Raises:
-        PublishError: a video does not lie in the folder of videos, or none is given, and only the root of the disk or
-            what holds the home folder has all of them.
+        PublishError: a video is outside the folder of videos, or no folder is given, and only the root of the disk or
+            a folder with the home folder in it holds all videos.
     """
 
     def __init__(self, folder: Path, names: Iterable[str], media_root: Path | None = None):
@@ -55,16 +55,16 @@ class LocalNames:
         self._places = re.compile(rf"(?<![\w/\\.-])(?:{'|'.join(longest)})(?:{re.escape(os.sep)}|(?![\w.-]))")
 
     def name(self, name: str) -> str:
-        """The name of a video, starting from the folder of videos; with slashes on every system."""
+        """Return the name of a video relative to the folder of videos, with slashes on every system."""
         return Path(os.path.relpath(self._whole(name), self.root)).as_posix()
 
     def clean(self, value: Any, *, paths: bool = False) -> Any:
-        """A value of JSON without the folders of this machine, wherever in it they stand.
+        """Return a value of JSON without the folders of this machine.
 
         Args:
             value: the value; tuples become lists.
-            paths (`bool`): shorten also other paths to their last part. Not for what a model is to learn, in which
-                something else may look like one.
+            paths (`bool`): also shorten other paths to their last part. Do not use it for training texts, in which
+                other things may look like paths.
         """
         if isinstance(value, dict):
             return {self.clean(key, paths=paths): self.clean(item, paths=paths) for key, item in value.items()}
@@ -83,5 +83,5 @@ def _common(one: str, other: str) -> str:
         return os.path.commonpath([one, other])
     except ValueError as error:  # on two drives
         raise PublishError(
-            f"The videos lie in {one} and in {other}, which no folder holds together; give records of one place."
+            f"The videos lie in {one} and in {other}, which no folder holds together; give records of one drive."
         ) from error

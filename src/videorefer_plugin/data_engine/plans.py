@@ -1,4 +1,4 @@
-"""What a run would take, from a few sources that are done for it."""
+"""Estimates of the cost of a run, from a few sources that are done for them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _SPENT = ("calls", "input_tokens", "output_tokens", "cost", "uncounted")
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What a stage takes for all sources, as the sampled ones had it.
+    """The estimated cost of a stage for all sources.
 
     Attributes:
-        stage, backend (`str`): which one, and who does it.
-        calls, input_tokens, output_tokens (`float`): of models.
-        cost (`float`, *optional*): in the currency of the prices; `None` where the agent asks an endpoint of unknown
-            prices.
-        hours (`float`): of work, of all workers together.
-        gpu_hours (`float`): of them on GPUs.
-        uncounted (`float`): calls whose tokens the model's side does not count.
+        stage, backend (`str`): the stage, and its agent.
+        calls, input_tokens, output_tokens (`float`): calls and tokens of models.
+        cost (`float`, *optional*): cost in the currency of the prices; `None` if the prices of an endpoint are
+            unknown.
+        hours (`float`): hours of work, of all workers together.
+        gpu_hours (`float`): hours on GPUs among these.
+        uncounted (`float`): calls without a count of tokens by the server.
     """
 
     stage: str
@@ -47,15 +47,15 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would take.
+    """The estimated cost of a run.
 
     Attributes:
-        folder (`str`): of the run, where the sampled sources are done already.
-        sources (`int`): that there are.
-        sampled (`tuple[str, ...]`): ids of the sources that were done.
-        objects (`float`): that may be left at the end of all stages.
-        stages (`tuple[StagePlan, ...]`): in order.
-        notes (`tuple[str, ...]`): what is to be known about these figures, in sentences.
+        folder (`str`): folder of the run, in which the sampled sources are done.
+        sources (`int`): number of all sources.
+        sampled (`tuple[str, ...]`): ids of the sampled sources.
+        objects (`float`): estimated number of objects at the end of all stages.
+        stages (`tuple[StagePlan, ...]`): estimates by stage, in order.
+        notes (`tuple[str, ...]`): notes about these figures.
     """
 
     folder: str
@@ -66,11 +66,11 @@ class Plan:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """Return everything in the form of JSON."""
         return {**asdict(self), "stages": [asdict(stage) for stage in self.stages], "notes": list(self.notes)}
 
     def table(self) -> Any:
-        """A table of the stages, for rich."""
+        """Return a table of the stages, for rich."""
         from rich.table import Table
 
         table = Table(
@@ -98,18 +98,18 @@ class Plan:
 def plan_engine(
     recipe: EngineRecipe, *, sample: int = 1, accept_changes: bool = False, progress: Progress | None = None
 ) -> Plan:
-    """Do some sources, chosen at random by the recipe's seed, and say what all would take.
+    """Run some sources, chosen at random by the recipe's seed, and estimate the cost of all.
 
-    They are done one by one in this process, in the folder of the run, which does not do them again.
+    They run one by one in this process, in the folder of the run, which later uses their results.
 
     Args:
-        recipe ([`EngineRecipe`]): of the run.
-        sample (`int`): how many sources.
+        recipe ([`EngineRecipe`]): recipe of the run.
+        sample (`int`): number of sources to run.
         accept_changes (`bool`): see [`run_engine`].
         progress (`Callable`, *optional*): see [`run_engine`].
 
     Raises:
-        EngineError: as [`run_engine`], or none of the sampled sources could be done.
+        EngineError: see [`run_engine`]; or all sampled sources failed.
     """
     if not isinstance(sample, int) or isinstance(sample, bool) or sample < 1:
         raise EngineError(f"The sample is {short(sample)}; expected a number of sources from 1 up.")
@@ -120,7 +120,7 @@ def plan_engine(
 
 
 class _Sampled:
-    """The sources that are done for a plan, and what they took."""
+    """The sources that were run for a plan, and their cost."""
 
     def __init__(self, seed: int, sample: int):
         self.seed, self.sample = seed, sample
@@ -169,9 +169,9 @@ def _plan(recipe: EngineRecipe, seen: _Sampled) -> Plan:
     notes = [
         f"These figures are of {done} source(s) of {seen.sources}, which may be unlike the others; sample more "
         "(--sample) for better ones.",
-        "Hours are of one worker, and include the loading of models as often as it is sampled.",
+        "Hours are those of one worker, and include the loading of models as often as it is sampled.",
     ]
     if not seen.objects:
         notes.append("No object was left at the end, so that later stages had little to do; sample more sources.")
-    notes += [f"A sampled source failed; what it took counts, but it has no objects: {one}" for one in seen.failed]
+    notes += [f"A sampled source failed; its cost counts, but it has no objects: {one}" for one in seen.failed]
     return Plan(recipe.output.folder, seen.sources, tuple(seen.ids), times * seen.objects, tuple(stages), tuple(notes))

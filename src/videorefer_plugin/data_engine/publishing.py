@@ -1,4 +1,4 @@
-"""Publishing what a run has made as a data set on the Hub: records, where they come from, and a card; no videos."""
+"""Publishing of a run's records, their provenance, and a card as a data set on the Hub, without videos."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ def publish_data(
     card: str = "auto",
     token: str | bool | None = None,
 ) -> PublishReport:
-    """Publish the records of a run as a data set, in one commit. The folder stays as it is.
+    """Publish the records of a run as a data set, in one commit. The folder is not changed.
 
-    The repository gets the records that were kept, with names of videos that start from a folder of videos,
-    `provenance.jsonl`, `agents.json` with the identities of the agents, and a card. Videos are not uploaded, nor what
-    the Reviewer discarded, and no path of this machine.
+    The repository gets the kept records, with names of videos relative to a folder of videos, `provenance.jsonl`,
+    `agents.json` with the identities of the agents, and a card. Videos, discarded records and paths of this machine
+    are not uploaded.
 
     Args:
-        folder (`str` or `os.PathLike`): of a run that has come to its end.
-        repo_id (`str`): repository to publish to; it is created if it is not there.
+        folder (`str` or `os.PathLike`): folder of a finished run.
+        repo_id (`str`): repository to publish to, which is created if necessary.
         media_root (`str` or `os.PathLike`, *optional*):
-            Folder that the published names of videos start from; the deepest one that holds all videos by default.
-        allow_unknown_licenses (`bool`): publish also where sources say no license.
-        private (`bool`, *optional*): whether a repository that is created is private.
+            Folder that the published names of videos are relative to. Default: the deepest one that holds all videos.
+        allow_unknown_licenses (`bool`): publish also if some sources name no license.
+        private (`bool`, *optional*): whether a new repository is private.
         dry_run (`bool`): check everything and report, without asking the Hub for anything.
-        card (`str`): what becomes of a card on the Hub that was written by hand; see [`publish`].
-        token (`str` or `bool`, *optional*): access token; by default the one that `hf auth login` or `HF_TOKEN` gave.
+        card (`str`): treatment of a card on the Hub that was written by hand; see [`publish`].
+        token (`str` or `bool`, *optional*): access token. Default: that of `hf auth login` or `HF_TOKEN`.
 
     Raises:
         PublishError: a file of the run is a link that leads out of its folder, licenses are unknown, there are no
-            records, the card or an agent's settings hold what looks like a key, or the Hub did not take them.
-        EngineError: the folder is not of a run that has come to its end.
-        ConfigurationError: `card` is none of the three.
+            records, the card or an agent's settings seem to hold a key, or the Hub refused them.
+        EngineError: the folder is not that of a finished run.
+        ConfigurationError: `card` is unknown.
     """
     if card not in CARD_CHOICES:
         raise ConfigurationError(f"card must be one of {', '.join(map(repr, CARD_CHOICES))}, but is {card!r}.")
@@ -121,14 +121,14 @@ def publish_data(
 
 
 def _check_own(folder: Path, records: Path, provenance: Path) -> None:
-    """Make sure that what is read, and told to everybody, is of this folder."""
+    """Make sure that the files to publish are in this folder."""
     for path in (records, provenance, folder / RUN, folder / REPORT):
         if os.path.lexists(path) and (fault := link_fault(folder, path)):
             raise PublishError(f"{path} is {fault}. Put the file itself there.")
 
 
 def _check(folder: Path, provenance: Path, allow: bool) -> int:
-    """Make sure that there are records, and that their licenses are known; how many are not."""
+    """Make sure that there are records, and that their licenses are known; return the number of unknown ones."""
     total = unknown = 0
     examples: dict[str, None] = {}
     for line in _lines(provenance):
@@ -152,7 +152,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     number = 0
     try:
         with open(path, encoding="utf-8") as stream:
-            for number, text in enumerate(stream, 1):  # noqa: B007 - named where it fails
+            for number, text in enumerate(stream, 1):  # noqa: B007 - named in the error
                 line = json.loads(text)
                 _check_shapes(line, {"record": str, "source": dict, "objects": list})
                 _check_shapes(line["source"], {"id": str})
@@ -172,7 +172,7 @@ def _check_shapes(value: Any, wanted: Mapping[str, type]) -> None:
 
 
 def _records(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each record, and whether it is about a "video" or an "image"."""
+    """Yield each record, and whether it is about a "video" or an "image"."""
     for entry in open_record_file(path).scan():
         value = entry.value
         try:
@@ -193,7 +193,7 @@ def _media(records: Path) -> Iterator[str]:
 
 
 def _write(scratch: Path, records: Path, provenance: Path, folder: Path, names: LocalNames) -> list[Path]:
-    """The files to publish but the card, in a folder of their own."""
+    """Write the files to publish, except the card, to a separate folder."""
     target = scratch / records.name
     with (
         record_output(str(target), records.suffix[1:]) as output,
@@ -204,7 +204,7 @@ def _write(scratch: Path, records: Path, provenance: Path, folder: Path, names: 
                 raise EngineError(f"{provenance} does not belong to {records}; write the records again.")
             record, kind = entry
             named = names.name(record[kind])
-            masks = record.pop("annotation")  # nothing but numbers
+            masks = record.pop("annotation")  # only numbers
             record = {**names.clean(record), kind: named, "annotation": masks}
             output.write(record)
             lines.write(json.dumps(without_secrets(_clean_line(line, names, record["id"], named))) + "\n")
@@ -218,13 +218,16 @@ def _write(scratch: Path, records: Path, provenance: Path, folder: Path, names: 
 
 
 def _clean_line(line: dict[str, Any], names: LocalNames, record: str, path: str) -> dict[str, Any]:
-    """A line of the provenance that still belongs to its record, and whose texts are as the agents wrote them."""
+    """Return a line of the provenance without paths, which still belongs to its record and keeps the agents' texts."""
     ending = line["record"].removeprefix(line["source"]["id"])
     line = names.clean(line)
     line["record"] = record
     line["source"] |= {"id": record.removesuffix(ending), "path": path}
     for item in line["objects"]:
-        for stage, words in (("segmentor", "notes"), ("reviewer", "reason")):  # words of the program, not of the video
+        for stage, words in (
+            ("segmentor", "notes"),
+            ("reviewer", "reason"),
+        ):  # texts of the program, not of the agents
             made = item.get(stage) if isinstance(item, dict) else None
             if isinstance(made, dict) and words in made:
                 made[words] = names.clean(made[words], paths=True)
@@ -232,7 +235,7 @@ def _clean_line(line: dict[str, Any], names: LocalNames, record: str, path: str)
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    """What `run.json` says of a run, with all its parts; they are empty where there is none."""
+    """Return the contents of `run.json` with all parts, which are empty if they are missing."""
     parts = {"recipe": dict, "identities": dict, "keys": dict, "read": dict}
     run: dict[str, Any] = {"version": None, **{name: {} for name in parts}}
     if (folder / RUN).is_file():
@@ -247,7 +250,7 @@ def _run(folder: Path) -> dict[str, Any]:
         _check_shapes({"exclude": excluded or []}, {"exclude": list})
     except TypeError as error:
         raise EngineError(
-            f"{folder / RUN} does not say what the run was ({error}); start the run again, which writes it anew."
+            f"{folder / RUN} does not describe the run ({error}); start the run again, which writes it again."
         ) from error
     return run
 
@@ -271,13 +274,13 @@ def _left_out(folder: Path, paths: list[Path]) -> dict[str, str]:
 
 
 def card_facts(folder: Path, names: LocalNames, files: list[str], unknown: int) -> dict[str, Any]:
-    """What the card of a run says; see `engine_card.md.jinja`.
+    """Return the contents of a run's card; see `engine_card.md.jinja`.
 
     Args:
-        folder (`Path`): of the run.
-        names ([`LocalNames`]): takes paths of this machine out.
+        folder (`Path`): folder of the run.
+        names ([`LocalNames`]): removes paths of this machine.
         files (`list[str]`): names of the published files, the records first.
-        unknown (`int`): records whose source says no license.
+        unknown (`int`): number of records whose source names no license.
 
     Raises:
         PublishError: `report.json` or `run.json` cannot be read.
@@ -359,7 +362,7 @@ def _fits(value: Any) -> bool:
 
 
 def _checked(folder: Path) -> dict[str, Any] | None:
-    """What people found when they checked the Reviewer, if they did and the records are still the same."""
+    """Return the results of a check of the Reviewer by people, if there was one and the records are still the same."""
     try:
         checked = read_filled(folder)
         if not is_of(checked.sample, folder):

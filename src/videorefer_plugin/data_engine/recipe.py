@@ -1,4 +1,4 @@
-"""Recipes of the data engine: everything that decides a run, read from YAML."""
+"""Recipes of the data engine: all settings of a run, read from YAML."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PRODUCTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "detailed": (STAGES,),
     "qa": (("annotator", "refiner"),),
 }
-"""What a run can make -> the stages that it needs; with none, the objects that sources give are all there is."""
+"""Product of a run -> the stages that it needs. Without stages, only the objects of the sources are used."""
 
 EXECUTORS = ("local", "ray")
 
@@ -43,20 +43,20 @@ _FROM_ZERO = Range(0, LARGEST)
 
 @dataclass
 class SourceSettings:
-    """Where videos, captions and objects come from.
+    """The settings of the sources of videos, captions and objects.
 
     Attributes:
-        layout (`str`): a registered layout, such as `"table"`, `"folder"` or `"panda-70m"`; see `sources`.
+        layout (`str`): name of a registered layout, such as `"table"`, `"folder"` or `"panda-70m"`; see `sources`.
         files (`list[str]`): files or folders of that layout.
-        media_root (`str`, *optional*): folder that relative paths of videos start from; that of the file by default.
-        columns (`dict[str, str]`): for tables: what is wanted (`video`, `caption`, `id`, `license`, `address`,
-            `language`) -> the column's name there.
-        license, address (`str`, *optional*): of all sources that do not say it themselves.
-        language (`str`, *optional*): code of the language that captions have to be in, such as `"en"`; others are
-            counted. `None` takes all.
-        min_score (`float`, *optional*): the least matching score of a caption, where the layout has scores, as
-            `"panda-70m"` does.
-        deduplicate (`bool`): leave out videos and captions that were there before.
+        media_root (`str`, *optional*): folder that paths of videos are relative to. Default: the file's folder.
+        columns (`dict[str, str]`): for tables: value (`video`, `caption`, `id`, `license`, `address`, `language`) ->
+            name of its column.
+        license, address (`str`, *optional*): license and origin of all sources that do not name them.
+        language (`str`, *optional*): code of the required language of captions, such as `"en"`; others are counted.
+            `None` takes all.
+        min_score (`float`, *optional*): required matching score of a caption, for layouts with scores such as
+            `"panda-70m"`.
+        deduplicate (`bool`): whether to leave out repeated videos and captions.
         exclude (`list[str]`): benchmark files whose videos are left out.
     """
 
@@ -74,14 +74,14 @@ class SourceSettings:
 
 @dataclass
 class StageSettings:
-    """Who does a stage, and with what.
+    """The settings of a stage.
 
     Attributes:
         backend (`str`): name of the agent.
         settings (`dict[str, Any]`): arguments of its class.
-        batch_size (`int`): videos worked on together.
-        workers (`int`): batches worked on at the same time: by threads, processes or actors.
-        cpus, gpus (`float`): that each worker takes; used by Ray, which may give parts of a GPU.
+        batch_size (`int`): number of videos in a batch.
+        workers (`int`): number of concurrent batches, in threads, processes or actors.
+        cpus, gpus (`float`): CPUs and GPUs of each worker, for Ray; parts of a GPU are possible.
     """
 
     backend: str = ""
@@ -93,18 +93,18 @@ class StageSettings:
 
     @property
     def is_unpriced(self) -> bool:
-        """Whether an endpoint is asked whose prices are not known."""
+        """Whether the stage uses an endpoint without known prices."""
         asks = self.backend == "endpoint" or bool(self.settings.get("endpoint"))
         return asks and not self.settings.get("prices")
 
 
 @dataclass
 class ExecutorSettings:
-    """Where agents run.
+    """The settings of the executor.
 
     Attributes:
         kind (`str`): `"local"`, or `"ray"` (extra `ray`).
-        address (`str`, *optional*): of a Ray cluster; one is started on this machine by default.
+        address (`str`, *optional*): address of a Ray cluster. By default, one is started on this machine.
     """
 
     kind: str = "local"
@@ -113,13 +113,13 @@ class ExecutorSettings:
 
 @dataclass
 class OutputSettings:
-    """What is written.
+    """The settings of the output.
 
     Attributes:
-        folder (`str`): of the run.
-        format (`str`): of records, `"json"` or `"parquet"`.
-        pictures (`int`): of how many objects to draw pictures at the end.
-        frames (`int`): in which an object is given in a record at most, evenly spread over those in which it is seen.
+        folder (`str`): folder of the run.
+        format (`str`): format of records, `"json"` or `"parquet"`.
+        pictures (`int`): number of objects to draw at the end.
+        frames (`int`): most frames of an object in a record, evenly spread over those in which it is seen.
     """
 
     folder: str = "output/engine"
@@ -130,13 +130,13 @@ class OutputSettings:
 
 @dataclass
 class EngineRecipe:
-    """Everything that decides a run of the data engine.
+    """The settings of a run of the data engine.
 
     Attributes:
-        name, description (`str`): what it is called in cards, and what it makes.
+        name, description (`str`): name and description in cards.
         product (`str`): `"short"`, `"detailed"` or `"qa"` (paper, section 3.1.2).
-        seed (`int`): of what is left to chance.
-        analyzer, segmentor, annotator, captioner, reviewer, refiner ([`StageSettings`], *optional*): those that the
+        seed (`int`): seed of random choices.
+        analyzer, segmentor, annotator, captioner, reviewer, refiner ([`StageSettings`], *optional*): stages that the
             product needs.
     """
 
@@ -155,19 +155,19 @@ class EngineRecipe:
     output: OutputSettings = field(default_factory=OutputSettings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain values; [`recipe_of`] reads them, and takes no text of theirs for a reference."""
+        """Return the recipe as plain values, which [`recipe_of`] reads without resolving references."""
         return plain(self)
 
     def stages(self) -> dict[str, StageSettings]:
-        """The stages of the run, in their order."""
+        """Return the stages of the run, in their order."""
         found = {stage: getattr(self, stage) for stage in STAGES}
         return {stage: settings for stage, settings in found.items() if settings is not None}
 
     def check(self) -> EngineRecipe:
-        """Check values and how they go together. Agents check their own settings when they are made.
+        """Check values and their combinations. Agents check their own settings in their constructors.
 
         Raises:
-            ConfigurationError: a value is unknown or out of its range, or a stage is missing or of no use.
+            ConfigurationError: a value is unknown or out of range, or a stage is missing or not used by the product.
         """
         check_numbers(self)
         _one_of("product", self.product, PRODUCTS)
@@ -194,7 +194,7 @@ class EngineRecipe:
             wanted = " or ".join(listed(names, len(STAGES)) or "none" for names in allowed)
             missing = [stage for stage in allowed[0] if stage not in stages]
             more = [stage for stage in stages if stage not in allowed[0]]
-            fault = [f"{listed(missing)} missing"] * bool(missing) + [f"{listed(more)} of no use"] * bool(more)
+            fault = [f"{listed(missing)} missing"] * bool(missing) + [f"{listed(more)} not used"] * bool(more)
             raise ConfigurationError(
                 f"The product {self.product!r} needs these stages: {wanted}; in this recipe, {' and '.join(fault)}. "
                 "Give each that it needs a backend, and set others to null."
@@ -209,22 +209,22 @@ class EngineRecipe:
 
 
 def list_engine_recipes() -> list[str]:
-    """Names of the recipes of the data engine that come with the package, such as `"engine/detailed"`."""
+    """Return the names of the packaged recipes of the data engine, such as `"engine/detailed"`."""
     return shipped_recipes(engine=True)
 
 
 def load_engine_recipe(source: str | os.PathLike, overrides: Iterable[str] = ()) -> EngineRecipe:
-    """Read a recipe of the data engine and change single settings.
+    """Read a recipe of the data engine, and change single settings.
 
-    Values may refer to others, such as `${output.folder}/clips`, and to the environment, `${oc.env:HOME}`.
+    Values may refer to other values, such as `${output.folder}/clips`, and to the environment, `${oc.env:HOME}`.
 
     Args:
-        source (`str` or `os.PathLike`): path of a YAML file, or name of a recipe that comes with the package.
+        source (`str` or `os.PathLike`): path of a YAML file, or name of a packaged recipe.
         overrides (`Iterable[str]`): settings such as `"annotator.batch_size=4"`; values are YAML.
 
     Raises:
-        ConfigurationError: there is no such recipe, a setting is unknown (the nearest name is given) or of the wrong
-            type, a number is out of its range, or stages are missing or of no use for the product.
+        ConfigurationError: the recipe is unknown, a setting is unknown (the message suggests the nearest name) or has
+            the wrong type, a number is out of range, or stages are missing or not used by the product.
     """
     values = read_recipe(source, list_engine_recipes(), shipped_recipes())
     apply_overrides(values, overrides)
@@ -232,10 +232,10 @@ def load_engine_recipe(source: str | os.PathLike, overrides: Iterable[str] = ())
 
 
 def recipe_of(values: Mapping[str, Any]) -> EngineRecipe:
-    """The recipe of plain values, with what they refer to.
+    """Return the recipe of plain values, with references resolved.
 
     Raises:
-        ConfigurationError: as [`load_engine_recipe`].
+        ConfigurationError: see [`load_engine_recipe`].
     """
     check_kind(ConfigurationError, MAPPING, values=values)
     return structured(EngineRecipe, values, "engine").check()

@@ -1,4 +1,4 @@
-"""From what agents made of a source to records: what is asked and answered, and in which frames objects are given."""
+"""Making of records from the results of agents: questions, answers, and the frames of objects."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from videorefer_plugin.world.records import DETAILED_PROMPTS, SHORT_PROMPT
 
 __all__ = ["LeftOut", "MadeRecord", "limited_annotation", "make_records"]
 
-_RECORDS = "records"  # stands for a stage where it is only now that an object is left out
+_RECORDS = "records"  # stands for the stage if an object is only left out here
 
 
 @dataclass(frozen=True)
 class MadeRecord:
-    """A record, whether it is worth having, and where it comes from.
+    """A record, with the Reviewer's verdict and its provenance.
 
     Attributes:
-        record (`dict`): in the format of VideoRefer-700K.
-        kept (`bool`): whether the Reviewer kept all objects that it is about; true without a Reviewer.
-        provenance (`dict`): the source, its license and address, what each agent made of the objects, and the seeds.
+        record (`dict`): record in the format of VideoRefer-700K.
+        kept (`bool`): whether the Reviewer kept all objects of the record; true without a Reviewer.
+        provenance (`dict`): the source, its license and address, the results of each agent for the objects, and the
+            seeds.
     """
 
     record: dict[str, Any]
@@ -38,14 +39,14 @@ class MadeRecord:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An object, or a question about some, that became no record.
+    """An object, or a question about objects, that did not become a record.
 
     Attributes:
         source (`str`): id of the source.
-        object (`int`): its number there.
-        noun (`str`): what it is called; empty where the Analyzer itself dropped it.
-        stage (`str`): that dropped it; `"records"` where what was made of it cannot stand in a record.
-        kind, reason (`str`): see [`Drop`]; the kind `"unfinished"` is of what a run that was stopped has still to do.
+        object (`int`): number of the object in the source.
+        noun (`str`): noun of the object; empty if the Analyzer dropped it.
+        stage (`str`): stage that dropped it; `"records"` if its results are not fit for a record.
+        kind, reason (`str`): see [`Drop`]. The kind `"unfinished"` is for unfinished work of a stopped run.
     """
 
     source: str
@@ -57,9 +58,9 @@ class LeftOut:
 
 
 def limited_annotation(annotation: Mapping[str, Any], most: int) -> dict[str, Any]:
-    """At most so many frames of an object, evenly spread over those in which it is seen.
+    """Return at most `most` frames of an object, evenly spread over those in which it is seen.
 
-    Where these are few, frames follow of which it is known that the object is absent, as many as there is room for.
+    If there are fewer, frames in which the object is known to be absent follow, up to the limit.
     """
     seen = sorted((frame for frame, one in annotation.items() if _shows(one)), key=int)
     absent = sorted(annotation.keys() - set(seen), key=int)
@@ -82,11 +83,11 @@ def make_records(state: State, product: str, folder: Path, most: int, seed: int)
     """Make the records of one source.
 
     Args:
-        state ([`State`]): the source, with what agents made of it; of one that failed, nothing comes.
-        product (`str`): of `recipe.PRODUCTS`.
-        folder (`Path`): of the records; paths of videos that lie in it start from there, all others are absolute.
-        most (`int`): frames of an object.
-        seed (`int`): of the run, for the choice among phrasings.
+        state ([`State`]): the source, with the results of agents. A source that failed gives no records.
+        product (`str`): one of `recipe.PRODUCTS`.
+        folder (`Path`): folder of the records. Paths of videos in it are relative to it; all others are absolute.
+        most (`int`): most frames of an object.
+        seed (`int`): seed of the run, for the choice among phrasings.
     """
     if state.failed is not None:
         return
@@ -105,7 +106,7 @@ class _Maker:
     def __init__(self, state: State, product: str, folder: Path, most: int, seed: int):
         self.state, self.source, self.product, self.most, self.seed = state, state.source, product, most, seed
         self.given = "analyzer" not in state.rows
-        # What only the Refiner wrote nothing about can stand in a question about another object.
+        # An object without a text of the Refiner can still be part of a question about another object.
         self.objects = {
             item.number: item
             for item, drop in state.outcomes()
@@ -114,7 +115,7 @@ class _Maker:
         self.path = _path_for(state.source.path, folder)
         self._annotations: dict[int, dict[str, Any]] = {}
         self._judged: dict[int, list[tuple[Question, str]]] = {}
-        # The Refiner may ask about an object among the questions of another; then it is not left out.
+        # Questions of another object may be about this one, too; then it is not left out.
         self.asked = {number for item in self.objects.values() for number in self._asked_about(item)}
 
     def of(self, item: ObjectItem) -> Iterator[MadeRecord | LeftOut]:
@@ -128,8 +129,8 @@ class _Maker:
 
     def _unfinished(self, item: ObjectItem) -> str:
         if item.found is None:
-            return "Nobody has looked for it yet."
-        # The Refiner need not be asked about what is discarded anyway.
+            return "It has not been looked for yet."
+        # The Refiner may not have seen discarded objects.
         refined = self.product == "short" or item.refined is not None or item.is_discarded
         return "" if refined else "The Refiner has not written about it yet."
 
@@ -149,9 +150,9 @@ class _Maker:
     # --- questions
 
     def _conversations(self, item: ObjectItem) -> Iterator[MadeRecord | LeftOut]:
-        """One conversation about kept objects, and one of what was asked about those that the Reviewer discarded.
+        """Yield one conversation about kept objects, and one about those that the Reviewer discarded.
 
-        Questions that do not know of each other are a conversation each.
+        Independent questions are a conversation each.
         """
         rounds: dict[bool, list[Question]] = {True: [], False: []}
         for question, fault in self._questions(item):
@@ -176,7 +177,7 @@ class _Maker:
                     yield self._record(item, turns, numbers, kept, kinds, part="" if together else f"/{place}")
 
     def _questions(self, item: ObjectItem) -> list[tuple[Question, str]]:
-        """What the Refiner asked about an object, each with why it can stand in no record, or nothing."""
+        """Return the Refiner's questions about an object, each with the reason why it is unfit for a record."""
         if item.number not in self._judged:
             asked = item.refined.questions if item.refined is not None and self.product == "qa" else ()
             self._judged[item.number] = [(question, self._fault(item, question)) for question in asked]
@@ -193,11 +194,11 @@ class _Maker:
         away = [number for number in question.objects if number not in self.objects]
         if away or any(self.objects[number].found is None for number in question.objects):
             return f"A question is about object {away[0] if away else question.objects[0]}, which was left out."
-        # One that makes no record of its own would spoil the whole conversation.
+        # A question that is not a valid record alone would make the whole conversation invalid.
         turns = [(question.question, question.answer)]
         return _record_fault(self._value(item, turns, question.objects, "", asks=True))
 
-    # --- what all have in common
+    # --- common parts
 
     def _record(
         self,
@@ -218,7 +219,7 @@ class _Maker:
     def _value(
         self, item: ObjectItem, turns: Sequence[tuple[str, str]], numbers: Sequence[int], name: str, asks: bool
     ) -> dict[str, Any]:
-        """The record as its file has it; `asks` of questions, whose words stay as they are."""
+        """Return the record in the format of its file. With `asks`, the question is not changed."""
         medium = self.source.kind
         conversations = []
         for number, (question, answer) in enumerate(turns):
@@ -240,7 +241,7 @@ class _Maker:
     def _annotation(self, number: int) -> dict[str, Any]:
         if number not in self._annotations:
             found = self.objects[number].found
-            assert found is not None  # asked for only of objects that were found
+            assert found is not None  # only called for objects that were found
             self._annotations[number] = limited_annotation(found.annotation, self.most)
         return self._annotations[number]
 
@@ -266,9 +267,9 @@ class _Maker:
 
 
 def _record_fault(record: dict[str, Any]) -> str:
-    """Why something is no record; empty if it is one."""
+    """Return why a value is not a record; empty if it is one."""
     try:
-        # Media are not looked for: that they are elsewhere by now does not make the work on them void.
+        # Media are not looked for: moved videos do not make the work on them invalid.
         seen = parse_record(record).seen
         if not all(seen):
             raise RecordError("an object of it is seen in no frame")
@@ -278,7 +279,7 @@ def _record_fault(record: dict[str, Any]) -> str:
 
 
 def _detailed(item: ObjectItem) -> str:
-    """The description to learn; of what is discarded also one that the Refiner has not seen."""
+    """Return the target description; for a discarded object also one that the Refiner has not seen."""
     if item.refined is not None and item.refined.description:
         return item.refined.description
     return item.description.text if item.is_discarded and item.description is not None else ""
@@ -289,7 +290,7 @@ def _left_out(source: Source, item: ObjectItem, stage: str, drop: Drop) -> LeftO
 
 
 def _history(item: ObjectItem) -> dict[str, Any]:
-    """What each agent made of an object, without its masks, which the record has."""
+    """Return the results of each agent for an object, without its masks, which are in the record."""
     history: dict[str, Any] = {"number": item.number, "analyzer": asdict(item.noun)}
     if item.found is not None:
         found = asdict(item.found)

@@ -1,4 +1,4 @@
-"""Files of records as they are written: a JSON list with one record a line, or Parquet."""
+"""Writers of files of records: a JSON list with one record per line, or Parquet."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from videorefer_plugin.errors import ConfigurationError
 __all__ = ["FORMATS", "RecordOutput", "record_output"]
 
 FORMATS = ("json", "parquet")
-_GROUP = 256  # records that are kept in memory until they are written together
+_GROUP = 256  # records that are held in memory and written together
 
 
 class RecordOutput(Protocol):
-    """What records can be written to."""
+    """The interface of writers of records."""
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a record."""
@@ -27,11 +27,11 @@ def record_output(path: str, form: str) -> Iterator[RecordOutput]:
     """Open a file for records, which [`open_record_file`] reads.
 
     Args:
-        path (`str`): of the file.
-        form (`str`): of `FORMATS`.
+        path (`str`): path of the file.
+        form (`str`): one of `FORMATS`.
 
     Raises:
-        ConfigurationError: pyarrow is not installed for Parquet.
+        ConfigurationError: Parquet needs pyarrow, which is not installed.
     """
     output = _JsonOutput(path) if form == "json" else _ParquetOutput(path)
     try:
@@ -56,7 +56,7 @@ class _JsonOutput:
 
 
 class _ParquetOutput:
-    """`annotation` is JSON text, since as columns every object would have the frames of all others, too."""
+    """A writer of Parquet. `annotation` is JSON text, since columns would give all objects the same frames."""
 
     def __init__(self, path: str):
         try:

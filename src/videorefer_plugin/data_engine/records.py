@@ -1,4 +1,4 @@
-"""What a run hands over: records, those that the Reviewer discarded, and for each where it comes from."""
+"""The output of a run: records, discarded records, and the provenance of each."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ __all__ = [
 RUN = "run.json"
 REPORT = "report.json"
 DROPPED = "dropped.jsonl"
-UNKNOWN = "unknown"  # the license of a source that says none; no license that is known can have this name
+UNKNOWN = "unknown"  # the license of a source without one; no known license may have this name
 _UNKNOWN = frozenset({"", UNKNOWN, "n/a", "na", "none", "null", "nan", "?", "-", "unspecified", "not known"})
 
 
 def is_unknown_license(text: object) -> bool:
-    """Whether what a table has as the license of a source says none, such as an empty cell or "Unknown"."""
+    """Return whether a table's entry for the license means none, such as an empty cell or "Unknown"."""
     return not isinstance(text, str) or text.strip().strip(".").casefold() in _UNKNOWN
 
 
 @dataclass
 class RecordCounts:
-    """What became of the sources of a run.
+    """The counts of a run's output.
 
     Attributes:
-        name, product (`str`): of the recipe.
-        sources (`int`): all sources, those that failed included.
+        name, product (`str`): name and product of the recipe.
+        sources (`int`): all sources, including failed ones.
         objects (`int`): all objects of sources that did not fail.
-        records, discarded (`int`): records that were kept, and those that the Reviewer discarded.
-        turns (`int`): questions with their answers, in the records that were kept.
-        questions (`dict[str, int]`): kind of question -> how many of the kept records' turns.
+        records, discarded (`int`): kept records, and those that the Reviewer discarded.
+        turns (`int`): questions with answers in the kept records.
+        questions (`dict[str, int]`): kind of question -> number of turns in the kept records.
         failed, dropped (`dict[str, dict[str, int]]`): stage -> kind of failure (of sources), or of drop (of objects or
-            questions) -> how many.
-        verdicts (`dict[str, int]`): `"kept"` and `"discarded"` -> objects of which the Reviewer said so, whatever
-            became of them afterwards.
-        licenses (`dict[str, int]`): license of the source, or `"unknown"` -> records that were kept.
-        addresses (`int`): records that were kept whose source says where it comes from.
-        media (`dict[str, int]`): `"video"` and `"image"` -> records that were kept.
-        spent (`dict[str, Spent]`): stage -> what it took, also what failed or was not used any more.
+            questions) -> number.
+        verdicts (`dict[str, int]`): `"kept"` and `"discarded"` -> objects with this verdict of the Reviewer, whatever
+            happened to them later.
+        licenses (`dict[str, int]`): license of the source, or `"unknown"` -> kept records.
+        addresses (`int`): kept records whose source has an address.
+        media (`dict[str, int]`): `"video"` and `"image"` -> kept records.
+        spent (`dict[str, Spent]`): stage -> cost, also of failed and unused work.
         seconds (`dict[str, float]`): stage -> seconds of work, of all workers together.
     """
 
@@ -83,33 +83,33 @@ class RecordCounts:
 
     @property
     def retained(self) -> float | None:
-        """The share of objects that the Reviewer kept, of those that it has seen; `None` where it has seen none."""
+        """The share of objects that the Reviewer kept; `None` if it has seen none."""
         seen = sum(self.verdicts.values())
         return self.verdicts.get("kept", 0) / seen if seen else None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """Return everything in the form of JSON."""
         return {**asdict(self), "retained": self.retained}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RecordCounts:
-        """Read what `to_json` gave, also after it went through JSON.
+        """Read the result of `to_json`, also after a round trip through JSON.
 
         Raises:
-            TypeError: it is something else.
+            TypeError: the value is something else.
         """
         some, nested = {"": 0}, {"": {"": 0}}
         like = cls("", "", 0, 0, 0, 0, 0, some, nested, nested, some, some, 0, some, {"": Spent()}, {"": 0.0})
         if isinstance(value, Mapping) and isinstance(
             value.get("spent"), Mapping
-        ):  # reports of earlier versions do not say it
+        ):  # reports of earlier versions lack it
             value = {**value, "spent": {stage: with_uncounted(one) for stage, one in value["spent"].items()}}
         _check_like("", value, asdict(like))
         known = {one.name: value[one.name] for one in fields(cls)}
         return cls(**{**known, "spent": {stage: Spent(**one) for stage, one in known["spent"].items()}})
 
     def add(self, state: State) -> None:
-        """Count a source, and what agents spent on it."""
+        """Count a source, and its cost."""
         self.sources += 1
         for stage, row in state.rows.items():
             self.spent[stage] = self.spent.get(stage, Spent()) + Spent(**row["spent"])
@@ -125,7 +125,7 @@ class RecordCounts:
             self.objects += len(outcomes)
 
     def add_made(self, made: MadeRecord | LeftOut) -> None:
-        """Count what came of an object."""
+        """Count a record, or an object that was left out."""
         if isinstance(made, LeftOut):
             _count(self.dropped.setdefault(made.stage, {}), made.kind)
         elif not made.kept:
@@ -142,7 +142,7 @@ class RecordCounts:
 
 
 def _check_like(name: str, value: Any, like: Any) -> None:
-    """Make sure that a value of JSON is shaped as an example, in which the key "" stands for any."""
+    """Make sure that a value of JSON has the structure of an example, in which the key "" stands for any key."""
     kinds = (int, float) if isinstance(like, (int, float)) else (type(like),)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise TypeError(f"{name or 'it'} is {short(value)}")
@@ -156,29 +156,29 @@ def _count(counts: dict[str, int], key: str) -> None:
 
 
 def read_report(folder: Path) -> RecordCounts:
-    """What `report.json` in a run's folder says.
+    """Read `report.json` in a run's folder.
 
     Raises:
-        EngineError: it is not there, or holds something else.
+        EngineError: the file is missing, or holds something else.
     """
     try:
         return RecordCounts.from_json(read_json(folder / REPORT, EngineError))
     except (ValueError, TypeError) as error:
         raise EngineError(
-            f"{folder / REPORT} does not say what came of the run ({error}); write the records again (videorefer data "
-            "run)."
+            f"{folder / REPORT} does not hold the counts of the run ({error}); write the records again "
+            "(videorefer data run)."
         ) from error
 
 
 def record_files(folder: Path, kept: bool = True) -> tuple[Path, Path]:
-    """The records of a run's folder, and the file that says where each comes from.
+    """Return the file of records in a run's folder, and the file of their provenance.
 
     Args:
-        folder (`Path`): of the run.
-        kept (`bool`, *optional*, defaults to `True`): those that were kept, or those that the Reviewer discarded.
+        folder (`Path`): folder of the run.
+        kept (`bool`, *optional*, defaults to `True`): whether to return kept records, or discarded ones.
 
     Raises:
-        EngineError: there are none.
+        EngineError: the files are missing.
     """
     records, provenance = _names(kept)
     for ending in FORMATS:
@@ -197,24 +197,26 @@ def write_records(
     spent: Mapping[str, Spent] | None = None,
     seconds: Mapping[str, float] | None = None,
 ) -> RecordCounts:
-    """Write what a run has made. Every file appears whole or not at all, and memory does not grow with the run.
+    """Write the output of a run. Every file appears whole or not at all, and memory does not grow with the run.
 
-    `records.json` (or `.parquet`) has the records, `provenance.jsonl` in the same order a line for each: the source
-    with its license and address, what each agent made of the objects, seeds, and the keys by which `run.json` has the
-    agents' identities. `discarded.json` and `discarded_provenance.jsonl` are the same of what the Reviewer discarded,
-    and `dropped.jsonl` has a line for each object that became no record, with the reason. `report.json` counts.
+    `records.json` (or `.parquet`) has the records. `provenance.jsonl` has a line for each, in the same order: the
+    source with its license and address, the results of each agent for the objects, seeds, and the keys of the agents'
+    identities in `run.json`. `discarded.json` and `discarded_provenance.jsonl` have the discarded records in the same
+    form. `dropped.jsonl` has a line with the reason for each object without a record, and `report.json` has the
+    counts.
 
     Args:
-        states (`Iterable[State]`): all sources of the run, in the order that records are to have.
-        folder (`Path`): of the run.
-        recipe ([`EngineRecipe`]): of the run.
-        spent, seconds (`Mapping`, *optional*): stage -> what the whole run took; by default, what these sources took.
+        states (`Iterable[State]`): all sources of the run, in the order of the records.
+        folder (`Path`): folder of the run.
+        recipe ([`EngineRecipe`]): recipe of the run.
+        spent, seconds (`Mapping`, *optional*): stage -> cost and time of the whole run. Default: those of these
+            sources.
 
     Returns:
-        [`RecordCounts`]: what `report.json` says.
+        [`RecordCounts`]: the contents of `report.json`.
 
     Raises:
-        ConfigurationError: product or format is unknown, or pyarrow is not installed for Parquet.
+        ConfigurationError: product or format is unknown, or Parquet needs pyarrow, which is not installed.
         EngineError: the folder cannot be written.
     """
     folder, output = Path(folder), recipe.output
@@ -272,7 +274,7 @@ def _names(kept: bool) -> tuple[str, str]:
 
 
 def _stages(folder: Path, recipe: EngineRecipe) -> dict[str, dict[str, Any]]:
-    """For each agent of the run its backend, and the key of its identity in `run.json`."""
+    """Return for each agent of the run its backend, and the key of its identity in `run.json`."""
     keys: Mapping[str, str] = {}
     if (folder / RUN).is_file():
         try:
@@ -288,12 +290,12 @@ def _stages(folder: Path, recipe: EngineRecipe) -> dict[str, dict[str, Any]]:
 
 
 def _write_line(stream: Any, value: Mapping[str, Any]) -> None:
-    # Characters beyond ASCII are escaped, since a caption may hold halves of them, which no file can.
+    # Characters beyond ASCII are escaped, since a caption may hold lone surrogates, which no file can.
     stream.write(json.dumps(value) + "\n")
 
 
 def _write_all(paths: Sequence[Path], write: Callable[[Sequence[str]], None], opened: tuple[str, ...] = ()) -> None:
-    """Write several files together, each of which appears once all of them are complete."""
+    """Write several files, which appear once all of them are complete."""
     if not paths:
         write(opened)
         return

@@ -1,4 +1,4 @@
-"""Which agents there are, and making one."""
+"""The registry of agents."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _ENTRIES: dict[tuple[str, str], _Entry] = {}
 
 
 def register_agent(stage: str, name: str, path: str, *, packages: Sequence[str] = ()) -> None:
-    """Make an agent known under a name.
+    """Register an agent under a name.
 
     An installed package calls it from an entry point of the group `videorefer_plugin.plugins`.
 
     Args:
-        stage (`str`): what it does, of [`STAGES`].
-        name (`str`): of the backend, as recipes have it.
-        path (`str`): its class, `"package.module:Class"`, a subclass of [`Agent`]; imported when one is made.
-        packages (`Sequence[str]`, *optional*): what to install for it beside the extra `engine`.
+        stage (`str`): stage of the agent, one of [`STAGES`].
+        name (`str`): name of the backend in recipes.
+        path (`str`): path of its class, `"package.module:Class"`, a subclass of [`Agent`], which is imported on use.
+        packages (`Sequence[str]`, *optional*): packages that it needs besides the extra `engine`.
 
     Raises:
-        ConfigurationError: there is no such stage, the path has no class, or the name is taken by another one.
+        ConfigurationError: the stage is unknown, the path has no class, or another agent has the name.
     """
     check_kind(ConfigurationError, TEXT, stage=stage, name=name, path=path)
     check_kind(ConfigurationError, lists(TEXT, "packages"), packages=packages)
@@ -55,21 +55,21 @@ def register_agent(stage: str, name: str, path: str, *, packages: Sequence[str] 
 
 
 def agents() -> dict[str, tuple[str, ...]]:
-    """The backends of every agent: stage -> their names, in alphabetical order."""
+    """Return the backends of all agents: stage -> their names, in alphabetical order."""
     load_plugins()
     return {stage: tuple(sorted(name for of, name in _ENTRIES if of == stage)) for stage in STAGES}
 
 
 def make_agent(stage: str, name: str, settings: Mapping[str, Any] | None = None) -> Agent:
-    """Make an agent; nothing is loaded yet.
+    """Make an agent, without loading weights.
 
     Args:
-        stage (`str`): of [`STAGES`].
-        name (`str`): of the backend, or `"package.module:Class"` of one that is not registered.
+        stage (`str`): one of [`STAGES`].
+        name (`str`): name of the backend, or `"package.module:Class"` of one that is not registered.
         settings (`Mapping`, *optional*): arguments of the class.
 
     Raises:
-        ConfigurationError: there is no such agent, it cannot be imported, or a setting is unknown or of no use.
+        ConfigurationError: the agent is unknown or cannot be imported, or a setting is unknown or invalid.
     """
     check_kind(ConfigurationError, TEXT, stage=stage, name=name)
     check_kind(ConfigurationError, MAPPING, optional=True, settings=settings)
@@ -91,19 +91,19 @@ def make_agent(stage: str, name: str, settings: Mapping[str, Any] | None = None)
         return made(**given)
     except VideoReferError:
         raise
-    except Exception as error:  # of a constructor that anybody may have written
+    except Exception as error:  # a constructor of a user may raise anything
         raise ConfigurationError(f"The {stage} {name!r} cannot be made with its settings: {_said(error)}") from error
 
 
 def identity_of(agent: Agent, name: str) -> dict[str, Any]:
-    """All that an agent's results depend on, as JSON has it.
+    """Return everything that an agent's results depend on, in the form of JSON.
 
     Args:
         agent ([`Agent`]): the agent.
-        name (`str`): of its backend.
+        name (`str`): name of its backend.
 
     Raises:
-        ConfigurationError: it does not say so, or not in values of JSON.
+        ConfigurationError: the agent's identity is not in the form of JSON.
     """
     try:
         said = agent.identity()
@@ -114,12 +114,12 @@ def identity_of(agent: Agent, name: str) -> dict[str, Any]:
         raise
     except Exception as error:
         raise ConfigurationError(
-            f"The {agent.stage} {name!r} does not say in JSON what its results depend on (identity): {_said(error)}"
+            f"The {agent.stage} {name!r} does not return in JSON what its results depend on (identity): {_said(error)}"
         ) from error
 
 
 def _said(error: Exception) -> str:
-    """An error of code that anybody may have written, and where it comes from, since nobody else would know."""
+    """Return a text about an error in a user's code, with the line that raised it."""
     where = "".join(traceback.format_tb(error.__traceback__)[-1:]).strip()
     return f"{type(error).__name__}: {error} ({where})"
 
@@ -145,7 +145,7 @@ def _class_of(stage: str, name: str) -> Any:
     module, attribute = path.split(":")
     try:
         made = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module that anybody may have written
+    except Exception as error:  # a module of a user may raise anything
         raise ConfigurationError(
             f"The {stage} {name!r} cannot be imported from {path}: {type(error).__name__}: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""What came of a run of the data engine."""
+"""The report of a run of the data engine."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class StageReport:
     """One stage of a run.
 
     Attributes:
-        stage, backend (`str`): which one, and who did it.
-        done, failed, waiting (`int`): sources that it is done of, that failed at it, and that wait for it.
-        dropped (`dict[str, int]`): kind of drop -> objects (or questions) that were left out here.
-        calls, input_tokens, output_tokens (`int`): of models.
-        cost (`float`): in the currency of the prices; 0 without prices.
-        seconds (`float`): of work, of all workers together.
-        uncounted (`int`): calls whose tokens the model's side does not count.
+        stage, backend (`str`): the stage, and its agent.
+        done, failed, waiting (`int`): sources that have passed the stage, failed at it, and wait for it.
+        dropped (`dict[str, int]`): kind of drop -> objects (or questions) that were dropped at the stage.
+        calls, input_tokens, output_tokens (`int`): calls and tokens of models.
+        cost (`float`): cost in the currency of the prices; 0 without prices.
+        seconds (`float`): seconds of work, of all workers together.
+        uncounted (`int`): calls without a count of tokens by the server.
     """
 
     stage: str
@@ -41,20 +41,20 @@ class StageReport:
 
 @dataclass(frozen=True)
 class EngineReport:
-    """A run of the data engine, as far as it has come.
+    """The state of a run of the data engine.
 
     Attributes:
-        folder (`str`): of the run.
-        product (`str`): what was made.
-        sources (`int`): that the run is about; with a limit, those within it.
-        finished, failed, left (`int`): sources that all stages are done of, that are dead letters, and all others.
-        cost (`float`): of the whole run, of earlier starts and of what is not used any more, too.
+        folder (`str`): folder of the run.
+        product (`str`): product of the run.
+        sources (`int`): sources of the run, within the limit if there is one.
+        finished, failed, left (`int`): sources that are finished, that are dead letters, and all others.
+        cost (`float`): cost of the whole run, including earlier starts and unused work.
         outdated (`int`): lines of the ledger that belong to other settings or sources.
-        stopped (`str`): why the run ended before its end; empty if it did not.
-        stages (`tuple[StageReport, ...]`): in order.
-        read (`dict[str, int]`): what became of the entries of the source files, by kind.
-        records (`dict`): counts of what was written, as `report.json` has them.
-        notes (`tuple[str, ...]`): what is to be known about the sources, in sentences.
+        stopped (`str`): why the run stopped early; empty if it did not.
+        stages (`tuple[StageReport, ...]`): reports of the stages, in order.
+        read (`dict[str, int]`): counts of the entries of the source files, by outcome.
+        records (`dict`): counts of the output, as in `report.json`.
+        notes (`tuple[str, ...]`): notes about the sources.
     """
 
     folder: str
@@ -72,11 +72,11 @@ class EngineReport:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """Return everything in the form of JSON."""
         return {**asdict(self), "stages": [asdict(stage) for stage in self.stages], "notes": list(self.notes)}
 
     def table(self) -> Any:
-        """A table of the stages, for rich."""
+        """Return a table of the stages, for rich."""
         from rich import box
         from rich.table import Table
 
@@ -99,5 +99,5 @@ class EngineReport:
 
 
 def dropped_words(dropped: Mapping[str, int]) -> str:
-    """Such as "3 not_found" and "1 lost", a line each; "0" for none."""
+    """Return lines such as "3 not_found" and "1 lost"; "0" if nothing was dropped."""
     return "\n".join(f"{count} {kind}" for kind, count in sorted(dropped.items())) or "0"

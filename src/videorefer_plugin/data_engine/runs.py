@@ -1,4 +1,4 @@
-"""A run of the data engine: every stage of every source is done once, wherever it was stopped before."""
+"""Runs of the data engine: every stage of every source is done once, also after interruptions."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ from videorefer_plugin.errors import ConfigurationError, EngineError, VideoRefer
 __all__ = ["Interrupted", "Progress", "run_engine"]
 
 Progress = Callable[[str, int, int], Any]
-"""Called with a stage (or "sources", while they are read), how much of it is done, and how much there is."""
+"""Called with a stage (or "sources", while they are read), the amount done and the total."""
 
 IN_A_ROW = 8
-"""Videos that may fail one after the other at a stage before a run stops, since the next would too."""
+"""The number of failures in a row at a stage after which a run stops, since the next video would fail, too."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user stopped a run; says where it stands.
+    """An interruption of a run by the user. The message describes the state of the run.
 
     Attributes:
-        report ([`EngineReport`]): how far it has come.
+        report ([`EngineReport`]): state of the run.
     """
 
     def __init__(self, report: EngineReport):
-        said = "Nothing is done yet; the same command begins anew."
+        said = "Nothing is done yet; the same command starts again."
         if report.sources:
             said = (
                 f"{report.finished} of {report.sources} sources are finished, {report.failed} failed, and "
@@ -73,32 +73,32 @@ def run_engine(
     choose: Callable[[RunLedger], list[int]] | None = None,
     finish: Callable[[RunLedger], object] | None = None,
 ) -> EngineReport:
-    """Do a run, or go on with it.
+    """Do a run, or continue it.
 
-    Everything lies in the folder `recipe.output.folder`. What agents made is written there at once, a line for each
-    stage of each source, so that nothing that was finished is lost or done again, however a run ends. Records are
-    written at the end, and of what is finished when a run is stopped.
+    All files are in the folder `recipe.output.folder`. The results of agents are written at once, a line for each
+    stage of each source, so that no finished work is lost or done again, however a run ends. Records are written at
+    the end, and for the finished sources when a run is stopped.
 
     Args:
-        recipe ([`EngineRecipe`]): what to do.
-        limit (`int`, *optional*): only so many sources, the first ones.
-        max_cost (`float`, *optional*): stop between batches once the whole run, earlier starts included, has cost this
-            much. Agents behind an endpoint need `prices` for it.
-        retry (`bool`): do the sources that failed, and no others. Without it, they are left alone.
-        accept_changes (`bool`): go on in a folder whose sources or settings were others; what does not depend on them
-            is kept.
-        progress (`Callable`, *optional*): called with a stage, how much of it is done, and how much there is.
-        choose (`Callable`, *optional*): gives the numbers of the sources to work on, which else are all. They are done
-            one by one in this process, as it suits a few.
+        recipe ([`EngineRecipe`]): recipe of the run.
+        limit (`int`, *optional*): number of sources to work on, from the first.
+        max_cost (`float`, *optional*): stop between batches once the whole run, including earlier starts, has cost
+            this much. Agents behind an endpoint need `prices` for it.
+        retry (`bool`): work only on the sources that failed. Without it, they are skipped.
+        accept_changes (`bool`): continue a folder with other sources or settings, and keep the work that does not
+            depend on them.
+        progress (`Callable`, *optional*): called with a stage, the amount done and the total.
+        choose (`Callable`, *optional*): returns the numbers of the sources to work on. Default: all. They are done one
+            by one in this process, which suits a few sources.
         finish (`Callable`, *optional*): called with the ledger at the end.
 
     Returns:
-        [`EngineReport`]: how far it has come.
+        [`EngineReport`]: the state of the run.
 
     Raises:
-        Interrupted: the user stopped it; the same run goes on from there.
-        EngineError: the folder is of another run or cannot be used, the sources cannot be read, or work cannot go on.
-            What was done is kept.
+        Interrupted: the user stopped the run, which can be continued.
+        EngineError: the folder belongs to another run or cannot be used, the sources cannot be read, or the work
+            cannot continue. Finished work is kept.
         ConfigurationError: an agent's settings are wrong.
     """
     check_kind(ConfigurationError, RECIPE, recipe=recipe)
@@ -146,17 +146,17 @@ def _check_limits(recipe: EngineRecipe, limit: int | None, max_cost: float | Non
     unknown = [stage for stage, one in stages.items() if one.is_unpriced] or list(stages) * (not priced)
     if unknown or not stages:
         raise EngineError(
-            f"A highest cost was given, but what {listed(unknown) or 'this run'} costs is not known. Give it prices, "
+            f"A highest cost was given, but the cost of {listed(unknown) or 'this run'} is not known. Give it prices, "
             f"such as {(unknown or ['refiner'])[0]}.settings.prices=[2.5, 10], of a million tokens read and written, "
             "or leave the highest cost out."
         )
 
 
 def _check_inputs(recipe: EngineRecipe, ledger: RunLedger) -> list[str]:
-    """Notes about sources that have not what the stages begin with.
+    """Return notes about sources that lack the inputs of the first stage.
 
     Raises:
-        EngineError: no source has it.
+        EngineError: all sources lack them.
     """
     count, given = ledger.size, ledger.given
     if recipe.analyzer is None:
@@ -166,7 +166,7 @@ def _check_inputs(recipe: EngineRecipe, ledger: RunLedger) -> list[str]:
                 "source(s) gives any. Take sources with masks, such as source.layout=refcoco, or a recipe with an "
                 "analyzer and a segmentor, such as engine/detailed, which find the objects of a caption."
             )
-        few = f"{count - given} of {count} source(s) give no objects, so that nothing is made of them."
+        few = f"{count - given} of {count} source(s) give no objects, and are not used."
         return [few] * (given < count)
     if ledger.only_given == count:
         raise EngineError(
@@ -179,7 +179,7 @@ def _check_inputs(recipe: EngineRecipe, ledger: RunLedger) -> list[str]:
 
 
 def _identities(recipe: EngineRecipe) -> dict[str, dict[str, Any]]:
-    """What results depend on, by stage; making the agents also checks their settings."""
+    """Return the identities of the agents by stage. Making the agents also checks their settings."""
     found = {}
     for stage, settings in recipe.stages().items():
         agent = make_agent(stage, settings.backend, settings.settings)
@@ -198,11 +198,11 @@ def _read(
     retry: bool,
     tell: Progress,
 ) -> dict[str, Any]:
-    """See to it that the snapshot is there and is of the sources as they are; what `run.json` says of them."""
+    """Make sure that the snapshot of the sources is current, and return the entry of `run.json` about them."""
     read = dict(before["read"]) if before is not None else {}
     whole = before is not None and folder.sources_digest() == read.get("sources")
     if retry and whole:
-        return read  # the dead letters are about the snapshot
+        return read  # the dead letters refer to the snapshot
     files = files_digest(recipe.source)
     if whole and read.get("files") == files:
         return read
@@ -215,13 +215,13 @@ def _read(
     now = read_summary(found, files)
     if before is not None and not accept_changes and now["sources"] != read.get("sources"):
         raise refuse_changes(folder.path, changed_sources(folder.sources, found.sources))
-    folder.write_sources(found.sources)  # also where lines of it were lost or changed
+    folder.write_sources(found.sources)  # also if lines of it were lost or changed
     return now
 
 
 @dataclass
 class _Run:
-    """A run that is under way: what executors report goes to the ledger's index, the progress and the limits."""
+    """A run in progress. It passes the reports of executors to the ledger's index, the progress and the limits."""
 
     recipe: EngineRecipe
     folder: RunFolder
@@ -236,7 +236,7 @@ class _Run:
     in_a_row: Counter[str] = field(default_factory=Counter)
 
     def do(self, numbers: list[int] | None, retry: bool) -> EngineReport:
-        """Do what is to be done of these sources, and write what came of it."""
+        """Work on the unfinished sources among these, and write the records."""
         few = numbers is not None
         self.cost = self.ledger.cost
         if retry:
@@ -248,7 +248,7 @@ class _Run:
         try:
             self._execute(Waiting(self.ledger, numbers), few)
         except VideoReferError:
-            with suppress(VideoReferError):  # the first one says why
+            with suppress(VideoReferError):  # the first error has the cause
                 self._finish()
             raise
         except KeyboardInterrupt:
@@ -270,43 +270,43 @@ class _Run:
             address = self.recipe.executor.address
             run_ray(specs, settings, waiting, self.on_done, self.should_stop, address=address)
         else:
-            # With a highest cost, nothing is begun that would only be waiting for a worker.
+            # With a highest cost, no batch waits for a worker.
             ahead = AHEAD if self.max_cost is None else 1
             run_local(specs, settings, waiting, self.on_done, self.should_stop, ahead=ahead)
 
     def on_done(self, state: State) -> None:
-        """Take in that a source has come further.
+        """Record that a source has passed a stage.
 
         Raises:
-            EngineError: too many sources have failed one after the other.
+            EngineError: too many sources have failed in a row.
         """
         for row in self.ledger.note(state):
             stage = row["stage"]
             self.cost += row["spent"]["cost"]
             if "failed" in row:
                 self.in_a_row[stage] += 1
-            elif row["objects"] or stage == "analyzer":  # without objects, nobody was asked
+            elif row["objects"] or stage == "analyzer":  # without objects, the agent was not called
                 self.in_a_row[stage] = 0
             self._tell(stage)
             if self.in_a_row[stage] >= IN_A_ROW:
                 raise EngineError(
                     f"{IN_A_ROW} videos in a row failed at the {stage}; the last one, {row['id']!r}: "
-                    f"{row['failed']['reason']} What was done is kept. Where only these videos are bad, start the "
-                    "same run again, which leaves them alone; otherwise correct the cause and retry them (data retry)."
+                    f"{row['failed']['reason']} Finished work is kept. If only these videos are bad, start the "
+                    "same run again, which skips them; otherwise correct the cause and retry them (data retry)."
                 )
 
     def should_stop(self) -> bool:
-        """Whether the next batch is one too many."""
+        """Return whether the run must stop before the next batch."""
         self.too_much = self.max_cost is not None and self.cost >= self.max_cost
         return self.too_much
 
     @property
     def _stopped(self) -> str:
-        """Why the run ends before its end, if it does."""
+        """Why the run stops early, if it does."""
         if self.max_cost is None or not self.too_much:
             return ""
         return (
-            f"The run has cost {self.cost:.4g}, and at most {self.max_cost:.4g} was allowed. What was done is "
+            f"The run has cost {self.cost:.4g}, and at most {self.max_cost:.4g} was allowed. Finished work is "
             "kept; with a higher --max-cost, the same command goes on."
         )
 
@@ -319,10 +319,10 @@ class _Run:
             total -= one.failures
 
     def _finish(self) -> EngineReport:
-        """Write the dead letters, and records of all that is finished."""
+        """Write the dead letters, and the records of all finished sources."""
         self.ledger.refresh()
         self.ledger.remember_failures()
-        self.cost = self.ledger.cost  # also what executors did not tell any more
+        self.cost = self.ledger.cost  # also of work that executors did not report
         self.folder.write(self.folder.failed, map(self._dead_letter, sorted(self.ledger.failed())))
         ledger = self.ledger
         spent = {stage: took for stage, took in ledger.spent.items() if stage in ledger.stages}

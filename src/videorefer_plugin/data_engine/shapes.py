@@ -1,4 +1,4 @@
-"""A finder for the shapes world: from the words for an object to its pixels, by color, then by outline."""
+"""A finder for the shapes world, which finds the pixels of a named object by color, then by outline."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ __all__ = ["ShapesFinder"]
 Mask = NDArray[np.bool_]
 
 _SHADES = (1.0, 0.3)  # brightness of an object, and of the dark parts of its pattern
-_TINTED = 22.0  # tint above which a pixel is of no gray background
-_LEAST = 0.003  # of the frame: what is smaller is noise, or the edge of another object
-_KEPT = 0.75  # of a mask, when its outline is set right
-_THRESHOLD = 0.5  # how well a mask has to fit an outline
-_SCALES = (0.9, 0.97, 1.04, 1.11)  # of the outlines that are tried, in radii of one of the same area
+_TINTED = 22.0  # tint above which a pixel does not belong to a gray background
+_LEAST = 0.003  # share of the frame; smaller regions are noise, or the edge of another object
+_KEPT = 0.75  # share of a mask that its corrected outline must keep
+_THRESHOLD = 0.5  # required overlap of a mask with an outline
+_SCALES = (0.9, 0.97, 1.04, 1.11)  # of the outlines to try, in radii of an outline of the same area
 _SHIFTS = (-0.12, 0.0, 0.12)  # of their centers, in radii
-_TRIES = 5  # frames of a video that are looked at
+_TRIES = 5  # frames of a video to look at
 
 
 class ShapesFinder(Segmenter):
     """Finds an object of the shapes world by words such as "red circle" or "a small striped red circle".
 
-    It sees decoded pixels only: regions near the color of the words become masks. Where several have that color, the
-    shape decides, then the size, then the pattern, as far as the words say them. It has no weights and no settings.
+    It uses decoded pixels only: regions near the named color become masks. If several have that color, the shape
+    decides, then the size, then the pattern, if the words name them. It has no weights and no settings.
     """
 
     name = "shapes_color"
 
     @classmethod
     def load(cls, checkpoint: Any = None, device: Any = None, dtype: Any = None, **settings: Any) -> ShapesFinder:
-        """See [`Segmenter.load`]. It takes no settings, and runs on the CPU."""
+        """Load the finder; see [`Segmenter.load`]. It takes no settings, and runs on the CPU."""
         given = [name for name, value in {"device": device, "dtype": dtype, **settings}.items() if value is not None]
         if [name for name in given if name != "device"] or (device is not None and str(device) != "cpu"):
             raise ConfigurationError(
@@ -78,7 +78,7 @@ class ShapesFinder(Segmenter):
         return load_segmenter("classical").propagate(video, prompts, progress=progress)
 
     def _candidates(self, frame: NDArray[np.uint8], phrase: str) -> list[Candidate]:
-        """What the words may mean, the surest first."""
+        """Return the candidates for the words, the surest first."""
         looks = _looks_of(phrase)
         unit = min(frame.shape[:2]) / 64
         seen = [_Seen.of(mask, frame, unit) for mask in _regions(frame, looks["color"])]
@@ -90,10 +90,10 @@ class ShapesFinder(Segmenter):
 
 
 def _looks_of(phrase: str) -> dict[str, str]:
-    """What words say of an object's look.
+    """Return the look that words name.
 
     Raises:
-        SegmentError: they are no color and shape of this world.
+        SegmentError: the words name no color and shape of this world.
     """
     found = mentions(phrase)
     if not found or "color" not in found[0].looks:
@@ -109,13 +109,13 @@ def _looks_of(phrase: str) -> dict[str, str]:
 
 @cache
 def _tints() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Tints of all colors in all shades, and which color each is of."""
+    """Return the tints of all colors in all shades, and the color of each."""
     shades = [np.array(color) * shade for shade in _SHADES for color in COLORS.values()]
     return look_at(np.array([shades]).round().astype(np.uint8)).tint[0], np.arange(len(shades)) % len(COLORS)
 
 
 def _regions(frame: NDArray[np.uint8], color: str) -> list[Mask]:
-    """The parts of a frame that have a color, each with its dark stripes and dots, and with its edge."""
+    """Return the regions of a frame with a color, each with its dark stripes and dots, and with its edge."""
     import cv2
 
     look = look_at(frame)
@@ -123,8 +123,8 @@ def _regions(frame: NDArray[np.uint8], color: str) -> list[Mask]:
     colored = np.hypot(tint[..., 0], tint[..., 1]) > _TINTED
     known, of_color = _tints()
     nearest = of_color[((tint[..., None, :] - known) ** 2).sum(-1).argmin(-1)]
-    # At an edge, halved chroma and the gray beside it make other colors. What is left of them when a region loses its
-    # edge is too little for an object; each pixel of the edge then goes to the nearest region.
+    # At an edge, halved chroma and the gray beside it give other colors. Without its edge, a region of such colors is
+    # too small for an object; each pixel of the edge then goes to the nearest region.
     kernel = np.ones((3, 3), np.uint8)
     cores = np.zeros(frame.shape[:2], np.int64)
     for number in range(len(COLORS)):
@@ -144,7 +144,7 @@ def _regions(frame: NDArray[np.uint8], color: str) -> list[Mask]:
 
 
 def _sharpened(mask: Mask, look: Look) -> Mask:
-    """The mask with its outline set right; as it is where that would take a dark stripe off."""
+    """Return the mask with a corrected outline, or unchanged if the correction would remove a dark stripe."""
     found = sharpen(mask, look)
     return found if np.count_nonzero(found) > _KEPT * np.count_nonzero(mask) else mask
 
@@ -153,12 +153,12 @@ def _sharpened(mask: Mask, look: Look) -> Mask:
 
 
 class _Seen(NamedTuple):
-    """A region of one color, and what it looks like.
+    """A region of one color, and its look.
 
     Attributes:
-        mask: of the frame.
-        fits: shape -> how well the best outline of it fits (intersection over union).
-        size, pattern: as far as they can be told.
+        mask: mask of the frame.
+        fits: shape -> overlap of its best outline (intersection over union).
+        size, pattern: size and pattern, if they can be recognized.
     """
 
     mask: Mask
@@ -180,7 +180,7 @@ class _Seen(NamedTuple):
         return max(self.fits, key=lambda shape: self.fits[shape])
 
     def score(self, shape: str | None) -> float:
-        """How sure it is that a thing of this shape was found, or one of any shape."""
+        """Return the score for a thing of this shape, or of any shape."""
         best = self.fits[self.shape]
         wanted = best if shape is None else self.fits[shape]
         return round(float(wanted * (wanted / max(best, 1e-6)) ** 2), 4)
@@ -188,13 +188,13 @@ class _Seen(NamedTuple):
 
 @cache
 def _area(shape: str) -> float:
-    """The area of a shape of radius 1."""
+    """Return the area of a shape of radius 1."""
     y, x = np.mgrid[-1.6:1.6:0.02, -1.6:1.6:0.02]
     return float((outline(shape, x, y) < 0).sum() * 0.02**2)
 
 
 def _fit(mask: Mask, shape: str, unit: float) -> tuple[float, float]:
-    """How well the best outline of a shape fits a mask, and its radius in pixels of a frame of 64 x 64."""
+    """Return the overlap of a shape's best outline with a mask, and its radius in pixels of a frame of 64 x 64."""
     area = np.count_nonzero(mask)
     likely = np.sqrt(area / _area(shape))
     rows, columns = np.nonzero(mask)
@@ -220,7 +220,7 @@ def _size(radius: float) -> str:
 
 
 def _pattern(mask: Mask, frame: NDArray[np.uint8]) -> str | None:
-    """ "plain" where hardly a pixel is dark; which one of the others it is, is not told."""
+    """Return "plain" if hardly a pixel is dark; other patterns are not recognized."""
     bright = frame[mask].max(1).astype(np.float64)
     dark = (bright < 0.6 * np.quantile(bright, 0.9)).mean()
     return "plain" if dark < 0.08 else None

@@ -1,4 +1,4 @@
-"""One stage of a run: an agent, and the ledger that what it makes is written to, wherever it runs."""
+"""One stage of a run: an agent, and the ledger of its results, wherever it runs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["StageRunner", "StageSpec"]
 
 @dataclass(frozen=True)
 class StageSpec:
-    """What a process has to know to do a stage's work; can be pickled.
+    """The description of a stage for a process that does its work. It can be pickled.
 
     Attributes:
-        stage (`str`): of `STAGES`.
-        backend (`str`): name of the agent, as [`make_agent`] takes it.
-        key (`str`): of [`stage_keys`].
-        folder (`str`): of the ledger, which all processes of a run share.
+        stage (`str`): one of `STAGES`.
+        backend (`str`): name of the agent for [`make_agent`].
+        key (`str`): key from [`stage_keys`].
+        folder (`str`): folder of the ledger, which all processes of a run share.
         settings (`dict`): arguments of the agent.
     """
 
@@ -43,14 +43,14 @@ class StageSpec:
 
 
 class StageRunner:
-    """Does a stage's work on states that come to it, and writes it down before it passes them on.
+    """Does a stage's work on states, and writes the results to the ledger before it returns the states.
 
-    Executors call it: the local one in this process, threads or other processes, Ray in its actors. Each runner has a
-    file of its own in the ledger's folder, `<stage>-<host>-<pid>-<random>.jsonl`; no two write to the same one.
+    Executors call it: the local one in this process, threads or other processes, and Ray in its actors. Each runner
+    writes its own file in the ledger's folder, `<stage>-<host>-<pid>-<random>.jsonl`.
 
     Args:
-        spec ([`StageSpec`]): what to do.
-        agent ([`Agent`], *optional*): who does it, if it was made already.
+        spec ([`StageSpec`]): the stage.
+        agent ([`Agent`], *optional*): the agent, if it exists already.
     """
 
     def __init__(self, spec: StageSpec, agent: Agent | None = None):
@@ -59,10 +59,10 @@ class StageRunner:
         self._ledger: Ledger | None = None
 
     def __call__(self, states: Sequence[State]) -> list[State]:
-        """Do what is still to be done on these states; those that have this stage, or failed, pass as they are.
+        """Work on the unfinished ones of these states. States that have this stage, or failed, are returned unchanged.
 
         Raises:
-            EngineError: nothing can be done any more, or the ledger cannot be written.
+            EngineError: an error concerns all sources, or the ledger cannot be written.
         """
         waiting = [state for state in states if self.spec.stage not in state.rows and state.failed is None]
         for state, made, seconds in self._work(waiting):
@@ -73,7 +73,7 @@ class StageRunner:
         return list(states)
 
     def close(self) -> None:
-        """Let go of the agent's models, and of the ledger."""
+        """Release the agent's models, and the ledger."""
         ledger, self._ledger = self._ledger, None
         try:
             self.agent.close()
@@ -125,13 +125,13 @@ class StageRunner:
         return [self._checked(item, made) for item, made in zip(items, results, strict=True)]
 
     def _checked(self, item: VideoItem, made: Any) -> Made | Failure:
-        """What was made of an item, if it is what an agent may return."""
+        """Return the result for an item if it has the form that an agent may return."""
         if not isinstance(made, (Made, Failure)):
             raise EngineError(
                 f"The {self.spec.stage} {self.spec.backend!r} returned a {type(made).__name__} for "
                 f"{item.source.id!r}; expected Made or Failure."
             )
-        given = self.spec.stage != "analyzer"  # which makes the objects
+        given = self.spec.stage != "analyzer"  # the analyzer makes the objects
         if given and isinstance(made, Made) and len(made.objects) != len(item.objects):
             raise EngineError(
                 f"The {self.spec.stage} {self.spec.backend!r} was given {len(item.objects)} object(s) of "
@@ -152,25 +152,27 @@ class StageRunner:
                 )
 
     def _written(self, state: State, made: Made | Failure, seconds: float) -> dict[str, Any]:
-        """The line about what was made, once it is in the ledger."""
+        """Return the line about a result, once it is in the ledger."""
         if isinstance(made, Failure):
             made = replace(made, reason=made.reason.encode("utf-8", "backslashreplace").decode())
         try:
             row = made_row(state, self.spec.stage, self.spec.key, made, seconds)
-            json.dumps({**row, "id": ""}, ensure_ascii=False).encode()  # the id is the source's, whatever it holds
-            row = json.loads(json.dumps(row))  # the next stage is given what it would be given another day
+            json.dumps(
+                {**row, "id": ""}, ensure_ascii=False
+            ).encode()  # the id belongs to the source and may hold anything
+            row = json.loads(json.dumps(row))  # the next stage gets the same values as after a restart
             read_objects(row)
             read_spent(row)
-        except (TypeError, ValueError, RecursionError, EngineError) as error:  # half of a character is a ValueError
+        except (TypeError, ValueError, RecursionError, EngineError) as error:  # a lone surrogate is a ValueError
             how = "is not as expected" if isinstance(error, EngineError) else "cannot be written as JSON"
-            reason = f"what the {self.spec.stage} {self.spec.backend!r} made {how}: {error}"
+            reason = f"the result of the {self.spec.stage} {self.spec.backend!r} {how}: {error}"
             failure = Failure("unexpected", reason, made.spent if _is_plain(made.spent) else Spent())
             row = made_row(state, self.spec.stage, self.spec.key, failure, seconds)
         self._write(row)
         return row
 
     def _write_spent(self, state: State, spent: Spent, seconds: float) -> None:
-        """Write down what was spent on a source in vain; a line without a key is about no work that is done."""
+        """Write the cost of work without a result. A line without a key does not count as finished work."""
         if spent.calls:
             row = {"id": state.source.id, "stage": self.spec.stage, "spent": asdict(spent)}
             self._write({**row, "seconds": round(seconds, 4)})
@@ -186,18 +188,18 @@ class StageRunner:
 
 
 def _is_plain(spent: Any) -> bool:
-    """Whether all that was spent is numbers."""
+    """Return whether all parts of a cost are numbers."""
     return isinstance(spent, Spent) and all(isinstance(took, (int, float)) for took in asdict(spent).values())
 
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Errors of the ledger in words that say what to do."""
+    """Open a block that adds remedies to errors of the ledger."""
     try:
         yield
     except (OSError, LedgerError) as error:
         reason = str(error).rstrip(".")
         raise EngineError(
-            f"What was done cannot be written down: {reason}. What is written already is kept; make room or rights, "
+            f"Finished work cannot be written: {reason}. Work that was written before is kept; make room or rights, "
             "and start the same run again."
         ) from error

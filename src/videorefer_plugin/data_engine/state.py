@@ -1,4 +1,4 @@
-"""How far a source has come: what each agent made of it, as the ledger has it."""
+"""The state of a source: the results of each agent, as in the ledger."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ MADE_BY: dict[str, Any] = {
     "reviewer": Verdict,
     "refiner": Refined,
 }
-"""What the agent of each stage makes of an object."""
+"""The result of each stage's agent for an object."""
 
 
 def stage_keys(stages: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
-    """A short name for all that what a stage makes depends on: its agent's identity, and those of the ones before it.
+    """Return a digest, for each stage, of its agent's identity and those of the stages before it.
 
     Args:
-        stages: name and identity of each, in order.
+        stages: name and identity of each stage, in order.
     """
     keys, before = {}, ""
     for stage, identity in stages:
@@ -57,15 +57,15 @@ def stage_keys(stages: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, str
 
 
 def row_key(source: Source, seed: int, stage_key: str) -> str:
-    """The ledger's name for what a stage makes of a source; as long as it is the same, it is not done again."""
+    """Return the key of a stage's work on a source; work with the same key is not done again."""
     return hashlib.sha256(json.dumps([source.work_digest, seed, stage_key]).encode()).hexdigest()[:24]
 
 
 def origin_of(rows: Mapping[str, Row]) -> str:
-    """A short name for what was made so far, which is what the next stage works on.
+    """Return a digest of the results so far, which are the input of the next stage.
 
-    The same agent may say something else when it is asked again, so a line of the ledger belongs to the lines before
-    it only if it says that it was made from just these.
+    The same agent may have another result when it runs again, so a line of the ledger belongs to the lines before it
+    only if it has their digest.
 
     Args:
         rows: stage -> its line, in the order in which stages were done.
@@ -77,7 +77,7 @@ def origin_of(rows: Mapping[str, Row]) -> str:
 
 
 def made_row(state: State, stage: str, stage_key: str, made: Made | Failure, seconds: float) -> Row:
-    """The line of the ledger about what a stage made of a source, or why it made nothing.
+    """Return the line of the ledger about a stage's result for a source, or about its failure.
 
     A line has `id`, `stage`, `key`, `from` (see [`origin_of`]), `spent` and `seconds`, and either `objects`, a list of
     {"made": ...} or {"drop": ...}, or `failed`, {"kind", "reason"}.
@@ -92,10 +92,10 @@ def made_row(state: State, stage: str, stage_key: str, made: Made | Failure, sec
 
 
 def read_objects(row: Row) -> list[Any]:
-    """What a line says of the objects: for each what was made of it, or [`Drop`].
+    """Return the results of a line: for each object its result, or a [`Drop`].
 
     Raises:
-        EngineError: that is not what its stage makes; says in a few words what is wrong, and not where.
+        EngineError: the results have a wrong form. The message names the fault, but not the line.
     """
     return [
         _read(Drop, one["drop"]) if "drop" in one else _read(MADE_BY[row["stage"]], one["made"])
@@ -104,15 +104,15 @@ def read_objects(row: Row) -> list[Any]:
 
 
 def with_uncounted(spent: Any) -> Any:
-    """What a line says that the work took; lines of earlier versions do not say which calls were not counted."""
+    """Return the cost in a line, with a default for uncounted calls, which lines of earlier versions lack."""
     return {"uncounted": 0, **spent} if isinstance(spent, dict) else spent
 
 
 def read_spent(row: Row) -> Spent:
-    """What a line says that the work took.
+    """Return the cost in a line.
 
     Raises:
-        EngineError: it is not as it is written; says what is wrong, and not where.
+        EngineError: the cost has a wrong form. The message names the fault, but not the line.
     """
     spent: Spent = _read(Spent, with_uncounted(row["spent"]))
     return spent
@@ -131,12 +131,12 @@ _KINDS: dict[str, Any] = {
     "float": (int, float),
     "bool": bool,
     "dict": dict,
-    "tuple": (list, tuple),  # also as it is before it goes through JSON
+    "tuple": (list, tuple),  # a tuple before the round trip through JSON
 }
 
 
 def _read_field(name: str, kind: str, value: Any) -> Any:
-    """A field as its dataclass has it; `kind` is the annotation, such as "tuple[int, ...]" or "float | None"."""
+    """Return the value of a field; `kind` is its annotation, such as "tuple[int, ...]" or "float | None"."""
     if value is None and kind.endswith(" | None"):
         return None
     outer, _, inner = kind.removesuffix(" | None").removesuffix("]").partition("[")
@@ -153,9 +153,9 @@ class State:
 
     Attributes:
         source ([`Source`]): the video or image.
-        seed (`int`): of the run; see [`seed_of`].
+        seed (`int`): seed of the run; see [`seed_of`].
         rows (`dict`): stage -> its line, in the order in which stages were done.
-        number (`int`): its place among the sources of the run, from 0, by which batches are cut.
+        number (`int`): number of the source in the run, from 0, which batches depend on.
     """
 
     source: Source
@@ -165,7 +165,7 @@ class State:
 
     @property
     def failed(self) -> tuple[str, Failure] | None:
-        """The stage that failed, and why."""
+        """The stage that failed, and the failure."""
         for stage, row in self.rows.items():
             if "failed" in row:
                 return stage, Failure(row["failed"]["kind"], row["failed"]["reason"], Spent(**row["spent"]))
@@ -173,14 +173,14 @@ class State:
 
     @property
     def item(self) -> VideoItem:
-        """The source as the next agent is given it: with the objects that no agent has dropped or discarded."""
+        """The source as the input of the next agent, with the objects that were not dropped or discarded."""
         kept = tuple(one for one, drop in self.outcomes() if drop is None and not one.is_discarded)
         return VideoItem(self.source, seed_of(self.seed, self.source.id), kept)
 
     def outcomes(self) -> list[tuple[ObjectItem, tuple[str, Drop] | None]]:
-        """All objects, with what was made of them, and the stage that dropped them and why, if one did.
+        """Return all objects with their results, and the stage that dropped them with the reason, if one did.
 
-        An object that the Analyzer itself dropped has no noun but an empty one.
+        An object that the Analyzer dropped has an empty noun.
 
         Raises:
             EngineError: a line has more or fewer objects than were left for its stage.
@@ -205,7 +205,7 @@ class State:
                 raise EngineError(
                     f"The line of the {stage} about {self.source.id!r} is damaged: it has {len(made)} object(s), and "
                     f"{waiting} were given to it. Delete that line from the run's folder stages, and the same command "
-                    "does again what it was about."
+                    "does this work again."
                 )
             left = iter(made)
             found = [
@@ -215,12 +215,12 @@ class State:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """As `from_json` reads it."""
+        """Return the state in the form that `from_json` reads."""
         return {"source": self.source.to_json(), "seed": self.seed, "rows": self.rows, "number": self.number}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> State:
-        """Read what `to_json` gave, also after it went through JSON."""
+        """Read the result of `to_json`, also after a round trip through JSON."""
         return cls(Source.from_json(value["source"]), value["seed"], dict(value["rows"]), value.get("number", 0))
 
 
@@ -229,7 +229,7 @@ def _after(item: ObjectItem, stage: str, made: Any) -> tuple[ObjectItem, tuple[s
 
 
 def _given(number: int, source: Source) -> ObjectItem:
-    """An object that came with its masks, as if Analyzer and Segmentor had found it."""
+    """Return a given object as if Analyzer and Segmentor had found it."""
     given = source.objects[number]
     noun = Noun(given.expression, given.expression)
     first = next((int(frame) for frame, one in given.annotation.items() if one.get("segmentation")), 0)

@@ -42,7 +42,7 @@ def checkpoint(model: str) -> str:
 
 
 def is_tiny_checkpoint(name: str | os.PathLike) -> bool:
-    """Whether a checkpoint is the embedded model's folder."""
+    """Return whether a checkpoint is the folder of the embedded model."""
     check_kind(ConfigurationError, PATH, optional=True, name=name)
     return bool(name) and Path(name).resolve() == _folder().resolve()
 

@@ -58,7 +58,7 @@ class JudgeQuestion(NamedTuple):
         text (`str`): the question.
         options (`list[str]`): such as `"(A) brown"`.
         worth (`list[float]`): worth of each option, from -1 to 1. In a recognition question, options that mean yes are
-        worth more than 0.
+            worth more than 0.
     """
 
     kind: str
@@ -282,7 +282,7 @@ def _joined(source: Path, questions: Mapping[str, list[Any]]) -> list[tuple[str,
                 (place, BenchError(f"{place}: {_FILES[0]} has no annotation with that id, or not its image"))
             )
         elif not isinstance(name, str) or not name.strip():
-            values.append((place, BenchError(f"{place}: {_FILES[1]} says {short(name)}: expected what the object is")))
+            values.append((place, BenchError(f"{place}: {_FILES[1]} says {short(name)}: expected the object's class")))
         else:
             shown = {
                 "image": f"images/{image['file_name']}",

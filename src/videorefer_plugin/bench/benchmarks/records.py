@@ -57,7 +57,7 @@ class RecordItem(Item):
         answer (`str`): the true answer.
         compare (`str`): the comparison of answers with it: `"exact"`, `"choice"` or `"judge"`.
         options (`tuple[str, ...]`): the options of the question, such as `"(A) a red car"`, if answers are compared by
-        option.
+            option.
         type (`str`): group of the item.
     """
 

@@ -6,11 +6,11 @@ from typing import Any
 
 
 class _Agents(ModuleType):
-    """Python gives the function `data_engine.agents` this package in its place once one of its modules is imported."""
+    """Makes this package callable, because it replaces the function `data_engine.agents` once a module is imported."""
 
     @property
     def __wrapped__(self) -> Any:
-        """The function, also for `inspect` and `help`."""
+        """The function, for `inspect` and `help`."""
         from videorefer_plugin.data_engine.registry import agents
 
         return agents

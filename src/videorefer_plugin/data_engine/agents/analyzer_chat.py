@@ -45,23 +45,23 @@ _WHICH = {
     "short": "List subjects only, which is what the caption is about; leave out what they only act upon.",
 }
 
-_MOST = 200  # objects of a reply; more are no list of what a caption names
+_MOST = 200  # objects of a reply; longer lists cannot come from a caption
 
 
 class ChatAnalyzer(Agent):
-    """Asks a chat model for the nouns of captions; one request for each.
+    """Asks a chat model for the nouns of captions, with one request for each.
 
-    What the model says is held against the caption. Objects are dropped that it does not name (`"invented"`), that
-    cannot be pointed at (`"scenery"`) or that are too many (`"surplus"`); in mode `"short"` also those that are
-    several (`"plural"`) or not its subject (`"not_subject"`). A caption without any object is one dropped object of
-    kind `"no_noun"`, an empty one `"no_caption"`, one in another language `"other_language"`.
+    The reply is compared with the caption. Objects are dropped if the caption does not name them (`"invented"`), if
+    they cannot be pointed at (`"scenery"`), or if there are too many (`"surplus"`); in mode `"short"` also if they are
+    several (`"plural"`) or not the caption's subject (`"not_subject"`). A caption without objects gives one dropped
+    object of kind `"no_noun"`, an empty one `"no_caption"`, and one in another language `"other_language"`.
 
     Args:
-        model (`str`): name of the model at the endpoint; or a folder or Hub id.
+        model (`str`): name of the model at the endpoint, or a folder or Hub id.
         mode (`str`): `"all"`, or `"short"` for single subjects only.
-        max_objects (`int`): of a caption.
-        language (`str`, *optional*): code of the language that captions have to be in; None for any.
-        scenery (`Sequence[str]`): nouns that are no objects.
+        max_objects (`int`): most objects of a caption.
+        language (`str`, *optional*): code of the required language of captions; None for any.
+        scenery (`Sequence[str]`): nouns that are not objects.
         chat: see [`ChatSettings`].
 
     Raises:
@@ -91,7 +91,7 @@ class ChatAnalyzer(Agent):
         self._asking = Asking("analyzer 'chat'", model, chat)
 
     def identity(self) -> dict[str, Any]:
-        """Settings, prompts and the chat model."""
+        """Return the settings, prompts and the chat model."""
         return {
             **self._rules.identity(),
             "language": self._language,
@@ -100,11 +100,11 @@ class ChatAnalyzer(Agent):
         }
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """The nouns of the captions of these videos; see [`Agent`]."""
+        """Return the nouns of the videos' captions; see [`Agent`]."""
         return self._asking.each(items, self._nouns)
 
     def close(self) -> None:
-        """Let go of the chat model."""
+        """Release the chat model."""
         self._asking.close()
 
     def _nouns(self, item: VideoItem, talk: Talk) -> Sequence[Noun | Drop]:
@@ -122,10 +122,10 @@ class ChatAnalyzer(Agent):
 
 
 def _read(value: Any) -> tuple[str, list[Noun]]:
-    """The language of the caption, and its nouns.
+    """Return the language of the caption, and its nouns.
 
     Raises:
-        ValueError: the reply is not as it should be.
+        ValueError: the reply has a wrong form.
     """
     language = value.get("language") if isinstance(value, Mapping) else None
     if not isinstance(language, str) or not is_language(language):

@@ -1,4 +1,4 @@
-"""The Analyzer of the shapes world: a grammar, which knows the captions of that world and no other words."""
+"""The Analyzer of the shapes world: a grammar of that world's captions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _VERSION = 1  # of the grammar
 class ShapesAnalyzer(Agent):
     """Finds the objects that a caption of the shapes world names, each once.
 
-    What is no noun of that world is passed over; a caption without any becomes one dropped object of kind `"no_noun"`,
-    an empty one `"no_caption"`.
+    Words that are not nouns of that world are ignored. A caption without nouns becomes one dropped object of kind
+    `"no_noun"`, and an empty one `"no_caption"`.
 
     Args:
         mode (`str`): `"all"`, or `"short"` for single subjects only.
-        max_objects (`int`): of a caption.
+        max_objects (`int`): most objects of a caption.
     """
 
     stage = "analyzer"
@@ -51,9 +51,9 @@ class ShapesAnalyzer(Agent):
 
 
 def _merged(found: Sequence[Mention]) -> list[Mention]:
-    """Each object once, as the mention that says the most; in this world, color and shape tell objects apart.
+    """Return each object once, as its most detailed mention. In this world, color and shape identify objects.
 
-    "A large blue star" is "the blue star" of the sentence before. Where it may be either of two, it is neither again.
+    "A large blue star" is "the blue star" of the sentence before. A mention that fits two objects becomes a new one.
     """
     merged: list[Mention] = []
     for mention in dict.fromkeys(found):

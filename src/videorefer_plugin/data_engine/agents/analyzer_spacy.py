@@ -21,33 +21,35 @@ from videorefer_plugin.models.fingerprint import tree_fingerprint
 
 __all__ = ["SpacyAnalyzer"]
 
-_VERSION = 2  # of the rules below; raise it when one changes what is found
-_LONGEST = 20_000  # characters of a caption, which bounds time and memory
+_VERSION = 2  # of the rules below; raise it when a change of rules changes results
+_LONGEST = 20_000  # characters of a caption, to bound time and memory
 
 _SUBJECTS = frozenset(("nsubj", "nsubjpass", "nsubj:pass", "sb", "ROOT"))
-_JOINED = frozenset(("conj", "cc", "cj", "cd", "preconj", "appos"))  # beside a noun, and not of it
+_JOINED = frozenset(
+    ("conj", "cc", "cj", "cd", "preconj", "appos")
+)  # dependencies beside a noun that do not belong to it
 _NOT_OF_THE_NOUN = frozenset(("det", "predet", "poss", "case", "nummod", "cc", "quantmod"))
 _MANY = frozenset(("several", "many", "few", "some", "multiple", "various", "numerous", "other", "another", "more"))
 _COLLECTIONS = frozenset(
     ("group", "crowd", "pair", "couple", "bunch", "row", "series", "set", "number", "lot", "team", "herd", "flock")
 )
-# Languages that captions may be in instead, as far as they are told apart by their small words.
+# Other languages that captions may be in, recognized by their stop words.
 _LANGUAGES = ("da", "de", "en", "es", "fi", "fr", "id", "it", "nl", "pl", "pt", "ro", "sv", "tr")
 
 
 class SpacyAnalyzer(Agent):
-    """Finds the noun phrases of captions and what they are of their sentence.
+    """Finds the noun phrases of captions and their roles in the sentence.
 
-    Objects are dropped that cannot be pointed at (`"scenery"`) or that are too many (`"surplus"`); in mode `"short"`
-    also those that are several (`"plural"`) or not the subject (`"not_subject"`). A caption without any object is one
-    dropped object of kind `"no_noun"`, an empty one `"no_caption"`, one that is in another language than the pipeline
-    `"other_language"`, as far as script or small words such as "the" tell it.
+    Objects are dropped if they cannot be pointed at (`"scenery"`), or if there are too many (`"surplus"`); in mode
+    `"short"` also if they are several (`"plural"`) or not the subject (`"not_subject"`). A caption without objects
+    gives one dropped object of kind `"no_noun"`, an empty one `"no_caption"`, and one in another language than the
+    pipeline's `"other_language"`, if script or stop words such as "the" show it.
 
     Args:
         model (`str`): name of an installed spaCy pipeline with a parser, or its folder.
         mode (`str`): `"all"`, or `"short"` for single subjects only.
-        max_objects (`int`): of a caption.
-        scenery (`Sequence[str]`): nouns that are no objects.
+        max_objects (`int`): most objects of a caption.
+        scenery (`Sequence[str]`): nouns that are not objects.
 
     Raises:
         ConfigurationError: a setting has a wrong value, or spaCy or the pipeline is not installed.
@@ -71,7 +73,7 @@ class SpacyAnalyzer(Agent):
         self._nlp: Any = None
 
     def identity(self) -> dict[str, Any]:
-        """Settings, and versions of spaCy and of the pipeline."""
+        """Return the settings, and the versions of spaCy and of the pipeline."""
         meta = self._meta
         return {
             **self._rules.identity(),
@@ -83,14 +85,14 @@ class SpacyAnalyzer(Agent):
         }
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """The nouns of the captions of these videos; see [`Agent`]."""
+        """Return the nouns of the videos' captions; see [`Agent`]."""
         nlp = self._loaded()
         captions = [" ".join(item.source.caption.split()) for item in items]
         docs = nlp.pipe(caption if len(caption) <= _LONGEST else "" for caption in captions)
         return [Made(tuple(self._nouns(caption, doc))) for caption, doc in zip(captions, docs, strict=True)]
 
     def close(self) -> None:
-        """Let go of the pipeline."""
+        """Release the pipeline."""
         self._nlp = None
 
     def _loaded(self) -> Any:
@@ -126,7 +128,7 @@ class SpacyAnalyzer(Agent):
 
 
 def _meta_of(folder: Path) -> dict[str, Any]:
-    """What a pipeline says of itself."""
+    """Return the metadata of a pipeline."""
     path = folder / "meta.json"
     meta = read_json(path, ConfigurationError)
     if not isinstance(meta, dict) or not isinstance(meta.get("lang"), str):
@@ -144,7 +146,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _folder_of(model: Any) -> Path:
-    """Where the files of a pipeline are, without importing spaCy or the pipeline."""
+    """Return the folder of a pipeline's files, without importing spaCy or the pipeline."""
     if isinstance(model, str) and model:
         folder = Path(model)
         if _is_file(folder / "meta.json"):
@@ -168,14 +170,14 @@ def _nouns_of(phrase: Any) -> Iterator[Noun]:
         return
     counted = _counted(head)
     for owner in (token for token in phrase if token.dep_ == "poss" and token.pos_ in ("NOUN", "PROPN")):
-        yield Noun(_text(owner), _text(owner), "other", _single(owner))  # whose dog it is
+        yield Noun(_text(owner), _text(owner), "other", _single(owner))  # the owner, as in "the man's dog"
     noun = counted if counted is not None else head
     several = counted is not None or head.lower_ in _COLLECTIONS
     yield Noun(_text(noun), _expression(head), _role(head), _single(noun) and not several)
 
 
 def _text(noun: Any) -> str:
-    """The noun with the adjectives and nouns right before it."""
+    """Return the noun with the adjectives and nouns right before it."""
     left = (
         token
         for child in noun.lefts
@@ -186,7 +188,7 @@ def _text(noun: Any) -> str:
 
 
 def _expression(noun: Any) -> str:
-    """All that the caption says of the noun, without what is listed beside it."""
+    """Return all words of the caption about the noun, without other nouns of a list."""
     beside = {token.i for child in noun.children if child.dep_ in _JOINED for token in child.subtree}
     return "".join(token.text_with_ws for token in noun.subtree if token.i not in beside).strip(" ,.;")
 
@@ -208,7 +210,7 @@ def _single(noun: Any) -> bool:
 
 
 def _counted(noun: Any) -> Any:
-    """The people, of "a group of people"."""
+    """Return the people in "a group of people"."""
     if noun.lower_ not in _COLLECTIONS:
         return None
     inner = (grand for child in noun.children if child.lower_ == "of" for grand in child.children)
@@ -223,7 +225,7 @@ def _is_counted_by(noun: Any) -> bool:
 
 
 def _other_language(caption: str, language: str) -> str:
-    """Which other language a caption is in, or its script; empty if nothing says that it is in another one."""
+    """Return the other language that a caption is in, or its script; empty if there is no sign of another language."""
     letters = [unicodedata.name(letter, "").split(" ")[0] for letter in caption if letter.isalpha()]
     foreign = [script for script in letters if script not in ("LATIN", "FEMININE", "MASCULINE", "FULLWIDTH")]
     if language not in _LANGUAGES:
@@ -238,7 +240,7 @@ def _other_language(caption: str, language: str) -> str:
 
 @cache
 def _small_words(language: str) -> frozenset[str]:
-    """Words such as "the". Only their file is read, since all of spaCy's French takes seconds to import."""
+    """Return stop words such as "the". Only their file is read, since an import of a whole language takes seconds."""
     import spacy
 
     path = Path(spacy.__file__).parent / "lang" / language / "stop_words.py"

@@ -1,4 +1,4 @@
-"""The Annotator that is a Video LLM behind an endpoint, which is shown frames."""
+"""The Annotator with a Video LLM behind an endpoint, which sees frames."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _FRAMES_OF = "These are {count} frames of a video, in order."
 class EndpointAnnotator(Agent):
     """Asks a model behind an OpenAI-compatible endpoint twice about each object, as [`ModelAnnotator`] does.
 
-    Frames are sampled and encoded once for a video; where the object is drawn on them, once for each object.
+    Frames are sampled and encoded once per video, or once per object if the object is drawn on them.
 
     Args:
-        model (`str`): its name there.
+        model (`str`): name of the model at the endpoint.
         endpoint (`str`): address of the API, or "openai".
-        sees (`str`): `"noun"`, the object is named; `"drawn"`, it is drawn on the frames, and named; `"region"`, the
-            endpoint is one of `videorefer serve`, which gets the whole file and the object as a region.
-        dynamic_prompt, appearance_prompt, style, drop_static: as of [`ModelAnnotator`].
-        num_frames (`int`, *optional*): frames to show; 16 by default, or with regions as many as the checkpoint says.
-        max_side (`int`): the most pixels of a frame's longer side; larger ones are scaled down.
+        sees (`str`): form of the object: `"noun"` names it; `"drawn"` draws it on the frames and names it; `"region"`
+            sends the whole file and the object as a region, to an endpoint of `videorefer serve`.
+        dynamic_prompt, appearance_prompt, style, drop_static: see [`ModelAnnotator`].
+        num_frames (`int`, *optional*): frames to show. Default: 16, or with regions the checkpoint's number.
+        max_side (`int`): most pixels of a frame's longer side; larger frames are scaled down.
         settings: see [`ChatSettings`].
     """
 
@@ -77,7 +77,7 @@ class EndpointAnnotator(Agent):
         return {"backend": "endpoint", **self._describing.identity(), **shown, **self._asking.identity()}
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """See [`Agent.run`]: for each object a [`Description`]."""
+        """Return a [`Description`] for each object; see [`Agent.run`]."""
         return self._asking.each(items, self._annotate)
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class EndpointAnnotator(Agent):
         return self._asked(item, source.kind, message, talk)
 
     def _asked(self, item: ObjectItem, kind: str, message: Callable[[str], Message], talk: Talk) -> Any:
-        """What is made of an object; the second question is left out where the first answer decides."""
+        """Return the result for an object. The second question is left out if the first answer decides."""
         answers: list[str] = []
         for question in self._describing.questions(item, kind):
             answer = talk.text([message(question)])
@@ -132,16 +132,16 @@ class EndpointAnnotator(Agent):
 
 
 def encoded(pictures: Iterable[Any], max_side: int) -> list[dict[str, Any]]:
-    """Pictures as parts of a message, of at most that many pixels on their longer side."""
+    """Return pictures as parts of a message, scaled down to `max_side` pixels on their longer side."""
     content: list[dict[str, Any]] = picture_message([scaled(one, max_side) for one in pictures], "")["content"]
     return content[:-1]
 
 
 def check_endpoint(stage: str, endpoint: Any) -> None:
-    """Refuse an endpoint that is none; models that are loaded here see in another way.
+    """Refuse a missing endpoint, since models that are loaded here have another backend.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is no endpoint.
     """
     if not isinstance(endpoint, str) or not endpoint:
         raise ConfigurationError(

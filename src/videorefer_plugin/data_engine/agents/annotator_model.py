@@ -1,4 +1,4 @@
-"""The Annotator that is a Video LLM loaded here, of this library or any other of transformers."""
+"""The Annotator with a Video LLM of this library, or any other of transformers, that is loaded here."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class ModelAnnotator(Agent):
     Args:
         checkpoint (`str`): folder or Hub id of a model of `AutoModelForImageTextToText` or of this library, or
             "embedded".
-        sees (`str`): `"noun"`, the object is named; `"drawn"`, it is drawn on the frames, and named; `"region"`, the
-            model takes regions, and is named it.
-        dynamic_prompt, appearance_prompt (`str`, *optional*): what is asked instead, with {noun}, {expression} and
-            {visual} where these are to stand, and one `<region>` if the model sees regions.
-        style (`str`): how the object is drawn, `"contour"`, `"mask"` or `"box"`.
-        drop_static (`bool`): whether an object of which only static actions are said is left out.
+        sees (`str`): form of the object: `"noun"` names it; `"drawn"` draws it on the frames and names it; `"region"`
+            gives it as a region and names it.
+        dynamic_prompt, appearance_prompt (`str`, *optional*): prompts that replace the default ones. They may have the
+            fields {noun}, {expression} and {visual}, and need one `<region>` if the model sees regions.
+        style (`str`): style of the drawing: `"contour"`, `"mask"` or `"box"`.
+        drop_static (`bool`): whether to drop objects with static actions only.
         object_encoder, revision, num_frames, max_new_tokens, batch_size, device, dtype: see [`VisualModel`].
     """
 
@@ -73,7 +73,7 @@ class ModelAnnotator(Agent):
         return {"backend": "model", **self._describing.identity(), **self._model.identity()}
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """See [`Agent.run`]: for each object a [`Description`]."""
+        """Return a [`Description`] for each object; see [`Agent.run`]."""
         self._model.load()
         if self._describing.sees == "region":
             self._model.check_regions()

@@ -1,4 +1,4 @@
-"""The region captioner that is a model behind an endpoint, which is shown one frame with the object drawn on it."""
+"""The region captioner with a model behind an endpoint, which sees one frame with the object drawn on it."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ _ASKED = (
 
 
 class EndpointCaptioner(Agent):
-    """Has a model behind an OpenAI-compatible endpoint describe each mask, in the frame in which it was found.
+    """Asks a model behind an OpenAI-compatible endpoint to describe each mask, in the frame in which it was found.
 
     Args:
-        model (`str`): its name there.
+        model (`str`): name of the model at the endpoint.
         endpoint (`str`): address of the API, or "openai".
-        shows (`str`): `"drawn"`, the frame with the object drawn on it; `"crop"`, what is around the object; `"both"`;
-            `"region"`, the endpoint is one of `videorefer serve`, which gets the whole file and the object as a region
-            in that frame.
-        style (`str`): how the object is drawn, `"contour"`, `"mask"` or `"box"`.
-        prompt (`str`, *optional*): what is asked instead of "Describe this object ...", behind what is said of the
-            pictures. With `shows="region"` it has one `<region>`, and may have {visual} for "video" or "image", as of
-            [`ModelCaptioner`].
-        max_side (`int`): the most pixels of a picture's longer side; larger ones are scaled down.
+        shows (`str`): form of the object: `"drawn"` shows the frame with the object drawn on it; `"crop"` shows the
+            object and its surroundings; `"both"` shows both; `"region"` sends the whole file and the object as a
+            region in that frame, to an endpoint of `videorefer serve`.
+        style (`str`): style of the drawing: `"contour"`, `"mask"` or `"box"`.
+        prompt (`str`, *optional*): prompt that replaces "Describe this object ..." after the description of the
+            pictures. With `shows="region"`, it needs one `<region>`, and may have {visual} for "video" or "image", as
+            in [`ModelCaptioner`].
+        max_side (`int`): most pixels of a picture's longer side; larger pictures are scaled down.
         settings: see [`ChatSettings`].
     """
 
@@ -96,7 +96,7 @@ class EndpointCaptioner(Agent):
         }
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """See [`Agent.run`]: for each object a [`RegionCaption`]."""
+        """Return a [`RegionCaption`] for each object; see [`Agent.run`]."""
         return self._asking.each(items, self._describe)
 
     def close(self) -> None:

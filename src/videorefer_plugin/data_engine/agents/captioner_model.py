@@ -1,4 +1,4 @@
-"""The region captioner that is a model loaded here: it sees a mask, and is not told whose it is."""
+"""The region captioner with a model that is loaded here: it sees a mask without the object's name."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FRAMES = ("one", "all")
 
 
 class ModelCaptioner(Agent):
-    """Has a model with regions describe each mask, of this library or a host with an object encoder.
+    """Asks a model of this library, or a host with an object encoder, to describe each mask.
 
     Args:
         checkpoint (`str`): folder or Hub id, or "embedded".
-        object_encoder (`str`, *optional*): for a host, what was saved of its object encoder.
-        prompt (`str`, *optional*): what is asked, with one `<region>`, and {visual} for "video" or "image"; that of
-            the benchmark of descriptions by default.
-        frames (`str`): `"one"`, the mask is shown in the frame in which the object was found; `"all"`, in those frames
+        object_encoder (`str`, *optional*): for a host, folder of the saved object encoder.
+        prompt (`str`, *optional*): prompt with one `<region>`, and {visual} for "video" or "image". Default: that of
+            VideoRefer-Bench-D.
+        frames (`str`): frames of the mask: `"one"` for the frame in which the object was found; `"all"` for all frames
             that the model sees.
         revision, num_frames, max_new_tokens, batch_size, device, dtype: see [`VisualModel`].
     """
@@ -76,7 +76,7 @@ class ModelCaptioner(Agent):
         }
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """See [`Agent.run`]: for each object a [`RegionCaption`]."""
+        """Return a [`RegionCaption`] for each object; see [`Agent.run`]."""
         self._model.check_regions()
         return each(items, self._describe)
 
@@ -106,14 +106,14 @@ class ModelCaptioner(Agent):
 
 
 def captions_made(answers: Sequence[str], frames: Sequence[int], spent: Spent) -> Made | Failure:
-    """What a region captioner's answers become; a failure if none of them says anything."""
+    """Return the result for the answers of a region captioner; a failure if all of them are empty."""
     if answers and not any(answer.strip() for answer in answers):
         return Failure("reply", "The captioner gave empty answers.", spent)
     return Made(tuple(map(caption_made, answers, frames)), spent)
 
 
 def caption_made(answer: str, frame: int) -> RegionCaption | Drop:
-    """What an answer of a region captioner becomes."""
+    """Return the result for an answer of a region captioner."""
     if not answer.strip():
         return Drop("empty", "The captioner gave an empty answer, beside others about this video that are not.")
     if is_refusal(answer):

@@ -1,4 +1,4 @@
-"""What agents that ask a chat model have in common: their settings, what they spend, and what becomes of no reply."""
+"""Common parts of agents that use a chat model: settings, costs, and failures."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ __all__ = ["Asking", "ChatSettings", "Talk", "messages_of", "prompt_identity", "
 
 ValueT = TypeVar("ValueT")
 
-_AGAIN_THE_SAME: tuple[str, ...] = ("refused", "too_long")  # what a model would also say if it were asked later
+_AGAIN_THE_SAME: tuple[str, ...] = ("refused", "too_long")  # outcomes that a later try would repeat
 
 
 class ChatSettings(TypedDict, total=False):
-    """How a chat model is asked; settings of every agent that asks one.
+    """The settings of agents that use a chat model.
 
     Attributes:
         endpoint (`str`): address of an OpenAI-compatible endpoint, or `"openai"`. Without one, `model` is a folder or
             Hub id, and is loaded here.
-        temperature (`float`): 0 by default.
-        max_tokens (`int`): the most tokens of a reply.
-        tries (`int`): how often to ask for a reply that can be used, 2 by default; the model is told what was wrong.
+        temperature (`float`): temperature; 0 by default.
+        max_tokens (`int`): most tokens of a reply.
+        tries (`int`): number of tries for a usable reply, 2 by default. The model is told the error of the last reply.
         timeout (`float`): seconds to wait for a reply.
-        retries (`int`): further tries of a request that an endpoint does not take.
-        requests_per_minute (`float`): the most requests to start in a minute.
-        workers (`int`): requests at the same time, of the videos of a batch.
-        prices (`Sequence[float]`): of a million tokens read and written.
-        key_variable (`str`): the environment variable that holds the key.
+        retries (`int`): retries of a request that fails at the endpoint.
+        requests_per_minute (`float`): most requests to start per minute.
+        workers (`int`): concurrent requests, for the videos of a batch.
+        prices (`Sequence[float]`): prices of a million tokens read and written.
+        key_variable (`str`): name of the environment variable with the key.
     """
 
     endpoint: str | None
@@ -58,19 +58,19 @@ class ChatSettings(TypedDict, total=False):
 
 
 class Asking:
-    """A chat model, as an agent asks it about videos.
+    """A chat model that an agent asks about videos.
 
-    Several threads may use it at once; a model that is loaded here takes turns.
+    Several threads may use it at once. A model that is loaded here answers one at a time.
 
     Args:
-        agent (`str`): who asks, for messages, such as `"analyzer 'chat'"`.
-        model (`str`): its name at the endpoint; or a folder or Hub id.
-        settings ([`ChatSettings`]): those that were given.
-        max_tokens (`int`): where they don't say it.
+        agent (`str`): name of the agent, for messages, such as `"analyzer 'chat'"`.
+        model (`str`): name of the model at the endpoint, or a folder or Hub id.
+        settings ([`ChatSettings`]): the given settings.
+        max_tokens (`int`): most tokens of a reply, if the settings do not name it.
         extra (`Mapping[str, Any]`, *optional*): further fields of requests to an endpoint.
 
     Raises:
-        ConfigurationError: there is no such setting, or no model.
+        ConfigurationError: a setting is unknown, or the model is missing.
         ChatError: a setting is wrong, the package `openai` is missing, or there is no key.
     """
 
@@ -106,18 +106,18 @@ class Asking:
         self.chat: Chat = make_chat(model, **given, extra=extra)
 
     def close(self) -> None:
-        """Let go of a model that was loaded, or of connections; they come back when it is asked again."""
+        """Release the model or the connections; the next question brings them back."""
         self.chat.close()
 
     def identity(self) -> dict[str, Any]:
-        """What replies depend on: of a server on this machine or its network not where it listens."""
+        """Return everything that replies depend on; the address of a server in the local network is left out."""
         said = {**self.chat.settings(), "tries": self.tries}
         if "endpoint" in said:
             said["endpoint"] = _provider(said["endpoint"])
         return said
 
     def spent(self, completions: Sequence[Completion]) -> Spent:
-        """What these replies took."""
+        """Return the cost of these replies."""
         usage = Usage(self._prices)
         for completion in completions:
             usage.add(completion)
@@ -126,19 +126,19 @@ class Asking:
     def each(
         self, items: Sequence[VideoItem], work: Callable[[VideoItem, Talk], Sequence[Any]]
     ) -> list[Made | Failure]:
-        """Work on videos, on as many at once as the model takes.
+        """Work on videos, concurrently if the model allows it.
 
         Args:
             items (`Sequence[VideoItem]`): the videos.
-            work (`Callable`): from a video and the talk about it to what is made of its objects.
+            work (`Callable`): function from a video and its [`Talk`] to the results for its objects.
 
         Returns:
-            For each video what was made; or a [`Failure`] of kind `"endpoint"` where there is no reply, of kind
-            `"reply"` where it cannot be used.
+            For each video its result, or a [`Failure`]: of kind `"endpoint"` if there is no reply, of kind `"reply"`
+            if it cannot be used.
 
         Raises:
-            BatchStoppedError: the model will reply to nothing, such as with a wrong key; has what there is.
-            BatchInterrupted: the user stopped it; has the same.
+            BatchStoppedError: an error concerns all videos, such as a wrong key. It has the results so far.
+            BatchInterrupted: the user stopped the work. It has the results so far.
         """
         return each(items, lambda item: self._made(item, work), self.chat.workers)
 
@@ -153,17 +153,17 @@ class Asking:
             raise BatchStoppedError(str(error), [talk.spent]) from error
         except KeyboardInterrupt as error:
             raise BatchInterrupted([talk.spent]) from error
-        except Exception as error:  # of this video alone; others are not asked about again for it
+        except Exception as error:  # concerns this video alone; the results of others are kept
             return replace(Failure.of(error), spent=talk.spent)
 
     def ask(self, ask: Callable[[Chat], Asked[ValueT]]) -> Asked[ValueT]:
-        """Ask, where models that are loaded here take turns."""
+        """Ask; a model that is loaded here answers one at a time."""
         with self._turn:
             return ask(self.chat)
 
 
 def _provider(address: Any) -> str:
-    """Whose server has this address; empty for one of one's own, which may listen elsewhere the next time."""
+    """Return the provider of an address; empty for a local server, whose address may change."""
     host = urlsplit(str(address)).hostname or ""
     try:
         own = not ip_address(host).is_global
@@ -173,10 +173,10 @@ def _provider(address: Any) -> str:
 
 
 class Talk:
-    """What is asked about one video, with what it takes.
+    """The questions about one video, and their cost.
 
     Attributes:
-        spent ([`Spent`]): so far.
+        spent ([`Spent`]): the cost so far.
     """
 
     def __init__(self, asking: Asking):
@@ -184,11 +184,11 @@ class Talk:
         self.spent = Spent()
 
     def json(self, messages: Sequence[Message], read: Callable[[Any], ValueT]) -> ValueT | Drop:
-        """Ask for JSON; see `ask_json`. Messages that are refused, or too long, would be so again: that is a [`Drop`].
+        """Ask for JSON; see `ask_json`. Messages that the model refuses, or that are too long, give a [`Drop`].
 
         Raises:
-            ReplyError: there is no reply that can be used.
-            ChatError: there will be none to other messages either.
+            ReplyError: there is no usable reply.
+            ChatError: there will be no reply to other messages either.
         """
         return self._asked(lambda chat: ask_json(chat, messages, read, self._asking.tries))
 
@@ -209,7 +209,7 @@ class Talk:
 
 
 class _Counted:
-    """A chat model whose replies are counted as soon as they are there, whatever becomes of them."""
+    """A chat model that counts all replies as soon as they arrive, also unusable ones."""
 
     def __init__(self, chat: Chat, count: Callable[[Completion], None]):
         self.workers, self.settings, self.close = chat.workers, chat.settings, chat.close
@@ -223,20 +223,20 @@ class _Counted:
 
 
 def messages_of(instructions: str, content: str) -> list[Message]:
-    """What is asked, as one message: not every chat model takes one of the system."""
+    """Return instructions and content as one message, since some chat models take no system message."""
     return [{"role": "user", "content": f"{instructions}\n\n{content}"}]
 
 
 def prompt_identity(version: int, *prompts: str) -> dict[str, Any]:
-    """Version and hash of prompts, for the identity of an agent: whoever edits one gets new results."""
+    """Return version and hash of prompts for the identity of an agent, so that edited prompts give new results."""
     return {"version": version, "hash": hashlib.sha256("\x1f".join(prompts).encode()).hexdigest()[:16]}
 
 
 def text_in(value: Any, name: str) -> str:
-    """A text of a reply.
+    """Return a text of a reply.
 
     Raises:
-        ValueError: there is none, for the model to read.
+        ValueError: the text is missing; the message is for the model.
     """
     text = value.get(name) if isinstance(value, Mapping) else None
     if not isinstance(text, str) or not text.strip():

@@ -1,4 +1,4 @@
-"""What an Annotator is asked about an object, and what is made of its answers, whoever gives them."""
+"""The questions of Annotators about an object, and the reading of the answers."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _APPEARANCE = (
 
 @dataclass(frozen=True)
 class Describing:
-    """How an Annotator asks, and reads the answers.
+    """The settings of an Annotator's questions, and the reading of the answers.
 
     Attributes:
-        sees (`str`): how the object is pointed at: by its `"noun"`, `"drawn"` on the frames, or as a `"region"`.
-        dynamic_prompt, appearance_prompt (`str`, *optional*): instead of the default ones, with "{noun}",
-            "{expression}" and "{visual}" ("video" or "image") where these are to stand.
-        drop_static (`bool`): whether an object that does nothing is left out.
-        style (`str`): how it is drawn.
+        sees (`str`): form of the object: its `"noun"`, `"drawn"` on the frames, or a `"region"`.
+        dynamic_prompt, appearance_prompt (`str`, *optional*): prompts that replace the default ones, with the fields
+            "{noun}", "{expression}" and "{visual}" ("video" or "image").
+        drop_static (`bool`): whether to drop objects that do nothing.
+        style (`str`): style of the drawing.
     """
 
     sees: str
@@ -59,7 +59,7 @@ class Describing:
     style: str = "contour"
 
     def checked(self, choices: Sequence[str]) -> Describing:
-        """The same, if all of it can be used.
+        """Return the settings if all of them are valid.
 
         Raises:
             ConfigurationError: a setting has an unknown value, or a prompt cannot be filled in.
@@ -74,7 +74,7 @@ class Describing:
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What the questions and the reading depend on."""
+        """Return everything that the questions and the reading depend on."""
         prompts = [
             self._template(kind, expressed) for kind in ("dynamic", "appearance") for expressed in (False, True)
         ]
@@ -86,7 +86,7 @@ class Describing:
         }
 
     def questions(self, item: ObjectItem, kind: str) -> tuple[str, str]:
-        """The two questions about an object of a video or image: what it does, and how it looks."""
+        """Return the two questions about an object of a video or image: its actions, and its appearance."""
         noun = _bare(without_placeholders(item.noun.text, _RESERVED))
         expression = without_placeholders(item.noun.expression or item.noun.text, _RESERVED)
         expressed = _bare(expression) != noun
@@ -105,7 +105,7 @@ class Describing:
         return default.replace("{object}", called + (_EXPRESSED if expressed else ""))
 
     def read(self, item: ObjectItem, dynamic: str, appearance: str) -> Description | Drop | None:
-        """What two answers say; `None` if one of them says nothing."""
+        """Return the description from two answers; `None` if one of them is empty."""
         for answer in (dynamic, appearance):
             if says_not_seen(answer, item.noun.text):
                 return Drop("not_seen", f"The annotator does not see {short(item.noun.text)}: {short(answer)}.")
@@ -115,16 +115,18 @@ class Describing:
             return None
         parted = part_static(dynamic)
         if not parted.dynamic and self.drop_static:
-            return Drop("static", f"Nothing is said of {short(item.noun.text)} but static actions: {short(dynamic)}.")
+            return Drop(
+                "static", f"The annotator names only static actions of {short(item.noun.text)}: {short(dynamic)}."
+            )
         return Description(parted.dynamic, " ".join(appearance.split()), parted.static)
 
     def made(self, objects: Sequence[ObjectItem], answers: Sequence[str], spent: Spent) -> Made | Failure:
-        """What the answers about the objects of a video become; a failure if none of them says anything.
+        """Return the result for the answers about a video's objects; a failure if all of them are empty.
 
         Args:
             objects: the objects.
             answers: two for each object, in the order of `questions`.
-            spent: what they took.
+            spent: cost of the answers.
         """
         read = [self.read(item, *answers[2 * place : 2 * place + 2]) for place, item in enumerate(objects)]
         if read and all(one is None for one in read):
@@ -137,7 +139,7 @@ _ARTICLE = re.compile(r"^(?:the|an?)\s+(?=\S)", re.IGNORECASE)
 
 
 def _bare(words: str) -> str:
-    """The words without an article before them, since prompts have their own."""
+    """Return the words without an article before them, since prompts have their own."""
     return _ARTICLE.sub("", words.strip())
 
 
@@ -145,7 +147,7 @@ def check_prompt(stage: str, name: str, prompt: Any, wants_region: bool, fields:
     """Refuse a prompt that cannot be filled in.
 
     Raises:
-        ConfigurationError: it is no text, has other fields, or has not the one `<region>` that is needed.
+        ConfigurationError: the prompt is not a text, has unknown fields, or lacks the one `<region>` that it needs.
     """
     if prompt is None:
         return
@@ -188,7 +190,7 @@ _REFUSAL = re.compile(
     r"|[^.]{0,60}?\bagainst (?:my|our) (?:\w+ )?(?:guidelines|polic(?:y|ies)|rules|programming))",
     re.IGNORECASE,
 )
-# What is said after all, of a thing that cannot be said in full.
+# A description that follows an apology.
 _AFTER_ALL = re.compile(
     r"[;:]\s*(?:it|he|she|they|the|its|his|her)\b"
     r"|\bbut\s+(?!(?:i['’]?m|i am|i can['’]?t|i cannot|i['’]d|please|feel|if|let|you)\b)(?!i can (?:help|assist|try))",
@@ -206,7 +208,7 @@ _PLAIN = (
     r"|red|blue|green|yellow|orange|brown|black|white|gray|grey|pink|purple|small|large|big|little"
 )
 _SHOWN = r"(?:visible|present|shown|seen|featured|depicted|found|detected|identified|appearing|pictured)"
-# Behind the name of what is not there, the clause ends, or a place follows.
+# After the name of a missing thing, the clause ends, or a location follows.
 _ENDS = (
     rf"(?:\s+(?:{_WHERE}|here|there|anywhere|at all|to be seen|to describe|{_SHOWN}|on (?:the )?screen"
     r"|matching [^.,;]*|that (?:matches|fits|corresponds|is described)[^.,;]*))*"
@@ -246,14 +248,14 @@ _BEHIND = frozenset(
 
 
 def _head(noun: str) -> str:
-    """The word that names the thing: the last one, or the one before what is said behind it, as in "man in red"."""
+    """Return the word that names the thing: the last one, or the one before an addition, as in "man in red"."""
     words = re.findall(r"\w+", noun.lower())
     ends = (place for place, word in enumerate(words) if place and (word in _BEHIND or word.endswith("ing")))
     return words[next(ends, len(words)) - 1] if words else ""
 
 
 def is_refusal(answer: str) -> bool:
-    """Whether a model says that it will not or cannot answer.
+    """Return whether a model refuses to answer, or says that it cannot.
 
     Examples:
         >>> is_refusal("I'm sorry, but I can't help with that."), is_refusal("The man is sorry.")
@@ -264,7 +266,7 @@ def is_refusal(answer: str) -> bool:
 
 
 def says_not_seen(answer: str, noun: str) -> bool:
-    """Whether a model says of an object that it is not in the video. It says so in its first sentence.
+    """Return whether a model says, in its first sentence, that an object is not in the video.
 
     Examples:
         >>> says_not_seen("There is no red car in the video.", "red car")

@@ -1,4 +1,4 @@
-"""What agents share: loading weights, letting go of them, and working on the videos of a batch."""
+"""Common parts of agents: loading and release of weights, and work on the videos of a batch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["check_choice", "check_device", "check_share", "each", "free_memory",
 
 @contextmanager
 def loads(what: str) -> Iterator[None]:
-    """A block that loads weights; what fails there fails for every video, so that the run stops.
+    """Open a block that loads weights. An error in it concerns every video, so that the run stops.
 
     Raises:
-        EngineError: they cannot be loaded.
+        EngineError: the weights cannot be loaded.
     """
     try:
         yield
@@ -32,7 +32,7 @@ def loads(what: str) -> Iterator[None]:
 
 
 def free_memory() -> None:
-    """Give back memory of weights that nothing refers to any more, also that of a GPU."""
+    """Free the memory of weights without references, also on a GPU."""
     import torch
 
     gc.collect()
@@ -43,11 +43,11 @@ def free_memory() -> None:
 def each(
     items: Sequence[VideoItem], work: Callable[[VideoItem], Made | Failure], workers: int = 1
 ) -> list[Made | Failure]:
-    """Work on videos, on as many at once as there are workers; one that cannot be worked on spoils no other.
+    """Work on videos with concurrent workers. The failure of one video does not affect others.
 
     Raises:
-        BatchStoppedError: no video will fare better; has what is there of each.
-        BatchInterrupted: the user stopped it; has the same.
+        BatchStoppedError: an error concerns all videos. It has the results so far.
+        BatchInterrupted: the user stopped the work. It has the results so far.
     """
     there: list[BatchResult] = [None] * len(items)
 
@@ -72,7 +72,7 @@ def each(
 
 
 def _do_all(do: Callable[[int], None], count: int, workers: int) -> None:
-    """Call it with each number; after an error, what was begun is finished, and nothing else is begun."""
+    """Call a function with each number. After an error, calls in progress are finished, and no others begin."""
     if workers <= 1:
         for place in range(count):
             do(place)
@@ -89,23 +89,23 @@ def _do_all(do: Callable[[int], None], count: int, workers: int) -> None:
 
 
 def open_source(item: VideoItem) -> Video:
-    """The video of a source; an image is a video of one frame.
+    """Return the video of a source; an image is a video of one frame.
 
     Raises:
-        VideoError: it cannot be read.
+        VideoError: the video cannot be read.
     """
     source = item.source
     return open_image(source.path) if source.kind == "image" else open_video(source.path)
 
 
 def check_choice(stage: str, name: str, value: Any, choices: Sequence[str]) -> None:
-    """Refuse a setting that is none of the words for it."""
+    """Refuse a setting with an unknown value."""
     if value not in choices:
         raise ConfigurationError(f"The {stage} has {name}={short(value)}; expected one of {', '.join(choices)}.")
 
 
 def check_device(stage: str, device: Any) -> None:
-    """Refuse a device that no machine has; whether this one has it is known once it is used."""
+    """Refuse an invalid device. Whether this machine has the device shows when it is used."""
     import torch
 
     try:
@@ -118,7 +118,7 @@ def check_device(stage: str, device: Any) -> None:
 
 
 def check_share(stage: str, name: str, value: Any, *, optional: bool = False) -> None:
-    """Refuse a setting that is no number from 0 to 1."""
+    """Refuse a setting that is not a number from 0 to 1."""
     if optional and value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:

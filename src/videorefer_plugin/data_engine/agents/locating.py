@@ -1,4 +1,4 @@
-"""A noun becomes one mask in one frame: which frames are looked at, and which of several boxes is meant."""
+"""The first step of the Segmentor, from a noun to one mask in one frame: choice of frames and of boxes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from videorefer_plugin.video import Video
 __all__ = ["ON_SEVERAL", "Located", "Locator", "random_frames"]
 
 ON_SEVERAL = ("expression", "drop", "best")
-_SAME_PLACE = 0.5  # overlap of two boxes from which they are of the same thing
+_SAME_PLACE = 0.5  # overlap of two boxes from which on they show the same thing
 
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """Where an object is in one frame.
+    """The location of an object in one frame.
 
     Attributes:
-        frame (`int`): of the video.
-        candidate ([`Candidate`]): its mask, box and score.
+        frame (`int`): frame of the video.
+        candidate ([`Candidate`]): mask, box and score of the object.
         phrase (`str`): the words that decided.
-        count (`int`): how many things there the noun may mean.
+        count (`int`): number of things in the frame that the noun may mean.
     """
 
     frame: int
@@ -40,7 +40,7 @@ class Located:
 
 
 def random_frames(video: Video, tries: int, seed: int) -> list[int]:
-    """Different frames of a video, in random order."""
+    """Return different frames of a video, in random order."""
     return random.Random(seed).sample(range(video.num_frames), min(tries, video.num_frames))
 
 
@@ -49,11 +49,11 @@ class Locator:
     """Looks for objects in random frames.
 
     Attributes:
-        finder ([`Segmenter`]): finds words in a frame.
-        tries (`int`): frames to look in at most, if the object is in none of those before.
-        on_several (`str`): of [`ON_SEVERAL`].
-        margin (`float`): how much surer than the next one the finder has to be of the one that is meant.
-        min_score (`float`): how sure the finder has to be at all.
+        finder ([`Segmenter`]): segmenter that finds words in a frame.
+        tries (`int`): most frames to look in until the object is found.
+        on_several (`str`): one of [`ON_SEVERAL`].
+        margin (`float`): required margin between the best score and the next one.
+        min_score (`float`): required score.
     """
 
     finder: Segmenter
@@ -63,7 +63,7 @@ class Locator:
     min_score: float
 
     def locate(self, video: Video, item: ObjectItem, seed: int) -> Located | Drop:
-        """Find an object, or say why it is left out."""
+        """Find an object, or return the reason to drop it."""
         frames = random_frames(video, self.tries, seed_of(seed, item.number))
         why = ""
         for frame in frames:
@@ -75,10 +75,10 @@ class Locator:
         return Drop("not_found", f"{short(item.noun.text)} is not found in {where}: {why}")
 
     def candidates(self, pixels: NDArray[np.uint8], phrase: str) -> tuple[list[Candidate], str]:
-        """What words may mean in a frame, the surest first; or why there is nothing."""
+        """Return the candidates for words in a frame, the surest first, or the reason why there is none."""
         try:
             found = self.finder.find(pixels, phrase)
-        except SegmentError as error:  # nothing is found, or these are no words to look for
+        except SegmentError as error:  # nothing is found, or the words cannot be looked for
             return [], str(error)
         candidates = [one for one in found if isinstance(one, Candidate) and one.mask.any()]
         sure = [one for one in candidates if one.score >= self.min_score]
@@ -112,7 +112,7 @@ class Locator:
 
 
 def _among(named: Sequence[Candidate], found: Sequence[Candidate]) -> list[Candidate]:
-    """Those that an expression means, as far as the noun means them too, the surest one for each."""
+    """Return the candidates of the noun that the expression finds, too, with the surest one for each."""
     near = box_overlaps(_boxes(named), _boxes(found)).max(1) >= _SAME_PLACE
     near |= mask_overlaps(_masks(named), _masks(found)).max(1) >= _SAME_PLACE
     both = [one for one, is_near in zip(named, near, strict=True) if is_near]

@@ -1,4 +1,4 @@
-"""Checks of masklets: figures of what they look like, whether they cover all that is meant, and which are the same."""
+"""Checks of masklets: quality figures, coverage of all objects of a noun, and duplicates."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from videorefer_plugin.segment.cleaning import mask_overlaps
 __all__ = ["Limits", "covered_share", "quality_figures", "same_share"]
 
 _COMPARED = 32  # frames in which two masklets are compared
-_COVERED = 0.5  # overlap from which a masklet covers a candidate
+_COVERED = 0.5  # overlap from which on a masklet covers a candidate
 
 
 @dataclass(frozen=True)
 class Limits:
-    """From which figures on an object is dropped; `None` for none.
+    """The limits of figures beyond which an object is dropped; `None` for no limit.
 
     Attributes:
-        min_mean_score, min_lowest_score (`float`): of the follower, over the frames in which the object is visible.
-        max_jump (`float`): how many times larger or smaller the object may get from one frame to the next.
-        min_share, max_share (`float`): of the frame, on average.
-        min_exhaustive (`float`): of the things that the words mean in another frame, the share that is covered.
+        min_mean_score, min_lowest_score (`float`): scores of the follower over the frames in which the object is
+            visible.
+        max_jump (`float`): ratio of the object's sizes in two adjacent frames.
+        min_share, max_share (`float`): average share of the frame.
+        min_exhaustive (`float`): covered share of the things that the words mean in another frame.
     """
 
     min_mean_score: float | None = None
@@ -39,14 +40,14 @@ class Limits:
     min_exhaustive: float | None = None
 
     def drop(self, figures: Mapping[str, float]) -> Drop | None:
-        """Why an object with these figures is left out, if it is."""
+        """Return the reason to drop an object with these figures, if there is one."""
         for figure, low, high, kind, said in (
             ("mean_score", self.min_mean_score, None, "low_score", "The mean score of the masklet"),
             ("lowest_score", self.min_lowest_score, None, "low_score", "The lowest score of the masklet"),
             ("jump", None, self.max_jump, "jump", "The largest change of its size from one frame to the next"),
             ("share", self.min_share, None, "small", "Its share of the frame"),
             ("share", None, self.max_share, "large", "Its share of the frame"),
-            ("exhaustive", self.min_exhaustive, None, "not_exhaustive", "The share of what is meant that is covered"),
+            ("exhaustive", self.min_exhaustive, None, "not_exhaustive", "The covered share of the candidates"),
         ):
             value = figures.get(figure)
             if value is not None and low is not None and value < low:
@@ -57,16 +58,16 @@ class Limits:
 
 
 def quality_figures(annotation: Mapping[str, Any], scores: Mapping[str, float], pixels: int) -> dict[str, float]:
-    """What a masklet looks like.
+    """Return the quality figures of a masklet.
 
     Args:
         annotation: frame -> {"segmentation": COCO RLE or None}.
         scores: frame -> score of the follower.
-        pixels: of a frame.
+        pixels: number of pixels of a frame.
 
     Returns:
-        `visible`, share of the known frames in which it is visible; `mean_score` and `lowest_score` over these;
-        `share` of the frame, on average; and `jump`, the largest ratio of its sizes in two frames one after the other.
+        `visible`, the share of the known frames in which it is visible; `mean_score` and `lowest_score` over these;
+        `share`, the average share of the frame; and `jump`, the largest ratio of its sizes in two adjacent frames.
     """
     areas = {int(frame): _area(one["segmentation"]) for frame, one in annotation.items()}
     seen = {frame: area for frame, area in sorted(areas.items()) if area}
@@ -82,7 +83,7 @@ def quality_figures(annotation: Mapping[str, Any], scores: Mapping[str, float], 
 
 
 def covered_share(candidates: Sequence[Candidate], frame: int, masklets: Sequence[Found]) -> float:
-    """Of what words mean in a frame, the share that one of these masklets covers; 1 if they mean nothing there."""
+    """Return the share of the candidates in a frame that one of these masklets covers; 1 without candidates."""
     if not candidates:
         return 1.0
     own = [region.mask(frame, one.height, one.width) for one in masklets if frame in (region := one.region).present]
@@ -93,7 +94,7 @@ def covered_share(candidates: Sequence[Candidate], frame: int, masklets: Sequenc
 
 
 def same_share(one: Found, other: Found) -> float:
-    """Intersection over union of two masklets over the video, in frames spread over those that both are known in."""
+    """Return the intersection over union of two masklets, in some of the frames in which both are known."""
     first, second = one.region, other.region
     known = sorted(set(first.frames) & set(second.frames))
     step = max(1, -(-len(known) // _COMPARED))

@@ -1,4 +1,4 @@
-"""Which of the nouns that were found in a caption are objects to work on; the same for every Analyzer."""
+"""The choice of the nouns of a caption that are objects to work on, for all Analyzers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SCENERY = (
     *("weather", "time", "moment", "day", "night", "morning", "afternoon", "evening"),
     *("side", "left", "right", "front", "back", "bottom", "middle", "center", "distance", "area", "way"),
 )
-"""Nouns of captions that speak of the picture or of places in it, and of no object that could be pointed at."""
+"""Nouns of captions about the picture or about locations, which are not objects that can be pointed at."""
 
-# One word is a run of letters and digits; where words are written without spaces, each character.
+# A word is a run of letters and digits, or one character in scripts without spaces.
 _ALONE = "\u0e00-\u0e7f\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_ALONE}]|[^\W_{_ALONE}]+")
 _ARTICLES = frozenset(("a", "an", "the", "this", "that", "his", "her", "its", "their", "one"))
@@ -34,25 +34,25 @@ _ANOTHER = frozenset(("another", "other", "second", "third", "different", "more"
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text without case and punctuation, to compare texts by."""
+    """Return the words of a text without case and punctuation, for comparison."""
     return tuple(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
 def is_scenery(text: str, scenery: Iterable[str] = SCENERY) -> bool:
-    """Whether a noun, which may have words before it, is one of these."""
+    """Return whether a noun, which may have words before it, is one of these."""
     said = words_of(text)
     return any(said[-len(words) :] == words for words in map(words_of, scenery) if words)
 
 
 @dataclass(frozen=True)
 class NounRules:
-    """What becomes of nouns that were found in a caption.
+    """The rules for the nouns of a caption.
 
     Attributes:
-        mode (`str`): `"all"`, or `"short"` for single objects that are the subject of the caption, which is then fit
-            to be reused as their short description (paper, section 3.1.2).
-        max_objects (`int`): of a caption; those beyond are dropped.
-        scenery (`Sequence[str]`): nouns that are no objects.
+        mode (`str`): `"all"`, or `"short"` for single objects that are the subject of the caption, which can then be
+            used as their short description (paper, section 3.1.2).
+        max_objects (`int`): most objects of a caption; further ones are dropped.
+        scenery (`Sequence[str]`): nouns that are not objects.
     """
 
     mode: str = "all"
@@ -76,13 +76,13 @@ class NounRules:
             )
 
     def identity(self) -> dict[str, Any]:
-        """What the outcome depends on."""
+        """Return everything that the outcome depends on."""
         return {"mode": self.mode, "max_objects": self.max_objects, "scenery": list(self.scenery)}
 
     def sift(self, caption: str, found: Iterable[Noun]) -> tuple[Noun | Drop, ...]:
-        """The nouns of a caption that are objects to work on, and for each other one why it is none.
+        """Return the nouns of a caption that are objects to work on, and a [`Drop`] for each other noun.
 
-        The same thing named twice becomes one object. A caption without any noun has a single [`Drop`].
+        A thing that is named twice becomes one object. A caption without nouns gives a single [`Drop`].
         """
         sifted: list[Noun | Drop] = []
         said = words_of(caption)
@@ -110,11 +110,11 @@ class NounRules:
 
 @dataclass(frozen=True)
 class _Said:
-    """A noun with its words, made once, since each is compared with many."""
+    """A noun with its words, which are computed once, since each noun is compared with many."""
 
     noun: Noun
     words: frozenset[str]
-    new: bool  # whether it is said as of something new, such as "a dog"
+    new: bool  # whether it introduces something new, such as "a dog"
 
     @classmethod
     def of(cls, noun: Noun) -> _Said:
@@ -122,21 +122,21 @@ class _Said:
         return cls(noun, frozenset((*words_of(noun.text), *words)) - _ARTICLES, words[:1] in _NEW)
 
     def means(self, before: _Said) -> bool:
-        """Whether it is one named before: "the dog" may be "a brown dog"; "another dog" and "a black dog" are not."""
+        """Return whether it repeats an earlier noun: "the dog" may be "a brown dog", but "another dog" is not."""
         if self.noun.singular != before.noun.singular:
             return False
         if self.words == before.words:
             return True
-        # Who says "a dog" once more, and says more or less of it, speaks of a new one.
+        # A second "a dog" with more or fewer words is a new one.
         inside = self.words <= before.words or before.words <= self.words
         return inside and not self.new and not (self.words ^ before.words) & _ANOTHER
 
 
 def _merged(found: Iterable[Noun], caption: tuple[str, ...]) -> list[Noun]:
-    """The nouns, those that mean the same thing as one: as the one with more words, a subject if either is one."""
+    """Return the nouns, with duplicates merged: the one with more words stays, as a subject if either is one."""
     text = f" {' '.join(caption)} "
     merged: list[_Said] = []
-    places: dict[tuple[str, ...], list[int]] = {}  # of those with the same last word, which alone may be the same
+    places: dict[tuple[str, ...], list[int]] = {}  # of those with the same last word; only these may be equal
     for said in map(_Said.of, found):
         alike = places.setdefault(words_of(said.noun.text)[-1:], [])
         meant = [place for place in alike if said.means(merged[place])]
@@ -155,5 +155,5 @@ def _merged(found: Iterable[Noun], caption: tuple[str, ...]) -> list[Noun]:
 
 
 def _times(text: str, expression: str) -> int:
-    """How often a caption says an expression; neighbors share the space between them."""
+    """Return the number of times that a caption has an expression; neighbors share the space between them."""
     return len(re.findall(rf"(?= {re.escape(' '.join(words_of(expression)))} )", text))

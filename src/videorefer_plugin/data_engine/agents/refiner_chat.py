@@ -1,4 +1,4 @@
-"""A Refiner that asks a chat model for one coherent description, or for questions with their answers."""
+"""A Refiner that asks a chat model for one coherent description, or for questions and answers."""
 
 from __future__ import annotations
 
@@ -32,24 +32,23 @@ _PRODUCTS = ("detailed", "qa")
 
 
 class ChatRefiner(Agent):
-    """Asks a chat model to make one description of what the Annotator said, or questions with their answers.
+    """Asks a chat model to turn the Annotator's texts into one description, or into questions and answers.
 
-    Objects that the Reviewer discarded are not asked about, and are dropped here (`"discarded"`).
+    Objects that the Reviewer discarded are dropped here (`"discarded"`).
 
     Args:
-        model (`str`): name of the model at the endpoint; or a folder or Hub id.
+        model (`str`): name of the model at the endpoint, or a folder or Hub id.
         product (`str`): `"detailed"` for descriptions, `"qa"` for questions.
-        kinds (`Mapping[str, int]`, *optional*): how many questions of each kind a request asks for: `"basic"`,
-            `"reasoning"` and `"future"` (paper, section 3.1.2). Two, one and one by default.
-        rounds (`str`): `"one"` makes questions that stand alone, `"many"` the rounds of a conversation.
-        about (`str`): `"one"` asks about each object by itself; `"several"` about all objects of a video at once, and
-            of their relations. An object that is in none of the questions is dropped then (`"no_question"`). A
-            question stands with the first object that it names, a conversation with the first one of its first
-            question.
-        max_new_words (`float`, *optional*): the largest share of words of a description, from 0 to 1, that none of the
-            texts it is made from has; more is taken for invention, and dropped (`"invented"`). The share is a rough
-            measure, for English: words are compared by their beginnings, and common small ones do not count. By
-            default nothing is dropped; the share is kept with the description.
+        kinds (`Mapping[str, int]`, *optional*): number of questions of each kind per request: `"basic"`, `"reasoning"`
+            and `"future"` (paper, section 3.1.2). Default: two, one and one.
+        rounds (`str`): `"one"` for independent questions, `"many"` for the rounds of a conversation.
+        about (`str`): `"one"` asks about each object alone; `"several"` asks about all objects of a video at once, and
+            about their relations. An object without a question is then dropped (`"no_question"`). A question belongs
+            to the first object that it names, and a conversation to the first object of its first question.
+        max_new_words (`float`, *optional*): largest share of new words in a description, from 0 to 1, which are in
+            none of its source texts. A description with more is dropped (`"invented"`). The share is a rough measure
+            for English: words are compared by their beginnings, and stop words do not count. By default nothing is
+            dropped, and the share is stored with the description.
         chat: see [`ChatSettings`].
 
     Raises:
@@ -95,7 +94,7 @@ class ChatRefiner(Agent):
         self._asking = Asking("refiner 'chat'", model, chat)
 
     def identity(self) -> dict[str, Any]:
-        """Settings, prompts and the chat model."""
+        """Return the settings, prompts and the chat model."""
         asked = {"kinds": self._kinds, "rounds": self._rounds, "about": self._about}
         return {
             "product": self._product,
@@ -105,11 +104,11 @@ class ChatRefiner(Agent):
         }
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """The descriptions or questions of these videos; see [`Agent`]."""
+        """Return the descriptions or questions of these videos; see [`Agent`]."""
         return self._asking.each(items, self._described if self._product == "detailed" else self._questioned)
 
     def close(self) -> None:
-        """Let go of the chat model."""
+        """Release the chat model."""
         self._asking.close()
 
     # --- descriptions
@@ -156,9 +155,9 @@ class ChatRefiner(Agent):
         return talk.json(messages_of(task, content), lambda value: read_questions(value, self._kinds, numbers))
 
     def _refined(self, one: ObjectItem, asked: Sequence[Question]) -> Refined | Drop:
-        """The object's part of what was asked: the questions that it is the first object of.
+        """Return the object's share of the questions: those that name it first.
 
-        A conversation stays whole, with the first object of its first question.
+        A conversation stays whole, and belongs to the first object of its first question.
         """
         together = self._rounds == "many"
         own = tuple(question for question in asked if (asked[0] if together else question).objects[0] == one.number)
@@ -174,7 +173,7 @@ def _discarded(one: ObjectItem) -> Drop | None:
 
 
 def _facts(item: VideoItem, one: ObjectItem) -> dict[str, str]:
-    """What is known of an object."""
+    """Return the facts about an object."""
     if one.description is None:
         raise EngineError(
             f"Object {one.number} of {item.source.id!r} has no description, which the refiner needs; add an annotator "

@@ -1,4 +1,4 @@
-"""What the Refiner asks a chat model for; the wording is this library's, since the paper prints none."""
+"""The prompts of the Refiner. The wording is this library's, since the paper prints none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = {
     "reasoning": "need thought or knowledge of the world to explain what happens, and not only what can be seen",
     "future": "ask what is likely to happen next, and the answer says why",
 }
-"""Kinds of questions (paper, section 3.1.2), and what the model is told about them."""
+"""Kinds of questions (paper, section 3.1.2), with their descriptions for the model."""
 
 _FOCUSES = (
     "what it is",
@@ -81,18 +81,18 @@ ALL_PROMPTS = (_DESCRIPTION, _QUESTIONS, *KINDS.values(), *_FOCUSES, *_ONE, *_SE
 
 
 def description_task() -> str:
-    """What is asked for one description."""
+    """Return the prompt for one description."""
     return _DESCRIPTION
 
 
 def questions_task(kinds: Mapping[str, int], rounds: str, objects: int, seed: Any) -> str:
-    """What is asked for questions; the same seed asks basic ones about the same matters.
+    """Return the prompt for questions. The same seed gives the same topics of basic questions.
 
     Args:
-        kinds (`Mapping[str, int]`): how many of each kind.
+        kinds (`Mapping[str, int]`): number of questions of each kind.
         rounds (`str`): `"one"` or `"many"`.
-        objects (`int`): how many objects the questions are about.
-        seed: which matters basic questions are about, for variety.
+        objects (`int`): number of objects.
+        seed: seed of the topics of basic questions, for variety.
     """
     focuses = random.Random(seed_of("focus", *seed)).sample(_FOCUSES, min(kinds.get("basic", 0), len(_FOCUSES)))
     lines = (
@@ -112,10 +112,10 @@ def questions_task(kinds: Mapping[str, int], rounds: str, objects: int, seed: An
 
 
 def checked_kinds(kinds: Any, backend: str) -> dict[str, int]:
-    """How many questions of each kind a setting asks for; two, one and one by default.
+    """Return the number of questions of each kind in a setting; two, one and one by default.
 
     Raises:
-        ConfigurationError: it is no such thing, or asks for none.
+        ConfigurationError: the setting has a wrong form, or asks for no question.
     """
     kinds = {"basic": 2, "reasoning": 1, "future": 1} if kinds is None else kinds
     right = isinstance(kinds, Mapping) and all(

@@ -1,4 +1,4 @@
-"""What a Refiner's reply has to be like."""
+"""Checks of a Refiner's reply."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OBJECT = re.compile(
 )
 _OBJECTS = re.compile(r"\bobjects[\s_#]*\d", re.IGNORECASE)
 
-# Words that say nothing of an object, whichever text they stand in.
+# Words that carry no information about an object.
 _SMALL = frozenset(
     (
         *("a", "about", "after", "again", "also", "an", "and", "are", "around", "as", "at", "away", "be", "been"),
@@ -41,7 +41,7 @@ _SMALL = frozenset(
 )
 
 
-# What a text is made from, where it is spoken of as that; in what can be seen, there may be such things as well.
+# Mentions of the sources of a text. Such words may also name visible things.
 _MADE_FROM = r"(?:captions?|descriptions?|notes|annotations?|observers?)"
 _SPEAKS_OF = re.compile(
     r"\b(?:according to|based on|as (?:stated|mentioned|described|noted) (?:in|by))\s+"
@@ -54,15 +54,15 @@ _SPEAKS_OF = re.compile(
 
 
 def check_clean(name: str, text: str, facts: str = "") -> None:
-    """Make sure that a text can stand in a record.
+    """Make sure that a text is fit for a record.
 
     Args:
-        name (`str`): what it is, for the message.
+        name (`str`): name of the text, for the message.
         text (`str`): the text.
-        facts (`str`): what it is made from; words that stand there may be said.
+        facts (`str`): its source; words of the source are allowed.
 
     Raises:
-        ValueError: it has placeholders or names of roles, or speaks of what it was made from.
+        ValueError: the text has placeholders or names of roles, or mentions its sources.
     """
     for pattern, fault in _UNCLEAN:
         found = re.search(pattern, text)
@@ -74,9 +74,9 @@ def check_clean(name: str, text: str, facts: str = "") -> None:
 
 
 def new_words(text: str, source: str) -> float:
-    """Share of a text's words that the source has not, from 0 to 1.
+    """Return the share of a text's words that are not in the source, from 0 to 1.
 
-    Words are compared by their first four characters, so "walking" is no news after "walks"; small words do not count.
+    Words are compared by their first four characters, so "walking" is not new after "walks"; stop words do not count.
     """
     said = [word[:4] for word in words_of(text) if word not in _SMALL]
     known = {word[:4] for word in words_of(source)}
@@ -84,15 +84,15 @@ def new_words(text: str, source: str) -> float:
 
 
 def read_questions(value: Any, kinds: Mapping[str, int], numbers: Sequence[int]) -> list[Question]:
-    """The questions of a reply.
+    """Return the questions of a reply.
 
     Args:
-        value: JSON that was replied.
-        kinds (`Mapping[str, int]`): how many of each kind were asked for.
-        numbers (`Sequence[int]`): of the objects that the model knows as object 1, object 2 and so on.
+        value: JSON of the reply.
+        kinds (`Mapping[str, int]`): expected number of questions of each kind.
+        numbers (`Sequence[int]`): numbers of the objects that the model knows as object 1, object 2 and so on.
 
     Raises:
-        ValueError: a question or its answer cannot be used, or there are not as many as asked for.
+        ValueError: a question or its answer cannot be used, or their number is wrong.
     """
     given = value.get("questions") if isinstance(value, Mapping) else None
     if not isinstance(given, list):
@@ -141,7 +141,7 @@ def _question(value: Any, place: int, numbers: Sequence[int]) -> Question:
 
 
 def _number(value: Any) -> int | None:
-    """The number of an object, which models also write as a text."""
+    """Return the number of an object, which models also write as a text."""
     if isinstance(value, str):
         found = re.fullmatch(r"(?:object )?(\d{1,4})", value.strip(), re.IGNORECASE)
         return int(found[1]) if found else None

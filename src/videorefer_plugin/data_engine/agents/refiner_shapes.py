@@ -1,4 +1,4 @@
-"""The Refiner of the shapes world: what two texts say of an object, said once in the words of that world."""
+"""The Refiner of the shapes world, which merges two texts about an object in the words of that world."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ from videorefer_plugin.world.values import ACTIONS, Label
 
 __all__ = ["ShapesRefiner"]
 
-_VERSION = 1  # of what is said, and how
+_VERSION = 1  # of the rules
 _PRODUCTS, _ROUNDS = ("detailed", "qa"), ("one", "many")
 _ASKED = {
     "basic": ("look", "color", "shape", "pattern", "size", "start", "end", "doing", "order"),
     "reasoning": ("goal", "cause"),
     "future": ("next",),
 }
-_NOBODY = Facts(0, 0, 0, "", (), (), (), (), ())  # objects are called by their names here
+_NOBODY = Facts(0, 0, 0, "", (), (), (), (), ())  # objects have their names here
 
 
 class ShapesRefiner(Agent):
-    """Writes descriptions, or questions with answers, from what the Annotator said and nothing else.
+    """Writes descriptions, or questions and answers, from the Annotator's texts alone.
 
-    The look is taken from the appearance, motion and places from the dynamic description; what is said twice is said
-    once. Why an object moves as it does, and what it will do, is concluded from its motion.
+    The look is taken from the appearance; motion and positions are taken from the dynamic description. Duplicates are
+    merged. The reason of a motion, and its continuation, follow from the motion.
 
     Args:
         product (`str`): `"detailed"` for descriptions, `"qa"` for questions.
-        kinds (`Mapping[str, int]`, *optional*): how many questions of each kind are asked about an object, as far as
-            there is something to ask; `"basic"`, `"reasoning"` and `"future"`. Two, one and one by default.
-        rounds (`str`): `"one"` makes questions that stand alone, `"many"` the rounds of a conversation.
+        kinds (`Mapping[str, int]`, *optional*): most questions of each kind about an object: `"basic"`, `"reasoning"`
+            and `"future"`. Default: two, one and one.
+        rounds (`str`): `"one"` for independent questions, `"many"` for the rounds of a conversation.
     """
 
     stage = "refiner"
@@ -92,18 +92,18 @@ class ShapesRefiner(Agent):
         ]
 
 
-# --- what is said ----------------------------------------------------------------------------------------------------
+# --- contents of the texts -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Said:
-    """What is known of an object.
+    """The facts about an object.
 
     Attributes:
-        looks: "color", "shape", and "pattern" and "size" as far as they are said.
-        motion: what it does, with names of others in the place of their indices.
-        passive: what another one does to it: "chased by", "approached by" or "passed by", and whom.
-        start, end: its places.
+        looks: "color" and "shape", and "pattern" and "size" if they are known.
+        motion: its motion, with names of other objects instead of their indices.
+        passive: action of another object on it: "chased by", "approached by" or "passed by", and the other's name.
+        start, end: its positions.
     """
 
     looks: dict[str, str]
@@ -119,7 +119,7 @@ class _Said:
         )
 
     def answer(self, category: str) -> str | None:
-        """The answer to a question about it, in the words of the world; None where it is not known."""
+        """Return the answer to a question about it, in the words of the world; None if it is not known."""
         kind = CATEGORIES[category]
         if category == "look":
             return language.sentence(kind.answer.format(self.look))
@@ -163,7 +163,7 @@ class _Said:
         return (of_passive[self.passive[0]], self.passive[1]) if self.passive else None
 
     def _next(self) -> Label | None:
-        """What goes on as it did; what turned, stopped or was met may do anything."""
+        """Return the motion after the clip, if it continues; after a turn, a stop or a meeting it is unknown."""
         kind, *rest = self.motion or ("",)
         if kind == "leave":
             return ("gone",)
@@ -177,10 +177,10 @@ class _Said:
 
 
 def _read(one: ObjectItem) -> _Said | Drop:
-    """What the Annotator said of an object; without one, what its expression says."""
+    """Return the facts from the Annotator's texts; without an Annotator, from the expression."""
     appearance, dynamic = one.noun.expression or one.noun.text, ""
     if one.description is not None:
-        # Where an object is, and that it stays there, is no action, but true of it all the same.
+        # The position of an object, and that it stays there, are no actions, but they are facts.
         dynamic = " ".join([one.description.dynamic, *one.description.filtered]).strip()
         appearance = one.description.appearance or dynamic
     looks = read_description(appearance).looks
@@ -188,7 +188,7 @@ def _read(one: ObjectItem) -> _Said | Drop:
         return Drop("no_subject", f"The words do not say which object they are about: {short(appearance)}.")
     about_it = _IT.match(
         dynamic
-    )  # what "it" is, the appearance says; else the dynamic description has its own subject
+    )  # "it" refers to the appearance; otherwise the dynamic description has its own subject
     claims = read_description(f"{appearance} {dynamic}" if about_it else dynamic)
     by, _, other = claims.passive[0].partition(" by ") if claims.passive else ("", "", "")
     return _Said(
@@ -204,7 +204,7 @@ _IT = re.compile(r"\s*it\b", re.IGNORECASE)
 
 
 def _motion(claims: Claims) -> Label | None:
-    """The motion as one label; where more is claimed than a motion has, its beginning."""
+    """Return the motion as one label; its beginning, if there are more claims than a motion has parts."""
     labels = []
     for action in claims.actions:
         kind, _, rest = action.partition(" ")
@@ -222,7 +222,7 @@ def _motion(claims: Claims) -> Label | None:
 
 
 def _describe(said: _Said) -> str:
-    """All that is known, once, in the order of the world's detailed descriptions."""
+    """Return all facts, once each, in the order of the world's detailed descriptions."""
     parts = [f"{said.look} starts at the {said.start}" if said.start else f"this is {said.look}"]
     if said.motion:
         parts.append(f"it {language.doing(_NOBODY, said.motion)}")

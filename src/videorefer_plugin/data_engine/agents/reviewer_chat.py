@@ -48,8 +48,8 @@ class ChatReviewer(Agent):
     """Asks a chat model whether the Annotator's description and the region caption mean the same object.
 
     Args:
-        model (`str`): name of the model at the endpoint; or a folder or Hub id.
-        request (`str`): `"one"` asks about each object apart, `"video"` about all objects of a video at once.
+        model (`str`): name of the model at the endpoint, or a folder or Hub id.
+        request (`str`): `"one"` asks about each object alone, `"video"` about all objects of a video at once.
         chat: see [`ChatSettings`].
 
     Raises:
@@ -70,7 +70,7 @@ class ChatReviewer(Agent):
         self._asking = Asking("reviewer 'chat'", model, chat)
 
     def identity(self) -> dict[str, Any]:
-        """Settings, prompts and the chat model."""
+        """Return the settings, prompts and the chat model."""
         return {
             "request": self._request,
             "prompts": prompt_identity(PROMPT_VERSION, _TASK, _ONE, _SEVERAL, *sum(_WORDS.values(), ())),
@@ -78,11 +78,11 @@ class ChatReviewer(Agent):
         }
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """The verdicts on the objects of these videos; see [`Agent`]."""
+        """Return the verdicts on the objects of these videos; see [`Agent`]."""
         return self._asking.each(items, self._verdicts)
 
     def close(self) -> None:
-        """Let go of the chat model."""
+        """Release the chat model."""
         self._asking.close()
 
     def _verdicts(self, item: VideoItem, talk: Talk) -> Sequence[Verdict | Drop]:
@@ -97,7 +97,7 @@ class ChatReviewer(Agent):
 
 
 def _shown(item: VideoItem, one: ObjectItem) -> str:
-    """What is compared, quoted, so that nothing in it is taken for an instruction."""
+    """Return the texts to compare, quoted, so that nothing in them is taken for an instruction."""
     description, caption = both_texts(item, one)
     quoted = (json.dumps(text, ensure_ascii=False) for text in (one.noun.text, description, caption))
     return "What the first one looked for: {}\nFirst description: {}\nSecond description: {}".format(*quoted)

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddingReviewer"]
 
-_MOST_TOKENS = 8192  # of a text, for tokenizers that set no bound
-_DIGITS = 4  # of a similarity; in the digits after these, batches of other sizes differ
+_MOST_TOKENS = 8192  # of a text, for tokenizers without a limit
+_DIGITS = 4  # of a similarity; further digits depend on the batch size
 
 
 class EmbeddingReviewer(Agent):
-    """Takes two descriptions for those of the same object if the cosine of their embeddings is large enough.
+    """Keeps an object if the cosine of the embeddings of its two descriptions is large enough.
 
-    An embedding is the mean of the last hidden states over a text, as sentence-transformers make it. How similar the
-    descriptions of one object are depends on the model and on who describes. The default threshold was chosen on six
-    pairs of sentences and one small model, and is calibrated for nothing: look at scores of your own data first, such
-    as with the reviewer's check.
+    An embedding is the mean of the last hidden states over a text, as in sentence-transformers. The similarity of two
+    descriptions of one object depends on the models. The default threshold was chosen on six pairs of sentences and
+    one small model, and is not calibrated: look at the scores of your own data first, for instance with `videorefer
+    data review`.
 
     Args:
         model (`str`): folder or Hub id of a text encoder of transformers.
-        threshold (`float`): the least cosine, from -1 to 1, of what is the same.
-        batch_size (`int`): texts that go through the model together.
-        device (`str`, *optional*): such as `"cuda"`; a GPU if there is one by default.
+        threshold (`float`): smallest cosine of descriptions of the same object, from -1 to 1.
+        batch_size (`int`): number of texts in a batch.
+        device (`str`, *optional*): device such as `"cuda"`. Default: a GPU if there is one.
 
     Raises:
         ConfigurationError: a setting has a wrong value.
@@ -60,11 +60,11 @@ class EmbeddingReviewer(Agent):
         self._loaded: tuple[Any, Any] | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Settings, and the files of the model."""
+        """Return the settings, and a fingerprint of the model's files."""
         return {"model": self._model, "weights": fingerprint(self._model), "threshold": self._threshold}
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """The verdicts on the objects of these videos; see [`Agent`]."""
+        """Return the verdicts on the objects of these videos; see [`Agent`]."""
         pairs = [[both_texts(item, one) for one in item.objects] for item in items]
         texts = list(dict.fromkeys(text for of_item in pairs for pair in of_item for text in pair))
         place = {text: row for row, text in enumerate(texts)}
@@ -83,7 +83,7 @@ class EmbeddingReviewer(Agent):
         ]
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Release the model."""
         self._loaded = None
 
     def _verdict(self, score: float, cut: Sequence[str]) -> Verdict:
@@ -98,7 +98,7 @@ class EmbeddingReviewer(Agent):
         return Verdict(same, reason, score)
 
     def _embed(self, texts: Sequence[str]) -> tuple[torch.Tensor, set[str]]:
-        """Embeddings of length 1, one row for each text; and the texts that are longer than the model takes."""
+        """Return embeddings of length 1, one row for each text, and the texts that are too long for the model."""
         import torch
 
         tokenizer, model = self._load()
@@ -106,7 +106,7 @@ class EmbeddingReviewer(Agent):
         lengths = [len(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
         cut = {text for text, length in zip(texts, lengths, strict=True) if length > most}
         rows: list[Any] = [None] * len(texts)
-        # Texts of a length go together, which leaves little to fill up.
+        # Texts of similar length share a batch, which needs little padding.
         order = sorted(range(len(texts)), key=lambda row: lengths[row])
         for start in range(0, len(order), self._batch_size):
             batch = order[start : start + self._batch_size]
@@ -133,7 +133,7 @@ class EmbeddingReviewer(Agent):
                 model = (model.get_encoder() if model.config.is_encoder_decoder else model).eval().to(device)
             except (OSError, ValueError, RuntimeError) as error:
                 raise EngineError(f"No text encoder can be loaded at {self._model!r}: {error}") from error
-            # The pooler of BERT is not used, and left out of many checkpoints.
+            # The pooler of BERT is not used, and many checkpoints lack it.
             missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
             if missing:
                 raise EngineError(
@@ -147,8 +147,8 @@ class EmbeddingReviewer(Agent):
 
 
 def _most_tokens(tokenizer: Any, model: Any) -> int:
-    """The most tokens of a text that the model takes."""
+    """Return the most tokens of a text that the model takes."""
     if tokenizer.model_max_length <= _MOST_TOKENS:
         return int(tokenizer.model_max_length)
     places = getattr(model.config, "max_position_embeddings", None)
-    return min(places - 2, _MOST_TOKENS) if places else _MOST_TOKENS  # some count places from 2
+    return min(places - 2, _MOST_TOKENS) if places else _MOST_TOKENS  # some models count positions from 2

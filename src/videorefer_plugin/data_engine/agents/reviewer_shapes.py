@@ -1,4 +1,4 @@
-"""The Reviewer of the shapes world: a rule, which compares what two texts say of an object's look."""
+"""The Reviewer of the shapes world: a rule that compares the looks in two texts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from videorefer_plugin.world.judge import read_description
 __all__ = ["ShapesReviewer"]
 
 _VERSION = 1  # of the rule
-_NEEDED = ("color", "shape")  # which tell every object of a clip from the others
+_NEEDED = ("color", "shape")  # these identify an object of a clip
 _COMPARED = ("size", "pattern", "color", "shape")
 
 
 class ShapesReviewer(Agent):
-    """Two texts mean the same object if color and shape agree, and pattern and size as far as both say them."""
+    """Keeps an object if color and shape of both texts agree, and pattern and size if both texts name them."""
 
     stage = "reviewer"
 
@@ -39,7 +39,7 @@ def _judged(item: ObjectItem) -> Verdict | Drop:
 
 
 def compare(description: str, caption: str) -> Verdict:
-    """Whether two texts mean the same object; the score is the share of what both say that agrees."""
+    """Return the verdict on two texts. The score is the share of equal properties among those that both name."""
     said, seen = read_description(description).looks, read_description(caption).looks
     for text, looks in ((description, said), (caption, seen)):
         lacking = [key for key in _NEEDED if key not in looks]

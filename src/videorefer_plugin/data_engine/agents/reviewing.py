@@ -1,4 +1,4 @@
-"""What Reviewers compare."""
+"""The texts that Reviewers compare."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["both_texts"]
 
 
 def both_texts(item: VideoItem, one: ObjectItem) -> tuple[str, str]:
-    """The Annotator's description of an object, and the region caption.
+    """Return the Annotator's description of an object, and the region caption.
 
     Raises:
         EngineError: one of the stages before was left out.

@@ -1,4 +1,4 @@
-"""Segmenters as settings of an agent name them: registered ones, and classes of the user's own."""
+"""Segmenters in the settings of an agent: registered ones, and the user's own classes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["Choice"]
 
 @dataclass(frozen=True)
 class Choice:
-    """A segmenter that is to be loaded. Making one checks that there is such a segmenter.
+    """A segmenter to load. The constructor checks that it exists.
 
     Attributes:
-        name (`str`): a registered segmenter, or "package.module:Class" of a subclass of `Segmenter`.
-        settings (`dict`): as `load_segmenter` takes them: "checkpoint", "device", "dtype" and the segmenter's own.
-        abilities (`tuple[str, ...]`): what it can do.
+        name (`str`): name of a registered segmenter, or "package.module:Class" of a subclass of `Segmenter`.
+        settings (`dict`): arguments of `load_segmenter`: "checkpoint", "device", "dtype" and the segmenter's own.
+        abilities (`tuple[str, ...]`): abilities of the segmenter.
 
     Raises:
-        ConfigurationError: there is no such segmenter, or a package that it needs is not installed.
+        ConfigurationError: the segmenter is unknown, or a package that it needs is not installed.
     """
 
     name: str
@@ -51,19 +51,19 @@ class Choice:
         object.__setattr__(self, "_default", entry.checkpoint)
 
     def placed(self, device: Any, dtype: Any) -> Choice:
-        """The same where it is said to be, if it has weights and nothing else is said of it."""
+        """Return the choice with this device and data type, if it has weights and its settings do not name them."""
         given = {"device": device, "dtype": dtype}
         where = {name: value for name, value in given.items() if value is not None and name not in self.settings}
         return Choice(self.name, {**where, **self.settings}) if where and self._takes_weights else self
 
     def load(self, **more: Any) -> Segmenter:
-        """Load it.
+        """Load the segmenter.
 
         Args:
-            more: settings that are used where nothing else is said.
+            more: defaults for settings that are not given.
 
         Raises:
-            EngineError: it cannot be loaded.
+            EngineError: the segmenter cannot be loaded.
         """
         given = {**more, **self.settings}
         with loads(f"The segmenter {self.name!r}"):
@@ -72,10 +72,10 @@ class Choice:
             return self._kind.load(**given)
 
     def identity(self, apart: Sequence[str] = ()) -> dict[str, Any]:
-        """Its name and settings, with what tells its weights from others.
+        """Return its name and settings, with a fingerprint of its weights.
 
         Args:
-            apart: settings that are told elsewhere.
+            apart: settings that are part of another identity.
         """
         default = {} if self._default is None else {"checkpoint": self._default}
         kind = self._kind or class_of(entry_of(self.name))
@@ -97,7 +97,7 @@ def _imported(path: str) -> type[Segmenter]:
     module, name = path.split(":")
     try:
         kind = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a module that anybody may have written
+    except Exception as error:  # a module of a user may raise anything
         raise ConfigurationError(
             f"The segmenter {path!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""The Segmentor of the paper: a noun becomes a box, a mask, and a masklet in both directions (section 3.1.1)."""
+"""The Segmentor of the paper: from a noun to a box, a mask, and a masklet in both directions (section 3.1.1)."""
 
 from __future__ import annotations
 
@@ -32,38 +32,38 @@ __all__ = ["MaskletSegmentor"]
 _CHECKS = ("quality", "exhaustiveness")
 _ON_LOST = ("keep", "drop")
 _SAME_PLACE = 0.5
-_PROPAGATOR = ("propagator", "propagator_checkpoint")  # that "grounding" needs for videos
+_PROPAGATOR = ("propagator", "propagator_checkpoint")  # settings that "grounding" needs for videos
 _NOTED = ("lost", "cut", "skipped")
 
 
 class MaskletSegmentor(Agent):
-    """Finds nouns in a random frame, and follows what it finds through the video.
+    """Finds nouns in a random frame, and follows the objects through the video.
 
-    All objects of a video are followed together, so that each frame is decoded once. Of an image, objects are cut out.
-    Objects that have masks already keep them.
+    All objects of a video are followed together, so that each frame is decoded once. In an image, objects are
+    segmented only. Objects that have masks already keep them.
 
     Args:
-        finder (`str`): a registered segmenter that finds words, or "package.module:Class" of a `Segmenter`.
-        follower (`str`): one that follows objects, in the same form. Where it is the finder too and cannot be given a
-            mask, as `"sam3_video"`, it follows what it finds itself.
-        finder_settings, follower_settings (`Mapping`, *optional*): as `load_segmenter` takes them, `checkpoint` among
-            them. The finder `"grounding"` uses the follower that is loaded, unless it is given a `propagator`.
-        device, dtype (*optional*): of both, where their settings do not say it.
-        tries (`int`): random frames to look in, one after the other, until the noun is found.
-        on_several (`str`): where the noun may mean several things in a frame, `"expression"` lets the whole expression
-            decide, `"drop"` leaves the object out, and `"best"` takes the surest.
-        margin (`float`): how much surer than of the next one the finder has to be of the one that decides.
-        min_score (`float`): how sure the finder has to be, beside its own threshold.
-        on_lost (`str`): of an object that is lost on the way, `"keep"` has the frames until then, with a note, and
-            `"drop"` leaves it out.
-        min_frames (`int`): of a video, frames in which an object has to be visible.
-        same_overlap (`float`, *optional*): two objects of a video whose masklets overlap more than this (intersection
-            over union) are the same one, and the later one is left out; `None` keeps both.
-        checks (`Sequence[str]`): `"quality"`: the figures of `quality_figures`, and how many candidates there were;
-            `"exhaustiveness"`: the noun is looked
-            for in a second random frame, and the share of what is found there that the masklets cover is kept.
-        min_mean_score, min_lowest_score, max_jump, min_share, max_share, min_exhaustive (`float`, *optional*): from
-            which figures on an object is left out; see [`Limits`].
+        finder (`str`): registered segmenter that finds words, or "package.module:Class" of a `Segmenter`.
+        follower (`str`): segmenter that follows objects, in the same form. If it is also the finder and takes no
+            masks, as `"sam3_video"`, it follows the objects that it finds itself.
+        finder_settings, follower_settings (`Mapping`, *optional*): arguments of `load_segmenter`, such as
+            `checkpoint`. The finder `"grounding"` uses the loaded follower, unless it is given a `propagator`.
+        device, dtype (*optional*): device and data type of both, if their settings do not name them.
+        tries (`int`): most random frames to look in until the noun is found.
+        on_several (`str`): choice among several things that the noun may mean in a frame: `"expression"` decides by
+            the whole expression, `"drop"` drops the object, and `"best"` takes the surest.
+        margin (`float`): required margin between the best score and the next one.
+        min_score (`float`): required score of the finder, besides its own threshold.
+        on_lost (`str`): treatment of an object that is lost: `"keep"` keeps the frames before, with a note, and
+            `"drop"` drops the object.
+        min_frames (`int`): number of frames in which an object of a video has to be visible.
+        same_overlap (`float`, *optional*): overlap (intersection over union) of two masklets from which on the later
+            one is dropped as a duplicate; `None` keeps both.
+        checks (`Sequence[str]`): `"quality"` stores the figures of `quality_figures`, and the number of candidates;
+            `"exhaustiveness"` looks for the noun in a second random frame, and stores the share of the findings that
+            the masklets cover.
+        min_mean_score, min_lowest_score, max_jump, min_share, max_share, min_exhaustive (`float`, *optional*): limits
+            of these figures; see [`Limits`].
     """
 
     stage = "segmentor"
@@ -140,7 +140,7 @@ class MaskletSegmentor(Agent):
         }
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
-        """See [`Agent.run`]: for each object a [`Found`]."""
+        """Return a [`Found`] for each object; see [`Agent.run`]."""
         return each(items, self._segment)
 
     def close(self) -> None:
@@ -188,7 +188,7 @@ class MaskletSegmentor(Agent):
         }
 
     def _propagate(self, video: Video, located: Sequence[Located]) -> list[Masklet | Drop]:
-        """Follow objects together; where one of them cannot be followed, each on its own."""
+        """Follow objects together, or each on its own if one of them cannot be followed."""
         prompts = [{one.frame: Prompt(mask=one.candidate.mask)} for one in located]
         try:
             return list(self._segmenters()[1].propagate(video, prompts))
@@ -198,7 +198,7 @@ class MaskletSegmentor(Agent):
             return [Drop("lost", f"It cannot be followed from frame {located[0].frame}: {error}")]
 
     def _find_again(self, video: Video, located: Located) -> Masklet | Drop:
-        """Of the masklets that a segmenter makes of words at once, the one that was chosen."""
+        """Return the chosen object among the masklets of a segmenter that finds and follows in one step."""
         try:
             found = self._segmenters()[1].find(video, located.phrase, frame=located.frame)
         except SegmentError as error:
@@ -210,7 +210,9 @@ class MaskletSegmentor(Agent):
                 overlap = float(mask_overlaps(mask[None], located.candidate.mask[None])[0, 0])
                 if overlap >= most:
                     best, most = masklet, overlap
-        return best or Drop("lost", f"None of what is followed is what was found in frame {located.frame}.")
+        return best or Drop(
+            "lost", f"None of the followed objects is the one that was found in frame {located.frame}."
+        )
 
     def _found(self, masklet: Masklet, located: Located) -> Found | Drop:
         lost = masklet.lost
@@ -263,7 +265,7 @@ class MaskletSegmentor(Agent):
         located: Mapping[int, Located],
         outcomes: dict[int, Found | Located | Drop],
     ) -> None:
-        """Look for the words in a second frame, and note how much of what is found there is covered."""
+        """Look for the words in a second frame, and store the share of the findings that is covered."""
         if "exhaustiveness" not in self._checks or video.num_frames == 1:
             return
         masklets = [one for one in outcomes.values() if isinstance(one, Found)]
@@ -277,7 +279,7 @@ class MaskletSegmentor(Agent):
             found.checks["exhaustive"] = covered_share(candidates, frame, masklets)
 
     def _without_same(self, outcomes: Mapping[int, Any], located: Mapping[int, Located]) -> dict[int, Found | Drop]:
-        """The later one of two objects that are the same is left out; one that came with its masks stays."""
+        """Drop the later one of two equal objects, unless it came with masks."""
         kept = {number: one for number, one in outcomes.items() if number not in located and isinstance(one, Found)}
         made: dict[int, Found | Drop] = dict(outcomes)
         for number in located:

@@ -1,4 +1,4 @@
-"""Frames of a source, sampled and decoded once, which are shown to models with or without an object drawn on them."""
+"""Frames of a source for models, with or without an object drawn on them; sampled and decoded once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from videorefer_plugin.video import Video, sample_frame_indices
 
 __all__ = ["ShownFrames", "cropped", "fitting", "found_of", "frame_of", "region_at", "scaled", "with_dropped"]
 
-_AROUND = 0.25  # of an object's size, left around it where it is cut out
+_AROUND = 0.25  # margin of a crop, as a share of the object's size
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class ShownFrames:
     """Some frames of a video.
 
     Attributes:
-        video ([`Video`]): which they are of.
-        indices (`tuple[int, ...]`): which they are, in order.
+        video ([`Video`]): the video.
+        indices (`tuple[int, ...]`): indices of the frames, in order.
         pictures: uint8 (frames, height, width, 3).
     """
 
@@ -38,21 +38,21 @@ class ShownFrames:
 
     @classmethod
     def of(cls, video: Video, num_frames: int) -> ShownFrames:
-        """Frames spread evenly over a video, all of them if there are fewer."""
+        """Return frames spread evenly over a video, or all of them if there are fewer."""
         count = min(num_frames, video.num_frames)
         indices = [int(index) for index in sample_frame_indices(video.num_frames, num_frames=count)]
         return cls(video, tuple(indices), video.read(indices))
 
     @property
     def fps(self) -> float:
-        """At how many frames a second these follow one another in the video."""
+        """The rate of these frames in the video, in frames per second."""
         times = self.video.timestamps[list(self.indices)]
         steps, seconds = len(times) - 1, float(times[-1] - times[0])
         return steps / seconds if steps and seconds > 0 else float(self.video.fps)
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Which frames these are, as video processors take it."""
+        """The indices and times of these frames, in the form of video processors."""
         return {
             "total_num_frames": self.video.num_frames,
             "fps": self.video.fps,
@@ -63,12 +63,12 @@ class ShownFrames:
         }
 
     def marked(self, found: Found, style: str) -> ShownFrames:
-        """The same frames with an object drawn on those in which it is visible.
+        """Return the frames with an object drawn on those in which it is visible.
 
-        Where it is visible in none of them, a frame in which it is takes the place of the nearest.
+        If it is visible in none of them, a frame in which it is visible replaces the nearest one.
 
         Raises:
-            RegionError: the object does not fit the video, or is visible nowhere.
+            RegionError: the object does not fit the video, or is never visible.
         """
         region = found.region.at_frames(self.video.frame_at)
         shown = self if set(region.present) & set(self.indices) else self._with(frame_of(found))
@@ -87,10 +87,10 @@ class ShownFrames:
 
 
 def found_of(item: ObjectItem) -> Found:
-    """Where an object is.
+    """Return the masks of an object.
 
     Raises:
-        EngineError: no Segmentor came before, and it has no masks either.
+        EngineError: there was no Segmentor, and the object came without masks.
     """
     if item.found is None:
         raise EngineError(
@@ -101,10 +101,10 @@ def found_of(item: ObjectItem) -> Found:
 
 
 def fitting(video: Video, objects: Sequence[ObjectItem]) -> tuple[list[ObjectItem], dict[int, Drop]]:
-    """The objects that can be shown in a video, and by their numbers why the others cannot.
+    """Return the objects that can be shown in a video, and number -> reason for the others.
 
     Raises:
-        EngineError: one has no masks.
+        EngineError: an object has no masks.
     """
     fit, dropped = [], {}
     for item in objects:
@@ -120,7 +120,7 @@ def fitting(video: Video, objects: Sequence[ObjectItem]) -> tuple[list[ObjectIte
 
 
 def with_dropped(objects: Sequence[ObjectItem], dropped: Mapping[int, Drop], made: Made | Failure) -> Made | Failure:
-    """What was made of the other objects, with those that could not be shown in their places."""
+    """Return the results of the other objects, with the objects that could not be shown inserted."""
     if isinstance(made, Failure):
         return made
     others = iter(made.objects)
@@ -128,10 +128,10 @@ def with_dropped(objects: Sequence[ObjectItem], dropped: Mapping[int, Drop], mad
 
 
 def frame_of(found: Found) -> int:
-    """The frame in which an object was found first, or the nearest one in which it is visible.
+    """Return the frame in which an object was first found, or the nearest one in which it is visible.
 
     Raises:
-        RegionError: it is visible in none.
+        RegionError: the object is never visible.
     """
     present = found.region.present
     if not present:
@@ -140,10 +140,10 @@ def frame_of(found: Found) -> int:
 
 
 def region_at(found: Found, frames: Sequence[int]) -> Region:
-    """The object in those of these frames in which it is visible, or else in the one in which it was found first.
+    """Return the object in those of these frames in which it is visible, or else in the frame in which it was found.
 
     Raises:
-        RegionError: it is visible nowhere.
+        RegionError: the object is never visible.
     """
     region = found.region
     present = set(region.present)
@@ -151,7 +151,7 @@ def region_at(found: Found, frames: Sequence[int]) -> Region:
 
 
 def cropped(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """What is around an object in a frame."""
+    """Return an object and its surroundings in a frame."""
     left, top, right, bottom = box_around(mask)
     wide, high = _AROUND * (right - left), _AROUND * (bottom - top)
     rows = slice(max(0, int(top - high)), int(bottom + high) + 1)
@@ -159,7 +159,7 @@ def cropped(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.u
 
 
 def scaled(picture: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
-    """A picture of at most that many pixels on its longer side."""
+    """Return a picture, scaled down to `most` pixels on its longer side."""
     from PIL import Image
 
     longer = max(picture.shape[:2])

@@ -1,7 +1,7 @@
-"""Static "actions", which the paper takes out of what an Annotator says an object does (section 3.1.1).
+"""Static "actions", which the paper removes from an Annotator's texts about an object's actions (section 3.1.1).
 
-Video LLMs that are asked what something does often answer that it stands there, is visible, or wears a hat. The rules
-are for English; of other languages nothing is taken out.
+Video LLMs often answer a question about actions with posture, visibility, or clothes. The rules are for English;
+nothing is removed from texts in other languages.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ __all__ = ["Parted", "is_static", "part_static", "sentences"]
 
 
 class Parted(NamedTuple):
-    """What was said of what something does.
+    """The sentences about an object's actions.
 
     Attributes:
-        dynamic (`str`): the sentences about what happens, in their order.
-        static (`tuple[str, ...]`): those that only say how it is.
+        dynamic (`str`): sentences about actions, in their order.
+        static (`tuple[str, ...]`): sentences about states only.
     """
 
     dynamic: str
     static: tuple[str, ...]
 
 
-# Verbs of being, posture, place and look, in all their forms.
+# Verbs of being, posture, position and look, in all their forms.
 _STATIC_VERBS = """
     is are was were be been being 's 're isn't aren't wasn't has have had having stand stands stood standing sit
     sits sat sitting lie lies lay lain lying laid kneel kneels knelt kneeling squat squats squatting crouch
@@ -39,7 +39,7 @@ _STATIC_VERBS = """
     surrounded cover covered stationary motionless still static idle inactive
 """
 
-# What ends like a verb of action and is none.
+# Words that end like a verb of action and are none.
 _NO_ACTIONS = """
     building buildings clothing ceiling morning evening wedding painting paintings railing string spring ring king
     wing wings thing things something anything nothing everything during according including regarding concerning
@@ -52,7 +52,7 @@ _NO_ACTIONS = """
     called titled labeled labelled tinted blurred shadowed lit illuminated made
 """
 
-# Verbs of action in their first form; others are noticed where they end in "ing", or in "ed" behind a form of "be".
+# Verbs of action in their base form; others are recognized by "ing", or by "ed" after a form of "be".
 _ACTIONS = """
     accelerate approach arrive ascend attack bark bend bike bite blink blow bounce bow break breathe bring brush
     build burn carry cast catch celebrate change charge chase cheer chew clap clean climb close collide come cook
@@ -76,12 +76,12 @@ _PAST = """
     taught threw told took went woke wrote
 """
 
-# What ends in "s" and is neither a verb nor a name of several things.
+# Words that end in "s" and are neither verbs nor plurals.
 _NO_VERBS = """
     does its his this as across always perhaps sometimes towards upwards downwards backwards forwards sideways
     outdoors indoors besides upstairs downstairs afterwards yes plus us thus various previous
 """
-# Of several things, which stand in lists of what someone wears or has; their like as verbs are seldom.
+# Plurals in lists of clothes and possessions; they are rarely verbs.
 _THINGS = """
     glasses sunglasses goggles jeans pants trousers shorts leggings tights socks shoes boots sneakers sandals heels
     slippers gloves mittens clothes overalls pajamas suspenders sleeves stripes dots spots patterns markings letters
@@ -97,7 +97,7 @@ _THINGS = """
 
 
 def _forms(verb: str) -> set[str]:
-    """The present and past forms of a regular verb; more than there are does no harm."""
+    """Return the present and past forms of a regular verb; wrong forms do no harm."""
     stem = verb.removesuffix("e")
     doubled = verb + verb[-1]
     spelled = verb[:-1] + "i" if verb.endswith("y") else verb
@@ -122,7 +122,7 @@ _OTHERS = frozenset(_NO_VERBS.split()) | _SEVERAL
 
 _WORD = re.compile(r"[a-z]+(?:['’-][a-z]+)*|[,;:]")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
-# Nothing happens, in words that speak of what might happen.
+# Negated actions, which mean that nothing happens.
 _NOT = re.compile(
     r"\b(?:(?:do|does|did|is|are|was|were|has|have)(?:\s+not|n['’]t)|not|never|without|no|any|little|minimal)\b"
     r"(?:\s+(?:any|a|an|the|visible|noticeable|significant|apparent|further|other|much|seem|appear|to|be|or|"
@@ -130,7 +130,7 @@ _NOT = re.compile(
     r"\s+(?:mov\w+|motion\w*|action\w*|chang\w+|activit\w+|do\b|does\b|doing\b|walk\w*|react\w*|interact\w*|shift\w*)"
     r"(?:\s*(?:,|or|and|nor)\s*(?:any\s+)?(?:mov\w+|motion\w*|action\w*|chang\w+|activit\w+|gestur\w+))*"
 )
-# A change of posture is an action; "in motion" is none of the nouns.
+# A change of posture is an action, and so is "in motion".
 _CHANGES = re.compile(
     r"\b(?:stand|stands|stood|standing|sit|sits|sat|sitting|lie|lies|lay|lying|kneel|kneels|knelt|kneeling|lean|"
     r"leans|leaned|leaning|crouch|crouches|crouched|crouching)\s+(?:back\s+)?(?:up|down|forward|over|back)\b(?!\s+straight)"
@@ -141,15 +141,15 @@ _BE = frozenset({"is", "are", "was", "were", "be", "been", "being", "gets", "get
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, and its lines."""
+    """Return the sentences and lines of a text."""
     return [part.strip() for part in _SENTENCE.split(text) if part.strip()]
 
 
 def is_static(sentence: str) -> bool:
-    """Whether a sentence only says that something is there, in what posture, and how it looks.
+    """Return whether a sentence is only about presence, posture and look.
 
-    What may be another verb than those known to say so counts as an action: rather a static sentence too many than an
-    action too few.
+    A possible verb that is not known to be static counts as an action: a static sentence too many is better than a
+    missing action.
 
     Examples:
         >>> is_static("The man is standing on the street, wearing a red hat.")
@@ -170,7 +170,7 @@ def is_static(sentence: str) -> bool:
 
 
 def part_static(text: str) -> Parted:
-    """Take the sentences out that say only how something is."""
+    """Remove the sentences that are only about states."""
     dynamic: list[str] = []
     static: list[str] = []
     for sentence in sentences(text):
@@ -196,7 +196,7 @@ _THE = frozenset({"a", "an", "the", "its", "his", "her", "their", "this", "these
 
 
 def _names_a_thing(word: str, before: list[str]) -> bool:
-    """Whether a word that may be a verb is a noun or an adjective here, as in "a light" and "the open door"."""
+    """Return whether a possible verb is a noun or an adjective here, as in "a light" and "the open door"."""
     return bool(before) and before[-1] in _THE and not word.endswith("ing")
 
 
@@ -209,7 +209,7 @@ _PREPOSITIONS = frozenset(
         *("through", "around", "against", "along", "above", "below", "beneath", "without", "like", "as", "than"),
     )
 )
-# Before the name of several things; what ends like the last ones is one of them too.
+# Words before plurals; words with the same endings as the last ones belong to them.
 _BEFORE_THINGS = frozenset(
     (
         *("two", "three", "four", "five", "six", "some", "several", "many", "few", "both", "other", "all", "various"),
@@ -246,7 +246,7 @@ _BEFORE_THINGS = frozenset(
 
 
 def _may_be_a_verb(word: str, before: list[str], after: list[str]) -> bool:
-    """Whether a word that no list has stands where a verb of its own would, as in "a chef wearing an apron kneads"."""
+    """Return whether an unknown word is in the position of a verb, as in "a chef wearing an apron kneads"."""
     if not before or not word.isalpha() or word in _NONE:
         return False
     last = before[-1]

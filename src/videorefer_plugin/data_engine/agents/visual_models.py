@@ -1,4 +1,4 @@
-"""Models that are loaded here and asked about what they see: this library's own, hosts, others of transformers."""
+"""Models for questions about videos that are loaded here: this library's own, hosts, and others of transformers."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from videorefer_plugin.video import Video, open_video
 __all__ = ["EMBEDDED", "FRAMES", "VisualModel"]
 
 EMBEDDED = "embedded"
-FRAMES = 16  # that are shown where nobody says how many, as to general models in the paper
-_TOGETHER = 4  # prompts of a batch where every one of them shows the video anew
+FRAMES = 16  # default number, as for general models in the paper
+_TOGETHER = 4  # prompts of a batch if each of them has the video again
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 
 class VisualModel:
     """A model that answers questions about videos and images.
 
-    Questions about one video are asked in one [`VideoSession`], which computes what they share once. Hosts without an
-    object encoder get one for that, which no question uses. Other models of transformers see the frames with each
-    question, several questions at once.
+    Questions about one video are asked in one [`VideoSession`], which computes their common part once. Hosts without
+    an object encoder get one for that, which no question uses. Other models of transformers get the frames with each
+    question, in batches of questions.
 
     Args:
-        stage (`str`): of the agent, for messages.
+        stage (`str`): stage of the agent, for messages.
         checkpoint (`str`): folder or Hub id, or "embedded".
-        object_encoder (`str`, *optional*): for a host, what was saved of its object encoder.
+        object_encoder (`str`, *optional*): for a host, folder of the saved object encoder.
         revision (`str`, *optional*): branch, tag or commit of the checkpoint on the Hub.
-        num_frames (`int`, *optional*): frames to show; those of the checkpoint in a session, otherwise 16.
-        max_new_tokens (`int`): the most tokens of an answer.
-        batch_size (`int`, *optional*): questions to answer at once; in a session as many as memory allows by default.
-        device, dtype (`str`, *optional*): where it runs, and of its weights.
+        num_frames (`int`, *optional*): frames to show. Default: the checkpoint's number in a session, otherwise 16.
+        max_new_tokens (`int`): most tokens of an answer.
+        batch_size (`int`, *optional*): questions in a batch. Default in a session: as many as memory allows.
+        device, dtype (`str`, *optional*): device, and data type of the weights.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class VisualModel:
         self._loaded: tuple[Any, Any] | None = None
 
     def identity(self) -> dict[str, Any]:
-        """What its answers depend on."""
+        """Return everything that its answers depend on."""
         said: dict[str, Any] = {"model": self.checkpoint, "weights": fingerprint(self._folder, self.revision)}
         if self.object_encoder is not None:
             said |= {"object_encoder": self.object_encoder, "object_encoder_weights": fingerprint(self.object_encoder)}
@@ -88,7 +88,7 @@ class VisualModel:
         return {**said, **given, "max_new_tokens": self.max_new_tokens}
 
     def load(self) -> tuple[Any, Any]:
-        """The model and its processor, loaded once.
+        """Return the model and its processor, which are loaded once.
 
         Raises:
             EngineError: they cannot be loaded.
@@ -114,31 +114,31 @@ class VisualModel:
             )
 
     def check_regions(self) -> None:
-        """Make sure that it takes regions, and was trained for them.
+        """Make sure that the model takes regions, and was trained for them.
 
         Raises:
-            EngineError: it does not.
+            EngineError: the model takes no regions.
         """
         _, processor = self.load()
         untrained = isinstance(processor, RegionProcessor) and self.object_encoder is None
         if untrained or not hasattr(processor, "region_token"):
             raise EngineError(
-                f"The {self.stage}'s model {self.checkpoint!r} takes no regions: give object_encoder, what was "
-                "trained for it, or a checkpoint of this library."
+                f"The {self.stage}'s model {self.checkpoint!r} takes no regions: give the encoder that was "
+                "trained for it as object_encoder, or a checkpoint of this library."
             )
 
     def close(self) -> None:
-        """Let go of the model."""
+        """Release the model."""
         self._loaded = None
         free_memory()
 
     def ask(
         self, video: Video, questions: Sequence[tuple[str, Sequence[Region]]], *, is_image: bool = False
     ) -> list[str]:
-        """Answer questions about one video, or an image that is a video of one frame.
+        """Answer questions about one video, or an image as a video of one frame.
 
         Raises:
-            VideoError, RegionError, PromptError: as [`VideoSession`].
+            VideoError, RegionError, PromptError: see [`VideoSession`].
         """
         model, processor = self.load()
         if takes(model, processor):
@@ -155,7 +155,7 @@ class VisualModel:
         model, processor = self.load()
         if not takes(model, processor):
             return self._one_by_one(shown, questions, is_image)
-        # A connector may join two frames: a single one is filled up, as where nobody says how many.
+        # A connector may merge two frames: a single one is repeated, as in default sampling.
         frames = {} if is_image or len(shown.indices) == 1 else {"num_frames": len(shown.indices)}
         video = open_video(shown.pictures, fps=shown.fps)
         return self._in_session(video, [(text, []) for text in questions], is_image, frames)
@@ -186,7 +186,7 @@ class VisualModel:
 
 
 def _for_sessions(model: Any, processor: Any) -> Any:
-    """The processor with which a session takes the model, where there is one."""
+    """Return the processor with which a session takes the model; `None` if sessions do not take it."""
     if takes(model, processor) or model.config.model_type not in supported_hosts():
         return processor
     try:

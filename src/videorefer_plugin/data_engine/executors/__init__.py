@@ -1,1 +1,1 @@
-"""Where agents work: in this process and others of this machine, or on a Ray cluster."""
+"""Executors, which run agents in processes of this machine or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""The default executor: stage after stage, in this process, its threads, or other processes of this machine."""
+"""The default executor. It runs one stage after the other, in this process, its threads, or other processes."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from videorefer_plugin.errors import EngineError
 __all__ = ["AHEAD", "OnDone", "WaitingStates", "run_local"]
 
 OnDone = Callable[[State], object]
-"""Called with each state that has come further, in the process that started the run; may raise to stop it."""
+"""Called with each state after a stage, in the process that started the run; may raise an error to stop it."""
 
 AHEAD = 2
-"""Batches that are on their way for each worker: the one that it works on, and the next."""
+"""The number of batches in progress for each worker: the current one, and the next."""
 
 
 class WaitingStates(Protocol):
-    """What is still to be done, read anew from the ledger whenever it is iterated over; see [`ledgers.Waiting`]."""
+    """The unfinished states, which each iteration reads from the ledger again; see [`ledgers.Waiting`]."""
 
     def __iter__(self) -> Iterator[State]:
-        """All states that wait for some stage."""
+        """Yield all states that wait for some stage."""
 
     def at(self, stage: str) -> Iterator[State]:
-        """States that wait for this one."""
+        """Yield the states that wait for this stage."""
 
 
 def run_local(
@@ -48,22 +48,22 @@ def run_local(
     *,
     ahead: int = AHEAD,
 ) -> None:
-    """Do a run stage after stage, so that the models of one agent at a time are in memory.
+    """Do a run stage by stage, so that only the models of one agent are in memory.
 
-    A stage with one worker works in this process. With several, agents that threads may share are used by as many
-    threads, and others are made once in each of as many processes. Batches are cut by the sources' places, so that
-    they are the same ones whenever a run is interrupted.
+    A stage with one worker runs in this process. With several workers, agents that support threads are shared by as
+    many threads, and other agents are made once in each of as many processes. Batches depend on the sources'
+    positions, so that they are the same after an interruption.
 
     Args:
         specs (`Sequence[StageSpec]`): the stages, in order.
         settings (`Mapping[str, StageSettings]`): stage -> size of its batches, and number of its workers.
-        states ([`WaitingStates`]): what is to be done.
-        on_done (`Callable`): called with each state that has come further.
-        should_stop (`Callable`): asked before each batch; then, what no worker has begun is not begun.
-        ahead (`int`): batches that are on their way for each worker at a time.
+        states ([`WaitingStates`]): unfinished states.
+        on_done (`Callable`): called with each state after a stage.
+        should_stop (`Callable`): called before each batch. If it returns true, no further batch is begun.
+        ahead (`int`): number of batches in progress for each worker.
 
     Raises:
-        EngineError: nothing can be done any more, or a worker process was killed. What was done is in the ledger.
+        EngineError: an error concerns all sources, or a worker process was killed. Finished work is in the ledger.
     """
     for spec in specs:
         batches = _batches(states.at(spec.stage), settings[spec.stage].batch_size)
@@ -110,7 +110,7 @@ def _in_threads(
     agent, own, runners = make_agent(spec.stage, spec.backend, spec.settings), threading.local(), []
 
     def work(batch: list[State]) -> list[State]:
-        if not hasattr(own, "runner"):  # each thread writes a file of its own
+        if not hasattr(own, "runner"):  # each thread writes its own file
             own.runner = StageRunner(spec, agent)
             runners.append(own.runner)
         return own.runner(batch)
@@ -118,7 +118,7 @@ def _in_threads(
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         stack.callback(lambda: [runner.close() for runner in runners])
-        stack.callback(pool.shutdown, cancel_futures=True)  # first, of these
+        stack.callback(pool.shutdown, cancel_futures=True)  # shut down before the others
         for states in _through(pool, work, ahead * workers, batches, should_stop):
             for state in states:
                 on_done(state)
@@ -133,7 +133,7 @@ def _in_processes(
     should_stop: Callable[[], bool],
 ) -> None:
     others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")  # forks of a process with threads or CUDA may hang
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads or CUDA may hang
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(spec,))
     try:
         for states in _through(pool, _work, ahead * workers, batches, should_stop):
@@ -142,7 +142,7 @@ def _in_processes(
     except BrokenProcessPool as error:
         raise EngineError(
             f"A worker process of the {spec.stage} {spec.backend!r} has ended unexpectedly, as it does when it is "
-            "killed or the machine runs out of memory. What was done is kept; start the same run again, with fewer "
+            "killed or the machine runs out of memory. Finished work is kept; start the same run again, with fewer "
             f"{spec.stage}.workers if memory is short."
         ) from error
     except KeyboardInterrupt:
@@ -160,7 +160,7 @@ def _through(
     batches: Iterator[list[State]],
     should_stop: Callable[[], bool],
 ) -> Iterator[list[State]]:
-    """What comes out of a pool, as it comes; only a few batches are on their way at a time."""
+    """Yield the results of a pool as they finish, with only a few batches in progress at a time."""
     busy: set[Future[list[State]]] = set()
     more = True
     while True:
@@ -186,19 +186,19 @@ def _begin(spec: StageSpec) -> None:
     """Prepare a worker process."""
     global _spec
     _spec = spec
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    multiprocessing.util.Finalize(None, _end, exitpriority=0)  # `atexit` is not for worker processes
+    multiprocessing.util.Finalize(None, _end, exitpriority=0)  # `atexit` does not run in worker processes
 
 
 def _end() -> None:
-    """Let go of the agent and the ledger, as a worker process ends."""
+    """Release the agent and the ledger at the end of a worker process."""
     if _runner is not None:
         _runner.close()
 
 
 def _end_with_parent() -> None:
-    """A worker whose run was killed would wait for work for ever, and keep its GPU's memory."""
+    """End a worker whose run was killed. It would wait for work forever, and keep its GPU's memory."""
     parent: Any = multiprocessing.parent_process()
     parent.join()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""The agents of a run on a Ray cluster, of this machine or of many."""
+"""The executor for Ray clusters, on this machine or on many."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from videorefer_plugin.errors import ConfigurationError, EngineError
 
 __all__ = ["check_ray", "run_ray"]
 
-_LARGEST_TABLE = 32  # videos; each costs the plumbing a few ms of its own below that, and stages overlap less above
-_TABLES = 256  # at least, of a long run: small ones let the stages overlap
-_STARTS = 3  # of a cluster on this machine, on which much else may go on
-_KNOCK_SECONDS = 10  # that a cluster on another machine may take to answer
-_LOOK_SECONDS = 0.5  # between two looks whether to stop
+_LARGEST_TABLE = 32  # videos; smaller tables cost a few ms more per video, and larger ones let stages overlap less
+_TABLES = 256  # at least, in a long run: small tables let the stages overlap
+_STARTS = 3  # of a cluster on this machine, which may be busy
+_KNOCK_SECONDS = 10  # for the answer of a cluster on another machine
+_LOOK_SECONDS = 0.5  # between two checks for a stop
 
 
 def check_ray() -> None:
     """Check that Ray is installed.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: Ray is not installed.
     """
     if importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None:
         raise ConfigurationError("executor.kind='ray' needs Ray Data: pip install 'videorefer-plugin[ray]'.")
@@ -49,27 +49,26 @@ def run_ray(
     *,
     address: str | None = None,
 ) -> None:
-    """Do all stages of all states with the actors of Ray Data.
+    """Run all stages of all states with the actors of Ray Data.
 
-    Each stage has its own pool of actors, which write to the ledger what they make before they pass it on; what is
-    heard here of their work is read from the ledger. All nodes have to see the folder of the ledger, the videos and
-    the checkpoints under the same paths. Ray's own checkpoints are not used: the ledger knows what is done.
+    Each stage has its own pool of actors, which write their results to the ledger before they pass them on. This
+    process reads them from the ledger. All nodes have to see the folder of the ledger, the videos and the checkpoints
+    under the same paths. Ray's own checkpoints are not used, since the ledger has all finished work.
 
     Args:
         specs (`Sequence[StageSpec]`): the stages, in order.
-        settings (`Mapping[str, StageSettings]`): of each stage: workers, batches, and what a worker takes.
-        states (`Iterable[State]`): what is to be done; read once, and not kept.
-        on_done (`Callable`): called with each state that has come further, as it was given and with the new line; may
-            raise to stop the run.
-        should_stop (`Callable`): asked now and then; once it says yes, what is being worked on is finished and written
-            down, and nothing new begins.
-        address (`str`, *optional*): of a cluster, as `ray.init` takes it (`"auto"`, `"host:6379"`); one is started on
-            this machine, and ended afterwards, by default. A connection that this process has already is used.
+        settings (`Mapping[str, StageSettings]`): stage -> workers, batches, and the resources of a worker.
+        states (`Iterable[State]`): unfinished states, which are read once and not kept.
+        on_done (`Callable`): called with each state and its new line; may raise an error to stop the run.
+        should_stop (`Callable`): called regularly. Once it returns true, work in progress is finished and written, and
+            no other work begins.
+        address (`str`, *optional*): address of a cluster, as in `ray.init` (`"auto"`, `"host:6379"`). By default, a
+            cluster is started on this machine and ended afterwards. An existing connection of this process is used.
 
     Raises:
         ConfigurationError: Ray is not installed, or an agent cannot be made.
-        EngineError: the cluster cannot be reached, or has less than the stages take; an agent says that nothing can
-            be done any more; or workers die again and again.
+        EngineError: the cluster cannot be reached, or has too few resources; an error of an agent concerns all
+            sources; or workers die again and again.
     """
     check_ray()
     specs = [replace(spec, folder=os.path.abspath(spec.folder)) for spec in specs]
@@ -87,7 +86,7 @@ def run_ray(
 def _follow(
     pipeline: _Pipeline, news: News, spool: Spool, on_done: Callable[[State], object], should_stop: Callable[[], bool]
 ) -> None:
-    """Pass on what actors have written to the ledger, while they work, until they are done."""
+    """Pass on the lines that actors write to the ledger, until all of them are done."""
     pipeline.start()
     try:
         while pipeline.is_alive():
@@ -113,21 +112,21 @@ def _tell(news: News, spool: Spool, on_done: Callable[[State], object]) -> None:
 
 
 def _settle(pipeline: _Pipeline, spool: Spool) -> None:
-    """Wait until actors have written down what they were working on. The rest of the states need not go through."""
+    """Wait until actors have written their work in progress. The other states are not waited for."""
     spool.stop()
     idle = 0
     while (
         pipeline.is_alive() and idle < 3
-    ):  # one that has looked for the stop just before may not say yet that it works
+    ):  # an actor that has just checked for the stop may not be marked as busy yet
         pipeline.join(_LOOK_SECONDS)
         idle = 0 if is_busy(spool.run) else idle + 1
 
 
 class _Pipeline(threading.Thread):
-    """Lets all states go through the actors; a thread of its own, so that the run can be stopped at any time.
+    """A thread that sends all states through the actors, so that the run can be stopped at any time.
 
     Attributes:
-        error: what it ended with, if not well.
+        error: the error that ended it, if there was one.
     """
 
     def __init__(self, specs: Sequence[StageSpec], settings: Mapping[str, StageSettings], spool: Spool) -> None:
@@ -136,13 +135,13 @@ class _Pipeline(threading.Thread):
         self.error: Exception | None = None
 
     def run(self) -> None:
-        """Do all the work. What comes out is nothing but empty tables: results are in the ledger."""
+        """Do all the work. The outputs are empty tables, since results are in the ledger."""
         try:
             with _quiet_data():
                 for _ in self._data().iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                     pass
         except Exception as error:
-            # Its frames would keep the actors alive, and what they take of the cluster.
+            # Its frames would keep the actors and their resources alive.
             self.error = _typed(error)
 
     def _data(self) -> Any:
@@ -183,15 +182,15 @@ def _datasource(tables: Sequence[Callable[[], list[Any]]], rows: int) -> Any:
 
 
 def _typed(error: BaseException) -> Exception:
-    """What an actor raised, instead of the layers that Ray puts around it; or what Ray itself says, in short."""
+    """Return the error of an actor without Ray's layers around it, or a short error of Ray itself."""
     inner: BaseException | None = error
     while inner is not None:
-        if type(inner) is ActorError:  # and not what Ray derives from it
+        if type(inner) is ActorError:  # and not a class that Ray derives from it
             return inner.error
         inner = getattr(inner, "cause", None) or inner.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()]
     return EngineError(
-        f"Ray stopped with {type(error).__name__}: {' '.join(lines[-1:])} What was finished is in the ledger; the "
+        f"Ray stopped with {type(error).__name__}: {' '.join(lines[-1:])} Finished work is in the ledger; the "
         "same command goes on from there."
     )
 
@@ -201,7 +200,7 @@ def _typed(error: BaseException) -> Exception:
 
 @contextlib.contextmanager
 def _cluster(specs: Sequence[StageSpec], settings: Mapping[str, StageSettings], address: str | None) -> Iterator[None]:
-    """A connection to a cluster that has what the stages take; ended afterwards if it was made here."""
+    """Open a connection to a cluster with enough resources. It is closed at the end if it was opened here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
@@ -219,7 +218,7 @@ def _cluster(specs: Sequence[StageSpec], settings: Mapping[str, StageSettings], 
 
 
 def _init(options: Mapping[str, Any]) -> None:
-    """Start Ray, or connect to it; once more if it was too slow, since it waits for 30 s and no longer."""
+    """Start Ray, or connect to it. A slow start is tried again, since Ray waits for 30 s only."""
     import ray
 
     for left in reversed(range(_STARTS)):
@@ -227,13 +226,15 @@ def _init(options: Mapping[str, Any]) -> None:
             ray.init(**options)
             return
         except Exception as error:
-            if type(error) is not Exception or not left:  # a start that takes too long is a plain one
+            if (
+                type(error) is not Exception or not left
+            ):  # Ray raises a plain exception for a start that takes too long
                 raise
             ray.shutdown()
 
 
 def _knock(address: str) -> None:
-    """Raise an OSError if nobody listens at `host:port`; Ray may end the whole process then."""
+    """Raise an OSError if nothing listens at `host:port`, since Ray may end the whole process then."""
     host, _, port = address.rpartition(":")
     if host and "/" not in host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
@@ -242,7 +243,7 @@ def _knock(address: str) -> None:
 def _connect(address: str | None, cpus: float) -> None:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address in (None, "local"):
-        # Ray counts CPUs and does not bind them, so that one worker of each stage may share what there is.
+        # Ray counts CPUs and does not bind them, so that one worker of each stage may share them.
         enough = max(os.cpu_count() or 1, math.ceil(cpus))
         options |= {"address": "local", "include_dashboard": False, "num_cpus": enough}
     else:
@@ -250,7 +251,7 @@ def _connect(address: str | None, cpus: float) -> None:
     try:
         _knock(options["address"])
         _init(options)
-    except Exception as error:  # of many kinds
+    except Exception as error:  # Ray raises many kinds
         said = f"{type(error).__name__}: {error}".rstrip(".")
         if options["address"] == "local":
             raise EngineError(
@@ -266,7 +267,7 @@ def _connect(address: str | None, cpus: float) -> None:
 
 @contextlib.contextmanager
 def _quiet_data() -> Iterator[None]:
-    """Ray Data without bars and log lines of its own; errors come as they were raised."""
+    """Open a block in which Ray Data shows no bars and no log lines, and raises errors unchanged."""
     import ray.data
 
     log = logging.getLogger("ray.data")

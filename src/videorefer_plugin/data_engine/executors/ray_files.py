@@ -1,4 +1,4 @@
-"""What the driver of a run on Ray and its actors say to each other by files, in the ledger's folder."""
+"""Files in the ledger's folder by which the driver of a run on Ray and its actors communicate."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["News", "Spool"]
 
 
 class Spool:
-    """States on their way to the actors, in a file that all nodes see; memory grows by the length of their ids.
+    """States for the actors, in a file that all nodes see. Memory grows with the length of their ids.
 
     Args:
         specs (`Sequence[StageSpec]`): the stages of the run.
 
     Attributes:
-        run (`str`): how the names of this run's own files begin.
+        run (`str`): prefix of the names of this run's files.
     """
 
     def __init__(self, specs: Sequence[StageSpec]) -> None:
@@ -36,14 +36,14 @@ class Spool:
 
     def __enter__(self) -> Spool:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._remove(".ray-*")  # of a run that was killed
+        self._remove(".ray-*")  # files of a run that was killed
         self._stream = open(f"{self.run}.states", "w+b")
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stream.close()
         self._remove(f"{Path(self.run).name}.*")
-        for stage in self._stages:  # Ray ends its actors without letting them clean up
+        for stage in self._stages:  # Ray ends its actors without cleanup
             self._remove(f".{stage}-*.jsonl.lock")
 
     def __len__(self) -> int:
@@ -54,21 +54,21 @@ class Spool:
             path.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Have actors begin nothing new."""
+        """Let actors begin no further work."""
         Path(f"{self.run}.stop").touch()
 
     def waits(self, state: State) -> bool:
-        """Whether there is anything left to do on it."""
+        """Return whether a state is unfinished."""
         return state.failed is None and any(stage not in state.rows for stage in self._stages)
 
     def add(self, state: State) -> None:
-        """Take one more, before any is read."""
+        """Add a state, before any is read."""
         self._numbers[state.source.id] = len(self)
         self._places.append(self._stream.tell())
         self._stream.write(json.dumps(state.to_json(), separators=(",", ":")).encode() + b"\n")
 
     def state(self, name: str) -> State | None:
-        """The state of the source with this id, as it was added."""
+        """Return the state of the source with this id."""
         number = self._numbers.get(name)
         if number is None:
             return None
@@ -76,7 +76,7 @@ class Spool:
         return State.from_json(json.loads(self._stream.readline()))
 
     def tables(self, rows: int) -> list[Callable[[], list[Any]]]:
-        """Functions that read the states as tables of so many rows, on whatever node they are called."""
+        """Return functions that read the states as tables of this number of rows, on any node."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
         return [_reader(self.run, place, rows) for place in self._places[::rows]]
@@ -110,12 +110,12 @@ class News:
         return [path for pattern in self._patterns for path in sorted(self._folder.glob(pattern))]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Whole lines that are new since the last time."""
+        """Yield the whole lines that are new since the last call."""
         for path in self._paths():
             with path.open("rb") as stream:
                 stream.seek(self._read.get(path, 0))
                 while (line := stream.readline()).endswith(b"\n"):
                     self._read[path] = self._read.get(path, 0) + len(line)
                     row = json.loads(line)
-                    if "key" in row:  # and not the first line, which says what the file is
+                    if "key" in row:  # and not the first line, which describes the file
                         yield row

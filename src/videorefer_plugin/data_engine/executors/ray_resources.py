@@ -1,4 +1,4 @@
-"""Whether a cluster has what the stages of a run take; Ray would wait without a word for what never comes."""
+"""Checks of a cluster's resources, since Ray would wait without a message for missing ones."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from videorefer_plugin.errors import EngineError
 __all__ = ["READING", "check_cluster", "cpus_for_one_of_each"]
 
 READING = 1.0
-"""CPUs that have to be left beside the workers, for reading what goes in."""
+"""CPUs that are needed besides the workers, for reading the inputs."""
 
 
 def cpus_for_one_of_each(specs: Sequence[StageSpec], settings: Mapping[str, StageSettings]) -> float:
-    """The CPUs with which a run gets along if each stage has a single worker."""
+    """Return the number of CPUs for a run with a single worker of each stage."""
     return READING + sum(settings[spec.stage].cpus for spec in specs)
 
 
@@ -27,15 +27,15 @@ def check_cluster(
     nodes: Sequence[Mapping[str, float]],
     free: Mapping[str, float],
 ) -> None:
-    """Check that all workers have room at the same time, and reading beside them.
+    """Check that all workers, and reading, fit on the cluster at the same time.
 
     Args:
-        specs, settings: the stages, and what a worker of each takes.
-        nodes (`Sequence[Mapping[str, float]]`): what each node has: "CPU" and "GPU".
-        free (`Mapping[str, float]`): what nobody else uses at this moment; a warning says if it is too little.
+        specs, settings: the stages, and the resources of a worker of each.
+        nodes (`Sequence[Mapping[str, float]]`): "CPU" and "GPU" of each node.
+        free (`Mapping[str, float]`): resources that are free now. A warning is shown if they are too few.
 
     Raises:
-        EngineError: there is too little, or no node has what a single worker takes.
+        EngineError: the cluster has too few resources, or no node has those of a single worker.
     """
     wanted = {spec.stage: settings[spec.stage] for spec in specs}
     for unit, name, reading, hint in (
@@ -62,13 +62,13 @@ def check_cluster(
 
 
 def _check_packing(wanted: Mapping[str, StageSettings], nodes: Sequence[Mapping[str, float]]) -> None:
-    """Put the workers on the nodes, the largest first: what a worker takes has to be free on one of them."""
+    """Put the workers on the nodes, the largest first. The resources of a worker have to be free on one node."""
     left = [[node.get("GPU", 0.0), node.get("CPU", 0.0)] for node in nodes]
     workers = [
         (one.gpus, one.cpus, f"a worker of the {stage}") for stage, one in wanted.items() for _ in range(one.workers)
     ]
     for gpus, cpus, name in [*sorted(workers, reverse=True), (0.0, READING, "reading")]:
-        # Where the least is left, so that large ones find room.
+        # The node with the least resources left, so that large workers find room.
         room = [node for node in left if node[0] >= gpus - 1e-6 and node[1] >= cpus - 1e-6]
         if not room:
             nodes_have = listed((f"{node.get('CPU', 0.0):g} and {node.get('GPU', 0.0):g}" for node in nodes), 8, "; ")

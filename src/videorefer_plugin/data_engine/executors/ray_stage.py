@@ -1,4 +1,4 @@
-"""A stage as an actor of Ray: what happens in the worker processes."""
+"""A stage as an actor of Ray, for the worker processes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from videorefer_plugin.errors import ConfigurationError, EngineError, VideoRefer
 __all__ = ["COLUMN", "ActorError", "StageActor", "finished_keys", "finished_rows", "is_busy", "is_over", "table_of"]
 
 COLUMN = "state"
-"""Of the tables that go from actor to actor: a state as JSON in each row, which no library can read differently."""
+"""The column of the tables between actors: a state as JSON in each row, which all libraries read alike."""
 
-_Name = tuple[str, str]  # `key` and `from` of a row: which work it was, and on what
+_Name = tuple[str, str]  # `key` and `from` of a row: the work, and its input
 
-_DEATHS = 3  # of workers, until the video that they worked on is given up, and until so many videos end the run
+_DEATHS = 3  # of workers until their video is given up; also, the number of such videos that ends the run
 
 
 class ActorError(Exception):
-    """What ends the run, on its way to the driver. It can be pickled whatever the first error held.
+    """An error that ends the run, on its way to the driver. It can always be pickled.
 
-    Ray adds words to the message of an exception, and several layers. So its only argument is no text: the class of
-    our error, and its message.
+    Ray adds words to the message of an exception, and several layers. So its only argument is not a text, but the
+    class of our error, and its message.
     """
 
     @property
@@ -41,16 +41,16 @@ class ActorError(Exception):
 
 
 class StageActor:
-    """Does a stage's work on tables of states, and writes each down before it passes them on.
+    """Does a stage's work on tables of states, and writes the results to the ledger before it passes them on.
 
-    A worker that dies is started again by Ray, for ever, and given the same table once more. What was written down
-    until then is taken from the ledger, and a video whose workers die again and again becomes a failure.
+    Ray always restarts a worker that dies, and gives it the same table again. The finished part of the table is taken
+    from the ledger, and a video whose workers die again and again becomes a failure.
 
     Args:
-        spec ([`StageSpec`]): what to do.
-        run (`str`): how the names of this run's own files begin, in a folder that all nodes see.
-        folder (`str`): the driver's working folder, from which relative paths in settings start.
-        last (`bool`): whether no stage follows, and nothing is to be passed on.
+        spec ([`StageSpec`]): the stage.
+        run (`str`): prefix of the names of this run's files, in a folder that all nodes see.
+        folder (`str`): the driver's working folder, which relative paths in settings refer to.
+        last (`bool`): whether no stage follows, so that nothing is passed on.
     """
 
     def __init__(self, spec: StageSpec, run: str, folder: str, last: bool) -> None:
@@ -69,7 +69,7 @@ class StageActor:
             self._done = finished_keys(spec)
 
     def __call__(self, table: Any) -> Any:
-        """Do what is to be done on the states of a table."""
+        """Work on the unfinished states of a table."""
         states = [State.from_json(json.loads(one)) for one in table.column(COLUMN).to_pylist()]
         if not is_over(self._run):
             try:
@@ -101,7 +101,7 @@ class StageActor:
         self._done.update(key for key, state in keys.items() if "objects" in state.rows.get(stage, {}))
 
     def _work_on(self, batch: Sequence[State]) -> None:
-        """Work on a batch, or give up the video in it whose workers have died too often."""
+        """Work on a batch, or give up its video if workers have died too often."""
         ids = [state.source.id for state in batch]
         died = self._deaths.of(ids[0])
         if died >= _DEATHS:
@@ -117,18 +117,18 @@ class StageActor:
 
 
 class _Deaths:
-    """Which videos a worker was working on when it died, kept in a file that its successor finds."""
+    """The videos that a worker was working on when it died, in a file that its successor reads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._counts: dict[str, int] = {}
-        self._given_up = 0  # without one that was done in between
+        self._given_up = 0  # without a finished one in between
 
     def of(self, name: str) -> int:
         return self._counts.get(name, 0)
 
     def read(self) -> None:
-        """Take over from a worker that died."""
+        """Read the file of a worker that died."""
         try:
             told = json.loads(self._path.read_text())
         except (OSError, ValueError):  # it died before, or while it wrote this
@@ -139,11 +139,11 @@ class _Deaths:
         self._write([])
 
     def begin(self, names: Sequence[str]) -> None:
-        """Note what the worker is about to work on."""
+        """Note the videos that the worker is about to work on."""
         self._write(names)
 
     def survived(self, names: Sequence[str]) -> None:
-        """Note that it has done so."""
+        """Note that the work is done."""
         self._given_up = 0
         for name in names:
             self._counts.pop(name, None)
@@ -159,33 +159,33 @@ class _Deaths:
         self._given_up += 1
         if self._given_up >= _DEATHS:
             raise EngineError(
-                f"Workers of the {spec.stage} {spec.backend!r} die whatever they work on, as they do when a machine "
-                "runs out of memory. What was done is kept; start the same run again, with fewer "
+                f"Workers of the {spec.stage} {spec.backend!r} die on every video, as they do when a machine "
+                "runs out of memory. Finished work is kept; start the same run again, with fewer "
                 f"{spec.stage}.workers if memory is short."
             )
 
 
 def is_busy(run: str) -> bool:
-    """Whether some actor of a run works on something, as far as the files say that all nodes see."""
+    """Return whether some actor of a run is busy, according to the files that all nodes see."""
     run_path = Path(run)
     for path in run_path.parent.glob(f"{run_path.name}.*.busy"):
         try:
             if json.loads(path.read_text())["busy"]:
                 return True
-        except (OSError, ValueError):  # it has just finished, or just begins
+        except (OSError, ValueError):  # it has just finished, or is about to begin
             return True
     return False
 
 
 class _GivenUp(Agent):
-    """Makes nothing of videos that no worker survives."""
+    """An agent that returns a failure for videos that no worker survives."""
 
     def __init__(self, stage: str, died: int) -> None:
         self.stage = stage  # type: ignore[misc]
         self._died = died
 
     def identity(self) -> dict[str, Any]:
-        """Not asked for: a failure is no result."""
+        """Return an empty identity, since a failure is not a result."""
         return {}
 
     def run(self, items: Sequence[VideoItem]) -> list[Made | Failure]:
@@ -195,12 +195,12 @@ class _GivenUp(Agent):
 
 
 def is_over(run: str) -> bool:
-    """Whether the driver wants nothing new to be begun, or is gone; states then pass as they are."""
+    """Return whether the driver has stopped the run, or is gone; states then pass unchanged."""
     return os.path.exists(f"{run}.stop") or not os.path.exists(f"{run}.states")
 
 
 def table_of(states: Sequence[State]) -> Any:
-    """States as a table, as actors are given it."""
+    """Return states as a table for actors."""
     import pyarrow
 
     lines = [json.dumps(state.to_json(), separators=(",", ":")) for state in states]
@@ -208,20 +208,20 @@ def table_of(states: Sequence[State]) -> Any:
 
 
 def finished_keys(spec: StageSpec) -> set[_Name]:
-    """`key` and `from` of all that the stage's ledger has as done and not as failed."""
+    """Return `key` and `from` of all results without failures in the stage's ledger."""
     return {name for name, _ in _lines(spec)}
 
 
 def finished_rows(spec: StageSpec, names: set[_Name]) -> Iterator[dict[str, Any]]:
-    """Rows of the stage's ledger, of these names."""
+    """Yield the rows of the stage's ledger with these names."""
     for name, line in _lines(spec):
         if name in names:
             yield json.loads(line)
 
 
 def _lines(spec: StageSpec) -> Iterator[tuple[_Name, bytes]]:
-    """Lines about what is done. Others write there at the same time, so a line may not be whole yet."""
-    # Quotes inside the text of a row are escaped, so nothing but a row itself looks like this.
+    """Yield the lines about finished work. Others write at the same time, so the last line may not be whole."""
+    # Quotes inside the text of a row are escaped, so only a row itself looks like this.
     told = re.compile(b'"stage":"%b","key":"([0-9a-f]+)","from":"([0-9a-f]+)","objects":' % spec.stage.encode())
     for path in sorted(Path(spec.folder).glob(f"{spec.stage}-*.jsonl")):
         with path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""The Reviewer's check (paper, appendix C.1): people look at some of what it kept and of what it discarded."""
+"""The check of the Reviewer (paper, appendix C.1): people look at some kept and some discarded items."""
 
 from videorefer_plugin.data_engine.review.drawing import Review, draw_review
 from videorefer_plugin.data_engine.review.export import Exported, export_bench_d

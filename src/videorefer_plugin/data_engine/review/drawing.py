@@ -1,4 +1,4 @@
-"""Drawing what people are to check, as a table and as a page."""
+"""The drawing of items for people to check, as a table and as a page."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from videorefer_plugin.errors import ConfigurationError, EngineError
 __all__ = ["Review", "draw_review"]
 
 PAGE = "review.html"
-_SHOWN = re.compile(r"\d{4,}\.(mp4|png)")  # as pictures are named here
+_SHOWN = re.compile(r"\d{4,}\.(mp4|png)")  # the names of pictures
 
 
 @dataclass
 class Review:
-    """What was drawn for people to check.
+    """The items that were drawn for people to check.
 
     Attributes:
-        folder (`str`): where `review.csv`, `review.html` and `review.json` are.
-        seed (`int`): that it was drawn with.
-        kept, discarded (`int`): how many items of each were drawn.
-        all_kept, all_discarded (`int`): of how many.
-        hidden (`dict[str, str]`): items that cannot be seen -> why.
+        folder (`str`): folder of `review.csv`, `review.html` and `review.json`.
+        seed (`int`): seed of the choice.
+        kept, discarded (`int`): number of drawn items of each kind.
+        all_kept, all_discarded (`int`): number of all items of each kind.
+        hidden (`dict[str, str]`): items that cannot be shown -> reason.
     """
 
     folder: str
@@ -69,22 +69,22 @@ def draw_review(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Review:
-    """Draw items that were kept and items that were discarded, and write what people need to check them.
+    """Draw kept and discarded items, and write the files that people need to check them.
 
-    In `FOLDER/review`, `review.csv` has a line for each item and an empty column `true` to fill in: whether what the
-    record says is right. `review.html` shows the same items with their pictures in the same order, which tells nothing
-    about verdicts, and hands over the filled table. It needs no network. `review.json` keeps what was drawn.
+    In `FOLDER/review`, `review.csv` has a line for each item and an empty column `true` to fill in: whether the record
+    is right. `review.html` shows the same items with their pictures in the same order, which does not disclose the
+    verdicts, and exports the filled table. It needs no network. `review.json` stores the choice.
 
     Args:
-        folder (`Path`): of a run that has come to its end.
-        kept, discarded (`int`): how many of each; all of them if there are fewer.
-        seed (`int`): of the choice.
-        media_root (`Path`, *optional*): folder that paths of videos start from; `folder` by default.
+        folder (`Path`): folder of a finished run.
+        kept, discarded (`int`): number of items of each kind; all of them if there are fewer.
+        seed (`int`): seed of the choice.
+        media_root (`Path`, *optional*): folder that paths of videos are relative to. Default: `folder`.
         overwrite (`bool`): replace a check that was filled in.
-        progress (*optional*): called after each picture with how many are done, and how many there are.
+        progress (*optional*): called after each picture with the number of finished pictures, and their total.
 
     Raises:
-        ConfigurationError: a number is negative, or nothing is to be drawn.
+        ConfigurationError: a number is negative, or both are 0.
         EngineError: the run has no verdicts, a filled table would be lost, or the files cannot be read or written.
     """
     for name, count in (("kept", kept), ("discarded", discarded)):
@@ -119,7 +119,7 @@ def draw_review(
                 progress(number, len(items))
         _write(folder, review, items, rows)
         shown = {row["file"] for row in rows}
-        for path in (out / MEDIA).iterdir():  # of an earlier drawing, of more items or of others
+        for path in (out / MEDIA).iterdir():  # of an earlier drawing of other items
             if _SHOWN.fullmatch(path.name) and f"{MEDIA}/{path.name}" not in shown:
                 path.unlink(missing_ok=True)
     except OSError as error:
@@ -162,7 +162,7 @@ def _write(folder: Path, review: Review, items: Sequence[ReviewItem], rows: Sequ
     )
     write_whole(out / SHEET, lambda name: write_sheet(name, rows))
     sample.write(folder)
-    # Half a character, which a model may have left behind, is shown as what it is.
+    # A lone surrogate, which a model may write, is shown escaped.
     write_whole(out / PAGE, page.encode(errors="backslashreplace"))
 
 
@@ -175,8 +175,8 @@ def _refuse_to_overwrite(folder: Path) -> None:
         sheet = read_sheet(out / SHEET, sample.items, sample.texts)
         filled = any(said is not None for said in sheet.answers.values())
     except EngineError:
-        filled = True  # somebody has worked on it
+        filled = True  # it was edited
     if filled:
         raise EngineError(
-            f"{out / SHEET} was filled in or edited, which would be lost. Move it away, or draw anew with --overwrite."
+            f"{out / SHEET} was filled in or edited, which would be lost. Move it away, or draw with --overwrite."
         )

@@ -1,4 +1,4 @@
-"""A file of VideoRefer-Bench-D from items that people found to be right (paper, section 3.3.1)."""
+"""Export of items that people found right as a file of VideoRefer-Bench-D (paper, section 3.3.1)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["Exported", "export_bench_d"]
 
 @dataclass(frozen=True)
 class Exported:
-    """What became a benchmark.
+    """The result of an export.
 
     Attributes:
-        count (`int`): items that the file has.
-        left_out (`dict[str, str]`): items that are right as well, and that a benchmark cannot hold -> why.
+        count (`int`): number of items in the file.
+        left_out (`dict[str, str]`): other right items, which the benchmark cannot hold -> reason.
     """
 
     count: int
@@ -34,21 +34,21 @@ class Exported:
 def export_bench_d(folder: Path, checked: Checked, out: Path, media_root: Path | None = None) -> Exported:
     """Write the items that the Reviewer kept and that people found to be right as a file of Bench-D.
 
-    Paths of videos start from the folder of the file where they lie in it, and are whole otherwise.
+    Paths of videos in the file's folder are relative to it; all others are absolute.
 
     Args:
-        folder (`Path`): of the run.
-        checked ([`Checked`]): what people found.
-        out (`Path`): of the file, which appears whole or not at all.
-        media_root (`Path`, *optional*): folder that paths of the run's videos start from; `folder` by default.
+        folder (`Path`): folder of the run.
+        checked ([`Checked`]): results of the check.
+        out (`Path`): path of the file, which appears whole or not at all.
+        media_root (`Path`, *optional*): folder that paths of the run's videos are relative to. Default: `folder`.
 
     Returns:
-        [`Exported`]: how many items it has, and those that are no description of a single object of a video, which
-            are left out.
+        [`Exported`]: the number of items, and those that were left out because they do not describe a single object of
+            a video.
 
     Raises:
-        EngineError: there is no item to export, one is no longer there or says something else by now, a video is
-            missing, or the file cannot be written.
+        EngineError: there is no item to export, an item has changed or is missing, a video is missing, or the file
+            cannot be written.
         BenchError: the file would not be accepted by the benchmark.
     """
     folder, out = Path(folder), Path(out)
@@ -60,8 +60,8 @@ def export_bench_d(folder: Path, checked: Checked, out: Path, media_root: Path |
     missing = sorted(wanted - {item.id for item in items if text_digest(item.text) == texts[item.id]})
     if missing:
         raise EngineError(
-            f"The item {missing[0]!r} was checked, but is no longer in {folder}; the records were written anew since "
-            "then. Draw items again, or export from a copy of the folder as it was."
+            f"The item {missing[0]!r} was checked, but is no longer in {folder}; the records were written again since "
+            "then. Draw items again, or export from a copy of the earlier folder."
         )
     root = Path(media_root or folder)
     left_out = {item.id: fault for item in items if (fault := _fault(item))}
@@ -90,7 +90,7 @@ def export_bench_d(folder: Path, checked: Checked, out: Path, media_root: Path |
 
 
 def _fault(item: ReviewItem) -> str:
-    """Why Bench-D cannot hold an item; empty if it can."""
+    """Return why Bench-D cannot hold an item; empty if it can."""
     if "video" not in item.record:
         return "it is about an image, and Bench-D is of videos"
     if len(item.record["annotation"]) != 1 or item.provenance.get("questions"):
@@ -121,7 +121,7 @@ def _value(item: ReviewItem, root: Path, place: Path) -> dict[str, Any]:
 
 
 def _frame(item: ReviewItem, annotation: dict[str, Any]) -> str:
-    """The frame for single-frame mode: the one that the region captioner saw, if the record has it."""
+    """Return the frame for single-frame mode: the one that the region captioner saw, if the record has it."""
     seen = sorted((frame for frame, one in annotation.items() if one.get("segmentation") is not None), key=int)
     (history,) = item.provenance["objects"]
     shown = str((history.get("captioner") or {}).get("frame"))

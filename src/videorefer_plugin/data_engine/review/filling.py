@@ -1,4 +1,4 @@
-"""Reading what people, or the truth of a made-up world, say about the items of a check."""
+"""Reading of the answers of people, or of the truth of the shapes world, about the items of a check."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Checked", "Drawn", "fill_in", "read_drawn", "read_filled", "write_an
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found of the items that were drawn.
+    """The answers about the drawn items.
 
     Attributes:
-        sample ([`Sample`]): what was drawn.
-        true (`dict[str, bool | None]`): id of each item -> whether it is right; `None` where it was not checked.
+        sample ([`Sample`]): the drawn items.
+        true (`dict[str, bool | None]`): id of each item -> whether it is right; `None` if it was not checked.
     """
 
     sample: Sample
@@ -29,17 +29,17 @@ class Checked:
 
     @property
     def kept(self) -> dict[str, bool]:
-        """Id of each item -> the Reviewer's verdict."""
+        """The id of each item -> the Reviewer's verdict."""
         return self.sample.items
 
     @property
     def table(self) -> ReviewTable:
-        """Table 8 of it."""
+        """Table 8 of the answers."""
         return self._table({name for name, said in self.true.items() if said is not None})
 
     @property
     def of_people(self) -> ReviewTable:
-        """Table 8 of what people said, and no file of truth."""
+        """Table 8 of the answers of people, without those of a file of truth."""
         told = self.sample.truth
         return self._table(
             {name for name, said in self.true.items() if said is not None and told.get(name) is not said}
@@ -54,13 +54,13 @@ class Checked:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The items that were drawn, and what was said of them until now.
+    """The drawn items, and the answers so far.
 
     Attributes:
-        names (`tuple[str, ...]`): their ids, in the order in which they are shown.
-        texts (`dict[str, str]`): id -> what the record says.
-        files (`dict[str, Path]`): id -> what is to be seen of it; those that cannot be shown are not in it.
-        answers (`dict[str, bool | None]`): id -> what was said.
+        names (`tuple[str, ...]`): ids in the order of the page.
+        texts (`dict[str, str]`): id -> text of the record.
+        files (`dict[str, Path]`): id -> its picture; items that cannot be shown are missing.
+        answers (`dict[str, bool | None]`): id -> answer.
     """
 
     names: tuple[str, ...]
@@ -70,10 +70,10 @@ class Drawn:
 
 
 def read_drawn(folder: Path) -> Drawn:
-    """Read the items that were drawn from a run, of which some may be checked already.
+    """Read the items that were drawn from a run, some of which may be checked already.
 
     Args:
-        folder (`Path`): of the run.
+        folder (`Path`): folder of the run.
 
     Raises:
         EngineError: nothing was drawn, or the table cannot be read.
@@ -90,15 +90,15 @@ def read_drawn(folder: Path) -> Drawn:
 
 
 def write_answer(folder: Path, name: str, is_right: bool | None) -> None:
-    """Write what a person says of one item into the table that was drawn.
+    """Write a person's answer about one item to the table.
 
     Args:
-        folder (`Path`): of the run.
+        folder (`Path`): folder of the run.
         name (`str`): id of the item.
-        is_right (`bool`, *optional*): whether what the record says is right; `None` takes an answer back.
+        is_right (`bool`, *optional*): whether the record is right; `None` removes an answer.
 
     Raises:
-        EngineError: there is no such item, or the table cannot be read or written.
+        EngineError: the item is unknown, or the table cannot be read or written.
     """
     sample, path = Sample.read(Path(folder)), review_folder(Path(folder)) / SHEET
     sheet = read_sheet(path, sample.items, sample.texts)
@@ -115,15 +115,15 @@ def write_answer(folder: Path, name: str, is_right: bool | None) -> None:
 
 
 def read_filled(folder: Path, path: Path | None = None) -> Checked:
-    """Read a table that was filled in.
+    """Read a filled-in table.
 
     Args:
         folder (`Path`): of the run that it was drawn from.
-        path (`Path`, *optional*): of the table; the `review.csv` that was drawn by default.
+        path (`Path`, *optional*): path of the table. Default: `review.csv` of the run.
 
     Raises:
-        EngineError: nothing was drawn, the table cannot be read, is of another drawing, has an unknown item or answer,
-            or is empty.
+        EngineError: nothing was drawn, or the table cannot be read, belongs to another drawing, has an unknown item or
+            answer, or is empty.
     """
     sample = Sample.read(Path(folder))
     path = path or review_folder(Path(folder)) / SHEET
@@ -134,17 +134,17 @@ def read_filled(folder: Path, path: Path | None = None) -> Checked:
 
 
 def fill_in(folder: Path, truth: Path, *, overwrite: bool = False) -> Checked:
-    """Fill the table in from a file that knows what is right, as in the shapes world.
+    """Fill the table in from a file with the truth, as in the shapes world.
 
     Args:
         folder (`Path`): of the run that items were drawn from.
-        truth (`Path`): JSON, id of a record -> whether it is right. It may know more items, or fewer; what it does not
-            know stays as it is in the table.
-        overwrite (`bool`): replace also answers that say something else.
+        truth (`Path`): JSON, id of a record -> whether it is right. It may have more items, or fewer; the table keeps
+            its answers about other items.
+        overwrite (`bool`): also replace different answers.
 
     Raises:
-        EngineError: nothing was drawn, the file cannot be read or knows none of the items, or the table says something
-            else.
+        EngineError: nothing was drawn, the file cannot be read or has none of the items, or the table has different
+            answers.
     """
     folder = Path(folder)
     sample, known = Sample.read(folder), json_object(truth, "id of a record -> true or false")
@@ -172,7 +172,7 @@ def fill_in(folder: Path, truth: Path, *, overwrite: bool = False) -> Checked:
         for name, row in zip(sheet.names, sheet.rows, strict=True)
     ]
     try:
-        sample.write(folder)  # first: no answer may count as one of people by chance
+        sample.write(folder)  # first, so that no answer can count as one of people
         write_whole(path, lambda name: write_sheet(name, rows, sheet.columns))
     except OSError as error:
         raise EngineError(f"{path} cannot be filled in ({error.strerror or error}).") from error

@@ -1,4 +1,4 @@
-"""Items of a check, as they are drawn from a run's records."""
+"""Items of a check, which are drawn from a run's records."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ReviewItem:
     """A record that the Reviewer has seen.
 
     Attributes:
-        kept (`bool`): its verdict.
+        kept (`bool`): the Reviewer's verdict.
         record (`dict`): the record.
-        provenance (`dict`): where it comes from.
+        provenance (`dict`): its line of the provenance.
     """
 
     kept: bool
@@ -32,23 +32,23 @@ class ReviewItem:
 
     @property
     def id(self) -> str:
-        """Of the record."""
+        """The id of the record."""
         return str(self.record["id"])
 
     @property
     def text(self) -> str:
-        """What the record says of the object: its answers."""
+        """The text of the record about the object: its answers."""
         return "\n".join(turn["value"] for turn in self.record["conversations"][1::2])
 
     @property
     def description(self) -> str:
-        """The Annotator's words, which the Reviewer compared with the caption of the region; empty without one."""
+        """The Annotator's text, which the Reviewer compared with the region caption; empty without one."""
         made = self._made("annotator")
         return " ".join(filter(None, (made.get("appearance"), made.get("dynamic"))))
 
     @property
     def caption(self) -> str:
-        """What the region captioner said of the mask; empty without one."""
+        """The region caption of the mask; empty without one."""
         return str(self._made("captioner").get("text") or "")
 
     @property
@@ -57,14 +57,14 @@ class ReviewItem:
         return str(self._made("reviewer").get("reason") or "")
 
     def _made(self, stage: str) -> dict[str, Any]:
-        """What a stage made of the object that the verdict is about: of several, one that was discarded."""
+        """Return a stage's result for the object of the verdict; for a discarded one, if there are several."""
         objects = self.provenance["objects"]
         discarded = [one for one in objects if not one.get("reviewer", {"same": True})["same"]]
         return (discarded or objects)[0].get(stage) or {}
 
 
 def reviewed_items(folder: Path, kept: bool) -> Iterator[ReviewItem]:
-    """What the Reviewer kept, or what it discarded, in the order of the records.
+    """Yield the items that the Reviewer kept, or those that it discarded, in the order of the records.
 
     Raises:
         EngineError: the files of the run cannot be read, or do not belong together.
@@ -78,13 +78,13 @@ def reviewed_items(folder: Path, kept: bool) -> Iterator[ReviewItem]:
                 seen = all("reviewer" in one for one in origin["objects"])
                 item = ReviewItem(kept, entry.value, origin)
                 fits = origin["record"] == entry.value["id"]
-                # What would stand in the table, and what is drawn, can be told.
+                # The table and the pictures need these values.
                 _ = item.text, entry.value["annotation"], seen and (item.description, item.caption, item.reason)
             except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
                 fits = False
             if not fits:
                 raise EngineError(
-                    f"{provenance} says nothing about what stands in {records}, {entry.line}; write the records again "
+                    f"{provenance} does not fit the record in {records}, {entry.line}; write the records again "
                     "(videorefer data run)."
                 )
             if seen:
@@ -92,9 +92,10 @@ def reviewed_items(folder: Path, kept: bool) -> Iterator[ReviewItem]:
 
 
 def drawn_items(folder: Path, kept: bool, count: int, seed: int) -> tuple[list[ReviewItem], int]:
-    """Some items without replacement, all if there are no more; and how many there are.
+    """Return some items without replacement, or all if there are fewer, and the number of all items.
 
-    The same seed draws the same items of the same records. They are read twice, so that only those drawn are held.
+    The same seed draws the same items from the same records. They are read twice, so that memory holds only drawn
+    ones.
     """
     total = sum(1 for _ in reviewed_items(folder, kept))
     chosen = set(random.Random(f"{seed}/{kept}").sample(range(total), min(count, total)))

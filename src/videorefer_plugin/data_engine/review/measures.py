@@ -1,4 +1,4 @@
-"""Table 8 and equations 3 to 6 of the paper (appendix C.1): how often the Reviewer is right."""
+"""Table 8 and equations 3 to 6 of the paper (appendix C.1): the accuracy of the Reviewer."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 __all__ = ["PAPER", "ReviewTable"]
 
 PAPER = {"accuracy": 0.76, "precision": 0.88, "recall": 0.71, "f1": 0.79}
-"""Of the paper's Reviewer; 100 kept and 100 discarded items were checked."""
+"""The figures of the paper's Reviewer, from 100 kept and 100 discarded items."""
 
 
 @dataclass
 class ReviewTable:
-    """What people found of the items that they checked.
+    """The results of a check by people.
 
-    The paper's figures are those of the sample, in which kept and discarded items count the same. The Reviewer keeps
-    another share of all items, by which the weighted figures count them: they are estimates for the whole run.
+    The paper's figures are those of the sample, with equal weights of kept and discarded items. The weighted figures
+    use the shares of kept and discarded items among all: they are estimates for the whole run.
 
     Attributes:
         tp, fp (`int`): kept items that are right, and that are wrong.
@@ -55,17 +55,17 @@ class ReviewTable:
 
     @property
     def sample(self) -> dict[str, dict[str, Any]]:
-        """Figures of the sample, as in the paper: name -> `value` and its 95 % `interval`."""
+        """The figures of the sample, as in the paper: name -> `value` and its 95 % `interval`."""
         checked = self.tp + self.fp + self.fn + self.tn
         return self._figures((self.tp + self.fp) / checked if checked else None)
 
     @property
     def weighted(self) -> dict[str, dict[str, Any]]:
-        """The same, estimated for all items of the run."""
+        """The same figures, estimated for all items of the run."""
         return self._figures(self.retained)
 
     def _figures(self, kept: float | None) -> dict[str, dict[str, Any]]:
-        """Figures where such a share of items is kept; `None` where those that they are made of were not checked."""
+        """Return the figures for a share of kept items; `None` for figures without checked items."""
         share = 0.0 if kept is None else kept
         of_kept, of_discarded = (self.tp, self.tp + self.fp), (self.fn, self.fn + self.tn)
         figures: dict[str, tuple[list[tuple[int, int]], Callable[..., Any]]] = {
@@ -86,12 +86,12 @@ class ReviewTable:
         return {name: _figure([] if kept is None else counts, make) for name, (counts, make) in figures.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, with the paper's figures beside it, fit for JSON."""
+        """Return everything, with the paper's figures, in the form of JSON."""
         figures = {"sample": self.sample, "weighted": self.weighted, "paper": PAPER}
         return {**asdict(self), "retained": self.retained, **figures}
 
     def table(self) -> RenderableType:
-        """Both tables, to be printed by rich."""
+        """Return both tables, for rich."""
         from rich.console import Group
         from rich.table import Table
 
@@ -114,12 +114,12 @@ def _figure(counts: list[tuple[int, int]], make: Callable[..., Any]) -> dict[str
         return {"value": None, "interval": None}
     interval = share_interval(*counts[0]) if len(counts) == 1 else made_of_shares_interval(counts, make)
     low, high = interval or (value, value)
-    # Where all or none are right, draws lie on one side of the value, which the interval has to hold all the same.
+    # If all or none are right, all draws are on one side of the value, which the interval must still contain.
     return {"value": value, "interval": [min(low, value), max(high, value)]}
 
 
 def _ratio(some: Any, rest: Any) -> Any:
-    """The share of some among both; nothing of nothing is `None`."""
+    """Return the share of `some` among both; `None` if both are 0."""
     whole = some + rest
     return None if isinstance(whole, float) and not whole else some / whole
 

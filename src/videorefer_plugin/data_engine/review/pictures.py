@@ -1,4 +1,4 @@
-"""What a person sees of an item: its frames, and beside each the same frame with the objects drawn."""
+"""Pictures of items: each frame, beside the same frame with the objects drawn."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from videorefer_plugin.video import load_image, open_video
 __all__ = ["show_item"]
 
 _LONGEST = 480  # pixels of the longer side
-_SLOWEST, _FASTEST = 2.0, 25.0  # frames a second
+_SLOWEST, _FASTEST = 2.0, 25.0  # frames per second
 
 
 def show_item(record: dict[str, Any], media_root: Path, path: Path) -> tuple[str, str]:
-    """Write what is to be seen of a record: an .mp4 of the annotated frames of a video, a .png of an image.
+    """Write the picture of a record: an .mp4 of the annotated frames of a video, or a .png of an image.
 
     Args:
-        record (`dict`): as it stands in its file.
-        media_root (`Path`): folder that relative paths start from.
-        path (`Path`): of the file, without its ending.
+        record (`dict`): the record in its file.
+        media_root (`Path`): folder that paths are relative to.
+        path (`Path`): path of the file, without its suffix.
 
     Returns:
-        `tuple[str, str]`: the file's name; and why there is none, of which one is empty.
+        `tuple[str, str]`: the file's name, and the reason why there is none; one of them is empty.
     """
     try:
         read = parse_record(record, media_root=media_root)
@@ -61,7 +61,7 @@ def show_item(record: dict[str, Any], media_root: Path, path: Path) -> tuple[str
 
 
 def _different(record: Record) -> list[Region]:
-    """The objects of a record, of which one may stand in several questions."""
+    """Return the objects of a record, each once, although it may be in several questions."""
     annotations = record.annotation or []
     return [
         region for number, region in enumerate(record.regions()) if annotations[number] not in annotations[:number]

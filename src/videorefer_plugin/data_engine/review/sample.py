@@ -1,4 +1,4 @@
-"""What was drawn for a check, as `review.json` keeps it."""
+"""The drawn items of a check, as `review.json` stores them."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["MEDIA", "SAMPLE", "SHOWN", "Sample", "is_of", "json_object", "record
 
 SAMPLE = "review.json"
 MEDIA = "media"
-"""The folder in that of the check with what is to be seen of its items, by their numbers."""
+"""The folder of the check's pictures, which have the numbers of the items."""
 SHOWN = (".mp4", ".png")
 
 
 def review_folder(folder: Path) -> Path:
-    """Where the check of a run is kept."""
+    """Return the folder of a run's check."""
     return folder / "review"
 
 
 @dataclass
 class Sample:
-    """What was drawn.
+    """The drawn items.
 
     Attributes:
-        seed (`int`): that it was drawn with.
-        population (`dict[str, int]`): `"kept"` and `"discarded"` -> objects of the run of which the Reviewer said so.
+        seed (`int`): seed of the choice.
+        population (`dict[str, int]`): `"kept"` and `"discarded"` -> objects of the run with this verdict.
         items (`dict[str, bool]`): id of each item -> whether it was kept.
         texts (`dict[str, str]`): id of each item -> digest of its text.
-        records (`str`): digest of all records that there were.
-        truth (`dict[str, bool]`): id -> the answer that a file of truth gave, and no person.
+        records (`str`): digest of all records at the time.
+        truth (`dict[str, bool]`): id -> answer that came from a file of truth.
     """
 
     seed: int
@@ -48,17 +48,17 @@ class Sample:
 
     @classmethod
     def read(cls, folder: Path) -> Sample:
-        """Read what was drawn from a run.
+        """Read the drawn items of a run.
 
         Raises:
-            EngineError: nothing was, or the file holds something else.
+            EngineError: nothing was drawn, or the file holds something else.
         """
         path = review_folder(folder) / SAMPLE
         if not path.is_file():
             raise EngineError(
                 f"{path} is not there: nothing was drawn yet. Draw first: videorefer data review {folder}"
             )
-        value = json_object(path, "what was drawn")
+        value = json_object(path, "the drawn items")
         kinds = {"items": bool, "texts": str, "population": int, "truth": bool}
         try:
             sample = cls(**value)
@@ -70,7 +70,7 @@ class Sample:
         except (TypeError, ValueError, AttributeError):
             fits = False
         if not fits:
-            raise EngineError(f"{path} does not hold what was drawn; draw again with --overwrite.")
+            raise EngineError(f"{path} does not hold the drawn items; draw again with --overwrite.")
         return sample
 
     def write(self, folder: Path) -> None:
@@ -79,7 +79,7 @@ class Sample:
 
 
 def records_digest(items: Iterable[ReviewItem]) -> str:
-    """A short name for what all records say of which objects, and what the Reviewer said."""
+    """Return a digest of all records' texts and objects, and of the verdicts."""
     digest = hashlib.sha256()
     for item in items:
         told = [item.id, item.kept, item.record["conversations"], item.record["annotation"]]
@@ -88,14 +88,14 @@ def records_digest(items: Iterable[ReviewItem]) -> str:
 
 
 def is_of(sample: Sample, folder: Path) -> bool:
-    """Whether the records of a run are still those that a check was drawn from."""
+    """Return whether the records of a run are still those that a check was drawn from."""
     return records_digest(item for kept in (True, False) for item in reviewed_items(folder, kept)) == sample.records
 
 
 def json_object(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object, each of whose keys stands there once.
+    """Read a JSON object without repeated keys.
 
     Raises:
-        EngineError: the file holds something else; `what` says what was expected.
+        EngineError: the file holds something else; `what` describes the expected contents.
     """
     return read_object(path, EngineError, f"an object: {what}")

@@ -1,4 +1,4 @@
-"""The table of a check as CSV: what spreadsheets make of it, and what people write into it."""
+"""The table of a check as CSV, which people edit in spreadsheets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ANSWER", "COLUMNS", "SHEET", "Sheet", "cell", "read_sheet", "text_di
 SHEET = "review.csv"
 ANSWER = "true"  # the column to fill in
 COLUMNS = ("id", "text", "description", "region_caption", ANSWER, "kept", "reason")
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute instead of showing it
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # the first characters of texts that a spreadsheet would compute
 _SAID = {"y": True, "yes": True, "true": True, "t": True, "1": True}
 _SAID |= {"n": False, "no": False, "false": False, "f": False, "0": False}
 _DELIMITERS = ",;\t"
@@ -28,9 +28,9 @@ _CUT = " ... (cut)"
 
 
 def cell(text: str) -> str:
-    """A text that spreadsheets show as it is, apart from an apostrophe before what they would take for a formula.
+    """Return a text that spreadsheets show unchanged, except for an apostrophe before texts that look like formulas.
 
-    What is longer than a cell can be is cut; the page shows all of it.
+    A text that is too long for a cell is cut; the page shows all of it.
     """
     text = text.encode(errors="backslashreplace").decode()
     text = f"'{text}" if text.startswith(_FORMULAS) else text
@@ -38,13 +38,13 @@ def cell(text: str) -> str:
 
 
 def text_digest(text: str) -> str:
-    """A short name for a text, whatever spreadsheets do to its spaces, line breaks and apostrophes."""
+    """Return a digest of a text that does not depend on spaces, line breaks and apostrophes."""
     words = " ".join(cell(text).removeprefix("'").split())
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 def write_sheet(path: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
-    """Write the table. It begins with a mark by which spreadsheets know that it is UTF-8."""
+    """Write the table. It begins with a byte-order mark, by which spreadsheets recognize UTF-8."""
     with open(path, "w", encoding="utf-8-sig", newline="") as stream:
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
@@ -54,13 +54,13 @@ def write_sheet(path: str, rows: Iterable[Mapping[str, Any]], columns: Sequence[
 
 @dataclass
 class Sheet:
-    """A table as it was read.
+    """The contents of a table.
 
     Attributes:
-        columns (`list[str]`): its head.
-        rows (`list[dict[str, str]]`): its lines, without those that hold neither an id nor an answer.
-        names (`list[str]`): the item that each line is about.
-        answers (`dict[str, bool | None]`): id of each item that was drawn -> what was said, `None` where nothing was.
+        columns (`list[str]`): names of the columns.
+        rows (`list[dict[str, str]]`): lines, without those that have neither an id nor an answer.
+        names (`list[str]`): item of each line.
+        answers (`dict[str, bool | None]`): id of each drawn item -> answer, `None` if there is none.
     """
 
     columns: list[str]
@@ -70,16 +70,16 @@ class Sheet:
 
 
 def read_sheet(path: Path, known: Mapping[str, bool], texts: Mapping[str, str]) -> Sheet:
-    """Read a table that was drawn, and perhaps filled in since.
+    """Read a table, which may be filled in.
 
     Args:
-        path (`Path`): of the CSV; commas, semicolons or tabs between its columns.
-        known (`Mapping[str, bool]`): id of each item that was drawn -> whether it was kept.
+        path (`Path`): path of the CSV file, with commas, semicolons or tabs between its columns.
+        known (`Mapping[str, bool]`): id of each drawn item -> whether it was kept.
         texts (`Mapping[str, str]`): id of each item -> digest of its text.
 
     Raises:
-        EngineError: it cannot be read, lacks a column, is of another drawing, or says something that is no answer;
-            names the lines.
+        EngineError: the table cannot be read, lacks a column, belongs to another drawing, or has an invalid answer.
+            The message names the lines.
     """
     try:
         text = read_text(path, EngineError)
@@ -94,7 +94,7 @@ def read_sheet(path: Path, known: Mapping[str, bool], texts: Mapping[str, str]) 
         sheet.columns = list(reader.fieldnames or ())
         _check_columns(path, sheet.columns)
         for row in reader:
-            row.pop(None, None)  # cells beyond the head
+            row.pop(None, None)  # cells beyond the header
             fault = _fault(row, names, said, known, texts)
             said.add(names.get(row["id"]))
             if fault:
@@ -127,7 +127,7 @@ def _fault(
     known: Mapping[str, bool],
     texts: Mapping[str, str],
 ) -> str:
-    """What is wrong with a line; empty lines are left out."""
+    """Return the fault of a line, if there is one; empty lines are left out."""
     name, answer = row["id"], row[ANSWER].strip().lower()
     if not name and not answer:
         return ""

@@ -1,4 +1,4 @@
-"""Where videos, captions and objects come from: tables, layouts of known data sets, and folders of clips."""
+"""Sources of videos, captions and objects: tables, layouts of known data sets, and folders of clips."""
 
 from videorefer_plugin.data_engine.sources.entries import Candidate, LeftOut
 from videorefer_plugin.data_engine.sources.reading import SourceList, read_sources

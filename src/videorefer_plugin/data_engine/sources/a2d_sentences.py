@@ -26,14 +26,14 @@ _CLIPS = ("Release/clips320H", "clips320H", "")
 
 
 def read_a2d_sentences(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
-    """Clips of A2D-Sentences with their sentences.
+    """Read the clips of A2D-Sentences with their sentences.
 
-    `files` are the folder that holds `text_annotations` (with `a2d_annotation.txt` and
+    `files` names the folder that holds `text_annotations` (with `a2d_annotation.txt` and
     `a2d_annotation_with_instances/<video>/<frame>.h5`) and `Release/clips320H/<video>.mp4`; clips may also be in
     `media_root`. Frames are numbered from 1 there, and from 0 here.
 
     Raises:
-        EngineError: a file is missing, or not of this form.
+        EngineError: a file is missing, or does not have this form.
         ConfigurationError: `h5py` is not installed.
     """
     if importlib.util.find_spec("h5py") is None:
@@ -86,7 +86,7 @@ def _number(one: Expression) -> int:
 
 
 def _objects(file: Path) -> dict[int, NDArray[np.bool_]] | str:
-    """The masks of a frame by the numbers of their objects, or why they cannot be read."""
+    """Return the masks of a frame by the numbers of their objects, or why they cannot be read."""
     import h5py
 
     try:
@@ -98,5 +98,5 @@ def _objects(file: Path) -> dict[int, NDArray[np.bool_]] | str:
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.ndim != 3 or len(masks) < len(numbers):
         return f"{file} has masks of shape {masks.shape} for the objects {listed(numbers)}"
-    # They were written by MATLAB, which has the columns first.
+    # MATLAB wrote them, with the columns first.
     return {number: mask.T > 0 for number, mask in zip(numbers, masks, strict=False)}

@@ -1,4 +1,4 @@
-"""What layouts give: a source with its place, or why there is none at that place."""
+"""The outputs of layouts: sources with their locations, or reasons why there is none at a location."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Candidate:
     """A source that was read.
 
     Attributes:
-        place (`str`): where it stands, such as "captions.csv, line 3".
-        source ([`Source`]): what is there; its id is a proposal unless `named`.
+        place (`str`): location, such as "captions.csv, line 3".
+        source ([`Source`]): the source; its id is a proposal unless `named`.
         named (`bool`): whether the id was given, rather than taken from a file's name.
-        names (`tuple[str, ...]`): other names of its video, such as the one that it has where it comes from.
+        names (`tuple[str, ...]`): other names of its video, such as that in its original data set.
     """
 
     place: str
@@ -39,13 +39,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Why something that was read is no source.
+    """The reason why an entry is not used as a source.
 
     Attributes:
-        kind (`str`): by which it is counted, such as "no_caption" or "duplicate_video".
-        place (`str`): where it stands.
-        reason (`str`): in a few words.
-        unit (`str`): "entry"; or "expression", of a source that is kept with its others.
+        kind (`str`): kind for counts, such as "no_caption" or "duplicate_video".
+        place (`str`): location of the entry.
+        reason (`str`): reason in a few words.
+        unit (`str`): "entry", or "expression" for one of a source that is kept with its others.
     """
 
     kind: str
@@ -55,15 +55,15 @@ class LeftOut:
 
 
 def is_address(path: str) -> bool:
-    """Whether a path is an address, which the engine does not download from."""
+    """Return whether a path is an address, which the engine does not download."""
     return path.lower().startswith(_ADDRESSES)
 
 
 def check_text(value: Any, what: str, place: str) -> str:
-    """A text of a row without space around it; empty where there is none.
+    """Return a text of a row without surrounding space; empty if there is none.
 
     Raises:
-        EngineError: it is of another type, or has what cannot be written to a file.
+        EngineError: the value has another type, or cannot be written to a file.
     """
     if value is None:
         return ""
@@ -76,7 +76,7 @@ def check_text(value: Any, what: str, place: str) -> str:
 
 
 def find_media(path: str, root: Path, place: str) -> Path | LeftOut:
-    """The file or folder of frames that a relative or absolute path leads to, or why there is none."""
+    """Return the file or folder of frames at a relative or absolute path, or why there is none."""
     if not path:
         return LeftOut("no_video", place, "no video is named")
     if is_address(path):
@@ -91,11 +91,11 @@ def find_media(path: str, root: Path, place: str) -> Path | LeftOut:
 
 
 def make_source(settings: SourceSettings, name: str, path: Path, given: Mapping[str, Any]) -> Source:
-    """A source of these values, with the settings' license and address where it has none of its own."""
+    """Return a source of these values, with the settings' license and address as defaults."""
     return Source(
         **{
             "id": name,
-            "path": os.path.abspath(path),  # agents may run elsewhere; links stay as they are
+            "path": os.path.abspath(path),  # agents may run elsewhere; links are not resolved
             "kind": "image" if path.is_file() and looks_like_picture(path) else "video",
             **given,
             "license": given.get("license") or settings.license,

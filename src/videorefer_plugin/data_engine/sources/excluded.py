@@ -1,4 +1,4 @@
-"""Videos of benchmarks, which no data is made from: told by their names, and by how their frames look."""
+"""Videos of benchmarks, which are excluded from data: recognized by their names, and by the look of their frames."""
 
 from __future__ import annotations
 
@@ -24,18 +24,24 @@ NO_EXCLUDE = (
     "tested on: VideoRefer-Bench-D comes from Panda-70M, VideoRefer-Bench-Q from DAVIS and MeViS."
 )
 
-_FOLDERS = ("", "Panda-70M-part", "videos", "JPEGImages")  # beside a benchmark's file, that paths may start from
-# A clip of Panda-70M in Bench-D is called "rLlzmcp3J6s_0:01:09.633_0:01:14.333"; file systems may not take the colons.
+_FOLDERS = (
+    "",
+    "Panda-70M-part",
+    "videos",
+    "JPEGImages",
+)  # folders beside a benchmark's file that paths may be relative to
+# Clips of Panda-70M in Bench-D have names such as "rLlzmcp3J6s_0:01:09.633_0:01:14.333"; file systems may not allow
+# colons.
 _CUT = re.compile(r"^([\w-]{11})_\d+[:_.-]\d\d[:_.-]\d\d(?:\.\d+)?_\d+[:_.-]\d\d[:_.-]\d\d(?:\.\d+)?$")
 _NUMBERED = re.compile(r"^([\w-]{11})_\d{1,5}$")
 
 
 def youtube_id(name: str, numbered: bool = False) -> str | None:
-    """The id of the video that a clip was cut from, by the clip's name.
+    """Return the id of the video that a clip was cut from, by the clip's name.
 
     Args:
-        name (`str`): without a suffix.
-        numbered (`bool`): also take "<id>_3", which other names look like too.
+        name (`str`): name of the clip, without a suffix.
+        numbered (`bool`): whether to take "<id>_3", too, although other names have the same form.
     """
     found = _CUT.match(name) or (_NUMBERED.match(name) if numbered else None)
     return found[1] if found else None
@@ -43,14 +49,14 @@ def youtube_id(name: str, numbered: bool = False) -> str | None:
 
 @dataclass
 class Excluded:
-    """Videos of benchmarks.
+    """The excluded videos of benchmarks.
 
     Attributes:
-        names (`dict[str, str]`): names -> the file that has them.
-        origins (`dict[str, str]`): ids of the videos that clips were cut from -> the file.
-        maybe_origins (`dict[str, str]`): what would be such an id, if the clip is of Panda-70M.
-        looks ([`LookIndex`]): of those that were found.
-        notes (`list[str]`): what is to be known about them.
+        names (`dict[str, str]`): name -> the file that has it.
+        origins (`dict[str, str]`): id of the video that a clip was cut from -> the file.
+        maybe_origins (`dict[str, str]`): possible ids, if the clip is of Panda-70M -> the file.
+        looks ([`LookIndex`]): fingerprints of the videos that were found.
+        notes (`list[str]`): notes about the exclusion.
     """
 
     names: dict[str, str] = field(default_factory=dict)
@@ -60,9 +66,9 @@ class Excluded:
     notes: list[str] = field(default_factory=list)
 
     def by_name(self, one: Candidate) -> LeftOut | None:
-        """Why a source is left out for its name."""
+        """Return the reason to leave out a source for its name, if there is one."""
         own = {_stem(one.source.path), *one.names}
-        if not (one.named and one.source.id.isdigit()):  # a row's number, which says nothing of the video
+        if not (one.named and one.source.id.isdigit()):  # a row's number is not the name of a video
             own.add(one.source.id)
         origins = {*one.names, *own, *filter(None, (youtube_id(name, numbered=True) for name in own))}
         for names, known in ((own, self.names), (origins, self.origins), (set(one.names), self.maybe_origins)):
@@ -71,16 +77,16 @@ class Excluded:
         return None
 
     def by_frames(self, one: Candidate, found: Fingerprint) -> LeftOut | None:
-        """Why a source is left out for its frames."""
+        """Return the reason to leave out a source for its frames, if there is one."""
         name = self.looks.same_content(found) or self.looks.same_look(found)
         return LeftOut("excluded_by_frames", one.place, f"its frames are those of {name}") if name else None
 
 
 def read_excluded(settings: SourceSettings) -> Excluded:
-    """Read benchmark files, and look at their videos where these are found.
+    """Read benchmark files, and fingerprint their videos if these are found.
 
     Raises:
-        EngineError: one cannot be read, or names no videos.
+        EngineError: a file cannot be read, or names no videos.
     """
     found = Excluded()
     for file in map(Path, settings.exclude):
@@ -106,13 +112,13 @@ def read_excluded(settings: SourceSettings) -> Excluded:
 
 
 def _stem(video: str) -> str:
-    """The name of a video file or a folder of frames, without a suffix."""
+    """Return the name of a video file or a folder of frames, without a suffix."""
     name = video.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     return re.sub(r"\.[A-Za-z][A-Za-z0-9]{1,4}$", "", name)
 
 
 def _videos(file: Path, settings: SourceSettings) -> Iterator[tuple[str, str]]:
-    """The videos that a benchmark's file, training records or a table name, with their places."""
+    """Yield the videos that a benchmark's file, training records or a table name, with their locations."""
     for place, row in _rows(file):
         names = ("video", "image", settings.columns.get("video", "video"), "videoID")
         video = next((row[name] for name in names if row.get(name)), None) if isinstance(row, dict) else None
@@ -135,7 +141,7 @@ def _rows(file: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _look(looks: LookIndex, video: str, file: Path, settings: SourceSettings) -> bool:
-    """Whether a video was found and its frames are known now."""
+    """Add the fingerprint of a video; return whether the video was found."""
     roots = [file.parent / folder for folder in _FOLDERS]
     for root in roots + ([Path(settings.media_root)] if settings.media_root is not None else []):
         media = find_media(video, root, "") if not is_address(video) else None

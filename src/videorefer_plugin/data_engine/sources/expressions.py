@@ -1,4 +1,4 @@
-"""What layouts with masks and expressions share: their JSON files, and building sources of them."""
+"""Common parts of layouts with masks and expressions: reading of JSON files, and making of sources."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ __all__ = ["Annotation", "Expression", "MetaVideo", "frame_places", "give_object
 _META = "meta_expressions.json"
 
 Annotation = dict[str, Any]
-"""Frame -> {"segmentation": ...}, as [`GivenObject`] has it."""
+"""Frame -> {"segmentation": ...}, as in [`GivenObject`]."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """Words for an object, or several.
+    """An expression for an object, or several.
 
     Attributes:
-        place (`str`): where it stands.
+        place (`str`): location of the expression.
         text (`str`): the words.
-        value (`dict`): all that the file has of it.
+        value (`dict`): its entry in the file.
     """
 
     place: str
@@ -47,10 +47,10 @@ class MetaVideo:
     """A video of a `meta_expressions.json`.
 
     Attributes:
-        name, place (`str`): what it is called, and where it stands.
-        folder (`Path`): of its frames.
-        frames (`list[str]`): names of the frames that are annotated, without a suffix.
-        expressions (`list[Expression]`): about its objects.
+        name, place (`str`): name and location of the video.
+        folder (`Path`): folder of its frames.
+        frames (`list[str]`): names of the annotated frames, without a suffix.
+        expressions (`list[Expression]`): expressions for its objects.
     """
 
     name: str
@@ -61,10 +61,10 @@ class MetaVideo:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object of a JSON file.
+    """Read the object of a JSON file.
 
     Raises:
-        EngineError: it cannot be read, or is another value.
+        EngineError: the file cannot be read, or holds another value.
     """
     found = read_json(path, EngineError)
     if not isinstance(found, dict):
@@ -73,14 +73,14 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_meta(settings: SourceSettings, given: str) -> tuple[Path, Iterator[MetaVideo]]:
-    """The folder of a split, and the videos of its `meta_expressions.json`.
+    """Return the folder of a split, and the videos of its `meta_expressions.json`.
 
     Args:
-        settings ([`SourceSettings`]): `media_root` may be the folder that holds `JPEGImages`.
-        given (`str`): the folder of a split, or its file.
+        settings ([`SourceSettings`]): settings, whose `media_root` may be the folder that holds `JPEGImages`.
+        given (`str`): folder of a split, or its file.
 
     Raises:
-        EngineError: the file is not there, or not of this form.
+        EngineError: the file is missing, or does not have this form.
     """
     path = Path(given)
     if path.is_dir():
@@ -123,7 +123,7 @@ def _meta_video(root: Path, place: str, name: str, value: Any) -> MetaVideo:
 
 
 def frame_places(video: MetaVideo) -> dict[str, int] | LeftOut:
-    """Name of each annotated frame -> its place among the images of the folder, which is its number as a video."""
+    """Return name -> number of each annotated frame, which is its position among the images of the folder."""
     try:
         images = folder_images(video.folder)
     except OSError:
@@ -143,12 +143,12 @@ def give_objects(
     objects: Iterable[tuple[Expression, Annotation | LeftOut]],
     **given: Any,
 ) -> Iterator[Candidate | LeftOut]:
-    """The source of a video or an image with its objects; and the expressions that are left out.
+    """Yield the source of a video or an image with its objects, and the expressions that are left out.
 
     Args:
         settings, name, media, place: see [`make_source`].
-        objects: expressions, each with the masks of its object, or why there are none.
-        **given: more of the source.
+        objects: expressions, each with the masks of its object, or the reason why there are none.
+        **given: further values of the source.
     """
     kept: dict[tuple[str, int], GivenObject] = {}
     try:
@@ -159,7 +159,7 @@ def give_objects(
     for expression, annotation in objects:
         reason = _unusable(expression, annotation, size)
         if reason is None and isinstance(annotation, dict):
-            # The same words for the same masks are said once; `id` since equal masks are one object here.
+            # Equal words for the same masks are used once; `id` because equal masks are one object here.
             kept.setdefault((expression.text.casefold(), id(annotation)), GivenObject(expression.text, annotation))
         elif reason is not None:
             yield reason
@@ -175,13 +175,13 @@ def give_objects(
 
 
 def _size_of(media: Path) -> tuple[int, int] | None:
-    """Height and width of an image or of the frames in a folder; of a video, which would have to be opened, `None`."""
+    """Return height and width of an image or of the frames in a folder; `None` for a video, which is not opened."""
     images = folder_images(media) if media.is_dir() else [str(media)] if looks_like_picture(media) else []
     return image_size(Stored(images[0], repr(images[0])), repr(images[0])) if images else None
 
 
 def _sizes(annotation: Annotation) -> Iterator[tuple[int, int]]:
-    """Height and width of the masks that have a size."""
+    """Yield height and width of the masks that have a size."""
     masks = (one["segmentation"] for one in annotation.values())
     return (tuple(mask["size"]) for mask in masks if isinstance(mask, dict))
 
@@ -189,7 +189,7 @@ def _sizes(annotation: Annotation) -> Iterator[tuple[int, int]]:
 def _unusable(
     expression: Expression, annotation: Annotation | LeftOut, size: tuple[int, int] | None
 ) -> LeftOut | None:
-    """Why an expression is left out."""
+    """Return the reason to leave out an expression, if there is one."""
     if isinstance(annotation, LeftOut):
         return annotation
     if not expression.text:

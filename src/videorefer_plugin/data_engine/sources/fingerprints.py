@@ -1,6 +1,7 @@
-"""What a video is known by: its bytes, and how a few of its frames look.
+"""Fingerprints of videos: their bytes, and the look of a few frames.
 
-Looks survive another encoding and another size. They do not survive cutting, after which other frames are looked at.
+The look survives another encoding and another size. It does not survive cutting, which changes the frames that are
+compared.
 """
 
 from __future__ import annotations
@@ -18,30 +19,30 @@ from videorefer_plugin.video import load_image, open_video
 
 __all__ = ["Fingerprint", "LookIndex", "take_fingerprint"]
 
-_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the clip, at which frames are looked at
-_SIDE = 16  # of the perceptual hash: 256 bits a frame
-_CELLS = 8  # a side of the thumbnail
-_FLAT = 3.0  # gray levels; of frames with less contrast, the hash is chance
-_FEWEST = 3  # frames with contrast that have to be there to compare by looks
+_SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # positions of the compared frames, as shares of the clip
+_SIDE = 16  # of the perceptual hash: 256 bits per frame
+_CELLS = 8  # side of the thumbnail
+_FLAT = 3.0  # gray levels; with less contrast, the hash of a frame is random
+_FEWEST = 3  # frames with contrast that a comparison by look needs
 _SMALL = 128  # pixels of the shorter side, below which encoding changes a picture a lot
 
-# The most bits of 256, and levels of color, by which frames of copies differ on average. Measured: copies of real
-# clips at a quarter of the size and CRF 38 stay below 18 bits and 18 levels, those of clips of 64 x 64 pixels below 61
-# and 49. Different clips of the shapes world differ by at least 85 bits and 77 levels, also before one background.
+# The largest average differences of copies in bits (of 256) and levels of color. Measured: copies of real clips at a
+# quarter of the size and CRF 38 stay below 18 bits and 18 levels, those of clips of 64 x 64 pixels below 61 and 49.
+# Different clips of the shapes world differ by at least 85 bits and 77 levels, also with the same background.
 _MOST = (40.0, 32.0)
 _MOST_SMALL = (64.0, 56.0)
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a video is known by.
+    """The fingerprint of a video.
 
     Attributes:
         content (`str`): digest of its bytes.
         bits (`np.ndarray`): `uint64` (20,), the perceptual hashes of five frames.
         cells (`np.ndarray`): `uint8` (5, 192), a thumbnail of each.
         is_small (`bool`): whether its frames are small.
-        is_plain (`bool`): whether its frames have too little contrast to be told apart by their hashes.
+        is_plain (`bool`): whether its frames have too little contrast for a comparison of hashes.
     """
 
     content: str
@@ -52,10 +53,10 @@ class Fingerprint:
 
 
 def take_fingerprint(source: Source) -> Fingerprint:
-    """Look at a few frames of a video, or at an image.
+    """Return the fingerprint of a video from a few frames, or that of an image.
 
     Raises:
-        VideoError: it cannot be read.
+        VideoError: the source cannot be read.
         ConfigurationError: `imagehash` is not installed.
     """
     if source.kind == "image":
@@ -97,25 +98,25 @@ def _of_frames(content: str, frames: NDArray[np.uint8]) -> Fingerprint:
 
 
 def _ones(words: NDArray[np.uint64]) -> NDArray[np.uint16]:
-    """How many bits of each column are set."""
-    if hasattr(np, "bitwise_count"):  # from NumPy 2 on, and much quicker
+    """Return the number of set bits in each column."""
+    if hasattr(np, "bitwise_count"):  # from NumPy 2 on, and much faster
         return np.bitwise_count(words).sum(0, dtype=np.uint16)
     octets = words.view(np.uint8).reshape(*words.shape, 8)
     return np.unpackbits(octets, axis=2).sum((0, 2), dtype=np.uint16)
 
 
 class LookIndex:
-    """Fingerprints that later ones are compared with: 1.1 kB each, all of them at once."""
+    """An index of fingerprints, of 1.1 kB each, that are all compared at once."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
         self._contents: dict[str, str] = {}
-        self._bits = np.empty((len(_SHARES) * _SIDE * _SIDE // 64, 0), dtype=np.uint64)  # columns are summed quickly
+        self._bits = np.empty((len(_SHARES) * _SIDE * _SIDE // 64, 0), dtype=np.uint64)  # sums over columns are fast
         self._cells = np.empty((0, len(_SHARES), 3 * _CELLS * _CELLS), dtype=np.uint8)
         self._is_small = np.empty(0, dtype=bool)
 
     def add(self, found: Fingerprint, name: str) -> None:
-        """Keep a fingerprint under a name."""
+        """Add a fingerprint under a name."""
         self._contents.setdefault(found.content, name)
         if found.is_plain:
             return
@@ -129,11 +130,11 @@ class LookIndex:
         self._names.append(name)
 
     def same_content(self, found: Fingerprint) -> str | None:
-        """The name of the first one with the same bytes."""
+        """Return the name of the first fingerprint with the same bytes."""
         return self._contents.get(found.content)
 
     def same_look(self, found: Fingerprint) -> str | None:
-        """The name of the one that looks most alike, if it is a copy."""
+        """Return the name of the most similar fingerprint, if it is a copy."""
         count = len(self._names)
         if found.is_plain or not count:
             return None

@@ -21,21 +21,21 @@ __all__ = ["VIDEO_SUFFIXES", "beside", "clips_in", "read_folder", "split_by_name
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv", ".3gp", ".gif"}
 )
-"""What the names of video files end in, in lower case."""
+"""The suffixes of video files, in lower case."""
 
 _TABLES = tuple(f"captions{suffix}" for suffix in (".json", ".jsonl", ".csv", ".tsv", ".parquet"))
 
 
 def read_folder(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
-    """Clips of folders, also of those within them.
+    """Read the clips of folders and their subfolders.
 
     The caption of `clip.mp4` is in `clip.txt`, or under "caption" in `clip.json`, which may also have "license",
     "address" (or "url") and "language"; or in `captions.csv` (.json, .jsonl, .tsv, .parquet) of the folder, in which
-    `video` is a path from the folder. A folder of frames is a clip if its caption stands beside it. Clips whose names
-    are no UTF-8 are left out.
+    `video` is a path relative to the folder. A folder of frames is a clip if its caption is beside it. Clips whose
+    names are not UTF-8 are left out.
 
     Raises:
-        EngineError: there is no such folder, it has no clips, or a file of captions cannot be read.
+        EngineError: the folder does not exist or has no clips, or a file of captions cannot be read.
     """
     for folder in map(Path, settings.files):
         if not folder.is_dir():
@@ -53,9 +53,9 @@ def read_folder(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
 
 
 def clips_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Videos, images and captioned folders of frames below a folder, in the order of their names.
+    """Yield videos, images and captioned folders of frames below a folder, in the order of their names.
 
-    Links are followed, but not into a folder that they lie in themselves (`above`).
+    Links are followed, but not into a folder that contains them (`above`).
     """
     try:
         above = (*above, folder.resolve())
@@ -75,7 +75,7 @@ def clips_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 
 def split_by_name(clips: Iterable[Path]) -> tuple[list[Path], list[LeftOut]]:
-    """Clips that a record can name, and those whose names are no UTF-8, as they may be on Linux."""
+    """Return the clips that a record can name, and those whose names are not UTF-8, which Linux allows."""
     good, bad = [], []
     for clip in clips:
         if text_fault(str(clip)):
@@ -86,10 +86,10 @@ def split_by_name(clips: Iterable[Path]) -> tuple[list[Path], list[LeftOut]]:
 
 
 def beside(clip: Path) -> tuple[dict[str, Any], str]:
-    """What files beside a clip say of it, and which file has its caption (or would have).
+    """Return the values in the files beside a clip, and the name of the file with its caption.
 
     Raises:
-        EngineError: one of them cannot be read.
+        EngineError: a file cannot be read.
     """
     stem = clip.name if clip.is_dir() else clip.stem
     text, values = clip.with_name(f"{stem}.txt"), clip.with_name(f"{stem}.json")
@@ -135,7 +135,7 @@ def _from_table(
 
 
 def _named(one: Candidate | LeftOut, relative: Path) -> Candidate | LeftOut:
-    """The same with an id that is its path within the folder."""
+    """Return the entry with its path within the folder as the id."""
     if isinstance(one, LeftOut) or relative.is_absolute():
         return one
     name = "_".join(relative.with_suffix("").parts if Path(one.source.path).is_file() else relative.parts)

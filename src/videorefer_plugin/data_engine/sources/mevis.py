@@ -22,12 +22,12 @@ __all__ = ["read_mevis"]
 
 
 def read_mevis(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
-    """Videos of MeViS with their expressions; those that mean several objects at once are left out.
+    """Read the videos of MeViS with their expressions. Expressions for several objects are left out.
 
-    `files` are folders of splits that have masks, such as `MeViS/train` and `MeViS/valid_u`.
+    `files` names folders of splits with masks, such as `MeViS/train` and `MeViS/valid_u`.
 
     Raises:
-        EngineError: a file is missing, or not of this form.
+        EngineError: a file is missing, or does not have this form.
     """
     for given in settings.files:
         root, videos = read_meta(settings, given)
@@ -48,7 +48,7 @@ def read_mevis(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
 def _annotation(
     one: Expression, video: MetaVideo, places: dict[str, int], masks: dict[str, Any], made: dict[str, Any]
 ) -> dict[str, Any] | LeftOut:
-    """The masks of an expression's object; `made` has those of the video that were made already."""
+    """Return the masks of an expression's object; `made` caches those of the video."""
     numbers = one.value.get("anno_id")
     if not isinstance(numbers, list) or not numbers:
         raise EngineError(

@@ -1,4 +1,4 @@
-"""The layout `panda-70m`: clips as the downloader of Panda-70M writes them, with its tables or without."""
+"""The layout `panda-70m`: clips of the downloader of Panda-70M, with or without its tables."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _NUMBERED = re.compile(r"^([\w-]{11})_(\d{1,5})$")
 
 
 def read_panda(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
-    """Clips of Panda-70M.
+    """Read the clips of Panda-70M.
 
-    `files` are folders that the data set's downloader wrote (`00000/0000012_00003.mp4`, with .txt and .json beside
-    it), or tables of the data set (`videoID, url, timestamp, caption, matching_score`); the clips of a table lie in
-    `media_root`, as the downloader writes them or called `<videoID>_<number>.mp4` or
+    `files` names folders that the data set's downloader wrote (`00000/0000012_00003.mp4`, with .txt and .json beside
+    it), or tables of the data set (`videoID, url, timestamp, caption, matching_score`). The clips of a table are in
+    `media_root`, with the names that the downloader gives them, `<videoID>_<number>.mp4` or
     `<videoID>_<start>_<end>.mp4`.
 
     Raises:
-        EngineError: a file is no such table or folder, or no clip is there.
+        EngineError: a file is not such a table or folder, or there is no clip.
     """
     for file in map(Path, settings.files):
         is_table = not file.is_dir()
@@ -51,7 +51,7 @@ def read_panda(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
         yield from _from_table(settings, file, folder, clips) if is_table else _from_files(settings, folder, clips)
 
 
-# --- as they were downloaded -----------------------------------------------------------------------------------------
+# --- folders of the downloader ---------------------------------------------------------------------------------------
 
 
 def _from_files(settings: SourceSettings, folder: Path, clips: list[Path]) -> Iterator[Candidate | LeftOut]:
@@ -64,7 +64,7 @@ def _from_files(settings: SourceSettings, folder: Path, clips: list[Path]) -> It
 
 
 def _origin(clip: Path, said: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The id of the video that a clip was cut from, and which of its clips it is."""
+    """Return the id of the video that a clip was cut from, and the number of the clip."""
     video = said.get("videoID") or said.get("url")
     origin = video if isinstance(video, str) and video == said.get("videoID") else _of_address(video)
     downloaded, numbered = _DOWNLOADED.match(clip.stem), _NUMBERED.match(clip.stem)
@@ -76,7 +76,7 @@ def _origin(clip: Path, said: Mapping[str, Any]) -> tuple[str | None, str | None
 
 
 def _of_address(url: Any) -> str | None:
-    """The id in an address of YouTube."""
+    """Return the id in an address of YouTube."""
     if not isinstance(url, str):
         return None
     try:
@@ -88,7 +88,7 @@ def _of_address(url: Any) -> str | None:
 
 
 def _unwrapped(caption: str, place: str) -> str:
-    """The caption of a clip, which some versions of the downloader write as a list of one."""
+    """Return the caption of a clip, which some versions of the downloader write as a list of one."""
     if not (caption.startswith("[") and caption.endswith("]")):
         return caption
     found = _literal(caption, "caption", place)
@@ -125,7 +125,7 @@ def _source(
 
 
 def _number(value: Any, place: str) -> float | None:
-    """A score; `None` where there is none, as also "nan" says."""
+    """Return a score; `None` if there is none, or if it is "nan"."""
     if value is None:
         return None
     try:
@@ -137,13 +137,13 @@ def _number(value: Any, place: str) -> float | None:
     return None if math.isnan(score) else score
 
 
-# --- by the tables ---------------------------------------------------------------------------------------------------
+# --- tables ----------------------------------------------------------------------------------------------------------
 
 
 def _from_table(
     settings: SourceSettings, file: Path, folder: Path, clips: list[Path]
 ) -> Iterator[Candidate | LeftOut]:
-    """The clips that are there, with what the table says of them; those that were not downloaded are no entries."""
+    """Yield the existing clips with their values in the table. Clips that were not downloaded are ignored."""
     by_origin: dict[str, dict[str, Path]] = {}
     by_row: dict[int, dict[str, Path]] = {}
     unknown: list[Path] = []
@@ -176,7 +176,7 @@ def _from_table(
 def _clips(
     settings: SourceSettings, folder: Path, place: str, row: Mapping[str, Any], origin: str, found: Mapping[str, Path]
 ) -> Iterator[Candidate | LeftOut]:
-    """The clips of one video, whose captions and scores stand in lists."""
+    """Yield the clips of one video, whose captions and scores are in lists."""
     lists = {name: _literal(row[name], name, place) for name in _LISTS if row.get(name) is not None}
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
@@ -191,13 +191,13 @@ def _clips(
 
 
 def _by_time(stem: str, times: list[Any]) -> int | None:
-    """Which clip a file is whose name ends with its times, whatever stands for the colons."""
+    """Return the index of a clip whose file name ends with its times, with any characters for the colons."""
     digits = re.findall(r"\d+", stem[12:])
     return next((place for place, span in enumerate(times) if re.findall(r"\d+", str(span)) == digits), None)
 
 
 def _literal(value: Any, name: str, place: str) -> list[Any]:
-    """A list that is written as in Python."""
+    """Read a list in Python's notation."""
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)

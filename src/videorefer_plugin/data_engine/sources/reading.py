@@ -1,4 +1,4 @@
-"""Reading the sources of a run: what a layout gives, without what is unusable, foreign, excluded or there twice."""
+"""Reading of the sources of a run, without entries that are unusable, foreign, excluded or repeated."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ KINDS = {
     "duplicate_frames": "look like another one",
     "duplicate_caption": "have the caption of another one",
 }
-"""Why something is left out, as `counts` has it -> how notes say it."""
+"""Kind of a reason in `counts` -> its wording in notes."""
 
-_USERS = {"columns": ("table", "folder"), "min_score": ("panda-70m",)}  # settings that not every layout looks at
-_BUILT_IN = layouts()  # what is registered later may look at all of them
+_USERS = {"columns": ("table", "folder"), "min_score": ("panda-70m",)}  # settings that only some layouts use
+_BUILT_IN = layouts()  # layouts that are registered later may use all of them
 _MOST_THREADS = 8
-_TOGETHER = 64  # videos that are looked at by threads before the next ones begin
+_TOGETHER = 64  # videos that threads fingerprint before the next ones begin
 _MOST_PLACES = 10  # named in one note
 _NAME = re.compile(r"[^\w.+=@-]+")
 _LONGEST_ID = 200
@@ -56,14 +56,14 @@ _LONGEST_ID = 200
 
 @dataclass
 class SourceList:
-    """What data is made from.
+    """The sources of a run.
 
     Attributes:
-        sources (`list[Source]`): in the order of the files.
-        counts (`dict[str, int]`): "read" = "kept" + what was left out, by kind, such as "no_caption" or
-            "duplicate_video"; beside that, expressions that were left out, such as "several_objects".
-        notes (`list[str]`): what is to be known about it, in sentences.
-        left_out (`list[LeftOut]`): everything that was left out, with its place and the reason.
+        sources (`list[Source]`): sources in the order of the files.
+        counts (`dict[str, int]`): "read" = "kept" + entries that were left out, by kind, such as "no_caption" or
+            "duplicate_video"; in addition, expressions that were left out, such as "several_objects".
+        notes (`list[str]`): notes about the sources.
+        left_out (`list[LeftOut]`): all entries that were left out, with location and reason.
     """
 
     sources: list[Source]
@@ -76,8 +76,8 @@ def read_sources(settings: SourceSettings, progress: Callable[[int, int], object
     """Read the sources of a run.
 
     Args:
-        settings ([`SourceSettings`]): where they are.
-        progress (`Callable`, *optional*): called with how many of how many videos have been looked at.
+        settings ([`SourceSettings`]): settings of the sources.
+        progress (`Callable`, *optional*): called with the number of videos that were read, and their total.
 
     Raises:
         EngineError: the settings or a file are wrong, two sources have the same id, or nothing is left.
@@ -132,12 +132,12 @@ def _check(settings: SourceSettings) -> None:
     for name, users in _USERS.items():
         if getattr(settings, name) not in (None, {}) and settings.layout in _BUILT_IN and settings.layout not in users:
             raise EngineError(
-                f"source.{name} is of no use in the layout {settings.layout!r}, only in {listed(users)}; leave it out."
+                f"source.{name} has no effect in the layout {settings.layout!r}, only in {listed(users)}; remove it."
             )
 
 
 def _foreign(entry: Candidate, language: str | None) -> LeftOut | None:
-    """Why a caption is left out for its language; what is not known to be foreign passes."""
+    """Return the reason to leave out a caption for its language. Captions in an unknown language pass."""
     there = entry.source.language
     if there is None or not language or language_of(there) == language_of(language):
         return None
@@ -151,7 +151,7 @@ def _distinct(
     notes: list[str],
     progress: Callable[[int, int], object] | None,
 ) -> list[Candidate]:
-    """Those of which none is of a benchmark, and no two are the same; the first one of several is kept."""
+    """Yield the candidates that are not excluded, without repeated ones; the first of several is kept."""
     excluded = read_excluded(settings)
     notes.extend(excluded.notes if settings.exclude else [NO_EXCLUDE])
     unnamed = []
@@ -179,7 +179,7 @@ def _distinct(
 
 
 def _looked_at(candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Fingerprint | LeftOut]]:
-    """Candidates in order, each with its fingerprint or why there is none; a few at a time, to be stoppable."""
+    """Yield candidates in order, each with its fingerprint or the reason why there is none; in stoppable steps."""
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(candidates), _TOGETHER):
             some = candidates[start : start + _TOGETHER]
@@ -194,7 +194,7 @@ def _look(one: Candidate) -> Fingerprint | LeftOut:
 
 
 def _repeated(one: Candidate, found: Fingerprint, looks: LookIndex, captions: dict[str, str]) -> LeftOut | None:
-    """Why a source is left out for one that was kept before; otherwise it is remembered."""
+    """Return the reason to leave out a source that repeats an earlier one; otherwise remember it."""
     words = _words(one.source.caption)
     for kind, kept in (
         ("duplicate_video", looks.same_content(found)),
@@ -210,17 +210,17 @@ def _repeated(one: Candidate, found: Fingerprint, looks: LookIndex, captions: di
 
 
 def _words(caption: str) -> str:
-    """The words of a caption without case and punctuation; signs of vowels, which are no letters, are part of them."""
+    """Return the words of a caption without case and punctuation. Combining vowel signs are part of words."""
     folded = unicodedata.normalize("NFKC", caption).casefold()
     kept = (one if one == "_" or unicodedata.category(one)[0] in "LMN" else " " for one in folded)
     return " ".join("".join(kept).split())
 
 
 def _name(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The same with ids that are unique: given ones stay as they are, others get a number where they are taken.
+    """Return the candidates with unique ids. Given ids are not changed; others get a number if they are taken.
 
     Raises:
-        EngineError: two given ids are the same, or one cannot be the name of a file.
+        EngineError: two given ids are equal, or an id cannot be the name of a file.
     """
     places: dict[str, str] = {}
     for one in candidates:
@@ -255,7 +255,7 @@ def _is_safe(name: str) -> bool:
 
 
 def _notes(left: Iterable[LeftOut], read: int) -> list[str]:
-    """What was left out, in a sentence for each kind."""
+    """Return a sentence for each kind of entries that were left out."""
     places: dict[tuple[str, str], list[str]] = {}
     for one in left:
         places.setdefault((one.unit, one.kind), []).append(f"{one.place} ({one.reason})")

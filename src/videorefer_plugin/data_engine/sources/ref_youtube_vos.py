@@ -1,4 +1,4 @@
-"""The layout `ref-youtube-vos`: `meta_expressions.json`, and `JPEGImages` and `Annotations` with a folder a video."""
+"""The layout `ref-youtube-vos`: `meta_expressions.json`, and folders of videos in `JPEGImages` and `Annotations`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["read_ref_youtube_vos"]
 
 
 def read_ref_youtube_vos(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
-    """Videos of Ref-YouTube-VOS with their expressions.
+    """Read the videos of Ref-YouTube-VOS with their expressions.
 
-    `files` are the folder of the split `train`, whose `meta_expressions.json` may also be in
-    `../meta_expressions/train`. Masks are PNGs with a palette, in which pixels have the number of their object; they
-    belong to the frames of the same name, in every one of them or in every fifth.
+    `files` names the folder of the split `train`, whose `meta_expressions.json` may also be in
+    `../meta_expressions/train`. Masks are PNGs with a palette, in which pixels have the number of their object. They
+    belong to the frames of the same name, which are all frames or every fifth.
 
     Raises:
-        EngineError: a file is missing, or not of this form.
+        EngineError: a file is missing, or does not have this form.
     """
     for given in settings.files:
         root, videos = read_meta(settings, given)
@@ -68,7 +68,7 @@ def _read_video(settings: SourceSettings, video: MetaVideo, folder: Path) -> Ite
 
 
 def _number(one: Expression) -> int:
-    """The number of an expression's object."""
+    """Return the number of an expression's object."""
     given = one.value.get("obj_id")
     digits = str(given)
     if isinstance(given, bool) or not digits.isascii() or not digits.isdigit() or not 0 < int(digits) < 256:
@@ -80,7 +80,7 @@ def _number(one: Expression) -> int:
 
 
 def _labels(path: Path) -> NDArray[np.uint8] | str:
-    """The numbers in a mask's pixels, or why there are none."""
+    """Return the numbers in a mask's pixels, or the reason why there are none."""
     from PIL import Image
 
     try:

@@ -16,12 +16,12 @@ from videorefer_plugin.errors import EngineError
 
 __all__ = ["read_refcoco"]
 
-_FOLDERS = ("images", "train2014", "")  # beside the files, that images may lie in
+_FOLDERS = ("images", "train2014", "")  # folders of images beside the files
 
 
 @dataclass
 class _Image:
-    """An image, with what all data sets say of it."""
+    """An image, with the annotations of all data sets."""
 
     place: str
     media: Path | LeftOut
@@ -31,14 +31,14 @@ class _Image:
 
 
 def read_refcoco(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
-    """Images of RefCOCO, RefCOCO+ or RefCOCOg with their expressions, one source for each image.
+    """Read the images of RefCOCO, RefCOCO+ or RefCOCOg with their expressions, one source for each image.
 
-    `files` are folders with `instances.json` and one `refs*.json`; what several of them say of an image is put
-    together. `media_root` is COCO's folder `train2014`. The references are published as a pickle, which may run any
+    `files` names folders with `instances.json` and one `refs*.json`; annotations of several folders about an image are
+    merged. `media_root` is COCO's folder `train2014`. The references are published as a pickle, which may run any
     program when it is read, so it is not read here.
 
     Raises:
-        EngineError: a file is missing, or not of this form.
+        EngineError: a file is missing, or does not have this form.
     """
     found: dict[str, _Image] = {}
     for folder in map(Path, settings.files):
@@ -113,7 +113,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _listed(known: Mapping[Any, dict[str, Any]], ref: Mapping[str, Any], name: str, place: str) -> dict[str, Any]:
-    """What a reference names, among what `instances.json` has."""
+    """Return the entry of `instances.json` that a reference names."""
     number = ref.get(name)
     if not _is_id(number) or number not in known:
         raise EngineError(f"{place}: {name} is {short(number)}, which is not in instances.json.")
@@ -127,7 +127,7 @@ def _media(settings: SourceSettings, folder: Path, name: str, place: str) -> Pat
 
 
 def _given(image: Mapping[str, Any], licenses: Mapping[Any, Mapping[str, Any]], place: str) -> dict[str, Any]:
-    """Size, license and address of an image."""
+    """Return size, license and address of an image."""
     sides = [image.get(side) for side in ("height", "width")]
     if not all(side is None or (isinstance(side, int) and _is_id(side) and side > 0) for side in sides):
         raise EngineError(f"{place}: height and width are {short(sides)}; expected whole numbers above 0.")

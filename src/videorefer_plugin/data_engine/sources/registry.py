@@ -1,4 +1,4 @@
-"""Which layouts of sources there are; a new one is a function in a file of its own and one line here."""
+"""The registry of layouts of sources. A new layout is a function in its own file and one line here."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _PATHS: dict[str, str] = {}
 
 
 def register_layout(name: str, path: str) -> None:
-    """Make a layout known under a name.
+    """Register a layout under a name.
 
     Args:
-        name (`str`): as recipes have it.
-        path (`str`): its reader, `"package.module:function"`, which is given the [`SourceSettings`] and yields a
-            [`Candidate`] or a [`LeftOut`] for everything that is there.
+        name (`str`): name of the layout in recipes.
+        path (`str`): path of its reader, `"package.module:function"`, which takes the [`SourceSettings`] and yields a
+            [`Candidate`] or a [`LeftOut`] for each entry.
 
     Raises:
-        ConfigurationError: the path has no function, or the name is taken by another layout.
+        ConfigurationError: the path has no function, or another layout has the name.
     """
     if path.count(":") != 1:
         raise ConfigurationError(f"The layout {name!r} is at {path!r}; expected 'package.module:function'.")
@@ -37,19 +37,19 @@ def register_layout(name: str, path: str) -> None:
 
 
 def layouts() -> tuple[str, ...]:
-    """The names of all layouts, in alphabetical order."""
+    """Return the names of all layouts, in alphabetical order."""
     load_plugins()
     return tuple(sorted(_PATHS))
 
 
 def make_reader(name: str) -> Reader:
-    """The function that reads a layout.
+    """Return the function that reads a layout.
 
     Args:
-        name (`str`): a registered one, or `"package.module:function"`.
+        name (`str`): name of a registered layout, or `"package.module:function"`.
 
     Raises:
-        EngineError: there is no such layout, or it cannot be imported.
+        EngineError: the layout is unknown, or cannot be imported.
     """
     if isinstance(name, str) and name.count(":") != 1 and name not in _PATHS:
         load_plugins()
@@ -63,7 +63,7 @@ def make_reader(name: str) -> Reader:
     module, function = _PATHS.get(name, name).split(":")
     try:
         found: Reader = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a module that anybody may have written
+    except Exception as error:  # a module of a user may raise anything
         raise EngineError(
             f"The layout {name!r} cannot be imported from {module}:{function}: {type(error).__name__}: {error}"
         ) from error

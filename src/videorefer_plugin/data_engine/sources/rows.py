@@ -20,21 +20,21 @@ __all__ = ["TABLE_SUFFIXES", "Table", "check_column", "is_separated", "nearest"]
 
 TABLE_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _SEPARATED = (".csv", ".tsv", ".txt")
-_LONGEST = 1 << 24  # characters of one value; Panda-70M has all captions of a long video in one
-_HEAD = 1 << 16  # bytes in which the header of a table has to end
+_LONGEST = 1 << 24  # characters of one value; in Panda-70M, one value has all captions of a long video
+_HEAD = 1 << 16  # bytes within which the header of a table must end
 
 
 class Table:
     """A table that is read row by row.
 
     Args:
-        path (`Path`): of the file.
+        path (`Path`): path of the file.
 
     Attributes:
-        columns (`set[str]`): those that were seen so far; all of them at the end.
+        columns (`set[str]`): columns so far; all columns after the last row.
 
     Raises:
-        EngineError: there is no such file, it is empty, or it is no table.
+        EngineError: the file is missing or empty, or is not a table.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,10 +58,10 @@ class Table:
         self._separator = "\t" if path.suffix.lower() == ".tsv" else _separator(head)
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every row with its place; what is null is left out.
+        """Yield every row with its location, without null values.
 
         Raises:
-            EngineError: the file cannot be read, with the line or row.
+            EngineError: the file cannot be read. The message names the line or row.
         """
         for place, row in self._separated() if self._is_separated else self._values():
             if not isinstance(row, dict):
@@ -77,7 +77,7 @@ class Table:
             for number, (place, row) in enumerate(record_values(file), 1):
                 if isinstance(row, BenchError):
                     raise row
-                # A list may be written in one line, so that its lines do not tell rows apart.
+                # A list may be written in one line, so that line numbers do not identify rows.
                 yield (f"{place}, row {number}" if self._is_list else place), row
         except (BenchError, RecordError) as error:
             raise EngineError(_as_table(str(error))) from error
@@ -121,7 +121,7 @@ class Table:
 
 
 def is_separated(path: Path, head: bytes | None = None) -> bool:
-    """Whether a file, which begins with `head`, holds values separated by commas or such, not JSON or Parquet."""
+    """Return whether a file that begins with `head` holds separated values, and not JSON or Parquet."""
     if head is None:
         if not path.is_file():
             return False
@@ -141,7 +141,7 @@ def _without_nul(stream: Any, path: Path) -> Iterator[str]:
 
 
 def _separator(head: bytes) -> str:
-    """What stands between the names of the header: a comma, unless it has none."""
+    """Return the separator of the header: a comma, unless it has none."""
     header = head.decode("utf-8", "replace").lstrip("\ufeff").lstrip().split("\n", 1)[0]
     return next((mark for mark in ",\t;" if mark in header), ",")
 
@@ -171,7 +171,7 @@ def _parquet_columns(path: Path) -> list[str]:
 
 
 def _as_table(message: str) -> str:
-    """What the readers of records say, about rows of a table."""
+    """Return a message of the readers of records, worded for rows of a table."""
     if "no JSON" in message and "has to be" not in message:
         message += ". Expected a list of rows, or one row a line."
     return message.replace("a file of training records (.json, .jsonl or .parquet)", "a table").replace(
@@ -180,25 +180,25 @@ def _as_table(message: str) -> str:
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """A hint at the column that may have been meant."""
+    """Return a hint at the column that may have been meant."""
     close = difflib.get_close_matches(name.lower(), [column.lower() for column in known], n=1)
     found = next((column for column in sorted(known) if close and column.lower() == close[0]), None)
     return f" Did you mean {found!r}?" if found else ""
 
 
 def check_column(table: Table, wanted: str, name: str) -> None:
-    """See that a column is there.
+    """Make sure that a column exists.
 
     Args:
-        table ([`Table`]): read to its end.
-        wanted (`str`): what is looked for, as in the settings.
-        name (`str`): of the column.
+        table ([`Table`]): table that was read to its end.
+        wanted (`str`): value in the settings.
+        name (`str`): name of the column.
 
     Raises:
-        EngineError: it is not; names those that are.
+        EngineError: the column is missing. The message lists the existing ones.
     """
     if name not in table.columns:
         raise EngineError(
             f"{table.path} has no column {name!r}; its columns are {listed(sorted(table.columns), 20)}."
-            f"{nearest(name, table.columns)} Say under source.columns.{wanted} what the column is called."
+            f"{nearest(name, table.columns)} Name the column under source.columns.{wanted}."
         )

@@ -18,10 +18,10 @@ COLUMNS = ("video", "caption", "id", "license", "address", "language")
 
 
 def read_table(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
-    """Videos and captions of tables.
+    """Read the videos and captions of tables.
 
     Raises:
-        EngineError: a file is no such table.
+        EngineError: a file is not such a table.
     """
     names = column_names(settings)
     for file in map(Path, settings.files):
@@ -35,10 +35,10 @@ def read_table(settings: SourceSettings) -> Iterator[Candidate | LeftOut]:
 
 
 def column_names(settings: SourceSettings) -> dict[str, str]:
-    """What each column is called.
+    """Return the name of each column.
 
     Raises:
-        EngineError: the settings name something that is not looked for.
+        EngineError: the settings name an unknown value.
     """
     for wanted, name in settings.columns.items():
         if wanted not in COLUMNS:
@@ -51,10 +51,10 @@ def column_names(settings: SourceSettings) -> dict[str, str]:
 
 
 def caption_row(settings: SourceSettings, values: Mapping[str, Any], root: Path, place: str) -> Candidate | LeftOut:
-    """The source of a row with the values of [`COLUMNS`].
+    """Return the source of a row with the values of [`COLUMNS`].
 
     Raises:
-        EngineError: a value is of the wrong type.
+        EngineError: a value has the wrong type.
     """
     number = values.get("id")
     if isinstance(number, int) and not isinstance(number, bool):

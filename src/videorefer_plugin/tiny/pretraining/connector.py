@@ -59,12 +59,13 @@ class ClipReader(nn.Module):
 
         Args:
             features (`torch.Tensor` of shape `(num_clips, num_frames, grid_height, grid_width, vision_hidden_size)`):
-            features of the frames from the vision tower. shares (`torch.Tensor` of shape `(num_sights, num_tokens)`):
-            share of each token's area that an object covers in one time step; zero in other steps. clips
-            (`torch.LongTensor` of shape `(num_sights,)`): index of the clip. places, motions (`torch.Tensor` of shape
-            `(num_sights, 2)`): position of the object (x, y, in halves of the frame, from its middle), and its motion
-            from one frame to the next; NaN if it is not in both. labels (`torch.LongTensor` of shape `(num_sights,
-            num_names)`): tokens that name it, padded with -100.
+                features of the frames from the vision tower.
+            shares (`torch.Tensor` of shape `(num_sights, num_tokens)`): share of each token's area that an object
+                covers in one time step; zero in other steps.
+            clips (`torch.LongTensor` of shape `(num_sights,)`): index of the clip.
+            places, motions (`torch.Tensor` of shape `(num_sights, 2)`): position of the object (x, y, in halves of the
+                frame, from its middle), and its motion from one frame to the next; NaN if it is not in both.
+            labels (`torch.LongTensor` of shape `(num_sights, num_names)`): tokens that name it, padded with -100.
         """
         tokens = self.connector(features)[clips]
         pooled = self.norm((shares[:, None] @ tokens).squeeze(1) / shares.sum(1, keepdim=True))

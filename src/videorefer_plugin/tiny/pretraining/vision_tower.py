@@ -78,7 +78,7 @@ class RegionNamer(nn.Module):
 
 
 def _places(masks: Tensor) -> Tensor:
-    """Return center (x, y, in halves of the frame) and extent (root of the area) of each mask, `(num_masks, 3)`."""
+    """Return center (x, y, in halves of the frame) and extent (square root of area) of each mask, `(num_masks, 3)`."""
     rows, columns = masks.shape[1:]
     weights = masks.float()
     area = weights.sum((1, 2)).clamp(min=1)
