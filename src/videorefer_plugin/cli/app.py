@@ -55,11 +55,13 @@ def app(
 ) -> None:
     """Open a page on which you click on an object in a video and talk about it.
 
-    Drop a video, click on an object, follow it through the video, correct it in any frame, and ask about it. By
-    default, only this computer can reach the page. It needs no internet. Stop it with Ctrl-C.
+    Drop a video, click on an object, follow it through the video, correct it
+    in any frame, and ask about it. By default, only this computer can reach
+    the page. It needs no internet. Stop it with Ctrl-C.
 
-    Without options, the embedded model answers, which knows the shapes world only, and the classical segmenter, which
-    needs no weights, cuts objects out.
+    Without options, the embedded model answers, which knows the shapes world
+    only, and the classical segmenter, which needs no weights, cuts objects
+    out.
     """
     import threading
 

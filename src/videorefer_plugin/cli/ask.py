@@ -54,15 +54,19 @@ def ask(
 ) -> None:
     """Ask about objects in a video.
 
-    Each option is one region, in the order of the question. Separate several frames of the same object with a
-    semicolon, such as --box "12:10,20,60,80;14:12,20,62,80". Frames may also be given in seconds: "1.5s:10,20,60,80".
+    Each option is one region, in the order of the question. Separate several
+    frames of the same object with a semicolon, such as --box
+    "12:10,20,60,80;14:12,20,62,80". Frames may also be given in seconds:
+    "1.5s:10,20,60,80".
 
-    Several questions (--question) are answered one after the other, and the video is encoded once. Each question takes
-    the next regions, one for each <region> in it. Questions that have all regions in common share them: give each
-    object once.
+    Several questions (--question) are answered one after the other, and the
+    video is encoded once. Each question takes the next regions, one for each
+    <region> in it. Questions that have all regions in common share them: give
+    each object once.
 
-    With --track, each object is followed from its frame through the video, and the question is about the whole track.
-    Further frames of an object are then corrections.
+    With --track, each object is followed from its frame through the video, and
+    the question is about the whole track. Further frames of an object are then
+    corrections.
     """
     import json
 

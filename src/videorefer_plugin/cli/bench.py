@@ -61,8 +61,9 @@ def general(
 ) -> None:
     """Measure general video understanding (Perception-Test, MVBench, VideoMME) with lmms-eval.
 
-    Options that are not listed here are passed on to lmms-eval, which downloads the data of its tasks. This library's
-    benchmarks are tasks as well; their folders are written to `tasks` in --out.
+    Options that are not listed here are passed on to lmms-eval, which
+    downloads the data of its tasks. This library's benchmarks are tasks as
+    well; their folders are written to `tasks` in --out.
     """
     import shlex
 
@@ -103,8 +104,9 @@ def report(
 ) -> None:
     """Write a report of tables in Markdown and a picture, with the paper's figures marked as such.
 
-    If a folder has no results itself, the results in its subfolders are used. The command names folders without any
-    results and exits with 1; it still writes the report if another folder has results.
+    If a folder has no results itself, the results in its subfolders are used.
+    The command names folders without any results and exits with 1; it still
+    writes the report if another folder has results.
     """
     from videorefer_plugin.bench.report import search_results, write_report
 

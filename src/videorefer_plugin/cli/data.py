@@ -55,8 +55,9 @@ def run(
 ) -> None:
     """Run a recipe of the data engine.
 
-    Every stage of every source runs once. After Ctrl-C, a crash or the end of the budget, the same command continues
-    the run. failed.jsonl lists the sources that failed, with reasons. Run them again with --retry or
+    Every stage of every source runs once. After Ctrl-C, a crash or the end of
+    the budget, the same command continues the run. failed.jsonl lists the
+    sources that failed, with reasons. Run them again with --retry or
     `videorefer data retry FOLDER`.
     """
 
@@ -120,7 +121,8 @@ def plan(
 ) -> None:
     """Estimate the calls, tokens, price and hours of every stage of a run.
 
-    The estimate runs some sources in the folder of the run, which later uses their results.
+    The estimate runs some sources in the folder of the run, which later uses
+    their results.
     """
 
     def work(tell: Any) -> Any:

@@ -19,9 +19,10 @@ def demo(
 ) -> None:
     """Make data from captioned clips of the shapes world, and compare it with the truth.
 
-    The clips are rendered and read back as videos. A grammar reads the captions, a segmenter finds the objects by
-    color and outline, the embedded model describes them (as Annotator and as region captioner), a rule reviews, and a
-    template refines. Nothing is downloaded.
+    The clips are rendered and read back as videos. A grammar reads the
+    captions, a segmenter finds the objects by color and outline, the embedded
+    model describes them (as Annotator and as region captioner), a rule
+    reviews, and a template refines. Nothing is downloaded.
     """
     from rich.table import Table
     from rich.text import Text

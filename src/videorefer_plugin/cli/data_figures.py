@@ -22,7 +22,8 @@ def figures(
 ) -> None:
     """Draw the data types, lengths, nouns and durations of records, the media of each stage, and benchmarks.
 
-    The pictures follow figures 9, 8 and 5 of the paper. Without the videos, durations are not shown.
+    The pictures follow figures 9, 8 and 5 of the paper. Without the videos,
+    durations are not shown.
     """
     from videorefer_plugin.data_engine.figures import draw_figures
 

@@ -35,9 +35,10 @@ def review(
 ) -> None:
     """Draw items for people to check, or report how often the Reviewer was right (appendix C.1 of the paper).
 
-    Without --filled or --truth, the command writes a page (review.html) and a table to fill in (review.csv) to
-    FOLDER/review. With one of them, it prints table 8 of the paper and its figures, as in the paper and weighted by
-    the share of items that were kept.
+    Without --filled or --truth, the command writes a page (review.html) and a
+    table to fill in (review.csv) to FOLDER/review. With one of them, it prints
+    table 8 of the paper and its figures, as in the paper and weighted by the
+    share of items that were kept.
     """
     import dataclasses
     import json

@@ -17,7 +17,8 @@ def demo(
 ) -> None:
     """Ask a model about objects in a clip of the shapes world, and draw the answers.
 
-    The clip is rendered, written as an mp4 and read back. The embedded model was not trained on it.
+    The clip is rendered, written as an mp4 and read back. The embedded model
+    was not trained on it.
     """
     from rich.table import Table
     from rich.text import Text

@@ -21,7 +21,8 @@ _VARIABLES = ("HF_HOME", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THRE
 def env() -> None:
     """Print the versions of Python and the packages, the devices, and the extras that are installed.
 
-    Paste the output into bug reports. It holds no names of users or folders, and no credentials.
+    Paste the output into bug reports. It holds no names of users or folders,
+    and no credentials.
     """
     printer(soft_wrap=True).print("\n".join(f"- {name}: {value}" for name, value in _lines()), highlight=False)
 

@@ -42,8 +42,8 @@ def publish(
 ) -> None:
     """Publish a folder with weights, processor and model card, so that it loads with AutoModel and AutoProcessor.
 
-    Files that do not belong to a checkpoint are left out and listed; --include adds one. Texts with a key or a
-    password are refused.
+    Files that do not belong to a checkpoint are left out and listed; --include
+    adds one. Texts with a key or a password are refused.
 
     Log in first with `hf auth login`, or set HF_TOKEN.
     """

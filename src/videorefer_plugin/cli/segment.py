@@ -57,21 +57,28 @@ def segment(
 ) -> None:
     """Follow objects through a video from a click, a box or a mask, or find them by words.
 
-    Each --point, --box, --mask or --region is one object, in the order given. Further frames of an object follow a
-    semicolon, as corrections: --point "0:120,80;40:130,90". Frames may also be given in seconds: "1.5s:120,80".
-    --negative gives points that are not on the object before it.
+    Each --point, --box, --polygon, --scribble, --mask, --rle or --region is one
+    object, in the order given. Further frames of an object follow a semicolon,
+    as corrections: --point "0:120,80;40:130,90". Frames may also be given in
+    seconds: "1.5s:120,80". --negative gives points that are not on the object
+    before it.
 
-    --out gets the masks in the format of VideoRefer-700K. In other commands, --region masks.json#2 is its object 2.
+    --out gets the masks in the format of VideoRefer-700K. In other commands,
+    --region masks.json#2 is its object 2.
 
-    The segmenter classical needs no weights and runs on the CPU. sam2_video, sam3_tracker_video and edgetam_video
-    follow objects with weights from the Hub or --checkpoint. sam3_video and grounding find words; shapes_color finds
-    words in the shapes world, and needs no weights. The default segmenter is classical, or sam3_video for words.
+    The segmenter classical needs no weights and runs on the CPU. sam2_video,
+    sam3_tracker_video and edgetam_video follow objects with weights from the
+    Hub or --checkpoint. sam3_video and grounding find words; shapes_color
+    finds words in the shapes world, and needs no weights. The default
+    segmenter is classical, or sam3_video for words.
 
-    Until all is done, the work is kept in masks.json.partial beside --out. After Ctrl-C or a crash, the same command
-    continues it: classical as if it had not been stopped, others from their last masks. Words are found again.
+    Until all is done, the work is kept in masks.json.partial beside --out.
+    After Ctrl-C or a crash, the same command continues it: classical as if it
+    had not been stopped, others from their last masks. Words are found again.
 
-    If an object is lost, its masks end, and a yellow line warns of it, as of low scores. The command still exits with
-    0. To follow the object further, point at it again in a later frame.
+    If an object is lost, its masks end, and a yellow line warns of it, as of
+    low scores. The command still exits with 0. To follow the object further,
+    point at it again in a later frame.
     """
     import json
 

@@ -65,8 +65,9 @@ def serve(
 ) -> None:
     """Serve a model to OpenAI's clients, with regions in the requests.
 
-    Clients send requests to /v1/chat/completions. In a message, a video_url or image_url comes first, and {"type":
-    "region", "region": {"12": {"box": [10, 20, 60, 80]}}} stands between the words.
+    Clients send requests to /v1/chat/completions. In a message, a video_url or
+    image_url comes first, and {"type": "region", "region": {"12": {"box": [10,
+    20, 60, 80]}}} stands between the words.
 
     The log has a line for each request, without questions and answers.
     """

@@ -52,16 +52,20 @@ def check(
 ) -> None:
     """Summarize a file of training records, and list the records that are bad or worth a look.
 
-    Warnings are about usable records whose masks do not seem to fit the frames: masks that jump, vanish in single
-    frames, have several sizes, or seem to be numbered differently from the frames. With --deep, masks are also
-    compared with the number, size, proportions and rate of the frames.
+    Warnings are about usable records whose masks do not seem to fit the
+    frames: masks that jump, vanish in single frames, have several sizes, or
+    seem to be numbered differently from the frames. With --deep, masks are
+    also compared with the number, size, proportions and rate of the frames.
 
-    Paths of videos may be absolute or lead out of the folder (../). Training and this check read these files: records
-    from an unknown source may name any file of this machine.
+    Paths of videos may be absolute or lead out of the folder (../). Training
+    and this check read these files: records from an unknown source may name
+    any file of this machine.
 
-    For a recipe, the command checks all files, and a table shows how much of an epoch comes from each.
+    For a recipe, the command checks all files, and a table shows how much of
+    an epoch comes from each.
 
-    The exit code is 1 if there are bad records or the file cannot be read, but not for warnings.
+    The exit code is 1 if there are bad records or the file cannot be read, but
+    not for warnings.
     """
     from videorefer_plugin.training.check import check_data
 
@@ -182,10 +186,12 @@ def run(
 ) -> None:
     """Run a training recipe.
 
-    Start it with `accelerate launch -m videorefer_plugin.cli train run ...` to use many GPUs.
+    Start it with `accelerate launch -m videorefer_plugin.cli train run ...` to
+    use many GPUs.
 
-    Ctrl-C and SIGTERM save a checkpoint at the end of the step, and exit with 130 and 143. A second one ends the
-    training at once. The same command resumes from the newest checkpoint.
+    Ctrl-C and SIGTERM save a checkpoint at the end of the step, and exit with
+    130 and 143. A second one ends the training at once. The same command
+    resumes from the newest checkpoint.
     """
     from videorefer_plugin.training.recipe import load_recipe
 
