@@ -812,7 +812,7 @@ def test_bad_passwords_are_not_repeated(tmp_path, text):
     [
         ("--host 0.0.0.0", "needs a name and a password"),
         ("--host example.org", "needs a name and a password"),
-        ("--segmenter nothing", "There is no segmenter 'nothing'"),
+        ("--segmenter nothing", "There is not a segmenter 'nothing'"),
         ("--segmenter shapes_color", "shapes_color cannot cut objects out of a frame"),
         ("--finder classical", "classical cannot find words"),
         ("--model no/such/folder", "no/such/folder"),

@@ -99,7 +99,7 @@ def test_the_figures_of_a_task_are_those_of_a_direct_run(tmp_path, monkeypatch, 
     ("arguments", "said"),
     [
         (["--data", "q.json"], "expected NAME=FILE"),
-        (["--data", "other=q.json"], "'other' is no benchmark with a task: expected one of q, d, captions"),
+        (["--data", "other=q.json"], "'other' is not a benchmark with a task: expected one of q, d, captions"),
         (["--options", "[1]"], "expected them by benchmark"),
         (["--options", "{"], "no JSON"),
         (["--options", '{"q": {"kinds": []}}'], "has no option 'kinds': it has types"),

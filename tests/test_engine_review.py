@@ -302,8 +302,8 @@ def changed(path, old, new):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (",yes,", ",perhaps,", "'perhaps' is no answer"),
-        (",yes,", ",2,", "'2' is no answer"),
+        (",yes,", ",perhaps,", "'perhaps' is not an answer"),
+        (",yes,", ",2,", "'2' is not an answer"),
         ("clip/0/detailed", "clip/99/detailed", "no item 'clip/99/detailed' was drawn"),
         ("clip/0/detailed", "clip/1/detailed", "'clip/1/detailed' stands here twice"),
         ("yes,true", "yes,false", "kept = true"),

@@ -198,7 +198,7 @@ def test_ids_that_are_not_given_come_from_the_files_and_are_made_unique(clips, t
         ({"files": "t.csv"}, "source.files is 't.csv'; expected a list of files or folders"),
         ({"files": [None]}, r"source.files is \[None\]"),
         ({"exclude": "bench.json"}, "source.exclude is 'bench.json'; expected a list of files"),
-        ({"media_root": "/no/such/folder"}, "source.media_root is '/no/such/folder', which is no folder"),
+        ({"media_root": "/no/such/folder"}, "source.media_root is '/no/such/folder', which is not a folder"),
         ({"min_score": 0.4}, "source.min_score has no effect in the layout 'table', only in panda-70m"),
         ({"columns": {"video": "clip"}, "layout": "mevis"}, "source.columns has no effect in the layout 'mevis'"),
         ({"min_score": "high"}, "source.min_score is 'high'; expected a number"),
@@ -420,7 +420,7 @@ def test_a_clip_of_a_folder_whose_name_no_record_can_hold_is_left_out(clips, tmp
         pytest.skip("names are UTF-8 on this file system")
     Path(os.fsdecode(strange + b".txt")).write_text("A cat.")
     with pytest.raises(
-        EngineError, match=r"None of 1 entries .* no UTF-8.*caf.udce9\.mp4: the name is no UTF-8; rename"
+        EngineError, match=r"None of 1 entries .* not UTF-8.*caf.udce9\.mp4: the name is not UTF-8; rename"
     ):
         read("folder", tmp_path)
     shutil.copy(clips / "b.mp4", tmp_path / "b.mp4")

@@ -260,7 +260,7 @@ BAD_SETTINGS: list[Any] = [
         "segmentor", "masklets", {"finder": ".b:C"}, ConfigurationError, "cannot be imported", id="relative import"
     ),
     pytest.param(
-        "segmentor", "masklets", {"finder": "pathlib:Path"}, ConfigurationError, "is no segmenter", id="class"
+        "segmentor", "masklets", {"finder": "pathlib:Path"}, ConfigurationError, "is not a segmenter", id="class"
     ),
     pytest.param("segmentor", "masklets", {"tries": 0}, ConfigurationError, "tries", id="tries"),
     pytest.param("segmentor", "masklets", {"on_several": "all"}, ConfigurationError, "on_several='all'", id="several"),

@@ -445,7 +445,7 @@ TYPES = {
     "dates": pyarrow.array([10**18, 1], pyarrow.timestamp("us")),
     "truths": pyarrow.array([True, False]),
     "halves": pyarrow.array([b"\xed\xa0\x80", b"a"]).view(pyarrow.string()),
-    "texts that are no JSON": pyarrow.array(["{", "["]),
+    "texts that are not JSON": pyarrow.array(["{", "["]),
     "texts of other JSON": pyarrow.array(["5", "null"]),
     "deep texts": pyarrow.array(["[" * 5000, "[" * 5000]),
     "long numbers": pyarrow.array(["1" * 6000, "1" * 6000]),

@@ -65,7 +65,7 @@ def score_captions(
         metrics: names of the metrics.
 
     Raises:
-        BenchError: a metric is unknown, an item has no reference, references or captions are no texts, no caption
+        BenchError: a metric is unknown, an item has no reference, references or captions are not texts, no caption
             belongs to an item, or `pycocoevalcap` is not installed.
     """
     check_kind(BenchError, MAPPING, references=references, predictions=predictions)

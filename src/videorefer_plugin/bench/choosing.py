@@ -159,7 +159,7 @@ def _refuse_embedded(option: str, model: str, remedy: str) -> None:
     """Refuse the embedded model where a chat model is needed, unless there is a folder of that name."""
     if model == "embedded" and not os.path.isdir(model):
         raise BenchError(
-            f"{option} is 'embedded', the model that comes with the package, which answers about videos and is no "
+            f"{option} is 'embedded', the model that comes with the package, which answers about videos and is not a "
             f"chat model: name the folder or Hub id of one; {remedy}"
         )
 

@@ -90,7 +90,7 @@ def data_files(given: Sequence[str]) -> dict[str, str]:
 
 def _check_task(name: Any) -> None:
     if name not in (known := own_tasks()):
-        raise BenchError(f"{short(name)} is no benchmark with a task: expected one of {', '.join(known)}")
+        raise BenchError(f"{short(name)} is not a benchmark with a task: expected one of {', '.join(known)}")
 
 
 def run_general(
@@ -138,7 +138,7 @@ def run_general(
         )
     for variable, path in given.items():
         if not Path(path).is_file():
-            raise BenchError(f"{path} ({variable}) is no file: expected the benchmark's JSON")
+            raise BenchError(f"{path} ({variable}) is not a file: expected the benchmark's JSON")
         given[variable] = Path(path).resolve()
     given |= {
         "VIDEOREFER_BENCH_MEDIA": None if media_root is None else Path(media_root).resolve(),
@@ -166,7 +166,7 @@ def general_results(folder: str | os.PathLike) -> dict[str, dict[str, float | No
         written = read_json(path, BenchError, constants=True)
         results = written.get("results", {}) if isinstance(written, dict) else None
         if not isinstance(results, dict) or not all(isinstance(values, dict) for values in results.values()):
-            raise BenchError(f"{path} is no result of lmms-eval: expected a dict of tasks under 'results'")
+            raise BenchError(f"{path} is not a result of lmms-eval: expected a dict of tasks under 'results'")
         for task, values in results.items():
             numbers = {
                 key.split(",")[0]: float(value) if math.isfinite(value) else None

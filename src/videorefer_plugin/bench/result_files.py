@@ -11,7 +11,7 @@ from videorefer_plugin.errors import BenchError
 
 __all__ = ["GENERAL", "read_result"]
 
-GENERAL = "general"  # results of lmms-eval, which is no benchmark of this library
+GENERAL = "general"  # results of lmms-eval, which is not a benchmark of this library
 _GENERAL_CHECK = checks.object_of(
     name=checks.text, scores=checks.map_of(checks.map_of(checks.or_none(checks.number(-1e300))))
 )
@@ -27,9 +27,9 @@ def read_result(path: Path) -> dict[str, Any]:
     try:
         result = parse_json(read_text(path, BenchError))
     except JsonError as error:
-        raise BenchError(f"{path} is no result of `videorefer bench`: {error}") from error
+        raise BenchError(f"{path} is not a result of `videorefer bench`: {error}") from error
     if not isinstance(result, dict) or "benchmark" not in result:
-        raise BenchError(f"{path} is no result of `videorefer bench`: it has no 'benchmark'")
+        raise BenchError(f"{path} is not a result of `videorefer bench`: it has no 'benchmark'")
     name = result["benchmark"]
     if not isinstance(name, str) or name not in (*benchmarks(), GENERAL):
         raise BenchError(f"{path} is a result of the unknown benchmark {short(name)}")
@@ -39,5 +39,5 @@ def read_result(path: Path) -> dict[str, Any]:
         else:
             benchmark_of(name).check_result(result)
     except checks.WrongValueError as error:
-        raise BenchError(f"{path} is no result as `videorefer bench` writes it: {error}") from error
+        raise BenchError(f"{path} is not a result as `videorefer bench` writes it: {error}") from error
     return result

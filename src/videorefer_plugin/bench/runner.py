@@ -51,7 +51,7 @@ class Shard:
         """Return the shard that `accelerate launch` or `torchrun` set; without them, all items.
 
         Raises:
-            BenchError: their variables are no numbers, or no valid shard.
+            BenchError: their variables are not numbers, or no valid shard.
         """
         try:
             return cls(_number("RANK", "0"), _number("WORLD_SIZE", "1"))
@@ -66,7 +66,7 @@ class Shard:
 def _number(variable: str, default: str) -> int:
     said = os.environ.get(variable) or default
     if not re.fullmatch("-?[0-9]{1,9}", said):
-        raise BenchError(f"of which {variable} is no whole number")
+        raise BenchError(f"of which {variable} is not a whole number")
     return int(said)
 
 

@@ -154,7 +154,7 @@ def _refuse_other(folder: Path, seed: int, clips: int) -> None:
     try:
         there = [row["id"] for row in read_json(table, EngineError)]
     except (ValueError, TypeError, KeyError) as error:
-        raise EngineError(f"{table} is no table of clips ({error!r}); choose another folder (--out).") from error
+        raise EngineError(f"{table} is not a table of clips ({error!r}); choose another folder (--out).") from error
     if there != [_clip_name(seed, number) for number in range(clips)]:
         raise EngineError(
             f"{folder} holds a demonstration of other clips: {len(there)} of them, such as {listed(there, 1)}, where "

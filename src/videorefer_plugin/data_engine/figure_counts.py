@@ -192,7 +192,9 @@ def bench_counts(path: Path) -> BenchCounts:
         text = value.get("Question" if counts.kind == "q" else "caption") if isinstance(value, Mapping) else None
         if not isinstance(text, str) or not isinstance(annotation, list):
             needed = "Question" if counts.kind == "q" else "caption"
-            raise EngineError(f"{place} is no item of this benchmark; expected one with {needed!r} and 'annotation'.")
+            raise EngineError(
+                f"{place} is not an item of this benchmark; expected one with {needed!r} and 'annotation'."
+            )
         counts.items += 1
         videos.add(str(value.get("video")))
         counts.words[_words(text.replace(REGION_TOKEN, " "))] += 1
@@ -204,7 +206,7 @@ def bench_counts(path: Path) -> BenchCounts:
             counts.types[str(value.get("type"))] += 1
             options = value.get("options") or []
             if not isinstance(options, list):
-                raise EngineError(f"{place} has options that are no list, but {short(options)}.")
+                raise EngineError(f"{place} has options that are not a list, but {short(options)}.")
             counts.options[len(options)] += 1
     counts.videos = len(videos)
     return counts

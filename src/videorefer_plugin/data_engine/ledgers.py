@@ -255,9 +255,9 @@ def _parsed(line: bytes, place: tuple[Path, int]) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        raise _damaged(place, "it is no JSON") from None
+        raise _damaged(place, "it is not JSON") from None
     if not _is_row(row):
-        raise _damaged(place, f"{short(row)} is no line of a run")
+        raise _damaged(place, f"{short(row)} is not a line of a run")
     try:
         if row.get("stage") in MADE_BY and "spent" in row:
             read_spent(row)

@@ -150,7 +150,9 @@ def _class_of(stage: str, name: str) -> Any:
             f"The {stage} {name!r} cannot be imported from {path}: {type(error).__name__}: {error}"
         ) from error
     if not (isinstance(made, type) and issubclass(made, Agent)) or getattr(made, "stage", None) != stage:
-        raise ConfigurationError(f"{path} is no {stage}; expected a subclass of Agent with stage = {stage!r}.")
+        raise ConfigurationError(
+            f"{path} does not fit the stage {stage!r}; expected a subclass of Agent with stage = {stage!r}."
+        )
     if inspect.isabstract(made):
         lacking = sorted(made.__abstractmethods__)
         raise ConfigurationError(f"{path} is not finished: it lacks {listed(lacking)}, which every agent has.")

@@ -1,4 +1,4 @@
-"""The card of the embedded model: what it knows, how it was made, and what was measured."""
+"""The card of the embedded model: what it knows, how it was made, and how well it does."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ _NAME = "videorefer-tiny"
 _ABOUT = """## Limits
 
 This model knows the shapes world of `videorefer_plugin.world` and nothing else: clips of 64 x 64 pixels with two to
-four objects of six shapes, eight colours and four patterns, and about 150 words of English. It answers questions with
+four objects of six shapes, eight colors and four patterns, and about 150 words of English. It answers questions with
 options in the words of an option, {letters}. Where the answer follows from how an object moves, it says first
 what the object does in each quarter of the clip: "part: up, up, still, still. Answer: it moves up, then
 stops{letter}".
@@ -66,7 +66,7 @@ def history(root: str | os.PathLike, start: str | os.PathLike | None = None) -> 
         f"## Stages\n\n{made}, on {clips:,} clips that `videorefer world` renders from seed "
         f"{world['seed']} with `--data-version {world['version']}`. Times are those of each stage's "
         "last run, on the machine that is named below; losses are the last ones that were logged.\n\n"
-        "| recipe | optimiser steps | passes over the data | minutes | loss |\n|---|---:|---:|---:|---:|\n"
+        "| recipe | optimizer steps | passes over the data | minutes | loss |\n|---|---:|---:|---:|---:|\n"
     )
     for name, stage in STAGES.items():
         path = root / name / READY
@@ -88,7 +88,7 @@ def write_results(
 
     Args:
         checkpoint (`str` or `os.PathLike`): its folder.
-        results (`list[Result]`): what was measured.
+        results (`list[Result]`): the measured figures.
         making (`str`, *optional*): a section that says how it was made, in Markdown.
         letters (`bool`, *optional*): whether it was trained to give the letters of options.
 

@@ -46,7 +46,7 @@ def make_tiny(
         workers (`int`): processes that render clips.
         stages (`Sequence[str]`, *optional*): of [`STAGES`]; all by default.
         overrides (`Sequence[str]`): settings to change in all recipes, such as `train.max_steps=2`.
-        say (*optional*): told what is being done.
+        say (*optional*): called with a line about each step.
         processes (`int`, *optional*, defaults to 1): that train together, each on its share of every batch. On a CPU
             with several cores, one for each core is faster than one for all.
         data_version (`int`, *optional*): of what a seed of the data set stands for; the newest by default.

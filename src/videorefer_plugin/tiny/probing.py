@@ -31,7 +31,7 @@ __all__ = ["CONDITIONS", "probe", "words_said"]
 
 _LARGER = 4  # times the side of the frames: 256 px for 64
 
-# Condition -> what becomes of the frames of its videos, and how they are filmed.
+# Condition -> a function of the frames of its videos, and the way in which they are filmed.
 _FILMED: dict[str, tuple[Callable[[NDArray[np.uint8]], NDArray[np.uint8]], Filming]] = {
     "black video": (np.zeros_like, PLAIN),
     "mpeg4": (lambda frames: frames, Filming(codec="mpeg4", quality=5)),
@@ -40,7 +40,7 @@ _FILMED: dict[str, tuple[Callable[[NDArray[np.uint8]], NDArray[np.uint8]], Filmi
     "256 px": (lambda frames: frames.repeat(_LARGER, 1).repeat(_LARGER, 2), PLAIN),
 }
 CONDITIONS = ("as it is", "single frame", *_FILMED, "other object", "other clip", "no options", "no video")
-"""What is asked. With another object's or clip's regions, what counts as right is the answer of the true ones."""
+"""The conditions. With another object's or clip's regions, the right answer is that of the true ones."""
 
 
 class _AskedItem(QuestionItem):
@@ -96,7 +96,7 @@ def probe(
 ) -> Path:
     """Ask a checkpoint the questions of a benchmark of a seed under each condition, and write one table for its card.
 
-    What is answered already is not asked again. Take a seed that was used for nothing.
+    Answers that are there are kept. Take a seed that nothing else has used.
 
     Args:
         checkpoint (`str` or `os.PathLike`): its folder.
@@ -107,7 +107,7 @@ def probe(
         batch_size (`int`, *optional*, defaults to 8): items answered together.
         data_version (`int`, *optional*): of the benchmark; the newest by default.
         conditions (`Sequence[str]`, *optional*): of [`CONDITIONS`]; all by default.
-        say (*optional*): told what is being done.
+        say (*optional*): called with a line about each step.
 
     Returns:
         `Path`: the table, in Markdown; `probe.json` beside it has the same figures.

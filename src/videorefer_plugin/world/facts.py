@@ -144,7 +144,7 @@ class Facts:
                 }
             )
         except (KeyError, TypeError) as error:
-            raise ConfigurationError(f"these are no facts of a clip: {error!r} is missing or wrong") from error
+            raise ConfigurationError(f"these are not the facts of a clip: {error!r} is missing or wrong") from error
 
 
 def observe(scene: Scene) -> Facts:

@@ -14,7 +14,7 @@ The scores are, each from 0 to 5:
 - SC (subject correspondence): 5 if color and shape of the subject are right, 2.5 if one of them is, else 0.
 - AD (appearance): 5 x right claims of look / known facts of the look.
 - TD (temporal): 5 x right claims of time / (known facts of time + false claims of time). Actions count in order.
-- HD (hallucination): 5 x right claims / all claims; 0 if there are none, for saying nothing is no description.
+- HD (hallucination): 5 x right claims / all claims; 0 if there are none, since an empty answer describes nothing.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def read_description(text: str) -> Claims:
     plain = re.sub(r"\s+", " ", text.lower())
     claims.unknown = sorted(set(language.words(plain)) - language.VOCABULARY - _HARMLESS - set(_FORMS))
     plain = re.sub(r"[a-z]+", lambda word: _FORMS.get(word[0], word[0]), plain)
-    plain = plain.replace("in a circle", "in circles")  # which is no object
+    plain = plain.replace("in a circle", "in circles")  # which does not name an object
     names: list[str] = []
 
     def number(match: re.Match[str]) -> str:

@@ -25,7 +25,7 @@ __all__ = ["PRODUCTS", "STAGES", "Kind", "Stage", "stage_records"]
 PRODUCTS = ("short captions", "questions", "detailed captions")  # the kinds of data of Table 6, in its order
 
 _CHECKPOINT = "model.checkpoint"
-_SELDOM = 0.5  # of the clips have each other kind of stage 3, so that most of what is learnt there has options
+_SELDOM = 0.5  # share of the clips with each other kind of stage 3, so that most questions there have options
 
 
 @dataclass(frozen=True)

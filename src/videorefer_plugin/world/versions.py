@@ -16,7 +16,7 @@ __all__ = ["NEWEST", "VERSION", "VERSIONS", "Settings", "check_version", "claim"
 VERSIONS = (5, 6, 7)  # of what a seed stands for, as far as they can be rendered
 NEWEST = VERSIONS[-1]  # which new models learn from
 VERSION = 6  # by default: the newest that the packaged model answers questions about
-# Until version 5, the chance of a stage's records came from its place in this list. Stages that are not in it have
+# Until version 5, the chance of a stage's records came from its index in this list. Stages that are not in it have
 # chance of their names in every version, so that none of them changes what others have.
 _PLACES_OF_5 = (
     "stage0_tower",

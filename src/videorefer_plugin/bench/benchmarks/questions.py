@@ -134,7 +134,7 @@ class Questions(Benchmark[QuestionItem]):
         """See [`Benchmark`]."""
         lines = []
         for reader, read in _tables(result):
-            means = " (means nothing here: these answers are no letters)" if _is_void(result, reader) else ""
+            means = " (means nothing here: these answers are not letters)" if _is_void(result, reader) else ""
             lines.append(f"{reader}{means}: {percent(read['overall'])} % over items, of types:")
             lines += [f"  {kind}: {percent(share)}" for kind, share in read["types"].items()]
         return lines

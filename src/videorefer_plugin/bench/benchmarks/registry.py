@@ -13,7 +13,7 @@ from videorefer_plugin.errors import BenchError, ConfigurationError
 
 __all__ = ["benchmark_names", "benchmark_of", "benchmarks", "path_of", "register_benchmark"]
 
-_OTHERS = ("general", "report", "fetch", "ablate")  # commands of `videorefer bench` that are no benchmarks
+_OTHERS = ("general", "report", "fetch", "ablate")  # commands of `videorefer bench` that are not benchmarks
 
 _PATHS: dict[str, str] = {}
 _LOADED: dict[str, Benchmark[Any]] = {}
@@ -38,7 +38,7 @@ def register_benchmark(name: str, path: str) -> None:
             "it."
         )
     if name in _OTHERS:
-        raise ConfigurationError(f"`videorefer bench {name}` is no benchmark; register this one under another name.")
+        raise ConfigurationError(f"`videorefer bench {name}` is not a benchmark; choose another name for this one.")
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", str(path)):
         raise ConfigurationError(f"The benchmark {name!r} is at {path!r}; expected 'package.module:Class'.")
     if _PATHS.get(name, path) != path:
@@ -80,7 +80,7 @@ def benchmark_of(name: str | Benchmark[Any]) -> Benchmark[Any]:
         except (ImportError, AttributeError) as error:
             raise ConfigurationError(f"The benchmark {name!r} cannot be found at {_PATHS[name]!r}: {error}") from error
         if not (isinstance(found, type) and issubclass(found, Benchmark)):
-            raise ConfigurationError(f"{_PATHS[name]!r} is no subclass of Benchmark.")
+            raise ConfigurationError(f"{_PATHS[name]!r} is not a subclass of Benchmark.")
         try:
             benchmark: Benchmark[Any] = found()
         except (TypeError, ValueError) as error:  # it lacks a method or the default of a field, or refuses a default

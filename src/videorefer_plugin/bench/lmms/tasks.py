@@ -52,7 +52,7 @@ def task_options(given: str | None) -> dict[str, dict[str, Any]]:
     try:
         options = parse_json(given) if given else {}
     except JsonError as error:
-        raise BenchError(f"the options of benchmarks are no JSON: {error}") from error
+        raise BenchError(f"the options of benchmarks are not JSON: {error}") from error
     if not isinstance(options, dict) or not all(isinstance(own, dict) for own in options.values()):
         raise BenchError(
             f"the options of benchmarks are {short(options)}: expected them by benchmark, such as "

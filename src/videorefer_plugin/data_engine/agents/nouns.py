@@ -71,7 +71,7 @@ class NounRules:
         words: Any = self.scenery
         if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(one, str) for one in words):
             raise ConfigurationError(
-                f"scenery of the analyzer is {short(words)}; expected a list of nouns that are no objects, such as "
+                f"scenery of the analyzer is {short(words)}; expected a list of nouns that are not objects, such as "
                 "['scene', 'camera']; an empty one if every noun is an object."
             )
 

@@ -180,7 +180,7 @@ def _read(one: ObjectItem) -> _Said | Drop:
     """Return the facts from the Annotator's texts; without an Annotator, from the expression."""
     appearance, dynamic = one.noun.expression or one.noun.text, ""
     if one.description is not None:
-        # The position of an object, and that it stays there, are no actions, but they are facts.
+        # The position of an object, and that it stays there, are not actions, but they are facts.
         dynamic = " ".join([one.description.dynamic, *one.description.filtered]).strip()
         appearance = one.description.appearance or dynamic
     looks = read_description(appearance).looks

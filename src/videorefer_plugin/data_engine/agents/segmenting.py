@@ -102,7 +102,7 @@ def _imported(path: str) -> type[Segmenter]:
             f"The segmenter {path!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     if not (isinstance(kind, type) and issubclass(kind, Segmenter)):
-        raise ConfigurationError(f"{path} is no segmenter; expected a subclass of segment.Segmenter.")
+        raise ConfigurationError(f"{path} is not a segmenter; expected a subclass of segment.Segmenter.")
     return kind
 
 

@@ -94,7 +94,7 @@ def _fault(item: ReviewItem) -> str:
     if "video" not in item.record:
         return "it is about an image, and Bench-D is of videos"
     if len(item.record["annotation"]) != 1 or item.provenance.get("questions"):
-        return "it is no description of a single object; expected a record of the product 'detailed'"
+        return "it is not a description of a single object; expected a record of the product 'detailed'"
     return ""
 
 

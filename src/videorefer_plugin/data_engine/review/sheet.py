@@ -105,7 +105,7 @@ def read_sheet(path: Path, known: Mapping[str, bool], texts: Mapping[str, str]) 
                 sheet.names.append(name)
                 sheet.answers[name] = _SAID.get(row[ANSWER].strip().lower())
     except csv.Error as error:
-        raise EngineError(f"{path}, line {reader.line_num}: it is no CSV that can be read ({error}).") from error
+        raise EngineError(f"{path}, line {reader.line_num}: it is not a CSV that can be read ({error}).") from error
     if faults:
         raise EngineError(f"{path} cannot be used:\n" + listed(faults, 5, "\n"))
     return sheet
@@ -136,7 +136,7 @@ def _fault(
     if names[name] in said:
         return f"the item {short(name)} stands here twice; keep one line of it."
     if answer and answer not in _SAID:
-        return f"{short(row[ANSWER])} is no answer; write yes or no (or true, false, 1, 0), or leave it empty."
+        return f"{short(row[ANSWER])} is not an answer; write yes or no (or true, false, 1, 0), or leave it empty."
     kept = row.get("kept", "").strip().lower()
     if kept and _SAID.get(kept) is not known[names[name]]:
         return f"its verdict was kept = {str(known[names[name]]).lower()}, but stands here as {short(row['kept'])}."

@@ -114,7 +114,7 @@ def _meta_video(root: Path, place: str, name: str, value: Any) -> MetaVideo:
     if not isinstance(said, dict) or not all(isinstance(one, dict) for one in said.values()):
         raise EngineError(f"{place}: 'expressions' is {short(said)}; expected an object with the expressions.")
     if "/" in name or "\\" in name or name in ("", ".", ".."):
-        raise EngineError(f"{place}: the video's name is no name of a folder.")
+        raise EngineError(f"{place}: the video's name is not the name of a folder.")
     expressions = []
     for key, one in said.items():
         where = f"{place}, expression {short(key)}"

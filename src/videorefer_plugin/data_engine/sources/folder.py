@@ -79,7 +79,7 @@ def split_by_name(clips: Iterable[Path]) -> tuple[list[Path], list[LeftOut]]:
     good, bad = [], []
     for clip in clips:
         if text_fault(str(clip)):
-            bad.append(LeftOut("bad_name", ascii(str(clip))[1:-1], "the name is no UTF-8; rename it"))
+            bad.append(LeftOut("bad_name", ascii(str(clip))[1:-1], "the name is not UTF-8; rename it"))
         else:
             good.append(clip)
     return good, bad

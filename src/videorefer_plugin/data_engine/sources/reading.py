@@ -27,7 +27,7 @@ KINDS = {
     "no_caption": "have no caption",
     "no_video": "name no video",
     "address": "are addresses, which are not downloaded; download them first",
-    "bad_name": "have a name that is no UTF-8, which no record can hold",
+    "bad_name": "have a name that is not UTF-8, which no record can hold",
     "missing": "name a file that is not there",
     "unreadable": "cannot be read as a video or an image",
     "other_language": "are in another language",
@@ -124,7 +124,7 @@ def _check(settings: SourceSettings) -> None:
     if missing:
         raise EngineError(f"source.exclude has {short(missing[0])}, which is not there; expected files of benchmarks.")
     if settings.media_root is not None and not os.path.isdir(settings.media_root):
-        raise EngineError(f"source.media_root is {short(settings.media_root)}, which is no folder.")
+        raise EngineError(f"source.media_root is {short(settings.media_root)}, which is not a folder.")
     score = settings.min_score
     is_number = isinstance(score, (int, float)) and not isinstance(score, bool) and math.isfinite(score)
     if score is not None and not is_number:
