@@ -118,7 +118,9 @@ def _functions(each):
         found = [inspect.unwrap(getattr(each.value, name)) for name in public]
     functions = [getattr(one, "__func__", one) for one in found]
     return [
-        one for one in functions if inspect.isfunction(one) and not (inspect.getdoc(one) or "").startswith("See [")
+        one
+        for one in functions
+        if inspect.isfunction(one) and not (inspect.getdoc(one) or "").startswith(("See [", "See `"))
     ]
 
 
