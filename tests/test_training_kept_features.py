@@ -449,6 +449,13 @@ def test_what_features_cannot_be_kept_for_is_refused(change):
         load_recipe(RECIPE, [f"{name}={json.dumps(value)}" for name, value in {**values, **change}.items()])
 
 
+def test_only_the_settings_that_stand_in_the_way_are_named():
+    values = ["model.checkpoint=x", "data.files=[a.json]", "data.clip=true", "data.keep_features=true"]
+    said = r"^data\.keep_features: true needs data\.mode: multi \(it is mixed\)\. Change that, or leave .* out\.$"
+    with pytest.raises(ConfigurationError, match=said):
+        load_recipe("videollama2.1-7b/stage3_lora", values)
+
+
 def test_a_folder_for_features_that_are_not_kept_is_refused():
     with pytest.raises(ConfigurationError, match=r"data\.features is x, but no features are kept"):
         load_recipe(RECIPE, ["model.checkpoint=x", "data.files=[a.json]", "data.features=x"])

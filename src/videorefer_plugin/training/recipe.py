@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from videorefer_plugin._kinds import LIST, check_kind
-from videorefer_plugin._text import short
+from videorefer_plugin._text import listed, short
 from videorefer_plugin._yaml import apply_overrides, read_recipe, shipped_recipes
 from videorefer_plugin.errors import ConfigurationError
 from videorefer_plugin.object_encoder import MASK_POLICIES
@@ -149,18 +149,7 @@ class Recipe:
             raise ConfigurationError(
                 "A recipe starts either from model.checkpoint, or from model.language_model and model.vision_tower."
             )
-        same = (self.data.mode, self.data.template) == ("multi", "chat")
-        alone = {"vision_tower", "connector"}.isdisjoint(self.train.parts)
-        if not self.data.clip and not (alone and same):
-            raise ConfigurationError(
-                "Without clips (data.clip: false), neither vision_tower nor connector are trained; take them out of "
-                "train.parts, and use data.mode: multi and data.template: chat."
-            )
-        if self.data.keep_features and ("vision_tower" in self.train.parts or not same):
-            raise ConfigurationError(
-                "With data.keep_features: true, the vision tower sees everything once and is not trained; take "
-                "vision_tower out of train.parts, and use data.mode: multi and data.template: chat."
-            )
+        self._check_computed_once()
         if self.data.features is not None and self.data.clip and not self.data.keep_features:
             raise ConfigurationError(
                 f"data.features is {self.data.features}, but no features are kept; set data.keep_features: true or "
@@ -177,6 +166,21 @@ class Recipe:
                 "With a lora section the language model is adapted, not trained; take it out of train.parts."
             )
         return self
+
+    def _check_computed_once(self) -> None:
+        """Features that are computed once need frozen parts, and the same prompts in all epochs."""
+        if self.data.clip and not self.data.keep_features:
+            return
+        setting = "data.keep_features: true" if self.data.clip else "data.clip: false"
+        frozen = {"vision_tower"} if self.data.clip else {"vision_tower", "connector"}
+        wanted = [
+            f"data.{name}: {value} (it is {getattr(self.data, name)})"
+            for name, value in (("mode", "multi"), ("template", "chat"))
+            if getattr(self.data, name) != value
+        ]
+        wanted += [f"train.parts without {part}" for part in self.train.parts if part in frozen]
+        if wanted:
+            raise ConfigurationError(f"{setting} needs {listed(wanted)}. Change that, or leave {setting} out.")
 
     def _check_files(self) -> None:
         for name in ("files", "eval_files"):
