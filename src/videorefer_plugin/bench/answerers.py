@@ -38,7 +38,7 @@ class Answerer(Protocol):
         ...
 
     def answer(self, items: Sequence[Item], mode: str) -> Sequence[str | ItemError]:
-        """Answer a batch of items in single- or multi-frame mode. An item without an answer gets an [`ItemError`].
+        """Answer a batch of items in single- or multi-frame mode. An item without an answer gets an `ItemError`.
 
         An exception concerns the whole batch, which is then tried again, one item after the other.
         """
@@ -183,7 +183,7 @@ class FrameAnswerer:
     """A model that sees an item's frames, with its objects as marks or as text.
 
     Args:
-        seer ([`Seer`]): the model.
+        seer (`Seer`): the model.
         num_frames (`int`, *optional*): frames to show; 16 by default.
         sees (`str`): the form in which it sees objects.
     """
@@ -270,7 +270,7 @@ class BoxText(FrameAnswerer):
     shown are listed before the question, with number and time of each frame.
 
     Args:
-        seer ([`Seer`]): the model, a [`FrameModel`] or a [`FrameEndpoint`].
+        seer (`Seer`): the model, a [`FrameModel`] or a [`FrameEndpoint`].
         box_format (`str`): `"0-1"`, `"0-100"`, `"0-999"`, `"0-1000"` or `"pixels"` of the frame.
         num_frames (`int`, *optional*): frames to show; 16 by default.
     """
@@ -280,5 +280,5 @@ class BoxText(FrameAnswerer):
         super().__init__(seer, num_frames, f"boxes as text: {box_format}")
 
     def clip(self, item: Item, mode: str) -> MarkedClip:
-        """See [`box_item`]."""
+        """See `box_item`."""
         return box_item(item, mode, self.box_format, self.num_frames)

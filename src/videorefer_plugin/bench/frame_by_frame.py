@@ -30,7 +30,7 @@ class FramesThenSummary:
     objects, frames of the whole video are shown.
 
     Args:
-        seer ([`Seer`]): the image model, a [`FrameModel`] or a [`FrameEndpoint`].
+        seer (`Seer`): the image model, a [`FrameModel`] or a [`FrameEndpoint`].
         summary ([`Chat`], *optional*): model that merges the answers. Default: the image model.
         style (`str`, *optional*): style of the marks on the frames: `"contour"` (the default), `"mask"` or `"box"`.
         box_format (`str`, *optional*): give boxes as text instead of marks; see [`BoxText`].

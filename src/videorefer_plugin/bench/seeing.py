@@ -100,7 +100,7 @@ class Loaded:
 
 
 class FrameModel(Loaded):
-    """Any image-text-to-text model of transformers or of this library, as a [`Seer`].
+    """Any image-text-to-text model of transformers or of this library, as a `Seer`.
 
     Args:
         model: folder or Hub id, or a model in memory (which needs `processor`).
@@ -115,18 +115,18 @@ class FrameModel(Loaded):
         self.max_new_tokens = max_new_tokens
 
     def settings(self, num_frames: int) -> dict[str, Any]:
-        """See [`Seer`]."""
+        """See `Seer`."""
         return {**self.source(), "num_frames": num_frames, "max_new_tokens": self.max_new_tokens}
 
     def look(self, clips: Sequence[MarkedClip]) -> list[str]:
-        """Answer; see [`Seer`]. Adjacent clips that are all videos, or all pictures, form one batch."""
+        """Answer; see `Seer`. Adjacent clips that are all videos, or all pictures, form one batch."""
         answers: list[str] = []
         for kind, some in groupby(clips, lambda clip: clip.kind):
             answers += self._generate(list(some), kind == "image")
         return answers
 
     def say(self, prompt: str) -> str:
-        """See [`Seer`]."""
+        """See `Seer`."""
         return self._generate([MarkedClip(np.empty((0, 1, 1, 3), np.uint8), {}, prompt, "image")], True)[0]
 
     def _generate(self, clips: list[MarkedClip], as_images: bool) -> list[str]:
@@ -138,7 +138,7 @@ class FrameModel(Loaded):
 
 
 class FrameEndpoint:
-    """A model behind an OpenAI-compatible endpoint that takes frames, as a [`Seer`].
+    """A model behind an OpenAI-compatible endpoint that takes frames, as a `Seer`.
 
     Args:
         chat: the endpoint.
@@ -150,15 +150,15 @@ class FrameEndpoint:
         self.workers = chat.workers
 
     def settings(self, num_frames: int) -> dict[str, Any]:
-        """See [`Seer`]."""
+        """See `Seer`."""
         return {**self.chat.settings(), "num_frames": num_frames}
 
     def look(self, clips: Sequence[MarkedClip]) -> list[str | ReplyError]:
-        """See [`Seer`]."""
+        """See `Seer`."""
         return [self._look(clip) for clip in clips]
 
     def say(self, prompt: str) -> str:
-        """See [`Seer`]."""
+        """See `Seer`."""
         return self._said([{"role": "user", "content": prompt}])
 
     def _look(self, clip: MarkedClip) -> str | ReplyError:

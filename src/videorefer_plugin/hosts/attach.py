@@ -259,7 +259,7 @@ class AttachedRegionMixin(UnpaddedVisualsMixin):
             return prompt.input_ids
 
     def visuals_beyond(self, input_ids: Tensor, encoded: dict[str, Any], cached: int) -> dict[str, Any]:
-        """See [`RegionGeneration.visuals_beyond`]."""
+        """See `RegionGeneration.visuals_beyond`."""
         if hasattr(self, "visual_token_ids"):  # the host finds them itself
             return encoded
         return rows_beyond(input_ids, encoded, cached, self._visual_placeholders())

@@ -59,7 +59,7 @@ class VideoReferCollator:
             its batch, logs it and counts it in `dropped_records`.
         packing (`bool`, *optional*, defaults to `False`):
             Whether records are concatenated in one row instead of padded, each with its own positions; see
-            [`pack_batch`]. Only for models that look at crops of objects.
+            `pack_batch`. Only for models that look at crops of objects.
 
     Raises:
         ConfigurationError: a setting has an unknown value, or the processor's chat template cannot be used.

@@ -145,7 +145,7 @@ class VideoLLaMA2Config(OriginalLayoutMixin, PreTrainedConfig):
     def translate_layout(
         cls, flat: dict[str, Any], checkpoint: Any, vision_tower: Any, hub: dict[str, Any]
     ) -> dict[str, Any]:
-        """See [`OriginalLayoutMixin.translate_layout`]."""
+        """See `OriginalLayoutMixin.translate_layout`."""
         return translate_config(flat, target=cls, checkpoint=checkpoint, vision_tower=vision_tower, hub=hub)
 
 

@@ -86,5 +86,5 @@ class VideoReferVideoLLaMA3Config(OriginalLayoutMixin, VideoLlama3Config):
     def translate_layout(
         cls, flat: dict[str, Any], checkpoint: Any, vision_tower: Any, hub: dict[str, Any]
     ) -> dict[str, Any]:
-        """See [`OriginalLayoutMixin.translate_layout`]."""
+        """See `OriginalLayoutMixin.translate_layout`."""
         return translate_config(flat, cls, checkpoint, vision_tower, hub)

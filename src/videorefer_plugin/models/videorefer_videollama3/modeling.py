@@ -159,7 +159,7 @@ class VideoReferVideoLLaMA3ForConditionalGeneration(
         return crop_features(self.model.vision_model, pixel_values, grids)
 
     def visuals_beyond(self, input_ids: Tensor, encoded: dict[str, Any], cached: int) -> dict[str, Any]:
-        """See [`RegionGeneration.visuals_beyond`]."""
+        """See `RegionGeneration.visuals_beyond`."""
         return rows_beyond(input_ids, encoded, cached, self._visual_placeholders())
 
     forward = region_forward(RegionMixin, VideoLlama3ForConditionalGeneration, "labels", CropInputs._fields)
