@@ -235,5 +235,5 @@ def test_an_edited_result_is_an_error(folder, tmp_path, judge, edit):
     result = json.loads(path.read_text())
     edit(result["scores"])
     path.write_text(json.dumps(result))
-    with pytest.raises(BenchError, match="no result as `videorefer bench` writes it"):
+    with pytest.raises(BenchError, match="not a result as `videorefer bench` writes it"):
         find_results([tmp_path])

@@ -240,7 +240,7 @@ def test_an_edited_result_is_an_error(write, tmp_path, edit):
     result = json.loads(path.read_text())
     edit(result)
     path.write_text(json.dumps(result))
-    with pytest.raises(BenchError, match="no result as `videorefer bench` writes it"):
+    with pytest.raises(BenchError, match="not a result as `videorefer bench` writes it"):
         find_results([tmp_path / "out"])
 
 

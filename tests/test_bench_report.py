@@ -111,7 +111,7 @@ def test_command_line(out, tmp_path, monkeypatch):
 def test_files_that_are_no_results(tmp_path):
     for text in ("{}", "[]", "junk", json.dumps({"benchmark": "z"})):
         (tmp_path / "r.json").write_text(text)
-        with pytest.raises(BenchError, match=r"r\.json is (no|a) result"):
+        with pytest.raises(BenchError, match=r"r\.json is (not a|a) result"):
             find_results([tmp_path / "r.json"])
 
 

@@ -219,7 +219,7 @@ def _shown_commands(path):
                 for part in re.split(r" (?:&&|\|) ", line.removeprefix("$ ")):
                     words = shlex.split(part, comments=True) if "videorefer " in part else []
                     if words and words[0].split("/")[-1] == "videorefer":
-                        yield words[1:]
+                        yield words[1 : words.index("--") if "--" in words else None]  # what follows is another's
 
 
 def _known_options(words):

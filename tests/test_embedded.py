@@ -19,6 +19,7 @@ from videorefer_plugin import world
 from videorefer_plugin.asking import load_model
 from videorefer_plugin.cli import app
 from videorefer_plugin.errors import ConfigurationError, PromptError, RegionError, TrainingError
+from videorefer_plugin.hub.run_summary import RunSummary
 from videorefer_plugin.regions import encode_rle
 from videorefer_plugin.regions.text import read_region
 from videorefer_plugin.tiny.ablation_report import paper_table
@@ -507,3 +508,15 @@ def test_ablations_may_start_from_a_later_checkpoint(tmp_path):
     assert "trained with share 1.0, not 0.5; take another folder" in " ".join(refused.output.split())
     refused = run("bench", "ablate", "modes", *common, "--stage", "stage1", code=1)
     assert "Unknown stage 'stage1'; known are stage2," in " ".join(refused.output.split())
+
+
+def test_the_card_begins_with_what_the_model_can_do_and_three_figures():
+    text = (Path(vr.tiny_checkpoint()) / "README.md").read_text(encoding="utf-8")
+    short = text[text.index("## In short") : text.index("| Parameters |")]
+    assert text.index("## In short") < text.index("## Usage") < text.index("## Results")
+    assert "**It can**" in short
+    assert "**It cannot**" in short
+    summary = RunSummary.load(vr.tiny_checkpoint())
+    results = {(one.split, one.metric): one.value for one in summary.results}
+    accuracy = results["multi-frame", "all items, accuracy in percent"]
+    assert f"answers {accuracy:.1f} percent of the questions" in short

@@ -220,7 +220,7 @@ def test_a_packed_object_encoder_is_not_saved(tmp_path: Path) -> None:
 
 SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": ({"load_in_4bits": True}, r"model\.quantization\.load_in_4bits.*load_in_4bit"),
-    "no dtype": ({"load_in_4bit": True, "bnb_4bit_compute_dtype": "float33"}, "float33.*no dtype.*bfloat16"),
+    "no dtype": ({"load_in_4bit": True, "bnb_4bit_compute_dtype": "float33"}, "float33.*not a dtype.*bfloat16"),
     "dtype is no name": ({"load_in_4bit": True, "bnb_4bit_compute_dtype": 16}, "16, which is not a dtype"),
     "no bits": ({"bnb_4bit_quant_type": "nf4"}, "how many bits"),
     "both bits": ({"load_in_4bit": True, "load_in_8bit": True}, "how many bits"),
