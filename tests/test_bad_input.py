@@ -136,6 +136,7 @@ def call_template(processor: Any, texts: list[str], videos: list[Any], regions: 
 DOORS = pytest.mark.parametrize("door", [call_processor, call_template], ids=["processor", "chat"])
 
 
+@pytest.mark.spread(16)
 @DOORS
 @pytest.mark.parametrize("sample", [0, 1, 2])
 @pytest.mark.parametrize(
@@ -326,6 +327,7 @@ def test_regions_given_both_ways(either, clips):
 # --- regions and the frames that they lie on -------------------------------------------------------------------------
 
 
+@pytest.mark.spread(17)
 @pytest.mark.parametrize("sample", [0, 1])
 @pytest.mark.parametrize(
     ("make", "error", "parts"),
@@ -411,6 +413,7 @@ def test_objects_without_a_pixel_are_accepted_as_the_original_does(made, process
 # --- media -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(16)
 @pytest.mark.parametrize("sample", [0, 1])
 @pytest.mark.parametrize(
     ("name", "parts"),
@@ -785,6 +788,7 @@ BAD_TENSORS = [
 ]  # fmt: skip
 
 
+@pytest.mark.spread(30)
 @MODEL_DOORS
 @pytest.mark.parametrize(("changes", "error", "parts"), BAD_TENSORS)
 def test_bad_tensors_are_refused_before_the_tower_runs(door, changes, error, parts, good_inputs, model, tower_runs):
@@ -984,6 +988,7 @@ LOADERS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.spread(6)
 @LOADERS
 @pytest.mark.parametrize(
     ("changes", "parts"),
@@ -1114,6 +1119,7 @@ def test_complete_checkpoint_with_the_configuration_of_another_tower(tmp_path):
         AutoModel.from_pretrained(folder)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -1168,6 +1174,7 @@ def save_unsafe(save: str, state: dict[str, Any], path: Path) -> None:
         torch.save(state, path, _use_new_zipfile_serialization=save == "zip")
 
 
+@pytest.mark.spread(4)
 @SAVERS
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "region_encoder.bin", "mm_projector.bin", "tower"])
 def test_pickled_code_does_not_run(name, save, tmp_path):
@@ -1259,6 +1266,7 @@ NAMES = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("file", list(NAMES))
 @pytest.mark.parametrize(
     "how", ["shape", "missing", "unexpected", "other-part", "list", "nested", "truncated", "empty"]

@@ -147,6 +147,7 @@ def assert_those_of_singles(found: list[Tensor], expected: dict[str, Tensor], na
 # --- what a sample may hold ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_region_becomes_the_tokens_that_it_has_alone_on_its_visual(name, model, processor, singles):
     sample = SAMPLES[name]
@@ -177,7 +178,7 @@ WAYS = {
 }
 
 
-@pytest.mark.spread(2)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_however_a_batch_is_made_its_logits_are_those_of_single_samples(way, model, processor, singles, expected):
     made = WAYS[way](processor, list(singles.values()))
@@ -235,6 +236,7 @@ def test_longer_padding_changes_nothing(model, batch, expected):
     assert_those_of_singles(logits_by_sample(model, padded), expected)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("rows", [[0], [3], [5], [11], [2, 3, 7], [10, 6, 6, 0]], ids=str)
 def test_samples_can_be_taken_out_of_a_batch_and_repeated(rows, model, batch, expected):
     names = list(SAMPLES)
@@ -316,6 +318,7 @@ def distinct_frames_of(prompts: int) -> int:
     return len(sampled) + min(prompts, 4)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("prompts", [1, 4, 16])
 @pytest.mark.parametrize("form", ["path", "text of a path", "array", "video"])
 def test_a_video_of_many_prompts_is_decoded_and_encoded_once(form, prompts, forms, model, processor, frames_read):
@@ -326,6 +329,7 @@ def test_a_video_of_many_prompts_is_decoded_and_encoded_once(form, prompts, form
     assert sum(runs) == distinct_frames_of(prompts)
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("prompts", [4, 16])
 def test_a_video_of_many_joined_samples_is_encoded_once(prompts, forms, model, processor):
     call = about(forms["array"], prompts)

@@ -49,6 +49,7 @@ def test_pipelines_answer_batches_as_single_chats(task, size, model, processor):
     assert len(set(alone)) > 3, "answers must depend on what is asked"
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_pipelines_answer_batches_of_hosts(row: Any) -> None:
     host, of_host = shared(row.name)
@@ -72,6 +73,7 @@ def test_samples_of_others_are_joined_by_pipelines_as_before(processor):  # noqa
     assert joined["input_ids"].shape == (2, plain[1]["input_ids"].shape[1])
 
 
+@pytest.mark.slow
 def test_a_data_loader_joins_samples_with_the_processor_s_pad(model, processor, singles, expected):  # noqa: F811
     collators: list[Callable[[Any], Any]] = [processor.pad, DataCollatorWithPadding(processor)]
     for collate in collators:
@@ -106,6 +108,7 @@ def test_whatever_stands_at_positions_is_padded_like_ids(processor, singles):  #
     assert processor.pad([{**one, "label": torch.tensor(3)} for one in samples])["label"].tolist() == [3] * 12
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_sample_taken_out_of_a_batch_of_a_host_answers_as_alone(row: Any) -> None:
     """The shorter clip keeps what filled it up."""

@@ -236,6 +236,7 @@ def frames_shown(server):
     return [int(frame[0, 0, 0]) // 20 for request in server.requests for frame in sent(request)[0]]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("names", CHOSEN)
 def test_every_object_is_on_a_frame(folder, tmp_path, server, names):
     model = FramesThenSummary(FrameEndpoint(chat(server)), num_frames=2)
@@ -245,6 +246,7 @@ def test_every_object_is_on_a_frame(folder, tmp_path, server, names):
     assert all(f"Object {number} is outlined" in texts for number, _ in enumerate(names, 1))
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("mode", ["single", "multi"])
 @pytest.mark.parametrize(("num_frames", "expected"), [(1, 1), (3, 3), (16, 9)])
 def test_without_objects_frames_of_the_whole_video_are_shown(folder, tmp_path, server, mode, num_frames, expected):
@@ -380,6 +382,7 @@ def test_pictures_are_shown_as_pictures(pictures, tmp_path, server):
     assert not any("frame " in text for text in (texts[0], texts[2]))
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_models_with_regions_take_pictures_also_beside_videos(pictures, tmp_path, shared_model, processor, batch_size):
     mixed = [*read_items(pictures / "bench_q.json")[:2], *read_items(pictures / "pictures_q.json")]

@@ -127,6 +127,7 @@ CASES = [
 ]
 
 
+@pytest.mark.spread(26)
 @pytest.mark.parametrize(("kind", "change", "said"), CASES)
 def test_an_edited_line_is_named_before_anything_is_asked(bench, out, kind, change, said):
     path = edit(out / f"{kind}-0.jsonl", change)
@@ -424,6 +425,7 @@ def test_the_line_of_an_edited_item(bench, tmp_path):
 DEEP = json.loads("[" * 900 + "]" * 900)
 
 
+@pytest.mark.spread(18)
 @pytest.mark.parametrize("key", ["id", "video", "annotation", "frame_idx", "height", "width", "Question", "options"])
 @pytest.mark.parametrize(
     "value", [True, [5], {"a": 5}, DEEP, "x" * 10_000, -1, 10**30], ids=lambda value: str(value)[:9]

@@ -44,6 +44,7 @@ def report(out):
     return write_report(find_results([out]), out / "r" / "report.md")
 
 
+@pytest.mark.slow
 def test_report(report):
     text, picture = report[0].read_text(), report[1]
     strict = [row for row in cells(text, "Knows it") if row[1] == "strict"]

@@ -69,7 +69,7 @@ def halves(tmp_path_factory):
     return {"original": original, "own": place / "own"}
 
 
-@pytest.mark.spread(9)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("layout", ["own", "original"])
 @pytest.mark.parametrize("cls", [AutoModel, vr.VideoReferForConditionalGeneration], ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize(

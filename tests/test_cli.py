@@ -15,6 +15,7 @@ from videorefer_plugin.cli import app
 from videorefer_plugin.cli._shell import telling
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

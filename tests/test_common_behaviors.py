@@ -156,6 +156,7 @@ def test_a_model_is_made_of_weights_in_memory(name, loaded):
 WHOLE = "needs the configuration as config= and the weights as state_dict="
 
 
+@pytest.mark.spread(4)
 @every_model
 @pytest.mark.parametrize(
     ("given", "without", "message"),

@@ -102,6 +102,7 @@ def test_number_of_tokens_of_the_goldens(case):
     assert count_visual_tokens(case["frames"], (case["grid"],) * 2, V35["mm_projector_type"]) == num_tokens
 
 
+@pytest.mark.spread(24)
 @torch.no_grad()
 @pytest.mark.parametrize("projector_type", ["stc_connector_v35", "stc_connector"])
 @pytest.mark.parametrize("frames", [2, 3, 4, 7, 8, 16])
@@ -180,6 +181,7 @@ def test_unknown_type(projector_type):
     assert "'stc_connector_v35', 'stc_connector'" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_imported_first():
     """In a program that has not imported transformers."""
     program = "import videorefer_plugin.models.videollama2.connector"

@@ -149,7 +149,7 @@ LAYOUTS: dict[str, tuple[list[dict[str, Any]], str]] = {
 }
 
 
-@pytest.mark.spread(14)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("template", [None, MOVING], ids=["own template", "moving template"])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_region_lies_on_the_visual_before_it_in_the_conversation(
@@ -348,6 +348,7 @@ def same(found: Any, expected: Any) -> None:
         assert torch.equal(torch.as_tensor(found[name]), torch.as_tensor(expected[name])), name
 
 
+@pytest.mark.spread(20)
 @pytest.mark.parametrize("name", [*FORMS, *STORED])
 def test_a_picture_may_be_given_in_every_form(door: Any, name: str, folder: Path) -> None:  # noqa: F811
     path = folder / "picture.png"
@@ -534,6 +535,7 @@ PAYLOADS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.spread(30)
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_no_message_shows_a_payload(door: Any, name: str) -> None:  # noqa: F811
     with pytest.raises(vr.VideoReferError) as caught:

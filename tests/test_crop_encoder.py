@@ -167,6 +167,7 @@ def test_tensors_that_do_not_fit_are_refused(arguments):
 # ---------------------------------------------------------------------- crops, against the original
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("case", SOUND, ids=named)
 def test_crops_are_those_of_the_original(case):
     tensors = load_file(GOLDENS / "region_crops" / case["file"])

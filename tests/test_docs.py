@@ -253,11 +253,13 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_page_is_built(site):
     wanted = [*GENERATED, *(path.relative_to(DOCS).as_posix() for path in PAGES)]
     assert [page for page in wanted if not (site / page).with_suffix(".html").is_file()] == []
 
 
+@pytest.mark.slow
 def test_sections_are_rendered_and_names_linked(site):
     text = (site / "api" / "videorefer_plugin" / "ask.html").read_text(encoding="utf-8")
     for section in ("Parameters:", "Returns:", "Raises:"):
@@ -265,6 +267,7 @@ def test_sections_are_rendered_and_names_linked(site):
     assert 'href="open_video.html#videorefer_plugin.open_video"' in text
 
 
+@pytest.mark.slow
 def test_no_markup_of_docstrings_is_left(site):
     """Neither "[`Name`]" without a link, nor backquotes within code."""
     for path in site.glob("**/*.html"):
@@ -272,6 +275,7 @@ def test_no_markup_of_docstrings_is_left(site):
         assert not re.search(r"\[<code>[A-Za-z_][\w.]*</code>\]|<code>[^<]*`[^<]*</code>", text), path
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_from_elsewhere(site):
     """Links may lead out, but what makes up a page comes with it: readers may sit behind a firewall."""
     loads = re.compile(r"<(?:script|img|iframe|link|source)\b[^>]*?(?:src|href)=\"?(?:https?:)?//[^>]*>")

@@ -127,6 +127,7 @@ def looks_drawn(path):
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_pictures_are_drawn(run, tmp_path):
     media = write_media(tmp_path)
@@ -184,6 +185,7 @@ def test_nothing_and_nowhere(run, tmp_path):
         draw_figures([run / "records.json"], tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_without_matplotlib_the_extra_is_named(run, tmp_path):
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"

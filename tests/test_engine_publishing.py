@@ -68,6 +68,7 @@ def publish(client, folder, repo_id="me/data", **kwargs):
 # --- what arrives ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_records_provenance_agents_and_card_arrive(hub, client, tmp_path):
     folder = make_run(tmp_path / "run", address="https://example.org/clip")
     answer = publish(client, folder, private=True)

@@ -226,6 +226,7 @@ def test_spreadsheets_get_no_formulas(tmp_path):
     assert row["text"] == "'=1+1"
 
 
+@pytest.mark.slow
 def test_the_page_remembers_answers_about_its_own_texts(browser, tmp_path):
     folder = make_run(tmp_path, [True, True])
     context = browser.new_context()
@@ -247,6 +248,7 @@ def test_the_page_remembers_answers_about_its_own_texts(browser, tmp_path):
     context.close()
 
 
+@pytest.mark.slow
 def test_the_page_runs_no_hostile_texts(browser, tmp_path):
     folder = make_run(tmp_path, [True] * len(HOSTILE), HOSTILE)
     draw_review(folder)

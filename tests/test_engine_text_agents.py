@@ -296,7 +296,7 @@ def tiny_chat(tmp_path_factory):
 # --- settings and identity -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("stage", "settings", "message"),
     [
@@ -817,6 +817,7 @@ def test_descriptions_that_can_stand_in_no_record(server, description):
     assert (made.kind, made.spent.calls) == ("reply", 2)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "description",
     [

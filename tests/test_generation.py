@@ -168,6 +168,7 @@ def refused_where_ambiguous(name: str, batch: int) -> Any:
     return pytest.raises(vr.PromptError, match="cannot be told which of the 2 samples")
 
 
+@pytest.mark.spread(5)
 @every_subject
 @pytest.mark.parametrize("batch", [1, 2])
 def test_regions_and_visuals_of_cached_positions_may_come_or_not(name: str, batch: int) -> None:
@@ -192,6 +193,7 @@ def test_regions_and_visuals_of_cached_positions_may_come_or_not(name: str, batc
             assert answer(model, end, **{CACHE: talk.cache(model)}) == expected
 
 
+@pytest.mark.spread(9)
 @every_subject
 @pytest.mark.parametrize("batch", [1, 2])
 def test_forward_goes_on_from_a_cache_with_regions(name: str, batch: int) -> None:
@@ -216,6 +218,7 @@ def test_forward_goes_on_from_a_cache_with_regions(name: str, batch: int) -> Non
             assert not torch.allclose(other, expected, atol=1e-3), "the region doesn't matter"
 
 
+@pytest.mark.spread(3)
 @every_subject
 def test_a_wrong_number_of_regions_is_still_an_error(name: str) -> None:
     this = subject(name)
@@ -253,6 +256,7 @@ HOSTS = [row.name for row in ROWS if row.name != "videollama2"]
 CANNOT = {"video_llama_3": CHUNKS} if CACHE == "cache" else dict.fromkeys(HOSTS, CHUNKS)
 
 
+@pytest.mark.spread(11)
 @every_subject
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_gives_the_greedy_answer(name: str, way: str) -> None:
@@ -272,6 +276,7 @@ def test_every_way_gives_the_greedy_answer(name: str, way: str) -> None:
     assert answer(this.model, batch, **settings) == answer(this.model, batch)
 
 
+@pytest.mark.spread(3)
 @every_subject
 def test_beams_and_several_answers_go_on_from_a_cache(name: str) -> None:
     if CACHE != "cache" and name in ("smolvlm", "internvl", "perception_lm"):
@@ -361,6 +366,7 @@ def test_a_step_by_hand_takes_a_generated_placeholder_for_a_word() -> None:
 # ------------------------------------------------------------------------------------------------- embeddings
 
 
+@pytest.mark.spread(3)
 @every_subject
 def test_embeddings_of_text_generate(name: str) -> None:
     this = subject(name)
@@ -394,6 +400,7 @@ def one_graph(kind: str, model: Any, inputs: dict[str, Any]) -> Any:
     return torch.compile(model, fullgraph=True, backend=kind)(**inputs).logits
 
 
+@pytest.mark.slow
 @new_torch
 @pytest.mark.parametrize("kind", ["export", pytest.param("eager", marks=pytest.mark.slow)])
 def test_a_prompt_with_regions_is_one_graph(kind: str) -> None:

@@ -240,6 +240,7 @@ TAKEN = {
 }
 
 
+@pytest.mark.spread(30)
 @pytest.mark.parametrize("damage", damages("[]"))
 @pytest.mark.parametrize("name", [*JSON_DOORS, *REFUSING])
 def test_damaged_files_are_refused_by_name(name, damage, folder):
@@ -268,6 +269,7 @@ def error_of(door: Door, path: Path) -> str | None:
     return said
 
 
+@pytest.mark.spread(30)
 @pytest.mark.parametrize("change", harmless("[]"))
 @pytest.mark.parametrize("name", JSON_DOORS)
 def test_what_editors_do_changes_nothing(name, change, folder):
@@ -361,6 +363,7 @@ YAML_DAMAGES: dict[str, bytes] = {
 }
 
 
+@pytest.mark.spread(28)
 @pytest.mark.parametrize("damage", YAML_DAMAGES)
 @pytest.mark.parametrize("load", [load_recipe, load_engine_recipe])
 def test_recipes_that_are_none_are_refused(load, damage, tmp_path):
@@ -470,6 +473,7 @@ def whole_table(path: Path) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.spread(20)
 @pytest.mark.parametrize("seed", range(60))
 def test_flipped_bits_of_parquet_are_refused_or_read(seed, folder):
     path = folder / "a.parquet"

@@ -183,7 +183,7 @@ def put(path: Path, keys: tuple[str, ...], value: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-@pytest.mark.spread(18)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("place", VALUES, ids=".".join)
 def test_a_wrong_value_is_refused(place: tuple[str, ...], folders: dict[str, Path], tmp_path: Path) -> None:
     file, *keys = place

@@ -219,7 +219,7 @@ def test_the_matrix_is_large_enough():
     assert sum(DOORS.values()) >= 600
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("door", DOORS)
 def test_wrong_shapes_and_frames_are_refused_at_every_door(door, doors):
     enter, error = doors[door]
@@ -239,6 +239,7 @@ RIGHT_SHAPES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("kind", RIGHT_SHAPES)
 def test_right_shapes_are_the_same_region_at_every_door(kind, folder):
     def check(shape: Any) -> None:
@@ -500,6 +501,7 @@ BOMBS: dict[str, tuple[Callable[[Any], Any], Callable[[], Any], int, str]] = {
 }
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", BOMBS)
 def test_bytes_and_addresses_take_no_more_memory_than_they_hold(name, monkeypatch):
     door, make, most, message = BOMBS[name]

@@ -185,6 +185,7 @@ CASES = [
 ]
 
 
+@pytest.mark.spread(30)
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_places_that_cannot_be_written_are_refused_before_the_work(name, kind, given, tmp_path):
     writer = WRITERS[name]
@@ -195,6 +196,7 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(name, kind, g
     assert sorted(os.listdir(given)) == ["a.mp4", "records.json"]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("kind", FOLDER_KINDS)
 def test_models_are_saved_in_folders_alone(kind, model, tmp_path):
     place = kinds_of_folders(tmp_path)[kind]
@@ -262,7 +264,7 @@ def noise(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     "name", ["overlay.mp4", "sheet.png", "model", "object encoder", "world", "masks", "text", "tasks", "features"]
 )
@@ -311,6 +313,7 @@ RECIPE, RUN = (
 )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_one_before(tmp_path):
     data = write_data(tmp_path / "data", ("polygons",))
     run(RECIPE, data, tmp_path / "whole", **RUN)
@@ -352,6 +355,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command)[:60])
 def test_commands_say_it_in_red_and_end_with_one(command, given, tmp_path):
     (tmp_path / "file").write_text("there")

@@ -79,6 +79,7 @@ def test_what_no_checkpoint_has_is_left_out_and_listed(encoder, tmp_path):
     assert all(report.left_out.values())
 
 
+@pytest.mark.slow
 def test_names_that_are_almost_those_of_a_checkpoint_are_left_out(encoder, tmp_path):
     folder = shutil.copytree(encoder, tmp_path / "f")
     known = ["config.json", "README.md", "tokenizer.json", "LICENSE", "object_encoder.safetensors", "merges.txt"]
@@ -207,7 +208,7 @@ SECRETS = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("kind", SECRETS)
 def test_texts_with_secrets_are_refused_with_their_line(kind, encoder, tmp_path):
     folder = shutil.copytree(encoder, tmp_path / "f")
@@ -257,6 +258,7 @@ def test_what_only_looks_like_a_secret_is_published(encoder, tmp_path):
         assert "README.md" in planned(folder, card="keep").files
 
 
+@pytest.mark.spread(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 @pytest.mark.parametrize("after", [0.0, 0.7])
 def test_a_dry_run_that_is_killed_leaves_the_folder_as_it_was(after, encoder, tmp_path):

@@ -247,6 +247,7 @@ def test_the_matrix_is_large_enough():
     assert len(CHANGES) + len(LEFT_OUT) + len(MISSPELT) + len(FORWARD) + len(GENERATE) >= 150
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("door", ["forward", "generate"])
 def test_tensors_that_do_not_fit(door, called):
     model, inputs = called
@@ -284,6 +285,7 @@ def test_arguments_of_generate(called):
         refused(model, doors(model)["generate"], {**inputs, **more}, ConfigurationError, TensorError, what=kind)
 
 
+@pytest.mark.spread(2)
 def test_what_counts_is_taken(called):
     """No regions, a mask of another dtype, and ids of 32 bits say the same."""
     model, inputs = called

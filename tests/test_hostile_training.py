@@ -68,6 +68,7 @@ FILES = (
 )
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_files_of_a_checkpoint_are_named(name, data, folder):
     path = folder / "checkpoint-2" / name
@@ -92,6 +93,7 @@ def test_missing_files_of_a_checkpoint_are_named(name, data, folder):
         run(RECIPE, data, folder, **LONGER)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", FILES[1:4])
 @pytest.mark.parametrize("saved", [[1, 2], {"a": torch.zeros(2)}, 5, torch.zeros(3)], ids=str)
 def test_files_that_hold_something_else_are_named(name, saved, data, folder):
@@ -127,6 +129,7 @@ STATES = {
 }
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", STATES)
 def test_states_that_no_trainer_wrote_are_refused(name, data, folder):
     path = folder / "checkpoint-2" / "trainer_state.json"
@@ -139,6 +142,7 @@ def test_states_that_no_trainer_wrote_are_refused(name, data, folder):
     assert draw(STATES[name], check, 12) >= 4
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -289,6 +293,7 @@ EXTRA: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.spread(9)
 @pytest.mark.parametrize("name", EXTRA)
 def test_arguments_that_cannot_be_are_refused_before_the_model_is_loaded(name, data, tmp_path):
     base = settings(data, tmp_path, **LONGER)
@@ -316,6 +321,7 @@ def test_small_numbers_within_arguments_are_numbers(data, tmp_path):
 SECRET = "hush-hush-hush-this-is-a-very-long-secret-that-nobody-may-see"
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "change",
     [

@@ -79,6 +79,7 @@ def greedy(model: Any, inputs: dict[str, Any], **kwargs: Any) -> torch.Tensor:
 # ------------------------------------------------------------------------------------------------- the same numbers
 
 
+@pytest.mark.spread(2)
 @every_host
 def test_attached_but_unused_equals_the_bare_host_bit_for_bit(row: HostRow) -> None:
     bare, (model, processor) = row.model(), shared(row.name)
@@ -96,6 +97,7 @@ def test_attached_but_unused_equals_the_bare_host_bit_for_bit(row: HostRow) -> N
         assert torch.equal(greedy(model, inputs, **settings), greedy(bare, inputs, **settings))
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_forward_equals_splicing_by_hand(row: HostRow) -> None:
     bare, (model, processor) = row.model(), shared(row.name)
@@ -127,6 +129,7 @@ def test_forward_equals_splicing_by_hand(row: HostRow) -> None:
     assert not torch.allclose(logits(bare, plain), by_hand, atol=1e-2)
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_the_backbone_alone_sees_the_regions_too(row: HostRow) -> None:
     """As it is run by losses that are computed without logits, such as TRL's; also of a copy."""
@@ -141,6 +144,7 @@ def test_the_backbone_alone_sees_the_regions_too(row: HostRow) -> None:
         backbone(**inputs)
 
 
+@pytest.mark.spread(4)
 @every_host
 def test_greedy_generation_equals_repeated_full_forwards(row: HostRow) -> None:
     model, processor = shared(row.name)
@@ -156,6 +160,7 @@ def test_greedy_generation_equals_repeated_full_forwards(row: HostRow) -> None:
     assert greedy(model, inputs, max_new_tokens=4, use_cache=False)[0].tolist() == written
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_padded_batch_of_ragged_samples_equals_single_runs(row: HostRow) -> None:
     model, processor = shared(row.name)
@@ -173,6 +178,7 @@ def test_padded_batch_of_ragged_samples_equals_single_runs(row: HostRow) -> None
         assert torch.equal(beams[place], greedy(model, inputs, num_beams=3)[0])
 
 
+@pytest.mark.spread(4)
 @every_host
 def test_streaming_and_several_answers(row: HostRow) -> None:
     model, processor = shared(row.name)
@@ -199,6 +205,7 @@ def test_streaming_and_several_answers(row: HostRow) -> None:
     assert torch.equal(greedy(model, inputs, repetition_penalty=1.0), answer)
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_the_tower_runs_once(row: HostRow) -> None:
     model, processor = shared(row.name)
@@ -240,6 +247,7 @@ def cells(row: HostRow) -> list[tuple[int, int]]:
     return [(i, j) for i in range(row.grid[0]) for j in range(row.grid[1])]
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_exactly_the_masked_cell_reacts_to_a_painted_patch(row: HostRow) -> None:
     model, processor = row.attached()
@@ -294,6 +302,7 @@ def test_images_beside_videos_react_in_their_places(row: HostRow) -> None:
 # ------------------------------------------------------------------------------------------------- training
 
 
+@pytest.mark.spread(4)
 @every_host
 def test_gradients_reach_the_object_encoder_also_with_checkpointing(row: HostRow) -> None:
     model, processor = row.attached()
@@ -321,7 +330,7 @@ def test_gradients_reach_the_object_encoder_also_with_checkpointing(row: HostRow
     )
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 @every_host
 def test_lora_training_with_trainer_reload_and_merge(row: HostRow, tmp_path: Any) -> None:
     from peft import LoraConfig, PeftModel, get_peft_model
@@ -364,6 +373,7 @@ def test_lora_training_with_trainer_reload_and_merge(row: HostRow, tmp_path: Any
 # ------------------------------------------------------------------------------------------------- copies and files
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_deepcopy_and_pickle_are_models_of_their_own(row: HostRow) -> None:
     model, processor = row.attached()
@@ -382,6 +392,7 @@ def test_deepcopy_and_pickle_are_models_of_their_own(row: HostRow) -> None:
         assert torch.equal(logits(model, inputs), expected)
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_saving_the_host_leaves_it_as_it_was(row: HostRow, tmp_path: Any) -> None:
     bare, (model, processor) = row.model(), row.attached()
@@ -401,6 +412,7 @@ def test_saving_the_host_leaves_it_as_it_was(row: HostRow, tmp_path: Any) -> Non
     assert torch.equal(logits(again, inputs), logits(model, inputs))
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_a_saved_object_encoder_makes_the_same_model(row: HostRow, tmp_path: Any) -> None:
     model, processor = row.attached()
@@ -418,6 +430,7 @@ def test_a_saved_object_encoder_makes_the_same_model(row: HostRow, tmp_path: Any
         assert torch.equal(value, inputs[name]), name
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_detaching_restores_the_host_exactly(row: HostRow) -> None:
     bare, model = row.model(), row.model()
@@ -454,6 +467,7 @@ def test_compiled_equals_eager(row: HostRow) -> None:
     assert torch.equal(logits(torch.compile(model, backend="eager"), inputs), expected)
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_bfloat16(row: HostRow) -> None:
     processor = row.processor()
@@ -464,7 +478,7 @@ def test_bfloat16(row: HostRow) -> None:
     assert greedy(model, inputs).shape == (1, 5)
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(4)
 @every_host
 @pytest.mark.parametrize("hooks", [False, True])
 def test_device_map(row: HostRow, hooks: bool, tmp_path: Any) -> None:

@@ -153,7 +153,7 @@ def assert_no_file_without_token(hub):
     assert [path for path in hub.server.anonymous if "/tree/" not in path] == []
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("kind", ["own", "original"])
@@ -211,6 +211,7 @@ def test_a_cache_that_is_named_is_used_and_suffices(kind, hub, client, tmp_path)
     assert len(hub.server.requests) == asked
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("loader", ["AutoModel", "class", "processor", "load_model"])
 @pytest.mark.parametrize("kind", ["own", "original"])
 def test_a_folder_within_a_local_folder(kind, loader, hub, client, tmp_path):

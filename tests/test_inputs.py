@@ -283,6 +283,7 @@ def test_sampling_settings_mean_the_same(alike: Any, case: str, clip: Path) -> N
     assert [one["frames_indices"] for one in inputs["video_metadata"]] == expected
 
 
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("case", SAMPLING)
 def test_sampling_settings_mean_the_same_in_conversations(alike: Any, case: str, clip: Path) -> None:
     settings, expected = SAMPLING[case]

@@ -115,6 +115,7 @@ def test_an_exercise_ends_when_enough_letters_are_known(start, tmp_path, caplog)
     assert tokenizer("(A) red").input_ids == AutoTokenizer.from_pretrained(start / "qwen2")("(A) red").input_ids
 
 
+@pytest.mark.slow
 def test_an_exercise_goes_on_where_it_was(start, tmp_path):
     whole = train(recipe(start, tmp_path / "whole", "train.max_steps=6"))
     train(recipe(start, tmp_path / "parts", "train.max_steps=6"))
@@ -127,6 +128,7 @@ def test_an_exercise_goes_on_where_it_was(start, tmp_path):
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_exercises_that_cannot_be(start, tmp_path):
     for changes, said in (
         (["pretrain.exercise=numbers"], "pretrain.exercise must be one of"),

@@ -158,6 +158,7 @@ def test_generation_takes_a_cache(name, visuals, processor, model):
     assert cache.get_seq_length() == output.shape[1] - 1
 
 
+@pytest.mark.spread(3)
 def test_answers_of_the_originals_inference_helper(case, inputs, model):
     """With the checkpoint's own generation settings: repetition penalty on generated tokens, two end tokens."""
     output = model.generate(**inputs, **AS_ORIGINAL, max_new_tokens=24)
@@ -394,6 +395,7 @@ def test_batches_that_are_stacked_of_single_samples_give_their_answers(visuals, 
         torch.testing.assert_close(logits, expected, atol=2e-4, rtol=0)
 
 
+@pytest.mark.spread(3)
 def test_token_types_do_no_harm_in_a_call_of_the_model(inputs, model, processor, case, visuals):
     types = processor(**case_call(case, visuals), return_mm_token_type_ids=True)
     assert types["mm_token_type_ids"].shape == types["input_ids"].shape

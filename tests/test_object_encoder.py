@@ -214,6 +214,7 @@ class TestResizeMasks:
         resized = resize_masks(masks, grid, "original", pad_to_square=True)
         assert torch.equal(resized, interpolate(pad_to_square(masks), grid))
 
+    @pytest.mark.spread(5)
     @needs_fma
     @pytest.mark.parametrize("cells", [1, 2, 3, 4, 5, 6, 7, 9, 10, 12, 13, 16, 24, 27, 32])
     def test_every_pixel_of_every_size(self, cells):
@@ -755,6 +756,7 @@ class TestObjectEncoder:
             for expected, found in zip(*gradients, strict=True):
                 torch.testing.assert_close(found, expected, **CLOSE)
 
+    @pytest.mark.slow
     def test_compiled(self):
         self.compare_compiled("eager", [([3, 1], 4), ([9, 2, 5], 7), ([1], 2), ([0, 16], 3)])
 

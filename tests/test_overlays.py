@@ -118,6 +118,7 @@ def test_strips_are_as_long_as_scores_are_high(tmp_path: Path, side: int) -> Non
         assert not is_like(frame, GREEN).any()
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (63, 47), (240, 320)])
 @pytest.mark.parametrize("count", [1, 40, 300])
 def test_strips_cover_nothing_of_the_frames(tmp_path: Path, height: int, width: int, count: int) -> None:
@@ -179,6 +180,7 @@ def test_sheet_shows_frames_that_tell_something(regions: list[dict[int, Any]], m
     assert frames_in(sheet) == pytest.approx(expected, abs=1)
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(("height", "width"), [(9, 7), (63, 47), (480, 640), (1500, 2601), (2000, 60)])
 @pytest.mark.parametrize("count", [1, 12])
 def test_sheet_is_of_bearable_size_and_objects_stay_where_they_are(height: int, width: int, count: int) -> None:

@@ -170,6 +170,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(("name", "use", "error", "message"), POINTS)
 def test_fails_without_the_patch_and_works_with_it(name, use, error, message, path, tmp_path):
     patches.apply("videollama2", skip=(name,))

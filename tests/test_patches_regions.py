@@ -399,6 +399,7 @@ def test_the_originals_trainer_trains_the_object_encoder(model, tmp_path):
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_videorefer_in_the_originals_class_agrees_with_the_reference(case, original, visuals, processor):
     model = checkpoint_model()
@@ -586,6 +587,7 @@ BAD = [
 ]
 
 
+@pytest.mark.spread(18)
 @pytest.mark.parametrize("method", ["forward", "generate"])
 @pytest.mark.parametrize(("changes", "error", "message"), BAD)
 def test_bad_input_is_refused(changes, error, message, method, model):

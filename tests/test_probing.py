@@ -26,6 +26,7 @@ def test_words_and_letters_of_answers(answer, said):
     assert words_said(answer) == said
 
 
+@pytest.mark.slow
 def test_one_command_asks_under_all_conditions_and_prints_a_table(tmp_path):
     arguments = ["bench", "probe", "--model", "embedded", "--out", str(tmp_path), "--seed", "99", "--clips", "2"]
     result = CliRunner().invoke(app, [*arguments, "--data-version", "6", "--limit", "3"])

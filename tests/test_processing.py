@@ -97,6 +97,7 @@ FRAME_SETTINGS = [
 ]
 
 
+@pytest.mark.spread(23)
 @pytest.mark.parametrize("settings", FRAME_SETTINGS, ids=str)
 @pytest.mark.parametrize("name", IMAGE_PROCESSORS)
 def test_frames_become_what_the_image_processor_makes_of_them(name, settings, processor):

@@ -316,6 +316,7 @@ def test_publishing_again_sends_only_what_changed(hub, client, folder):
 # --- parts of a model ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_adapter_and_an_object_encoder_load_as_their_cards_say(hub, client, published, place, tmp_path):
     pytest.importorskip("peft")
     code = f"import pathlib, re\nfrom huggingface_hub import hf_hub_download\n{SAVE_PARTS}"

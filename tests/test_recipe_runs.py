@@ -67,6 +67,7 @@ def start(recipe: Recipe, desk: Path) -> dict[str, str]:
     return settings
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("name", list_recipes())
 def test_recipe_takes_two_steps(name, desk, tmp_path):
     recipe = load_recipe(name)

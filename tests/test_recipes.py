@@ -35,6 +35,7 @@ def test_the_stages_of_the_paper_come_with_the_package():
     assert {f"videollama2.1-7b/stage{stage}" for stage in ("1", "2", "2.5", "3", "3_lora")} <= set(RECIPES)
 
 
+@pytest.mark.spread(12)
 @pytest.mark.parametrize("name", RECIPES)
 def test_shipped_recipes_agree_with_the_signatures_they_feed(name, tmp_path):
     recipe = load_recipe(name)
@@ -54,6 +55,7 @@ def test_shipped_recipes_agree_with_the_signatures_they_feed(name, tmp_path):
         LoraConfig(r=recipe.lora.rank, lora_alpha=recipe.lora.alpha, lora_dropout=recipe.lora.dropout)
 
 
+@pytest.mark.spread(13)
 @pytest.mark.parametrize("name", RECIPES)
 def test_headers_say_what_how_and_one_override(name):
     header = "".join(line for line in written(name).splitlines(keepends=True) if line.startswith("#"))
@@ -85,6 +87,7 @@ def test_stages_have_the_settings_of_the_paper(stage, parts, batch, rate, mode):
 READ = json.loads((Path(__file__).parent / "data" / "recipes.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("name", READ)
 def test_recipes_are_read_as_they_were_before_there_were_references(name):
     load = load_engine_recipe if name.startswith("engine/") else load_recipe
@@ -302,6 +305,7 @@ BAD = [
 ]
 
 
+@pytest.mark.spread(28)
 @pytest.mark.parametrize(("override", "message"), BAD, ids=[override[:40] for override, _ in BAD])
 def test_settings_that_cannot_be(override, message):
     with pytest.raises(vr.ConfigurationError, match=message):
@@ -384,6 +388,7 @@ def test_every_number_has_a_range():
     assert set(NUMBERS) == set(RANGES)
 
 
+@pytest.mark.spread(30)
 @pytest.mark.parametrize(
     ("setting", "value"),
     [(setting, value) for setting, (bad, _) in RANGES.items() for value in [*bad, *NO_NUMBER]]
@@ -402,6 +407,7 @@ def test_numbers_out_of_range_are_refused_when_a_recipe_is_read(setting, value):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.spread(30)
 @pytest.mark.parametrize(
     ("setting", "value"), [(setting, value) for setting, (_, good) in RANGES.items() for value in good]
 )
@@ -422,6 +428,7 @@ SIZES = {
 }
 
 
+@pytest.mark.spread(9)
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in SIZES.items() for value in values])
 @pytest.mark.parametrize("recipe", ["tiny/stage0_tower", "tiny/stage0_language"])
 def test_sizes_that_make_no_part(recipe, name, value):

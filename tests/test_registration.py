@@ -75,6 +75,7 @@ def test_importing_is_light():
     assert run(f"import sys\n{PLUGIN}\nprint({heavy})").strip() == "[]"
 
 
+@pytest.mark.slow
 def test_timm_is_loaded_when_a_model_needs_it():
     """It has the blocks of the connector, which hosts lack but for two. One interpreter: starting it takes seconds."""
     said = run(
@@ -102,6 +103,7 @@ print("timm" in sys.modules)
     assert said.split() == ["False", "True"]
 
 
+@pytest.mark.slow
 def test_transformers_imported_last_registered_again_and_other_models_as_before(tmp_path):
     """One interpreter for several questions: starting one takes seconds."""
     run(

@@ -67,6 +67,7 @@ def moving(count: int, start: tuple[int, int], step: tuple[int, int]) -> list[tu
 # --- one frame -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     "prompt",
     [
@@ -192,6 +193,7 @@ def test_at_a_cut_an_object_is_looked_for_by_its_looks() -> None:
     assert not masklet.lost
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("other", [None, (40, 14), (8, 8)], ids=["nothing", "larger", "other-shape"])
 def test_what_is_not_the_object_is_not_taken_for_it_behind_a_cut(
@@ -209,6 +211,7 @@ def test_what_is_not_the_object_is_not_taken_for_it_behind_a_cut(
     assert note.text == f"It was last seen in frame {seen}, {place} the cut at frame 4, and not found again."
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     ("color", "frame"), [(RED, 4), (RED, 6), (BLUE, 4)], ids=["touching", "before", "other-color"]
 )
@@ -277,6 +280,7 @@ def test_a_video_of_one_frame_and_a_part_of_a_video() -> None:
     assert masklet.region.frames == (3, 4, 5, 6)
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(("stop", "side"), [(1, 480), (5, 64), (9, 480), (12, 480)])
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(stop: int, side: int) -> None:
     frames, _ = scene((RED, moving(12, (2, 20), (5, 0))), (BLUE, [(32, 18)] * 12))
@@ -377,6 +381,7 @@ def test_a_click_that_the_best_outline_leaves_out_is_taken_in() -> None:
     assert found.mask[4:10, 20:26].any()
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("shape", "prompt"),
     [

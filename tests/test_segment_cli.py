@@ -371,6 +371,7 @@ WRONG = {
 }
 
 
+@pytest.mark.spread(12)
 @pytest.mark.parametrize(("given", "said"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_is_said_before_anything_is_loaded(clip, log, tmp_path, monkeypatch, given, said):
     (tmp_path / "clip.mp4").write_bytes(clip.read_bytes())
@@ -428,6 +429,7 @@ def stopped(arguments, ledger, how, at):
     return process.returncode, stderr.decode()
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "SIGTERM", "kill"])
 def test_the_same_command_goes_on_where_it_was_stopped(clip, log, tmp_path, how):
     whole, out = tmp_path / "whole.json", tmp_path / "masks.json"
@@ -455,6 +457,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(clip, log, tmp_path, how)
     assert not ledger.exists()
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("at", [1, 7, 14])
 def test_the_classical_segmenter_goes_on_as_if_it_had_not_been_stopped(shapes, tmp_path, at):
     path, box = shapes
@@ -589,6 +592,7 @@ def test_what_is_pointed_at_is_followed_before_it_is_asked_about(clip, arguments
     assert run("ask", *[clip if part == "CLIP" else part for part in arguments]).stdout.strip() == expected
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("place", [0, 6], ids=["before the video", "last"])
 def test_without_a_name_the_classical_segmenter_follows(shapes, place):
     path, box = shapes
@@ -601,6 +605,7 @@ def test_without_a_name_the_classical_segmenter_follows(shapes, place):
     assert run("ask", *arguments[:place], "--track", *arguments[place:]).stdout.strip() == expected
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("name", ["CLIP", "./rolling", "folder-1", "no-such.mp4"])
 def test_what_follows_track_is_its_name_wherever_it_stands(clip, log, tmp_path, monkeypatch, name):
     """A file of the name of a segmenter changes nothing, and a video is none."""

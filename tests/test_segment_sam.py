@@ -189,6 +189,7 @@ TOLD = {
 }
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("said", TOLD)
 @backends
 def test_streaming_equals_a_session_that_holds_everything(name: str, said: str, segmenters: Callable) -> None:
@@ -322,6 +323,7 @@ def held_bytes(
         ]
 
 
+@pytest.mark.spread(1)
 @backends
 def test_memory_does_not_grow_with_the_video(name: str, segmenters: Callable) -> None:
     segmenter, video = segmenters(name), clip(20)
@@ -393,6 +395,7 @@ def interrupted(
     return known
 
 
+@pytest.mark.spread(3)
 @each_backend("after", [3, 9, 18, 2 * FRAMES], [9])
 def test_an_interrupted_run_goes_on_with_what_is_known(name: str, after: int, segmenters: Callable) -> None:
     segmenter, video, prompts = segmenters(name), clip(), [{4: MASK, 8: NOT_HERE}, {7: BOX, 2: ABSENT}]
@@ -476,6 +479,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 }
 
 
+@pytest.mark.spread(6)
 @each_backend("damage", DAMAGES, ["a weight is missing", "no processor", "a model that reads text"])
 def test_damaged_checkpoints_are_refused(name: str, damage: str, checkpoints: Callable, tmp_path: Path) -> None:
     folder = copy(checkpoints(name), tmp_path / "damaged")

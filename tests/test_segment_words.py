@@ -137,6 +137,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_loaded(settings, err
         vr.find_regions(FRAMES, PHRASE, **settings)
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", ["grounding", "sam3_video"])
 @pytest.mark.parametrize(
     ("settings", "message"),
@@ -240,6 +241,7 @@ def without_processor(source: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("part", ["owlv2", "grounding-dino", "sam-hq", "sam3"])
 @pytest.mark.parametrize("spoil", [lacking, damaged, without_processor])
 def test_a_checkpoint_that_is_not_whole_is_refused(part, spoil, folder, grounding, tmp_path):
@@ -265,6 +267,7 @@ def test_a_checkpoint_of_another_kind_is_refused(name, other, folder):
 # --- a detector, SAM-HQ and a propagator -----------------------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_a_frame_has_candidates_the_surest_first(kind, dtype, grounding):
@@ -351,6 +354,7 @@ def test_all_candidates_are_followed_in_both_directions(frame, grounding, tmp_pa
     assert (read.phrase, read.settings) == (PHRASE, masklets[0].settings)
 
 
+@pytest.mark.slow
 def test_whoever_can_follow_objects_is_a_propagator(grounding):
     still = vr.load_segmenter("classical")
     by_name, loaded = grounding("owlv2"), grounding("owlv2", propagator=still)

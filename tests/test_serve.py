@@ -242,6 +242,7 @@ def test_a_benchmark_is_answered_by_a_server_as_by_the_model(served, tmp_path_fa
     assert (result["settings"]["sees"], result["failed"]) == ("regions", {})
 
 
+@pytest.mark.slow
 def test_agents_of_the_engine_ask_a_server_about_regions(served, monkeypatch, clips):
     from videorefer_plugin.data_engine.items import Found, Noun, ObjectItem, Source, VideoItem
     from videorefer_plugin.data_engine.registry import make_agent

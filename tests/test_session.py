@@ -109,6 +109,7 @@ def test_a_batch_pads_between_what_is_shared_and_what_is_not(pair: Any, clip: An
     assert session.ask_many(asked, **SHORT) == asked_alone(pair, clip[0], asked)
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -196,6 +197,7 @@ def test_templates_that_put_the_video_last_share_no_prefix_but_frames(pair: Any,
         processor.chat_template = usual
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("window", [8, 40, 400])
 def test_layers_with_a_window_answer_as_asked_alone(clip: Any, window: int) -> None:
     from transformers import AutoConfig, AutoModel, AutoProcessor
@@ -459,6 +461,7 @@ def test_threads_may_ask_at_the_same_time(clip: Any, session: Any, alone: list[s
     assert [found[number] for number in range(len(asked))] == alone[:5]
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("max_bytes", [0, 300_000])
 def test_what_is_kept_stays_below_the_limit(pair: Any, clip: Any, max_bytes: int, alone: list[str]) -> None:
     asked = questions(clip[1])[:5]

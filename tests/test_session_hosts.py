@@ -132,6 +132,7 @@ def tower_counts(model: Any) -> Iterator[list[int]]:
 # --- the same as without a session -----------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(8)
 @torch.no_grad()
 def test_prompts_are_prepared_as_the_processor_and_the_model_would(case: Case) -> None:
     visuals = case.visuals()
@@ -145,6 +146,7 @@ def test_prompts_are_prepared_as_the_processor_and_the_model_would(case: Case) -
         assert both[0].shown is both[1].shown
 
 
+@pytest.mark.spread(4)
 def test_a_session_answers_as_single_calls_do(case: Case) -> None:
     expected = [
         vr.ask(case.model, None, text, regions, processor=case.processor, image=case.video, max_new_tokens=6)
@@ -165,6 +167,7 @@ def test_similarity_can_be_asked_for(video_case: Case) -> None:
     assert found.similarities.shape == (2,)
 
 
+@pytest.mark.spread(3)
 def test_a_conversation_goes_on_as_if_all_of_it_were_asked_at_once(video_case: Case) -> None:
     case = video_case
     with VideoSession(case.model, case.processor, case.video) as session:
@@ -181,6 +184,7 @@ def test_a_conversation_goes_on_as_if_all_of_it_were_asked_at_once(video_case: C
         assert session.computed.frames_read == 6
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
 @pytest.mark.parametrize("fps", [0.1, 25.0])
 def test_text_after_a_slow_video_has_the_positions_that_the_host_gives_it(name: str, fps: float) -> None:
@@ -203,6 +207,7 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.spread(7)
 @torch.no_grad()
 @pytest.mark.parametrize("settings", SETTINGS, ids=[next(iter(settings)) for settings in SETTINGS])
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "smolvlm", "videollama2"])
@@ -226,6 +231,7 @@ def test_frames_that_are_equal_are_shown_as_often_as_they_stand_there(name: str)
     assert case.computed.frames_encoded < case.computed.frames_read
 
 
+@pytest.mark.spread(3)
 @torch.no_grad()
 def test_a_host_that_mixes_rows_is_encoded_as_a_whole(video_case: Case) -> None:
     case = video_case
@@ -255,6 +261,7 @@ def test_a_host_that_lays_features_out_in_its_own_way_is_asked(monkeypatch: pyte
 # --- once ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @torch.no_grad()
 def test_frames_are_read_and_rows_of_features_computed_once(video_case: Case) -> None:
     case, store = video_case, FeatureStore()
@@ -316,6 +323,7 @@ def test_a_processor_that_was_changed_sees_the_frames_again() -> None:
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @torch.no_grad()
 def test_what_was_dropped_is_computed_again(video_case: Case) -> None:
     case, store = video_case, FeatureStore(3000)

@@ -88,6 +88,7 @@ def singles(call: dict[str, Any]) -> list[dict[str, Any]]:
 GREEDY = {"do_sample": False, "max_new_tokens": 16}
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"repetition_penalty": 1.3}], ids=str)
 def test_batches_generate_what_single_prompts_do(pair: Any, call: dict[str, Any], settings: Any) -> None:
     model, processor = pair

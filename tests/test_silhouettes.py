@@ -89,6 +89,7 @@ sides = st.one_of(st.integers(3, 90), st.sampled_from([255, 256]))
 grids = st.tuples(st.integers(1, 30), st.integers(1, 30))
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), height=sides, width=sides, grid=grids, padded=st.booleans())

@@ -52,6 +52,7 @@ def test_tokens_are_compared_in_the_order_given():
     assert made.joined == (False, True)
 
 
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (WIDTH, HEIGHT), (40, 1500), (1500, 40)], ids=str)
 @pytest.mark.parametrize("num_frames", [1, 2, 16, 200])
 def test_pictures_of_any_number_of_frames_can_be_looked_at(num_frames, size):

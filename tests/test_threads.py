@@ -63,6 +63,7 @@ def together(work: Callable[[Any], Any], given: list[Any]) -> list[Any]:
     return found
 
 
+@pytest.mark.spread(1)
 @pytest.mark.filterwarnings("ignore:The embedded model knows nothing")
 @pytest.mark.parametrize("door", ["ask", "generate", "session", "stream", "mixed"])
 def test_threads_answer_as_one_does(door: str, pair: tuple[Any, Any]) -> None:
@@ -97,6 +98,7 @@ def test_threads_answer_as_one_does(door: str, pair: tuple[Any, Any]) -> None:
     assert together(lambda one: one[0](one[1]), given) == alone
 
 
+@pytest.mark.spread(1)
 def test_one_session_answers_several_threads(pair: tuple[Any, Any]) -> None:
     model, processor = pair
     video = questions(1)[0][0]
@@ -122,6 +124,7 @@ def test_prompts_of_several_lengths_are_tokenized_in_threads(pair: tuple[Any, An
     assert together(lengths, [number % 2 == 0 for number in range(160)]) == [*expected] * 80
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_loader_workers_make_the_batches_of_one_process(method: str, tmp_path: Any) -> None:
     processor = load_model(vr.tiny_checkpoint())[1]

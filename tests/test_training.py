@@ -427,6 +427,7 @@ def test_checkpoints_of_another_run_are_not_overwritten(data, tmp_path):
 # --- evaluation ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     ("kinds", "changes"),
     [
@@ -447,6 +448,7 @@ def test_the_loss_on_other_records_is_logged(kinds, changes, tmp_path):
     assert found[2] == found[4] > 0  # nothing was learnt, and the same was looked at
 
 
+@pytest.mark.slow
 def test_the_loss_on_other_records_does_not_depend_on_batches(tmp_path):
     """It is the mean over all tokens: of answers of very different lengths, batches of any size say the same."""
     kinds = training_runs.KINDS

@@ -26,6 +26,7 @@ def data(tmp_path_factory):
     return folder / "train_stage0_tower.json"
 
 
+@pytest.mark.slow
 def test_only_the_connector_learns(data, tmp_path):
     changes = ["train.batch_size=3", "train.global_batch_size=3", "train.log_every=1", "train.max_steps=12"]
     trainer = train(

@@ -58,6 +58,7 @@ def learnt(row: HostRow, batch: dict[str, Any], processor: Any) -> list[str]:
     return [processor.tokenizer.decode(labels[labels >= 0]) for labels in batch["labels"]]
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_answers_and_the_ends_of_their_turns_are_learnt_and_nothing_else(row: HostRow, data: Path) -> None:
     model, processor = row.attached()
@@ -118,6 +119,7 @@ def test_messages_that_say_no_text_are_named(kind: str, data: Path) -> None:
     assert sample["record"].place in str(caught.value)
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_turns_that_do_not_fit_are_left_out_with_their_regions(row: HostRow, data: Path) -> None:
     model, processor = row.attached()
@@ -171,6 +173,7 @@ def test_a_frozen_tower_records_nothing_for_a_backward_pass(row: HostRow) -> Non
     assert output.last_hidden_state.requires_grad
 
 
+@pytest.mark.spread(3)
 @every_host
 def test_where_batches_without_a_visual_leave_parameters_out_is_known(row: HostRow) -> None:
     """Otherwise distributed training would wait for their gradients forever."""
@@ -206,6 +209,7 @@ def test_object_encoder_alone_leaves_the_host_as_it_was(data: Path, host: Path, 
     assert all(torch.isfinite(torch.tensor(curve)))
 
 
+@pytest.mark.slow
 def test_full_run_goes_on_from_its_result_and_from_a_checkpoint(data: Path, host: Path, tmp_path: Path) -> None:
     """A host's checkpoints keep the object encoder in files of its own, which a resumed run must read."""
     changes = {"train.max_steps": 4, "train.save_every": 2, "train.learning_rate": 1e-2}

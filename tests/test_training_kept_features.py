@@ -159,6 +159,7 @@ def test_objects_have_the_tokens_that_they_have_with_their_clips(setting, model,
         assert torch.allclose(given["object_tokens"][row, : len(tokens)], tokens, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_leaves_the_rest_alone(data, tmp_path):
     changes = {**PARTS, "train.batch_size": 4, "train.global_batch_size": 4, "train.learning_rate": 2e-3}
     changes["train.learning_rates"] = {}
@@ -387,6 +388,7 @@ class _Interrupted(transformers.TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_features_that_it_has(tmp_path, monkeypatch):
     data = write_data(tmp_path / "data", KINDS, copies=1)
     changes = {

@@ -13,6 +13,7 @@ from tests.training_runs import command, losses, run, weights, write_data
 RECIPE = "videollama2.1-7b/stage3"
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_like_one(tmp_path):
     data = write_data(tmp_path / "data", ("compressed", "text", "image", "polygons"), copies=1)
     changes = {

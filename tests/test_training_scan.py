@@ -58,6 +58,7 @@ def scan_of(path):
     return Path(f"{path}.scan")
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize(
     "settings", [{}, {"on_bad_sample": "error"}, {"max_tokens_per_region": 1}, {"mode": "single"}]

@@ -79,6 +79,7 @@ def test_in_another_thread_nothing_is_done_with_signals(data, uninterrupted, tmp
     assert_equal_runs(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
 )
@@ -117,6 +118,7 @@ def test_two_processes_stop_at_the_same_step_and_go_on(signum, data, tmp_path):
     assert_equal_runs(stopped, whole)
 
 
+@pytest.mark.slow
 def test_two_trainers_do_not_share_a_folder(data, tmp_path):
     process = start(*command(RECIPE, data, tmp_path, **{**RUN, "train.save_every": 1, "train.max_steps": 1000}))
     try:

@@ -262,6 +262,7 @@ def test_as_many_frames_as_the_video_has_can_be_sampled():
 # --- files: exact frames ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(7)
 @pytest.mark.parametrize("name", ALL_CLIPS)
 def test_every_frame_is_the_one_asked_for(clips, name):
     path = getattr(clips, name)
@@ -432,6 +433,7 @@ def test_videos_may_come_as(clips, tmp_path, kind):
         assert media.read_numbers(pickle.loads(pickle.dumps(video)).read([30, 2])) == [30, 2]
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", ALL_CLIPS)
 def test_bytes_have_the_frames_of_the_file(clips, name):
     path = getattr(clips, name)
@@ -819,6 +821,7 @@ def test_streams_of_what_is_no_file(clips, tmp_path):
 # --- files: damage ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", ["busy_mp4", "busy_mkv", "busy_avi"])
 @pytest.mark.parametrize("keep", [0.35, 0.7])
 def test_cut_off_files(clips, tmp_path, name, keep):
@@ -838,6 +841,7 @@ def test_cut_off_files(clips, tmp_path, name, keep):
         video.read([*video.sample(16), 59])
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", ["busy_mp4", "busy_mkv"])
 @pytest.mark.parametrize("packet", [0, 31, 59])
 def test_damage_in_the_middle(clips, tmp_path, name, packet):
@@ -860,6 +864,7 @@ def test_damage_in_the_middle(clips, tmp_path, name, packet):
 LOSING = {"mkv": True, "lost_vp9": True, "lost_vp8": True, "vfr_webm": False, "avi": False, "transport": False}
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", LOSING)
 @pytest.mark.parametrize("packet", [12, 20])
 def test_frames_behind_lost_ones_keep_their_numbers(clips, tmp_path, name, packet):
@@ -881,6 +886,7 @@ def test_frames_behind_lost_ones_keep_their_numbers(clips, tmp_path, name, packe
         video.read([0, refused[0]])
 
 
+@pytest.mark.spread(20)
 @pytest.mark.parametrize("name", ["mkv", "lost_vp9", "vp8", "vfr_webm", "avi", "transport", "flv", "gif", "mov"])
 @pytest.mark.parametrize("seed", range(6))
 def test_no_damage_gives_another_frame(clips, tmp_path, name, seed):
@@ -961,6 +967,7 @@ def test_a_recording_that_ends_in_a_torn_block(clips, tmp_path):
     assert right[:19] == list(range(0, 57, 3))
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", ["mkv", "vfr", "avi", "flv", "flv_hevc", "transport", "gif", "raw"])
 def test_structure_of_arbitrary_bytes(clips, tmp_path, name):
     """Whatever is cut off or overwritten, looking for damage does not fail on it."""
@@ -1258,7 +1265,10 @@ def bad_sources(folder):
         "empty file": (lambda: file("empty.mp4", b""), "empty.mp4.*empty file"),
         "text as video": (lambda: file("text.mp4", b"hello " * 100), "text.mp4.*cannot be opened"),
         "text": (lambda: file("text.txt", b"hello " * 100), "text.txt.*no video stream"),
-        "bytes": (lambda: file("noise.bin", bytes(range(256)) * 20), "noise.bin.*(no video stream|not a video|cannot be opened)"),
+        "bytes": (
+            lambda: file("noise.bin", bytes(range(256)) * 20),
+            "noise.bin.*(no video stream|not a video|cannot be opened)",
+        ),
         "subtitles": (lambda: file("a.srt", b"1\n00:00:00,000 --> 00:00:01,000\nhi\n\n"), "no video stream"),
         "sound only": (sound, r"sound.mp4.*no video stream.*audio"),
         "cover art": (lambda: media.write_mp3_with_cover(folder / "a.mp3"), "no video stream.*audio"),
@@ -1646,6 +1656,7 @@ def run_python(code, *arguments):
     ).stdout
 
 
+@pytest.mark.spread(1)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
 @pytest.mark.parametrize("suffix", ["mp4", "avi", ""])
 def test_memory_does_not_grow_with_the_video(tmp_path, suffix):

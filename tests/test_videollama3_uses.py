@@ -200,6 +200,7 @@ except vr.ConfigurationError as error:
 """
 
 
+@pytest.mark.slow
 @needs_sharding
 def test_weights_that_are_shared_out_are_refused_and_not_waited_for():
     """Processes have different numbers of crops, and would wait for each other for ever."""

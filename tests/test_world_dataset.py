@@ -58,6 +58,7 @@ def load(root, name):
     return json.loads((root / name).read_text())
 
 
+@pytest.mark.slow
 def test_all_files_are_there_and_count_what_they_hold(folder):
     root, counts = folder
     assert list(counts) == FILES
@@ -228,6 +229,7 @@ def interrupted(tmp_path_factory):
     return out
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupted_run_goes_on_and_ends_the_same(folder, interrupted, tmp_path, monkeypatch, workers):
     whole, _ = folder
@@ -259,6 +261,7 @@ def newest(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_two_processes_may_write_the_same_folder(small, tmp_path):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         runs = [pool.submit(world.write_dataset, tmp_path, 5, 3, 4, version=6) for _ in range(2)]
@@ -450,6 +453,7 @@ def test_a_stage_that_is_added_changes_nothing_of_the_others(small, of_version_5
     assert {record["id"].split("/")[1] for record in made} == {"short", "qa"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_after_a_stage_was_added(interrupted, another_stage, tmp_path):
     begun = shutil.copytree(interrupted, tmp_path / "begun")
     world.write_dataset(begun, 22, seed=3, heldout=5, version=6)

@@ -148,6 +148,7 @@ def test_prompts_are_those_of_the_benchmark():
     assert question.answer == 2
 
 
+@pytest.mark.slow
 def test_fillers_are_as_frequent_as_what_is_true():
     true, fill = {}, {}
     clips = [clip for clip, _ in zip(iter_clips(3), range(900), strict=False)]
@@ -166,6 +167,7 @@ def test_fillers_are_as_frequent_as_what_is_true():
 # --- the benchmark ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(1)
 def test_the_benchmark_is_balanced_and_fair(bench, version):
     questions = [question for _, found in bench for question in found]
     assert Counter(q.type for q in questions) == dict.fromkeys(QUESTION_TYPES, len(questions) // 5)
@@ -228,6 +230,7 @@ def accuracy(weights, questions):
     return float(np.mean([guess == question.answer for guess, question in zip(guesses, questions, strict=True)]))
 
 
+@pytest.mark.spread(1)
 def test_no_answer_is_guessable_from_the_text(bench):
     train = []
     for number in range(500):
@@ -270,6 +273,7 @@ def test_grounding_pairs_flip_with_the_region():
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     ("stage", "most"),
     [
