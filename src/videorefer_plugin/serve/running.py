@@ -66,7 +66,10 @@ def check_key(key: str | None) -> str | None:
     """
     if key is None or (len(key) >= 8 and key.isascii() and key.isprintable() and " " not in key):
         return key
-    raise ServeError("The key must have at least 8 characters: ASCII, without spaces and line breaks.")
+    raise ServeError(
+        "The key (--api-key or VIDEOREFER_API_KEY) must have at least 8 characters: ASCII, without spaces and line "
+        "breaks."
+    )
 
 
 def serve_transformers(settings: ServeSettings, tell: Any = None) -> None:
