@@ -633,7 +633,7 @@ def test_items_of_benchmarks_are_read_by_them(followed):
     [
         (BenchForm("d", caption=" "), "no description"),
         (BenchForm("q", question="What is <region1>?", options=("a",)), "1 options"),
-        (BenchForm("q", question="What is <region1>?", options=("a", "b"), right=3), "Option 3"),
+        (BenchForm("q", question="What is <region1>?", options=("a", "b"), right=3), "right option is 3"),
         (BenchForm("q", question="What is it?", options=("a", "b")), "about no object"),
         (BenchForm("q", question="What is <region1>?", options=("a", "b"), type="Mine"), "unknown type 'Mine'"),
     ],
@@ -812,7 +812,7 @@ def test_bad_passwords_are_not_repeated(tmp_path, text):
     [
         ("--host 0.0.0.0", "needs a name and a password"),
         ("--host example.org", "needs a name and a password"),
-        ("--segmenter nothing", "There is not a segmenter 'nothing'"),
+        ("--segmenter nothing", "There is no segmenter 'nothing'"),
         ("--segmenter shapes_color", "shapes_color cannot cut objects out of a frame"),
         ("--finder classical", "classical cannot find words"),
         ("--model no/such/folder", "no/such/folder"),
