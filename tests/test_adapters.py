@@ -116,7 +116,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.spread(10)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_adapters_are_named(damage: str, own: tuple[Any, Path], tmp_path: Path) -> None:
     change, words = DAMAGES[damage]

@@ -1174,7 +1174,7 @@ def save_unsafe(save: str, state: dict[str, Any], path: Path) -> None:
         torch.save(state, path, _use_new_zipfile_serialization=save == "zip")
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @SAVERS
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "region_encoder.bin", "mm_projector.bin", "tower"])
 def test_pickled_code_does_not_run(name, save, tmp_path):
@@ -1266,7 +1266,7 @@ NAMES = {
 }
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("file", list(NAMES))
 @pytest.mark.parametrize(
     "how", ["shape", "missing", "unexpected", "other-part", "list", "nested", "truncated", "empty"]

@@ -236,7 +236,7 @@ def test_longer_padding_changes_nothing(model, batch, expected):
     assert_those_of_singles(logits_by_sample(model, padded), expected)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("rows", [[0], [3], [5], [11], [2, 3, 7], [10, 6, 6, 0]], ids=str)
 def test_samples_can_be_taken_out_of_a_batch_and_repeated(rows, model, batch, expected):
     names = list(SAMPLES)
@@ -318,7 +318,7 @@ def distinct_frames_of(prompts: int) -> int:
     return len(sampled) + min(prompts, 4)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("prompts", [1, 4, 16])
 @pytest.mark.parametrize("form", ["path", "text of a path", "array", "video"])
 def test_a_video_of_many_prompts_is_decoded_and_encoded_once(form, prompts, forms, model, processor, frames_read):

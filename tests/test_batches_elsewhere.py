@@ -38,7 +38,7 @@ SETTINGS = {"do_sample": False, "max_new_tokens": 4}
 # --- pipelines, collators, accelerate, TRL ---------------------------------------------------------------------------
 
 
-@pytest.mark.spread(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "size"), [("image-text-to-text", 4), ("any-to-any", 12)])
 def test_pipelines_answer_batches_as_single_chats(task, size, model, processor):  # noqa: F811
     pipe = pipeline(task, model=model, processor=processor)
@@ -49,7 +49,7 @@ def test_pipelines_answer_batches_as_single_chats(task, size, model, processor):
     assert len(set(alone)) > 3, "answers must depend on what is asked"
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_pipelines_answer_batches_of_hosts(row: Any) -> None:
     host, of_host = shared(row.name)
@@ -275,6 +275,7 @@ def test_object_tokens_of_single_regions_are_those_of_the_prompt(model, processo
     assert model.get_region_tokens(**singles["nothing but text"]) == [[]]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_hosts_give_object_tokens_of_single_regions(row: Any) -> None:
     host, of_host = shared(row.name)

@@ -236,7 +236,7 @@ def frames_shown(server):
     return [int(frame[0, 0, 0]) // 20 for request in server.requests for frame in sent(request)[0]]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("names", CHOSEN)
 def test_every_object_is_on_a_frame(folder, tmp_path, server, names):
     model = FramesThenSummary(FrameEndpoint(chat(server)), num_frames=2)
@@ -246,7 +246,7 @@ def test_every_object_is_on_a_frame(folder, tmp_path, server, names):
     assert all(f"Object {number} is outlined" in texts for number, _ in enumerate(names, 1))
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("mode", ["single", "multi"])
 @pytest.mark.parametrize(("num_frames", "expected"), [(1, 1), (3, 3), (16, 9)])
 def test_without_objects_frames_of_the_whole_video_are_shown(folder, tmp_path, server, mode, num_frames, expected):
@@ -258,7 +258,7 @@ def test_without_objects_frames_of_the_whole_video_are_shown(folder, tmp_path, s
     assert len(shown) == expected
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("make", [FramesThenSummary, BoxText, lambda seer: MarkedEndpoint(seer.chat)])
 def test_one_failure_in_a_batch_costs_its_neighbors_nothing(folder, tmp_path, server, make, workers):
@@ -301,6 +301,7 @@ def test_what_answers_depend_on_is_in_the_settings(server):
     assert len({json.dumps(model.settings(), sort_keys=True) for model in models}) == len(models)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["llava_onevision", "qwen2_5_vl", "smolvlm", "internvl"])
 def test_hosts_read_boxes_and_see_single_frames(bench, tmp_path, name):
     row = BY_NAME[name]

@@ -221,6 +221,7 @@ def test_a_missing_file_is_named(folder, missing):
         benchmark_of("dlc").read(folder / "qa.json")
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "edit",
     [

@@ -127,7 +127,7 @@ CASES = [
 ]
 
 
-@pytest.mark.spread(26)
+@pytest.mark.spread(8)
 @pytest.mark.parametrize(("kind", "change", "said"), CASES)
 def test_an_edited_line_is_named_before_anything_is_asked(bench, out, kind, change, said):
     path = edit(out / f"{kind}-0.jsonl", change)

@@ -329,7 +329,7 @@ def test_a_chat_model_is_asked_in_the_words_of_the_benchmark(tmp_path, server, n
     assert judge.settings()["prompt_hash"] == JUDGE_PROMPT.hash  # what it was given is as before
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize(
     ("make", "said"),

@@ -277,7 +277,7 @@ def predictions(folder):
     return {row["id"]: row["prediction"] for row in rows(folder)}
 
 
-@pytest.mark.spread(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["single", "multi"])
 def test_items_about_one_video_are_answered_as_each_would_be_alone(bench, tmp_path, shared_model, processor, mode):
     data = about_few_videos(bench, bench / "few.json")
@@ -379,6 +379,7 @@ def test_a_model_without_regions_is_said(bench, tmp_path):
         evaluate_questions(bench / "bench_q.json", model, tmp_path)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["llava_onevision", "qwen2_5_vl", "smolvlm", "internvl"])
 def test_hosts_with_regions_and_hosts_that_see_marks(bench, tmp_path, name):
     from tests.tiny_hosts import BY_NAME

@@ -338,7 +338,7 @@ STARTS = ["", "(", "answer", "answer: A", "Answer is", "(answer)", "\\boxed{", "
 STARTS += ["SC", "SC: score", "SC: 4", "SC: 4/", '{"SC": "4']
 
 
-@pytest.mark.spread(9)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "reply", [part * 20_000 for part in LONG] + [f'{s}{" " * 20_000}é"}}' for s in STARTS], ids=lambda text: text[:12]
 )

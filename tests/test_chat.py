@@ -70,7 +70,7 @@ WORKS = [
 ]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("does", "retries", "expected", "asked"), WORKS)
 def test_what_is_a_reply(server, does, retries, expected, asked):
     server.reply = does if callable(does) else lambda messages: does
@@ -116,7 +116,7 @@ FAILS = [
 ]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("does", "retries", "kind", "said", "asked"), FAILS)
 def test_what_is_no_reply(server, does, retries, kind, said, asked):
     server.reply = lambda messages: does
@@ -129,7 +129,7 @@ def test_what_is_no_reply(server, does, retries, kind, said, asked):
     assert chat.usage.requests == 0
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("status", [400, 404, 500])
 @pytest.mark.parametrize("shown", [KEY, "Bearer another-secret", "sk-proj-abc***wxyz"])
 def test_no_key_is_repeated(server, status, shown):
@@ -154,7 +154,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "refused", [REFUSED[:1], REFUSED[1:2], REFUSED[2:3], REFUSED[:2], [REFUSED[0], REFUSED[3]], REFUSED], ids=str
 )
@@ -182,6 +182,7 @@ def test_parameters_that_a_model_does_not_take(server, caplog, refused):
     assert chat.settings() == settings  # what was asked for names the configuration, before and after
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "message",
     [
@@ -212,7 +213,7 @@ def test_a_server_that_takes_no_request_is_not_asked_for_ever(server, message):
     assert chat.adapted == {}
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("count", [-1, 2.5, True, None, "12", 10**400])
 def test_counts_of_tokens_that_are_none(server, count):
     usage = {"prompt_tokens": count, "completion_tokens": 10}
@@ -242,7 +243,7 @@ def nouns(value):
 GOOD = '{"nouns": ["dog"]}'
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "reply",
     [
@@ -265,7 +266,7 @@ def test_json_is_found_whatever_stands_around_it(server, reply):
     assert len(server.requests) == 1
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("first", "told"),
     [
@@ -294,7 +295,7 @@ def test_what_is_no_json_is_asked_once_more(server, first, told):
     assert again[0]["content"].startswith("Hello")
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("replies", "kind", "said", "asked"),
     [
@@ -341,7 +342,7 @@ def test_pictures_are_asked_about_once_more_too(server):
     assert "empty" in second[-1]["text"]
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -447,6 +448,7 @@ def test_without_openai_both_extras_are_named(monkeypatch):
         make_chat("m", "openai")
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("messages", "said"),
     [

@@ -36,6 +36,7 @@ QUESTION = "<video>\nWhat is <region> doing in the video?"
 # --- as it is --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     "model_class",
     [*(getattr(transformers, name) for name in AUTO_CLASSES), vr.VideoReferForConditionalGeneration],
@@ -69,7 +70,7 @@ def halves(tmp_path_factory):
     return {"original": original, "own": place / "own"}
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("layout", ["own", "original"])
 @pytest.mark.parametrize("cls", [AutoModel, vr.VideoReferForConditionalGeneration], ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize(
@@ -144,6 +145,7 @@ def test_processor(processor):
     assert AutoTokenizer.from_pretrained(CHECKPOINT).convert_tokens_to_ids("<region>") == config.region_token_id
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("recorded", "used"),
     [("pad", "pad"), ("square", "square"), ("anyres", "square"), ("", "square"), (None, "square")],
@@ -193,6 +195,7 @@ def test_tower_at_an_absolute_path(towerless, tmp_path):
     assert model.config.vision_tower == str(tower)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("auto", [AutoModel, vr.VideoReferForConditionalGeneration], ids=lambda cls: cls.__name__)
 @pytest.mark.parametrize("recorded", [TOWER.name, None])
 def test_tower_override(auto, recorded, towerless, tmp_path):
@@ -259,6 +262,7 @@ def test_the_published_tower_is_known_without_its_folder(tmp_path):
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("safetensors", [True, False], ids=["safetensors", "bin"])
 @pytest.mark.parametrize("files", [1, 3])
 def test_weights_in_other_files(safetensors, files, processor, tmp_path):

@@ -59,6 +59,7 @@ def asked(processor: Any, kind: str, **settings: Any) -> Any:
 # --- models ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @every_model
 @every_kind
 def test_outputs_hold_those_of_the_encoder(name, kind, loaded):
@@ -78,6 +79,7 @@ def test_outputs_hold_those_of_the_encoder(name, kind, loaded):
     assert [type(part) for part in as_tuple if isinstance(part, tuple)] == [tuple]
 
 
+@pytest.mark.spread(2)
 @every_model
 @every_kind
 def test_attentions_and_hidden_states_of_the_tower_come_by_argument_and_by_configuration(name, kind):
@@ -323,6 +325,7 @@ def test_token_types_tell_visuals_from_text_regions_and_padding(name, tensors, s
     assert sorted(set(types.flatten().tolist())) == [0, 1, 2]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("row", [row for row in ROWS if row.takes_images], ids=lambda row: row.name)
 def test_regions_are_text_in_the_token_types_of_a_host(row):
     _, processor = row.attached()

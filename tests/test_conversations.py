@@ -149,7 +149,7 @@ LAYOUTS: dict[str, tuple[list[dict[str, Any]], str]] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("template", [None, MOVING], ids=["own template", "moving template"])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_region_lies_on_the_visual_before_it_in_the_conversation(
@@ -364,6 +364,7 @@ def test_a_picture_may_be_given_in_every_form(door: Any, name: str, folder: Path
     assert len(both["input_ids"]) == 2
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", [*VIDEO_FORMS, *STORED_VIDEO_FORMS])
 def test_a_video_may_be_given_in_every_form(door: Any, name: str, folder: Path) -> None:  # noqa: F811
     settings = {**CHAT, "return_tensors": "pt"}

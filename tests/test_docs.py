@@ -163,9 +163,6 @@ MADE = {
 }
 """What the blocks of a page leave in the desk."""
 
-FIRST = ("index.md", "quick-start.md")
-"""The pages that are read first."""
-
 
 @pytest.fixture
 def registries(monkeypatch):
@@ -176,14 +173,8 @@ def registries(monkeypatch):
             monkeypatch.setattr(module, table, dict(getattr(module, table)))
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        # All pages together take minutes; `.ci/run docs` runs them.
-        pytest.param(path, id=path.relative_to(DOCS).as_posix(), marks=() if path.name in FIRST else pytest.mark.slow)
-        for path in PAGES
-    ],
-)
+@pytest.mark.slow  # all pages together take minutes; `.ci/run docs` runs them
+@pytest.mark.parametrize("path", PAGES, ids=[path.relative_to(DOCS).as_posix() for path in PAGES])
 def test_blocks_run(path, desk, registries):
     run_blocks(read_blocks(path), path.name)
     assert [file for file in MADE.get(path.name, []) if not (desk / file).exists()] == []

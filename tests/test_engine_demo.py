@@ -156,6 +156,7 @@ def test_a_mask_of_background_shows_no_object():
                 assert mask.sum() == own.sum() > np.count_nonzero(mask & own) * 2
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6])
 def test_faults_are_as_many_as_asked_for_and_depend_on_the_seed(share):
     items = true_items()

@@ -88,6 +88,7 @@ def test_records_provenance_agents_and_card_arrive(hub, client, tmp_path):
         assert str(tmp_path).encode() not in content, name
 
 
+@pytest.mark.slow
 def test_publishing_again_replaces_records_of_another_format(hub, client, tmp_path):
     for form, other in (("json", "parquet"), ("parquet", "json")):
         answer = publish(client, make_run(tmp_path / form, form=form), "me/formats")
@@ -224,6 +225,7 @@ def test_reports_that_were_damaged(tmp_path, key, value):
 # --- names and paths -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("root", "name"), [(None, "clip.mp4"), ("", "run/videos/clip.mp4"), ("run", "videos/clip.mp4")]
 )

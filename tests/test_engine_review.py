@@ -395,7 +395,7 @@ def with_semicolons(text):
     return written.getvalue()
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("save", "said"),
     [
@@ -545,6 +545,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     assert 180 <= held <= 199
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("counts", "known"),
     [

@@ -676,7 +676,7 @@ def test_a_damaged_ledger_names_the_line(desk):
     assert calls(folder_of(given))[len(before) :] == ["annotator v1"]
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("retry", [False, True])
 @pytest.mark.parametrize(
     "harm",
@@ -820,7 +820,7 @@ def test_recipes_and_agents_are_listed():
 # --- recipes ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(15)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize(
     ("change", "message"),
     [

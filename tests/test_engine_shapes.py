@@ -70,6 +70,7 @@ def test_a_caption_of_the_shapes_world_names_its_objects(caption, expected):
     assert [(noun.text, noun.expression, noun.role) for noun in nouns] == expected
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("caption", "kind"),
     [

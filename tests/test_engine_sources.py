@@ -231,6 +231,7 @@ def world(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("scale", "crf"), [(1.0, 35), (1.5, 28), (0.75, 24), (2.0, 33)])
 def test_a_copy_in_another_encoding_and_size_is_found_and_nothing_else(world, tmp_path, scale, crf):
     copy = copy_of(tmp_path / "copy.mp4", world / "clip3.mp4", scale, crf)

@@ -95,7 +95,7 @@ GOOD = {
 # --- what becomes of replies -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("stage", GOOD)
 @pytest.mark.parametrize(
     ("replies", "expected", "requests"),
@@ -157,6 +157,7 @@ def _is_read(raw):
     return isinstance(raw.body, dict) and bool(raw.body.get("choices")) and not raw.cut
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("stage", GOOD)
 def test_who_does_not_answer_in_time_is_a_failure(server, stage):
     server.delay = 2
@@ -164,6 +165,7 @@ def test_who_does_not_answer_in_time_is_a_failure(server, stage):
     assert (made.kind, made.spent) == ("endpoint", Spent())
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("stage", GOOD)
 def test_a_server_that_is_not_there_is_a_failure(monkeypatch, stage):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
@@ -173,6 +175,7 @@ def test_a_server_that_is_not_there_is_a_failure(monkeypatch, stage):
     assert made.kind == "endpoint"
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("stage", GOOD)
 def test_what_no_item_can_get_over_stops_the_run(server, monkeypatch, stage):
     item = GOOD[stage][1]
@@ -185,6 +188,7 @@ def test_what_no_item_can_get_over_stops_the_run(server, monkeypatch, stage):
     assert "wrong" not in str(caught.value)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("more", "spent"), [([402], 0), (["Sorry?", 402], 1)], ids=["at once", "when it is told what was wrong"]
@@ -265,6 +269,7 @@ def test_the_model_is_told_what_was_wrong(server):
     assert "\"same\" is 'yes', expected true or false" in server.requests[1]["messages"][-1]["content"]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("stage", GOOD)
 def test_a_tiny_random_model_is_asked_for_real(stage, tiny_chat):
     made = make_agent(stage, "chat", {"model": str(tiny_chat), "max_tokens": 4})
@@ -296,7 +301,7 @@ def tiny_chat(tmp_path_factory):
 # --- settings and identity -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("stage", "settings", "message"),
     [
@@ -363,7 +368,7 @@ def test_nouns_of_a_caption(server):
 TWO = "Two dogs chase a cat, and the cat climbs a tree."
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("settings", "caption", "found", "expected"),
     [
@@ -630,7 +635,7 @@ def verdicts(*same):
     return {"verdicts": [{"object": place, "same": one, "reason": "So."} for place, one in enumerate(same, start=1)]}
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
@@ -654,6 +659,7 @@ def test_all_objects_of_a_video_in_one_request(server, reply, expected):
         assert len(server.requests) == 1
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("stage", "left_out", "message"),
     [
@@ -795,7 +801,7 @@ def test_one_description_of_what_the_annotator_said(server):
     assert "It drives along a street." in asked
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "description",
     [
@@ -817,7 +823,7 @@ def test_descriptions_that_can_stand_in_no_record(server, description):
     assert (made.kind, made.spent.calls) == ("reply", 2)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "description",
     [
@@ -887,6 +893,7 @@ def test_questions_about_an_object(server):
         assert words in asked
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -932,7 +939,7 @@ def test_relations_of_several_objects(server):
     assert made.objects[1].questions[1].objects == (0,)
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "turns",
     [

@@ -81,6 +81,7 @@ def drops(made: Made | Failure) -> list[str]:
 # --- Segmentor -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "follower", ["ColorFollower", "classical", "FindsAndFollows"], ids=["own", "classical", "at-once"]
 )
@@ -127,6 +128,7 @@ SEVERAL: list[Any] = [
 ]
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize(("clip", "nouns", "settings", "kinds"), SEVERAL)
 def test_what_is_left_out_is_said(
     clips: dict[str, str], clip: str, nouns: list[Any], settings: dict[str, Any], kinds: list[str]
@@ -431,6 +433,7 @@ def test_a_model_is_loaded_once_and_let_go(clips: dict[str, str]) -> None:
     assert isinstance(agent.run([item])[0], Made)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("stage", "settings", "said"),
     [
@@ -773,7 +776,7 @@ ANSWERS: list[Any] = [
 ]  # fmt: skip
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("dynamic", "appearance", "settings", "expected"), ANSWERS)
 def test_answers_become_a_description(
     clips: dict[str, str], server: ChatServer, dynamic: str, appearance: str, settings: dict[str, Any], expected: Any

@@ -139,7 +139,7 @@ def conversation(subject: Subject, batch: int = 1) -> Conversation:
 # ------------------------------------------------------------------------------------------------- from a cache
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_subject
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_conversation_goes_on_from_its_cache(name: str, batch: int) -> None:
@@ -168,7 +168,7 @@ def refused_where_ambiguous(name: str, batch: int) -> Any:
     return pytest.raises(vr.PromptError, match="cannot be told which of the 2 samples")
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(2)
 @every_subject
 @pytest.mark.parametrize("batch", [1, 2])
 def test_regions_and_visuals_of_cached_positions_may_come_or_not(name: str, batch: int) -> None:
@@ -193,7 +193,7 @@ def test_regions_and_visuals_of_cached_positions_may_come_or_not(name: str, batc
             assert answer(model, end, **{CACHE: talk.cache(model)}) == expected
 
 
-@pytest.mark.spread(9)
+@pytest.mark.spread(3)
 @every_subject
 @pytest.mark.parametrize("batch", [1, 2])
 def test_forward_goes_on_from_a_cache_with_regions(name: str, batch: int) -> None:
@@ -218,7 +218,7 @@ def test_forward_goes_on_from_a_cache_with_regions(name: str, batch: int) -> Non
             assert not torch.allclose(other, expected, atol=1e-3), "the region doesn't matter"
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_subject
 def test_a_wrong_number_of_regions_is_still_an_error(name: str) -> None:
     this = subject(name)
@@ -256,7 +256,7 @@ HOSTS = [row.name for row in ROWS if row.name != "videollama2"]
 CANNOT = {"video_llama_3": CHUNKS} if CACHE == "cache" else dict.fromkeys(HOSTS, CHUNKS)
 
 
-@pytest.mark.spread(11)
+@pytest.mark.spread(3)
 @every_subject
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_gives_the_greedy_answer(name: str, way: str) -> None:
@@ -276,7 +276,7 @@ def test_every_way_gives_the_greedy_answer(name: str, way: str) -> None:
     assert answer(this.model, batch, **settings) == answer(this.model, batch)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_subject
 def test_beams_and_several_answers_go_on_from_a_cache(name: str) -> None:
     if CACHE != "cache" and name in ("smolvlm", "internvl", "perception_lm"):

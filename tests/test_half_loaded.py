@@ -90,7 +90,7 @@ DOORS = {
 }
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("half", "files"), [*((half, 1) for half in HALVES), ("tower", 3)])
 def test_a_part_of_a_part_is_refused(half, files, checkpoint):
     change, part, words = HALVES[half]
@@ -103,7 +103,7 @@ def test_a_part_of_a_part_is_refused(half, files, checkpoint):
         assert expected in str(caught.value)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("layout", ["own", "original"])
 def test_at_every_door(layout, door, own, tmp_path):
@@ -124,7 +124,7 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("way", ["file", "config"])
 @pytest.mark.parametrize("case", CONFIGURATIONS)
 def test_an_edited_configuration(case, way, own, tmp_path):
@@ -137,6 +137,7 @@ def test_an_edited_configuration(case, way, own, tmp_path):
         AutoModel.from_pretrained(given[0], **given[1])
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("parts", "said"),
     [

@@ -104,7 +104,7 @@ def _folder(tmp_path_factory):
     os.chdir(before)
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", sorted({" ".join(command[:2]) for command, _ in COMMANDS}))
 def test_commands_end_without_a_trace(name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

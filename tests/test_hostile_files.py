@@ -363,7 +363,7 @@ YAML_DAMAGES: dict[str, bytes] = {
 }
 
 
-@pytest.mark.spread(28)
+@pytest.mark.spread(9)
 @pytest.mark.parametrize("damage", YAML_DAMAGES)
 @pytest.mark.parametrize("load", [load_recipe, load_engine_recipe])
 def test_recipes_that_are_none_are_refused(load, damage, tmp_path):
@@ -411,6 +411,7 @@ VALUES = [
 ]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("value", VALUES)
 def test_values_on_a_command_line_that_are_none_are_refused(value):
     refuses(ConfigurationError, lambda v: load_recipe("videollama2.1-7b/stage1", [f"train.max_steps={v}"]))(value)
@@ -456,6 +457,7 @@ TYPES = {
 COLUMNS = {"conversations": json.dumps(turns("<video>\nA?", "B")), "video": "a.mp4", "annotation": "[]"}
 
 
+@pytest.mark.spread(13)
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("column", COLUMNS)
 def test_columns_of_other_types_are_bad_records(column, kind, folder):

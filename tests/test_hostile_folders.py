@@ -111,7 +111,7 @@ def check(door: Callable[[Path], Any], folder: Path, name: str, whole: Any) -> s
     return "" if found == whole else f"{name} is damaged, which nobody says"
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", ["own", "original"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_named(kind: str, damage: str, folders: dict[str, Path], looks: Any, tmp_path: Path) -> None:

@@ -375,6 +375,7 @@ NUMBERS = {
 }
 
 
+@pytest.mark.spread(13)
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in NUMBERS.items() for value in values])
 def test_numbers_of_recipes_are_refused_when_read(field, value):
     refuses(ConfigurationError, lambda override: load_recipe("videollama2.1-7b/stage1", [override]))(
@@ -501,7 +502,7 @@ BOMBS: dict[str, tuple[Callable[[Any], Any], Callable[[], Any], int, str]] = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", BOMBS)
 def test_bytes_and_addresses_take_no_more_memory_than_they_hold(name, monkeypatch):
     door, make, most, message = BOMBS[name]

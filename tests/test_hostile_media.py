@@ -233,7 +233,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(downloads, "MAX_STREAM_BYTES", 2_000_000)
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", MISBEHAVE)
 def test_a_server_that_misbehaves(case, quick):
     does, said = MISBEHAVE[case]

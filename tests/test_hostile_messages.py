@@ -258,6 +258,7 @@ LEGAL: dict[str, Any] = {
 }
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", LEGAL)
 def test_legal_conversations_become_what_transformers_makes_of_them(name):
     own = AutoProcessor.from_pretrained(CHECKPOINT)

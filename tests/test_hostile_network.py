@@ -198,7 +198,7 @@ SERVERS = {
 }
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", SERVERS)
 def test_a_server_that_misbehaves(case):
     does, said = SERVERS[case]

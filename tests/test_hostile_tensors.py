@@ -307,6 +307,7 @@ def test_what_counts_is_taken(called):
             assert torch.equal(model(**{**inputs, **narrow}).loss, loss)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("name", "value"), [("temprature", 0.5), ("temperature", "hot"), ("eos_token_id", "x")])
 def test_settings_are_judged_before_a_video_is_opened(name, value, tmp_path):
     """Of `ask` and of sessions: a video that is not there is not what they complain about."""

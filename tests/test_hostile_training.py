@@ -68,7 +68,7 @@ FILES = (
 )
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_files_of_a_checkpoint_are_named(name, data, folder):
     path = folder / "checkpoint-2" / name
@@ -129,7 +129,7 @@ STATES = {
 }
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", STATES)
 def test_states_that_no_trainer_wrote_are_refused(name, data, folder):
     path = folder / "checkpoint-2" / "trainer_state.json"
@@ -142,7 +142,7 @@ def test_states_that_no_trainer_wrote_are_refused(name, data, folder):
     assert draw(STATES[name], check, 12) >= 4
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -293,7 +293,7 @@ EXTRA: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.spread(9)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("name", EXTRA)
 def test_arguments_that_cannot_be_are_refused_before_the_model_is_loaded(name, data, tmp_path):
     base = settings(data, tmp_path, **LONGER)

@@ -97,7 +97,7 @@ def test_attached_but_unused_equals_the_bare_host_bit_for_bit(row: HostRow) -> N
         assert torch.equal(greedy(model, inputs, **settings), greedy(bare, inputs, **settings))
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_host
 def test_forward_equals_splicing_by_hand(row: HostRow) -> None:
     bare, (model, processor) = row.model(), shared(row.name)
@@ -160,7 +160,7 @@ def test_greedy_generation_equals_repeated_full_forwards(row: HostRow) -> None:
     assert greedy(model, inputs, max_new_tokens=4, use_cache=False)[0].tolist() == written
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_host
 def test_padded_batch_of_ragged_samples_equals_single_runs(row: HostRow) -> None:
     model, processor = shared(row.name)
@@ -178,7 +178,7 @@ def test_padded_batch_of_ragged_samples_equals_single_runs(row: HostRow) -> None
         assert torch.equal(beams[place], greedy(model, inputs, num_beams=3)[0])
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @every_host
 def test_streaming_and_several_answers(row: HostRow) -> None:
     model, processor = shared(row.name)
@@ -247,7 +247,7 @@ def cells(row: HostRow) -> list[tuple[int, int]]:
     return [(i, j) for i in range(row.grid[0]) for j in range(row.grid[1])]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_host
 def test_exactly_the_masked_cell_reacts_to_a_painted_patch(row: HostRow) -> None:
     model, processor = row.attached()
@@ -272,6 +272,7 @@ def test_exactly_the_masked_cell_reacts_to_a_painted_patch(row: HostRow) -> None
         assert reacts.tolist() == expected, f"painted {painted}"
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("row", [row for row in ROWS if row.takes_images], ids=lambda row: row.name)
 def test_images_beside_videos_react_in_their_places(row: HostRow) -> None:
     model, processor = row.attached()
@@ -302,7 +303,7 @@ def test_images_beside_videos_react_in_their_places(row: HostRow) -> None:
 # ------------------------------------------------------------------------------------------------- training
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @every_host
 def test_gradients_reach_the_object_encoder_also_with_checkpointing(row: HostRow) -> None:
     model, processor = row.attached()
@@ -373,7 +374,7 @@ def test_lora_training_with_trainer_reload_and_merge(row: HostRow, tmp_path: Any
 # ------------------------------------------------------------------------------------------------- copies and files
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_host
 def test_deepcopy_and_pickle_are_models_of_their_own(row: HostRow) -> None:
     model, processor = row.attached()
@@ -392,7 +393,7 @@ def test_deepcopy_and_pickle_are_models_of_their_own(row: HostRow) -> None:
         assert torch.equal(logits(model, inputs), expected)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_host
 def test_saving_the_host_leaves_it_as_it_was(row: HostRow, tmp_path: Any) -> None:
     bare, (model, processor) = row.model(), row.attached()
@@ -478,7 +479,7 @@ def test_bfloat16(row: HostRow) -> None:
     assert greedy(model, inputs).shape == (1, 5)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @every_host
 @pytest.mark.parametrize("hooks", [False, True])
 def test_device_map(row: HostRow, hooks: bool, tmp_path: Any) -> None:

@@ -111,7 +111,7 @@ def ragged(row: HostRow) -> list[str]:
     return names
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @every_host
 def test_stacked_singles_answer_as_they_do_alone(row: HostRow) -> None:
     names = ragged(row)
@@ -123,7 +123,7 @@ def test_stacked_singles_answer_as_they_do_alone(row: HostRow) -> None:
         assert torch.equal(answers[place], greedy(model, single(row.name, names[place]))[0])
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_host
 def test_samples_prepared_together_or_padded_answer_as_they_do_alone(row: HostRow) -> None:
     names, (_, processor) = ragged(row), shared(row.name)
@@ -142,7 +142,7 @@ def test_samples_prepared_together_or_padded_answer_as_they_do_alone(row: HostRo
     assert_answers_of_singles(row, names, batch)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_host
 def test_regions_lie_on_the_visual_that_they_name(row: HostRow) -> None:
     """Whatever else a prompt shows, a region has the features that it has where its visual is alone."""
@@ -201,7 +201,7 @@ def count_frames(model: Any, run: Any) -> int:
     return sum(seen)
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @every_host
 def test_what_is_shown_several_times_is_encoded_once(row: HostRow) -> None:
     model, processor = shared(row.name)
@@ -290,7 +290,7 @@ def test_a_video_behind_an_image_that_is_cut_into_tiles(name: str) -> None:
     torch.testing.assert_close(pooled(model, processor(**wide)), pooled(model, alone), atol=1e-5, rtol=0)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @every_host
 def test_clips_of_several_lengths_without_regions_answer_as_they_do_alone(row: HostRow) -> None:
     model, processor = shared(row.name)

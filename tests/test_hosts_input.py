@@ -22,6 +22,7 @@ LLAVA, QWEN3 = BY_NAME["llava_onevision"], BY_NAME["qwen3_vl"]
 # ------------------------------------------------------------------------------------------------- prompts
 
 
+@pytest.mark.spread(2)
 @every_host
 def test_chat_template_with_regions_in_either_way(row: HostRow) -> None:
     model, processor = shared(row.name)

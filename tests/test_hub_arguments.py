@@ -153,7 +153,7 @@ def assert_no_file_without_token(hub):
     assert [path for path in hub.server.anonymous if "/tree/" not in path] == []
 
 
-@pytest.mark.spread(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("kind", ["own", "original"])
@@ -166,6 +166,7 @@ def test_every_file_is_of_the_version_asked_for(kind, loader, place, hub, client
     assert_no_file_without_token(hub)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("place", PLACES)
 def test_an_object_encoder_is_of_the_version_asked_for(place, hub, client):
     version, kwargs = PLACES[place]
@@ -211,7 +212,7 @@ def test_a_cache_that_is_named_is_used_and_suffices(kind, hub, client, tmp_path)
     assert len(hub.server.requests) == asked
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("loader", ["AutoModel", "class", "processor", "load_model"])
 @pytest.mark.parametrize("kind", ["own", "original"])
 def test_a_folder_within_a_local_folder(kind, loader, hub, client, tmp_path):

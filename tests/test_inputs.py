@@ -276,6 +276,7 @@ def alike(door: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return door
 
 
+@pytest.mark.spread(8)
 @pytest.mark.parametrize("case", SAMPLING)
 def test_sampling_settings_mean_the_same(alike: Any, case: str, clip: Path) -> None:
     settings, expected = SAMPLING[case]

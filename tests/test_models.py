@@ -79,6 +79,7 @@ def test_embeddings_handed_to_the_decoder_agree_with_the_original(case, inputs, 
     torch.testing.assert_close(seen[0], expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.spread(2)
 def test_greedy_ids_are_the_originals(case, inputs, model):
     assert new_ids(model.generate(**inputs, **GREEDY), inputs)[0].tolist() == case["greedy_ids"]
 
@@ -89,6 +90,7 @@ def test_greedy_ids_without_cache_are_the_originals(case, inputs, model):
     assert new_ids(output, inputs)[0].tolist() == case["greedy_ids"]
 
 
+@pytest.mark.spread(2)
 def test_greedy_ids_are_those_of_repeated_full_forwards(case, inputs, model):
     step = dict(inputs)
     ids = []
@@ -158,7 +160,7 @@ def test_generation_takes_a_cache(name, visuals, processor, model):
     assert cache.get_seq_length() == output.shape[1] - 1
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 def test_answers_of_the_originals_inference_helper(case, inputs, model):
     """With the checkpoint's own generation settings: repetition penalty on generated tokens, two end tokens."""
     output = model.generate(**inputs, **AS_ORIGINAL, max_new_tokens=24)
@@ -395,7 +397,7 @@ def test_batches_that_are_stacked_of_single_samples_give_their_answers(visuals, 
         torch.testing.assert_close(logits, expected, atol=2e-4, rtol=0)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 def test_token_types_do_no_harm_in_a_call_of_the_model(inputs, model, processor, case, visuals):
     types = processor(**case_call(case, visuals), return_mm_token_type_ids=True)
     assert types["mm_token_type_ids"].shape == types["input_ids"].shape
@@ -592,6 +594,7 @@ def test_on_a_gpu(dtype, tolerance, visuals, processor):
 ON_A_GPU = [pytest.param("cuda", dtype, marks=needs_gpu) for dtype in (torch.float32, torch.bfloat16, torch.float16)]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float32), *ON_A_GPU], ids=str)
 def test_sessions_answer_on_every_device(device, dtype, tmp_path):
     """In float32 as a model on the CPU does that is asked question by question, else as one on the same device."""

@@ -423,6 +423,7 @@ class TestPoolMasks:
             pool_masks(features, masks[order], frames[order]), pool_masks(features, masks, frames)[order], **CLOSE
         )
 
+    @pytest.mark.spread(2)
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
     @pytest.mark.parametrize("autocast", [False, True])
     @pytest.mark.parametrize("density", [0.9, 0.1])
@@ -951,6 +952,7 @@ DOORS = {
 FITTING = torch.ones(5, 3, 4), torch.tensor([0, 1, 0, 1, 1]), torch.tensor([3, 2])
 
 
+@pytest.mark.spread(28)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("value", NOT_FINITE)
 @pytest.mark.parametrize("door", DOORS)

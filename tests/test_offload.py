@@ -80,7 +80,7 @@ def test_answers_are_those_of_a_model_in_memory(way: str, video: Path, tmp_path:
 
 # LLaVA-OneVision and PerceptionLM are not here: after `cpu_offload`, transformers' own models of them answer no
 # question about a video, with or without regions.
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "video_llama_3", "smolvlm", "internvl", "videollama2"])
 def test_hosts_answer_as_in_memory(name: str) -> None:
     row = BY_NAME[name]

@@ -96,6 +96,7 @@ def assert_stage(model, base, parts):
     assert model.lm_head.out_features == model.get_input_embeddings().num_embeddings == 364
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("recorded", ["beside", "absolute", "override", "working directory"])
 def test_stage_1_on_its_base(recorded, base, tmp_path, monkeypatch, processor):
     make_tower(tmp_path / TOWER.name)

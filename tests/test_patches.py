@@ -185,6 +185,7 @@ def test_fails_without_the_patch_and_works_with_it(name, use, error, message, pa
     assert states()[name] == "applied"
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("settings", [{}, {"group_by_modality_length": True}, {"tune_mm_mlp_adapter": True}], ids=str)
 def test_the_originals_trainer_trains_and_saves(settings, path, tmp_path):
     patches.apply("videollama2")
@@ -506,6 +507,7 @@ if CACHE == "cache":
     ]
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(("file", "old", "new", "name", "message"), REFUSALS)
 def test_a_target_that_is_not_as_expected_is_refused(file, old, new, name, message, changed):
     with on_path(changed(file, old, new)):

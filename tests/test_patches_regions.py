@@ -314,6 +314,7 @@ def test_generation_is_that_of_repeated_full_forwards(model):
     assert output[0].tolist() == ids
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("extra", [{}, {"num_beams": 3}, {"num_beams": 3, "num_return_sequences": 2}], ids=str)
 def test_ragged_batch_generates_what_single_runs_do(extra, model):
     """The original leaves padding between a prompt and its answer; with regions it goes to the left."""
@@ -399,7 +400,7 @@ def test_the_originals_trainer_trains_the_object_encoder(model, tmp_path):
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_videorefer_in_the_originals_class_agrees_with_the_reference(case, original, visuals, processor):
     model = checkpoint_model()
@@ -587,7 +588,7 @@ BAD = [
 ]
 
 
-@pytest.mark.spread(18)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("method", ["forward", "generate"])
 @pytest.mark.parametrize(("changes", "error", "message"), BAD)
 def test_bad_input_is_refused(changes, error, message, method, model):

@@ -101,7 +101,7 @@ def loaded(hub, published, place):
     return {name: finish(process) for name, process in processes.items()}
 
 
-@pytest.mark.spread(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["imported", "trusted"])
 def test_the_published_model_loads_and_answers_as_before(way, loaded):
     code, out, err = loaded[way]
@@ -335,6 +335,7 @@ def test_an_adapter_and_an_object_encoder_load_as_their_cards_say(hub, client, p
 # --- a Hub that refuses ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("token", "repo_id", "expected"),
     [

@@ -111,6 +111,7 @@ def test_what_is_unknown_is_left_out(folder):
     assert "Recipe" not in card_of(folder)[1]
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("license", "expected"),
     [
@@ -125,6 +126,7 @@ def test_licenses_are_those_that_the_hub_knows_or_other(license, expected, folde
     assert {key: value for key, value in metadata.items() if key.startswith("license")} == expected
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("base", ["/data/models/VideoLLaMA2.1", "./models/base", "~/base", "C:\\models\\base"])
 def test_a_base_model_in_a_folder_is_named_but_not_linked(base, folder):
     RunSummary(base_model=base).save(folder)

@@ -35,7 +35,7 @@ def test_the_stages_of_the_paper_come_with_the_package():
     assert {f"videollama2.1-7b/stage{stage}" for stage in ("1", "2", "2.5", "3", "3_lora")} <= set(RECIPES)
 
 
-@pytest.mark.spread(12)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", RECIPES)
 def test_shipped_recipes_agree_with_the_signatures_they_feed(name, tmp_path):
     recipe = load_recipe(name)
@@ -55,7 +55,7 @@ def test_shipped_recipes_agree_with_the_signatures_they_feed(name, tmp_path):
         LoraConfig(r=recipe.lora.rank, lora_alpha=recipe.lora.alpha, lora_dropout=recipe.lora.dropout)
 
 
-@pytest.mark.spread(13)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", RECIPES)
 def test_headers_say_what_how_and_one_override(name):
     header = "".join(line for line in written(name).splitlines(keepends=True) if line.startswith("#"))
@@ -305,7 +305,7 @@ BAD = [
 ]
 
 
-@pytest.mark.spread(28)
+@pytest.mark.spread(9)
 @pytest.mark.parametrize(("override", "message"), BAD, ids=[override[:40] for override, _ in BAD])
 def test_settings_that_cannot_be(override, message):
     with pytest.raises(vr.ConfigurationError, match=message):
@@ -407,7 +407,7 @@ def test_numbers_out_of_range_are_refused_when_a_recipe_is_read(setting, value):
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.spread(30)
+@pytest.mark.spread(10)
 @pytest.mark.parametrize(
     ("setting", "value"), [(setting, value) for setting, (_, good) in RANGES.items() for value in good]
 )
@@ -428,7 +428,7 @@ SIZES = {
 }
 
 
-@pytest.mark.spread(9)
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in SIZES.items() for value in values])
 @pytest.mark.parametrize("recipe", ["tiny/stage0_tower", "tiny/stage0_language"])
 def test_sizes_that_make_no_part(recipe, name, value):
@@ -592,6 +592,7 @@ def test_a_check_says_and_draws_what_comes_in_an_epoch(mixture, tmp_path):
     assert "4 optimizer step(s) an epoch, 4 in all" in table
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

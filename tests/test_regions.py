@@ -1185,6 +1185,7 @@ BAD_INPUT = {
 }
 
 
+@pytest.mark.spread(59)
 @pytest.mark.parametrize("name", BAD_INPUT)
 def test_bad_input_is_named(name):
     attempt, said = BAD_INPUT[name]

@@ -62,7 +62,7 @@ def saved_weights(folder):
     return {name: value for path in folder.glob("*.safetensors") for name, value in load_file(path).items()}
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("way", ["plain", "state_dict", "sharded"])
 def test_saved_in_our_layout(way, any_model, inputs, tmp_path):
     expected = logits_of(any_model, inputs)

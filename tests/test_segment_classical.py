@@ -67,7 +67,7 @@ def moving(count: int, start: tuple[int, int], step: tuple[int, int]) -> list[tu
 # --- one frame -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "prompt",
     [
@@ -127,6 +127,7 @@ def test_noise_of_any_size_is_no_trouble(shape: tuple[int, int]) -> None:
 # --- through a video -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("frame", [0, 6, 11], ids=["forward", "both-ways", "backward"])
 def test_one_click_follows_an_object_in_both_directions(frame: int) -> None:
     places = moving(12, (4, 6), (4, 2))
@@ -193,7 +194,7 @@ def test_at_a_cut_an_object_is_looked_for_by_its_looks() -> None:
     assert not masklet.lost
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("other", [None, (40, 14), (8, 8)], ids=["nothing", "larger", "other-shape"])
 def test_what_is_not_the_object_is_not_taken_for_it_behind_a_cut(
@@ -313,6 +314,7 @@ def test_large_frames_are_worked_on_smaller() -> None:
     assert min(overlaps(masklet, masks[0].repeat(10, 1).repeat(10, 2)).values()) > 0.9  # type: ignore[type-var]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_video() -> None:
     picture = scene((RED, [(20, 20)]))[0][0]
     segmenter, peaks = load_segmenter("classical"), []
@@ -360,6 +362,7 @@ def test_notes_tell_each_thing_once() -> None:
 # --- prompts in corners, on borders and on nothing -------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "prompt",
     [click(2, 2), Prompt(box=(1, 1, 3, 3)), Prompt(box=(0, 0, 300, 240), points=np.array([[3.0, 3.0]]))],

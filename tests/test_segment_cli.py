@@ -223,6 +223,7 @@ READ = {
 PICTURES = [name for name, (_, option, _, said) in READ.items() if option == "--save" and "reads" in said]
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("command", "name"), [*(("segment", name) for name in READ), *(("ask", name) for name in [*PICTURES, "a frame"])]
 )
@@ -371,7 +372,7 @@ WRONG = {
 }
 
 
-@pytest.mark.spread(12)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(("given", "said"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_is_said_before_anything_is_loaded(clip, log, tmp_path, monkeypatch, given, said):
     (tmp_path / "clip.mp4").write_bytes(clip.read_bytes())
@@ -577,6 +578,7 @@ QUESTION = "What is <region> doing?"
 TRACKED = ("--point", "3:30,20", "--max-new-tokens", 8)
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     "arguments",
     [

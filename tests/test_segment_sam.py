@@ -137,6 +137,7 @@ def assert_same(tracked: Mapping[int, Tracked], masks: Mapping[int, np.ndarray])
 # --- one frame -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(1)
 @backends
 def test_prompts_of_all_kinds_cut_an_object_out_of_a_frame(name: str, segmenters: Callable) -> None:
     segmenter, video = segmenters(name), clip(1)
@@ -189,7 +190,7 @@ TOLD = {
 }
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("said", TOLD)
 @backends
 def test_streaming_equals_a_session_that_holds_everything(name: str, said: str, segmenters: Callable) -> None:
@@ -206,6 +207,7 @@ def test_streaming_equals_a_session_that_holds_everything(name: str, said: str, 
             assert told(events, 0)[frame].score < 0.01
 
 
+@pytest.mark.spread(1)
 @backends
 def test_every_number_of_the_model_is_that_of_the_whole_session(name: str, segmenters: Callable) -> None:
     """Not only masks: what the model makes of each frame, before it is cut at a threshold, differs by 0.0."""
@@ -227,6 +229,7 @@ def test_every_number_of_the_model_is_that_of_the_whole_session(name: str, segme
     assert biggest == 0.0
 
 
+@pytest.mark.spread(1)
 @backends
 def test_two_objects_are_followed_as_each_of_them_alone(name: str, segmenters: Callable) -> None:
     segmenter, video = segmenters(name), clip()
@@ -244,6 +247,7 @@ def test_two_objects_are_followed_as_each_of_them_alone(name: str, segmenters: C
     assert numbers == sorted(numbers)
 
 
+@pytest.mark.spread(1)
 @backends
 def test_objects_pointed_at_in_one_frame_are_as_in_one_session(name: str, segmenters: Callable) -> None:
     segmenter, video = segmenters(name), clip()
@@ -259,6 +263,7 @@ def test_objects_pointed_at_in_one_frame_are_as_in_one_session(name: str, segmen
         assert_same(told(events, number), {frame: both[number] for frame, both in masks.items()})
 
 
+@pytest.mark.spread(2)
 @backends
 def test_a_part_of_a_video_is_followed_as_in_the_whole_one(name: str, segmenters: Callable) -> None:
     segmenter, video = segmenters(name), clip()
@@ -269,6 +274,7 @@ def test_a_part_of_a_video_is_followed_as_in_the_whole_one(name: str, segmenters
         np.testing.assert_array_equal(part[frame].mask, whole[frame].mask)
 
 
+@pytest.mark.spread(2)
 @backends
 def test_an_object_that_cannot_be_seen_is_absent_and_not_lost(name: str, segmenters: Callable) -> None:
     segmenter = segmenters(name)
@@ -288,6 +294,7 @@ def test_an_object_that_cannot_be_seen_is_absent_and_not_lost(name: str, segment
     assert not masklet.lost
 
 
+@pytest.mark.spread(1)
 @backends
 def test_cuts_are_noted_with_the_frame_that_begins_the_shot(name: str, segmenters: Callable) -> None:
     video = np.concatenate([np.full((6, HEIGHT, WIDTH, 3), shade, np.uint8) for shade in (10, 120, 240)])
@@ -296,6 +303,7 @@ def test_cuts_are_noted_with_the_frame_that_begins_the_shot(name: str, segmenter
     assert [len(masklet.notes) for masklet in masklets] == [2, 2]
 
 
+@pytest.mark.spread(1)
 @backends
 def test_half_the_digits_are_enough(name: str, checkpoints: Callable) -> None:
     segmenter = vr.load_segmenter(name, checkpoints(name), device="cpu", dtype=torch.bfloat16)
@@ -323,7 +331,7 @@ def held_bytes(
         ]
 
 
-@pytest.mark.spread(1)
+@pytest.mark.slow
 @backends
 def test_memory_does_not_grow_with_the_video(name: str, segmenters: Callable) -> None:
     segmenter, video = segmenters(name), clip(20)
@@ -355,6 +363,7 @@ def test_memory_after_200_frames_is_as_after_40(name: str, segmenters: Callable)
     assert peaks[1] - peaks[0] < 32 * 1024
 
 
+@pytest.mark.spread(2)
 @backends
 def test_stopping_leaves_nothing_behind_and_videos_do_not_mix(name: str, segmenters: Callable) -> None:
     segmenter = segmenters(name)
@@ -373,6 +382,7 @@ def test_stopping_leaves_nothing_behind_and_videos_do_not_mix(name: str, segment
         np.testing.assert_array_equal(event.mask, again[frame].mask)
 
 
+@pytest.mark.spread(2)
 @backends
 def test_progress_counts_every_frame_once_and_may_stop(name: str, segmenters: Callable) -> None:
     calls: list[tuple[int, int]] = []
@@ -395,7 +405,7 @@ def interrupted(
     return known
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 @each_backend("after", [3, 9, 18, 2 * FRAMES], [9])
 def test_an_interrupted_run_goes_on_with_what_is_known(name: str, after: int, segmenters: Callable) -> None:
     segmenter, video, prompts = segmenters(name), clip(), [{4: MASK, 8: NOT_HERE}, {7: BOX, 2: ABSENT}]
@@ -411,6 +421,7 @@ def test_an_interrupted_run_goes_on_with_what_is_known(name: str, after: int, se
         assert note.frame in frames_of(events, note.number)
 
 
+@pytest.mark.spread(1)
 @backends
 def test_what_goes_on_looks_like_what_was_not_interrupted(name: str, segmenters: Callable) -> None:
     """The masks that are known stand in for the memory that is gone: not the same, but close."""

@@ -137,7 +137,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_loaded(settings, err
         vr.find_regions(FRAMES, PHRASE, **settings)
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["grounding", "sam3_video"])
 @pytest.mark.parametrize(
     ("settings", "message"),
@@ -241,7 +241,7 @@ def without_processor(source: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("part", ["owlv2", "grounding-dino", "sam-hq", "sam3"])
 @pytest.mark.parametrize("spoil", [lacking, damaged, without_processor])
 def test_a_checkpoint_that_is_not_whole_is_refused(part, spoil, folder, grounding, tmp_path):
@@ -267,7 +267,7 @@ def test_a_checkpoint_of_another_kind_is_refused(name, other, folder):
 # --- a detector, SAM-HQ and a propagator -----------------------------------------------------------------------------
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_a_frame_has_candidates_the_surest_first(kind, dtype, grounding):
@@ -321,6 +321,7 @@ def test_boxes_are_those_of_the_processor(kind, folder, grounding):
     assert {tuple(np.array(one.box).round(3)) for one in found} <= {tuple(map(float, box)) for box in expected}
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_full_stops_do_not_make_several_phrases_of_one(kind, grounding):
     segmenter = grounding(kind)
@@ -337,6 +338,7 @@ def test_the_surest_of_a_few_frames_is_chosen(grounding):
     assert {tuple(masklet.prompts) for masklet in masklets} == {(max(best, key=best.__getitem__),)}
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("frame", [0, 5, LENGTH - 1])
 def test_all_candidates_are_followed_in_both_directions(frame, grounding, tmp_path):
     segmenter = grounding(most_overlap=0.5)
@@ -513,6 +515,7 @@ def test_sam3_tells_of_every_frame_and_of_objects_that_are_absent(sam3):
     assert first.region.to_json() == masklets[0].region.to_json()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("frame", [1, 4, LENGTH - 1])
 def test_sam3_follows_what_is_in_a_frame_in_both_directions(sam3, frame):
     told = []

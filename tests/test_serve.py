@@ -286,6 +286,7 @@ def bomb(kind: str, media: Path) -> str:
     return data_url(path)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", ["png-wide", "png-blank", "long", "cut", "text", "zeros", "playlist"])
 def test_visuals_that_cannot_be_taken_are_refused(served, media, kind):
     before = served.memory()

@@ -474,6 +474,7 @@ def test_what_is_kept_stays_below_the_limit(pair: Any, clip: Any, max_bytes: int
         assert session.ask_many(asked, **SHORT) == alone[:5]
 
 
+@pytest.mark.slow
 def test_asking_again_and_again_keeps_nothing_more(clip: Any, session: Any) -> None:
     asked = ("What color is <region>?", [clip[1][0]])
 

@@ -132,7 +132,7 @@ def tower_counts(model: Any) -> Iterator[list[int]]:
 # --- the same as without a session -----------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(2)
 @torch.no_grad()
 def test_prompts_are_prepared_as_the_processor_and_the_model_would(case: Case) -> None:
     visuals = case.visuals()
@@ -146,7 +146,7 @@ def test_prompts_are_prepared_as_the_processor_and_the_model_would(case: Case) -
         assert both[0].shown is both[1].shown
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 def test_a_session_answers_as_single_calls_do(case: Case) -> None:
     expected = [
         vr.ask(case.model, None, text, regions, processor=case.processor, image=case.video, max_new_tokens=6)
@@ -167,7 +167,7 @@ def test_similarity_can_be_asked_for(video_case: Case) -> None:
     assert found.similarities.shape == (2,)
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 def test_a_conversation_goes_on_as_if_all_of_it_were_asked_at_once(video_case: Case) -> None:
     case = video_case
     with VideoSession(case.model, case.processor, case.video) as session:
@@ -207,7 +207,7 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.spread(7)
+@pytest.mark.spread(2)
 @torch.no_grad()
 @pytest.mark.parametrize("settings", SETTINGS, ids=[next(iter(settings)) for settings in SETTINGS])
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "smolvlm", "videollama2"])
@@ -219,6 +219,7 @@ def test_settings_of_the_processor_count(name: str, settings: dict[str, Any]) ->
         assert_prepared(case, place, prepared, **settings)
 
 
+@pytest.mark.spread(2)
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "video_llama_3", "videollama2"])
 def test_frames_that_are_equal_are_shown_as_often_as_they_stand_there(name: str) -> None:
@@ -281,6 +282,7 @@ def test_frames_are_read_and_rows_of_features_computed_once(video_case: Case) ->
         assert not counts
 
 
+@pytest.mark.spread(2)
 @torch.no_grad()
 def test_the_host_s_processor_sees_each_choice_of_frames_once(video_case: Case) -> None:
     case = video_case
@@ -323,7 +325,7 @@ def test_a_processor_that_was_changed_sees_the_frames_again() -> None:
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @torch.no_grad()
 def test_what_was_dropped_is_computed_again(video_case: Case) -> None:
     case, store = video_case, FeatureStore(3000)

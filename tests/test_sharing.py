@@ -113,6 +113,7 @@ def test_sampling_draws_as_without_sharing(pair: Any, videos: Any) -> None:
     assert torch.equal(*drawn)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", [torch.bool, torch.int32, torch.float32])
 def test_masks_may_have_any_dtype(pair: Any, videos: Any, kind: torch.dtype) -> None:
     model, processor = pair

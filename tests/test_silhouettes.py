@@ -89,7 +89,7 @@ sides = st.one_of(st.integers(3, 90), st.sampled_from([255, 256]))
 grids = st.tuples(st.integers(1, 30), st.integers(1, 30))
 
 
-@pytest.mark.spread(6)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), height=sides, width=sides, grid=grids, padded=st.booleans())
@@ -113,6 +113,7 @@ def test_a_region_comes_to_the_grid_as_its_masks_do(
         assert torch.equal(found.masks, whole)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), height=sides, width=sides)

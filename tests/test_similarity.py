@@ -52,7 +52,7 @@ def test_tokens_are_compared_in_the_order_given():
     assert made.joined == (False, True)
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (WIDTH, HEIGHT), (40, 1500), (1500, 40)], ids=str)
 @pytest.mark.parametrize("num_frames", [1, 2, 16, 200])
 def test_pictures_of_any_number_of_frames_can_be_looked_at(num_frames, size):
@@ -61,6 +61,7 @@ def test_pictures_of_any_number_of_frames_can_be_looked_at(num_frames, size):
     assert 150 <= picture.height <= 800
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "tokens", [torch.ones(5, 3), torch.zeros(5, 3), torch.eye(5), torch.tensor([[1.0], [-1.0]] * 3)[:5]]
 )

@@ -219,7 +219,7 @@ def found_in(path: Path, deep: bool) -> dict[str, list[str]]:
     return {kind: [example.reason for example in warned.examples] for kind, warned in report.warnings.items()}
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", STRANGE)
 def test_what_is_strange_is_told(root: Path, name: str) -> None:
     value, kind, words, needs_media = STRANGE[name]
@@ -377,6 +377,7 @@ def test_the_command_shows_records(root: Path, tmp_path: Path) -> None:
     assert not (root / "nowhere.jsonl.look").exists()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize(
     ("raised", "code", "said"),

@@ -58,7 +58,7 @@ def learnt(row: HostRow, batch: dict[str, Any], processor: Any) -> list[str]:
     return [processor.tokenizer.decode(labels[labels >= 0]) for labels in batch["labels"]]
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 @every_host
 def test_answers_and_the_ends_of_their_turns_are_learnt_and_nothing_else(row: HostRow, data: Path) -> None:
     model, processor = row.attached()
@@ -158,6 +158,7 @@ def test_templates_that_cannot_be_learnt_from_are_refused(data: Path) -> None:
 # --- what is frozen --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @every_host
 def test_a_frozen_tower_records_nothing_for_a_backward_pass(row: HostRow) -> None:
     model, processor = row.attached()

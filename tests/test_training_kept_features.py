@@ -174,6 +174,7 @@ def test_a_run_learns_and_leaves_the_rest_alone(data, tmp_path):
     assert not list(tmp_path.glob("features-*"))
 
 
+@pytest.mark.slow
 def test_a_run_with_clips_learns_the_connector_too(data, tmp_path):
     changes = {"data.keep_features": True, "data.mode": "multi", "train.batch_size": 4, "train.global_batch_size": 4}
     changes |= {"train.parts": ["connector", "object_encoder", "language_model"], "train.learning_rates": {}}

@@ -58,7 +58,7 @@ def scan_of(path):
     return Path(f"{path}.scan")
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize(
     "settings", [{}, {"on_bad_sample": "error"}, {"max_tokens_per_region": 1}, {"mode": "single"}]
@@ -87,6 +87,7 @@ def test_bad_records_are_found_in_the_same_words(media, log, kind):
     assert (found(path, keep_scan=False), found(path, on_bad_sample="error", keep_scan=False)) == (first, strictly)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "line", ['{"id": 1, "id": 2}', "{", "17", "null", '"\\ud800"', '{"id": "\\ud800"}', "[" * 100_000, "\x00"]
 )

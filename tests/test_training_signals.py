@@ -50,6 +50,7 @@ def test_a_signal_saves_a_checkpoint_and_the_same_run_goes_on(signum, workers, d
     assert_equal_runs(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once(data, tmp_path):
     def twice():
         while not (tmp_path / "checkpoint-1").exists():
@@ -65,6 +66,7 @@ def test_a_second_signal_stops_at_once(data, tmp_path):
     assert signal.getsignal(signal.SIGINT) == before
 
 
+@pytest.mark.slow
 def test_in_another_thread_nothing_is_done_with_signals(data, uninterrupted, tmp_path):
     handlers, seen = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)], []
 

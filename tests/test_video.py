@@ -262,7 +262,7 @@ def test_as_many_frames_as_the_video_has_can_be_sampled():
 # --- files: exact frames ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(7)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ALL_CLIPS)
 def test_every_frame_is_the_one_asked_for(clips, name):
     path = getattr(clips, name)
@@ -278,6 +278,7 @@ def test_every_frame_is_the_one_asked_for(clips, name):
     np.testing.assert_array_equal(video.read(asked), plain[asked])
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["h264", "short_gop", "tiny_gop", "open_gop"])
 def test_single_frames_equal_plain_decoding(clips, name):
     video = open_video(getattr(clips, name))
@@ -286,6 +287,7 @@ def test_single_frames_equal_plain_decoding(clips, name):
         np.testing.assert_array_equal(video.read([index])[0], plain[index])
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("name", ["h264", "short_gop", "open_gop"])
 def test_subsets_equal_plain_decoding(clips, name):
     video = open_video(getattr(clips, name))
@@ -418,6 +420,7 @@ HANDED = {
 }
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("kind", HANDED)
 def test_videos_may_come_as(clips, tmp_path, kind):
     path = tmp_path / "a b%20#c?.mkv"
@@ -482,6 +485,7 @@ def test_open_files_are_read_from_where_they_stand_and_stay_there(clips):
     assert media.read_numbers(video.read([30])) == [30]  # closed meanwhile
 
 
+@pytest.mark.slow
 def test_cut_off_and_damaged_bytes(clips):
     whole = clips.busy_mkv.read_bytes()
     cut = open_video(whole[: int(len(whole) * 0.7)])
@@ -752,6 +756,7 @@ STILL, FILM, OTHER = ("mjpeg", 1, 500), ("libx264", 20, 0), ("libx264", 30, 100)
 PLAIN, DEFAULT, ATTACHED = 0, 1, 0x400
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("suffix", "tracks", "flags", "first", "count"),
     [
@@ -774,6 +779,7 @@ def test_the_film_is_found_among_the_tracks(tmp_path, suffix, tracks, flags, fir
     assert media.read_numbers(video.read(range(video.num_frames))) == list(range(first, first + count))
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("suffix", "flags"),
     [
@@ -821,7 +827,7 @@ def test_streams_of_what_is_no_file(clips, tmp_path):
 # --- files: damage ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", ["busy_mp4", "busy_mkv", "busy_avi"])
 @pytest.mark.parametrize("keep", [0.35, 0.7])
 def test_cut_off_files(clips, tmp_path, name, keep):
@@ -841,7 +847,7 @@ def test_cut_off_files(clips, tmp_path, name, keep):
         video.read([*video.sample(16), 59])
 
 
-@pytest.mark.spread(3)
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("name", ["busy_mp4", "busy_mkv"])
 @pytest.mark.parametrize("packet", [0, 31, 59])
 def test_damage_in_the_middle(clips, tmp_path, name, packet):
@@ -864,7 +870,7 @@ def test_damage_in_the_middle(clips, tmp_path, name, packet):
 LOSING = {"mkv": True, "lost_vp9": True, "lost_vp8": True, "vfr_webm": False, "avi": False, "transport": False}
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("name", LOSING)
 @pytest.mark.parametrize("packet", [12, 20])
 def test_frames_behind_lost_ones_keep_their_numbers(clips, tmp_path, name, packet):
@@ -886,7 +892,7 @@ def test_frames_behind_lost_ones_keep_their_numbers(clips, tmp_path, name, packe
         video.read([0, refused[0]])
 
 
-@pytest.mark.spread(20)
+@pytest.mark.spread(6)
 @pytest.mark.parametrize("name", ["mkv", "lost_vp9", "vp8", "vfr_webm", "avi", "transport", "flv", "gif", "mov"])
 @pytest.mark.parametrize("seed", range(6))
 def test_no_damage_gives_another_frame(clips, tmp_path, name, seed):
@@ -1350,6 +1356,7 @@ def bad_sources(folder):
     }
 
 
+@pytest.mark.spread(23)
 @pytest.mark.parametrize("name", bad_sources(Path()))
 def test_unusable_sources(tmp_path, name):
     make, message = bad_sources(tmp_path)[name]
@@ -1629,6 +1636,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
 def test_digesting_takes_no_memory(clips, tmp_path):
     path = tmp_path / "long.mkv"
@@ -1656,7 +1664,7 @@ def run_python(code, *arguments):
     ).stdout
 
 
-@pytest.mark.spread(1)
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the resource module")
 @pytest.mark.parametrize("suffix", ["mp4", "avi", ""])
 def test_memory_does_not_grow_with_the_video(tmp_path, suffix):

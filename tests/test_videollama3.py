@@ -118,7 +118,7 @@ def test_prompts_are_those_of_the_original(case, processor):
         assert torch.equal(inputs["region_masks"][0], torch.cat(masks).bool())
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_answers_are_those_of_the_original(case, processor, model):
     inputs, reference = inputs_of(case, processor), tensors(case["file"])
@@ -141,7 +141,7 @@ def test_answers_are_those_of_the_original(case, processor, model):
     assert answers(model, inputs, 12, eos_token_id=None) == [case["greedy_ids"]]
 
 
-@pytest.mark.spread(4)
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("case", [case for case in CASES if case.get("upstream_infer_ids")], ids=named)
 def test_what_the_original_s_helper_writes_is_written(case, processor, model):
     inputs = inputs_of(case, processor)

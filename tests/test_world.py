@@ -27,6 +27,7 @@ def clip_of(seed):
 # --- pixels ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("seed", "theme", "frame"), [(1, "mixed", 0), (2, "pairs", 7), (3, "goals", 15), (4, "pairs", 8)]
 )

@@ -70,6 +70,7 @@ def test_all_files_are_there_and_count_what_they_hold(folder):
     assert not [path for path in root.rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_records_can_be_read_and_their_regions_lie_on_their_objects(folder):
     root, _ = folder
     seen = set()  # stages share many

@@ -183,6 +183,7 @@ def test_the_benchmark_is_balanced_and_fair(bench, version):
     assert all(clip.scene.split == "heldout" for clip, _ in bench)
 
 
+@pytest.mark.slow
 def test_another_object_mostly_has_another_answer(bench):
     differ = []
     for clip, questions in bench:
