@@ -160,9 +160,8 @@ def test_a_model_that_exists_goes_on(tmp_path):
     kept = [name for name in old if "vision_tower" in name or ".connector." in name]
     assert kept
     assert all(old[name].equal(new[name]) for name in kept)
-    assert not old["model.language_model.layers.0.mlp.up_proj.weight"].equal(
-        new["model.language_model.layers.0.mlp.up_proj.weight"]
-    )
+    table = "model.language_model.embed_tokens.weight"  # letters begin with new vectors; a first step has no rate yet
+    assert not old[table].equal(new[table])
     text = history(tmp_path, vr.tiny_checkpoint())
     assert "A model that was made before went on, on 6 clips" in text
     assert text.index("`tiny/stage0_letters_options` | 1 |") < text.index("`tiny/stage0_tower`")
