@@ -171,6 +171,9 @@ def test_a_model_that_exists_goes_on(tmp_path):
 def test_a_model_that_goes_on_needs_its_letters_and_a_checkpoint(tmp_path):
     with pytest.raises(vr.CheckpointError):
         make_tiny(tmp_path, start=tmp_path / "nothing")
+    with pytest.raises(ConfigurationError, match="does not run stage2"):
+        make_tiny(tmp_path, start=vr.tiny_checkpoint(), stages=["stage2"])
+    assert not list(tmp_path.iterdir())
     with pytest.raises(ConfigurationError, match="Run the stages letters_colors, letters_words, letters before"):
         with_language_model(vr.tiny_checkpoint(), tmp_path)
 

@@ -6,18 +6,23 @@ records puts these right again. Vision tower, connector and object encoder stay 
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videorefer_plugin._json import read_object, write_json
+from videorefer_plugin._text import listed
 from videorefer_plugin.errors import CheckpointError, ConfigurationError
+from videorefer_plugin.models.fingerprint import fingerprint
 from videorefer_plugin.tiny.running import READY
 
-__all__ = ["CONTINUED", "earlier_stages", "split", "starts", "with_language_model"]
+__all__ = ["CONTINUED", "check", "earlier_stages", "split", "starts", "with_language_model"]
 
 CONTINUED = ("letters_colors", "letters_words", "letters", "stage3_more")
 """The stages that teach a model that exists."""
 
 _START, _LANGUAGE_MODEL, _MODEL = "start", "language_model", "model"
+_NOTE = "start.json"  # written when a folder is whole
 _HISTORY = re.compile(r"^## Stages\n\n.*?\n(\|.*?\n)\n", re.M | re.S)
 
 
@@ -27,6 +32,30 @@ def starts(root: Path, stage: str) -> dict[str, str]:
     return {"model.checkpoint": str(root / _START / folders[stage])} if stage in folders else {}
 
 
+def check(checkpoint: str | os.PathLike, stages: Sequence[str], root: Path) -> None:
+    """Check before any work that a model can go on in these stages and this folder.
+
+    Raises:
+        CheckpointError: there is no such folder.
+        ConfigurationError: a stage is not one of [`CONTINUED`], or another model went on in this folder.
+    """
+    if not (Path(checkpoint) / "config.json").is_file():
+        raise CheckpointError(f"{os.fspath(checkpoint)} is not the folder of a checkpoint: it has no config.json.")
+    others = [name for name in stages if name not in CONTINUED]
+    if others:
+        raise ConfigurationError(
+            f"A model that goes on does not run {listed(others)}. Its stages are {listed(CONTINUED)}; leave others "
+            "out, or leave start out."
+        )
+    note = root / _START / _NOTE
+    if note.exists() and read_object(note, ConfigurationError).get("fingerprint") != fingerprint(
+        os.fspath(checkpoint)
+    ):
+        raise ConfigurationError(
+            f"Another model than {os.fspath(checkpoint)} went on in {root}. Choose another folder."
+        )
+
+
 def split(checkpoint: str | os.PathLike, root: Path) -> None:
     """Save the language model of a checkpoint, with its tokenizer, where the first stage looks for it.
 
@@ -34,7 +63,8 @@ def split(checkpoint: str | os.PathLike, root: Path) -> None:
         CheckpointError: the checkpoint cannot be loaded, or is not a VideoRefer model.
     """
     folder = root / _START / _LANGUAGE_MODEL
-    if (folder / "config.json").exists():
+    note = root / _START / _NOTE
+    if note.exists():  # written last, so that the folder is whole
         return
     from transformers import Qwen2ForCausalLM
 
@@ -45,6 +75,7 @@ def split(checkpoint: str | os.PathLike, root: Path) -> None:
     language_model.tie_weights()
     processor.tokenizer.save_pretrained(folder)
     language_model.save_pretrained(folder)
+    write_json(note, {"fingerprint": fingerprint(os.fspath(checkpoint))})
 
 
 def with_language_model(checkpoint: str | os.PathLike, root: Path) -> None:
@@ -55,7 +86,7 @@ def with_language_model(checkpoint: str | os.PathLike, root: Path) -> None:
         ConfigurationError: the letters were not learned yet.
     """
     folder, learned = root / _START / _MODEL, root / CONTINUED[-2]
-    if (folder / "config.json").exists():
+    if (folder / _NOTE).exists():
         return
     if not (learned / READY).exists():
         raise ConfigurationError(
@@ -70,6 +101,7 @@ def with_language_model(checkpoint: str | os.PathLike, root: Path) -> None:
     model.tie_weights()
     processor.save_pretrained(folder)
     model.save_pretrained(folder)
+    write_json(folder / _NOTE, {"language_model": str(learned)})
 
 
 def earlier_stages(checkpoint: str | os.PathLike) -> str:

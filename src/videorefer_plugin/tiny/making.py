@@ -68,13 +68,15 @@ def make_tiny(
     chosen = _chosen(continuing.CONTINUED if stages is None and start is not None else stages, version)
     check_version(world, version)
     if start is not None:
-        continuing.split(start, root)
+        continuing.check(start, chosen, root)
     settings = {name: _settings(root, name, overrides, version, start is not None) for name in chosen}
     recipes = {name: shared_recipe(STAGES[name].recipe, settings[name], processes) for name in chosen}
     files = [world / file for name in chosen for file in STAGES[name].data]
     if not all(path.exists() for path in (world / "world.json", *files)):
         say(f"Rendering {clips} clips into {world}")
         write_dataset(world, clips, seed, heldout, workers=workers, version=version)
+    if start is not None:
+        continuing.split(start, root)
     for name, recipe in recipes.items():
         if (root / name / READY).exists():
             say(f"{name} is there already")
